@@ -1,0 +1,39 @@
+"""JSON files that stages exchange: metrics, decisions, descriptions."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+DECIMAL_PLACES = 6
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as JSON: floats to six places, keys in their given order.
+
+    The file appears whole or not at all. A float that is not finite becomes null, since
+    strict readers refuse NaN.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+    partial.write_text(text + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """Read what `write_json` wrote."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _plain(value: Any) -> Any:
+    """Mappings, sequences, NumPy scalars and arrays as what JSON knows."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return round(value, DECIMAL_PLACES) if math.isfinite(value) else None
+    return value

@@ -1,0 +1,117 @@
+"""A trained model as a folder: `weights.safetensors`, `model.json`, what training leaves."""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from classifold.errors import UserError
+from classifold.metrics_file import read_json, write_json
+
+
+class Model(NamedTuple):
+    """A network with its weights, and how to use it."""
+
+    network: nn.Module  # in evaluation mode
+    classes: list[str]
+    preprocessing: dict[str, Any]  # pack_size, resize, image_size, normalize
+    description: dict[str, Any]  # the whole of model.json
+
+
+def build_network(
+    network: str, *, n_classes: int, image_size: int, arguments: Mapping[str, Any]
+) -> nn.Module:
+    """Build the network of `networks/<network>.py`, in channels_last memory order.
+
+    Raises:
+        UserError: if the network refuses its arguments.
+    """
+    module = importlib.import_module(f"classifold.networks.{network}")
+    try:
+        built = module.build(n_classes, image_size=image_size, **arguments)
+    except UserError:
+        raise
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"network {network} cannot be built for images of {image_size} pixels with "
+            f"arguments {dict(arguments)}: {error}"
+        ) from None
+    return built.to(memory_format=torch.channels_last)
+
+
+def save_model(
+    folder: Path,
+    model: nn.Module,
+    *,
+    network: str,
+    arguments: Mapping[str, Any],
+    classes: Sequence[str],
+    preprocessing: Mapping[str, Any],
+    training: Mapping[str, Any],
+) -> None:
+    """Write `weights.safetensors` and `model.json` into `folder`.
+
+    Args:
+        folder: an existing folder.
+        model: the network with its weights.
+        network: its file under `networks/`.
+        arguments: what it was built with.
+        classes: the classes' names in the order of the logits.
+        preprocessing: pack_size, resize, image_size, normalize.
+        training: precision, threads, versions: what else the weights depend on.
+    """
+    # A copy in plain memory order: safetensors stores contiguous tensors only.
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+    }
+    save_file(state, folder / "weights.safetensors")
+    write_json(
+        folder / "model.json",
+        {
+            "network": network,
+            "arguments": dict(arguments),
+            "classes": list(classes),
+            "preprocessing": dict(preprocessing),
+            **training,
+        },
+    )
+
+
+def load_model(folder: Path) -> Model:
+    """Read what `save_model` wrote.
+
+    Raises:
+        UserError: if files are missing, damaged, or the weights are of another network.
+    """
+    try:
+        description = read_json(folder / "model.json")
+        state = load_file(folder / "weights.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(
+            f"the model in {folder} cannot be read ({error}); restore it with 'dvc checkout', "
+            f"or train it again with 'dvc repro -f train@{folder.name}'"
+        ) from None
+    preprocessing = description["preprocessing"]
+    # Published weights are not fetched again: every tensor comes from the file.
+    arguments = {
+        name: value for name, value in description["arguments"].items() if name != "weights"
+    }
+    network = build_network(
+        description["network"],
+        n_classes=len(description["classes"]),
+        image_size=preprocessing["image_size"],
+        arguments=arguments,
+    )
+    try:
+        network.load_state_dict(state)
+    except RuntimeError:
+        raise UserError(
+            f"{folder}/weights.safetensors does not fit network {description['network']}; train "
+            f"it again with 'dvc repro -f train@{folder.name}'"
+        ) from None
+    return Model(network.eval(), description["classes"], preprocessing, description)

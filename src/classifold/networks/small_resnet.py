@@ -1,0 +1,91 @@
+"""A residual network for images of 32-128 pixels: 3x3 stem, no max pooling.
+
+Source: He et al. 2016, arXiv:1603.05027 (pre-activation blocks); the stem is that of the CIFAR
+networks of He et al. 2015, arXiv:1512.03385, section 4.2.
+"""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def build(
+    n_classes: int,
+    *,
+    image_size: int,
+    widths: Sequence[int] = (32, 64, 128),
+    depth: int = 2,
+    stem_stride: int = 1,
+    dropout: float = 0.0,
+) -> nn.Module:
+    """Build the network; it takes images of any size.
+
+    Args:
+        n_classes: number of logits.
+        image_size: unused, since the last average takes any size.
+        widths: channels of each stage; from the second on, a stage halves the sides.
+        depth: residual blocks a stage.
+        stem_stride: 2 halves the sides at once, for larger images.
+        dropout: probability, before the head.
+    """
+    return SmallResnet(
+        n_classes, widths=widths, depth=depth, stem_stride=stem_stride, dropout=dropout
+    )
+
+
+class SmallResnet(nn.Module):
+    """Stem, stages of residual blocks, average, linear head."""
+
+    def __init__(
+        self,
+        n_classes: int,
+        *,
+        widths: Sequence[int],
+        depth: int,
+        stem_stride: int,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, widths[0], 3, stride=stem_stride, padding=1, bias=False)
+        blocks: list[nn.Module] = []
+        channels = widths[0]
+        for stage, width in enumerate(widths):
+            for block in range(depth):
+                stride = 2 if stage > 0 and block == 0 else 1
+                blocks.append(ResidualBlock(channels, width, stride=stride))
+                channels = width
+        self.blocks = nn.Sequential(*blocks)
+        self.norm = nn.BatchNorm2d(channels)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(channels, n_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) -> logits (N, n_classes)."""
+        features = F.relu(self.norm(self.blocks(self.stem(images))))
+        features = F.adaptive_avg_pool2d(features, 1).flatten(1)  # (N, channels)
+        return self.head(self.dropout(features))
+
+
+class ResidualBlock(nn.Module):
+    """Norm, ReLU, convolution, twice; the input is added, projected where shapes differ."""
+
+    def __init__(self, channels: int, width: int, *, stride: int) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.conv1 = nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.shortcut = (
+            nn.Identity()
+            if channels == width and stride == 1
+            else nn.Conv2d(channels, width, 1, stride=stride, bias=False)
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (N, channels, H, W) -> (N, width, H / stride, W / stride)."""
+        normed = F.relu(self.norm1(features))
+        # The projection sees normed features, the identity the raw ones (as in the paper).
+        shortcut = features if isinstance(self.shortcut, nn.Identity) else self.shortcut(normed)
+        residual = self.conv2(F.relu(self.norm2(self.conv1(normed))))
+        return residual + shortcut

@@ -1,0 +1,402 @@
+"""`params.yaml` as one typed schema, checked whole whenever any stage starts.
+
+The schema checks and fills in nothing: what a stage gets is what the file says. It mirrors
+the signatures that the values are unpacked into.
+"""
+
+import ast
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from classifold.errors import UserError
+
+PARAMS_FILE = Path("params.yaml")
+NETWORKS = Path(__file__).parent / "networks"
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+Pixels = Annotated[int, Field(ge=4, le=2048)]
+Range = Annotated[list[Positive], Field(min_length=2, max_length=2)]
+
+
+class Section(BaseModel):
+    """A mapping of known keys, each of which must be of the right type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _knows_its_keys(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        known = list(cls.model_fields)
+        for key in given:
+            if key not in known:
+                close = difflib.get_close_matches(str(key), known, n=1)
+                hint = f"did you mean '{close[0]}'? " if close else ""
+                raise PydanticCustomError(
+                    "unknown_key",
+                    "unknown key '{key}'; {hint}known here: {known}",
+                    {"key": str(key), "hint": hint, "known": ", ".join(known)},
+                )
+        return given
+
+
+class Dataset(Section):
+    path: Annotated[str, Field(min_length=1)]
+    layout: Literal["folder"]
+    task: Literal["single"]
+
+
+class SizeRule(Section):
+    rule: Literal["modal", "none"]
+    tolerance: Annotated[int, Field(ge=0)]
+
+
+class Duplicates(Section):
+    exact: Literal["drop", "group", "off"]
+    near: Literal["off"]
+    conflicting: Literal["drop", "off"]
+
+
+class Filter(Section):
+    size: SizeRule
+    duplicates: Duplicates
+
+
+class Shares(Section):
+    train: Annotated[float, Field(gt=0, lt=1)]
+    validation: Annotated[float, Field(gt=0, lt=1)]
+    test: Annotated[float, Field(ge=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> Self:
+        total = self.train + self.validation + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the three shares must sum to 1, got {total:g}")
+        return self
+
+
+class Split(Section):
+    shares: Shares
+    seed: Seed
+
+
+class Augment(Section):
+    size: Pixels
+    resize: Literal["lanczos", "bicubic", "bilinear", "box", "nearest"]
+    flips: Annotated[list[Literal["none", "horizontal", "vertical", "both"]], Field(min_length=1)]
+    warped: Annotated[int, Field(ge=0, le=100)]
+    rotate: Annotated[float, Field(ge=0, le=180)]
+    scale: Range
+    fill: Literal["reflect", "edge", "black"]
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _keeps_the_original(self) -> Self:
+        if self.flips[0] != "none" or len(set(self.flips)) != len(self.flips):
+            raise ValueError(
+                f"flips must begin with 'none' (the original) and name each flip once, "
+                f"got {self.flips}"
+            )
+        if self.scale[0] > self.scale[1]:
+            raise ValueError(f"scale must be [smallest, largest], got {self.scale}")
+        return self
+
+
+class Train(Section):
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    precision: Literal["auto", "fp32", "bf16"]
+    threads: Count
+
+
+class Adam(Section):
+    name: Literal["adam", "adamw"]
+    lr: Positive
+    weight_decay: NotNegative | None = None
+    betas: Annotated[list[Probability], Field(min_length=2, max_length=2)] | None = None
+
+
+class Sgd(Section):
+    name: Literal["sgd"]
+    lr: Positive
+    momentum: Probability | None = None
+    nesterov: bool | None = None
+    weight_decay: NotNegative | None = None
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Self:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov: true needs a momentum above 0, such as 0.9")
+        return self
+
+
+class Constant(Section):
+    name: Literal["constant"]
+
+
+class Plateau(Section):
+    name: Literal["plateau"]
+    factor: Annotated[float, Field(gt=0, lt=1)]
+    patience: Annotated[int, Field(ge=0)]
+
+
+class Cosine(Section):
+    name: Literal["cosine"]
+    warmup_epochs: NotNegative
+
+
+class OneCycle(Section):
+    name: Literal["one_cycle"]
+    pct_start: Annotated[float, Field(gt=0, lt=1)]
+    div_factor: Positive
+    final_div_factor: Positive
+
+
+class Stop(Section):
+    patience: Count
+
+
+class Phase(Section):
+    epochs: Count
+    trainable: Literal["all", "head"]
+    optimizer: Annotated[Adam | Sgd, Field(discriminator="name")]
+    schedule: Annotated[Constant | Plateau | Cosine | OneCycle, Field(discriminator="name")]
+    stop: Stop | None = None
+
+
+class Model(Section):
+    network: str
+    arguments: dict[str, Any]
+    image_size: Pixels
+    normalize: Literal["imagenet", "half", "none"]
+    online: Literal["none", "crop", "crop_flip"]
+    batch_size: Annotated[int, Field(ge=2)]
+    seed: Seed
+    phases: Annotated[dict[str, Phase], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _network_takes_its_arguments(self) -> Self:
+        file = NETWORKS / f"{self.network}.py"
+        names = sorted(path.stem for path in NETWORKS.glob("[a-z]*.py"))
+        if self.network not in names:
+            raise ValueError(f"network must be one of {', '.join(names)}, got '{self.network}'")
+        known, required = _arguments_of(file)
+        for argument in self.arguments:
+            if argument not in known:
+                close = difflib.get_close_matches(argument, known, n=1)
+                hint = f"did you mean '{close[0]}'? " if close else ""
+                raise ValueError(
+                    f"arguments has '{argument}', which network {self.network} does not "
+                    f"take; {hint}it takes: {', '.join(known) or 'none'}"
+                )
+        missing = [argument for argument in required if argument not in self.arguments]
+        if missing:
+            raise ValueError(f"arguments must name {', '.join(missing)} for network {self.network}")
+        return self
+
+
+class Stack(Section):
+    members: Literal["all"] | Annotated[list[str], Field(min_length=1)]
+    method: Literal["dense", "logistic", "mean"]
+    folds: Literal[0]
+    inner_folds: Annotated[int, Field(ge=2)]
+    dense: "Dense"
+    seed: Seed
+
+
+class Dense(Section):
+    hidden: list[Count]
+    dropout: Probability
+    lr: Positive
+    weight_decay: NotNegative
+    epochs: Count
+    patience: Count
+
+
+class Evaluate(Section):
+    calibration_bins: Count
+
+
+class Pca(Section):
+    size: Annotated[int, Field(ge=4, le=96)]
+
+
+class Tsne(Section):
+    classes: Count
+    images_per_class: Annotated[int, Field(ge=2)]
+    perplexities: Annotated[list[Positive], Field(min_length=1)]
+    seed: Seed
+
+
+class Explain(Section):
+    model: str
+    images: Annotated[int, Field(ge=1, le=64)]
+    smooth_samples: Count
+    smooth_noise: NotNegative
+    seed: Seed
+
+
+class Params(Section):
+    """The whole of `params.yaml`."""
+
+    NAME: ClassVar[str] = r"[A-Za-z][A-Za-z0-9_-]*"
+
+    dataset: Dataset
+    filter: Filter
+    split: Split
+    augment: Augment
+    train: Train
+    models: Annotated[dict[str, Model], Field(min_length=1)]
+    stack: Stack
+    evaluate: Evaluate
+    pca: Pca
+    tsne: Tsne
+    explain: Explain
+
+    @model_validator(mode="after")
+    def _names_known_models(self) -> Self:
+        listed = ", ".join(self.models)
+        for name in self.models:
+            if not re.fullmatch(self.NAME, name) or name in {"stack", "majority_baseline"}:
+                raise ValueError(
+                    f"models.{name}: a model's name must be a letter followed by letters, "
+                    "digits, '_' or '-', and neither 'stack' nor 'majority_baseline'"
+                )
+        if self.explain.model not in self.models:
+            raise ValueError(
+                f"explain.model must be one of the listed models ({listed}), "
+                f"got '{self.explain.model}'"
+            )
+        if self.stack.members != "all":
+            for member in self.stack.members:
+                if member not in self.models:
+                    raise ValueError(
+                        f"stack.members must be 'all' or listed models ({listed}), got '{member}'"
+                    )
+        return self
+
+
+def check_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
+    """Read the whole file and check it against the schema.
+
+    Returns:
+        The file's content, as it stands there.
+
+    Raises:
+        UserError: if the file cannot be read or breaks a rule; all broken rules are named,
+            each with the path of its key.
+    """
+    content = _load(path)
+    try:
+        Params.model_validate(content)
+    except ValidationError as error:
+        lines = [_line(problem, content) for problem in error.errors()]
+        raise UserError(
+            f"{path} breaks {len(lines)} rule{'s' * (len(lines) > 1)}; correct it and run "
+            "again:\n" + "\n".join(f"  {line}" for line in lines)
+        ) from None
+    return content
+
+
+def read_params(*keys: str, path: Path = PARAMS_FILE) -> Any:
+    """Read the values at `keys` (dotted paths): one value, or a tuple for several keys.
+
+    A stage reads exactly the keys that it declares in `dvc.yaml`; a test compares them.
+    """
+    content = _load(path)
+    values = []
+    for key in keys:
+        value: Any = content
+        for name in key.split("."):
+            if not isinstance(value, Mapping) or name not in value:
+                raise UserError(f"{path} has no '{key}'; add it, or correct the name")
+            value = value[name]
+        values.append(value)
+    return values[0] if len(values) == 1 else tuple(values)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UserError(f"there is no {path} here; run from the folder that holds it")
+    try:
+        # YAML 1.2, as DVC reads it: 5e-4 is a number, off is a word, no key may stand twice.
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold sections such as 'dataset:', got {content!r}")
+    return content
+
+
+def _line(problem: Any, content: Any) -> str:
+    """One broken rule as `key.path: what is wrong`."""
+    steps = []
+    place = content
+    for step in problem["loc"]:
+        # The schema's choices (Adam or SGD) are steps too, but no keys of the file.
+        in_mapping = isinstance(place, Mapping) and step in place
+        in_list = isinstance(place, list) and isinstance(step, int) and step < len(place)
+        if in_mapping or in_list:
+            place = place[step]
+        elif problem["type"] != "missing" or step != problem["loc"][-1]:
+            continue
+        steps.append(str(step))
+    name = ".".join(steps) or "the whole file"
+
+    match problem["type"]:
+        case "missing":
+            return f"{name}: is missing; add it"
+        case "unknown_key":
+            return f"{name}: {problem['msg']}"
+        case "value_error":
+            return f"{name}: {problem['ctx']['error']}"
+        case "union_tag_not_found":
+            return f"{name}: is missing its 'name'"
+        case "union_tag_invalid":
+            return (
+                f"{name}.name: must be one of {problem['ctx']['expected_tags']}, "
+                f"got '{problem['ctx']['tag']}'"
+            )
+    rule = re.sub(r"^Input should be", "must be", problem["msg"])
+    rule = rule.replace("a valid dictionary", "a mapping").replace("a valid ", "a ")
+    return f"{name}: {rule}, got {problem['input']!r}"
+
+
+def _arguments_of(file: Path) -> tuple[list[str], list[str]]:
+    """The keyword arguments of a network file's `build`: all, and those without a default.
+
+    The file is parsed, not imported: importing torch would cost every stage two seconds.
+    """
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name == "build":
+            names = [argument.arg for argument in node.args.kwonlyargs]
+            required = [
+                name
+                for name, default in zip(names, node.args.kw_defaults, strict=True)
+                if default is None
+            ]
+            given = {"image_size"}  # by the pipeline
+            return (
+                [name for name in names if name not in given],
+                [name for name in required if name not in given],
+            )
+    raise ValueError(f"{file.name} has no function build(n_classes, *, image_size, …)")

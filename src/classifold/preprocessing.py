@@ -1,0 +1,40 @@
+"""From stored images to what a network takes; the same for training and prediction."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Mean and standard deviation a channel, of values in [0, 1].
+NORMALIZATIONS = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
+
+
+def to_input(
+    images: np.ndarray, *, image_size: int, normalize: str, device: torch.device
+) -> Tensor:
+    """Turn stored images into a network's input.
+
+    Args:
+        images: uint8 array (N, H, W, 3).
+        image_size: width and height of the result; other sizes are interpolated (bilinear,
+            with antialiasing when shrinking).
+        normalize: a key of `NORMALIZATIONS`.
+        device: where the result goes.
+
+    Returns:
+        float32 tensor (N, 3, image_size, image_size), in channels_last memory order.
+    """
+    mean, std = (
+        torch.tensor(values, device=device).view(1, 3, 1, 1) for values in NORMALIZATIONS[normalize]
+    )
+    # Moved as bytes, four times less than floats; the permuted view is channels_last.
+    writable = np.require(images, requirements=["C", "W"])  # torch takes no read-only arrays
+    batch = torch.from_numpy(writable).to(device).permute(0, 3, 1, 2)
+    batch = batch.to(torch.float32).div_(255)
+    if batch.shape[-2:] != (image_size, image_size):
+        batch = F.interpolate(batch, (image_size, image_size), mode="bilinear", antialias=True)
+    return batch.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,69 @@
+"""Progress that a person can read: a bar on a terminal, a line now and then elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+Item = TypeVar("Item")
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+def say(text: str) -> None:
+    """Print a line at once, whether or not a terminal listens."""
+    print(text, flush=True)
+
+
+def track(items: Iterable[Item], *, task: str, total: int, unit: str) -> Iterator[Item]:
+    """Pass `items` through and show how far along they are.
+
+    Args:
+        items: what is being worked on.
+        task: what is being done, such as "read".
+        total: how many items are expected.
+        unit: what an item is, in the plural, such as "images".
+    """
+    if sys.stdout.isatty():
+        yield from _bar(items, task=task, total=total, unit=unit)
+    else:
+        yield from _lines(items, task=task, total=total, unit=unit)
+
+
+def _bar(items: Iterable[Item], *, task: str, total: int, unit: str) -> Iterator[Item]:
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+        console=Console(),
+    )
+    start = time.perf_counter()
+    with bar:
+        row = bar.add_task(task, total=total, speed="")
+        for done, item in enumerate(items, start=1):
+            yield item
+            speed = done / (time.perf_counter() - start)
+            bar.update(row, completed=done, speed=f"{speed:,.0f} {unit}/s")
+
+
+def _lines(items: Iterable[Item], *, task: str, total: int, unit: str) -> Iterator[Item]:
+    start = last = time.perf_counter()
+    for done, item in enumerate(items, start=1):
+        yield item
+        now = time.perf_counter()
+        if now - last >= SECONDS_BETWEEN_LINES:
+            last = now
+            speed = done / (now - start)
+            left = max(total - done, 0) / speed
+            say(f"{task}: {done:,} of {total:,} {unit}, {speed:,.0f} a second, {left:.0f} s left")

@@ -1,0 +1,115 @@
+"""Dense layers over the members' logits, which start as the members' plain mean.
+
+Source: report 000, section 6 (AlphaStack): raw outputs of frozen members are concatenated and
+go through several dense layers. Here their output is added to the mean of the members'
+log-probabilities and begins at zero: few validation images then cannot make the stack much
+worse than the mean, where early stopping would leave it.
+"""
+
+import copy
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.model_selection import StratifiedShuffleSplit
+from torch import Tensor, nn
+
+from classifold.seeding import generator, seed_torch
+
+BATCH_SIZE = 64
+HELD_OUT_SHARE = 0.2
+
+
+class DenseStack(nn.Module):
+    """Log-probabilities of members (N, n_members, n_classes) -> logits (N, n_classes)."""
+
+    def __init__(
+        self, n_members: int, n_classes: int, *, hidden: Sequence[int], dropout: float
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Flatten()]
+        width = n_members * n_classes
+        for n_units in hidden:
+            layers += [nn.Linear(width, n_units), nn.ReLU(), nn.Dropout(dropout)]
+            width = n_units
+        head = nn.Linear(width, n_classes)
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+        self.dense = nn.Sequential(*layers, head)
+
+    def forward(self, members: Tensor) -> Tensor:
+        """Add the dense layers' correction to the mean."""
+        # Sure networks reach -30: compressed so that no member drowns the others.
+        return members.mean(1) + self.dense(torch.asinh(members))
+
+
+def fit_dense(
+    members: np.ndarray,
+    labels: np.ndarray,
+    *,
+    hidden: Sequence[int],
+    dropout: float,
+    lr: float,
+    weight_decay: float,
+    epochs: int,
+    patience: int | None,
+    seed: int,
+) -> tuple[DenseStack, int]:
+    """Fit dense layers with AdamW, stopping early by the log loss of a fifth held out.
+
+    Args:
+        members: float array (N, n_members, n_classes) of log-probabilities.
+        labels: int array (N,).
+        hidden: units of each hidden layer.
+        dropout: probability after each hidden layer.
+        lr: learning rate.
+        weight_decay: of AdamW.
+        epochs: the most epochs; exactly so many where `patience` is None.
+        patience: epochs without a lower loss before stopping; None holds nothing out.
+        seed: of weights, order, dropout and the part held out.
+
+    Returns:
+        The layers of the best epoch in evaluation mode, and that epoch; 0 is the plain mean.
+    """
+    seed_torch(seed, "stack")
+    n_members, n_classes = members.shape[1:]
+    stack = DenseStack(n_members, n_classes, hidden=hidden, dropout=dropout)
+    optimizer = torch.optim.AdamW(stack.parameters(), lr=lr, weight_decay=weight_decay)
+    inputs = torch.from_numpy(members.astype(np.float32))
+    targets = torch.from_numpy(labels)
+    fitted, held_out = _hold_out(labels, seed) if patience else (np.arange(len(labels)), None)
+
+    best_epoch, best_loss, best_state = 0, np.inf, copy.deepcopy(stack.state_dict())
+    for epoch in range(epochs + 1):
+        if epoch > 0:  # epoch 0 is the plain mean
+            stack.train()
+            order = generator(seed, "stack", epoch).permutation(fitted)
+            for rows in np.array_split(order, -(-len(order) // BATCH_SIZE)):
+                optimizer.zero_grad()
+                F.cross_entropy(stack(inputs[rows]), targets[rows]).backward()
+                optimizer.step()
+        if held_out is None:
+            best_epoch, best_state = epoch, stack.state_dict()
+            continue
+        stack.eval()
+        with torch.inference_mode():
+            loss = F.cross_entropy(stack(inputs[held_out]), targets[held_out]).item()
+        if loss < best_loss:
+            best_epoch, best_loss, best_state = epoch, loss, copy.deepcopy(stack.state_dict())
+        elif patience and epoch - best_epoch >= patience:
+            break
+    stack.load_state_dict(best_state)
+    return stack.eval(), best_epoch
+
+
+def _hold_out(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to fit on, and a fifth to stop by: stratified where every class has two rows."""
+    random_state = int(generator(seed, "held out").integers(2**31))
+    n_held_out = max(round(len(labels) * HELD_OUT_SHARE), 1)
+    counts = np.bincount(labels)
+    if counts[counts > 0].min() >= 2 and n_held_out >= np.count_nonzero(counts):
+        splitter = StratifiedShuffleSplit(1, test_size=n_held_out, random_state=random_state)
+        return next(splitter.split(labels, labels))
+    order = generator(seed, "held out").permutation(len(labels))
+    return order[n_held_out:], order[:n_held_out]

@@ -1,0 +1,54 @@
+"""How every stage begins and ends: params checked, errors told, time kept."""
+
+import os
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from classifold.errors import UserError
+from classifold.metrics_file import write_json
+from classifold.params import check_params
+from classifold.progress import say
+
+INTERRUPTED = 130
+
+
+def run_stage(main: Callable[..., None]) -> None:
+    """Run a stage's `main` with the command line's arguments, and exit.
+
+    The whole of `params.yaml` is checked first, so that a mistake in the last section stops
+    the first stage. A `UserError` or `OSError` ends as one message and exit code 1, Ctrl-C
+    as exit code 130, so that DVC never takes an unfinished stage for a good one. The time
+    and memory it took go to `timings/<stage>.json`, or `timings/<stage>/<argument>.json`.
+    Set CLASSIFOLD_TRACEBACK=1 to see where an error came from.
+    """
+    name = "/".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
+    start = time.perf_counter()
+    try:
+        check_params()
+        main(*sys.argv[1:])
+    except KeyboardInterrupt:
+        print(f"\n{name}: stopped by Ctrl-C; nothing half-done was kept.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except (UserError, OSError) as error:
+        if os.environ.get("CLASSIFOLD_TRACEBACK"):
+            traceback.print_exc()
+        print(f"{name}: {error}", file=sys.stderr)
+        sys.exit(1)
+
+    seconds = time.perf_counter() - start
+    write_json(
+        Path("timings") / f"{name}.json",
+        {"seconds": round(seconds, 2), "peak_memory_mib": _peak_memory_mib()},
+    )
+    say(f"{name}: done in {seconds:.1f} s")
+
+
+def _peak_memory_mib() -> int:
+    """The most memory that this process or the largest of its children held, in MiB."""
+    scale = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+    usage = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return round(max(resource.getrusage(who).ru_maxrss for who in usage) / scale)

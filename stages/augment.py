@@ -1,0 +1,38 @@
+"""Stage `augment`: pack the training images with augmented copies, and the validation images."""
+
+from pathlib import Path
+
+from classifold.augmentation.offline import n_copies, write_packs
+from classifold.folders import new_folder
+from classifold.metrics_file import write_json
+from classifold.params import read_params
+from classifold.progress import say
+from classifold.splitting.files import read_part
+from classifold.stage import run_stage
+from classifold.table import iter_images
+
+
+def main() -> None:
+    settings = read_params("augment")
+    ingested = Path("data/ingested")
+    labels = {part: read_part(Path(f"data/split/{part}.csv")) for part in ("train", "validation")}
+    images = {part: iter_images(ingested, part_labels) for part, part_labels in labels.items()}
+
+    with new_folder(Path("data/augmented")) as folder:
+        write_packs(images, labels, folder, **settings)
+        n_bytes = sum(path.stat().st_size for path in folder.glob("*/images.npy"))
+
+    copies = n_copies(flips=settings["flips"], warped=settings["warped"])
+    metrics = {
+        "n_source": len(labels["train"]),
+        "n_images": len(labels["train"]) * copies,
+        "copies": copies,
+        "n_validation": len(labels["validation"]),
+        "n_bytes": n_bytes,
+    }
+    write_json(Path("metrics/augment.json"), metrics)
+    say(f"  {metrics['n_source']:,} images became {metrics['n_images']:,}")
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,27 @@
+"""Stage `compare`: put exactly the listed models side by side, and fit their decisions."""
+
+from pathlib import Path
+
+from classifold.compared import compare_models, remove_unlisted
+from classifold.folders import new_folder
+from classifold.metrics_file import write_json
+from classifold.params import read_params
+from classifold.progress import say
+from classifold.stage import run_stage
+
+
+def main() -> None:
+    names = list(read_params("models"))
+    models, metrics = Path("models"), Path("metrics/train")
+    remove_unlisted(names, models=models, others=[metrics, Path("timings/train")])
+
+    with new_folder(Path("data/compared")) as folder:
+        table = compare_models(names, folder, models=models, metrics=metrics)
+
+    write_json(Path("metrics/models.json"), table)
+    for name, row in table.items():
+        say(f"  {name}: validation accuracy {row['validation_accuracy']:.4f}")
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,28 @@
+"""Stage `filter`: leave out images of unusual size, and copies."""
+
+from pathlib import Path
+
+from classifold.filtering.files import read_candidates, write_selection
+from classifold.filtering.selection import select, selection_metrics
+from classifold.folders import new_folder
+from classifold.metrics_file import write_json
+from classifold.params import read_params
+from classifold.progress import say
+from classifold.stage import run_stage
+
+
+def main() -> None:
+    settings = read_params("filter")
+    images = read_candidates(Path("data/ingested"))
+
+    selection = select(images, **settings)
+
+    with new_folder(Path("data/filtered")) as folder:
+        write_selection(folder, selection)
+    metrics = selection_metrics(selection)
+    write_json(Path("metrics/filter.json"), metrics)
+    say(f"  {metrics['n_kept']:,} of {metrics['n_images']:,} images kept; {metrics['excluded']}")
+
+
+if __name__ == "__main__":
+    run_stage(main)
