@@ -4,15 +4,12 @@ The column `image` is the struct {bytes, path} that Hugging Face `datasets`, Ray
 and DuckDB read as they are.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-
-from classifold.images import rgb_pixels
 
 SCHEMA = pa.schema(
     [
@@ -113,19 +110,6 @@ def iter_images(folder: Path, ids: Collection[str]) -> Iterator[tuple[str, bytes
                 yield row_ids[row], images[row]["bytes"].as_py()
     if missing:
         raise KeyError(f"{len(missing)} ids are not in the image table {folder}: {min(missing)} …")
-
-
-def load_pixels(folder: Path, ids: Sequence[str], *, size: int, resize: str) -> np.ndarray:
-    """Decode and resize the images of `ids`, in their order.
-
-    Returns:
-        uint8 array (N, size, size, 3).
-    """
-    position = {image_id: i for i, image_id in enumerate(ids)}
-    pixels = np.empty((len(ids), size, size, 3), np.uint8)
-    for image_id, encoded in iter_images(folder, ids):
-        pixels[position[image_id]] = rgb_pixels(encoded, size=size, resize=resize)
-    return pixels
 
 
 def _shards(folder: Path) -> list[Path]:

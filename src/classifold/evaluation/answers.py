@@ -14,9 +14,9 @@ from classifold.errors import UserError
 from classifold.inference import predict_logits
 from classifold.metrics_file import read_json
 from classifold.model_file import Model, load_model
+from classifold.pixels import load_pixels
 from classifold.progress import say
 from classifold.stacking.ensemble import ensemble_logits, load_ensemble
-from classifold.table import load_pixels
 
 STACK = "stack"
 
@@ -55,7 +55,12 @@ def answer(
             raise UserError(f"model '{name}' knows other classes; run 'dvc repro -f train@{name}'")
         say(f"  asking {name} about {len(ids):,} images")
         if pixels is None:  # all models read one pack, so one size
-            pixels = stored_pixels(ids, model, ingested)
+            pixels = load_pixels(
+                ingested,
+                ids,
+                size=model.preprocessing["pack_size"],
+                resize=model.preprocessing["resize"],
+            )
         logits[name] = model_logits(model, pixels, device=device).reshape(len(ids), n_classes)
         answers[name] = probabilities(logits[name], **decision)
 
@@ -64,12 +69,6 @@ def answer(
     shares = np.array([decisions["class_shares"][name] for name in decisions["classes"]])
     answers[MAJORITY] = np.tile(shares, (len(ids), 1))
     return answers
-
-
-def stored_pixels(ids: Sequence[str], model: Model, ingested: Path) -> np.ndarray:
-    """Bring images to the size of the pack that a model was trained on, as `augment` does."""
-    settings = model.preprocessing
-    return load_pixels(ingested, ids, size=settings["pack_size"], resize=settings["resize"])
 
 
 def model_logits(model: Model, pixels: np.ndarray, *, device: torch.device) -> np.ndarray:

@@ -1,0 +1,149 @@
+"""Choose test images, explain the answers to them, and draw it."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+import torch
+
+from classifold.analysis.saliency import Maps, explain_answer
+from classifold.model_file import Model
+from classifold.preprocessing import to_input
+from classifold.progress import track
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+COLUMNS = ("image", "saliency", "smoothed saliency", "Grad-CAM")
+
+
+class Explanation(NamedTuple):
+    """A test image, the answer to it, and what the answer hangs on."""
+
+    prediction: Mapping[str, Any]  # a row of predictions.parquet
+    pixels: np.ndarray  # uint8 (size, size, 3)
+    maps: Maps
+
+
+def choose_images(predictions: Sequence[Mapping[str, Any]], *, n_images: int) -> list[dict]:
+    """Choose by rule: the most confident mistakes for half, then right answers.
+
+    Right answers come from one class after another, of each the most confident first. Where
+    there are fewer mistakes than half, right answers fill up, and the other way round.
+
+    Args:
+        predictions: rows of predictions.parquet of one model.
+        n_images: how many to choose; fewer if there are fewer.
+    """
+    ordered = sorted(predictions, key=lambda row: (-row["probability"], row["id"]))
+    wrong = [dict(row) for row in ordered if row["predicted"] != row["label"]]
+    by_class: dict[str, list[dict]] = defaultdict(list)
+    for row in ordered:
+        if row["predicted"] == row["label"]:
+            by_class[row["label"]].append(dict(row))
+    queues = [by_class[label] for label in sorted(by_class)]
+    longest = max((len(queue) for queue in queues), default=0)
+    right = [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)]
+    n_wrong = min(len(wrong), max(n_images // 2, n_images - len(right)))
+    return [*wrong[:n_wrong], *right[: n_images - n_wrong]]
+
+
+def explain_images(
+    model: Model,
+    predictions: Sequence[Mapping[str, Any]],
+    pixels: np.ndarray,
+    *,
+    device: torch.device,
+    smooth_samples: int,
+    smooth_noise: float,
+    seed: int,
+) -> list[Explanation]:
+    """Explain the answers a model gave.
+
+    Args:
+        model: which gave the answers.
+        predictions: the chosen rows.
+        pixels: uint8 array (N, size, size, 3), as stored for the model.
+        device: where to compute.
+        smooth_samples: noisy copies for the smoothed saliency.
+        smooth_noise: their noise, as a share of the input's range.
+        seed: of the noise.
+    """
+    network = model.network.to(device)
+    settings = model.preprocessing
+    explanations = []
+    pairs = zip(predictions, pixels, strict=True)
+    for row, image in track(pairs, task="explain", total=len(predictions), unit="images"):
+        inputs = to_input(
+            image[None],
+            image_size=settings["image_size"],
+            normalize=settings["normalize"],
+            device=device,
+        )
+        maps = explain_answer(
+            network,
+            inputs,
+            model.classes.index(row["predicted"]),
+            smooth_samples=smooth_samples,
+            smooth_noise=smooth_noise,
+            seed=seed,
+        )
+        explanations.append(Explanation(row, image, maps))
+    return explanations
+
+
+def draw_explanations(path: Path, explanations: Sequence[Explanation]) -> None:
+    """Draw one row an image: the image, then each map, brighter where the answer hangs on."""
+    n_rows = len(explanations)
+    figure, axes = plt.subplots(
+        n_rows, len(COLUMNS), figsize=(8.2, 2.05 * n_rows), squeeze=False, layout="constrained"
+    )
+    for row, explanation in zip(axes, explanations, strict=True):
+        prediction, maps = explanation.prediction, explanation.maps
+        row[0].imshow(explanation.pixels)
+        right = prediction["predicted"] == prediction["label"]
+        verdict = "right" if right else f"wrong: is {prediction['label']}"
+        # No mathematics: a class may be called $x$.
+        row[0].set_title(
+            f"{prediction['predicted']} {prediction['probability']:.2f}\n{verdict}",
+            fontsize=8,
+            parse_math=False,
+        )
+        drawn = (maps.saliency, maps.smoothed, maps.grad_cam)
+        for axis, strength, title in zip(row[1:], drawn, COLUMNS[1:], strict=True):
+            axis.set_title(title, fontsize=8)
+            if strength is not None:
+                axis.imshow(strength, cmap="magma", vmin=0, vmax=1)
+            else:
+                axis.text(0.5, 0.5, "no convolution", ha="center", fontsize=8)
+        for axis in row:
+            axis.set_axis_off()
+    # No software version in the file: the same maps give the same bytes.
+    figure.savefig(path, dpi=90, metadata={"Software": None})
+    plt.close(figure)
+
+
+def explanation_metrics(explanations: Sequence[Explanation], *, model: str) -> dict[str, Any]:
+    """Collect `metrics/explain.json`.
+
+    `saliency_in_tenth` is the mean share of smoothed saliency in the brightest tenth of pixels:
+    0.1 when it is spread evenly, near 1 when an answer hangs on a few places.
+    """
+    rows = [explanation.prediction for explanation in explanations]
+    n_right = sum(row["predicted"] == row["label"] for row in rows)
+    tenths = [_share_in_tenth(explanation.maps.smoothed) for explanation in explanations]
+    return {
+        "model": model,
+        "n_images": len(rows),
+        "n_right": n_right,
+        "n_wrong": len(rows) - n_right,
+        "saliency_in_tenth": float(np.mean(tenths)) if tenths else None,
+    }
+
+
+def _share_in_tenth(strength: np.ndarray) -> float:
+    values = np.sort(strength, axis=None)[::-1]
+    return float(values[: max(1, round(values.size / 10))].sum() / max(values.sum(), 1e-12))

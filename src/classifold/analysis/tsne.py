@@ -1,0 +1,130 @@
+"""Maps of images by t-SNE (van der Maaten & Hinton 2008), on pixels and on features."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE, trustworthiness
+
+from classifold.errors import UserError
+from classifold.pack import Pack
+from classifold.progress import track
+from classifold.seeding import generator
+
+VARIANCE_KEPT = 0.9  # report 000, section 8.3
+NEIGHBOURS = 10
+FEWEST_IMAGES = 10
+
+
+class Map(NamedTuple):
+    """One map of the plane."""
+
+    space: str  # pixels or features
+    perplexity: float
+    kl_divergence: float
+    trustworthiness: float  # in [0, 1]: whether neighbours on the map are neighbours in truth
+    points: np.ndarray  # float32 (N, 2)
+
+
+def sample_rows(
+    labels: np.ndarray, *, n_classes: int, classes: int, images_per_class: int, seed: int
+) -> np.ndarray:
+    """Draw classes, and images of each; ascending rows.
+
+    Args:
+        labels: int array (N,), values in [0, n_classes).
+        n_classes: how many classes there are.
+        classes: how many to draw; all, if there are fewer.
+        images_per_class: the most images of each.
+        seed: of the draw.
+    """
+    chosen = generator(seed, "classes").permutation(n_classes)[:classes]
+    rows = [
+        generator(seed, "images", int(label)).permutation(np.flatnonzero(labels == label))
+        for label in chosen
+    ]
+    return np.sort(np.concatenate([drawn[:images_per_class] for drawn in rows]))
+
+
+def make_maps(
+    points: np.ndarray, *, space: str, perplexities: Sequence[float], seed: int
+) -> list[Map]:
+    """Map points for each perplexity that their number allows.
+
+    PCA to 90 % of the variance comes first. A perplexity of a third of the points or more asks
+    for more neighbours than there are, and is left out; if none is left, a tenth is taken.
+
+    Args:
+        points: float array (N, n_features).
+        space: what the points are: pixels or features.
+        perplexities: to try.
+        seed: of t-SNE.
+
+    Raises:
+        UserError: if there are fewer than ten points.
+    """
+    n_points = len(points)
+    if n_points < FEWEST_IMAGES:
+        raise UserError(
+            f"t-SNE needs {FEWEST_IMAGES} images or more, got {n_points}; raise tsne.classes or "
+            "tsne.images_per_class"
+        )
+    usable = [p for p in perplexities if p < n_points / 3] or [n_points / 10]
+    points = points.astype(np.float64)
+    if np.ptp(points, axis=0).max() > 0:
+        points = PCA(VARIANCE_KEPT, svd_solver="full", random_state=seed).fit_transform(points)
+    maps = []
+    for perplexity in track(usable, task=f"t-SNE of {space}", total=len(usable), unit="maps"):
+        # The first two components as a start: maps of several perplexities look alike.
+        init = "pca" if points.shape[1] >= 2 else "random"
+        tsne = TSNE(perplexity=perplexity, init=init, random_state=seed)
+        embedded = tsne.fit_transform(points)
+        trust = trustworthiness(points, embedded, n_neighbors=min(NEIGHBOURS, n_points // 2 - 1))
+        maps.append(Map(space, perplexity, float(tsne.kl_divergence_), float(trust), embedded))
+    return maps
+
+
+def choose(maps: Sequence[Map]) -> Map:
+    """Choose the most trustworthy map; of equals the first.
+
+    Kullback-Leibler divergences of several perplexities measure different distributions and
+    fall as perplexity rises, so the smallest would always choose the largest perplexity.
+    """
+    return max(maps, key=lambda one: round(one.trustworthiness, 6))
+
+
+def tsne_metrics(maps: Sequence[Map]) -> dict[str, Any]:
+    """Tell of the maps of one space what was chosen and what was tried."""
+    return {
+        "perplexity": choose(maps).perplexity,
+        "tried": {
+            f"{one.perplexity:g}": {
+                "kl_divergence": one.kl_divergence,
+                "trustworthiness": one.trustworthiness,
+            }
+            for one in maps
+        },
+    }
+
+
+def map_rows(maps: Sequence[Map], pack: Pack, rows: np.ndarray) -> list[dict[str, Any]]:
+    """Describe the points of maps: space, perplexity, id, label, x, y.
+
+    Args:
+        maps: of the same images.
+        pack: that the images are from.
+        rows: of the images in the pack.
+    """
+    return [
+        {
+            "space": one.space,
+            "perplexity": one.perplexity,
+            "id": pack.ids[row],
+            "label": pack.classes[pack.labels[row]],
+            "x": round(float(x), 4),
+            "y": round(float(y), 4),
+        }
+        for one in maps
+        for row, (x, y) in zip(rows, one.points, strict=True)
+    ]

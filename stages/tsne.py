@@ -1,0 +1,54 @@
+"""Stage `tsne`: maps of a sample of training images, by pixels and by a model's features."""
+
+from pathlib import Path
+
+from classifold.analysis.files import write_maps
+from classifold.analysis.tsne import make_maps, sample_rows, tsne_metrics
+from classifold.device import choose_device, set_threads
+from classifold.folders import new_folder
+from classifold.inference import predict_features
+from classifold.metrics_file import write_json
+from classifold.model_file import load_model
+from classifold.pack import read_pack
+from classifold.params import read_params
+from classifold.stage import run_stage
+
+
+def main() -> None:
+    settings, name, device = read_params("tsne", "explain.model", "train.device")
+    seed, perplexities = settings["seed"], settings["perplexities"]
+    train = read_pack(Path("data/augmented/train")).originals()
+    model = load_model(Path("models") / name)
+    set_threads(model.description["threads"])
+    rows = sample_rows(
+        train.labels,
+        n_classes=len(train.classes),
+        classes=settings["classes"],
+        images_per_class=settings["images_per_class"],
+        seed=seed,
+    )
+    images = train.images[rows]
+    target = choose_device(device)
+    features = predict_features(
+        model.network.to(target),
+        images,
+        image_size=model.preprocessing["image_size"],
+        normalize=model.preprocessing["normalize"],
+        device=target,
+    )
+
+    spaces = {"pixels": images.reshape(len(images), -1) / 255, "features": features}
+    maps = {
+        space: make_maps(points, space=space, perplexities=perplexities, seed=seed)
+        for space, points in spaces.items()
+    }
+
+    with new_folder(Path("data/tsne")) as folder:
+        write_maps(folder, maps, train, rows)
+    metrics = {"n_images": len(rows), "model": name}
+    metrics |= {space: tsne_metrics(found) for space, found in maps.items()}
+    write_json(Path("metrics/tsne.json"), metrics)
+
+
+if __name__ == "__main__":
+    run_stage(main)
