@@ -1,0 +1,62 @@
+# Classifold. `make` alone lists what can be made.
+
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check repro experiments test lint format bench lock clean
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Install exact versions into .venv (once; again when the lock changes)
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Classifold needs Python 3.11 or newer, and $(PYTHON) is" \
+	    "$$($(PYTHON) --version); try: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@echo "Setting up $(VENV): about 5 GB with torch, a few minutes the first time."
+	$(PYTHON) -m venv $(VENV)
+	python -m pip install --disable-pip-version-check -r requirements.lock
+	python -m pip install --disable-pip-version-check --no-build-isolation --no-deps -e .
+	python -m classifold plots-page .dvc/plots_page.html
+	@touch $@
+
+check: $(READY) ## Check params.yaml before anything runs
+	python -m classifold check
+
+repro: check ## Run the pipeline: whatever is not up to date, and nothing else
+	dvc repro
+	@echo "The report: $(CURDIR)/reports/index.html"
+
+experiments: $(READY) ## Show experiments in a table that fits a screen
+	dvc exp show --only-changed --hide-workspace --drop '.*' \
+	  --keep 'metrics/(stack|test).json:(validation_accuracy|stack.accuracy)$$|params.yaml:.*|Experiment|Created|State'
+
+test: $(READY) ## Run all tests, the slow ones too
+	python -m pytest
+
+lint: $(READY) ## Check style, types and formatting
+	ruff check .
+	ruff format --check .
+	mypy
+
+format: $(READY) ## Format the code
+	ruff check --fix --quiet .
+	ruff format .
+
+bench: $(READY) ## Compare our speed with our peers', in turn on the same images
+	python benchmarks/run.py
+
+lock: ## Renew requirements.lock from pyproject.toml (needs uv)
+	{ echo "# Exact versions that set-up installs; made by 'make lock' from pyproject.toml."; \
+	  uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
+	    --no-emit-index-url --no-annotate --no-header --quiet; } > requirements.lock.partial
+	mv requirements.lock.partial requirements.lock
+
+clean: ## Remove what the pipeline made (DVC's cache keeps it) and tools' caches
+	rm -rf data/ingested data/filtered data/split data/augmented data/compared data/evaluated \
+	  data/pca data/tsne data/explained data/raw/digits models ensemble metrics/train timings \
+	  reports dvc_plots .mypy_cache .pytest_cache .ruff_cache .hypothesis
