@@ -360,7 +360,10 @@ def _line(problem: Any, content: Any) -> str:
         elif problem["type"] != "missing" or step != problem["loc"][-1]:
             continue
         steps.append(str(step))
-    name = ".".join(steps) or "the whole file"
+    name = ".".join(steps)
+    if not name and problem["type"] == "value_error":  # a rule between sections names its keys
+        return str(problem["ctx"]["error"])
+    name = name or "the whole file"
 
     match problem["type"]:
         case "missing":
@@ -377,7 +380,8 @@ def _line(problem: Any, content: Any) -> str:
                 f"got '{problem['ctx']['tag']}'"
             )
     rule = re.sub(r"^Input should be", "must be", problem["msg"])
-    rule = rule.replace("a valid dictionary", "a mapping").replace("a valid ", "a ")
+    rule = rule.replace("a valid dictionary", "a mapping").replace("a valid integer", "an integer")
+    rule = rule.replace("a valid ", "a ")
     return f"{name}: {rule}, got {problem['input']!r}"
 
 

@@ -100,6 +100,9 @@ def selection_metrics(selection: Selection) -> dict[str, Any]:
     classes = sorted({label for image in everyone for label in image.labels})
     kept_labels = Counter(label for image in kept for label in image.labels)
     excluded_labels = Counter(label for item in excluded for label in item.image.labels)
+    by_reason: dict[str, Counter[str]] = {reason: Counter() for reason in REASONS}
+    for item in excluded:
+        by_reason[item.reason].update(item.image.labels)
     reasons: Counter[str] = Counter(item.reason for item in excluded)
     return {
         "n_images": len(everyone),
@@ -109,6 +112,9 @@ def selection_metrics(selection: Selection) -> dict[str, Any]:
         "modal_size": list(selection.modal_size),
         "kept_per_class": {name: kept_labels[name] for name in classes},
         "excluded_per_class": {name: excluded_labels[name] for name in classes},
+        "excluded_per_reason_and_class": {
+            reason: {name: counts[name] for name in classes} for reason, counts in by_reason.items()
+        },
         "n_copy_groups": len({copy.group for copy in selection.copies}),
     }
 

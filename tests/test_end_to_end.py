@@ -1,0 +1,327 @@
+"""The real pipeline through the `dvc` command, in a temporary clone, on drawn images."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+from ruamel.yaml import YAML
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+CLASSES = ("circle", "cross", "square")
+N_IMAGES = 40  # of each class
+TINY_MODEL = {
+    "network": "mlp",
+    "arguments": {"hidden": [32], "dropout": 0.0},
+    "image_size": 16,
+    "normalize": "half",
+    "online": "none",
+    "batch_size": 32,
+    "seed": 1,
+    "phases": {
+        "p1": {
+            "epochs": 3,
+            "trainable": "all",
+            "optimizer": {"name": "adam", "lr": 0.002},
+            "schedule": {"name": "constant"},
+        }
+    },
+}
+MODELS = {
+    "mlp": TINY_MODEL,
+    "resnet": TINY_MODEL
+    | {
+        "network": "small_resnet",
+        "arguments": {"widths": [8, 16], "depth": 1, "stem_stride": 2},
+        "online": "crop_flip",
+    },
+}
+CONTRACT = {
+    "ingest": "n_files n_images n_unreadable n_converted_to_rgb converted n_turned_upright "
+    "n_classes images_per_class",
+    "filter": "n_images n_kept n_excluded excluded modal_size kept_per_class excluded_per_class "
+    "n_copy_groups",
+    "split": "n_train n_validation n_test class_shares max_share_gap n_groups "
+    "n_groups_across_parts",
+    "augment": "n_source n_images copies n_validation n_bytes",
+    "train/mlp": "train_accuracy validation_accuracy validation_loss accuracy_gap best_epoch "
+    "n_epochs n_parameters n_trainable_parameters phases",
+    "models": "mlp resnet majority_baseline",
+    "stack": "method members n_members validation_accuracy best_member best_member_accuracy "
+    "mean_accuracy gain gain_ci95",
+    "test": "mlp resnet stack majority_baseline",
+    "pca": "red green blue",
+    "tsne": "pixels features",
+    "explain": "n_images",
+}
+
+
+class Clone:
+    """A clone of the project with images of its own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def run(self, *command: str, expect: int | None = 0) -> str:
+        """Run a command there; everything it printed."""
+        environment = os.environ | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(self.root / "src"),
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "COLUMNS": "200",
+        }
+        done = subprocess.run(
+            command,
+            cwd=self.root,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if expect is not None:
+            assert done.returncode == expect, done.stdout
+        return done.stdout
+
+    def repro(self, *arguments: str, expect: int | None = 0) -> str:
+        return self.run("dvc", "repro", *arguments, expect=expect)
+
+    def refused(self) -> str:
+        """What a repro says that must end in an error that a person can read."""
+        output = self.repro(expect=None)
+        assert "ERROR: failed to reproduce" in output
+        assert "Traceback" not in output
+        return output
+
+    def commit(self) -> None:
+        self.run("git", "add", "-A")
+        identity = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
+        self.run("git", *identity, "commit", "-qm", "A state")
+
+    def metrics(self, name: str) -> dict:
+        return json.loads((self.root / f"metrics/{name}.json").read_text())
+
+    def change(self, text: str, replacement: str) -> None:
+        """Change params.yaml, where `text` stands once."""
+        path = self.root / "params.yaml"
+        content = path.read_text()
+        assert content.count(text) == 1
+        path.write_text(content.replace(text, replacement))
+
+    def content(self) -> dict[str, str]:
+        """Hash of every file the pipeline made, but for those that may differ."""
+        made = ("data", "models", "metrics", "ensemble")
+        files = [path for folder in made for path in (self.root / folder).rglob("*")]
+        return {
+            str(path.relative_to(self.root)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in files
+            if path.is_file()
+        }
+
+
+def stages_run(output: str) -> list[str]:
+    return re.findall(r"^Running stage '(.+?)':", output, flags=re.MULTILINE)
+
+
+def draw(path: Path, shape: str, number: int, *, size: int = 24) -> None:
+    draw_from = np.random.default_rng([CLASSES.index(shape), number])
+    noise = draw_from.integers(0, 60, (size, size, 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    pen = ImageDraw.Draw(image)
+    x, y, r = (int(value) for value in draw_from.integers((8, 8, 4), (16, 16, 8)))
+    colour = tuple(int(value) for value in draw_from.integers(120, 255, 3))
+    match shape:
+        case "circle":
+            pen.ellipse((x - r, y - r, x + r, y + r), fill=colour)
+        case "square":
+            pen.rectangle((x - r, y - r, x + r, y + r), fill=colour)
+        case "cross":
+            pen.line((x - r, y - r, x + r, y + r), fill=colour, width=3)
+            pen.line((x - r, y + r, x + r, y - r), fill=colour, width=3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+
+
+def draw_data(folder: Path) -> None:
+    """120 good images, and one each: of another size, gray, a copy, cut off, no image."""
+    for shape in CLASSES:
+        for number in range(N_IMAGES):
+            draw(folder / shape / f"{number:02}.png", shape, number)
+    draw(folder / "circle/large.png", "circle", 100, size=30)
+    Image.open(folder / "cross/00.png").convert("L").save(folder / "cross/gray.png")
+    shutil.copyfile(folder / "square/00.png", folder / "square/copy.png")
+    whole = (folder / "square/01.png").read_bytes()
+    (folder / "square/cut.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "notes.txt").write_text("no image")
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory) -> Clone:
+    root = tmp_path_factory.mktemp("clone") / "project"
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, root / name)
+    (root / "dvc.lock").unlink(missing_ok=True)
+    shutil.rmtree(root / "metrics", ignore_errors=True)
+
+    yaml = YAML()
+    params = yaml.load((root / "params.yaml").read_text())
+    params["dataset"]["path"] = "data/raw/drawn"
+    params["augment"] |= {"size": 16, "flips": ["none", "horizontal"], "warped": 1}
+    params["models"] = MODELS
+    params["explain"] |= {"model": "resnet", "images": 4, "smooth_samples": 2}
+    params["tsne"] |= {"images_per_class": 15, "perplexities": [5]}
+    params["pca"]["size"] = 12
+    yaml.dump(params, root / "params.yaml")
+
+    clone = Clone(root)
+    clone.run("git", "init", "-q")
+    clone.run(sys.executable, "-m", "classifold", "plots-page", ".dvc/plots_page.html")
+    draw_data(root / "data/raw/drawn")
+    clone.run("dvc", "add", "-q", "data/raw/drawn")
+    clone.repro()
+    clone.commit()
+    return clone
+
+
+def test_every_metric_of_the_contract_is_there(clone):
+    for name, keys in CONTRACT.items():
+        assert set(keys.split()) <= set(clone.metrics(name)), name
+    scores = "accuracy accuracy_ci95 top3_accuracy top5_accuracy macro_f1 log_loss "
+    scores += "calibration_error n_images"
+    for entry in clone.metrics("test").values():
+        assert set(scores.split()) <= set(entry)
+
+
+def test_every_image_is_accounted_for(clone):
+    ingest, filtered, split = (clone.metrics(n) for n in ("ingest", "filter", "split"))
+    n_good = len(CLASSES) * N_IMAGES
+    assert ingest["n_files"] == n_good + 5
+    assert ingest["n_unreadable"] == 1
+    assert "square/cut.png" in (clone.root / "data/ingested/unreadable.csv").read_text()
+    assert ingest["converted"]["grayscale"] == ingest["n_converted_to_rgb"] == 1
+    assert filtered["excluded"] == {"size": 1, "duplicate": 1, "conflicting_labels": 0}
+    assert filtered["n_kept"] == n_good + 1  # the gray one
+    assert split["n_train"] + split["n_validation"] + split["n_test"] == n_good + 1
+    assert clone.metrics("augment")["n_images"] == 4 * split["n_train"]
+
+
+def test_what_is_up_to_date_is_not_run_again(clone):
+    output = clone.repro()
+    assert "Data and pipelines are up to date." in output
+    assert stages_run(output) == []
+
+
+def test_one_number_of_one_model_reruns_that_model_and_what_follows(clone):
+    output = clone.run("dvc", "exp", "run", "-S", "models.mlp.batch_size=16")
+    assert stages_run(output) == ["train@mlp", "compare", "stack", "evaluate", "explain", "report"]
+    clone.run("git", "checkout", "-q", ".")
+    output = clone.repro()
+    assert stages_run(output)[:-1] == []  # only the report may run: timings differ
+
+
+def test_leaving_a_model_out_stacks_the_others_and_trains_none(clone):
+    output = clone.run("dvc", "exp", "run", "-S", "~models.mlp")
+    assert not [stage for stage in stages_run(output) if stage.startswith("train")]
+    assert clone.metrics("stack")["members"] == ["resnet"]
+    assert set(clone.metrics("test")) == {"resnet", "stack", "majority_baseline"}
+    clone.run("git", "checkout", "-q", ".")
+    clone.repro()
+
+
+def test_a_forced_run_leaves_the_same_bytes(clone):
+    before = clone.content()
+    clone.repro("-f")
+    after = clone.content()
+    assert {name for name in before | after if before.get(name) != after.get(name)} == set()
+
+
+def test_a_colleague_pulls_and_runs_nothing(clone, tmp_path):
+    clone.run("git", "checkout", "-q", ".")
+    clone.repro()
+    clone.commit()
+    clone.run("dvc", "remote", "add", "-d", "-f", "--local", "store", str(tmp_path / "store"))
+    clone.run("dvc", "push", "-q")
+    colleague = Clone(tmp_path / "colleague")
+    clone.run("git", "clone", "-q", str(clone.root), str(colleague.root))
+    colleague.run("dvc", "remote", "add", "-d", "--local", "store", str(tmp_path / "store"))
+    colleague.run("dvc", "pull", "-q")
+    assert stages_run(colleague.repro()) == []
+
+
+def test_plots_open_without_a_network(clone):
+    clone.run("dvc", "plots", "show", "-o", "dvc_plots")
+    page = (clone.root / "dvc_plots/index.html").read_text()
+    assert "vegaEmbed" in page
+    assert not re.search(r"<(script|link)[^>]+(src|href)=.?https?:", page)
+    for title in ("Validation accuracy", "test images", "t-SNE", "Image sizes"):
+        assert title in page
+
+
+def test_a_mistyped_key_stops_the_first_stage_and_loses_nothing(clone):
+    before = clone.content()
+    clone.change("calibration_bins", "calibration_bin")
+    output = clone.run("classifold", "check", expect=1)
+    assert "unknown key 'calibration_bin'; did you mean 'calibration_bins'?" in output
+    clone.change("calibration_bin", "calibration_bins")
+    assert stages_run(clone.repro()) == []
+    assert clone.content() == before
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        pytest.param(shutil.rmtree, "data/raw/rubbish' does not exist", id="no folder"),
+        pytest.param(lambda folder: None, "no image among them", id="empty folder"),
+        pytest.param(
+            lambda folder: draw(folder / "circle/00.png", "circle", 0),
+            "needs at least two folders",
+            id="one class",
+        ),
+        pytest.param(
+            lambda folder: [
+                draw(folder / shape / f"{number}.png", shape, number)
+                for shape in ("circle", "cross")
+                for number in range(1 if shape == "cross" else 5)
+            ],
+            "class 'cross' has 1 image",
+            id="class with one image",
+        ),
+        pytest.param(
+            lambda folder: (draw_data(folder), draw(folder / "loose.png", "circle", 0)),
+            "'loose.png'",
+            id="image in no class folder",
+        ),
+    ],
+)
+def test_rubbish_gets_a_clear_message_and_loses_nothing(clone, spoil, message):
+    before = clone.content()
+    folder = clone.root / "data/raw/rubbish"
+    folder.mkdir()
+    clone.change("path: data/raw/drawn", "path: data/raw/rubbish")
+    try:
+        spoil(folder)
+        assert message in clone.refused()
+    finally:
+        clone.run("git", "checkout", "-q", "params.yaml", "dvc.lock")
+        shutil.rmtree(folder, ignore_errors=True)
+    clone.repro()
+    assert clone.content() == before

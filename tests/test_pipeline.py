@@ -1,0 +1,184 @@
+"""The architecture: what dvc.yaml declares is what the code does."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from classifold.params import check_params
+
+ROOT = Path(__file__).parents[1]
+PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
+STAGES = {name: stage.get("do", stage) for name, stage in PIPELINE["stages"].items()}
+SOURCES = sorted((ROOT / "src/classifold").rglob("*.py"))
+
+# A module imports only from rooms above its own.
+HOUSE = [
+    "errors",
+    "metrics_file",
+    "csv_file",
+    "folders",
+    "progress",
+    "parallel",
+    "seeding",
+    "params",
+    "stage",
+    "digits",
+    "images",
+    "table",
+    "pixels",
+    "pack",
+    "logits_file",
+    "decisions",
+    "intervals",
+    "device",
+    "sources",
+    "filtering",
+    "splitting",
+    "augmentation",
+    "networks",
+    "preprocessing",
+    "model_file",
+    "inference",
+    "training",
+    "compared",
+    "stacking",
+    "evaluation",
+    "analysis",
+    "reporting",
+    "plots_page",
+    "cli",
+    "__main__",
+]
+
+# Checks values and hands them over; the values themselves are declared as params.
+EXEMPT = "src/classifold/params.py"
+
+
+def imports(file: Path) -> list[str]:
+    """The modules of the package that a file imports."""
+    return [
+        node.module
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("classifold.")
+    ]
+
+
+def code_behind(file: str) -> set[str]:
+    """`file` and every module of the package it needs, directly or not."""
+    files = {file}
+    for module in imports(ROOT / file):
+        needed = f"src/{module.replace('.', '/')}.py"
+        if needed not in files:
+            files |= code_behind(needed)
+    return files
+
+
+def room(module: str) -> str:
+    return module.split(".")[1]
+
+
+def params_read(stage: str) -> set[str]:
+    """The keys a stage script asks for, `{name}` in an f-string as `${key}`."""
+    for node in ast.walk(ast.parse((ROOT / f"stages/{stage}.py").read_text())):
+        match node:
+            case ast.Call(func=ast.Name(id="read_params"), args=keys):
+                return {_key(key) for key in keys}
+            case ast.Call(func=ast.Name(id="check_params")):
+                return {"params.yaml"}
+    return set()
+
+
+def _key(node: ast.expr) -> str:
+    if isinstance(node, ast.JoinedStr):
+        parts = [p.value if isinstance(p, ast.Constant) else "${key}" for p in node.values]
+        return "".join(parts)
+    return ast.literal_eval(node)
+
+
+def declared_params(stage: str) -> set[str]:
+    declared = STAGES[stage].get("params", [])
+    return {next(iter(entry)) if isinstance(entry, dict) else entry for entry in declared}
+
+
+def test_every_stage_has_a_script_and_every_script_a_stage():
+    assert {path.stem for path in (ROOT / "stages").glob("*.py")} == set(STAGES)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_declares_all_the_code_it_runs(stage):
+    assert code_behind(f"stages/{stage}.py") - {EXEMPT} <= set(STAGES[stage]["deps"])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_declares_no_code_it_does_not_run(stage):
+    declared = {dep for dep in STAGES[stage]["deps"] if dep.endswith(".py") and "${" not in dep}
+    assert declared <= code_behind(f"stages/{stage}.py")
+
+
+@pytest.mark.parametrize("stage", ["train", "evaluate", "tsne", "explain"])
+def test_stage_that_builds_networks_declares_them(stage):
+    networks = [d for d in STAGES[stage]["deps"] if d.startswith("src/classifold/networks")]
+    expected = "/${item.network}.py" if stage == "train" else ""
+    assert networks == [f"src/classifold/networks{expected}"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_declares_exactly_the_params_it_reads(stage):
+    assert params_read(stage) == declared_params(stage)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_says_what_it_is_for(stage):
+    assert STAGES[stage]["desc"].endswith(".")
+
+
+def test_only_evaluate_sees_the_test_images():
+    readers = [
+        name
+        for name, stage in STAGES.items()
+        if {"data/split/test.csv", "data/split"} & set(stage["deps"])
+    ]
+    # `report` shows how many images each part holds; nothing is fitted after it.
+    assert [name for name in readers if name != "report"] == ["evaluate"]
+
+
+def test_nothing_that_is_fitted_depends_on_an_evaluation():
+    readers = [
+        name for name, stage in STAGES.items() if any("evaluated" in dep for dep in stage["deps"])
+    ]
+    assert set(readers) <= {"explain", "report"}
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.stem)
+def test_imports_point_one_way(file):
+    here = room(".".join(file.relative_to(ROOT / "src").with_suffix("").parts) + ".")
+    if here == "__init__":
+        return
+    for module in imports(file):
+        assert HOUSE.index(room(module)) <= HOUSE.index(here), f"{here} imports {module}"
+
+
+def test_networks_import_no_sibling_and_nothing_about_training():
+    for file in (ROOT / "src/classifold/networks").glob("*.py"):
+        assert set(imports(file)) <= {"classifold.errors"}
+
+
+def test_init_files_are_empty():
+    assert not [file for file in SOURCES if file.name == "__init__.py" and file.read_text()]
+
+
+def test_no_pickle_is_loaded():
+    refused = ("import pickle", "torch.load(", "allow_pickle=True", "joblib.load(", "read_pickle")
+    for file in [*SOURCES, *(ROOT / "stages").glob("*.py")]:
+        assert not [word for word in refused if word in file.read_text()], file
+
+
+@pytest.mark.parametrize(
+    "file",
+    [ROOT / "params.yaml", *sorted((ROOT / "recipes").glob("*.yaml"))],
+    ids=lambda file: file.stem,
+)
+def test_params_and_recipes_are_valid(file):
+    assert set(check_params(file)) == set(check_params(ROOT / "params.yaml"))
