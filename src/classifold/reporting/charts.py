@@ -1,0 +1,464 @@
+"""The charts of the page, as Plotly figures.
+
+Text from data goes through `text`: Plotly reads some HTML in labels. Backgrounds are
+transparent and colours readable on light and on dark; the page's script sets the colours of
+text and grids, which follow the reader's scheme.
+"""
+
+import html
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from classifold.intervals import accuracy_interval
+from classifold.reporting.facts import STACK, Facts, Rows
+from classifold.reporting.wording import count
+
+# Okabe & Ito's colours, without black and yellow, which vanish on dark and on light.
+BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+ORANGE, SKY, GRAY = "#E69F00", "#56B4E9", "#868686"
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, GRAY)
+SYMBOLS = (
+    "circle",
+    "square",
+    "diamond",
+    "triangle-up",
+    "x",
+    "star",
+    "cross",
+    "triangle-down",
+    "pentagon",
+    "hexagram",
+    "hourglass",
+)
+
+MOST_BARS_IN_ORDER = 40  # more classes are sorted by size: nobody looks for one by its name
+MOST_SIZES = 30
+MOST_NUMBERED_CLASSES = 20  # more cells are too small for a number
+MOST_LABELLED_CLASSES = 60
+MOST_LEGEND_CLASSES = 24
+MOST_POINTS_A_CURVE = 250
+MOST_POINTS_A_MAP = 1500
+
+# Pixels.
+LINE_HEIGHT = 24  # of a horizontal bar
+LETTER_WIDTH = 7
+WIDEST_CELL = 44
+WIDEST_MATRIX = 700
+
+
+class Chart(NamedTuple):
+    """A figure with the room it takes, known before it is drawn."""
+
+    name: str
+    label: str  # what it shows, for those who cannot see it
+    figure: go.Figure
+    height: int  # pixels
+    min_width: int = 0  # pixels; on a narrower screen the chart scrolls in its box
+    max_width: int = 0  # pixels; 0: as wide as the page
+
+    def to_json(self) -> str:
+        """The figure as JSON that no `</script>` in it can end."""
+        figure = json.loads(self.figure.to_json())
+        content = {"data": figure["data"], "layout": figure["layout"]}
+        return json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def text(value: object) -> str:
+    """Text from data as text: Plotly must read neither tags nor entities in it."""
+    return html.escape(str(value), quote=False)
+
+
+def class_balance(facts: Facts) -> Chart:
+    """Images a class: kept, and on top of them those left out."""
+    kept = facts.metrics["filter"]["kept_per_class"]
+    excluded = facts.metrics["filter"]["excluded_per_class"]
+    classes = facts.classes
+    if len(classes) > MOST_BARS_IN_ORDER:
+        classes = sorted(classes, key=lambda name: (-kept.get(name, 0), name))
+    series = {"kept": (kept, BLUE, ""), "left out": (excluded, VERMILION, "/")}
+    figure = _figure(barmode="stack", bargap=0.25)
+    for name, (counts, colour, pattern) in series.items():
+        values = [counts.get(label, 0) for label in classes]
+        if name == "left out" and not any(values):
+            continue
+        figure.add_bar(
+            name=name,
+            x=list(range(len(classes))),
+            y=values,
+            marker={"color": colour, "pattern": {"shape": pattern}},
+            customdata=[text(label) for label in classes],
+            hovertemplate="%{customdata}: %{y:,} " + name + "<extra></extra>",
+        )
+    positions = list(range(len(classes)))
+    figure.update_layout(showlegend=len(figure.data) > 1)
+    figure.update_xaxes(**_class_ticks(classes, at=positions), showgrid=False, title="class")
+    figure.update_yaxes(title="images", rangemode="tozero")
+    height = 460 if _tick_angle(classes) else 340
+    return Chart("class-balance", "Images a class, kept and left out", figure, height)
+
+
+def image_sizes(rows: Rows) -> Chart:
+    """How many images have each size, and what became of them: the most frequent sizes."""
+    totals: Counter[str] = Counter()
+    for row in rows:
+        totals[row["size"]] += int(row["n_images"])
+    sizes = [size for size, _ in totals.most_common(MOST_SIZES)]
+    figure = _figure(barmode="stack", bargap=0.25)
+    for outcome, colour in _by_outcome(rows).items():
+        counts = {r["size"]: int(r["n_images"]) for r in rows if r["outcome"] == outcome}
+        figure.add_bar(
+            name=text(outcome.replace("_", " ")),
+            orientation="h",
+            y=sizes,
+            x=[counts.get(size, 0) for size in sizes],
+            marker={"color": colour, "pattern": {"shape": "" if outcome == "kept" else "/"}},
+            hovertemplate="%{y}: %{x:,} images<extra>%{fullData.name}</extra>",
+        )
+    figure.update_xaxes(title="images", rangemode="tozero")
+    figure.update_yaxes(type="category", autorange="reversed", title="width x height")
+    height = 150 + LINE_HEIGHT * len(sizes)
+    return Chart("image-sizes", "Images of each size, kept and left out", figure, height)
+
+
+def learning_curves(facts: Facts, *, quantity: str) -> Chart:
+    """All models' curves over epochs: train dashed, validation solid.
+
+    Args:
+        facts: of the run.
+        quantity: loss or accuracy.
+    """
+    figure = _figure()
+    for position, name in enumerate(facts.models):
+        rows = [row for row in facts.history if row["model"] == name]
+        for part, dash in (("train", "dash"), ("validation", "solid")):
+            figure.add_scatter(
+                name=text(name),
+                legendgroup=name,
+                showlegend=part == "validation",
+                x=[int(row["epoch"]) for row in rows],
+                y=[float(row[f"{part}_{quantity}"]) for row in rows],
+                mode="lines+markers" if part == "validation" else "lines",
+                line={"color": _colour(position), "dash": dash, "width": 1.8},
+                marker={"symbol": _symbol(position), "size": 6},
+                hovertemplate=f"%{{fullData.name}}, {part}, epoch %{{x}}: "
+                + ("%{y:.2%}" if quantity == "accuracy" else "%{y:.4f}")
+                + "<extra></extra>",
+            )
+    last = max((int(row["epoch"]) for row in facts.history), default=1)
+    figure.update_xaxes(title="epoch", tick0=0, dtick=math.ceil(last / 8))
+    if quantity == "accuracy":
+        figure.update_yaxes(title="accuracy", tickformat=".0%")
+    else:
+        figure.update_yaxes(title="cross-entropy (log scale)", type="log")
+    height = 380 + LINE_HEIGHT * (len(facts.models) // 4)
+    return Chart(
+        f"curves-{quantity}", f"{quantity} of every model over epochs".capitalize(), figure, height
+    )
+
+
+def accuracies_on_test(facts: Facts) -> Chart:
+    """Accuracy on test images of each model and the stack, with 95 % intervals."""
+    names = [*facts.models, STACK]
+    scores = [facts.metrics["test"][name] for name in names]
+    values = [score["accuracy"] for score in scores]
+    figure = _figure(showlegend=False)
+    figure.add_scatter(
+        x=values,
+        y=[text(name) for name in names],
+        mode="markers",
+        marker={"color": [BLUE] * len(facts.models) + [VERMILION], "size": 10},
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [s["accuracy_ci95"][1] - s["accuracy"] for s in scores],
+            "arrayminus": [s["accuracy"] - s["accuracy_ci95"][0] for s in scores],
+            "color": GRAY,
+            "thickness": 1.5,
+        },
+        hovertemplate="%{y}: %{x:.2%}<extra></extra>",
+    )
+    figure.update_xaxes(title="accuracy on test images", tickformat=".1%")
+    figure.update_yaxes(type="category", autorange="reversed")
+    height = 110 + 30 * len(names)
+    return Chart("test-accuracies", "Test accuracy of every model and the stack", figure, height)
+
+
+def confusion_matrix(facts: Facts) -> Chart:
+    """Actual against predicted classes of the stack; cells are shares of the actual class."""
+    classes = facts.classes
+    n_classes = len(classes)
+    position = {name: i for i, name in enumerate(classes)}
+    counts = np.zeros((n_classes, n_classes), int)
+    for row in facts.confusion:
+        counts[position[row["actual"]], position[row["predicted"]]] += 1
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    right = np.eye(n_classes, dtype=bool)
+    numbered = n_classes <= MOST_NUMBERED_CLASSES
+    figure = _figure(showlegend=False)
+    for colour, cells in ((BLUE, right), (VERMILION, ~right)):
+        shown = cells & (counts > 0)
+        figure.add_heatmap(
+            # Numbers of cells that are not shown become null: neither drawn nor hovered over.
+            z=np.where(shown, np.round(shares, 4), np.nan),
+            customdata=counts,
+            text=np.where(shown, counts.astype(str), "") if numbered else None,
+            texttemplate="%{text}" if numbered else None,
+            zmin=0,
+            zmax=1,
+            # The page's script mixes the weak end from the strong one and the background.
+            colorscale=[[0, "white"], [1, colour]],
+            showscale=False,
+            hoverongaps=False,
+            xgap=1 if numbered else 0,
+            ygap=1 if numbered else 0,
+            hovertemplate="actual %{y}, predicted %{x}: %{customdata:,} images, "
+            "%{z:.1%} of the class<extra></extra>",
+        )
+    # Plotly would take a class named 3 for a number and one named 2020-01 for a date.
+    labels = [text(name) for name in classes]
+    for heatmap in figure.data:
+        heatmap.x, heatmap.y = labels, labels
+    cell = min(WIDEST_CELL, WIDEST_MATRIX / n_classes)
+    label_width = LETTER_WIDTH * max(len(_short(name)) for name in classes)
+    ticks = _class_ticks(classes, at=labels)
+    if label_width > cell:
+        ticks["tickangle"] = -90
+    axis = {"type": "category", "constrain": "domain", "showgrid": False, "zeroline": False}
+    figure.update_xaxes(**axis, **ticks, constraintoward="left", title="predicted")
+    figure.update_yaxes(**axis, **ticks, constraintoward="top", title="actual")
+    figure.update_yaxes(tickangle=0, autorange="reversed", scaleanchor="x", scaleratio=1)
+    side = round(cell * n_classes) + label_width + 60
+    return Chart(
+        "confusion",
+        "Confusion matrix of the stack on test images",
+        figure,
+        side,
+        min_width=0 if n_classes <= MOST_NUMBERED_CLASSES / 2 else min(side, 700),
+        max_width=side + 40,
+    )
+
+
+def reliability(rows: Rows) -> Chart:
+    """Hit rate against confidence of the stack, bin by bin, over the images a bin holds."""
+    confidence = [float(row["confidence"]) for row in rows]
+    accuracy = [float(row["accuracy"]) for row in rows]
+    n_images = [int(row["n_images"]) for row in rows]
+    ends = [
+        accuracy_interval(round(share * n), n) for share, n in zip(accuracy, n_images, strict=True)
+    ]
+    figure = make_subplots(
+        rows=2, cols=1, shared_xaxes=True, row_heights=[0.7, 0.3], vertical_spacing=0.09
+    )
+    figure.update_layout(**_layout(showlegend=False))
+    figure.update_xaxes(zeroline=False)
+    figure.update_yaxes(zeroline=False)
+    figure.add_scatter(
+        x=[0, 1],
+        y=[0, 1],
+        mode="lines",
+        line={"color": GRAY, "dash": "dot", "width": 1.2},
+        hoverinfo="skip",
+        row=1,
+        col=1,
+    )
+    figure.add_scatter(
+        x=confidence,
+        y=accuracy,
+        mode="lines+markers",
+        line={"color": BLUE, "width": 1.5},
+        marker={"size": 8},
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": [high - share for (_, high), share in zip(ends, accuracy, strict=True)],
+            "arrayminus": [share - low for (low, _), share in zip(ends, accuracy, strict=True)],
+            "color": GRAY,
+            "thickness": 1.2,
+        },
+        customdata=n_images,
+        hovertemplate="confidence %{x:.1%}, right %{y:.1%} of %{customdata:,} images"
+        "<extra></extra>",
+        row=1,
+        col=1,
+    )
+    figure.add_bar(
+        x=[(float(row["low"]) + float(row["high"])) / 2 for row in rows],
+        width=[float(row["high"]) - float(row["low"]) for row in rows],
+        y=n_images,
+        text=[f"{n:,}" for n in n_images],
+        textposition="outside",
+        cliponaxis=False,
+        marker={"color": BLUE, "opacity": 0.7},
+        hovertemplate="%{y:,} images<extra></extra>",
+        row=2,
+        col=1,
+    )
+    figure.update_xaxes(range=[-0.02, 1.02], tickformat=".0%")
+    figure.update_xaxes(title="probability of the answer", row=2, col=1)
+    figure.update_yaxes(title="share right", range=[-0.03, 1.05], tickformat=".0%", row=1, col=1)
+    figure.update_yaxes(title="images", row=2, col=1, rangemode="tozero", nticks=3)
+    return Chart("reliability", "Reliability diagram of the stack", figure, 500)
+
+
+def explained_variance(rows: Rows) -> Chart:
+    """Share that the first k components hold, by variance and by singular values."""
+    curves: dict[str, Rows] = defaultdict(list)
+    for row in rows:
+        curves[row["channel"]].append(row)
+    colours = {"red": VERMILION, "green": GREEN, "blue": BLUE}
+    if channels_are_equal(rows):
+        curves, colours = {"all channels": next(iter(curves.values()))}, {"all channels": BLUE}
+    rules = (("variance", "variance_share", "solid"), ("singular values", None, "dash"))
+    figure = _figure()
+    for channel, points in curves.items():
+        some = [points[i] for i in _spread(len(points), most=MOST_POINTS_A_CURVE)]
+        for rule, column, dash in rules:
+            figure.add_scatter(
+                name=f"{text(channel)}, {rule}",
+                x=[int(row["component"]) for row in some],
+                y=[float(row[column or "singular_value_share"]) for row in some],
+                mode="lines",
+                line={"color": colours.get(channel, GRAY), "dash": dash, "width": 1.8},
+                hovertemplate="%{fullData.name}: %{x} components hold %{y:.1%}<extra></extra>",
+            )
+    for share in (0.90, 0.95):
+        figure.add_hline(y=share, line={"color": GRAY, "dash": "dot", "width": 1})
+    figure.update_xaxes(title="components (log scale)", type="log", dtick=1)
+    figure.update_yaxes(title="share held", range=[0, 1.02], tickformat=".0%")
+    return Chart("pca", "Share of the variance that principal components hold", figure, 380)
+
+
+def map_of_images(rows: Rows, *, space: str, positions: Mapping[str, int]) -> Chart:
+    """A t-SNE map: every class its colour and its symbol.
+
+    Args:
+        rows: of the chosen maps.
+        space: pixels or features.
+        positions: id -> where the page's list of thumbnails has it; others are left out.
+    """
+    groups: dict[str, Rows] = defaultdict(list)
+    for row in rows:
+        if row["space"] == space and row["id"] in positions:
+            groups[row["label"]].append(row)
+    figure = _figure()
+    for number, label in enumerate(sorted(groups)):
+        points = groups[label]
+        figure.add_scatter(
+            name=text(label),
+            x=[float(row["x"]) for row in points],
+            y=[float(row["y"]) for row in points],
+            customdata=[positions[row["id"]] for row in points],
+            mode="markers",
+            marker={
+                "color": _colour(number),
+                "symbol": _symbol(number),
+                "size": 6,
+                "opacity": 0.8,
+            },
+            hoverinfo="none",  # the page's script shows the image
+        )
+    axis = {"showticklabels": False, "zeroline": False, "title": None, "showgrid": False}
+    figure.update_xaxes(**axis, showline=True, mirror=True)
+    figure.update_yaxes(**axis, showline=True, mirror=True, scaleanchor="x", scaleratio=1)
+    figure.update_layout(
+        showlegend=len(groups) <= MOST_LEGEND_CLASSES, margin={"l": 10, "r": 10, "t": 10, "b": 10}
+    )
+    n_points = sum(map(len, groups.values()))
+    label = f"t-SNE map of {count(n_points, 'training image')} by {space}"
+    return Chart(f"map-{space}", label, figure, 460)
+
+
+def mapped_images(rows: Rows) -> Rows:
+    """The images that maps show: all, or as many as a page can bear, evenly chosen."""
+    by_id = {row["id"]: row for row in rows}
+    listed = list(by_id.values())
+    step = max(1, math.ceil(len(listed) / MOST_POINTS_A_MAP))
+    return listed[::step]
+
+
+def channels_are_equal(rows: Rows) -> bool:
+    """Whether all colour channels have the same curve, as those of gray images have."""
+    curves: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        curves[row["channel"]].append(row["variance_share"])
+    return len(set(map(tuple, curves.values()))) <= 1
+
+
+def _layout(**settings: Any) -> dict[str, Any]:
+    return {
+        "template": {},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "margin": {"l": 10, "r": 14, "t": 14, "b": 10},
+        "legend": {
+            "orientation": "h",
+            "yanchor": "bottom",
+            "y": 1.02,
+            "x": 0,
+            "traceorder": "normal",
+        },
+        "hoverlabel": {"align": "left"},
+        "showlegend": True,
+        **settings,
+    }
+
+
+def _figure(**settings: Any) -> go.Figure:
+    figure = go.Figure(layout=_layout(**settings))
+    axis = {"automargin": True, "zeroline": False, "ticks": ""}
+    figure.update_xaxes(**axis, showgrid=True)
+    figure.update_yaxes(**axis, showgrid=True)
+    return figure
+
+
+def _class_ticks(classes: Sequence[str], *, at: Sequence[int | str]) -> dict[str, Any]:
+    """Ticks of an axis of classes; of many classes only some are named.
+
+    Args:
+        classes: their names.
+        at: where the axis has them.
+    """
+    step = math.ceil(len(classes) / MOST_LABELLED_CLASSES)
+    shown = list(range(0, len(classes), step))
+    return {
+        "tickmode": "array",
+        "tickvals": [at[i] for i in shown],
+        "ticktext": [text(_short(classes[i])) for i in shown],
+        "tickangle": _tick_angle(classes),
+    }
+
+
+def _tick_angle(classes: Sequence[str]) -> int:
+    """Upright labels where they would run into each other."""
+    crowded = len(classes) > 12 or sum(len(_short(name)) for name in classes) > 60
+    return -90 if crowded else 0
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 22 else f"{name[:20]}…"
+
+
+def _by_outcome(rows: Rows) -> dict[str, str]:
+    """Outcomes that occur -> their colours, kept first."""
+    outcomes = sorted({row["outcome"] for row in rows}, key=lambda name: (name != "kept", name))
+    return dict(zip(outcomes, (BLUE, VERMILION, ORANGE, PURPLE, GRAY), strict=False))
+
+
+def _spread(n_points: int, *, most: int) -> list[int]:
+    """At most `most` positions, closer together at the start, where a log axis is wide."""
+    return sorted({round(value) - 1 for value in np.geomspace(1, n_points, most)})
+
+
+def _colour(position: int) -> str:
+    return COLOURS[position % len(COLOURS)]
+
+
+def _symbol(position: int) -> str:
+    return SYMBOLS[position % len(SYMBOLS)]

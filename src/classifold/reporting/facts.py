@@ -1,0 +1,131 @@
+"""Everything the page tells, read from what the stages left."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from classifold.csv_file import read_rows
+from classifold.evaluation.predictions import read_predictions
+from classifold.metrics_file import read_json
+
+# Entries of metrics/test.json that are no listed model.
+STACK = "stack"
+MAJORITY = "majority_baseline"
+
+METRICS = (
+    *("ingest", "filter", "split", "augment", "models", "stack", "test"),
+    *("pca", "tsne", "explain"),
+)
+
+# In the order of the pipeline; after `augment` comes `train`, with one file a model.
+DATA_STAGES = ("ingest", "filter", "split", "augment")
+MODEL_STAGES = ("compare", "stack", "evaluate", "pca", "tsne", "explain")
+
+Rows = list[dict[str, str]]
+
+
+class Folders(NamedTuple):
+    """Where the stages left what the page shows."""
+
+    ingested: Path
+    filtered: Path
+    augmented: Path  # the pack of training images
+    compared: Path
+    evaluated: Path
+    pca: Path
+    tsne: Path
+    explained: Path
+    metrics: Path
+    timings: Path
+
+
+class Facts(NamedTuple):
+    """What a run was, and what came of it."""
+
+    folders: Folders
+    params: Mapping[str, Any]
+    params_text: str  # the file as its owner wrote it, comments too
+    metrics: dict[str, dict[str, Any]]  # name of the file -> its content
+    unreadable: Rows  # id, reason
+    excluded: Rows  # id, label, reason, measured
+    copies: Rows  # group, id, label, kept
+    sizes: Rows  # size, outcome, n_images
+    history: Rows  # learning curves in long form
+    confusion: Rows  # actual, predicted: a row a test image, of the stack
+    per_class: Rows  # of the stack
+    calibration: Rows  # of the stack
+    answers: dict[str, list[dict[str, Any]]]  # the stack's and the best model's on test images
+    components: Rows  # channel, component, two shares
+    maps: Rows  # the chosen t-SNE maps: space, id, label, x, y
+    seconds: dict[str, float]  # stage -> time it took, in the order of the pipeline
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the listed models, in their order."""
+        return list(self.params["models"])
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of all classes, in their order."""
+        return list(self.metrics["ingest"]["images_per_class"])
+
+    @property
+    def n_test(self) -> int:
+        """How many test images there are; may be none."""
+        return int(self.metrics["test"][STACK]["n_images"])
+
+    @property
+    def best_on_test(self) -> str | None:
+        """The listed model that is best on test images; of equals the first listed."""
+        if not self.n_test:
+            return None
+        return max(self.models, key=lambda name: self.metrics["test"][name]["accuracy"])
+
+
+def read_facts(folders: Folders, *, params: Mapping[str, Any], params_text: str) -> Facts:
+    """Read all that the page tells.
+
+    Args:
+        folders: where the stages left it.
+        params: content of `params.yaml`.
+        params_text: the same file as text.
+    """
+    facts = Facts(
+        folders=folders,
+        params=params,
+        params_text=params_text,
+        metrics={name: read_json(folders.metrics / f"{name}.json") for name in METRICS},
+        unreadable=read_rows(folders.ingested / "unreadable.csv"),
+        excluded=read_rows(folders.filtered / "excluded.csv"),
+        copies=read_rows(folders.filtered / "copies.csv"),
+        sizes=read_rows(folders.filtered / "sizes.csv"),
+        history=read_rows(folders.compared / "history.csv"),
+        confusion=read_rows(folders.evaluated / "confusion.csv"),
+        per_class=_of_stack(read_rows(folders.evaluated / "per_class.csv")),
+        calibration=_of_stack(read_rows(folders.evaluated / "calibration.csv")),
+        answers={},
+        components=read_rows(folders.pca / "explained.csv"),
+        maps=read_rows(folders.tsne / "chosen.csv"),
+        seconds=_read_seconds(folders.timings, list(params["models"])),
+    )
+    if facts.best_on_test is None:
+        return facts
+    predictions = folders.evaluated / "predictions.parquet"
+    answers = {
+        name: read_predictions(predictions, model=name) for name in (STACK, facts.best_on_test)
+    }
+    return facts._replace(answers=answers)
+
+
+def _of_stack(rows: Rows) -> Rows:
+    return [row for row in rows if row["model"] == STACK]
+
+
+def _read_seconds(timings: Path, models: list[str]) -> dict[str, float]:
+    """Read the time of each stage; one whose file is missing (an interrupted run) is left out."""
+    names = [*DATA_STAGES, *(f"train/{name}" for name in models), *MODEL_STAGES]
+    return {
+        name: float(read_json(path)["seconds"])
+        for name in names
+        if (path := timings / f"{name}.json").is_file()
+    }

@@ -1,0 +1,71 @@
+"""Pictures inside the page, as data: URIs."""
+
+import base64
+import io
+from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from classifold.table import iter_images
+
+MOST_PIXELS = 96  # a side of a thumbnail
+QUALITY = 80
+
+
+class Picture(NamedTuple):
+    """A picture with its words, for a gallery; all text as it came, unescaped."""
+
+    uri: str
+    alt: str
+    lines: list[str]  # the caption; the first is the title
+
+
+def to_uri(image: Image.Image, *, side: int = MOST_PIXELS) -> str:
+    """Encode as WebP, at most `side` pixels wide and high.
+
+    A small image is enlarged by a whole factor and without loss: its pixels stay squares, where
+    a browser would blur them.
+    """
+    thumbnail = image.convert("RGB")
+    factor = side // max(thumbnail.size)
+    if factor > 1:
+        size = (thumbnail.width * factor, thumbnail.height * factor)
+        thumbnail = thumbnail.resize(size, Image.Resampling.NEAREST)
+    else:
+        thumbnail.thumbnail((side, side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    thumbnail.save(buffer, "WEBP", lossless=factor > 1, quality=QUALITY)
+    return _uri("image/webp", buffer.getvalue())
+
+
+def pixels_to_uri(pixels: np.ndarray) -> str:
+    """Encode uint8 pixels (height, width, 3) as `to_uri` does."""
+    return to_uri(Image.fromarray(pixels))
+
+
+def file_to_uri(path: Path) -> tuple[str, int, int]:
+    """Embed a PNG file as it is; its width and height come along."""
+    with Image.open(path) as image:
+        width, height = image.size
+    return _uri("image/png", path.read_bytes()), width, height
+
+
+def thumbnails(ingested: Path, ids: Collection[str], *, side: int = MOST_PIXELS) -> dict[str, str]:
+    """Make thumbnails of images in the table: id -> data: URI.
+
+    Proportions stay: a long image is a long thumbnail.
+    """
+    uris = {}
+    for image_id, encoded in iter_images(ingested, ids):
+        with Image.open(io.BytesIO(encoded)) as image:
+            # A JPEG may be decoded at a fraction of its size, many times faster.
+            image.draft("RGB", (side * 2, side * 2))
+            uris[image_id] = to_uri(image, side=side)
+    return uris
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,0 +1,68 @@
+"""Drawn images for all tests, the one thread they compute with, and how hypothesis searches."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+from PIL import Image
+from threadpoolctl import threadpool_limits
+
+from classifold.pack import Pack
+
+settings.register_profile(
+    "project",
+    deadline=None,
+    derandomize=True,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("project")
+
+COLOURS = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200], [190, 190, 30]])
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tiny networks are quickest so, on a busy machine above all; and sums repeat."""
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        yield
+
+
+@pytest.fixture
+def encode():
+    """An image (array or Pillow's) as the bytes of a file."""
+
+    def to_bytes(image, file_format="PNG", **options):
+        if isinstance(image, np.ndarray):
+            image = Image.fromarray(image)
+        buffer = io.BytesIO()
+        image.save(buffer, file_format, **options)
+        return buffer.getvalue()
+
+    return to_bytes
+
+
+@pytest.fixture
+def draw_pack():
+    """Noisy squares of one colour a class, as a pack."""
+
+    def draw(n_images=32, *, n_classes=3, size=8, seed=0):
+        random = np.random.default_rng(seed)
+        labels = np.arange(n_images, dtype=np.int64) % n_classes
+        noise = random.normal(0, 25, (n_images, size, size, 3))
+        images = np.clip(COLOURS[labels][:, None, None] + noise, 0, 255).astype(np.uint8)
+        return Pack(
+            images=images,
+            labels=labels,
+            ids=[f"{i:03}" for i in range(n_images)],
+            copies=np.zeros(n_images, np.int32),
+            transformations=["none"] * n_images,
+            classes=[f"class{i}" for i in range(n_classes)],
+            size=size,
+            resize="box",
+        )
+
+    return draw

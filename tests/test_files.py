@@ -1,0 +1,128 @@
+"""The small files that stages exchange."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from classifold.csv_file import read_rows, write_rows
+from classifold.folders import new_folder
+from classifold.logits_file import Logits, load_logits, save_logits
+from classifold.metrics_file import read_json, write_json
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("files")
+
+
+@given(rows=st.lists(st.fixed_dictionaries({"id": TEXT, "label, or two": TEXT}), max_size=4))
+def test_any_text_comes_back_from_csv_as_it_was(folder, rows):
+    write_rows(folder / "rows.csv", rows, columns=["id", "label, or two"])
+    assert read_rows(folder / "rows.csv") == rows
+
+
+def test_csv_has_its_header_even_without_rows_and_the_same_bytes_everywhere(tmp_path):
+    write_rows(tmp_path / "new" / "a.csv", [], columns=["id", "reason"])
+    assert (tmp_path / "new" / "a.csv").read_bytes() == b"id,reason\n"
+    write_rows(tmp_path / "b.csv", [{"id": "é", "n": 1.5}], columns=["id", "n"])
+    assert (tmp_path / "b.csv").read_bytes() == "id,n\né,1.5\n".encode()
+
+
+def test_a_csv_that_fails_midway_leaves_the_old_file_alone(tmp_path):
+    path = tmp_path / "rows.csv"
+    write_rows(path, [{"id": "old"}], columns=["id"])
+    with pytest.raises(ValueError, match="surprise"):
+        write_rows(path, [{"id": "new"}, {"surprise": "x"}], columns=["id"])
+    assert read_rows(path) == [{"id": "old"}]
+
+
+def test_metrics_are_rounded_plain_and_in_their_order(tmp_path):
+    content = {
+        "z": np.float32(0.5),
+        "a": 1 / 3,
+        "none": float("nan"),
+        "nested": {"interval": (np.float64(0.1234567), np.inf), 3: np.array([1, 2])},
+        "flag": np.bool_(True),
+        "name": "é",
+    }
+    write_json(tmp_path / "m.json", content)
+    assert (tmp_path / "m.json").read_text(encoding="utf-8").endswith('"é"\n}\n')
+    read = read_json(tmp_path / "m.json")
+    assert read == {
+        "z": 0.5,
+        "a": 0.333333,
+        "none": None,
+        "nested": {"interval": [0.123457, None], "3": [1, 2]},
+        "flag": True,
+        "name": "é",
+    }
+    assert list(read) == ["z", "a", "none", "nested", "flag", "name"]
+
+
+def test_metrics_that_cannot_be_written_leave_the_old_file_alone(tmp_path):
+    path = tmp_path / "m.json"
+    write_json(path, {"accuracy": 1})
+    with pytest.raises(TypeError):
+        write_json(path, {"accuracy": object()})
+    assert json.loads(path.read_text()) == {"accuracy": 1}
+
+
+def test_a_new_folder_replaces_the_old_one_whole(tmp_path):
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / "old").write_text("x")
+    with new_folder(target) as folder:
+        (folder / "new").write_text("y")
+    assert [path.name for path in target.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
+def test_a_folder_that_fails_leaves_the_old_one_and_no_rest(tmp_path, failure):
+    target = tmp_path / "out"
+    target.mkdir()
+    (target / "old").write_text("x")
+
+    def write_half():
+        with new_folder(target) as folder:
+            (folder / "new").write_text("y")
+            raise failure
+
+    with pytest.raises(failure):
+        write_half()
+    assert [path.name for path in target.iterdir()] == ["old"]
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_does_not_inherit_what_a_killed_run_left_behind(tmp_path):
+    (tmp_path / "out.partial").mkdir()
+    (tmp_path / "out.partial" / "rest").write_text("x")
+    with new_folder(tmp_path / "out") as folder:
+        (folder / "new").write_text("y")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["new"]
+
+
+def test_logits_come_back_bit_for_bit_and_repeat_their_bytes(tmp_path):
+    logits = Logits(
+        ids=np.array(["a/1.png", "ü/22.png"]),
+        labels=np.array([1, 0]),
+        logits=np.random.default_rng(0).normal(size=(2, 3)).astype(np.float32),
+    )
+    save_logits(tmp_path / "a.npz", logits)
+    save_logits(tmp_path / "b.npz", logits)
+    for got, given_ in zip(load_logits(tmp_path / "a.npz"), logits, strict=True):
+        assert got.dtype == given_.dtype
+        np.testing.assert_array_equal(got, given_)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_no_pickled_array_is_read(tmp_path):
+    ids = np.array(["a", None], dtype=object)
+    np.savez(tmp_path / "a.npz", ids=ids, labels=[0, 1], logits=np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="allow_pickle"):
+        load_logits(tmp_path / "a.npz")

@@ -1,0 +1,134 @@
+"""Logits and features are the same for every caller."""
+
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms import v2
+
+from classifold.inference import BATCH_SIZE, predict_features, predict_logits
+from classifold.model_file import build_network
+from classifold.preprocessing import to_input
+from classifold.seeding import seed_torch
+
+CPU = torch.device("cpu")
+SETTINGS = {"image_size": 8, "normalize": "half", "device": CPU}
+IMAGES = np.random.default_rng(0).integers(0, 256, (BATCH_SIZE + 30, 8, 8, 3), np.uint8)
+
+
+@pytest.fixture(params=["mlp", "small_resnet"])
+def network(request):
+    arguments = {
+        "mlp": {"hidden": [16], "dropout": 0.5},
+        "small_resnet": {"widths": [16, 20], "depth": 1, "dropout": 0.5},
+    }[request.param]
+    seed_torch(1)
+    return build_network(request.param, n_classes=3, image_size=8, arguments=arguments)
+
+
+def test_logits_are_those_of_the_network_in_evaluation_mode(network):
+    logits = predict_logits(network, IMAGES, **SETTINGS)
+    with torch.inference_mode():
+        expected = network.eval()(to_input(IMAGES, **SETTINGS)).numpy()
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_padding_changes_no_bit(network):
+    whole = predict_logits(network, IMAGES, **SETTINGS)
+    few = predict_logits(network, IMAGES[:5], **SETTINGS)
+    np.testing.assert_array_equal(few, whole[:5])
+    last = predict_logits(network, IMAGES[BATCH_SIZE:], **SETTINGS)
+    np.testing.assert_array_equal(last, whole[BATCH_SIZE:])
+
+
+def test_a_network_always_sees_batches_of_one_size(network):
+    seen = []
+    network.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    predict_logits(network, IMAGES, **SETTINGS)
+    predict_features(network, IMAGES[:1], **SETTINGS)
+    assert seen == [BATCH_SIZE] * 3
+
+
+def test_images_on_the_disk_give_the_same_logits(network, tmp_path):
+    np.save(tmp_path / "images.npy", IMAGES)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    np.testing.assert_array_equal(
+        predict_logits(network, mapped, **SETTINGS), predict_logits(network, IMAGES, **SETTINGS)
+    )
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_network_is_left_in_the_mode_and_with_the_weights_it_had(network, training):
+    network.train(training)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    predict_logits(network, IMAGES, **SETTINGS)
+    predict_features(network, IMAGES, **SETTINGS)
+    assert network.training == training
+    after = network.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_the_head_turns_features_into_logits(network):
+    features = predict_features(network, IMAGES, **SETTINGS)
+    with torch.inference_mode():
+        logits = network.head(torch.from_numpy(features)).numpy()
+    expected = predict_logits(network, IMAGES, **SETTINGS)
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_feature_maps_before_a_convolutional_head_are_averaged():
+    seed_torch(1)
+    arguments = {"name": "squeezenet1_1"}
+    network = build_network("torchvision", n_classes=3, image_size=32, arguments=arguments)
+    settings = SETTINGS | {"image_size": 32}
+    features = predict_features(network, IMAGES[:2], **settings)
+    with torch.inference_mode():
+        maps = network.backbone.eval().features(to_input(IMAGES[:2], **settings))
+    np.testing.assert_allclose(features, maps.mean((2, 3)).numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_no_images_give_no_logits(network):
+    assert len(predict_logits(network, IMAGES[:0], **SETTINGS)) == 0
+
+
+@pytest.mark.parametrize(
+    ("normalize", "black", "white"),
+    [
+        ("none", [0, 0, 0], [1, 1, 1]),
+        ("half", [-1, -1, -1], [1, 1, 1]),
+        (
+            "imagenet",
+            [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225],
+            [0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225],
+        ),
+    ],
+)
+def test_normalization_by_hand(normalize, black, white):
+    images = np.array([0, 255], np.uint8).repeat(4 * 4 * 3).reshape(2, 4, 4, 3)
+    batch = to_input(images, image_size=4, normalize=normalize, device=CPU)
+    assert batch.dtype == torch.float32
+    assert batch.is_contiguous(memory_format=torch.channels_last)
+    for image, expected in zip(batch, (black, white), strict=True):
+        torch.testing.assert_close(
+            image, torch.tensor(expected, dtype=torch.float32).view(3, 1, 1).expand(3, 4, 4)
+        )
+
+
+@pytest.mark.parametrize("size", [5, 8, 13])
+def test_preprocessing_agrees_with_torchvisions_transforms(size):
+    reference = v2.Compose(
+        [
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Resize((size, size), antialias=True),
+            v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ]
+    )
+    expected = reference(torch.from_numpy(IMAGES[:4]).permute(0, 3, 1, 2))
+    batch = to_input(IMAGES[:4], image_size=size, normalize="imagenet", device=CPU)
+    torch.testing.assert_close(batch, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_preprocessing_leaves_the_images_themselves_alone():
+    images = IMAGES.copy()
+    to_input(images, image_size=8, normalize="half", device=CPU)
+    np.testing.assert_array_equal(images, IMAGES)

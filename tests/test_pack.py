@@ -1,0 +1,69 @@
+"""A pack gives back what was put in, in its order."""
+
+import numpy as np
+import pytest
+
+from classifold.pack import new_pack, read_pack
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 3), np.uint8)
+ROWS = [
+    {"image_id": "dog/1", "copy": 0, "transformation": "none", "label": "dog"},
+    {"image_id": "dog/1", "copy": 1, "transformation": "flip both", "label": "dog"},
+    {"image_id": "cat/2", "copy": 0, "transformation": "none", "label": "cat"},
+]
+
+
+def write(folder, rows=ROWS, *, n_images=3):
+    with new_pack(
+        folder, n_images=n_images, size=4, resize="box", classes=["ape", "cat", "dog"]
+    ) as pack:
+        for pixels, row in zip(PIXELS, rows, strict=False):
+            pack.add(pixels, **row)
+
+
+def test_what_was_added_comes_back_in_its_order(tmp_path):
+    write(tmp_path / "pack")
+    pack = read_pack(tmp_path / "pack")
+    np.testing.assert_array_equal(pack.images, PIXELS)
+    assert pack.labels.tolist() == [2, 2, 1]  # positions in `classes`
+    assert pack.ids == ["dog/1", "dog/1", "cat/2"]
+    assert pack.copies.tolist() == [0, 1, 0]
+    assert pack.transformations == ["none", "flip both", "none"]
+    assert (pack.classes, pack.size, pack.resize) == (["ape", "cat", "dog"], 4, "box")
+
+
+def test_images_stay_on_the_disk_and_cannot_be_changed(tmp_path):
+    write(tmp_path)
+    images = read_pack(tmp_path).images
+    assert isinstance(images, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        images[0] = 0
+
+
+def test_originals_leave_out_the_copies_in_every_column(tmp_path):
+    write(tmp_path)
+    originals = read_pack(tmp_path).originals()
+    np.testing.assert_array_equal(originals.images, PIXELS[[0, 2]])
+    assert originals.labels.tolist() == [2, 1]
+    assert originals.ids == ["dog/1", "cat/2"]
+    assert originals.copies.tolist() == [0, 0]
+    assert originals.transformations == ["none", "none"]
+
+
+def test_the_same_images_give_the_same_bytes(tmp_path):
+    write(tmp_path / "a")
+    write(tmp_path / "b")
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_a_pack_that_is_not_full_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="2 of 3 images written"):
+        write(tmp_path, ROWS[:2])
+
+
+def test_a_pack_without_images_can_be_written_and_read(tmp_path):
+    write(tmp_path, [], n_images=0)
+    pack = read_pack(tmp_path)
+    assert pack.images.shape == (0, 4, 4, 3)
+    assert pack.originals().ids == []

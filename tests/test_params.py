@@ -1,0 +1,165 @@
+"""The schema of params.yaml: what it refuses, and how it says so."""
+
+import copy
+import io
+import re
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from classifold.errors import UserError
+from classifold.params import check_params, read_params
+
+ROOT = Path(__file__).parents[1]
+ABSENT = object()
+
+
+@pytest.fixture
+def valid():
+    return YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a whole params file, as text or as a mapping."""
+
+    def to_file(content):
+        path = tmp_path / "params.yaml"
+        if not isinstance(content, str):
+            buffer = io.StringIO()
+            YAML(typ="safe", pure=True).dump(content, buffer)
+            content = buffer.getvalue()
+        path.write_text(content, encoding="utf-8")
+        return path
+
+    return to_file
+
+
+def changed(content, key, value):
+    """The content with another value at a dotted path, or without the key."""
+    content = copy.deepcopy(content)
+    *sections, name = key.split(".")
+    place = content
+    for section in sections:
+        place = place[section]
+    if value is ABSENT:
+        del place[name]
+    else:
+        place[name] = value
+    return content
+
+
+def test_the_projects_own_params_obey_every_rule_and_come_back_as_they_stand(valid):
+    assert check_params(ROOT / "params.yaml") == valid
+
+
+PHASE = "models.mlp.phases.p1"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("split.shares.train", 0.6, "split.shares: the three shares must sum to 1, got 0.9"),
+        ("split.shares.train", 0, "split.shares.train: must be greater than 0, got 0"),
+        ("augment.rotat", 3, "augment: unknown key 'rotat'; did you mean 'rotate'?"),
+        ("augment.size", ABSENT, "augment.size: is missing; add it"),
+        ("tsne", ABSENT, "tsne: is missing; add it"),
+        ("tsne", 5, "tsne: must be a mapping"),
+        ("augment.flips", ["horizontal"], "flips must begin with 'none'"),
+        ("augment.flips", ["none", "both", "both"], "name each flip once"),
+        ("augment.scale", [1.1, 0.9], "scale must be [smallest, largest], got [1.1, 0.9]"),
+        ("train.threads", "2", "integer, got '2'"),
+        ("train.device", "gpu", "train.device: must be 'auto', 'cpu', 'cuda' or 'mps', got 'gpu'"),
+        ("models.mlp.network", "mpl", "models.mlp: network must be one of alphanet, initial_cnn"),
+        (
+            "models.mlp.arguments.dropuot",
+            0.1,
+            "models.mlp: arguments has 'dropuot', which network mlp does not take; "
+            "did you mean 'dropout'? it takes: hidden, dropout",
+        ),
+        (
+            "models.alphanet_a.arguments",
+            {},
+            "models.alphanet_a: arguments must name dropout for network alphanet",
+        ),
+        ("models.mlp.batch_size", 1, "models.mlp.batch_size: must be greater than or equal to 2"),
+        ("models.mlp.phases", {}, "models.mlp.phases: "),
+        (
+            f"{PHASE}.optimizer",
+            {"name": "adamm", "lr": 0.1},
+            f"{PHASE}.optimizer.name: must be one of 'adam', 'adamw', 'sgd', got 'adamm'",
+        ),
+        (f"{PHASE}.optimizer", {"lr": 0.1}, f"{PHASE}.optimizer: is missing its 'name'"),
+        (
+            f"{PHASE}.optimizer",
+            {"name": "adam", "lr": 0.1, "momentum": 0.9},
+            f"{PHASE}.optimizer: unknown key 'momentum'",
+        ),
+        (
+            f"{PHASE}.optimizer",
+            {"name": "sgd", "lr": 0.1, "nesterov": True},
+            "nesterov: true needs a momentum above 0",
+        ),
+        (f"{PHASE}.optimizer.lr", 0, f"{PHASE}.optimizer.lr: must be greater than 0, got 0"),
+        (f"{PHASE}.schedule", {"name": "plateau", "factor": 1.0, "patience": 2}, "less than 1"),
+        ("explain.model", "resnet", "explain.model must be one of the listed models ("),
+        ("stack.members", ["mlp", "resnet"], "stack.members must be 'all' or listed models"),
+    ],
+)
+def test_a_broken_rule_is_refused_with_the_path_of_its_key(valid, write, key, value, message):
+    path = write(changed(valid, key, value))
+    with pytest.raises(UserError, match=re.escape(message)):
+        check_params(path)
+
+
+@pytest.mark.parametrize("name", ["stack", "majority_baseline", "two words", "1st", "a.b"])
+def test_a_models_name_must_be_usable_as_file_name_and_key(valid, write, name):
+    valid["models"][name] = valid["models"]["mlp"]
+    with pytest.raises(UserError, match=f"models.{name}: a model's name must be a letter"):
+        check_params(write(valid))
+
+
+def test_all_broken_rules_are_named_at_once(valid, write):
+    content = changed(changed(valid, "augment.size", -1), "stack.seed", "x")
+    with pytest.raises(UserError, match="breaks 2 rules") as caught:
+        check_params(write(content))
+    assert "augment.size: " in str(caught.value)
+    assert "stack.seed: " in str(caught.value)
+
+
+def test_yaml_is_read_as_dvc_reads_it(write):
+    path = write("train: {lr: 5e-4, near: off, deep: {x: [1, 2]}}")
+    assert read_params("train", path=path) == {"lr": 0.0005, "near": "off", "deep": {"x": [1, 2]}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("a: [1", "is no valid YAML", id="cut short"),
+        pytest.param("a: 1\na: 2", "is no valid YAML", id="a key that stands twice"),
+        pytest.param("- a", "must hold sections such as 'dataset:'", id="a list"),
+        pytest.param("", "must hold sections such as 'dataset:'", id="nothing"),
+    ],
+)
+def test_a_file_that_holds_no_sections_is_refused(write, text, message):
+    with pytest.raises(UserError, match=message):
+        check_params(write(text))
+
+
+def test_a_missing_file_is_named_with_advice(tmp_path):
+    with pytest.raises(UserError, match=r"there is no .*nowhere.yaml here; run from the folder"):
+        check_params(tmp_path / "nowhere.yaml")
+
+
+def test_values_are_read_by_dotted_path_one_or_several(write):
+    path = write("a: {b: {c: 1}}\nd: [2]")
+    assert read_params("a.b.c", path=path) == 1
+    assert read_params("d", "a.b", path=path) == ([2], {"c": 1})
+
+
+def test_a_missing_value_is_named_with_its_path(write):
+    path = write("a: {b: 1}")
+    for key in ("a.c", "a.b.c", "x"):
+        with pytest.raises(UserError, match=f"has no '{re.escape(key)}'; add it"):
+            read_params(key, path=path)

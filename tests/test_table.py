@@ -1,0 +1,92 @@
+"""The image table: rows come back in their order, whatever the shards."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from classifold import table
+from classifold.pixels import load_pixels
+from classifold.table import iter_images, read_columns, write_table
+
+
+def row(image_id, encoded=b"x" * 10, labels=("cat",)):
+    return {
+        "id": image_id,
+        "image": {"bytes": encoded, "path": image_id},
+        "labels": list(labels),
+        "part": None,
+        "group": None,
+        "boxes": [{"x0": 0, "y0": 1, "x1": 2, "y1": 3}],
+        "width": 4,
+        "height": 5,
+        "mode": "RGB",
+        "sha256": "0" * 64,
+        "perceptual_hash": "0" * 16,
+    }
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    """Two images a row group, four a shard."""
+    monkeypatch.setattr(table, "BYTES_A_ROW_GROUP", 20)
+    monkeypatch.setattr(table, "BYTES_A_SHARD", 40)
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 3, 4, 5, 8, 9])
+def test_all_rows_come_back_in_their_order_over_any_number_of_shards(
+    tmp_path, small_shards, n_rows
+):
+    rows = [row(f"{i}.png") for i in range(n_rows)]
+    assert write_table(tmp_path, iter(rows)) == n_rows
+    assert len(list(tmp_path.iterdir())) == -(-n_rows // 4)
+    assert read_columns(tmp_path, list(rows[0])) == rows
+
+
+@pytest.mark.parametrize("bytes_a_shard", [10, 20, 30, 50])
+def test_no_row_is_lost_where_a_shard_ends_within_a_row_group(tmp_path, monkeypatch, bytes_a_shard):
+    monkeypatch.setattr(table, "BYTES_A_ROW_GROUP", 20)
+    monkeypatch.setattr(table, "BYTES_A_SHARD", bytes_a_shard)
+    ids = [f"{i}.png" for i in range(9)]
+    assert write_table(tmp_path, map(row, ids)) == 9
+    assert [found["id"] for found in read_columns(tmp_path, ["id"])] == ids
+
+
+def test_the_same_rows_give_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write_table(tmp_path / name, (row(f"{i}.png") for i in range(3)))
+    shard = "images-00000.parquet"
+    assert (tmp_path / "a" / shard).read_bytes() == (tmp_path / "b" / shard).read_bytes()
+
+
+def test_a_table_without_rows_still_has_its_columns(tmp_path):
+    assert write_table(tmp_path, []) == 0
+    assert pq.read_table(tmp_path).schema.equals(table.SCHEMA)
+    assert read_columns(tmp_path, ["id"]) == []
+
+
+def test_unlabelled_and_several_labels_are_told_apart(tmp_path):
+    write_table(tmp_path, [row("a", labels=()), row("b", labels=("cat", "dog"))])
+    labels = [found["labels"] for found in read_columns(tmp_path, ["labels"])]
+    assert labels == [[], ["cat", "dog"]]
+
+
+def test_wanted_images_come_in_the_order_of_the_table(tmp_path, small_shards):
+    write_table(tmp_path, (row(f"{i}.png", b"%d" % i * 10) for i in range(9)))
+    found = list(iter_images(tmp_path, {"8.png", "3.png", "0.png"}))
+    assert found == [("0.png", b"0" * 10), ("3.png", b"3" * 10), ("8.png", b"8" * 10)]
+
+
+def test_an_id_that_is_not_there_is_named(tmp_path):
+    write_table(tmp_path, [row("a.png")])
+    with pytest.raises(KeyError, match=r"1 ids are not in the image table .*: b.png"):
+        list(iter_images(tmp_path, ["a.png", "b.png"]))
+
+
+def test_pixels_come_in_the_order_of_the_ids(tmp_path, encode):
+    gray = {"a": 10, "b": 20, "c": 30}
+    images = {name: np.full((4, 6, 3), value, np.uint8) for name, value in gray.items()}
+    write_table(tmp_path, (row(name, encode(image)) for name, image in images.items()))
+    pixels = load_pixels(tmp_path, ["c", "a", "b"], size=2, resize="box")
+    expected = np.full((3, 2, 2, 3), 1) * np.reshape([30, 10, 20], (3, 1, 1, 1))
+    np.testing.assert_array_equal(pixels, expected)
