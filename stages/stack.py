@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from classifold.decisions import fit_temperature
+from classifold.device import set_threads
 from classifold.folders import new_folder
 from classifold.logits_file import load_logits
 from classifold.metrics_file import read_json, write_json
@@ -21,6 +22,7 @@ def main() -> None:
     parts = {name: load_logits(compared / f"{name}.npz") for name in members}
     logits = {name: part.logits for name, part in parts.items()}
     labels = parts[members[0]].labels
+    set_threads(1)  # dense layers this small are slower on two, and weights then never differ
     method, seed = settings["method"], settings["seed"]
 
     fitted = cross_fit(

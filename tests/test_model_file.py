@@ -10,7 +10,7 @@ from classifold.metrics_file import read_json, write_json
 from classifold.model_file import build_network, load_model, save_model
 from classifold.seeding import seed_torch
 
-PREPROCESSING = {"pack_size": 8, "resize": "box", "image_size": 8, "normalize": "half"}
+PREPROCESSING = {"pack_size": 8, "resize": "box", "image_size": 64, "normalize": "half"}
 ARGUMENTS = {"widths": [16, 20], "depth": 1}
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
 
@@ -18,7 +18,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
 @pytest.fixture
 def network():
     seed_torch(1)
-    built = build_network("small_resnet", n_classes=3, image_size=8, arguments=ARGUMENTS)
+    built = build_network("small_resnet", n_classes=3, image_size=64, arguments=ARGUMENTS)
     built.train()(torch.randn(8, 3, 8, 8))  # moves the running statistics, which count too
     return built.eval()
 
@@ -38,7 +38,7 @@ def save(folder, model, **changes):
 
 def logits_of(network):
     return predict_logits(
-        network, IMAGES, image_size=8, normalize="half", device=torch.device("cpu")
+        network, IMAGES, image_size=64, normalize="half", device=torch.device("cpu")
     )
 
 

@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], *, columns: Sequence[str]) -> None:
@@ -21,10 +21,24 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], *, columns: Sequen
     partial = path.with_name(path.name + ".partial")
     # newline="" and "\n": the same bytes on every system.
     with partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer = csv.DictWriter(_UnixLines(file), columns, lineterminator="\r\n")
         writer.writeheader()
         writer.writerows(rows)
     partial.replace(path)
+
+
+class _UnixLines:
+    """Ends rows in a line feed, though the writer ends them in two characters.
+
+    Python 3.11 quotes a carriage return in a value only if the line ending has one.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self.file = file
+
+    def write(self, row: str) -> int:
+        """Take one row from the writer."""
+        return self.file.write(row.removesuffix("\r\n") + "\n")
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

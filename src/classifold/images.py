@@ -143,7 +143,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
     elif image.mode in ("I", "F"):
-        image = _eight_bit(np.asarray(image))
+        image = _eight_bit(np.asarray(image), is_float=image.mode == "F")
     if "transparency" in image.info or image.mode in ("PA", "LA", "La", "RGBA", "RGBa"):
         rgba = image.convert("RGBA")
         background = Image.new("RGBA", rgba.size, (*BACKGROUND, 255))
@@ -151,12 +151,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _eight_bit(values: np.ndarray) -> Image.Image:
+def _eight_bit(values: np.ndarray, *, is_float: bool) -> Image.Image:
     """Scale 32-bit values: 0-1 and 0-255 and 0-65535 as they are meant, others by range."""
     values = np.nan_to_num(values.astype(np.float64))
     low, high = float(values.min()), float(values.max())
     if low >= 0 and high <= 65535:
-        is_float = np.any(values != np.rint(values))
         top = 1 if high <= 1 and is_float else 255 if high <= 255 else 65535
         low, high = 0.0, float(top)
     scaled = (values - low) / max(high - low, 1e-12) * 255

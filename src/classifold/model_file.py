@@ -34,9 +34,12 @@ def build_network(
     module = importlib.import_module(f"classifold.networks.{network}")
     try:
         built = module.build(n_classes, image_size=image_size, **arguments)
+        # Images that are too small show only when one goes through.
+        with torch.inference_mode():
+            built.eval()(torch.zeros(1, 3, image_size, image_size))
     except UserError:
         raise
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise UserError(
             f"network {network} cannot be built for images of {image_size} pixels with "
             f"arguments {dict(arguments)}: {error}"

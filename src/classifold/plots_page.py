@@ -2,6 +2,7 @@
 
 import vl_convert
 
+USE = "window.vegaEmbed = vegaEmbed;"  # the one function that DVC calls
 VEGA_LITE = "5.20"  # the version 5 that DVC writes its charts for
 
 PAGE = """<!DOCTYPE html>
@@ -26,4 +27,4 @@ table {{ border-spacing: 15px; }}
 
 def plots_page() -> str:
     """Make the page: Vega, Vega-Lite and Vega-Embed in one script, and DVC's placeholders."""
-    return PAGE.format(library=vl_convert.javascript_bundle(vl_version=VEGA_LITE))
+    return PAGE.format(library=vl_convert.javascript_bundle(USE, vl_version=VEGA_LITE))

@@ -64,7 +64,7 @@ def write_evaluation(
     write_rows(
         folder / "calibration.csv",
         (
-            {"model": name, **row}
+            {"model": name, **{key: round(value, 6) for key, value in row.items()}}
             for name, values in answers.items()
             for row in calibration_table(values, targets, n_bins=n_bins)
         ),

@@ -6,6 +6,7 @@ networks of He et al. 2015, arXiv:1512.03385, section 4.2.
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -79,13 +80,20 @@ class ResidualBlock(nn.Module):
         self.shortcut = (
             nn.Identity()
             if channels == width and stride == 1
-            else nn.Conv2d(channels, width, 1, stride=stride, bias=False)
+            else nn.Conv2d(channels, width, 1, bias=False)
         )
+        self.stride = stride
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (N, channels, H, W) -> (N, width, H / stride, W / stride)."""
         normed = F.relu(self.norm1(features))
         # The projection sees normed features, the identity the raw ones (as in the paper).
-        shortcut = features if isinstance(self.shortcut, nn.Identity) else self.shortcut(normed)
+        if isinstance(self.shortcut, nn.Identity):
+            shortcut = features
+        else:
+            # The same as a strided 1x1 convolution, which oneDNN gets wrong, beyond its memory,
+            # for few channels in channels_last order (oneDNN issue 6035).
+            kept = normed[:, :, :: self.stride, :: self.stride]
+            shortcut = self.shortcut(kept.contiguous(memory_format=torch.channels_last))
         residual = self.conv2(F.relu(self.norm2(self.conv1(normed))))
         return residual + shortcut

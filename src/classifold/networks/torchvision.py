@@ -55,12 +55,17 @@ class TorchvisionClassifier(nn.Module):
     @property
     def head(self) -> nn.Module:
         """The last layer with one output a class."""
-        layers = [m for m in self.backbone.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
-        return layers[-1]
+        return self.backbone.get_submodule(_head_name(self.backbone))
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) -> logits (N, n_classes)."""
         return self.backbone(images)
+
+
+def _head_name(backbone: nn.Module) -> str:
+    """The name of the last layer."""
+    kinds = (nn.Linear, nn.Conv2d)
+    return [name for name, module in backbone.named_modules() if isinstance(module, kinds)][-1]
 
 
 def _load(backbone: nn.Module, *, name: str, weights: str) -> None:
@@ -82,7 +87,10 @@ def _load(backbone: nn.Module, *, name: str, weights: str) -> None:
             "$TORCH_HOME/hub/checkpoints, or set weights to null"
         ) from None
     own = backbone.state_dict()
+    head = _head_name(backbone) + "."
     fitting = {
-        key: value for key, value in state.items() if key in own and own[key].shape == value.shape
+        key: value
+        for key, value in state.items()
+        if key in own and own[key].shape == value.shape and not key.startswith(head)
     }
     backbone.load_state_dict(fitting, strict=False)

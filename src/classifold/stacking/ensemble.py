@@ -99,7 +99,9 @@ def mean_logits(logits: Sequence[np.ndarray]) -> np.ndarray:
 
 def save_ensemble(folder: Path, ensemble: Ensemble) -> None:
     """Write `weights.safetensors` and `ensemble.json` into `folder`."""
-    save_file(ensemble.weights, folder / "weights.safetensors")
+    # safetensors writes memory as it lies; scikit-learn keeps coefficients column by column.
+    weights = {name: np.ascontiguousarray(values) for name, values in ensemble.weights.items()}
+    save_file(weights, folder / "weights.safetensors")
     description = ensemble._asdict()
     del description["weights"]
     write_json(folder / "ensemble.json", description)
