@@ -5,6 +5,9 @@ VENV := .venv
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
+# Columns of `make experiments`: the stack's scores, and every parameter that changed.
+SHOWN := Experiment$$|rev$$|typ$$|Created$$|State$$|metrics/stack\.json:validation_accuracy$$|gain$$|stack\.accuracy$$|(dataset|filter|split|augment|train|models|stack|evaluate|pca|tsne|explain)\.(?!accuracy|log_loss|macro|calib|top|n_images)
+
 .DEFAULT_GOAL := help
 .PHONY: help setup check repro experiments test lint format bench lock clean
 
@@ -32,8 +35,7 @@ repro: check ## Run the pipeline: whatever is not up to date, and nothing else
 	@echo "The report: $(CURDIR)/reports/index.html"
 
 experiments: $(READY) ## Show experiments in a table that fits a screen
-	dvc exp show --only-changed --hide-workspace --drop '.*' \
-	  --keep 'metrics/(stack|test).json:(validation_accuracy|stack.accuracy)$$|params.yaml:.*|Experiment|Created|State'
+	dvc exp show --only-changed --drop '^(?!$(SHOWN))'
 
 test: $(READY) ## Run all tests, the slow ones too
 	python -m pytest

@@ -67,7 +67,8 @@ def answer(
     stacked = ensemble_logits(load_ensemble(ensemble), logits)
     answers[STACK] = probabilities(stacked, **read_json(ensemble / "decision.json"))
     shares = np.array([decisions["class_shares"][name] for name in decisions["classes"]])
-    answers[MAJORITY] = np.tile(shares, (len(ids), 1))
+    # Files keep six places, so the shares may miss 1 by a little.
+    answers[MAJORITY] = np.tile(shares / shares.sum(), (len(ids), 1))
     return answers
 
 
