@@ -10,6 +10,8 @@ from classifold.errors import UserError
 from classifold.params import PARAMS_FILE, check_params
 from classifold.plots_page import plots_page
 
+EMBEDDED = Path("data/raw/digits")  # which the stage `digits` makes
+
 app = typer.Typer(
     help="A pipeline from a folder of labelled images to a classifier its owner can defend.",
     no_args_is_help=True,
@@ -25,10 +27,21 @@ def check(
     """Check params.yaml against its schema, before any stage runs."""
     try:
         content = check_params(path)
+        _require_data(Path(content["dataset"]["path"]))
     except UserError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(1) from None
     print(f"{path} is right: {content['dataset']['path']}, models {', '.join(content['models'])}")
+
+
+def _require_data(path: Path) -> None:
+    """Say where the data are missing, before DVC says no more than that a file is not there."""
+    made_by_dvc = path == EMBEDDED or path.with_name(path.name + ".dvc").is_file()
+    if not path.exists() and not made_by_dvc:
+        raise UserError(
+            f"dataset.path in params.yaml names {path}, which does not exist; correct it, or add "
+            f"your images with 'dvc add <folder or zip> -o {path}'"
+        )
 
 
 @app.command("plots-page")
