@@ -6,25 +6,28 @@ from classifold.folders import new_folder
 from classifold.metrics_file import write_json
 from classifold.params import read_params
 from classifold.progress import say
-from classifold.sources.folder import find_images
+from classifold.sources.detection import open_source
 from classifold.sources.ingestion import ingest
-from classifold.sources.tree import open_tree
 from classifold.stage import run_stage
 
 
 def main() -> None:
-    dataset = read_params("dataset")
-    path = Path(dataset["path"])
+    dataset, settings = read_params("dataset", "ingest")
 
-    with open_tree(path) as tree, new_folder(Path("data/ingested")) as folder:
-        source = find_images(tree.names(), where=str(path))
-        counts = ingest(tree, source.images, folder)
+    with (
+        new_folder(Path("data/ingested")) as folder,
+        open_source(**dataset, scratch=folder) as (tree, source),
+    ):
+        say(f"  {dataset['path']}: layout {source.layout}, {len(source.images):,} images")
+        for remark in source.remarks:
+            say(f"  {remark}")
+        counts = ingest(tree, source, folder, **settings)
 
-    write_json(Path("metrics/ingest.json"), {"n_files": source.n_files, **counts})
+    write_json(Path("metrics/ingest.json"), counts)
     say(
-        f"  {counts['n_images']:,} images of {counts['n_classes']} classes; "
-        f"{counts['n_converted_to_rgb']:,} converted to RGB, {counts['n_unreadable']:,} unreadable "
-        "(data/ingested/unreadable.csv)"
+        f"  {counts['n_images']:,} images of {counts['n_classes']} classes, "
+        f"{counts['n_unlabelled']:,} unlabelled; {counts['n_converted_to_rgb']:,} converted to "
+        f"RGB, {counts['n_unreadable']:,} unreadable (data/ingested/unreadable.csv)"
     )
 
 

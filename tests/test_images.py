@@ -267,7 +267,7 @@ def test_a_png_with_wrong_bytes_is_refused(encode):
 
 @pytest.mark.parametrize("content", [b"", b"a text file", b"<svg></svg>", b"\xff\xd8"])
 def test_what_is_no_image_is_refused(content):
-    with pytest.raises(UnreadableImageError, match="not an image in a format that Pillow reads"):
+    with pytest.raises(UnreadableImageError, match="not an image in a format that is read here"):
         decode(content)
 
 
@@ -285,7 +285,7 @@ def claiming(width, height):
 
 
 def test_a_bomb_of_pixels_is_refused_before_it_is_decoded():
-    with pytest.raises(UnreadableImageError, match=f"9000 x 9000 pixels; .* is {MOST_PIXELS}"):
+    with pytest.raises(UnreadableImageError, match=f"9000 x 9000 pixels; .* is {MOST_PIXELS:,}"):
         decode(claiming(9000, 9000))
     with pytest.raises(UnreadableImageError, match="DecompressionBombError"):
         decode(claiming(100_000, 100_000))

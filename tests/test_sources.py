@@ -231,7 +231,7 @@ def test_what_ingest_found_is_counted(ingested):
 def test_what_cannot_be_read_is_listed_with_the_reason(ingested):
     rows = read_rows(ingested[0] / "unreadable.csv")
     assert [row["id"] for row in rows] == ["dog/broken.jpg", "dog/text.png"]
-    assert rows[1]["reason"] == "not an image in a format that Pillow reads"
+    assert rows[1]["reason"] == "not an image in a format that is read here"
     assert rows[0]["reason"]
 
 

@@ -7,8 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
-from typing import TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from classifold.errors import UserError
 
@@ -16,56 +15,124 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 # Starting processes costs about a second; fewer items than this are done in place.
-FEWEST_ITEMS_FOR_PROCESSES = 2000
+FEWEST_ITEMS_FOR_PROCESSES = 1000
 ITEMS_A_TASK = 32
 TASKS_AHEAD = 4
+BYTES_A_TASK = 4 * 2**20
+
+# A machine that ends helpers again and again has another fault than one bad item.
+MOST_CRASHES = 20
+
+ENDED = (
+    "a helper process was ended from outside, most often for want of memory; close other "
+    "programs and run again"
+)
+
+
+class _Task(NamedTuple, Generic[Item, Result]):
+    """Some items on their way through another process."""
+
+    items: list[Item]
+    results: "Future[list[Result]]"
 
 
 def ordered_map(
-    function: Callable[[Item], Result], items: Iterable[Item], *, n_items: int
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    n_items: int,
+    n_bytes: Callable[[Item], int] = lambda _: 0,
+    crashed: Callable[[Item], Result] | None = None,
 ) -> Iterator[Result]:
     """Apply `function` to each item, in as many processes as there are cores.
 
     Results come in the order of `items`, and are the same whatever the number of processes.
-    At most a few hundred items are in flight: `Executor.map` takes in the whole iterable
-    first (its `buffersize` came with Python 3.14), so the window is ours.
+    At most a few hundred items, or a few tasks of `BYTES_A_TASK`, are in flight:
+    `Executor.map` takes in the whole iterable first (its `buffersize` came with Python 3.14),
+    so the window is ours.
 
     Args:
         function: a function of a module (it travels to other processes by name).
         items: anything; read only as far as the window reaches.
         n_items: how many there are about, to decide whether processes pay.
+        n_bytes: how large an item is, where items may be large.
+        crashed: the result for an item that ends the process that works on it (a decoder's
+            fault); without it, that is an error.
 
     Raises:
-        UserError: if a process was killed.
+        UserError: if a process was ended, and `crashed` does not say what that means.
     """
     n_processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     if n_processes == 1 or n_items < FEWEST_ITEMS_FOR_PROCESSES:
         yield from map(function, items)
         return
 
-    remaining = iter(items)
-    waiting: deque[Future[list[Result]]] = deque()
-    # forkserver: forking a process that has threads (Arrow, BLAS) may hang it.
-    context = multiprocessing.get_context("forkserver")
-    with ProcessPoolExecutor(n_processes, mp_context=context, initializer=_leave_ctrl_c) as pool:
+    bundles = _bundles(items, n_bytes)
+    waiting: deque[_Task[Item, Result]] = deque()
+    n_crashes = 0
+    while True:
         try:
-            while True:
-                while len(waiting) < n_processes * TASKS_AHEAD:
-                    task = list(islice(remaining, ITEMS_A_TASK))
-                    if not task:
-                        break
-                    waiting.append(pool.submit(_apply, function, task))
-                if not waiting:
-                    return
-                yield from waiting.popleft().result()
+            with _Pool(n_processes) as pool:
+                yield from _in_order(pool, function, bundles, waiting, n_processes * TASKS_AHEAD)
+            return
         except BrokenProcessPool:
-            raise UserError(
-                "a helper process was ended from outside, most often for want of memory; close "
-                "other programs and run again"
-            ) from None
-        finally:
-            for future in waiting:
-                future.cancel()
+            if crashed is None:
+                raise UserError(ENDED) from None
+        # One of the items in flight ended the pool: each is tried again by itself.
+        suspects = [item for task in waiting for item in task.items]
+        waiting.clear()
+        for item in suspects:
+            try:
+                with _Pool(1) as pool:
+                    result = pool.submit(function, item).result()
+            except BrokenProcessPool:
+                n_crashes += 1
+                if n_crashes > MOST_CRASHES:
+                    raise UserError(ENDED) from None
+                result = crashed(item)
+            yield result
+
+
+class _Pool(ProcessPoolExecutor):
+    """Processes that give up what waits as soon as their block is left."""
+
+    def __init__(self, n_processes: int) -> None:
+        # forkserver: forking a process that has threads (Arrow, BLAS) may hang it.
+        context = multiprocessing.get_context("forkserver")
+        super().__init__(n_processes, mp_context=context, initializer=_leave_ctrl_c)
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown(wait=True, cancel_futures=True)
+
+
+def _in_order(
+    pool: ProcessPoolExecutor,
+    function: Callable[[Item], Result],
+    bundles: Iterator[list[Item]],
+    waiting: "deque[_Task[Item, Result]]",
+    most_waiting: int,
+) -> Iterator[Result]:
+    while True:
+        while len(waiting) < most_waiting and (bundle := next(bundles, None)):
+            waiting.append(_Task(bundle, pool.submit(_apply, function, bundle)))
+        if not waiting:
+            return
+        results = waiting[0].results.result()
+        waiting.popleft()
+        yield from results
+
+
+def _bundles(items: Iterable[Item], n_bytes: Callable[[Item], int]) -> Iterator[list[Item]]:
+    bundle: list[Item] = []
+    size = 0
+    for item in items:
+        bundle.append(item)
+        size += n_bytes(item)
+        if len(bundle) == ITEMS_A_TASK or size >= BYTES_A_TASK:
+            yield bundle
+            bundle, size = [], 0
+    if bundle:
+        yield bundle
 
 
 def _leave_ctrl_c() -> None:

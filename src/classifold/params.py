@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -26,6 +27,9 @@ from classifold.errors import UserError
 
 PARAMS_FILE = Path("params.yaml")
 NETWORKS = Path(__file__).parent / "networks"
+
+# Of the 64 bits of a perceptual hash; further apart are strangers, and the search grows slow.
+MOST_BITS_APART = 12
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
@@ -62,18 +66,52 @@ class Section(BaseModel):
 
 class Dataset(Section):
     path: Annotated[str, Field(min_length=1)]
-    layout: Literal["folder"]
-    task: Literal["single"]
+    layout: str
+    task: Literal["single", "multi"]
+
+    @field_validator("layout")
+    @classmethod
+    def _is_known(cls, layout: str) -> str:
+        known = ("auto", "folder", "tiny-imagenet", "annotations", "table")
+        if layout in known or re.fullmatch(r"torchvision:[A-Za-z0-9_]+", layout):
+            return layout
+        raise ValueError(
+            f"layout must be one of {', '.join(known)} or torchvision:<Class>, got '{layout}'"
+        )
+
+
+class Ingest(Section):
+    background: Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)]
+    most_unreadable: Share
 
 
 class SizeRule(Section):
-    rule: Literal["modal", "none"]
+    rule: Literal["modal", "ranges", "none"]
     tolerance: Annotated[int, Field(ge=0)]
+    width: Range | None = None
+    height: Range | None = None
+    area: Range | None = None
+    aspect: Range | None = None
+
+    @model_validator(mode="after")
+    def _ranges_are_given(self) -> Self:
+        ranges = {name: getattr(self, name) for name in ("width", "height", "area", "aspect")}
+        given = {name: value for name, value in ranges.items() if value is not None}
+        if self.rule == "ranges" and not given:
+            raise ValueError(
+                "rule: ranges needs at least one of width, height, area (pixels) and aspect "
+                "(width / height), each as [smallest, largest]"
+            )
+        for name, (smallest, largest) in given.items():
+            if smallest > largest:
+                raise ValueError(f"{name} must be [smallest, largest], got {[smallest, largest]}")
+        return self
 
 
 class Duplicates(Section):
     exact: Literal["drop", "group", "off"]
-    near: Literal["off"]
+    near: Literal["drop", "group", "off"]
+    distance: Annotated[int, Field(ge=0, le=MOST_BITS_APART)]
     conflicting: Literal["drop", "off"]
 
 
@@ -261,6 +299,7 @@ class Params(Section):
     NAME: ClassVar[str] = r"[A-Za-z][A-Za-z0-9_-]*"
 
     dataset: Dataset
+    ingest: Ingest
     filter: Filter
     split: Split
     augment: Augment

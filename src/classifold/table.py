@@ -16,7 +16,7 @@ SCHEMA = pa.schema(
         ("id", pa.string()),  # POSIX path inside the source
         ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
         ("labels", pa.list_(pa.string())),  # class names; none: unlabelled
-        ("part", pa.string()),  # official part, or "unlabelled", or null
+        ("part", pa.string()),  # official train, validation, test; unlabelled; or null
         ("group", pa.string()),  # patient, burst …, or null
         (
             "boxes",  # in pixels, upper left corner first
@@ -30,7 +30,11 @@ SCHEMA = pa.schema(
     ]
 )
 
+# Joins the labels of an image in CSV files.
+LABEL_SEPARATOR = "|"
+
 UNLABELLED = "unlabelled"
+HELD_OUT = "test"  # an official labelled part that is never thinned or moved
 
 BYTES_A_ROW_GROUP = 16 * 2**20
 BYTES_A_SHARD = 256 * 2**20
@@ -80,12 +84,15 @@ def write_table(folder: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     return n_rows
 
 
-def read_columns(folder: Path, columns: Collection[str]) -> list[dict[str, Any]]:
-    """Read some columns of all rows, in the order of the table, as one mapping a row."""
-    names = list(columns)
-    return [
-        row for shard in _shards(folder) for row in pq.read_table(shard, columns=names).to_pylist()
-    ]
+def iter_columns(folder: Path, columns: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Go through some columns of all rows, in the order of the table, one mapping a row.
+
+    Memory holds one row group.
+    """
+    for shard in _shards(folder):
+        file = pq.ParquetFile(shard)
+        for i in range(file.num_row_groups):
+            yield from file.read_row_group(i, columns=list(columns)).to_pylist()
 
 
 def iter_images(folder: Path, ids: Collection[str]) -> Iterator[tuple[str, bytes]]:

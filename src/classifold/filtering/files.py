@@ -5,38 +5,44 @@ from pathlib import Path
 
 from classifold.csv_file import write_rows
 from classifold.filtering.selection import Candidate, Selection
-from classifold.table import read_columns
+from classifold.table import LABEL_SEPARATOR, iter_columns
 
-COLUMNS = ("id", "labels", "part", "width", "height", "sha256")
+COLUMNS = (
+    *("id", "labels", "part", "group", "width", "height"),
+    *("sha256", "perceptual_hash"),
+)
 
 
 def read_candidates(ingested: Path) -> list[Candidate]:
     """Read what the filter needs to know of every image, ordered by id."""
-    rows = read_columns(ingested, COLUMNS)
-    return sorted(
+    images = [
         Candidate(
             id=row["id"],
             labels=tuple(row["labels"]),
             part=row["part"],
+            group=row["group"],
             size=(row["width"], row["height"]),
             sha256=row["sha256"],
+            perceptual_hash=row["perceptual_hash"],
         )
-        for row in rows
-    )
+        for row in iter_columns(ingested, COLUMNS)
+    ]
+    return sorted(images, key=lambda image: image.id)
 
 
 def write_selection(folder: Path, selection: Selection) -> None:
-    """Write four tables into `folder`.
+    """Write five tables into `folder`; several labels are joined by `|`.
 
     `kept.csv`: id, label, part, group; `excluded.csv`: id, label, reason, measured; `copies.csv`:
-    group, id, label, kept; `sizes.csv`: size, outcome, n_images (for the plot).
+    group, id, label, part, kind, kept. For the plots, with n_images: `sizes.csv`: size, outcome;
+    `classes.csv`: class, outcome.
     """
     write_rows(
         folder / "kept.csv",
         (
             {
                 "id": image.id,
-                "label": "|".join(image.labels),
+                "label": LABEL_SEPARATOR.join(image.labels),
                 "part": image.part or "",
                 "group": selection.groups.get(image.id, ""),
             }
@@ -49,7 +55,7 @@ def write_selection(folder: Path, selection: Selection) -> None:
         (
             {
                 "id": item.image.id,
-                "label": "|".join(item.image.labels),
+                "label": LABEL_SEPARATOR.join(item.image.labels),
                 "reason": item.reason,
                 "measured": item.measured,
             }
@@ -63,23 +69,24 @@ def write_selection(folder: Path, selection: Selection) -> None:
             {
                 "group": copy.group,
                 "id": copy.image.id,
-                "label": "|".join(copy.image.labels),
+                "label": LABEL_SEPARATOR.join(copy.image.labels),
+                "part": copy.image.part or "",
+                "kind": copy.kind,
                 "kept": str(copy.kept).lower(),
             }
             for copy in selection.copies
         ),
-        columns=["group", "id", "label", "kept"],
+        columns=["group", "id", "label", "part", "kind", "kept"],
     )
-    outcomes = [(image.size, "kept") for image in selection.kept]
-    outcomes += [(item.image.size, item.reason) for item in selection.excluded]
-    counts = Counter(outcomes)
-    write_rows(
-        folder / "sizes.csv",
-        (
-            {"size": f"{size[0]}x{size[1]}", "outcome": outcome, "n_images": n_images}
-            for (size, outcome), n_images in sorted(
-                counts.items(), key=lambda item: (-item[1], item[0])
-            )
-        ),
-        columns=["size", "outcome", "n_images"],
-    )
+    outcomes = [(image, "kept") for image in selection.kept]
+    outcomes += [(item.image, item.reason) for item in selection.excluded]
+    sizes = Counter((f"{image.size[0]}x{image.size[1]}", outcome) for image, outcome in outcomes)
+    classes = Counter((label, outcome) for image, outcome in outcomes for label in image.labels)
+    _write_counts(folder / "sizes.csv", sizes, columns=["size", "outcome", "n_images"])
+    _write_counts(folder / "classes.csv", classes, columns=["class", "outcome", "n_images"])
+
+
+def _write_counts(path: Path, counts: Counter[tuple[str, str]], *, columns: list[str]) -> None:
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    rows = (dict(zip(columns, (*names, count), strict=True)) for names, count in ordered)
+    write_rows(path, rows, columns=columns)

@@ -1,14 +1,19 @@
 """Who stays and who is left out, each for one reason, the first that applies."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from classifold.errors import UserError
-from classifold.filtering.copies import exact_copies
-from classifold.filtering.size import is_outlier, modal_size
+from classifold.filtering.copies import bits_apart, equal_groups, linked, near_groups
+from classifold.filtering.size import modal_size, unusual
+from classifold.table import HELD_OUT, UNLABELLED
 
 REASONS = ("size", "duplicate", "conflicting_labels")
+
+# Images of these parts are never left out: an official test stays as it was published, and
+# whoever has images without a label wants an answer for each.
+UNTOUCHED = (HELD_OUT, UNLABELLED)
 
 
 class Candidate(NamedTuple):
@@ -17,8 +22,10 @@ class Candidate(NamedTuple):
     id: str
     labels: tuple[str, ...]
     part: str | None
+    group: str | None  # as the data's owner declared it
     size: tuple[int, int]
     sha256: str
+    perceptual_hash: str
 
 
 class Excluded(NamedTuple):
@@ -34,6 +41,7 @@ class Copy(NamedTuple):
 
     image: Candidate
     group: str
+    kind: Literal["exact", "near"]  # exact: another of the group has the very same pixels
     kept: bool
 
 
@@ -50,47 +58,62 @@ class Selection(NamedTuple):
 def select(
     images: Sequence[Candidate], *, size: Mapping[str, Any], duplicates: Mapping[str, Any]
 ) -> Selection:
-    """Leave out size outliers, then copies.
+    """Leave out size outliers, then copies, and tie together what must not be parted.
+
+    Images of an official test, and those without a label, are listed as copies but never left
+    out.
 
     Args:
-        images: all images; their order decides which of several copies stays, the first.
-        size: `rule` modal or none, and `tolerance` in pixels.
-        duplicates: `exact`: `drop` keeps the first copy, `group` keeps all and ties them
-            together for the split, `off` does not look; `conflicting`: `drop` leaves out all
-            copies that bear different labels, since nobody knows which is right.
+        images: all images; their order decides which of several copies stays, the first (of an
+            official validation part, if there are).
+        size: see `unusual`.
+        duplicates: `exact`, for equal pixels: `drop` keeps one copy, `group` keeps all and ties
+            them together for the split, `off` does not look. `near`, for perceptual hashes at
+            most `distance` bits apart: the same choices; images with different labels are
+            tied together, not dropped. `conflicting`: `drop` leaves out all images of equal
+            pixels that bear different labels, since nobody knows which is right.
 
     Raises:
         UserError: if no image of a class is left.
     """
-    modal = modal_size([image.size for image in images])
-    excluded: list[Excluded] = []
-    remaining: list[Candidate] = []
-    for image in images:
-        if size["rule"] == "modal" and is_outlier(
-            image.size, modal=modal, tolerance=size["tolerance"]
-        ):
-            excluded.append(Excluded(image, "size", f"{image.size[0]}x{image.size[1]}"))
-        else:
-            remaining.append(image)
+    modal = modal_size([image.size for image in _learnable(images)] or [images[0].size])
+    excluded: dict[str, Excluded] = {}
+    for image in _learnable(images):
+        if measured := unusual(image.size, modal=modal, settings=size):
+            excluded[image.id] = Excluded(image, "size", measured)
+    remaining = [image for image in images if image.id not in excluded]
 
-    dropped: set[str] = set()
-    copies: list[Copy] = []
-    groups: dict[str, str] = {}
+    exact: list[list[int]] = []
     if duplicates["exact"] != "off" or duplicates["conflicting"] != "off":
-        for positions in exact_copies([image.sha256 for image in remaining]):
-            group = [remaining[position] for position in positions]
-            left_out = _left_out(group, duplicates)
-            excluded.extend(left_out)
-            gone = {item.image.id for item in left_out}
-            dropped |= gone
-            stay = [image for image in group if image.id not in gone]
-            if len(stay) > 1:
-                groups.update({image.id: group[0].id for image in stay})
-            copies += [Copy(image, group[0].id, image.id not in gone) for image in group]
+        exact = equal_groups([image.sha256 for image in remaining])
+        for positions in exact:
+            _leave_out(excluded, _exact_left_out([remaining[p] for p in positions], duplicates))
+    near: list[list[int]] = []
+    if duplicates["near"] != "off":
+        # Hashes of equal pixels are equal, so each group of `exact` lies within one of these.
+        hashes = [image.perceptual_hash for image in remaining]
+        near = near_groups(hashes, distance=duplicates["distance"])
+        if duplicates["near"] == "drop":
+            for positions in near:
+                group = [remaining[p] for p in positions if remaining[p].id not in excluded]
+                _leave_out(excluded, _near_left_out(group, duplicates["distance"]))
 
-    kept = [image for image in remaining if image.id not in dropped]
+    copies = linked([*exact, *near], len(remaining))
+    for positions in copies:
+        group = [remaining[p] for p in positions if remaining[p].id not in excluded]
+        _leave_out(excluded, _torn_left_out(group))
+    declared = equal_groups([image.group or image.id for image in remaining])
+    together = linked([*copies, *declared], len(remaining))
+
+    kept = [image for image in remaining if image.id not in excluded]
     _require_every_class(images, kept)
-    return Selection(kept, excluded, copies, groups, modal)
+    return Selection(
+        kept=kept,
+        excluded=[excluded[image.id] for image in images if image.id in excluded],
+        copies=_list_copies(remaining, copies, exact, excluded),
+        groups=_ties(remaining, together, excluded),
+        modal_size=modal,
+    )
 
 
 def selection_metrics(selection: Selection) -> dict[str, Any]:
@@ -116,23 +139,116 @@ def selection_metrics(selection: Selection) -> dict[str, Any]:
             reason: {name: counts[name] for name in classes} for reason, counts in by_reason.items()
         },
         "n_copy_groups": len({copy.group for copy in selection.copies}),
+        "n_copies": dict(sorted(Counter(copy.kind for copy in selection.copies).items())),
+        "n_test_images_with_copies": len(held_out_copies(selection.copies)),
     }
 
 
-def _left_out(group: Sequence[Candidate], duplicates: Mapping[str, Any]) -> list[Excluded]:
-    labels = sorted({"|".join(image.labels) for image in group if image.labels})
-    if len(labels) > 1 and duplicates["conflicting"] == "drop":
-        return [Excluded(image, "conflicting_labels", " / ".join(labels)) for image in group]
-    if len(labels) <= 1 and duplicates["exact"] == "drop":
-        # A labelled copy is worth more than one without a label.
-        first = next((image for image in group if image.labels), group[0])
-        return [Excluded(image, "duplicate", first.id) for image in group if image is not first]
-    return []
+def held_out_copies(copies: Iterable[Copy]) -> list[Candidate]:
+    """Find the images of an official test part of which a copy is kept for training."""
+    copies = list(copies)
+    learned = {copy.group for copy in copies if copy.kept and copy.image.part not in UNTOUCHED}
+    return [
+        copy.image for copy in copies if copy.image.part == HELD_OUT and copy.group in learned
+    ]
+
+
+def _learnable(images: Iterable[Candidate]) -> list[Candidate]:
+    return [image for image in images if image.part not in UNTOUCHED]
+
+
+def _leave_out(excluded: dict[str, Excluded], items: Iterable[Excluded]) -> None:
+    excluded.update((item.image.id, item) for item in items)
+
+
+def _exact_left_out(group: Sequence[Candidate], duplicates: Mapping[str, Any]) -> list[Excluded]:
+    """Of images with equal pixels."""
+    # In `multi`, a labelled image may bear no label.
+    labels = sorted({"|".join(image.labels) for image in group if image.part != UNLABELLED})
+    if len(labels) > 1:
+        if duplicates["conflicting"] == "off":
+            return []
+        shown = " / ".join(label or "(no label)" for label in labels)
+        return [Excluded(image, "conflicting_labels", shown) for image in _learnable(group)]
+    if duplicates["exact"] != "drop":
+        return []
+    first, *others = _held_out_first(_learnable(group)) or [None]
+    return [Excluded(image, "duplicate", first.id) for image in others if first]
+
+
+def _near_left_out(group: Sequence[Candidate], distance: int) -> list[Excluded]:
+    """Of images that look alike: those near to one that stays and bears the same labels."""
+    stay: list[Candidate] = []
+    left_out = []
+    largest_first = sorted(_learnable(group), key=lambda image: -image.size[0] * image.size[1])
+    for image in _held_out_first(largest_first):
+        kept = next(
+            (
+                other
+                for other in stay
+                if other.labels == image.labels
+                and bits_apart(other.perceptual_hash, image.perceptual_hash) <= distance
+            ),
+            None,
+        )
+        if kept is None:
+            stay.append(image)
+        else:
+            left_out.append(Excluded(image, "duplicate", kept.id))
+    return left_out
+
+
+def _torn_left_out(group: Sequence[Candidate]) -> list[Excluded]:
+    """Of copies that official parts would tear apart, those that are not held out."""
+    held_out = next((image for image in group if image.part == "validation"), None)
+    if held_out is None:
+        return []
+    return [
+        Excluded(image, "duplicate", held_out.id)
+        for image in _learnable(group)
+        if image.part != "validation"
+    ]
+
+
+def _held_out_first(images: Sequence[Candidate]) -> list[Candidate]:
+    return sorted(images, key=lambda image: image.part != "validation")
+
+
+def _list_copies(
+    images: Sequence[Candidate],
+    groups: Iterable[Sequence[int]],
+    exact: Iterable[Sequence[int]],
+    excluded: Mapping[str, Excluded],
+) -> list[Copy]:
+    same = {position for group in exact for position in group}
+    return [
+        Copy(
+            image=images[position],
+            group=images[group[0]].id,
+            kind="exact" if position in same else "near",
+            kept=images[position].id not in excluded,
+        )
+        for group in groups
+        for position in group
+    ]
+
+
+def _ties(
+    images: Sequence[Candidate],
+    groups: Iterable[Sequence[int]],
+    excluded: Mapping[str, Excluded],
+) -> dict[str, str]:
+    ties: dict[str, str] = {}
+    for group in groups:
+        stay = [images[position].id for position in group if images[position].id not in excluded]
+        if len(stay) > 1:
+            ties.update(dict.fromkeys(stay, images[group[0]].id))
+    return ties
 
 
 def _require_every_class(images: Sequence[Candidate], kept: Sequence[Candidate]) -> None:
-    before = {label for image in images for label in image.labels}
-    after = {label for image in kept for label in image.labels}
+    before = {label for image in _learnable(images) for label in image.labels}
+    after = {label for image in _learnable(kept) for label in image.labels}
     if lost := sorted(before - after):
         raise UserError(
             f"the filter leaves no image of {', '.join(lost)}; see filter.size and "

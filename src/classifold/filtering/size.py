@@ -5,15 +5,47 @@ outliers too, so they are left out.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Size = tuple[int, int]  # width, height in pixels
+
+MEASURES = {
+    "width": lambda width, height: width,
+    "height": lambda width, height: height,
+    "area": lambda width, height: width * height,
+    "aspect": lambda width, height: width / height,
+}
 
 
-def modal_size(sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+def modal_size(sizes: Sequence[Size]) -> Size:
     """Find the most frequent (width, height); of equally frequent ones, the largest."""
     counts = Counter(sizes)
     return max(counts, key=lambda size: (counts[size], size[0] * size[1], size))
 
 
-def is_outlier(size: tuple[int, int], *, modal: tuple[int, int], tolerance: int) -> bool:
-    """Tell whether width or height is more than `tolerance` pixels off the modal size."""
-    return any(abs(side - usual) > tolerance for side, usual in zip(size, modal, strict=True))
+def unusual(size: Size, *, modal: Size, settings: Mapping[str, Any]) -> str | None:
+    """Say what is unusual about a size.
+
+    Args:
+        size: of an image.
+        modal: the most frequent size.
+        settings: `rule` is `modal` (width and height at most `tolerance` pixels off), `ranges`
+            ([smallest, largest] of `width`, `height`, `area` in pixels and `aspect`, width
+            over height, of which some may lack) or `none`.
+
+    Returns:
+        What was measured, such as "64x500, height 500"; None for a usual size.
+    """
+    shown = f"{size[0]}x{size[1]}"
+    match settings["rule"]:
+        case "modal":
+            off = (abs(side - usual) for side, usual in zip(size, modal, strict=True))
+            return shown if max(off) > settings["tolerance"] else None
+        case "ranges":
+            for name, measure in MEASURES.items():
+                measured = measure(*size)
+                smallest, largest = settings.get(name) or (measured, measured)
+                if not smallest <= measured <= largest:
+                    return f"{shown}, {name} {measured:.6g}"
+    return None

@@ -1,23 +1,23 @@
-"""A tree of files, in a folder or in a zip archive, read without unpacking anything."""
+"""A tree of files, in a folder or an archive."""
 
 import os
-import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from classifold.errors import UserError
-
-# A single file larger than this is refused, so that no archive entry exhausts memory.
-MOST_BYTES_A_FILE = 512 * 2**20
+from classifold.sources.archives import TarTree, ZipTree, is_tar, is_zip
+from classifold.sources.entries import NotRead, readable_id, refuse_too_large, refuse_too_many
 
 
 class Tree(Protocol):
-    """Files by their POSIX paths relative to the root."""
+    """Files by their ids: POSIX paths relative to the root, in valid Unicode."""
+
+    refused: list[NotRead]  # links, names that climb out, and what else is not let in
 
     def names(self) -> list[str]:
-        """All files, sorted, so that no order of the file system matters."""
+        """The ids of all files that are let in, sorted, so that no order of disk matters."""
 
     def read(self, name: str) -> bytes:
         """The content of one file.
@@ -28,63 +28,68 @@ class Tree(Protocol):
 
 
 class FolderTree:
-    """The files under a folder."""
+    """The files under a folder. Links to files are followed, since DVC itself makes them."""
 
     def __init__(self, root: Path) -> None:
+        """List the files.
+
+        Raises:
+            UserError: if there are too many.
+            OSError: if a folder cannot be read.
+        """
         self.root = root
+        self.refused: list[NotRead] = []
+        self._raw: dict[str, str] = {}  # names that are no valid Unicode
+        self._names: list[str] = []
+        for folder, folders, files in os.walk(root, onerror=_raise):
+            prefix = "" if folder == str(root) else f"{os.path.relpath(folder, root)}/"
+            for name in folders:
+                if (Path(folder) / name).is_symlink():
+                    reason = "a link to a folder; such links are not followed"
+                    self.refused.append(NotRead(readable_id(prefix + name), reason))
+            for name in files:
+                image_id = readable_id(prefix + name)
+                if image_id != prefix + name:
+                    self._raw[image_id] = prefix + name
+                self._names.append(image_id)
+            refuse_too_many(len(self._names), where=str(root))
+        self._names.sort()
 
     def names(self) -> list[str]:
         """All files, sorted."""
-        return sorted(
-            (Path(folder) / file).relative_to(self.root).as_posix()
-            for folder, _, files in os.walk(self.root)
-            for file in files
-        )
+        return self._names
 
     def read(self, name: str) -> bytes:
         """The content of one file."""
-        path = self.root / name
+        path = self.root / self._raw.get(name, name)
         if not path.is_file():
             raise OSError("not a file that can be read (a broken link or a device?)")
-        _refuse_too_large(path.stat().st_size)
+        refuse_too_large(path.stat().st_size)
         return path.read_bytes()
 
 
-class ZipTree:
-    """The files in a zip archive; nothing is ever written where their names say."""
-
-    def __init__(self, archive: zipfile.ZipFile) -> None:
-        self.archive = archive
-
-    def names(self) -> list[str]:
-        """All files, sorted."""
-        return sorted({entry.filename for entry in self.archive.infolist() if not entry.is_dir()})
-
-    def read(self, name: str) -> bytes:
-        """The content of one file, its checksum verified."""
-        _refuse_too_large(self.archive.getinfo(name).file_size)
-        try:
-            return self.archive.read(name)
-        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
-            # A wrong checksum, a password, an unknown compression, a cut end.
-            raise OSError(f"{type(error).__name__}: {error}") from None
-
-
 @contextmanager
-def open_tree(path: Path) -> Iterator[Tree]:
-    """Open the folder or the zip archive at `path`.
+def open_tree(path: Path, *, scratch: Path) -> Iterator[Tree]:
+    """Open the folder or the archive at `path`.
+
+    Args:
+        path: a folder, a zip or a tar archive, compressed or not.
+        scratch: a folder with room for the unpacked content of a compressed tar archive.
 
     Raises:
-        UserError: if nothing is there, or it is neither.
+        UserError: if nothing is there, or it is neither, or it is damaged.
     """
     if path.is_dir():
         yield FolderTree(path)
-    elif path.is_file() and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            yield ZipTree(archive)
+    elif path.is_file() and is_zip(path):
+        with closing(ZipTree(path)) as tree:
+            yield tree
+    elif path.is_file() and is_tar(path):
+        with closing(TarTree(path, scratch=scratch)) as tree:
+            yield tree
     elif path.exists():
         raise UserError(
-            f"dataset.path must be a folder or a zip archive, and {path} is neither "
+            f"dataset.path must be a folder, or a zip or tar archive, and {path} is neither "
             "(a download cut short?); correct the path, or fetch the file again"
         )
     else:
@@ -94,6 +99,5 @@ def open_tree(path: Path) -> Iterator[Tree]:
         )
 
 
-def _refuse_too_large(n_bytes: int) -> None:
-    if n_bytes > MOST_BYTES_A_FILE:
-        raise OSError(f"{n_bytes:,} bytes; the most read from one file is {MOST_BYTES_A_FILE:,}")
+def _raise(error: OSError) -> None:
+    raise error

@@ -1,26 +1,39 @@
 """Share out images to parts so that every part has the same mix of classes."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from classifold.errors import UserError
 from classifold.seeding import generator
+from classifold.splitting.polish import polish
+
+# Stands for the absence of labels among the labels; no class has this name.
+NO_LABEL = ""
 
 
-def split_by_class(
-    labels: Sequence[str], groups: Sequence[str], *, shares: Mapping[str, float], seed: int
+def stratify(
+    labels: Sequence[Collection[str]],
+    groups: Sequence[str],
+    *,
+    shares: Mapping[str, float],
+    seed: int,
 ) -> list[str]:
-    """Assign each image to a part: stratified by class, groups kept whole.
+    """Assign each image to a part: stratified by label, groups kept whole.
 
-    Every class gets its share of every part to the nearest image (groups of copies may make
-    it miss by their size), and at least one image in each part with a share. scikit-learn's
-    stratified splitters know either shares or groups, and may leave a class out of a part.
+    Iterative stratification: of the labels not yet shared out, the rarest is taken, and each
+    group that bears it goes to the part that lacks most of it, large groups first. What an
+    image bears beside is subtracted from what its part lacks. Images without a label come last,
+    and then images are traded between parts as long as that brings their mixes closer.
+    With one label an image this is stratified sampling, each class to the nearest image.
+
+    Every label gets at least one image in each part with a share. scikit-learn's stratified
+    splitters know either shares or groups and one label an image; scikit-multilearn's knows
+    several labels but no groups, draws from NumPy's global state, and is a hundred times slower.
 
     Args:
-        labels: class of each image.
+        labels: the labels of each image; may be none.
         groups: a name for each image; images of one name go to one part.
         shares: part -> share above or equal to 0; they sum to 1.
         seed: of the order in which groups are shared out.
@@ -29,85 +42,98 @@ def split_by_class(
         The part of each image.
 
     Raises:
-        UserError: if a class has fewer groups than there are parts.
+        UserError: if a label has fewer groups than there are parts.
+
+    Source: Sechidis, Tsoumakas, Vlahavas 2011, "On the Stratification of Multi-Label Data".
     """
     members: dict[str, list[int]] = defaultdict(list)
     for position, group in enumerate(groups):
         members[group].append(position)
-    # A group whose copies bear different labels is shared out with its most frequent one.
-    by_class: dict[str, list[str]] = defaultdict(list)
-    for group, positions in members.items():
-        counts = Counter(labels[position] for position in positions)
-        by_class[max(counts, key=lambda label: (counts[label], label))].append(group)
-
+    borne: dict[str, Counter[str]] = {
+        group: Counter(label for position in positions for label in labels[position] or (NO_LABEL,))
+        for group, positions in members.items()
+    }
     wanted = {part: share for part, share in shares.items() if share > 0}
-    parts = np.empty(len(labels), dtype=object)
-    for label in sorted(set(labels)):
-        names = sorted(by_class[label])
-        if len(names) < len(wanted):
+    bearers: dict[str, list[str]] = defaultdict(list)
+    for group in sorted(borne):
+        for label in borne[group]:
+            bearers[label].append(group)
+    _require_enough(bearers, wanted)
+
+    lacking = {
+        label: _lacking(sum(borne[group][label] for group in of_label), wanted)
+        for label, of_label in bearers.items()
+    }
+    # Images without a label make up for what sizes of parts are off.
+    room = {part: share * len(labels) for part, share in wanted.items()}
+    lacking[NO_LABEL] = room
+    targets = {label: dict(of_label) for label, of_label in lacking.items()}
+    part_of: dict[str, str] = {}
+    left = {label: len(of_label) for label, of_label in bearers.items()}
+    while left:
+        label = min(left, key=lambda name: (name == NO_LABEL, left[name], name))
+        waiting = [group for group in bearers[label] if group not in part_of]
+        generator(seed, label).shuffle(waiting)
+        waiting.sort(key=lambda group: -borne[group][label])
+        reached = {part_of[group] for group in bearers[label] if group in part_of}
+        empty = [part for part in wanted if part not in reached]
+        lacks = lacking[label]
+        for n_left, group in zip(range(len(waiting), 0, -1), waiting, strict=True):
+            # The last groups go to parts that would stay without the label.
+            choice = empty if len(empty) >= n_left else wanted
+            part = max(choice, key=lambda name: (lacks[name], room[name]))
+            part_of[group] = part
+            if NO_LABEL not in borne[group]:
+                room[part] -= len(members[group])
+            for name, count in borne[group].items():
+                lacking[name][part] -= count
+                left[name] -= 1
+            if part in empty:
+                empty.remove(part)
+        del left[label]
+        left = {name: count for name, count in left.items() if count}
+    if any(len(of_group) > 1 for of_group in borne.values()):
+        whole = {part: share * len(labels) for part, share in wanted.items()}
+        part_of = _polished(part_of, borne, members, targets, whole)
+    return [part_of[group] for group in groups]
+
+
+def _polished(
+    part_of: Mapping[str, str],
+    borne: Mapping[str, Counter[str]],
+    members: Mapping[str, Sequence[int]],
+    targets: Mapping[str, Mapping[str, float]],
+    whole: Mapping[str, float],
+) -> dict[str, str]:
+    names = list(part_of)
+    labels = sorted(set(targets) - {NO_LABEL})
+    # Of each group, the images of each label and all of them.
+    counts = np.array(
+        [[*(borne[name][label] for label in labels), len(members[name])] for name in names]
+    )
+    wanted = {
+        part: np.array([*(targets[label][part] for label in labels), n_images])
+        for part, n_images in whole.items()
+    }
+    parts = polish([part_of[name] for name in names], counts, targets=wanted)
+    return dict(zip(names, parts, strict=True))
+
+
+def _lacking(n_images: int, shares: Mapping[str, float]) -> dict[str, float]:
+    """How many images of a label each part is to have: at least one, taken from the largest."""
+    lacking = {part: max(share * n_images, 1.0) for part, share in shares.items()}
+    largest = max(shares, key=lambda part: shares[part])
+    lacking[largest] -= sum(lacking.values()) - n_images
+    return lacking
+
+
+def _require_enough(bearers: Mapping[str, Sequence[str]], wanted: Mapping[str, float]) -> None:
+    for label, of_label in sorted(bearers.items()):
+        if label != NO_LABEL and len(of_label) < len(wanted):
+            n = len(of_label)
             raise UserError(
-                f"class '{label}' has {len(names)} image{'s' * (len(names) != 1)} to share "
-                f"out (copies count once), but split.shares needs at least {len(wanted)}, one "
+                f"class '{label}' has {n} image{'s' * (n != 1)} to share out (copies and images "
+                f"of one group count once), but split.shares needs at least {len(wanted)}, one "
                 f"each for {', '.join(wanted)}; add images, take the class out, or set a share "
                 "to 0"
             )
-        generator(seed, label).shuffle(names)
-        sizes = [len(members[name]) for name in names]
-        for name, part in zip(names, _assign(sizes, wanted), strict=True):
-            parts[members[name]] = part
-    return parts.tolist()
-
-
-def split_metrics(
-    labels: Sequence[str], groups: Sequence[str], parts: Sequence[str], *, names: Sequence[str]
-) -> dict[str, Any]:
-    """Count what `metrics/split.json` tells of a split.
-
-    Args:
-        labels: class of each image.
-        groups: group of each image.
-        parts: part of each image.
-        names: all parts, in their order, the empty ones too.
-    """
-    classes = sorted(set(labels))
-    counts = {part: Counter[str]() for part in names}
-    sides: dict[str, set[str]] = defaultdict(set)
-    for label, group, part in zip(labels, groups, parts, strict=True):
-        counts[part][label] += 1
-        sides[group].add(part)
-    shares = {
-        part: {name: count[name] / count.total() for name in classes} if count else {}
-        for part, count in counts.items()
-    }
-    filled = [share for share in shares.values() if share]
-    gaps = [
-        max(share[name] for share in filled) - min(share[name] for share in filled)
-        for name in classes
-    ]
-    return {
-        **{f"n_{part}": counts[part].total() for part in names},
-        "class_shares": shares,
-        "max_share_gap": max(gaps),
-        "n_groups": len(sides),
-        "n_groups_across_parts": sum(len(side) > 1 for side in sides.values()),
-    }
-
-
-def _assign(sizes: Sequence[int], shares: Mapping[str, float]) -> list[str]:
-    """Give each group of a class to the part that lacks most, large groups first."""
-    total = sum(sizes)
-    # At least one image for each part, taken from the largest.
-    lacking = {part: max(share * total, 1.0) for part, share in shares.items()}
-    largest = max(shares, key=lambda part: shares[part])
-    lacking[largest] -= sum(lacking.values()) - total
-    parts = [""] * len(sizes)
-    empty = dict.fromkeys(shares)  # an ordered set
-    by_size = sorted(range(len(sizes)), key=lambda position: -sizes[position])
-    for n_left, position in zip(range(len(sizes), 0, -1), by_size, strict=True):
-        # The last groups go to parts that would stay empty.
-        choice = empty if len(empty) >= n_left else shares
-        part = max(choice, key=lambda part: lacking[part])
-        lacking[part] -= sizes[position]
-        parts[position] = part
-        empty.pop(part, None)
-    return parts
