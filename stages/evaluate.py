@@ -10,7 +10,7 @@ from classifold.folders import new_folder
 from classifold.metrics_file import read_json, write_json
 from classifold.params import read_params
 from classifold.progress import say
-from classifold.splitting.files import read_part
+from classifold.splitting.part_file import read_part
 from classifold.stage import run_stage
 
 

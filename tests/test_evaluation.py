@@ -28,10 +28,10 @@ from classifold.evaluation.metrics import (
     score,
 )
 from classifold.evaluation.predictions import read_predictions, write_predictions
-from classifold.images import rgb_pixels
 from classifold.intervals import accuracy_interval
 from classifold.metrics_file import write_json
 from classifold.model_file import build_network, load_model, save_model
+from classifold.pixels import rgb_pixels
 from classifold.seeding import seed_torch
 from classifold.stacking.ensemble import Ensemble, ensemble_logits, save_ensemble
 from classifold.table import write_table

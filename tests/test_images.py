@@ -10,14 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, PngImagePlugin
 
-from classifold.images import (
-    FILTERS,
-    MOST_PIXELS,
-    ORIENTATION_TAG,
-    UnreadableImageError,
-    decode,
-    rgb_pixels,
-)
+from classifold.images import MOST_PIXELS, ORIENTATION_TAG, UnreadableImageError, decode
+from classifold.pixels import FILTERS, rgb_pixels
 
 GRADIENT = np.arange(0, 240, 5, dtype=np.uint8).reshape(6, 8)
 COLOURED = np.stack([GRADIENT, 255 - GRADIENT, GRADIENT // 2], axis=2)

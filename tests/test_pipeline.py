@@ -25,6 +25,7 @@ HOUSE = [
     "params",
     "stage",
     "digits",
+    "perceptual_hash",
     "images",
     "table",
     "pixels",
@@ -172,7 +173,10 @@ def test_init_files_are_empty():
 
 
 def test_no_pickle_is_loaded():
-    refused = ("import pickle", "torch.load(", "allow_pickle=True", "joblib.load(", "read_pickle")
+    refused = (
+        *("pickle.load", "Unpickler(", "torch.load(", "allow_pickle=True"),
+        *("joblib.load(", "read_pickle"),
+    )
     for file in [*SOURCES, *(ROOT / "stages").glob("*.py")]:
         assert not [word for word in refused if word in file.read_text()], file
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 from classifold.csv_file import read_rows
 from classifold.errors import UserError
-from classifold.images import rgb_pixels
 from classifold.metrics_file import read_json
+from classifold.pixels import rgb_pixels
 from classifold.sources import tree as tree_module
 from classifold.sources.folder import find_images
 from classifold.sources.ingestion import ingest

@@ -1,4 +1,4 @@
-"""Images of every kind into upright 8-bit RGB, and to the size a network wants."""
+"""Images of every kind into upright 8-bit RGB."""
 
 import hashlib
 import io
@@ -27,29 +27,23 @@ FORMATS = (
 
 # Their extensions, but for `.pdf` and the like that plugins lay claim to.
 EXTENSIONS = frozenset(
-    f".{name}"
-    for name in (
-        "jpg jpeg jpe jfif mpo png apng gif bmp dib tif tiff webp avif jp2 j2k jpx "
-        "ppm pgm pbm pnm tga ico pcx qoi sgi"
-    ).split()
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".dib"),
+        *(".tif", ".tiff", ".webp", ".avif", ".jp2", ".j2k", ".jpx", ".tga", ".ico", ".pcx"),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".qoi", ".sgi"),
+    )
 )
 # Pictures all the same, so that a folder of them is never passed over in silence.
 UNREAD_EXTENSIONS = frozenset(
-    f".{name}"
-    for name in "heic heif jxl svg eps psd raw dng cr2 cr3 nef arw orf rw2 dcm nii".split()
+    (
+        *(".heic", ".heif", ".jxl", ".svg", ".eps", ".psd", ".dcm", ".nii"),
+        *(".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"),
+    )
 )
 
 WHITE = (255, 255, 255)
 
 ORIENTATION_TAG = 0x0112
-
-FILTERS = {
-    "lanczos": Image.Resampling.LANCZOS,
-    "bicubic": Image.Resampling.BICUBIC,
-    "bilinear": Image.Resampling.BILINEAR,
-    "box": Image.Resampling.BOX,
-    "nearest": Image.Resampling.NEAREST,
-}
 
 CONVERSIONS: dict[str, Conversion] = {
     "1": "grayscale",
@@ -142,25 +136,6 @@ def decode(encoded: bytes, *, background: Sequence[int] = WHITE) -> Decoded:
     )
 
 
-def rgb_pixels(encoded: bytes, *, size: int | None = None, resize: str = "lanczos") -> np.ndarray:
-    """Decode what `decode` kept, resized to a square if `size` is given.
-
-    The whole picture is kept: one that is not square is stretched.
-
-    Args:
-        encoded: an 8-bit RGB image file.
-        size: width and height wanted, in pixels.
-        resize: the filter, a key of `FILTERS`.
-
-    Returns:
-        uint8 array (height, width, 3).
-    """
-    image: Image.Image = Image.open(io.BytesIO(encoded))
-    if size is not None and image.size != (size, size):
-        image = image.resize((size, size), FILTERS[resize])
-    return np.asarray(image.convert("RGB"))
-
-
 def _is_deep(image: Image.Image) -> bool:
     """Whether an image that is not loaded yet has more than 8 bits a channel in its file."""
     # Pillow names what it cuts 16-bit colours from ("RGB;16B" in PNG, "RGB;16L" in TIFF), or
@@ -189,9 +164,7 @@ def _to_rgb(image: Image.Image, background: Sequence[int]) -> Image.Image:
     if "transparency" in image.info or image.mode in ("PA", "LA", "La", "RGBA", "RGBa"):
         rgba = image.convert("RGBA")
         red, green, blue = background
-        image = Image.alpha_composite(
-            Image.new("RGBA", rgba.size, (red, green, blue, 255)), rgba
-        )
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, (red, green, blue, 255)), rgba)
     return image.convert("RGB")
 
 

@@ -81,7 +81,9 @@ class Dataset(Section):
 
 
 class Ingest(Section):
-    background: Annotated[list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)]
+    background: Annotated[
+        list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)
+    ]
     most_unreadable: Share
 
 

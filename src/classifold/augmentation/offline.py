@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 
 from classifold.augmentation.warp import flip, warp
-from classifold.images import rgb_pixels
 from classifold.pack import new_pack
 from classifold.parallel import ordered_map
+from classifold.pixels import rgb_pixels
 from classifold.progress import track
 from classifold.seeding import generator
 

@@ -148,9 +148,7 @@ def held_out_copies(copies: Iterable[Copy]) -> list[Candidate]:
     """Find the images of an official test part of which a copy is kept for training."""
     copies = list(copies)
     learned = {copy.group for copy in copies if copy.kept and copy.image.part not in UNTOUCHED}
-    return [
-        copy.image for copy in copies if copy.image.part == HELD_OUT and copy.group in learned
-    ]
+    return [copy.image for copy in copies if copy.image.part == HELD_OUT and copy.group in learned]
 
 
 def _learnable(images: Iterable[Candidate]) -> list[Candidate]:
@@ -172,8 +170,8 @@ def _exact_left_out(group: Sequence[Candidate], duplicates: Mapping[str, Any]) -
         return [Excluded(image, "conflicting_labels", shown) for image in _learnable(group)]
     if duplicates["exact"] != "drop":
         return []
-    first, *others = _held_out_first(_learnable(group)) or [None]
-    return [Excluded(image, "duplicate", first.id) for image in others if first]
+    stay = _held_out_first(_learnable(group))
+    return [Excluded(image, "duplicate", stay[0].id) for image in stay[1:]]
 
 
 def _near_left_out(group: Sequence[Candidate], distance: int) -> list[Excluded]:

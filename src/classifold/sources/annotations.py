@@ -20,7 +20,7 @@ def is_annotations(tree: Tree) -> bool:
     return len({name.rpartition("/")[0] for name in _read_lists(tree)}) == 1
 
 
-def find_images(tree: Tree, *, task: str, where: str) -> Source:
+def read_annotations(tree: Tree, *, task: str, where: str) -> Source:
     """Find the images and the labels whose lists name their numbers.
 
     An image's number is the last run of digits in its name. Images in a folder named

@@ -9,9 +9,9 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from classifold.errors import UserError
 from classifold.sources.entries import (
@@ -28,7 +28,11 @@ LARGEST_RATIO = 100
 BYTES_BEYOND_SUSPICION = 64 * 2**20
 BYTES_UNPACKED_BEYOND_SUSPICION = 2**30
 
-DECOMPRESSORS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+DECOMPRESSORS: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+}
 
 BLOCK = 2**20
 
@@ -71,8 +75,9 @@ class ZipTree:
                 continue
             # Some archivers on Windows part folders by backslashes.
             name = entry_id(entry.filename.replace("\\", "/"))
-            if reason := _reason_to_refuse(entry, name):
-                self.refused.append(NotRead(readable_id(entry.filename), reason))
+            reason = _reason_to_refuse(entry) if name else CLIMBS_OUT
+            if name is None or reason:
+                self.refused.append(NotRead(readable_id(entry.filename), str(reason)))
                 continue
             if name in self._entries:
                 self.refused.append(NotRead(name, REPLACED))
@@ -198,9 +203,7 @@ class TarTree:
 CLIMBS_OUT = "its name climbs out of the archive"
 
 
-def _reason_to_refuse(entry: zipfile.ZipInfo, name: str | None) -> str | None:
-    if name is None:
-        return CLIMBS_OUT
+def _reason_to_refuse(entry: zipfile.ZipInfo) -> str | None:
     if stat.S_ISLNK(entry.external_attr >> 16):
         return "a link; links of archives are not followed"
     if entry.flag_bits & 0x1:

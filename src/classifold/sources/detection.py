@@ -5,8 +5,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from classifold.errors import UserError
-from classifold.sources import annotations, folder, table, tiny_imagenet
+from classifold.sources.annotations import is_annotations, read_annotations
+from classifold.sources.folder import read_folder
 from classifold.sources.layout import Source, check_labels, image_names
+from classifold.sources.table import is_table, read_table
+from classifold.sources.tiny_imagenet import is_tiny_imagenet, read_tiny_imagenet
 from classifold.sources.tree import Tree, open_tree
 
 TORCHVISION = "torchvision:"
@@ -32,9 +35,9 @@ def open_source(
         # Heavy, and of no use to other layouts.
         from classifold.sources.torchvision_dataset import open_dataset  # noqa: PLC0415
 
-        tree, source = open_dataset(layout.removeprefix(TORCHVISION), Path(path))
+        dataset, source = open_dataset(layout.removeprefix(TORCHVISION), Path(path))
         check_labels(source.images, task=task, where=path)
-        yield tree, source
+        yield dataset, source
         return
     with open_tree(Path(path), scratch=scratch) as tree:
         yield tree, find_source(tree, layout=layout, task=task, where=path)
@@ -62,20 +65,20 @@ def find_source(tree: Tree, *, layout: str, task: str, where: str) -> Source:
         layout = _detect(tree)
     match layout:
         case "tiny-imagenet":
-            source = tiny_imagenet.find_images(tree, where=where)
+            source = read_tiny_imagenet(tree, where=where)
         case "annotations":
-            source = annotations.find_images(tree, task=task, where=where)
+            source = read_annotations(tree, task=task, where=where)
         case "table":
-            source = table.find_images(tree, task=task, where=where)
+            source = read_table(tree, task=task, where=where)
         case _:
-            source = folder.find_images(tree, where=where)
+            source = read_folder(tree, where=where)
     check_labels(source.images, task=task, where=where)
     return source
 
 
 def _detect(tree: Tree) -> str:
-    if tiny_imagenet.is_tiny_imagenet(tree.names()):
+    if is_tiny_imagenet(tree.names()):
         return "tiny-imagenet"
-    if annotations.is_annotations(tree):
+    if is_annotations(tree):
         return "annotations"
-    return "table" if table.is_table(tree) else "folder"
+    return "table" if is_table(tree) else "folder"

@@ -20,7 +20,7 @@ class NotRead(NamedTuple):
 
 
 def readable_id(name: str) -> str:
-    """Write a file's name in valid Unicode: a byte that is none becomes `\\xff`."""
+    """Write a file's name in valid Unicode: a byte that is none is spelled out."""
     if name.isascii():
         return name
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

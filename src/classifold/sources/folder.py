@@ -18,7 +18,7 @@ from classifold.table import HELD_OUT, UNLABELLED
 Path = list[str]  # the names of the folders, and of the file
 
 
-def find_images(tree: Tree, *, where: str) -> Source:
+def read_folder(tree: Tree, *, where: str) -> Source:
     """Find the images of a tree that holds one folder a class.
 
     Folders that merely wrap the classes (`fruit/cherry/1.jpg` in `fruit.zip`) are looked

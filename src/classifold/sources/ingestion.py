@@ -132,7 +132,7 @@ class _Counts:
     def kinds(self, n_images: int) -> list[tuple[str, int]]:
         """What was done to how many images, for the plot; an image may be in two rows."""
         untouched = n_images - self.converted.total()
-        done = [(name, self.converted[name]) for name in CONVERSION_NAMES]
+        done: list[tuple[str, int]] = [(name, self.converted[name]) for name in CONVERSION_NAMES]
         done += [("turned upright", self.n_turned), ("animated", self.n_animated)]
         return [("8-bit RGB", untouched), *((name, count) for name, count in done if count)]
 

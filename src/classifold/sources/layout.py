@@ -49,19 +49,13 @@ def image_names(names: Iterable[str]) -> list[str]:
     What systems leave behind (`.DS_Store`, `__MACOSX/`, anything hidden) is none.
     """
     known = EXTENSIONS | UNREAD_EXTENSIONS
-    return [
-        name
-        for name in names
-        if _extension(name) in known and not _is_hidden(name.split("/"))
-    ]
+    return [name for name in names if _extension(name) in known and not _is_hidden(name.split("/"))]
 
 
 def visible(names: Iterable[str], *extensions: str) -> list[str]:
     """Choose the files of some extensions that no system left behind."""
     return [
-        name
-        for name in names
-        if _extension(name) in extensions and not _is_hidden(name.split("/"))
+        name for name in names if _extension(name) in extensions and not _is_hidden(name.split("/"))
     ]
 
 
@@ -95,7 +89,7 @@ def settle_parts(images: list[SourceImage], remarks: list[str]) -> list[SourceIm
             f"{labelled['validation']:,} labelled images are officially held out for "
             "validation, and none for test: they are kept as the test part"
         )
-        renamed = {"validation": HELD_OUT}
+        renamed: dict[str | None, str | None] = {"validation": HELD_OUT}
     elif labelled["train"]:
         renamed = {"train": None}
     else:

@@ -47,7 +47,7 @@ def is_table(tree: Tree) -> bool:
     return bool(_tables(tree))
 
 
-def find_images(tree: Tree, *, task: str, where: str) -> Source:
+def read_table(tree: Tree, *, task: str, where: str) -> Source:
     """Find the images and what the tables say of them.
 
     Paths are relative to the folder of the table, or to the root. Several tables whose names

@@ -26,7 +26,7 @@ def is_tiny_imagenet(names: list[str]) -> bool:
     return _root(names) is not None
 
 
-def find_images(tree: Tree, *, where: str) -> Source:
+def read_tiny_imagenet(tree: Tree, *, where: str) -> Source:
     """Find the images, their classes and bounding boxes.
 
     Args:
@@ -46,7 +46,7 @@ def find_images(tree: Tree, *, where: str) -> Source:
     wnids = set(tree.read(f"{root}wnids.txt").decode("utf-8", "replace").split())
     titles = read_class_names(tree, wnids)
     labels = {wnid: (titles.get(wnid, wnid),) for wnid in wnids}
-    annotations = _read_annotations(tree, f"{root}val/val_annotations.txt")
+    annotations = _read_val_annotations(tree, f"{root}val/val_annotations.txt")
     boxes: dict[str, Box] = {}
     for name in names:
         if name.startswith(f"{root}train/") and name.endswith("_boxes.txt"):
@@ -58,9 +58,7 @@ def find_images(tree: Tree, *, where: str) -> Source:
         folder, file = inside.partition("/")[0], name.rsplit("/", 1)[-1]
         if part == "train" and folder in labels:
             box = boxes.get(file)
-            images.append(
-                SourceImage(name, labels[folder], "train", boxes=(box,) if box else None)
-            )
+            images.append(SourceImage(name, labels[folder], "train", boxes=(box,) if box else None))
         elif part == "val" and file in annotations:
             wnid, box = annotations.pop(file)
             if wnid not in labels:
@@ -100,7 +98,7 @@ def _read_boxes(tree: Tree, name: str) -> dict[str, Box]:
     }
 
 
-def _read_annotations(tree: Tree, name: str) -> dict[str, tuple[str, Box]]:
+def _read_val_annotations(tree: Tree, name: str) -> dict[str, tuple[str, Box]]:
     """File -> wnid and bounding box."""
     return {
         fields[0]: (fields[1], _box(fields[2:], name))

@@ -108,6 +108,7 @@ def _parts(make: type, path: Path) -> dict[str | None, _Dataset]:
         options["root"] = path
     if "download" in takes:
         options["download"] = True  # which does nothing where the files are there and whole
+    choices: dict[str, dict[str, Any]]
     if "train" in takes:
         choices = {"train": {"train": True}, HELD_OUT: {"train": False}}
     elif "split" in takes:

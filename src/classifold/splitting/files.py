@@ -49,8 +49,3 @@ def write_parts(folder: Path, images: Sequence[Image], parts: Sequence[str]) -> 
         ),
         columns=["class", "part", "share"],
     )
-
-
-def read_part(path: Path) -> dict[str, str]:
-    """Read the labels of one part: id -> class."""
-    return {row["id"]: row["label"] for row in read_rows(path)}

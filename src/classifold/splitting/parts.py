@@ -18,9 +18,7 @@ class Image(NamedTuple):
     part: str | None  # official part
 
 
-def assign_parts(
-    images: Sequence[Image], *, shares: Mapping[str, float], seed: int
-) -> list[str]:
+def assign_parts(images: Sequence[Image], *, shares: Mapping[str, float], seed: int) -> list[str]:
     """Assign each image to a part.
 
     Images of an official validation or test part stay there. Where there is such a part, its

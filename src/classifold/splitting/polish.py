@@ -11,9 +11,7 @@ MOST_KINDS = 400
 MOST_TRADES = 2000
 
 
-def polish(
-    parts: list[str], counts: np.ndarray, *, targets: Mapping[str, np.ndarray]
-) -> list[str]:
+def polish(parts: list[str], counts: np.ndarray, *, targets: Mapping[str, np.ndarray]) -> list[str]:
     """Swap or move groups between parts as long as the counts come closer to their targets.
 
     Greedy iterative stratification settles each label in its turn; where every image bears
@@ -55,8 +53,8 @@ def polish(
             gain = 2 * (pull[:, None] - pull[None]) + squares * (scale[a] ** 2 + scale[b] ** 2)
             gain[[not here[a, row] and row != nothing for row in range(len(vectors))]] = 0
             gain[:, [not here[b, row] and row != nothing for row in range(len(vectors))]] = 0
-            i, j = np.unravel_index(np.argmin(gain), gain.shape)
-            best = min(best, (float(gain[i, j]), int(i), int(j), a, b))
+            i, j = divmod(int(gain.argmin()), len(vectors))
+            best = min(best, (float(gain[i, j]), i, j, a, b))
         _, i, j, a, b = best
         if not a:
             break
@@ -69,4 +67,3 @@ def polish(
         excess[a] = excess[a] - change
         excess[b] = excess[b] + change
     return parts
-
