@@ -1,10 +1,12 @@
 """Every image stays, or is left out for one reason, the first that applies."""
 
+import hashlib
 import io
 import zipfile
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,25 +14,29 @@ from PIL import Image
 
 from classifold.csv_file import read_rows
 from classifold.errors import UserError
-from classifold.filtering.copies import exact_copies
+from classifold.filtering.copies import bits_apart, equal_groups, linked, near_groups
 from classifold.filtering.files import read_candidates, write_selection
 from classifold.filtering.selection import Candidate, select, selection_metrics
-from classifold.filtering.size import is_outlier, modal_size
-from classifold.sources.folder import find_images
+from classifold.filtering.size import modal_size, unusual
 from classifold.table import write_table
 
 REAL = Path(__file__).parents[1].parent / "shared" / "data"
 
 MODAL = {"rule": "modal", "tolerance": 0}
 ANY_SIZE = {"rule": "none", "tolerance": 0}
-DROP = {"exact": "drop", "near": "off", "conflicting": "drop"}
-OFF = {"exact": "off", "near": "off", "conflicting": "off"}
+DROP = {"exact": "drop", "near": "off", "distance": 4, "conflicting": "drop"}
+OFF = {"exact": "off", "near": "off", "distance": 4, "conflicting": "off"}
+NEAR = DROP | {"near": "group"}
 
 
-def image(name, label="cat", *, size=(8, 8), pixels=None):
+def image(name, label="cat", *, size=(8, 8), pixels=None, part=None, group=None, looks=None):
+    """A candidate; `pixels` stands for its hash, `looks` (an int) for its perceptual hash."""
     labels = (label,) if label else ()
-    part = None if label else "unlabelled"
-    return Candidate(name, labels, part, size, pixels or name)
+    part = part if label else "unlabelled"
+    pixels = pixels or name
+    if looks is None:  # a stranger to all others
+        looks = int.from_bytes(hashlib.sha256(pixels.encode()).digest()[:8], "big")
+    return Candidate(name, labels, part, group, size, pixels, f"{looks:016x}")
 
 
 @pytest.mark.parametrize(
@@ -56,12 +62,65 @@ def test_the_modal_size_by_hand(sizes, expected):
     ],
 )
 def test_the_tolerance_holds_for_both_sides_in_both_directions(size, tolerance, outlier):
-    assert is_outlier(size, modal=(8, 8), tolerance=tolerance) is outlier
+    settings = {"rule": "modal", "tolerance": tolerance}
+    assert (unusual(size, modal=(8, 8), settings=settings) is not None) is outlier
+
+
+@pytest.mark.parametrize(
+    ("ranges", "expected"),
+    [
+        ({"width": [10, 30]}, None),
+        ({"width": [21, 30]}, "20x40, width 20"),
+        ({"height": [10, 39]}, "20x40, height 40"),
+        ({"area": [801, 900]}, "20x40, area 800"),
+        ({"aspect": [0.5, 2]}, None),
+        ({"aspect": [0.6, 2]}, "20x40, aspect 0.5"),
+        ({"width": [10, 30], "height": [41, 50]}, "20x40, height 40"),
+    ],
+)
+def test_ranges_say_what_is_out_of_them(ranges, expected):
+    settings = {"rule": "ranges", "tolerance": 0, **ranges}
+    assert unusual((20, 40), modal=(8, 8), settings=settings) == expected
 
 
 def test_copies_are_grouped_by_equal_hashes_alone():
-    assert exact_copies(list("abcbaa")) == [[0, 4, 5], [1, 3]]
-    assert exact_copies([]) == []
+    assert equal_groups(list("abcbaa")) == [[0, 4, 5], [1, 3]]
+    assert equal_groups([]) == []
+
+
+def test_groups_that_share_a_member_are_one():
+    assert linked([[0, 3], [5, 6], [3, 4]], 8) == [[0, 3, 4], [5, 6]]
+    assert linked([], 3) == []
+
+
+def flipped(word, bits):
+    return word ^ sum(1 << bit for bit in bits)
+
+
+@given(
+    st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=12),
+    st.lists(st.tuples(st.integers(0, 11), st.sets(st.integers(0, 63), max_size=12)), max_size=20),
+    st.integers(0, 12),
+)
+def test_no_pair_of_near_hashes_is_missed_and_none_is_invented(words, copies, distance):
+    words = words + [flipped(words[i % len(words)], bits) for i, bits in copies]
+    hashes = [f"{word:016x}" for word in words]
+    pairs = [
+        [i, j]
+        for i, one in enumerate(hashes)
+        for j, other in enumerate(hashes[:i])
+        if bits_apart(one, other) <= distance
+    ]
+    assert near_groups(hashes, distance=distance) == linked(pairs, len(hashes))
+
+
+def test_near_hashes_are_found_in_a_crowd_without_comparing_all():
+    random = np.random.default_rng(0)
+    words = random.integers(0, 2**63, 50_000, dtype=np.uint64).tolist()
+    words[40_000] = flipped(words[7], [0, 17, 34, 51])  # one bit in each band
+    hashes = [f"{word:016x}" for word in words]
+    assert near_groups(hashes, distance=3) == []
+    assert near_groups(hashes, distance=4) == [[7, 40_000]]
 
 
 def reasons(selection):
@@ -93,16 +152,93 @@ def test_of_equal_images_the_first_stays():
     ]
 
 
-def test_a_labelled_copy_is_kept_before_one_without_a_label():
-    images = [image("a", None, pixels="x"), image("b", "cat", pixels="x")]
-    assert kept(select(images, size=MODAL, duplicates=DROP)) == ["b"]
+def test_images_without_a_label_are_never_left_out():
+    images = [
+        image("a", None, pixels="x", size=(9, 9)),
+        image("b", None, pixels="x"),
+        image("c", "cat", pixels="x"),
+    ]
+    selection = select(images, size=MODAL, duplicates=DROP)
+    assert kept(selection) == ["a", "b", "c"]
+    assert [copy.image.id for copy in selection.copies] == ["a", "b", "c"]
+
+
+def test_an_official_test_is_never_thinned_and_its_copies_are_counted():
+    images = [
+        image("a", part="train", pixels="x"),
+        image("b", part="train", pixels="x"),
+        image("c", part="test", pixels="x"),
+        image("d", part="test", pixels="x"),
+        image("e", part="test", size=(9, 9)),
+        image("f", "dog", part="train", pixels="y"),
+        image("g", "cat", part="test", pixels="y"),
+        image("h", "dog", part="train"),
+    ]
+    selection = select(images, size=MODAL, duplicates=DROP)
+    assert kept(selection) == ["a", "c", "d", "e", "g", "h"]
+    assert reasons(selection) == {
+        "b": ("duplicate", "a"),
+        "f": ("conflicting_labels", "cat / dog"),
+    }
+    assert selection_metrics(selection)["n_test_images_with_copies"] == 2  # of g none is left
+
+
+@pytest.mark.parametrize("exact", ["drop", "group"])
+def test_of_copies_in_official_train_and_validation_the_held_out_one_stays(exact):
+    images = [
+        image("a", part="train", pixels="x"),
+        image("b", part="validation", pixels="x"),
+        image("c", part="train"),
+        image("d", part="test"),
+    ]
+    selection = select(images, size=MODAL, duplicates=DROP | {"exact": exact})
+    assert reasons(selection) == {"a": ("duplicate", "b")}
+
+
+def test_images_that_look_alike_are_tied_together_if_asked():
+    images = [image("a", looks=0), image("b", "dog", looks=0b1111), image("c", looks=0b11111)]
+    assert select(images, size=MODAL, duplicates=DROP).groups == {}
+    selection = select(images, size=MODAL, duplicates=NEAR)
+    assert kept(selection) == ["a", "b", "c"]
+    assert selection.groups == {"a": "a", "b": "a", "c": "a"}  # c by way of b
+    assert [copy.kind for copy in selection.copies] == ["near"] * 3
+    assert select(images, size=MODAL, duplicates=NEAR | {"distance": 3}).groups == {
+        "b": "b",
+        "c": "b",
+    }
+
+
+def test_of_images_that_look_alike_the_largest_of_a_label_stays_if_asked():
+    images = [
+        image("a", looks=0),
+        image("b", looks=1, size=(9, 9)),
+        image("c", "dog", looks=2),
+        image("d", looks=0b1111111, size=(7, 7)),  # near to none that stays
+        image("e", looks=0b0001111),
+    ]
+    selection = select(images, size=ANY_SIZE, duplicates=DROP | {"near": "drop"})
+    assert reasons(selection) == {"a": ("duplicate", "b"), "e": ("duplicate", "b")}
+    assert selection.groups == dict.fromkeys("bcd", "a")
+
+
+def test_a_declared_group_counts_as_copies_do_and_unites_with_them():
+    images = [
+        image("a", group="patient 1"),
+        image("b", group="patient 1", pixels="x"),
+        image("c", pixels="x", group="patient 2"),
+        image("d", "dog", group="patient 2"),
+        image("e"),
+    ]
+    selection = select(images, size=MODAL, duplicates=DROP | {"exact": "group"})
+    assert selection.groups == dict.fromkeys("abcd", "a")
+    assert [copy.image.id for copy in selection.copies] == ["b", "c"]
 
 
 def test_equal_images_with_different_labels_are_all_left_out():
     images = [
         image("a", "cat", pixels="x"),
         image("b", "dog", pixels="x"),
-        image("c", None, pixels="x"),
+        image("c", "cat", pixels="x"),
         image("d", "cat"),
         image("e", "dog"),
     ]
@@ -167,7 +303,8 @@ CANDIDATES = st.lists(
 WAYS = st.fixed_dictionaries(
     {
         "exact": st.sampled_from(["drop", "group", "off"]),
-        "near": st.just("off"),
+        "near": st.sampled_from(["drop", "group", "off"]),
+        "distance": st.integers(0, 12),
         "conflicting": st.sampled_from(["drop", "off"]),
     }
 )
@@ -186,14 +323,14 @@ def test_filtering_the_kept_once_more_leaves_out_nobody(images):
     first = select(images, size=ANY_SIZE, duplicates=DROP)
     again = select(first.kept, size=ANY_SIZE, duplicates=DROP)
     assert again.kept == first.kept
-    pixels = [found.sha256 for found in first.kept]
+    pixels = [found.sha256 for found in first.kept if found.labels]
     assert len(set(pixels)) == len(pixels)
 
 
 @given(CANDIDATES, WAYS)
 def test_equal_images_that_stay_share_one_group(images, duplicates):
     selection = select(images, size=ANY_SIZE, duplicates=duplicates)
-    if duplicates["exact"] == "off":
+    if duplicates["exact"] == duplicates["near"] == "off":
         return
     groups = {}
     for found in selection.kept:
@@ -226,6 +363,8 @@ def test_the_metrics_of_a_selection_by_hand():
             "conflicting_labels": {"cat": 1, "dog": 1},
         },
         "n_copy_groups": 2,
+        "n_copies": {"exact": 4},
+        "n_test_images_with_copies": 0,
     }
 
 
@@ -247,12 +386,16 @@ def test_the_files_tell_who_stays_who_goes_and_who_is_whose_copy(tmp_path):
         {"id": "d", "label": "cat", "reason": "size", "measured": "9x8"}
     ]
     assert read_rows(tmp_path / "copies.csv") == [
-        {"group": "a", "id": "a", "label": "cat", "kept": "true"},
-        {"group": "a", "id": "b", "label": "cat", "kept": "true"},
+        {"group": "a", "id": i, "label": "cat", "part": "", "kind": "exact", "kept": "true"}
+        for i in "ab"
     ]
     assert read_rows(tmp_path / "sizes.csv") == [
         {"size": "8x8", "outcome": "kept", "n_images": "3"},
         {"size": "9x8", "outcome": "size", "n_images": "1"},
+    ]
+    assert read_rows(tmp_path / "classes.csv") == [
+        {"class": "cat", "outcome": "kept", "n_images": "2"},
+        {"class": "cat", "outcome": "size", "n_images": "1"},
     ]
 
 
@@ -267,6 +410,8 @@ def test_candidates_are_read_from_the_table_in_the_order_of_their_ids(tmp_path):
             "width": found.size[0],
             "height": found.size[1],
             "sha256": found.sha256,
+            "perceptual_hash": found.perceptual_hash,
+            "group": found.group,
         }
         for found in candidates
     )
@@ -282,8 +427,7 @@ def test_real_fruit_of_unusual_size_is_counted_as_zipfile_and_pillow_count_it():
     with zipfile.ZipFile(path) as archive:
         names = sorted(name for name in archive.namelist() if name.endswith(".jpg"))
         sizes = {name: Image.open(io.BytesIO(archive.read(name))).size for name in names}
-    found = find_images(names, where="fruit.zip").images
-    candidates = [image(each.id, each.labels[0], size=sizes[each.id]) for each in found]
+    candidates = [image(name, name.split("/")[-2], size=sizes[name]) for name in names]
     for tolerance in (0, 5):
         selection = select(
             candidates, size={"rule": "modal", "tolerance": tolerance}, duplicates=DROP

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from classifold.csv_file import write_rows
+from classifold.csv_file import read_rows, write_rows
 from classifold.errors import UserError
-from classifold.splitting.files import PARTS, Listed, read_kept, read_part, write_parts
-from classifold.splitting.stratified import split_by_class, split_metrics
+from classifold.splitting.files import read_kept, write_parts
+from classifold.splitting.part_file import read_part
+from classifold.splitting.parts import PARTS, Image, assign_parts, split_metrics
+from classifold.splitting.stratified import stratify
 
 SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
 LABELS = ["cat"] * 23 + ["dog"] * 60 + ["owl"] * 3
@@ -23,6 +25,10 @@ SHARE_TRIPLES = (
     .filter(lambda counts: sum(counts) > 0)
     .map(lambda counts: {part: n / sum(counts) for part, n in zip(PARTS, counts, strict=True)})
 )
+
+
+def split_by_class(labels, groups, *, shares, seed):
+    return stratify([(label,) for label in labels], groups, shares=shares, seed=seed)
 
 
 def drawn(class_sizes):
@@ -78,11 +84,6 @@ def test_the_order_of_images_does_not_matter(random):
     assert {IDS[i]: part for i, part in zip(order, parts, strict=True)} == expected
 
 
-def test_a_class_is_split_as_if_it_were_alone():
-    alone = split_by_class(LABELS[:23], IDS[:23], shares=SHARES, seed=1)
-    assert split_by_class(LABELS, IDS, shares=SHARES, seed=1)[:23] == alone
-
-
 def test_another_seed_gives_another_split_with_the_same_counts():
     splits = [split_by_class(LABELS, IDS, shares=SHARES, seed=seed) for seed in (1, 1, 2)]
     assert splits[0] == splits[1] != splits[2]
@@ -118,26 +119,163 @@ def test_a_group_of_mixed_labels_goes_as_one():
 
 
 @pytest.mark.parametrize(
-    ("groups", "message"),
+    ("groups", "counted"),
     [
-        (["a"], "class 'owl' has 1 image to share out"),
-        (["a", "b"], "class 'owl' has 2 images to share out"),
-        (["a", "a", "a", "b"], r"class 'owl' has 2 images to share out \(copies count once\)"),
+        (["a"], "1 image"),
+        (["a", "b"], "2 images"),
+        (["a", "a", "a", "b"], "2 images"),
     ],
 )
-def test_a_class_too_small_for_all_parts_is_refused_with_advice(groups, message):
+def test_a_class_too_small_for_all_parts_is_refused_with_its_count(groups, counted):
     labels = ["cat"] * 20 + ["owl"] * len(groups)
-    advice = ", but split.shares needs at least 3, one each for train, validation, test; add images"
-    with pytest.raises(UserError, match=message) as caught:
+    message = (
+        rf"class 'owl' has {counted} to share out \(copies and images of one group count once\), "
+        "but split.shares needs at least 3, one each for train, validation, test; add images"
+    )
+    with pytest.raises(UserError, match=message):
         split_by_class(labels, [*IDS[:20], *groups], shares=SHARES, seed=0)
-    assert advice in str(caught.value).replace(" (copies count once)", "")
+
+
+# Of the report on photos: shares of images that bear each of 14 labels.
+FREQUENCIES = (
+    *(0.00469, 0.018, 0.01594, 0.05475, 0.0224, 0.16138, 0.03806),
+    *(0.14894, 0.02988, 0.32013, 0.15606, 0.006, 0.00863, 0.02625),
+)
+
+
+def photos(n_images, *, bare, seed):
+    """Label sets of photos, with images that bear none, or all with some."""
+    draw = np.random.default_rng(seed).random((n_images * 3, len(FREQUENCIES)))
+    labels = [tuple(f"label{i:02}" for i in np.flatnonzero(row)) for row in draw < FREQUENCIES]
+    return [of_image for of_image in labels if bare or of_image][:n_images]
+
+
+def largest_gap(labels, parts):
+    images = [Image(str(i), of_image, str(i), None) for i, of_image in enumerate(labels)]
+    return split_metrics(images, parts)["max_share_gap"]
+
+
+@pytest.mark.parametrize("bare", [True, False], ids=["some bear no label", "all bear some"])
+@pytest.mark.parametrize("shares", [SHARES, {"train": 0.8, "validation": 0.2, "test": 0.0}])
+def test_20000_photos_of_14_labels_are_shared_out_as_evenly_as_in_the_report(bare, shares):
+    labels = photos(20_000, bare=bare, seed=1)
+    parts = stratify(labels, [str(i) for i in range(20_000)], shares=shares, seed=0)
+    assert largest_gap(labels, parts) <= 0.0005
+    assert [Counter(parts)[part] for part in PARTS] == [round(20_000 * s) for s in shares.values()]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sets(st.sampled_from("abcd")), st.integers(0, 12)), min_size=1, max_size=60
+    ),
+    st.integers(0, 9),
+)
+def test_several_labels_an_image_are_shared_out_with_groups_whole(drawn, seed):
+    labels = [tuple(sorted(of_image)) for of_image, _ in drawn]
+    groups = [str(group) for _, group in drawn]
+    bearers = defaultdict(set)
+    for of_image, group in zip(labels, groups, strict=True):
+        for label in of_image:
+            bearers[label].add(group)
+    assume(all(len(of_label) >= 3 for of_label in bearers.values()))
+    parts = stratify(labels, groups, shares=SHARES, seed=seed)
+    sides = defaultdict(set)
+    for group, part in zip(groups, parts, strict=True):
+        sides[group].add(part)
+    assert len(parts) == len(labels)
+    assert set(parts) <= set(PARTS)
+    assert all(len(side) == 1 for side in sides.values())
+
+
+@given(st.randoms(use_true_random=False))
+def test_the_order_of_images_with_several_labels_does_not_matter(random):
+    labels = photos(300, bare=True, seed=2)
+    labels = [tuple(label for label in of_image if label in COMMON) for of_image in labels]
+    ids = [f"{i:03}" for i in range(300)]
+    expected = dict(zip(ids, stratify(labels, ids, shares=SHARES, seed=1), strict=True))
+    order = list(range(300))
+    random.shuffle(order)
+    parts = stratify([labels[i] for i in order], [ids[i] for i in order], shares=SHARES, seed=1)
+    assert {ids[i]: part for i, part in zip(order, parts, strict=True)} == expected
+
+
+COMMON = {"label03", "label05", "label07", "label09", "label10"}
+
+
+def test_images_without_a_label_have_their_share_in_every_part():
+    labels = [("cat",)] * 20 + [()] * 100
+    parts = stratify(labels, [str(i) for i in range(120)], shares=SHARES, seed=0)
+    assert Counter(parts[20:]) == {"train": 70, "validation": 15, "test": 15}
+
+
+def test_numpys_global_random_numbers_are_left_alone():
+    np.random.seed(1)
+    before = np.random.get_state()[1].tolist()
+    stratify(photos(200, bare=True, seed=3)[:200], list(map(str, range(200))),
+             shares={"train": 1.0}, seed=0)  # fmt: skip
+    assert np.random.get_state()[1].tolist() == before
+
+
+def listed(labels, *, part=None, name="image"):
+    return [
+        Image(f"{name}{i:03}", (label,), f"{name}{i:03}", part) for i, label in enumerate(labels)
+    ]
+
+
+def counted(images, **kwargs):
+    parts = assign_parts(images, shares=SHARES, seed=0, **kwargs)
+    return parts, Counter(parts)
+
+
+def test_an_official_test_stays_and_validation_is_a_share_of_train():
+    train = listed(["cat", "dog"] * 100, part="train", name="train")
+    test = listed(["cat"] * 7 + ["dog"] * 3, part="test", name="test")
+    parts, counts = counted([*test, *train])
+    assert parts[:10] == ["test"] * 10
+    assert counts == {"train": 170, "validation": 30, "test": 10}
+
+
+def test_three_official_parts_are_kept_to_the_image():
+    images = [
+        *listed(["cat"] * 5, part="train", name="a"),
+        *listed(["cat"] * 2, part="validation", name="b"),
+        *listed(["cat"] * 3, part="test", name="c"),
+    ]
+    assert counted(images)[0] == [image.part for image in images]
+
+
+def test_images_of_no_part_beside_official_ones_are_for_training():
+    images = [
+        *listed(["cat"] * 20, name="new"),
+        *listed(["cat"] * 2, part="validation", name="b"),
+        *listed(["cat"] * 3, part="test", name="c"),
+    ]
+    assert counted(images)[1] == {"train": 20, "validation": 2, "test": 3}
+
+
+def test_copies_of_official_test_images_may_stay_in_training():
+    images = [
+        *listed(["cat", "dog"] * 20, part="train", name="train"),
+        Image("test0", ("cat",), "train000", "test"),
+    ]
+    parts, counts = counted(images)
+    assert (parts[-1], counts["test"]) == ("test", 1)
+    assert split_metrics(images, parts)["n_groups_across_parts"] == 1
+
+
+def metrics_of(labels, groups, parts):
+    images = [
+        Image(str(i), (label,), group, None)
+        for i, (label, group) in enumerate(zip(labels, groups, strict=True))
+    ]
+    return split_metrics(images, parts)
 
 
 def test_the_metrics_of_a_split_by_hand():
     labels = ["cat", "cat", "cat", "dog", "dog", "dog"]
     parts = ["train", "train", "validation", "train", "train", "validation"]
     groups = ["1", "1", "2", "3", "4", "4"]
-    assert split_metrics(labels, groups, parts, names=PARTS) == {
+    assert metrics_of(labels, groups, parts) == {
         "n_train": 4,
         "n_validation": 2,
         "n_test": 0,
@@ -151,15 +289,30 @@ def test_the_metrics_of_a_split_by_hand():
         "n_groups_across_parts": 1,
     }
     parts[1] = "validation"  # train: 1 cat of 3, validation: 2 cats of 3
-    metrics = split_metrics(labels, groups, parts, names=PARTS)
+    metrics = metrics_of(labels, groups, parts)
     assert metrics["max_share_gap"] == pytest.approx(1 / 3)
     assert metrics["n_groups_across_parts"] == 2
+
+
+def test_shares_of_several_labels_are_shares_of_images():
+    images = [
+        Image("a", ("cat", "dog"), "a", None),
+        Image("b", (), "b", None),
+        Image("c", ("cat",), "c", None),
+    ]
+    metrics = split_metrics(images, ["train", "train", "validation"])
+    assert metrics["class_shares"] == {
+        "train": {"cat": 0.5, "dog": 0.5},
+        "validation": {"cat": 1.0, "dog": 0.0},
+        "test": {},
+    }
+    assert metrics["max_share_gap"] == 0.5
 
 
 def test_a_split_of_ours_reports_no_group_across_parts():
     groups = [f"{label}{i % 12}" for i, label in enumerate(LABELS)]
     parts = split_by_class(LABELS, groups, shares=SHARES, seed=3)
-    metrics = split_metrics(LABELS, groups, parts, names=PARTS)
+    metrics = metrics_of(LABELS, groups, parts)
     assert metrics["n_groups_across_parts"] == 0
     assert metrics["n_groups"] == len(set(groups))
 
@@ -167,19 +320,42 @@ def test_a_split_of_ours_reports_no_group_across_parts():
 def test_the_kept_are_read_without_the_unlabelled_and_each_has_a_group(tmp_path):
     rows = [
         {"id": "a", "label": "cat", "part": "", "group": ""},
-        {"id": "b", "label": "cat", "part": "", "group": "c"},
+        {"id": "b", "label": "cat|dog", "part": "test", "group": "c"},
+        {"id": "n", "label": "", "part": "", "group": ""},
         {"id": "u", "label": "", "part": "unlabelled", "group": ""},
     ]
     write_rows(tmp_path / "kept.csv", rows, columns=list(rows[0]))
-    assert read_kept(tmp_path) == [Listed("a", "cat", "a"), Listed("b", "cat", "c")]
+    assert read_kept(tmp_path) == [
+        Image("a", ("cat",), "a", None),
+        Image("b", ("cat", "dog"), "c", "test"),
+        Image("n", (), "n", None),
+    ]
 
 
 def test_parts_come_back_as_they_were_written_the_empty_one_too(tmp_path):
-    images = [Listed("a", "cat", "a"), Listed("b, c", "dog", "b, c"), Listed("d", "cat", "a")]
+    images = [
+        Image("a", ("cat",), "a", None),
+        Image("b, c", ("dog",), "b, c", None),
+        Image("d", ("cat",), "a", None),
+    ]
     write_parts(tmp_path, images, ["train", "validation", "train"])
     assert read_part(tmp_path / "train.csv") == {"a": "cat", "d": "cat"}
     assert read_part(tmp_path / "validation.csv") == {"b, c": "dog"}
     assert read_part(tmp_path / "test.csv") == {}
+    shares = read_rows(tmp_path / "shares.csv")
+    assert {"class": "cat", "part": "train", "share": "1.000000"} in shares
+    assert {"class": "cat", "part": "validation", "share": "0.000000"} in shares
+
+
+@pytest.mark.parametrize(
+    ("labels", "bears"), [(("cat", "dog"), "several labels"), ((), "no label")]
+)
+def test_who_trains_on_several_labels_is_told_how_far_they_go(tmp_path, labels, bears):
+    write_parts(tmp_path, [Image("a", labels, "a", None), Image("b", ("cat",), "b", None)],
+                ["train", "validation"])  # fmt: skip
+    assert read_rows(tmp_path / "train.csv")[0]["label"] == "|".join(labels)
+    with pytest.raises(UserError, match=rf"'a' bears {bears} .* 'dvc repro split' is as far"):
+        read_part(tmp_path / "train.csv")
 
 
 def test_large_classes_get_their_shares_to_the_image():
