@@ -1,5 +1,6 @@
 """Read the images of a source into the image table."""
 
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -69,7 +70,7 @@ def ingest(
         outcomes = track(outcomes, task="read", total=len(images), unit="images")
         for image, outcome in zip(images, outcomes, strict=True):
             if isinstance(outcome, str):
-                unreadable.append(NotRead(image.id, outcome))
+                unreadable.append(NotRead(image.id, sys.intern(outcome)))
                 continue
             counts.add(image, outcome)
             yield _row(image, outcome)
