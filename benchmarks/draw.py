@@ -1,4 +1,4 @@
-"""Drawn photos for benchmarks: coloured gradients with noise, saved as JPEG."""
+"""Drawn data for benchmarks: photos (coloured gradients with noise), labels, hashes."""
 
 from pathlib import Path
 
@@ -18,3 +18,23 @@ def draw_photos(folder: Path, *, n_images: int, size: int) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8)).save(path, quality=90)
     return folder
+
+
+def draw_labels(n_images: int) -> np.ndarray:
+    """Draw which of 14 labels images bear, as often as in the report on photos: (N, 14) 0 or 1."""
+    frequencies = (
+        *(0.00469, 0.018, 0.01594, 0.05475, 0.0224, 0.16138, 0.03806),
+        *(0.14894, 0.02988, 0.32013, 0.15606, 0.006, 0.00863, 0.02625),
+    )
+    draw = np.random.default_rng(1)
+    return (draw.random((n_images, len(frequencies))) < frequencies).astype(int)
+
+
+def draw_hashes(n_images: int) -> list[str]:
+    """Draw perceptual hashes, a tenth of which are near copies of others."""
+    draw = np.random.default_rng(1)
+    words = draw.integers(0, 2**63, n_images, dtype=np.uint64)
+    n_copies = n_images // 10
+    bits = draw.integers(0, 63, (n_copies, 2), dtype=np.uint64)
+    words[-n_copies:] = words[:n_copies] ^ (1 << bits[:, 0]) ^ (1 << bits[:, 1])
+    return [f"{word:016x}" for word in words.tolist()]

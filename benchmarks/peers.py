@@ -1,10 +1,15 @@
-"""The same work as a plain loop with Pillow, as people write it."""
+"""The same work as people write it: a plain loop with Pillow, or the library they take."""
 
+import hashlib
 import random
 from pathlib import Path
 
+import imagehash
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
+from skmultilearn.model_selection import IterativeStratification
 
 
 def decode_all(folder: Path) -> int:
@@ -14,6 +19,55 @@ def decode_all(folder: Path) -> int:
         image = Image.open(path).convert("RGB")
         n_pixels += np.asarray(image).size
     return n_pixels
+
+
+def ingest_all(folder: Path, out: Path) -> None:
+    """Decode every image, hash it twice, and put it into a Parquet file."""
+    writer: pq.ParquetWriter | None = None
+    rows: list[dict] = []
+
+    def flush() -> None:
+        nonlocal writer
+        table = pa.Table.from_pylist(rows)
+        writer = writer or pq.ParquetWriter(out / "images.parquet", table.schema)
+        writer.write_table(table)
+        rows.clear()
+
+    for path in sorted(folder.rglob("*.jpg")):
+        encoded = path.read_bytes()
+        image = Image.open(path).convert("RGB")
+        rows.append(
+            {
+                "id": path.relative_to(folder).as_posix(),
+                "label": path.parent.name,
+                "image": {"bytes": encoded, "path": path.name},
+                "width": image.width,
+                "height": image.height,
+                "sha256": hashlib.sha256(image.tobytes()).hexdigest(),
+                "perceptual_hash": str(imagehash.phash(image)),
+            }
+        )
+        if len(rows) == 4000:
+            flush()
+    if rows:
+        flush()
+    if writer:
+        writer.close()
+
+
+def near_pairs(hashes: list[str], *, distance: int) -> int:
+    """Compare every hash with every other, a row at a time."""
+    words = np.array([int(text, 16) for text in hashes], dtype=np.uint64)
+    n_pairs = 0
+    for i, word in enumerate(words):
+        n_pairs += int((np.bitwise_count(words[i + 1 :] ^ word) <= distance).sum())
+    return n_pairs
+
+
+def stratify(labels: np.ndarray, shares: list[float]) -> None:
+    """Share out rows of labels with scikit-multilearn, which knows no groups."""
+    splitter = IterativeStratification(len(shares), order=1, sample_distribution_per_fold=shares)
+    list(splitter.split(np.zeros((len(labels), 1)), labels))
 
 
 def augment_all(folder: Path, out: Path, *, rotate: float, scale: tuple[float, float]) -> None:

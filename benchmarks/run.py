@@ -1,80 +1,145 @@
-"""Run every benchmark: ours and its peer in turn, on the same images, in one process each.
+"""Run benchmarks: ours and its peer in turn, on the same data, in one process each.
 
 A shared machine's times mean little; the ratios of one interleaved run do. Each line prints the
-median images a second of both and their ratio, with the smallest and largest ratio of a round.
+median speed of both and their ratio, with the smallest and largest ratio of a round. Words after
+the command choose benchmarks by their names: `python benchmarks/run.py ingest split`.
 """
 
 import shutil
 import statistics
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import peers
 from classifold.augmentation.offline import write_packs
-from classifold.sources.folder import find_images
+from classifold.filtering.copies import near_groups
+from classifold.sources.detection import find_source
 from classifold.sources.ingestion import ingest
 from classifold.sources.tree import FolderTree
-from draw import draw_photos
+from classifold.splitting.stratified import stratify
+from draw import draw_hashes, draw_labels, draw_photos
 
 ROUNDS = 5
 
+SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
+
+AUGMENTATION = {
+    "flips": ["none", "horizontal", "vertical", "both"],
+    "warped": 1,
+    "rotate": 15,
+    "scale": [0.8, 1.0],
+    "fill": "reflect",
+}
+
 
 class Benchmark(NamedTuple):
-    """Two ways to do the same work."""
+    """Two ways to do the same work; each is given an empty folder."""
 
     name: str
     peer: str
-    n_images: int
+    unit: str
+    n_items: int
     ours: Callable[[Path], object]
     theirs: Callable[[Path], object]
 
 
 def main() -> None:
-    """Draw the images, run the benchmarks."""
+    """Draw the data, run the benchmarks."""
+    wanted = sys.argv[1:]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        small = draw_photos(root / "small", n_images=8000, size=64)
-        large = draw_photos(root / "large", n_images=400, size=300)
-        augmentation = {
-            "flips": ["none", "horizontal", "vertical", "both"],
-            "warped": 1,
-            "rotate": 15,
-            "scale": [0.8, 1.0],
-            "fill": "reflect",
-        }
-        for benchmark in (
-            Benchmark(
-                "ingest, 64 px",
-                "Pillow loop, one process",
-                8000,
-                lambda out: _ingest(small, out),
-                lambda out: peers.decode_all(small),
-            ),
-            Benchmark(
-                "augment 8x offline, 300 px",
-                "Pillow loop, one process",
-                400 * 8,
-                lambda out: _augment(large, out, augmentation),
-                lambda out: peers.augment_all(large, out, rotate=15, scale=(0.8, 1.0)),
-            ),
-        ):
-            _compare(benchmark, root)
+        for name, make in BENCHMARKS.items():
+            if not wanted or any(word in name for word in wanted):
+                for benchmark in make(root):
+                    _compare(benchmark, root)
+
+
+def _ingest_benchmarks(root: Path) -> Iterator[Benchmark]:
+    n_images = 20_000
+    small = draw_photos(root / "small", n_images=n_images, size=64)
+    yield Benchmark(
+        "P5 ingest, 64 px",
+        "the same work in a Pillow loop, one process",
+        "images",
+        n_images,
+        lambda out: _ingest(small, out),
+        lambda out: peers.ingest_all(small, out),
+    )
+    yield Benchmark(
+        "P5 ingest, 64 px",
+        "a Pillow loop that only decodes, one process",
+        "images",
+        n_images,
+        lambda out: _ingest(small, out),
+        lambda _: peers.decode_all(small),
+    )
+
+
+def _copy_benchmarks(_: Path) -> Iterator[Benchmark]:
+    n_images = 30_000
+    hashes = draw_hashes(n_images)
+    yield Benchmark(
+        "near copies, distance 4",
+        "all pairs with NumPy",
+        "images",
+        n_images,
+        lambda _: near_groups(hashes, distance=4),
+        lambda _: peers.near_pairs(hashes, distance=4),
+    )
+
+
+def _split_benchmarks(_: Path) -> Iterator[Benchmark]:
+    for n_images in (20_000, 200_000):
+        matrix = draw_labels(n_images)
+        labels = [tuple(f"label{i}" for i in row.nonzero()[0]) for row in matrix]
+        groups = [str(i) for i in range(n_images)]
+        yield Benchmark(
+            f"P8 split of {n_images:,} images, 14 labels",
+            "scikit-multilearn",
+            "images",
+            n_images,
+            lambda _, labels=labels, groups=groups: stratify(labels, groups, shares=SHARES, seed=1),
+            lambda _, matrix=matrix: peers.stratify(matrix, list(SHARES.values())),
+        )
+
+
+def _augment_benchmarks(root: Path) -> Iterator[Benchmark]:
+    n_images = 400
+    large = draw_photos(root / "large", n_images=n_images, size=300)
+    yield Benchmark(
+        "P1 augment 8x offline, 300 px",
+        "a Pillow loop, one process",
+        "images",
+        n_images * 8,
+        lambda out: _augment(large, out),
+        lambda out: peers.augment_all(large, out, rotate=15, scale=(0.8, 1.0)),
+    )
+
+
+BENCHMARKS = {
+    "ingest": _ingest_benchmarks,
+    "copies": _copy_benchmarks,
+    "split": _split_benchmarks,
+    "augment": _augment_benchmarks,
+}
 
 
 def _ingest(folder: Path, out: Path) -> None:
     tree = FolderTree(folder)
-    ingest(tree, find_images(tree.names(), where=str(folder)).images, out)
+    source = find_source(tree, layout="folder", task="single", where=str(folder))
+    ingest(tree, source, out, background=(255, 255, 255), most_unreadable=0.0)
 
 
-def _augment(folder: Path, out: Path, augmentation: dict) -> None:
+def _augment(folder: Path, out: Path) -> None:
     files = sorted(folder.rglob("*.jpg"))
     encoded = [(str(path), path.read_bytes()) for path in files]
     labels = {"train": {name: "class" for name, _ in encoded}, "validation": {}}
     images = {"train": encoded, "validation": []}
-    write_packs(images, labels, out, size=300, resize="lanczos", seed=1, **augmentation)
+    write_packs(images, labels, out, size=300, resize="lanczos", seed=1, **AUGMENTATION)
 
 
 def _compare(benchmark: Benchmark, root: Path) -> None:
@@ -85,12 +150,12 @@ def _compare(benchmark: Benchmark, root: Path) -> None:
             out.mkdir()
             start = time.perf_counter()
             work(out)
-            speeds[name].append(benchmark.n_images / (time.perf_counter() - start))
+            speeds[name].append(benchmark.n_items / (time.perf_counter() - start))
             shutil.rmtree(out)
     ratios = [a / b for a, b in zip(speeds["ours"], speeds["theirs"], strict=True)]
     print(
-        f"{benchmark.name}: {statistics.median(speeds['ours']):,.0f} images/s, "
-        f"{benchmark.peer}: {statistics.median(speeds['theirs']):,.0f} images/s, "
+        f"{benchmark.name}: {statistics.median(speeds['ours']):,.0f} {benchmark.unit}/s, "
+        f"{benchmark.peer}: {statistics.median(speeds['theirs']):,.0f}, "
         f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})",
         flush=True,
     )
