@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 from skmultilearn.model_selection import IterativeStratification
+from torchvision.transforms import v2
 
 
 def decode_all(folder: Path) -> int:
@@ -93,3 +94,30 @@ def augment_all(folder: Path, out: Path, *, rotate: float, scale: tuple[float, f
             pack[row + 1] = np.asarray(canvas)
             row += 2
     pack.flush()
+
+
+def warp_pictures(images: np.ndarray, *, rotate: float, scale: tuple[float, float]) -> None:
+    """Flip, rotate and scale each image with Pillow, one after another."""
+    draw = random.Random(1)
+    for pixels in images:
+        image = Image.fromarray(pixels)
+        if draw.random() < 0.5:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        image = image.rotate(draw.uniform(-rotate, rotate), Image.Resampling.BILINEAR)
+        side = round(image.width * draw.uniform(*scale))
+        shrunk = image.resize((side, side), Image.Resampling.BILINEAR)
+        canvas = Image.new("RGB", image.size)
+        canvas.paste(shrunk, ((image.width - side) // 2,) * 2)
+        np.asarray(canvas)
+
+
+def warp_with_torchvision(images: np.ndarray, *, rotate: float, scale: tuple[float, float]) -> None:
+    """Flip, rotate and scale each image with torchvision's transforms v2 on Pillow images."""
+    transform = v2.Compose(
+        [
+            v2.RandomHorizontalFlip(),
+            v2.RandomAffine(rotate, scale=scale, interpolation=v2.InterpolationMode.BILINEAR),
+        ]
+    )
+    for pixels in images:
+        np.asarray(transform(Image.fromarray(pixels)))

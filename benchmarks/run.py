@@ -14,8 +14,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
+import numpy as np
+import torch
+
 import peers
 from classifold.augmentation.offline import write_packs
+from classifold.augmentation.online import augment_arrays, epoch_draws
+from classifold.augmentation.policy import draw_plan
 from classifold.filtering.copies import near_groups
 from classifold.sources.detection import find_source
 from classifold.sources.ingestion import ingest
@@ -32,7 +38,15 @@ AUGMENTATION = {
     "warped": 1,
     "rotate": 15,
     "scale": [0.8, 1.0],
+    "shear": 0,
+    "shift": [0, 0],
     "fill": "reflect",
+    "storage": "raw",
+}
+
+POLICY = {
+    "fill": "reflect",
+    "steps": [{"flip": "horizontal"}, {"rotate": 15}, {"scale": [0.8, 1.0]}],
 }
 
 
@@ -120,7 +134,28 @@ def _augment_benchmarks(root: Path) -> Iterator[Benchmark]:
     )
 
 
+def _warp_benchmarks(_: Path) -> Iterator[Benchmark]:
+    cv2.setNumThreads(1)  # one thread each
+    torch.set_num_threads(1)
+    n_images = 4096
+    images = np.random.default_rng(1).integers(0, 256, (n_images, 64, 64, 3), np.uint8)
+    settings = {"rotate": 15, "scale": (0.8, 1.0)}
+    for peer, theirs in (
+        ("Pillow, one by one", peers.warp_pictures),
+        ("torchvision v2 on Pillow images", peers.warp_with_torchvision),
+    ):
+        yield Benchmark(
+            "P2 flip, rotate, scale online, 64 px",
+            peer,
+            "images",
+            n_images,
+            lambda _: _augment_online(images),
+            lambda _, theirs=theirs: theirs(images, **settings),
+        )
+
+
 BENCHMARKS = {
+    "warp": _warp_benchmarks,
     "ingest": _ingest_benchmarks,
     "copies": _copy_benchmarks,
     "split": _split_benchmarks,
@@ -140,6 +175,13 @@ def _augment(folder: Path, out: Path) -> None:
     labels = {"train": {name: "class" for name, _ in encoded}, "validation": {}}
     images = {"train": encoded, "validation": []}
     write_packs(images, labels, out, size=300, resize="lanczos", seed=1, **AUGMENTATION)
+
+
+def _augment_online(images: np.ndarray) -> None:
+    draws = epoch_draws(POLICY, n_images=len(images), seed=1, epoch=1)
+    for rows in np.array_split(np.arange(len(images)), len(images) // 64):
+        plan = draw_plan(POLICY["steps"], draws[rows], size=64, n_in_pack=len(images))
+        augment_arrays(images[rows], plan, fill="reflect")
 
 
 def _compare(benchmark: Benchmark, root: Path) -> None:

@@ -20,7 +20,7 @@ def main() -> None:
 
     with new_folder(Path("data/augmented")) as folder:
         write_packs(images, labels, folder, **settings)
-        n_bytes = sum(path.stat().st_size for path in folder.glob("*/images.npy"))
+        n_bytes = sum(path.stat().st_size for path in folder.glob("*/images.*"))
 
     copies = n_copies(flips=settings["flips"], warped=settings["warped"])
     metrics = {

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from classifold.filtering.files import read_candidates, write_selection
+from classifold.filtering.gallery import draw_galleries
 from classifold.filtering.selection import select, selection_metrics
 from classifold.folders import new_folder
 from classifold.metrics_file import write_json
@@ -13,12 +14,14 @@ from classifold.stage import run_stage
 
 def main() -> None:
     settings = read_params("filter")
-    images = read_candidates(Path("data/ingested"))
+    ingested = Path("data/ingested")
+    images = read_candidates(ingested)
 
     selection = select(images, **settings)
 
     with new_folder(Path("data/filtered")) as folder:
         write_selection(folder, selection)
+        draw_galleries(folder, ingested)
     metrics = selection_metrics(selection)
     write_json(Path("metrics/filter.json"), metrics)
     say(f"  {metrics['n_kept']:,} of {metrics['n_images']:,} images kept; {metrics['excluded']}")

@@ -22,6 +22,7 @@ from classifold.training.loop import HISTORY_COLUMNS, fit, score_logits
 
 def main(name: str) -> None:
     machine, model = read_params("train", f"models.{name}")
+    policy = read_params(f"policies.{model['online']}")
     set_threads(machine["threads"])
     device = choose_device(machine["device"])
     precision = choose_precision(machine["precision"], device)
@@ -44,7 +45,7 @@ def main(name: str) -> None:
         phases=model["phases"],
         batch_size=model["batch_size"],
         seed=model["seed"],
-        online=model["online"],
+        policy=policy,
         device=device,
         precision=precision,
         **size,

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from classifold.augmentation.offline import make_copies, n_copies, write_packs
-from classifold.augmentation.online import augment_batch
-from classifold.augmentation.warp import BORDERS, FLIPS, flip, warp
+from classifold.augmentation.warp import flip, rotations, scalings, shears, shifts, warp_arrays
 from classifold.pack import read_pack
 
 NOISE = np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8)
@@ -20,69 +19,10 @@ SETTINGS = {
     "warped": 1,
     "rotate": 15,
     "scale": [0.8, 1.0],
+    "shear": 0,
+    "shift": [0, 0],
     "fill": "reflect",
 }
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("none", [[1, 2], [3, 4]]),
-        ("horizontal", [[2, 1], [4, 3]]),
-        ("vertical", [[3, 4], [1, 2]]),
-        ("both", [[4, 3], [2, 1]]),
-    ],
-)
-def test_flips_by_hand(name, expected):
-    image = np.array([[[1], [2]], [[3], [4]]])
-    assert flip(image, name)[..., 0].tolist() == expected
-
-
-@pytest.mark.parametrize("name", FLIPS)
-def test_a_flip_undoes_itself(name):
-    np.testing.assert_array_equal(flip(flip(NOISE, name), name), NOISE)
-
-
-@pytest.mark.parametrize("fill", BORDERS)
-def test_no_angle_and_scale_one_leave_an_image_as_it_is(fill):
-    np.testing.assert_array_equal(warp(NOISE, degrees=0, scale=1, fill=fill), NOISE)
-
-
-@pytest.mark.parametrize("turns", [1, 2, 3])
-@pytest.mark.parametrize("size", [11, 12])
-def test_quarter_turns_go_counter_clockwise_about_the_centre(turns, size):
-    image = np.random.default_rng(1).integers(0, 256, (size, size, 3), np.uint8)
-    turned = warp(image, degrees=90 * turns, scale=1, fill="reflect")
-    difference = turned.astype(int) - np.rot90(image, turns)
-    assert abs(difference).max() <= 1
-
-
-@given(
-    st.floats(-180, 180),
-    st.floats(0.3, 3),
-    st.sampled_from(["reflect", "edge"]),
-    st.integers(0, 255),
-)
-def test_a_plain_image_stays_plain_where_borders_are_filled_from_it(degrees, scale, fill, gray):
-    plain = np.full((9, 9, 3), gray, np.uint8)
-    np.testing.assert_array_equal(warp(plain, degrees=degrees, scale=scale, fill=fill), plain)
-
-
-def test_below_one_the_picture_shrinks_and_the_border_is_filled():
-    white = np.full((12, 12, 3), 255, np.uint8)
-    small = warp(white, degrees=0, scale=0.5, fill="black")
-    assert (small[4:8, 4:8] == 255).all()
-    assert (small[:2] == 0).all()
-    assert (small[:, -2:] == 0).all()
-
-
-def test_above_one_the_centre_is_magnified():
-    image = np.zeros((9, 9, 3), np.uint8)
-    image[4, 4] = 255
-    larger = warp(image, degrees=0, scale=2, fill="black")
-    assert larger[4, 4, 0] == 255
-    assert larger[4, 5, 0] in (127, 128)  # half way to the next pixel
-    assert larger[4, 6, 0] == 0
 
 
 @given(
@@ -108,18 +48,30 @@ def test_the_reports_eightfold_is_four_flips_each_also_warped_once():
     assert words[7].startswith("flip both, rotate ")
 
 
-def test_what_a_copy_is_said_to_be_is_what_was_done_to_it():
+@pytest.mark.parametrize("extra", [{}, {"shear": 10, "shift": [0.1, 0.2]}])
+def test_what_a_copy_is_said_to_be_is_what_was_done_to_it(extra):
     smooth = np.asarray(Image.fromarray(NOISE).resize((24, 24), Image.Resampling.BICUBIC))
-    for copy in make_copies(smooth, image_id="a", seed=0, **SETTINGS):
-        words = dict(step.split() for step in copy.transformation.split(", ") if " " in step)
-        again = warp(
-            flip(smooth, words.get("flip", "none")),
-            degrees=float(words.get("rotate", 0)),
-            scale=float(words.get("scale", 1)),
-            fill="reflect",
+    for copy in make_copies(smooth, image_id="a", seed=0, **SETTINGS | extra):
+        steps = (step.split() for step in copy.transformation.split(", ") if " " in step)
+        words = {name: values for name, *values in steps}
+
+        def told(name, default=0.0, place=0, words=words):
+            return np.array([float(words[name][place]) if name in words else default])
+
+        matrix = (
+            shifts(24 * told("shift"), 24 * told("shift", place=1))
+            @ rotations(told("rotate"))
+            @ scalings(told("scale", 1), told("scale", 1))
+            @ shears(told("shear"))
         )
-        # The text is rounded to a hundredth of a degree and a thousandth of the scale.
-        assert abs(copy.pixels.astype(int) - again).max() <= 4
+        flipped = flip(smooth, words.get("flip", ["none"])[0])
+        again = warp_arrays([flipped], matrix, size=24, fill="reflect")[0]
+        # The text is rounded to a hundredth of a degree and a thousandth of scale and shift.
+        assert abs(copy.pixels.astype(int) - again).max() <= 5
+
+
+def test_the_reports_arithmetic_comes_out():
+    assert 3312 * n_copies(flips=FOUR_FLIPS, warped=1) == 26496
 
 
 @given(st.text(max_size=4), st.integers(0, 2**20))
@@ -163,7 +115,7 @@ def packs(tmp_path):
             "validation": [("c", IMAGES["c"])],
         }
         labels = LABELS | {"train": {image_id: LABELS["train"][image_id] for image_id in train}}
-        settings = {"size": 4, "resize": "box", "seed": 0, **SETTINGS, **changes}
+        settings = {"size": 4, "resize": "box", "storage": "raw", "seed": 0, **SETTINGS, **changes}
         write_packs(images, labels, tmp_path / name, **settings)
         return read_pack(tmp_path / name / "train"), read_pack(tmp_path / name / "validation")
 
@@ -192,52 +144,10 @@ def test_an_images_copies_do_not_depend_on_the_other_images(packs):
     np.testing.assert_array_equal(alone.images, both.images[8:])
 
 
-def crops(image, padding):
-    """Every window of an image padded by reflection."""
-    size = len(image)
-    padded = np.pad(image, ((padding, padding), (padding, padding), (0, 0)), "reflect")
-    starts = range(2 * padding + 1)
-    return [padded[y : y + size, x : x + size] for y in starts for x in starts]
-
-
-BATCH = np.random.default_rng(3).integers(0, 256, (40, 16, 16, 3), np.uint8)
-ROWS = np.arange(40)
-
-
-def test_without_a_policy_images_stay_as_they_are():
-    assert augment_batch(BATCH, policy="none", rows=ROWS, seed=0, epoch=1) is BATCH
-
-
-def test_crop_shifts_by_at_most_an_eighth_of_the_side_and_invents_nothing():
-    found = augment_batch(BATCH, policy="crop", rows=ROWS, seed=0, epoch=1)
-    shifts = set()
-    for image, result in zip(BATCH, found, strict=True):
-        matches = [i for i, crop in enumerate(crops(image, 2)) if np.array_equal(crop, result)]
-        assert matches
-        shifts.update(matches[:1])
-    assert len(shifts) > 12  # of 25
-
-
-def test_crop_flip_mirrors_about_half_of_the_crops_and_changes_no_shift():
-    cropped = augment_batch(BATCH, policy="crop", rows=ROWS, seed=0, epoch=1)
-    flipped = augment_batch(BATCH, policy="crop_flip", rows=ROWS, seed=0, epoch=1)
-    same = (flipped == cropped).all((1, 2, 3))
-    mirrored = (flipped == cropped[:, :, ::-1]).all((1, 2, 3))
-    assert (same ^ mirrored).all()
-    assert 10 <= mirrored.sum() <= 30
-
-
-def test_draws_belong_to_the_row_and_not_to_the_place_in_the_batch():
-    whole = augment_batch(BATCH, policy="crop_flip", rows=ROWS, seed=0, epoch=1)
-    order = np.random.default_rng(0).permutation(40)[:7]
-    some = augment_batch(BATCH[order], policy="crop_flip", rows=order, seed=0, epoch=1)
-    np.testing.assert_array_equal(some, whole[order])
-
-
-def test_another_epoch_or_seed_draws_anew():
-    first = augment_batch(BATCH, policy="crop", rows=ROWS, seed=0, epoch=1)
-    for changes in ({"epoch": 2}, {"seed": 1}):
-        other = augment_batch(
-            BATCH, policy="crop", rows=ROWS, **({"seed": 0, "epoch": 1} | changes)
-        )
-        assert not np.array_equal(first, other)
+def test_a_pack_of_jpegs_holds_the_same_images_but_for_compression(packs):
+    raw, _ = packs("raw", size=16)
+    jpeg, validation = packs("jpeg", size=16, storage="jpeg")
+    assert jpeg.ids == raw.ids
+    assert jpeg.transformations == raw.transformations
+    assert abs(np.asarray(jpeg.images).astype(int) - raw.images).max() <= 12
+    assert isinstance(validation.images, np.memmap)  # untouched: never JPEG

@@ -1,16 +1,28 @@
 """Images of every kind come out upright, in 8-bit RGB, and the same whatever held them."""
 
 import io
+import struct
+import subprocess
 import zlib
 
+import cv2
+import imagehash
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import Image, PngImagePlugin
+from PIL import EpsImagePlugin, Image, PngImagePlugin
 
-from classifold.images import MOST_PIXELS, ORIENTATION_TAG, UnreadableImageError, decode
+from classifold.images import (
+    AMBIGUOUS_FORMATS,
+    FORMATS,
+    MOST_PIXELS,
+    ORIENTATION_TAG,
+    UnreadableImageError,
+    decode,
+)
+from classifold.perceptual_hash import perceptual_hash
 from classifold.pixels import FILTERS, rgb_pixels
 
 GRADIENT = np.arange(0, 240, 5, dtype=np.uint8).reshape(6, 8)
@@ -23,8 +35,64 @@ def test_an_rgb_jpeg_keeps_its_bytes(encode):
     encoded = encode(COLOURED, "JPEG", quality=80)
     decoded = decode(encoded)
     assert decoded.encoded == encoded
-    assert (decoded.mode, decoded.conversion, decoded.turned) == ("RGB", None, False)
+    assert (decoded.mode, decoded.conversion) == ("RGB", None)
+    assert (decoded.turned, decoded.animated) == (False, False)
     assert (decoded.width, decoded.height) == (8, 6)
+
+
+@pytest.mark.parametrize("file_format", sorted(set(FORMATS) - {"GIF", *AMBIGUOUS_FORMATS}))
+def test_an_rgb_image_of_any_format_keeps_its_bytes(encode, file_format):
+    encoded = encode(COLOURED, file_format)
+    decoded = decode(encoded)
+    assert decoded.encoded == encoded
+    assert (decoded.mode, decoded.conversion) == ("RGB", None)
+    assert rgb_pixels(encoded).shape == (6, 8, 3)
+
+
+def test_a_phones_jpeg_with_a_second_picture_keeps_its_bytes_and_is_no_animation(encode):
+    encoded = encode(
+        Image.fromarray(COLOURED), "MPO", save_all=True, append_images=[Image.fromarray(WIDE)]
+    )
+    assert Image.open(io.BytesIO(encoded)).n_frames == 2
+    decoded = decode(encoded)
+    assert decoded.encoded == encoded
+    assert (decoded.width, decoded.height, decoded.animated) == (8, 6, False)
+
+
+@pytest.mark.parametrize(
+    ("extension", "tolerance"),
+    [
+        pytest.param(".png", 1, id="PNG, cut"),
+        pytest.param(".tiff", 1, id="TIFF, cut"),
+        pytest.param(".ppm", 0.5, id="PPM, rounded"),
+    ],
+)
+def test_16_bit_colours_are_scaled_to_8_bit(extension, tolerance):
+    deep = np.arange(6 * 8 * 3, dtype=np.uint16).reshape(6, 8, 3) * 450
+    encoded = cv2.imencode(extension, deep[..., ::-1])[1].tobytes()
+    decoded = decode(encoded)
+    assert (decoded.mode, decoded.conversion) == ("RGB", "deep")
+    assert Image.open(io.BytesIO(decoded.encoded)).format == "PNG"
+    np.testing.assert_allclose(rgb_pixels(decoded.encoded), deep / 257, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("content", "conversion", "pixels"),
+    [
+        pytest.param(b"P1 2 1 1 0", "grayscale", [[0] * 3, [255] * 3], id="bits in text"),
+        pytest.param(b"P4 2 1\n\x40", "grayscale", [[255] * 3, [0] * 3], id="bits"),
+        pytest.param(b"P2 2 1 255 7 9", "grayscale", [[7] * 3, [9] * 3], id="gray in text"),
+        pytest.param(b"P5 2 1 15\n\x01\x0f", "grayscale", [[17] * 3, [255] * 3], id="to 15"),
+        pytest.param(b"P3 1 1 255 1 2 3", None, [[1, 2, 3]], id="colours in text"),
+        pytest.param(b"P3 1 1 510 2 4 510", "deep", [[1, 2, 255]], id="deep colours in text"),
+        pytest.param(b"P6 1 1 255\nabc", None, [[97, 98, 99]], id="colours"),
+        pytest.param(b"P6 1 1 65535\n\0\0\x80\x80\xff\xff", "deep", [[0, 128, 255]], id="deep"),
+    ],
+)
+def test_portable_maps_by_hand(content, conversion, pixels):
+    decoded = decode(content)
+    assert decoded.conversion == conversion
+    assert rgb_pixels(decoded.encoded)[0].tolist() == pixels
 
 
 @pytest.mark.parametrize(
@@ -44,6 +112,20 @@ def test_an_rgb_jpeg_keeps_its_bytes(encode):
             "I;16",
             GRADIENT,
             id="16-bit",
+        ),
+        pytest.param(
+            Image.fromarray(GRADIENT.astype(np.uint16) * 257),
+            "TIFF",
+            "I;16",
+            GRADIENT,
+            id="16-bit TIFF",
+        ),
+        pytest.param(
+            Image.fromarray(GRADIENT.astype(np.uint16) * 257).convert("I"),
+            "PPM",
+            "I",
+            GRADIENT,
+            id="16-bit PGM",
         ),
         pytest.param(
             Image.fromarray(GRADIENT.astype(np.int32)), "TIFF", "I", GRADIENT, id="32-bit, to 255"
@@ -71,6 +153,20 @@ def test_an_rgb_jpeg_keeps_its_bytes(encode):
             "F",
             [[0, 128, 255]],
             id="floats below 0, by their range",
+        ),
+        pytest.param(
+            Image.fromarray(np.array([[np.nan, 0, 1, np.inf, -np.inf]], np.float32)),
+            "TIFF",
+            "F",
+            [[0, 0, 255, 255, 0]],
+            id="floats that are no numbers",
+        ),
+        pytest.param(
+            Image.fromarray(np.full((1, 2), np.nan, np.float32)),
+            "TIFF",
+            "F",
+            [[0, 0]],
+            id="none is",
         ),
     ],
 )
@@ -130,6 +226,34 @@ def test_palettes_are_looked_up_and_transparency_lies_over_white(
     assert rgb_pixels(decoded.encoded)[0, 0].tolist() == expected
 
 
+@pytest.mark.parametrize(
+    "image",
+    [
+        pytest.param(Image.new("RGBA", (2, 2), (0, 0, 0, 0)), id="RGBA"),
+        pytest.param(Image.new("LA", (2, 2), (0, 0)), id="LA"),
+        pytest.param(palette_image(transparency=0), id="P"),
+    ],
+)
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF", "WEBP", "GIF"])
+def test_what_shines_through_is_the_background_one_chooses(encode, image, file_format):
+    if file_format in ("TIFF", "GIF"):
+        image = image.convert("RGBA")  # these hold transparency in this mode alone
+    decoded = decode(encode(image, file_format), background=(10, 120, 230))
+    assert rgb_pixels(decoded.encoded)[0, 0].tolist() == [10, 120, 230]
+
+
+def test_a_gray_that_a_png_declares_transparent_turns_the_background(encode):
+    decoded = decode(encode(np.array([[5, 6]], np.uint8), transparency=5), background=(1, 2, 3))
+    assert decoded.conversion == "alpha"
+    assert rgb_pixels(decoded.encoded).tolist() == [[[1, 2, 3], [6, 6, 6]]]
+
+
+def test_the_first_frame_of_an_animation_lies_over_the_background(encode):
+    clear = Image.new("RGBA", (2, 2), (0, 0, 0, 0))
+    encoded = encode(clear, "WEBP", save_all=True, append_images=[Image.new("RGBA", (2, 2))])
+    assert rgb_pixels(decode(encoded, background=(9, 8, 7)).encoded)[0, 0].tolist() == [9, 8, 7]
+
+
 def test_a_colour_that_an_rgb_png_declares_transparent_turns_white(encode):
     image = np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8)
     decoded = decode(encode(image, transparency=(1, 2, 3)))
@@ -142,6 +266,13 @@ def test_a_cmyk_jpeg_keeps_its_colours(encode):
     assert (decoded.mode, decoded.conversion) == ("CMYK", "cmyk")
     red = rgb_pixels(decoded.encoded)[8, 8].astype(int)
     assert abs(red - [255, 0, 0]).max() <= 8
+
+
+def test_a_tiff_in_ycbcr_keeps_its_colours(encode):
+    image = Image.fromarray(COLOURED).convert("YCbCr")
+    decoded = decode(encode(image, "TIFF"))
+    assert (decoded.mode, decoded.conversion) == ("YCbCr", "other")
+    np.testing.assert_array_equal(rgb_pixels(decoded.encoded), np.asarray(image.convert("RGB")))
 
 
 @pytest.mark.parametrize(
@@ -169,6 +300,17 @@ def test_a_jpeg_that_exif_says_is_turned_comes_out_upright_and_says_so_no_more(
     assert not decode(decoded.encoded).turned
 
 
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF", "WEBP"])
+def test_exif_turns_images_of_other_formats_too(encode, file_format):
+    exif = Image.Exif()
+    exif[ORIENTATION_TAG] = 6
+    options = {"lossless": True} if file_format == "WEBP" else {}
+    decoded = decode(encode(COLOURED, file_format, exif=exif, **options))
+    assert decoded.turned
+    np.testing.assert_array_equal(rgb_pixels(decoded.encoded), np.rot90(COLOURED, -1))
+    assert not decode(decoded.encoded).turned
+
+
 def test_exif_that_says_upright_changes_nothing(encode):
     exif = Image.Exif()
     exif[ORIENTATION_TAG] = 1
@@ -177,12 +319,22 @@ def test_exif_that_says_upright_changes_nothing(encode):
     assert not decode(encoded).turned
 
 
-def test_of_an_animation_the_first_frame_stays(encode):
+@pytest.mark.parametrize("file_format", ["PNG", "GIF", "WEBP", "AVIF", "TIFF"])
+def test_of_an_animation_the_first_frame_stays(encode, file_format):
     frames = [Image.new("RGB", (4, 4), colour) for colour in ((255, 0, 0), (0, 0, 255))]
-    decoded = decode(encode(frames[0], save_all=True, append_images=frames[1:]))
+    options = {"lossless": True} if file_format == "WEBP" else {}
+    options |= {"quality": 100, "subsampling": "4:4:4"} if file_format == "AVIF" else {}
+    decoded = decode(
+        encode(frames[0], file_format, save_all=True, append_images=frames[1:], **options)
+    )
+    assert decoded.animated
     stored = Image.open(io.BytesIO(decoded.encoded))
     assert getattr(stored, "n_frames", 1) == 1
-    assert rgb_pixels(decoded.encoded)[0, 0].tolist() == [255, 0, 0]
+    np.testing.assert_allclose(rgb_pixels(decoded.encoded)[0, 0], [255, 0, 0], atol=2)
+
+
+def test_a_gif_of_one_frame_is_no_animation(encode):
+    assert not decode(encode(COLOURED, "GIF")).animated
 
 
 def test_what_is_stored_again_carries_no_text_of_the_source(encode):
@@ -215,7 +367,10 @@ def test_what_was_decoded_once_is_stored_as_it_is(image):
     assert twice == once._replace(mode="RGB", conversion=None)
 
 
-@pytest.mark.parametrize("file_format", ["BMP", "TIFF", "WEBP", "PPM"])
+@pytest.mark.parametrize(
+    "file_format",
+    ["BMP", "DIB", "TIFF", "WEBP", "PPM", "TGA", "PCX", "QOI", "SGI", "JPEG2000", "ICO"],
+)
 def test_equal_pixels_have_equal_hashes_in_any_format(encode, file_format):
     options = {"lossless": True} if file_format == "WEBP" else {}
     png, other = decode(encode(COLOURED)), decode(encode(COLOURED, file_format, **options))
@@ -244,6 +399,22 @@ def test_the_perceptual_hash_survives_shrinking_and_recompression(encode):
     assert (first ^ stranger).bit_count() >= 16
 
 
+@given(st.integers(0, 2**32), st.integers(1, 90), st.integers(1, 90), st.sampled_from("RL"))
+def test_the_perceptual_hash_is_that_of_imagehash(seed, width, height, kind):
+    random = np.random.default_rng(seed)
+    shape = (height, width, 3) if kind == "R" else (height, width)
+    image = Image.fromarray(random.integers(0, 256, shape, np.uint8))
+    assert perceptual_hash(image) == str(imagehash.phash(image))
+
+
+@pytest.mark.parametrize("side", [4, 9, 300])
+def test_the_perceptual_hash_of_smooth_scenes_is_that_of_imagehash(side):
+    random = np.random.default_rng(side)
+    for _ in range(40):
+        scene = Image.fromarray(random.integers(0, 256, (5, 6, 3), np.uint8)).resize((side, side))
+        assert perceptual_hash(scene) == str(imagehash.phash(scene))
+
+
 @pytest.mark.parametrize("kept", [0.3, 0.6, 0.9])
 def test_a_truncated_jpeg_is_refused(encode, kept):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
@@ -265,6 +436,55 @@ def test_what_is_no_image_is_refused(content):
         decode(content)
 
 
+@pytest.mark.parametrize(
+    "file_format", ["EPS", "PDF", "BLP", "DDS", "ICNS", "SPIDER", "XBM", "MSP", "PALM"]
+)
+def test_formats_that_people_do_not_keep_pictures_in_meet_no_decoder(
+    encode, monkeypatch, file_format
+):
+    def started(*_, **__):
+        raise AssertionError("a program was started")
+
+    image = Image.fromarray(GRADIENT)
+    if file_format in ("XBM", "MSP"):
+        image = image.convert("1")
+    elif file_format in ("BLP", "PALM"):
+        image = image.convert("P")
+    elif file_format == "SPIDER":
+        image = image.convert("F")
+    encoded = encode(image, file_format)
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", started)
+    monkeypatch.setattr(subprocess, "Popen", started)
+    with pytest.raises(UnreadableImageError, match="not an image in a format that is read here"):
+        decode(encoded)
+
+
+@pytest.mark.parametrize("file_format", AMBIGUOUS_FORMATS)
+def test_a_format_that_may_be_taken_for_another_is_stored_again_without_loss(encode, file_format):
+    decoded = decode(encode(COLOURED, file_format))
+    assert (decoded.mode, decoded.conversion) == ("RGB", None)
+    assert Image.open(io.BytesIO(decoded.encoded)).format == "PNG"
+    np.testing.assert_array_equal(rgb_pixels(decoded.encoded), COLOURED)
+
+
+def two_in_one():
+    """A TGA of 64 x 64 that is a Windows cursor of 2 x 2 as well."""
+    where = 200
+    header = bytearray(18)
+    header[2:8] = 2, 0, 1, 0, 2, 2
+    header[12:18] = struct.pack("<HHBB", 64, 64, 24, 0x20)
+    cursor = struct.pack("<IiiHHIIiiII", 40, 2, 4, 1, 24, 0, 0, 0, 0, 0, 0) + bytes(32)
+    content = header + struct.pack("<I", where).ljust(where - 18, b"\0") + cursor
+    return bytes(content.ljust(18 + 64 * 64 * 3, b"\0"))
+
+
+def test_a_file_that_two_decoders_take_for_their_own_is_kept_as_one():
+    assert Image.open(io.BytesIO(two_in_one())).size == (2, 2)
+    decoded = decode(two_in_one())
+    assert (decoded.width, decoded.height) == (64, 64)
+    assert rgb_pixels(decoded.encoded).shape == (64, 64, 3)
+
+
 def claiming(width, height):
     """A PNG of some fifty bytes that claims many pixels, and has none."""
     header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([1, 0, 0, 0, 0])
@@ -283,6 +503,13 @@ def test_a_bomb_of_pixels_is_refused_before_it_is_decoded():
         decode(claiming(9000, 9000))
     with pytest.raises(UnreadableImageError, match="DecompressionBombError"):
         decode(claiming(100_000, 100_000))
+
+
+def test_a_bomb_of_pixels_inside_an_icon_is_refused(encode):
+    bomb = encode(Image.new("1", (9000, 9000)))
+    icon = b"\0\0\1\0\1\0\0\0\0\0" + struct.pack("<HHII", 1, 32, len(bomb), 22) + bomb
+    with pytest.raises(UnreadableImageError, match="9000 x 9000 pixels"):
+        decode(icon)
 
 
 @pytest.mark.parametrize("name", FILTERS)

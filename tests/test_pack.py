@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from classifold.pack import new_pack, read_pack
+from classifold.pack import encode_jpeg, new_pack, read_pack
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 3), np.uint8)
 ROWS = [
@@ -67,3 +67,26 @@ def test_a_pack_without_images_can_be_written_and_read(tmp_path):
     pack = read_pack(tmp_path)
     assert pack.images.shape == (0, 4, 4, 3)
     assert pack.originals().ids == []
+
+
+def test_jpegs_are_decoded_where_they_are_used_and_look_like_an_array(tmp_path):
+    plain = np.zeros((600, 8, 8, 3), np.uint8)
+    plain[..., 0] = np.arange(600)[:, None, None] % 256  # more than one batch of the file
+    with new_pack(
+        tmp_path, n_images=600, size=8, resize="box", classes=["red"], storage="jpeg"
+    ) as pack:
+        for i, image in enumerate(plain):
+            pack.add(encode_jpeg(image), image_id=str(i), copy=i % 2, transformation="none",
+                     label="red")  # fmt: skip
+    read = read_pack(tmp_path)
+    assert (read.images.shape, len(read.images), read.images.nbytes) == (
+        plain.shape,
+        600,
+        plain.size,
+    )
+    for key in (599, slice(250, 260), np.array([3, 1, 599])):
+        assert abs(read.images[key].astype(int) - plain[key]).max() <= 3
+    assert abs(np.asarray(read.images).astype(int) - plain).max() <= 3
+    originals = read.originals()
+    assert originals.images.shape == (300, 8, 8, 3)
+    assert abs(originals.images[:5].astype(int) - plain[:10:2]).max() <= 3

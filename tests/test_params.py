@@ -68,7 +68,7 @@ PHASE = "models.mlp.phases.p1"
         ("tsne", 5, "tsne: must be a mapping"),
         ("augment.flips", ["horizontal"], "flips must begin with 'none'"),
         ("augment.flips", ["none", "both", "both"], "name each flip once"),
-        ("augment.scale", [1.1, 0.9], "scale must be [smallest, largest], got [1.1, 0.9]"),
+        ("augment.scale", [1.1, 0.9], "augment.scale: must be [smallest, largest], got [1.1, 0.9]"),
         ("train.threads", "2", "integer, got '2'"),
         ("train.device", "gpu", "train.device: must be 'auto', 'cpu', 'cuda' or 'mps', got 'gpu'"),
         ("models.mlp.network", "mpl", "models.mlp: network must be one of alphanet, initial_cnn"),

@@ -81,19 +81,26 @@ def room(module: str) -> str:
 
 
 def params_read(stage: str) -> set[str]:
-    """The keys a stage script asks for, `{name}` in an f-string as `${key}`."""
+    """The keys a stage script asks for, names in f-strings as dvc.yaml writes them."""
+    keys: set[str] = set()
     for node in ast.walk(ast.parse((ROOT / f"stages/{stage}.py").read_text())):
         match node:
-            case ast.Call(func=ast.Name(id="read_params"), args=keys):
-                return {_key(key) for key in keys}
+            case ast.Call(func=ast.Name(id="read_params"), args=arguments):
+                keys |= {_key(argument) for argument in arguments}
             case ast.Call(func=ast.Name(id="check_params")):
-                return {"params.yaml"}
-    return set()
+                keys.add("params.yaml")
+    return keys
+
+
+IN_DVC_YAML = {"name": "${key}", "model['online']": "${item.online}"}
 
 
 def _key(node: ast.expr) -> str:
     if isinstance(node, ast.JoinedStr):
-        parts = [p.value if isinstance(p, ast.Constant) else "${key}" for p in node.values]
+        parts = [
+            p.value if isinstance(p, ast.Constant) else IN_DVC_YAML[ast.unparse(p.value)]
+            for p in node.values
+        ]
         return "".join(parts)
     return ast.literal_eval(node)
 

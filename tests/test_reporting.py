@@ -18,13 +18,20 @@ from classifold.csv_file import write_rows
 from classifold.evaluation.predictions import write_predictions
 from classifold.metrics_file import read_json, write_json
 from classifold.pack import new_pack
-from classifold.reporting.charts import MOST_LABELLED_CLASSES, confusion_matrix
+from classifold.reporting.augmentations import write_gallery
+from classifold.reporting.charts import MOST_LABELLED_CLASSES, confusion_matrix, image_sizes
 from classifold.reporting.facts import Folders, read_facts
-from classifold.reporting.page import spread_over_reasons, worst_mistakes, write_page
+from classifold.reporting.page import worst_mistakes, write_page
 from classifold.reporting.pictures import to_uri
 from classifold.reporting.provenance import Provenance, read_provenance
-from classifold.reporting.tables import confusions_table
-from classifold.reporting.wording import SPACE, compare_answers, gain_sentence, percent
+from classifold.reporting.tables import confusions_table, conversions_table
+from classifold.reporting.wording import (
+    SPACE,
+    balance_sentence,
+    compare_answers,
+    gain_sentence,
+    percent,
+)
 from classifold.table import write_table
 
 SECTIONS = [
@@ -35,6 +42,7 @@ PLAIN = ("apple", "pear")
 HOSTILE = ("<script>alert(1)</script>", "=cmd()", '"><img src=x onerror=alert(2)>', "2020-01-01")
 MODELS = ("one", "two")
 COPIES = 3
+LOOKED_FOR = {"exact": "drop", "near": "group", "conflicting": "drop"}
 SIDE = 8
 PROVENANCE = Provenance("abc1234", [], {"python": "3.12.0"})
 
@@ -42,13 +50,25 @@ PROVENANCE = Provenance("abc1234", [], {"python": "3.12.0"})
 class Run:
     """What the stages leave of a run over a handful of drawn images."""
 
-    def __init__(self, root: Path, *, classes=PLAIN, n_test=4, each=5, kept_only=True, n_right=3):
+    def __init__(
+        self,
+        root: Path,
+        *,
+        classes=PLAIN,
+        n_test=4,
+        each=5,
+        kept_only=True,
+        n_right=3,
+        official=None,
+        duplicates=None,
+    ):
         self.root, self.classes, self.n_test = root, list(classes), n_test
         self.labels = {f"{name}/{i}.png": name for name in classes for i in range(each)}
         self.ids = list(self.labels)
         self.left_out = [] if kept_only else self.ids[:2]
         self.test_ids = [self.ids[i % len(self.ids)] for i in range(n_test)]
         self.n_right = n_right
+        self.official = official or {}
         self.folders = Folders(
             **{name: root / name for name in Folders._fields if name not in {"metrics", "timings"}},
             metrics=root / "metrics",
@@ -61,9 +81,15 @@ class Run:
         self._evaluation()
         self._analysis()
         self.params = {
+            "ingest": {"background": [255, 255, 255]},
+            "filter": {"duplicates": LOOKED_FOR | (duplicates or {})},
             "dataset": {"path": "data/raw/fruit", "layout": "folder", "task": "single"},
             "train": {"device": "auto", "precision": "auto", "threads": 2},
-            "models": {name: {"network": "mlp"} for name in MODELS},
+            "models": {name: {"network": "mlp", "online": "turned"} for name in MODELS},
+            "policies": {
+                "none": {"fill": "reflect", "steps": []},
+                "turned": {"fill": "black", "steps": [{"rotate": 20}, {"shift": [0.1, 0.2]}]},
+            },
         }
 
     def facts(self):
@@ -94,9 +120,19 @@ class Run:
                 "n_converted_to_rgb": sum(converted.values()),
                 "converted": converted,
                 "n_turned_upright": 0,
+                "n_animated": 2 if n_gone else 0,
+                "n_unlabelled": self.official.get("unlabelled", 0),
+                "images_per_part": self.official,
                 "n_classes": len(self.classes),
                 "images_per_class": counts,
             },
+        )
+        conversions = {"8-bit RGB": n_images - (n_gone > 0)}
+        conversions |= {"grayscale": 1, "animated": 2} if n_gone else {}
+        write_rows(
+            self.folders.ingested / "conversions.csv",
+            ({"kind": kind, "n_images": number} for kind, number in conversions.items()),
+            columns=["kind", "n_images"],
         )
         self._metric(
             "filter",
@@ -108,7 +144,13 @@ class Run:
                 "modal_size": [SIDE, SIDE],
                 "kept_per_class": {name: counts[name] - gone[name] for name in self.classes},
                 "excluded_per_class": {name: gone[name] for name in self.classes},
+                "excluded_per_reason_and_class": {
+                    reason: {name: int(self.labels[i] == name) for name in self.classes}
+                    for i, reason in zip(self.left_out, ("size", "duplicate"), strict=False)
+                },
                 "n_copy_groups": 1 if n_gone else 0,
+                "n_copies": {"exact": 2, "near": 1} if n_gone else {},
+                "n_test_images_with_copies": 1 if "test" in self.official else 0,
             },
         )
         write_rows(self.folders.ingested / "unreadable.csv", broken, columns=["id", "reason"])
@@ -121,12 +163,15 @@ class Run:
         filtered = self.folders.filtered
         columns = ["id", "label", "reason", "measured"]
         write_rows(filtered / "excluded.csv", excluded, columns=columns)
-        group = [self.ids[2], *self.left_out[1:]] if n_gone else []
-        copies = [
-            {"group": self.ids[2], "id": i, "label": self.labels[i], "kept": kept}
-            for i, kept in zip(group, ("true", "false"), strict=False)
+        columns = ["group", "id", "label", "part", "kind", "kept"]
+        first, second, third = self.ids[1], self.ids[2], self.ids[-1]
+        fates = [
+            (first, self.labels[first], "", "exact", "false"),
+            (second, self.labels[second], "", "exact", "true"),
+            (third, "|".join(self.classes[:2]), "test", "near", "true"),
         ]
-        write_rows(filtered / "copies.csv", copies, columns=["group", "id", "label", "kept"])
+        copies = [dict(zip(columns, (first, *fate), strict=True)) for fate in fates if n_gone]
+        write_rows(filtered / "copies.csv", copies, columns=columns)
         sizes = [("8x8", "kept", n_images - n_gone), ("4x4", "size", 1), ("8x8", "duplicate", 1)]
         columns = ["size", "outcome", "n_images"]
         shown = sizes if n_gone else sizes[:1]
@@ -428,10 +473,88 @@ def test_every_number_of_the_stack_on_test_images_is_told(tmp_path):
 
 def test_what_was_left_out_and_not_read_is_shown(tmp_path):
     page = Reader(Run(tmp_path, kept_only=False).page()).text
-    assert "25 files could not be read" in page and "the first 20" in page
+    assert "25 files could not be read" in page and "20 of them follow" in page
     assert "2 images left out: 1 for size, 1 for duplicate" in page
     assert "is 4x4" in page and "copy of apple/2.png" in page
-    assert "1 group of images" in page and "2 equal images" in page
+
+
+def test_images_of_a_group_of_copies_are_shown_with_their_labels_and_fates(tmp_path):
+    page = Reader(Run(tmp_path, kept_only=False).page()).text
+    assert "1 group of copies: 2 images with the very pixels of another, 1 image that only" in page
+    assert "3 copies, labels differ" in page
+    assert "apple/1.png apple left out exact copy" in page
+    assert "apple/2.png apple kept exact copy" in page
+    assert "pear/4.png apple, pear kept, official test near copy" in page
+
+
+@pytest.mark.parametrize(
+    ("duplicates", "told", "untold"),
+    [
+        pytest.param({}, "No copies were found", "look alike", id="all"),
+        pytest.param({"near": "off"}, "look alike were not looked for", "all of", id="exact"),
+        pytest.param(
+            dict.fromkeys(LOOKED_FOR, "off"), "Copies were not looked for", "No copies", id="none"
+        ),
+    ],
+)
+def test_the_page_claims_no_copies_only_of_those_that_were_looked_for(
+    tmp_path, duplicates, told, untold
+):
+    page = Reader(Run(tmp_path, duplicates=duplicates).page()).text
+    assert told in page and untold not in page
+
+
+def test_what_was_done_to_images_is_counted_a_kind(tmp_path):
+    table = conversions_table(Run(tmp_path, kept_only=False).facts())
+    assert [[cell.text for cell in row[:2]] for row in table.rows] == [
+        ["8-bit RGB", "9"],
+        ["grayscale", "1"],
+        ["animated", "2"],
+    ]
+
+
+def test_official_parts_and_their_copies_in_training_are_told(tmp_path):
+    official = {"train": 4, "test": 3, "unlabelled": 3}
+    page = Reader(Run(tmp_path, kept_only=False, official=official).page()).text
+    assert "official parts: train (4 images), test (3 images)." in page
+    assert "without a label 3" in page
+    assert "1 image of the official test has a copy among images kept for training" in page
+    assert "The official test part stayed as published" in page
+
+
+def test_without_official_parts_none_is_mentioned(tmp_path):
+    page = Reader(Run(tmp_path).page()).text
+    assert "official" not in page and "without a label" not in page
+
+
+def test_class_balance_is_told_before_and_after_the_filter():
+    # 12 and 4 images were read, 6 and 4 kept.
+    filtered = {
+        "n_excluded": 6,
+        "kept_per_class": {"a": 6, "b": 4},
+        "excluded_per_class": {"a": 6, "b": 0},
+    }
+    assert "3.00 times as many images as the smallest before" in balance_sentence(filtered)
+    assert "1.50 times after" in balance_sentence(filtered)
+
+
+def test_one_image_of_a_size_is_seen_beside_thousands_of_another():
+    rows = [("9x9", "kept", 5000), ("9x9", "duplicate", 2), ("1x9", "size", 1)]
+    columns = ("size", "outcome", "n_images")
+    figure = image_sizes([dict(zip(columns, row, strict=True)) for row in rows]).figure
+    drawn_points = {(t.name, y, x) for t in figure.data for x, y in zip(t.x, t.y, strict=True)}
+    assert drawn_points == {("kept", "9x9", 5000), ("duplicate", "9x9", 2), ("size", "1x9", 1)}
+    low, high = figure.layout.xaxis.range
+    assert figure.layout.xaxis.type == "log" and low < 0 and high > np.log10(5000)
+
+
+def test_of_a_thousand_sizes_the_rare_ones_are_summed_up():
+    rows = [{"size": f"{i}x1", "outcome": "kept", "n_images": 1 + (i < 5)} for i in range(1000)]
+    chart = image_sizes(rows)
+    counts = dict(zip(chart.figure.data[0].y, chart.figure.data[0].x, strict=True))
+    assert sum(counts.values()) == 1005
+    assert counts["970 others"] == 970 and counts["0x1"] == 2
+    assert chart.height < 1000
 
 
 def test_a_run_with_nothing_amiss_says_so(tmp_path):
@@ -521,12 +644,6 @@ def test_the_stack_and_a_model_are_told_apart_by_images_they_differ_in(
     assert expected in compare_answers(stack, other, name="one")
 
 
-def test_a_frequent_reason_hides_no_other():
-    excluded = [{"reason": "size"}] * 50 + [{"reason": "duplicate"}] * 2
-    chosen = spread_over_reasons(excluded, most=10)
-    assert Counter(row["reason"] for row in chosen) == {"size": 8, "duplicate": 2}
-
-
 def test_the_most_confident_mistakes_come_first():
     answers = [
         {"id": i, "label": "a", "predicted": predicted, "probability": probability}
@@ -569,3 +686,23 @@ def test_provenance_tells_the_commit_and_what_changed_since(tmp_path):
 def test_provenance_is_unknown_without_git(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert read_provenance(tmp_path).commit is None
+
+
+def test_the_page_shows_what_each_policy_makes_of_images_and_who_learns_from_it(tmp_path):
+    page = Run(tmp_path).page()
+    assert "<code>turned</code>: rotate 20, shift [0.1, 0.2] – " + ", ".join(MODELS) in page
+    assert "<code>none</code>: nothing is done</summary>" in page
+
+
+def test_a_gallery_page_of_a_policy_opens_from_disk_and_escapes_names(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
+    policy = {"fill": "edge", "steps": [{"flip": "both"}, {"mix": {"mixup": 1.0}}]}
+    names = ["a.png", "<script>b.png"]
+    settings = {"policy_name": "both", "names": names, "n_draws": 5, "seed": 1}
+    write_gallery(tmp_path / "page.html", images, policy, **settings)
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert page.count("<img ") == 2 * (1 + 5)
+    assert "flip both, mix mixup 1.0; borders: edge" in page
+    assert "&lt;script&gt;b.png" in page
+    assert "<script>" not in page
+    assert "http" not in page.replace("http-equiv", "")

@@ -6,7 +6,7 @@ import pytest
 
 from classifold import table
 from classifold.pixels import load_pixels
-from classifold.table import iter_images, read_columns, write_table
+from classifold.table import iter_columns, iter_images, write_table
 
 
 def row(image_id, encoded=b"x" * 10, labels=("cat",)):
@@ -39,7 +39,7 @@ def test_all_rows_come_back_in_their_order_over_any_number_of_shards(
     rows = [row(f"{i}.png") for i in range(n_rows)]
     assert write_table(tmp_path, iter(rows)) == n_rows
     assert len(list(tmp_path.iterdir())) == -(-n_rows // 4)
-    assert read_columns(tmp_path, list(rows[0])) == rows
+    assert list(iter_columns(tmp_path, list(rows[0]))) == rows
 
 
 @pytest.mark.parametrize("bytes_a_shard", [10, 20, 30, 50])
@@ -48,7 +48,7 @@ def test_no_row_is_lost_where_a_shard_ends_within_a_row_group(tmp_path, monkeypa
     monkeypatch.setattr(table, "BYTES_A_SHARD", bytes_a_shard)
     ids = [f"{i}.png" for i in range(9)]
     assert write_table(tmp_path, map(row, ids)) == 9
-    assert [found["id"] for found in read_columns(tmp_path, ["id"])] == ids
+    assert [found["id"] for found in iter_columns(tmp_path, ["id"])] == ids
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path):
@@ -62,13 +62,27 @@ def test_the_same_rows_give_the_same_bytes(tmp_path):
 def test_a_table_without_rows_still_has_its_columns(tmp_path):
     assert write_table(tmp_path, []) == 0
     assert pq.read_table(tmp_path).schema.equals(table.SCHEMA)
-    assert read_columns(tmp_path, ["id"]) == []
+    assert list(iter_columns(tmp_path, ["id"])) == []
 
 
 def test_unlabelled_and_several_labels_are_told_apart(tmp_path):
     write_table(tmp_path, [row("a", labels=()), row("b", labels=("cat", "dog"))])
-    labels = [found["labels"] for found in read_columns(tmp_path, ["labels"])]
+    labels = [found["labels"] for found in iter_columns(tmp_path, ["labels"])]
     assert labels == [[], ["cat", "dog"]]
+
+
+def test_ids_of_any_letters_come_back_as_they_are(tmp_path, small_shards):
+    ids = ["a\nb", 'quo"te', "<b>&amp;", "ü" * 300, r"caf\xe9", "a", "A", " ", "\u202e", "a,b;c\r"]
+    write_table(tmp_path, map(row, ids))
+    assert [found["id"] for found in iter_columns(tmp_path, ["id"])] == ids
+    assert [found for found, _ in iter_images(tmp_path, ids)] == ids
+
+
+def test_parts_groups_and_boxes_may_be_missing(tmp_path):
+    bare = row("a") | {"part": None, "group": None, "boxes": None}
+    full = row("b") | {"part": "test", "group": "patient 7", "boxes": []}
+    write_table(tmp_path, [bare, full])
+    assert list(iter_columns(tmp_path, list(bare))) == [bare, full]
 
 
 def test_wanted_images_come_in_the_order_of_the_table(tmp_path, small_shards):

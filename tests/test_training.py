@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
 
+from classifold.augmentation.online import epoch_draws
 from classifold.errors import UserError
 from classifold.inference import predict_logits
 from classifold.model_file import build_network
 from classifold.seeding import seed_torch
-from classifold.training.batches import count_batches, epoch_batches
+from classifold.training.batches import TrainingImages, count_batches, epoch_batches
 from classifold.training.description import describe_training, training_metrics
 from classifold.training.freezing import count_parameters, set_trainable, train_mode
 from classifold.training.loop import HISTORY_COLUMNS, fit, score_logits
@@ -39,8 +40,13 @@ def tiny(name="mlp", *, n_classes=3, image_size=8, seed=1):
     return build_network(name, n_classes=n_classes, image_size=image_size, arguments=arguments)
 
 
+NO_POLICY = {"fill": "reflect", "steps": []}
+CROP_FLIP = {"fill": "reflect", "steps": [{"pad_crop": 0.125}, {"flip": "horizontal"}]}
+MIX = {"fill": "reflect", "steps": [{"mix": {"mixup": 0.5, "cutmix": 1.0}}]}
+
+
 def train(network, pack, validation=None, *, phases=None, **changes):
-    settings = {"batch_size": 8, "seed": 1, "online": "none", "precision": "fp32", **INPUT}
+    settings = {"batch_size": 8, "seed": 1, "policy": NO_POLICY, "precision": "fp32", **INPUT}
     return fit(
         network, pack, validation or pack, phases=phases or {"p1": PHASE}, **settings | changes
     )
@@ -197,10 +203,12 @@ def test_layers_that_train_are_put_into_training_mode():
     assert all(module.training for module in network.modules())
 
 
-def epoch_of(pack, *, epoch=1, seed=1, batch_size=8, online="none"):
-    return list(
-        epoch_batches(pack, batch_size=batch_size, seed=seed, epoch=epoch, online=online, **INPUT)
+def epoch_of(pack, *, epoch=1, seed=1, batch_size=8, policy=NO_POLICY, **changes):
+    settings = {**INPUT, **changes}
+    images = TrainingImages(
+        pack, policy=policy, image_size=settings["image_size"], device=settings.pop("device")
     )
+    return list(epoch_batches(images, batch_size=batch_size, seed=seed, epoch=epoch, **settings))
 
 
 def shown(batches):
@@ -241,14 +249,51 @@ def test_the_order_depends_on_seed_and_epoch_alone(grays):
     assert shown(epoch_of(grays, seed=2)) != first
 
 
-def test_online_augmentation_does_not_depend_on_the_size_of_batches(draw_pack):
+@pytest.mark.parametrize("policy", [CROP_FLIP, MIX])
+def test_online_augmentation_does_not_depend_on_the_size_of_batches(draw_pack, policy):
     pack = draw_pack(16)
     small, large = (
-        torch.cat([batch.inputs for batch in epoch_of(pack, batch_size=n, online="crop_flip")])
+        torch.cat([batch.inputs for batch in epoch_of(pack, batch_size=n, policy=policy)])
         for n in (4, 16)
     )
     assert torch.equal(small, large)
     assert not torch.equal(small, torch.cat([batch.inputs for batch in epoch_of(pack)]))
+
+
+def test_where_images_are_mixed_targets_are_shares_of_both_classes(draw_pack):
+    (batch,) = epoch_of(draw_pack(16), batch_size=16, policy=MIX)
+    assert batch.targets.shape == (16, 3)
+    assert torch.allclose(batch.targets.sum(1), torch.ones(16))
+    assert (batch.targets.gather(1, batch.labels[:, None]) > 0).any()
+    (plain,) = epoch_of(draw_pack(16), batch_size=16)
+    assert torch.equal(plain.targets, plain.labels)
+
+
+def test_enlarging_is_folded_into_a_warp_and_otherwise_left_to_the_input(draw_pack):
+    pack = draw_pack(4)
+    turn = {"fill": "reflect", "steps": [{"rotate": 0}]}
+    (warped,) = epoch_of(pack, policy=turn, image_size=16)
+    (plain,) = epoch_of(pack, image_size=16)
+    assert warped.inputs.shape == plain.inputs.shape == (4, 3, 16, 16)
+    inner = slice(2, -2)  # borders are filled in another way
+    gap = (warped.inputs - plain.inputs)[:, :, inner, inner].abs().max()
+    assert gap <= 1.01 / 255 / 0.5  # a grey level
+
+
+def test_images_on_a_device_are_augmented_there_as_on_the_cpu(draw_pack):
+    pack = draw_pack(8, size=16)
+    policy = {
+        "fill": "edge",
+        "steps": [{"rotate": 20}, {"brightness": [0.8, 1.2]}, MIX["steps"][0]],
+    }
+    settings = {"image_size": 16, "normalize": "none"}
+    on_cpu = TrainingImages(pack, policy=policy, image_size=16, device=torch.device("cpu"))
+    there = TrainingImages(pack, policy=policy, image_size=16, device=torch.device("cpu"))
+    there.on_device = True  # as where there is a GPU: a batch at a time, in torch
+    draws = epoch_draws(policy, n_images=8, seed=1, epoch=1)
+    first, _ = on_cpu.inputs(np.arange(8), draws, **settings)
+    second, _ = there.inputs(np.arange(8), draws, **settings)
+    assert (first - second).abs().max() <= 3 / 255
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -275,7 +320,11 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(draw_pack):
     def weights(seed):
         network = tiny("small_resnet")
         train(
-            network, draw_pack(24), phases={"p1": PHASE | {"epochs": 2}}, seed=seed, online="crop"
+            network,
+            draw_pack(24),
+            phases={"p1": PHASE | {"epochs": 2}},
+            seed=seed,
+            policy=CROP_FLIP,
         )
         return network.state_dict()
 

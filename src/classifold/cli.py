@@ -1,4 +1,4 @@
-"""The command line: `classifold check`, `classifold plots-page`."""
+"""The command line: `classifold check`, `classifold augmentations`, `classifold plots-page`."""
 
 import sys
 from pathlib import Path
@@ -27,21 +27,58 @@ def check(
     """Check params.yaml against its schema, before any stage runs."""
     try:
         content = check_params(path)
-        _require_data(Path(content["dataset"]["path"]))
+        _require_data(Path(content["dataset"]["path"]), layout=content["dataset"]["layout"])
     except UserError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(1) from None
     print(f"{path} is right: {content['dataset']['path']}, models {', '.join(content['models'])}")
 
 
-def _require_data(path: Path) -> None:
+def _require_data(path: Path, *, layout: str) -> None:
     """Say where the data are missing, before DVC says no more than that a file is not there."""
+    if layout.startswith("torchvision:") and not path.is_dir():
+        raise UserError(
+            f"dataset.path in params.yaml names {path}, which is no folder; make it with "
+            f"'mkdir -p {path}', and {layout} is downloaded into it where there is a network"
+        )
     made_by_dvc = path == EMBEDDED or path.with_name(path.name + ".dvc").is_file()
     if not path.exists() and not made_by_dvc:
         raise UserError(
             f"dataset.path in params.yaml names {path}, which does not exist; correct it, or add "
             f"your images with 'dvc add <folder or zip> -o {path}'"
         )
+
+
+@app.command()
+def augmentations(  # noqa: PLR0917 - the command's options
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    policy: Annotated[str, typer.Option(help="A name of `policies` in params.yaml.")],
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("augmentations.html"),
+    draws: Annotated[int, typer.Option(min=1, max=200, help="Epochs to show.")] = 11,
+    size: Annotated[int, typer.Option(min=8, max=1024, help="Pixels to resize to.")] = 96,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 1,
+) -> None:
+    """Write a page that shows what a policy of online augmentation makes of images."""
+    # Heavy, and of no use to the other commands.
+    from classifold.reporting.augmentations import read_images, write_gallery  # noqa: PLC0415
+
+    try:
+        policies = check_params()["policies"]
+        if policy not in policies:
+            raise UserError(f"params.yaml has no policy '{policy}'; it has {', '.join(policies)}")
+        write_gallery(
+            out,
+            read_images(images, size=size),
+            policies[policy],
+            policy_name=policy,
+            names=[path.name for path in images],
+            n_draws=draws,
+            seed=seed,
+        )
+    except (UserError, OSError) as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from None
+    print(f"{out} shows {policy} on {len(images)} image{'s' * (len(images) != 1)}")
 
 
 @app.command("plots-page")

@@ -25,6 +25,10 @@ FORMATS = (
     *("PPM", "TGA", "DIB", "ICO", "PCX", "QOI", "SGI"),
 )
 
+# A TGA begins with no mark, so that another decoder may take it for its own, and an ICO holds
+# several pictures: stored again, whatever is in them.
+AMBIGUOUS_FORMATS = ("TGA", "ICO")
+
 # Their extensions, but for `.pdf` and the like that plugins lay claim to.
 EXTENSIONS = frozenset(
     (
@@ -81,9 +85,10 @@ class Decoded(NamedTuple):
 def decode(encoded: bytes, *, background: Sequence[int] = WHITE) -> Decoded:
     """Decode an image file into upright 8-bit RGB.
 
-    An 8-bit RGB file that stands upright keeps its bytes; any other is stored again as PNG,
-    without loss. Deep grayscale is scaled to 8 bit (16-bit integers by 257, floats from
-    their range), and of an animation the first frame stays.
+    An 8-bit RGB file that stands upright keeps its bytes (but for a TGA or ICO, which may be
+    taken for something else); any other is stored again as PNG, without loss. Deep grayscale
+    is scaled to 8 bit (16-bit integers by 257, floats from their range), and of an animation
+    the first frame stays.
 
     Args:
         encoded: the file.
@@ -104,9 +109,11 @@ def decode(encoded: bytes, *, background: Sequence[int] = WHITE) -> Decoded:
             deep = _is_deep(image)  # loading forgets it
             # The pictures behind the first of an MPO (phones' JPEGs) bother no JPEG decoder.
             animated = image.format != "MPO" and getattr(image, "is_animated", False)
+            ambiguous = image.format in AMBIGUOUS_FORMATS
+            # Loading a TIFF turns it, and forgets that, too.
+            turned = image.getexif().get(ORIENTATION_TAG, 1) in range(2, 9)
             image.load()
             mode = image.mode
-            turned = image.getexif().get(ORIENTATION_TAG, 1) in range(2, 9)
             upright = ImageOps.exif_transpose(image) if turned else image
             conversion = _conversion(upright, deep=deep)
             rgb = upright if conversion is None else _to_rgb(upright, background)
@@ -117,7 +124,7 @@ def decode(encoded: bytes, *, background: Sequence[int] = WHITE) -> Decoded:
     except Exception as error:  # decoders raise whatever damaged bytes lead them to
         raise UnreadableImageError(f"{type(error).__name__}: {error}") from None
 
-    if conversion is not None or turned or animated:
+    if conversion is not None or turned or animated or ambiguous:
         buffer = io.BytesIO()
         # A fresh image: no text, profile or EXIF of the source comes along.
         Image.fromarray(np.asarray(rgb)).save(buffer, "PNG", compress_level=3)
@@ -141,7 +148,8 @@ def _is_deep(image: Image.Image) -> bool:
     # Pillow names what it cuts 16-bit colours from ("RGB;16B" in PNG, "RGB;16L" in TIFF), or
     # the largest value (PPM).
     return any(
-        ";16" in str(tile[3]) or (tile[0].startswith("ppm") and tile[3][-1] > 255)
+        ";16" in str(tile[3])
+        or (tile[0].startswith("ppm") and isinstance(tile[3], tuple) and tile[3][-1] > 255)
         for tile in getattr(image, "tile", ())
     )
 

@@ -1,20 +1,27 @@
 """The pack: images of one size, ready to train on, in a few large files.
 
-`images.npy` is a uint8 array (N, size, size, 3), memory-mapped when read; `index.parquet` has
-a row for each: row, id, copy number (0: the original), transformation, label; `pack.json`
-names the classes in their order, the size and the resize filter.
+`images.npy` is a uint8 array (N, size, size, 3), memory-mapped when read; where that would be
+too large, `images.arrow` holds them as JPEG, and they are decoded when they are used.
+`index.parquet` has a row for each: row, id, copy number (0: the original), transformation,
+label; `pack.json` names the classes in their order, the size and the resize filter.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from classifold.metrics_file import read_json, write_json
+
+JPEGS = pa.schema([("jpeg", pa.binary())])
+JPEGS_A_BATCH = 256
+JPEG_QUALITY = 95
 
 INDEX = pa.schema(
     [
@@ -27,10 +34,56 @@ INDEX = pa.schema(
 )
 
 
+class EncodedImages:
+    """Images kept as JPEG, which look like a uint8 array (N, size, size, 3) to who indexes them."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, encoded: pa.ChunkedArray, *, size: int, rows: np.ndarray) -> None:
+        """Take some rows of what a memory-mapped file holds.
+
+        Args:
+            encoded: JPEG files.
+            size: width and height of each image.
+            rows: of `encoded`, in the order of this array.
+        """
+        self._encoded = encoded
+        self._rows = rows
+        self.shape = (len(rows), size, size, 3)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes the decoded images would take."""
+        return math.prod(self.shape)
+
+    def subset(self, rows: np.ndarray) -> "EncodedImages":
+        """Some of the images, still encoded."""
+        return EncodedImages(self._encoded, size=self.shape[1], rows=self._rows[rows])
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """Decode one image (for an integer), or several (for a slice or integers)."""
+        if isinstance(key, (int, np.integer)):
+            return self._decode(self._rows[key])
+        images = np.empty((len(self._rows[key]), *self.shape[1:]), np.uint8)
+        for image, row in zip(images, self._rows[key], strict=True):
+            image[:] = self._decode(row)
+        return images
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[:].astype(dtype or np.uint8, copy=False)
+
+    def _decode(self, row: int) -> np.ndarray:
+        encoded = np.frombuffer(self._encoded[int(row)].as_buffer(), np.uint8)
+        return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB))
+
+
 class Pack(NamedTuple):
     """Images with their labels; row i of each array is image i."""
 
-    images: np.ndarray  # uint8 (N, size, size, 3)
+    images: np.ndarray  # uint8 (N, size, size, 3); or EncodedImages, which act as one
     labels: np.ndarray  # int64 (N,): positions in `classes`
     ids: list[str]
     copies: np.ndarray  # int32 (N,): 0 for originals
@@ -43,7 +96,11 @@ class Pack(NamedTuple):
         """Leave the augmented copies out."""
         rows = np.flatnonzero(self.copies == 0)
         return self._replace(
-            images=self.images[rows],
+            images=(
+                self.images.subset(rows)
+                if isinstance(self.images, EncodedImages)
+                else self.images[rows]
+            ),
             labels=self.labels[rows],
             ids=[self.ids[row] for row in rows],
             copies=self.copies[rows],
@@ -54,27 +111,67 @@ class Pack(NamedTuple):
 class PackWriter:
     """Takes images one by one, in the order of their rows."""
 
-    def __init__(self, images: np.ndarray) -> None:
-        self.images = images
+    def __init__(self, put: Callable[[int, Any], None]) -> None:
+        self.put = put
         self.columns: dict[str, list[object]] = {name: [] for name in INDEX.names}
 
     def add(
-        self, pixels: np.ndarray, *, image_id: str, copy: int, transformation: str, label: str
+        self,
+        image: np.ndarray | bytes,
+        *,
+        image_id: str,
+        copy: int,
+        transformation: str,
+        label: str,
     ) -> None:
-        """Append one image, uint8 (size, size, 3)."""
+        """Append one image: uint8 (size, size, 3) or, in a pack of JPEGs, its file."""
         row = len(self.columns["row"])
-        self.images[row] = pixels
+        self.put(row, image)
         values = (row, image_id, copy, transformation, label)
         for name, value in zip(INDEX.names, values, strict=True):
             self.columns[name].append(value)
 
 
+def encode_jpeg(pixels: np.ndarray) -> bytes:
+    """Encode uint8 pixels (H, W, 3) for a pack of JPEGs."""
+    settings = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    _, encoded = cv2.imencode(".jpg", pixels[:, :, ::-1], settings)  # OpenCV writes blue first
+    return encoded.tobytes()
+
+
 @contextmanager
 def new_pack(
-    folder: Path, *, n_images: int, size: int, resize: str, classes: Sequence[str]
+    folder: Path,
+    *,
+    n_images: int,
+    size: int,
+    resize: str,
+    classes: Sequence[str],
+    storage: str = "raw",
 ) -> Iterator[PackWriter]:
-    """Write a pack of exactly `n_images` images into `folder`, straight to the disk."""
+    """Write a pack of exactly `n_images` images into `folder`, straight to the disk.
+
+    Args:
+        folder: of the pack.
+        n_images: how many will come.
+        size: width and height of each.
+        resize: the filter that was used, for the record.
+        classes: in their order.
+        storage: `raw`, or `jpeg` for images that `encode_jpeg` made.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    store = _raw_images(folder, n_images, size) if storage == "raw" else _jpeg_images(folder)
+    with store as put:
+        writer = PackWriter(put)
+        yield writer
+        if len(writer.columns["row"]) != n_images:
+            raise ValueError(f"{folder}: {len(writer.columns['row'])} of {n_images} images written")
+    pq.write_table(pa.table(writer.columns, INDEX), folder / "index.parquet")
+    write_json(folder / "pack.json", {"classes": list(classes), "size": size, "resize": resize})
+
+
+@contextmanager
+def _raw_images(folder: Path, n_images: int, size: int) -> Iterator[Callable[[int, Any], None]]:
     shape = (n_images, size, size, 3)
     path = folder / "images.npy"
     if n_images == 0:  # an empty file cannot be mapped
@@ -82,14 +179,28 @@ def new_pack(
         np.save(path, images)
     else:
         images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    writer = PackWriter(images)
-    yield writer
-    if len(writer.columns["row"]) != n_images:
-        raise ValueError(f"{folder}: {len(writer.columns['row'])} of {n_images} images written")
+    yield images.__setitem__
     if isinstance(images, np.memmap):
         images.flush()
-    pq.write_table(pa.table(writer.columns, INDEX), folder / "index.parquet")
-    write_json(folder / "pack.json", {"classes": list(classes), "size": size, "resize": resize})
+
+
+@contextmanager
+def _jpeg_images(folder: Path) -> Iterator[Callable[[int, Any], None]]:
+    waiting: list[bytes] = []
+    with pa.ipc.new_file(folder / "images.arrow", JPEGS) as file:
+
+        def flush() -> None:
+            file.write_batch(pa.record_batch([pa.array(waiting, pa.binary())], schema=JPEGS))
+            waiting.clear()
+
+        def put(_: int, encoded: bytes) -> None:
+            waiting.append(encoded)
+            if len(waiting) == JPEGS_A_BATCH:
+                flush()
+
+        yield put
+        if waiting:
+            flush()
 
 
 def read_pack(folder: Path) -> Pack:
@@ -99,8 +210,15 @@ def read_pack(folder: Path) -> Pack:
     classes = description["classes"]
     position = {name: i for i, name in enumerate(classes)}
     labels = np.array([position[label] for label in index["label"]], np.int64)
+    if (folder / "images.arrow").is_file():
+        with pa.memory_map(str(folder / "images.arrow")) as file:
+            encoded = pa.ipc.open_file(file).read_all()["jpeg"]
+        everything = np.arange(len(labels))
+        images = cast(np.ndarray, EncodedImages(encoded, size=description["size"], rows=everything))
+    else:
+        images = np.load(folder / "images.npy", mmap_mode="r" if len(labels) else None)
     return Pack(
-        images=np.load(folder / "images.npy", mmap_mode="r" if len(labels) else None),
+        images=images,
         labels=labels,
         ids=index["id"],
         copies=np.array(index["copy"], np.int32),

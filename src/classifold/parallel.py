@@ -5,8 +5,9 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
 from classifold.errors import UserError
@@ -18,6 +19,7 @@ Result = TypeVar("Result")
 FEWEST_ITEMS_FOR_PROCESSES = 1000
 ITEMS_A_TASK = 32
 TASKS_AHEAD = 4
+THREAD_ITEMS_AHEAD = 4
 BYTES_A_TASK = 4 * 2**20
 
 # A machine that ends helpers again and again has another fault than one bad item.
@@ -62,7 +64,7 @@ def ordered_map(
     Raises:
         UserError: if a process was ended, and `crashed` does not say what that means.
     """
-    n_processes = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    n_processes = _n_cores()
     if n_processes == 1 or n_items < FEWEST_ITEMS_FOR_PROCESSES:
         yield from map(function, items)
         return
@@ -78,19 +80,55 @@ def ordered_map(
         except BrokenProcessPool:
             if crashed is None:
                 raise UserError(ENDED) from None
-        # One of the items in flight ended the pool: each is tried again by itself.
-        suspects = [item for task in waiting for item in task.items]
+        # One of the items in flight ended the pool: they are tried again, one at a time.
+        suspects = deque(item for task in waiting for item in task.items)
         waiting.clear()
-        for item in suspects:
+        while suspects:
+            n_done = 0
             try:
                 with _Pool(1) as pool:
-                    result = pool.submit(function, item).result()
+                    while suspects:
+                        result = pool.submit(function, suspects[0]).result()
+                        suspects.popleft()
+                        n_done += 1
+                        yield result
             except BrokenProcessPool:
+                if n_done:
+                    continue  # not yet sure: the item gets a process that has done nothing else
                 n_crashes += 1
                 if n_crashes > MOST_CRASHES:
                     raise UserError(ENDED) from None
-                result = crashed(item)
-            yield result
+                yield crashed(suspects.popleft())
+
+
+def threaded_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Apply `function` to each item in as many threads as there are cores, in order.
+
+    For work that leaves Python's lock alone (OpenCV, Pillow's decoders) and whose results are
+    large: nothing travels between processes. A few items are in flight.
+
+    Args:
+        function: anything that threads may call at once.
+        items: read only as far as the window reaches.
+    """
+    n_threads = _n_cores()
+    remaining = iter(items)
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(n_threads) as pool:
+        try:
+            while True:
+                for item in islice(remaining, n_threads * THREAD_ITEMS_AHEAD - len(waiting)):
+                    waiting.append(pool.submit(function, item))
+                if not waiting:
+                    return
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _n_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
 class _Pool(ProcessPoolExecutor):
@@ -114,12 +152,17 @@ def _in_order(
 ) -> Iterator[Result]:
     while True:
         while len(waiting) < most_waiting and (bundle := next(bundles, None)):
-            waiting.append(_Task(bundle, pool.submit(_apply, function, bundle)))
+            try:
+                results = pool.submit(_apply, function, bundle)
+            except BrokenProcessPool:
+                waiting.append(_Task(bundle, Future()))  # taken from the items: not to be lost
+                raise
+            waiting.append(_Task(bundle, results))
         if not waiting:
             return
-        results = waiting[0].results.result()
+        done = waiting[0].results.result()
         waiting.popleft()
-        yield from results
+        yield from done
 
 
 def _bundles(items: Iterable[Item], n_bytes: Callable[[Item], int]) -> Iterator[list[Item]]:

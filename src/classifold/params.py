@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -38,7 +39,22 @@ NotNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 Pixels = Annotated[int, Field(ge=4, le=2048)]
-Range = Annotated[list[Positive], Field(min_length=2, max_length=2)]
+Fill = Literal["reflect", "edge", "black"]
+Degrees = Annotated[float, Field(ge=0, le=180)]
+Slant = Annotated[float, Field(ge=0, le=60)]
+ShiftShares = Annotated[list[Share], Field(min_length=2, max_length=2)]
+
+
+def _ascends(limits: list[float]) -> list[float]:
+    if limits[0] > limits[1]:
+        raise ValueError(f"must be [smallest, largest], got {limits}")
+    return limits
+
+
+Range = Annotated[list[Positive], Field(min_length=2, max_length=2), AfterValidator(_ascends)]
+FactorRange = Annotated[
+    list[NotNegative], Field(min_length=2, max_length=2), AfterValidator(_ascends)
+]
 
 
 class Section(BaseModel):
@@ -104,9 +120,6 @@ class SizeRule(Section):
                 "rule: ranges needs at least one of width, height, area (pixels) and aspect "
                 "(width / height), each as [smallest, largest]"
             )
-        for name, (smallest, largest) in given.items():
-            if smallest > largest:
-                raise ValueError(f"{name} must be [smallest, largest], got {[smallest, largest]}")
         return self
 
 
@@ -145,9 +158,12 @@ class Augment(Section):
     resize: Literal["lanczos", "bicubic", "bilinear", "box", "nearest"]
     flips: Annotated[list[Literal["none", "horizontal", "vertical", "both"]], Field(min_length=1)]
     warped: Annotated[int, Field(ge=0, le=100)]
-    rotate: Annotated[float, Field(ge=0, le=180)]
+    rotate: Degrees
     scale: Range
-    fill: Literal["reflect", "edge", "black"]
+    shear: Slant
+    shift: ShiftShares
+    fill: Fill
+    storage: Literal["raw", "jpeg"]
     seed: Seed
 
     @model_validator(mode="after")
@@ -157,9 +173,74 @@ class Augment(Section):
                 f"flips must begin with 'none' (the original) and name each flip once, "
                 f"got {self.flips}"
             )
-        if self.scale[0] > self.scale[1]:
-            raise ValueError(f"scale must be [smallest, largest], got {self.scale}")
         return self
+
+
+class RandomCrop(Section):
+    area: Range
+    aspect: Range
+
+
+class RandAugment(Section):
+    n: Annotated[int, Field(ge=1, le=8)]
+    strength: Share
+
+
+class Erase(Section):
+    share: Share
+    area: Range
+    aspect: Range
+
+
+class Mixing(Section):
+    mixup: Positive | None = None
+    cutmix: Positive | None = None
+
+    @model_validator(mode="after")
+    def _names_a_way(self) -> Self:
+        if self.mixup is None and self.cutmix is None:
+            raise ValueError("mix needs mixup, cutmix or both, each with its alpha, such as 1.0")
+        return self
+
+
+class Step(Section):
+    """One step of a policy: exactly one name with its settings."""
+
+    flip: Literal["horizontal", "vertical", "both"] | None = None
+    rotate: Degrees | None = None
+    shear: Slant | None = None
+    scale: Range | None = None
+    zoom: Range | None = None
+    shift: ShiftShares | None = None
+    pad_crop: Share | None = None
+    random_crop: RandomCrop | None = None
+    channel_shift: Annotated[float, Field(ge=0, le=255)] | None = None
+    channel_shuffle: Share | None = None
+    brightness: FactorRange | None = None
+    contrast: FactorRange | None = None
+    saturation: FactorRange | None = None
+    hue: Degrees | None = None
+    greyscale: Share | None = None
+    trivial_augment: Literal[True] | None = None
+    rand_augment: RandAugment | None = None
+    jpeg: (
+        Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(min_length=2, max_length=2)]
+        | None
+    ) = None
+    erase: Erase | None = None
+    mix: Mixing | None = None
+
+    @model_validator(mode="after")
+    def _is_one_step(self) -> Self:
+        named = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(named) != 1:
+            raise ValueError(f"a step has exactly one name, got {', '.join(named) or 'none'}")
+        return self
+
+
+class Policy(Section):
+    fill: Fill
+    steps: list[Step]
 
 
 class Train(Section):
@@ -228,7 +309,7 @@ class Model(Section):
     arguments: dict[str, Any]
     image_size: Pixels
     normalize: Literal["imagenet", "half", "none"]
-    online: Literal["none", "crop", "crop_flip"]
+    online: str
     batch_size: Annotated[int, Field(ge=2)]
     seed: Seed
     phases: Annotated[dict[str, Phase], Field(min_length=1)]
@@ -306,6 +387,7 @@ class Params(Section):
     split: Split
     augment: Augment
     train: Train
+    policies: dict[str, Policy]
     models: Annotated[dict[str, Model], Field(min_length=1)]
     stack: Stack
     evaluate: Evaluate
@@ -321,6 +403,12 @@ class Params(Section):
                 raise ValueError(
                     f"models.{name}: a model's name must be a letter followed by letters, "
                     "digits, '_' or '-', and neither 'stack' nor 'majority_baseline'"
+                )
+        for name, model in self.models.items():
+            if model.online not in self.policies:
+                raise ValueError(
+                    f"models.{name}.online must be one of the policies "
+                    f"({', '.join(self.policies)}), got '{model.online}'"
                 )
         if self.explain.model not in self.models:
             raise ValueError(

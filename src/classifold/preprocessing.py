@@ -28,13 +28,19 @@ def to_input(
     Returns:
         float32 tensor (N, 3, image_size, image_size), in channels_last memory order.
     """
-    mean, std = (
-        torch.tensor(values, device=device).view(1, 3, 1, 1) for values in NORMALIZATIONS[normalize]
-    )
     # Moved as bytes, four times less than floats; the permuted view is channels_last.
     writable = np.require(images, requirements=["C", "W"])  # torch takes no read-only arrays
-    batch = torch.from_numpy(writable).to(device).permute(0, 3, 1, 2)
-    batch = batch.to(torch.float32).div_(255)
+    batch = torch.from_numpy(writable).to(device).permute(0, 3, 1, 2).to(torch.float32)
+    return normalized(batch, image_size=image_size, normalize=normalize)
+
+
+def normalized(batch: Tensor, *, image_size: int, normalize: str) -> Tensor:
+    """Turn a float32 batch (N, 3, H, W) in [0, 255] into a network's input, as `to_input` does."""
+    mean, std = (
+        torch.tensor(values, device=batch.device).view(1, 3, 1, 1)
+        for values in NORMALIZATIONS[normalize]
+    )
+    batch = batch / 255
     if batch.shape[-2:] != (image_size, image_size):
         batch = F.interpolate(batch, (image_size, image_size), mode="bilinear", antialias=True)
     return batch.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)

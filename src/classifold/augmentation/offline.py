@@ -4,7 +4,7 @@ Source: report 002, section 3.1: the original and its horizontal, vertical and d
 also once at a random scale and rotation. Only training images are augmented, after the split.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -12,9 +12,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from classifold.augmentation.warp import flip, warp
-from classifold.pack import new_pack
-from classifold.parallel import ordered_map
+from classifold.augmentation.warp import flip, rotations, scalings, shears, shifts, warp_arrays
+from classifold.pack import encode_jpeg, new_pack
+from classifold.parallel import threaded_map
 from classifold.pixels import rgb_pixels
 from classifold.progress import track
 from classifold.seeding import generator
@@ -40,6 +40,8 @@ def make_copies(
     warped: int,
     rotate: float,
     scale: Sequence[float],
+    shear: float,
+    shift: Sequence[float],
     fill: str,
     seed: int,
 ) -> list[AugmentedCopy]:
@@ -51,26 +53,47 @@ def make_copies(
         pixels: uint8 array (size, size, 3).
         image_id: of the image.
         flips: names of flips, `none` first.
-        warped: rotated and scaled copies of each flip.
+        warped: warped copies of each flip.
         rotate: largest angle in degrees, to either side.
         scale: smallest and largest factor.
+        shear: largest slant in degrees, to either side.
+        shift: largest shift to the side and up or down, as shares of the size.
         fill: how the border is filled.
         seed: of the draws.
     """
+    size = len(pixels)
     copies = []
     for name in flips:
-        flipped = flip(pixels, name)
+        flipped = np.ascontiguousarray(flip(pixels, name))
         words = [] if name == "none" else [f"flip {name}"]
         copies.append(AugmentedCopy(flipped, ", ".join(words) or "none"))
-        for i in range(warped):
-            draw = generator(seed, image_id, name, i)
-            degrees, factor = draw.uniform(-rotate, rotate), draw.uniform(scale[0], scale[1])
-            copies.append(
-                AugmentedCopy(
-                    warp(flipped, degrees=degrees, scale=factor, fill=fill),
-                    ", ".join([*words, f"rotate {degrees:.2f}", f"scale {factor:.3f}"]),
+        if not warped:
+            continue
+        draws = np.array(
+            [
+                generator(seed, image_id, name, i).uniform(
+                    (-rotate, scale[0], -shear, -shift[0], -shift[1]),
+                    (rotate, scale[1], shear, shift[0], shift[1]),
                 )
-            )
+                for i in range(warped)
+            ]
+        )
+        degrees, factor, slant, right, down = draws.T
+        # Backwards: the picture is slanted, scaled and turned about its centre, then moved.
+        matrices = (
+            shifts(right * size, down * size)
+            @ rotations(degrees)
+            @ scalings(factor, factor)
+            @ shears(slant)
+        )
+        pictures = warp_arrays([flipped] * warped, matrices, size=size, fill=fill)
+        for picture, numbers in zip(pictures, draws, strict=True):
+            told = [f"rotate {numbers[0]:.2f}", f"scale {numbers[1]:.3f}"]
+            if shear:
+                told.append(f"shear {numbers[2]:.2f}")
+            if any(shift):
+                told.append(f"shift {numbers[3]:.3f} {numbers[4]:.3f}")
+            copies.append(AugmentedCopy(picture, ", ".join([*words, *told])))
     return copies
 
 
@@ -81,6 +104,7 @@ def write_packs(
     *,
     size: int,
     resize: str,
+    storage: str,
     seed: int,
     **augmentation: object,
 ) -> None:
@@ -92,38 +116,58 @@ def write_packs(
         folder: where the packs go, a folder each.
         size: width and height of the images in the packs.
         resize: the filter for it.
+        storage: of the training pack, `raw` or `jpeg`; validation images are stored raw, since
+            JPEG would change them.
         seed: of the draws.
-        augmentation: `flips`, `warped`, `rotate`, `scale` and `fill` of `make_copies`.
+        augmentation: the other arguments of `make_copies`.
     """
+    cv2.setNumThreads(1)  # our threads use all cores already
     classes = sorted({label for part in labels.values() for label in part.values()})
     untouched = augmentation | {"flips": ["none"], "warped": 0}
-    for part, settings in (("train", augmentation), ("validation", untouched)):
+    for part, kept_as, settings in (
+        ("train", storage, augmentation),
+        ("validation", "raw", untouched),
+    ):
         copies = n_copies(flips=settings["flips"], warped=settings["warped"])  # type: ignore[arg-type]
-        make = partial(_augment, size=size, resize=resize, seed=seed, settings=settings)
-        n_sources = len(labels[part])
-        augmented: Iterator[tuple[str, list[AugmentedCopy]]] = ordered_map(
-            make, images[part], n_items=n_sources
+        make = partial(
+            _augment, size=size, resize=resize, storage=kept_as, seed=seed, settings=settings
         )
+        n_sources = len(labels[part])
+        augmented = threaded_map(make, images[part])
         augmented = track(augmented, task=f"augment {part}", total=n_sources, unit="images")
         with new_pack(
-            folder / part, n_images=n_sources * copies, size=size, resize=resize, classes=classes
+            folder / part,
+            n_images=n_sources * copies,
+            size=size,
+            resize=resize,
+            classes=classes,
+            storage=kept_as,
         ) as pack:
             for image_id, versions in augmented:
-                for number, version in enumerate(versions):
+                for number, (image, transformation) in enumerate(versions):
                     pack.add(
-                        version.pixels,
+                        image,
                         image_id=image_id,
                         copy=number,
-                        transformation=version.transformation,
+                        transformation=transformation,
                         label=labels[part][image_id],
                     )
 
 
 def _augment(
-    image: tuple[str, bytes], *, size: int, resize: str, seed: int, settings: Mapping[str, object]
-) -> tuple[str, list[AugmentedCopy]]:
-    """Runs in other processes."""
-    cv2.setNumThreads(1)  # one process a core already
+    image: tuple[str, bytes],
+    *,
+    size: int,
+    resize: str,
+    storage: str,
+    seed: int,
+    settings: Mapping[str, object],
+) -> tuple[str, list[tuple[np.ndarray | bytes, str]]]:
+    """Runs in threads: id, then each copy as it is stored and what was done to it."""
     image_id, encoded = image
     pixels = rgb_pixels(encoded, size=size, resize=resize)
-    return image_id, make_copies(pixels, image_id=image_id, seed=seed, **settings)  # type: ignore[arg-type]
+    copies = make_copies(pixels, image_id=image_id, seed=seed, **settings)  # type: ignore[arg-type]
+    return image_id, [
+        (encode_jpeg(copy.pixels) if storage == "jpeg" else copy.pixels, copy.transformation)
+        for copy in copies
+    ]

@@ -1,15 +1,70 @@
-"""Flip, rotate and scale one image in one go."""
+"""Flip, turn, scale, shear, shift and crop images, each by one affine matrix.
+
+A matrix (3, 3) maps a pixel of the result to where it comes from, both measured in pixels of the
+result from the image's centre, x to the right and y down. Steps that follow one another are
+multiplied: `first @ second`, since the result is looked up backwards. Whatever a policy does to
+the geometry of an image is thus one interpolation.
+"""
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 FLIPS = {"none": (1, 1), "horizontal": (-1, 1), "vertical": (1, -1), "both": (-1, -1)}
 
+# How what lies outside of an image is filled: by OpenCV, by torch.
 BORDERS = {
-    "reflect": cv2.BORDER_REFLECT_101,
-    "edge": cv2.BORDER_REPLICATE,
-    "black": cv2.BORDER_CONSTANT,
+    "reflect": (cv2.BORDER_REFLECT_101, "reflection"),
+    "edge": (cv2.BORDER_REPLICATE, "border"),
+    "black": (cv2.BORDER_CONSTANT, "zeros"),
 }
+
+
+def identity(n_images: int) -> np.ndarray:
+    """Matrices (N, 3, 3) that change nothing."""
+    return np.tile(np.eye(3), (n_images, 1, 1))
+
+
+def scalings(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Matrices that enlarge by factors (N,) to the side and up; a negative one mirrors."""
+    matrices = identity(len(x))
+    matrices[:, 0, 0], matrices[:, 1, 1] = 1 / x, 1 / y
+    return matrices
+
+
+def rotations(degrees: np.ndarray) -> np.ndarray:
+    """Matrices that turn by angles (N,) counter-clockwise."""
+    matrices = identity(len(degrees))
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    matrices[:, 0, 0], matrices[:, 0, 1] = cosine, -sine
+    matrices[:, 1, 0], matrices[:, 1, 1] = sine, cosine
+    return matrices
+
+
+def shears(degrees: np.ndarray) -> np.ndarray:
+    """Matrices that slant by angles (N,) as Keras does: columns slide up, and widen a little."""
+    matrices = identity(len(degrees))
+    matrices[:, 0, 0] = np.cos(np.radians(degrees))
+    matrices[:, 1, 0] = -np.sin(np.radians(degrees))
+    return matrices
+
+
+def slants(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Matrices that slide rows to the side by x (N,) a row, and columns down by y a column."""
+    matrices = identity(len(x))
+    matrices[:, 0, 1], matrices[:, 1, 0] = -x, -y
+    return matrices
+
+
+def shifts(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Matrices that move by pixels (N,) to the right and down."""
+    matrices = identity(len(x))
+    matrices[:, 0, 2], matrices[:, 1, 2] = -x, -y
+    return matrices
 
 
 def flip(pixels: np.ndarray, name: str) -> np.ndarray:
@@ -18,25 +73,65 @@ def flip(pixels: np.ndarray, name: str) -> np.ndarray:
     return pixels[::rows, ::columns]
 
 
-def warp(pixels: np.ndarray, *, degrees: float, scale: float, fill: str) -> np.ndarray:
-    """Rotate counter-clockwise and scale about the image's centre, with linear interpolation.
+def warp_arrays(
+    images: Sequence[np.ndarray] | np.ndarray, matrices: np.ndarray, *, size: int, fill: str
+) -> np.ndarray:
+    """Warp each image by its matrix, with linear interpolation, on the CPU.
+
+    OpenCV works outside of torch's threads, which collapse when others use their cores.
 
     Args:
-        pixels: uint8 array (H, W, 3).
-        degrees: angle of the rotation.
-        scale: below 1 the picture shrinks and the border is filled.
+        images: uint8 arrays (H, W, 3).
+        matrices: (N, 3, 3), in pixels of the result; that an image has another size than the
+            result is accounted for.
+        size: width and height of the result.
         fill: a key of `BORDERS`.
 
     Returns:
-        uint8 array of the same shape.
+        uint8 array (N, size, size, 3).
     """
-    height, width = pixels.shape[:2]
-    centre = ((width - 1) / 2, (height - 1) / 2)  # pixel centres are at whole numbers
-    matrix = cv2.getRotationMatrix2D(centre, degrees, scale)
-    return cv2.warpAffine(
-        np.ascontiguousarray(pixels),
-        matrix,
-        (width, height),
-        flags=cv2.INTER_LINEAR,
-        borderMode=BORDERS[fill],
-    )
+    border, _ = BORDERS[fill]
+    result = np.empty((len(images), size, size, 3), np.uint8)
+    shapes = np.array([image.shape[:2] for image in images]).reshape(-1, 2)[
+        :, ::-1
+    ]  # width, height
+    lookups = matrices[:, :2] * (shapes / size)[:, :, None]
+    # From the image's centre to its corner; pixel centres are at whole numbers.
+    middle = np.full(2, (size - 1) / 2)
+    lookups[:, :, 2] += (shapes - 1) / 2 - lookups[:, :, :2] @ middle
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    for i, image in enumerate(images):
+        cv2.warpAffine(
+            np.ascontiguousarray(image),
+            lookups[i],
+            (size, size),
+            dst=result[i],
+            flags=flags,
+            borderMode=border,
+        )
+    return result
+
+
+def warp_tensors(images: Tensor, matrices: np.ndarray, *, size: int, fill: str) -> Tensor:
+    """Warp each image by its matrix, as `warp_arrays` does, in one batch on any device.
+
+    Args:
+        images: float tensor (N, 3, H, W).
+        matrices: (N, 3, 3), in pixels of the result.
+        size: width and height of the result.
+        fill: a key of `BORDERS`.
+
+    Returns:
+        float tensor (N, 3, size, size); values stay in their range.
+    """
+    _, padding = BORDERS[fill]
+    height, width = images.shape[-2:]
+    theta = matrices[:, :2].copy()
+    theta *= np.array([[width / size], [height / size]])
+    # Corners of the grid are at -1 and 1, in the source as in the result.
+    theta[:, :, :2] *= (size - 1) / 2
+    theta *= np.array([[2 / max(width - 1, 1)], [2 / max(height - 1, 1)]])
+    lookup = torch.from_numpy(theta).to(images)
+    # The channels_last order of the input would be lost in the grid's shape alone.
+    grid = F.affine_grid(lookup, [len(images), 3, size, size], align_corners=True)
+    return F.grid_sample(images, grid, padding_mode=padding, align_corners=True)

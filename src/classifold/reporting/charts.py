@@ -38,6 +38,14 @@ SYMBOLS = (
     "hourglass",
 )
 
+# As in .dvc/plots: a reason has one colour wherever it is drawn.
+OUTCOMES = {
+    "kept": (BLUE, "circle"),
+    "size": (VERMILION, "diamond"),
+    "duplicate": (ORANGE, "square"),
+    "conflicting_labels": (PURPLE, "triangle-up"),
+}
+
 MOST_BARS_IN_ORDER = 40  # more classes are sorted by size: nobody looks for one by its name
 MOST_SIZES = 30
 MOST_NUMBERED_CLASSES = 20  # more cells are too small for a number
@@ -76,27 +84,27 @@ def text(value: object) -> str:
 
 
 def class_balance(facts: Facts) -> Chart:
-    """Images a class: kept, and on top of them those left out."""
-    kept = facts.metrics["filter"]["kept_per_class"]
-    excluded = facts.metrics["filter"]["excluded_per_class"]
+    """Images a class: kept, and on top of them those left out, by reason."""
+    filtered = facts.metrics["filter"]
+    kept = filtered["kept_per_class"]
     classes = facts.classes
     if len(classes) > MOST_BARS_IN_ORDER:
         classes = sorted(classes, key=lambda name: (-kept.get(name, 0), name))
-    series = {"kept": (kept, BLUE, ""), "left out": (excluded, VERMILION, "/")}
+    positions = list(range(len(classes)))
     figure = _figure(barmode="stack", bargap=0.25)
-    for name, (counts, colour, pattern) in series.items():
+    for outcome, counts in {"kept": kept, **filtered["excluded_per_reason_and_class"]}.items():
         values = [counts.get(label, 0) for label in classes]
-        if name == "left out" and not any(values):
+        if outcome != "kept" and not any(values):
             continue
+        name, colour, _ = _outcome(outcome)
         figure.add_bar(
             name=name,
-            x=list(range(len(classes))),
+            x=positions,
             y=values,
-            marker={"color": colour, "pattern": {"shape": pattern}},
+            marker={"color": colour},
             customdata=[text(label) for label in classes],
             hovertemplate="%{customdata}: %{y:,} " + name + "<extra></extra>",
         )
-    positions = list(range(len(classes)))
     figure.update_layout(showlegend=len(figure.data) > 1)
     figure.update_xaxes(**_class_ticks(classes, at=positions), showgrid=False, title="class")
     figure.update_yaxes(title="images", rangemode="tozero")
@@ -105,25 +113,50 @@ def class_balance(facts: Facts) -> Chart:
 
 
 def image_sizes(rows: Rows) -> Chart:
-    """How many images have each size, and what became of them: the most frequent sizes."""
+    """How many images have each size, and what became of them.
+
+    Points on a log scale: one image of a size is seen beside thousands of another. Of very many
+    sizes the rare ones are summed up in one row.
+    """
     totals: Counter[str] = Counter()
     for row in rows:
         totals[row["size"]] += int(row["n_images"])
     sizes = [size for size, _ in totals.most_common(MOST_SIZES)]
-    figure = _figure(barmode="stack", bargap=0.25)
-    for outcome, colour in _by_outcome(rows).items():
-        counts = {r["size"]: int(r["n_images"]) for r in rows if r["outcome"] == outcome}
-        figure.add_bar(
-            name=text(outcome.replace("_", " ")),
-            orientation="h",
-            y=sizes,
-            x=[counts.get(size, 0) for size in sizes],
-            marker={"color": colour, "pattern": {"shape": "" if outcome == "kept" else "/"}},
+    if n_others := len(totals) - len(sizes):
+        sizes.append(f"{n_others:,} other{'s' if n_others > 1 else ''}")
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        size = row["size"] if row["size"] in sizes else sizes[-1]
+        counts[row["outcome"]][size] += int(row["n_images"])
+    figure = _figure()
+    for outcome in sorted(counts, key=list(OUTCOMES).index):
+        name, colour, symbol = _outcome(outcome)
+        found = {size: counts[outcome][size] for size in sizes if counts[outcome][size]}
+        figure.add_scatter(
+            name=name,
+            y=list(found),
+            x=list(found.values()),
+            mode="markers+text",
+            marker={"color": colour, "symbol": symbol, "size": 9},
+            text=[f" {number:,}" for number in found.values()],
+            textposition="middle right",
+            textfont={"color": GRAY},
+            cliponaxis=False,
             hovertemplate="%{y}: %{x:,} images<extra>%{fullData.name}</extra>",
         )
-    figure.update_xaxes(title="images", rangemode="tozero")
-    figure.update_yaxes(type="category", autorange="reversed", title="width x height")
-    height = 150 + LINE_HEIGHT * len(sizes)
+    ends = [math.log10(0.8), math.log10(max(totals.values(), default=1)) + 0.2]
+    figure.update_xaxes(title="images (log scale)", type="log", dtick=1, range=ends)
+    figure.update_xaxes(tickformat=",d")
+    figure.update_yaxes(
+        type="category",
+        categoryorder="array",
+        categoryarray=sizes,
+        range=[len(sizes) - 0.4, -0.6],
+        title={"text": "width x height", "standoff": 12},
+    )
+    # Room for the number beside the point of the most frequent size.
+    figure.update_layout(margin={"r": 7 * LETTER_WIDTH})
+    height = 130 + LINE_HEIGHT * len(sizes)
     return Chart("image-sizes", "Images of each size, kept and left out", figure, height)
 
 
@@ -445,10 +478,10 @@ def _short(name: str) -> str:
     return name if len(name) <= 22 else f"{name[:20]}…"
 
 
-def _by_outcome(rows: Rows) -> dict[str, str]:
-    """Outcomes that occur -> their colours, kept first."""
-    outcomes = sorted({row["outcome"] for row in rows}, key=lambda name: (name != "kept", name))
-    return dict(zip(outcomes, (BLUE, VERMILION, ORANGE, PURPLE, GRAY), strict=False))
+def _outcome(name: str) -> tuple[str, str, str]:
+    """What to call an outcome of the filter, its colour and its symbol."""
+    colour, symbol = OUTCOMES[name]
+    return text(name.replace("_", " ")), colour, symbol
 
 
 def _spread(n_points: int, *, most: int) -> list[int]:

@@ -46,9 +46,10 @@ class Facts(NamedTuple):
     params: Mapping[str, Any]
     params_text: str  # the file as its owner wrote it, comments too
     metrics: dict[str, dict[str, Any]]  # name of the file -> its content
+    conversions: Rows  # kind, n_images: how images came
     unreadable: Rows  # id, reason
     excluded: Rows  # id, label, reason, measured
-    copies: Rows  # group, id, label, kept
+    copies: Rows  # group, id, label, part, kind, kept
     sizes: Rows  # size, outcome, n_images
     history: Rows  # learning curves in long form
     confusion: Rows  # actual, predicted: a row a test image, of the stack
@@ -95,6 +96,7 @@ def read_facts(folders: Folders, *, params: Mapping[str, Any], params_text: str)
         params=params,
         params_text=params_text,
         metrics={name: read_json(folders.metrics / f"{name}.json") for name in METRICS},
+        conversions=read_rows(folders.ingested / "conversions.csv"),
         unreadable=read_rows(folders.ingested / "unreadable.csv"),
         excluded=read_rows(folders.filtered / "excluded.csv"),
         copies=read_rows(folders.filtered / "copies.csv"),

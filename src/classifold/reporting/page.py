@@ -1,8 +1,9 @@
 """One HTML page that opens from the disk, with everything in it."""
 
 import json
-from collections.abc import Iterator, Sequence
-from itertools import islice, zip_longest
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from classifold.filtering.gallery import (
+    choose_copies,
+    choose_groups,
+    choose_left_out,
+    copy_groups,
+    copy_in_words,
+    labels_in_words,
+    measured_in_words,
+    shorten,
+    spread,
+)
 from classifold.pack import Pack, read_pack
+from classifold.reporting.augmentations import augmented_pictures, steps_in_words
 from classifold.reporting.charts import (
     accuracies_on_test,
     channels_are_equal,
@@ -24,13 +37,14 @@ from classifold.reporting.charts import (
     mapped_images,
     reliability,
 )
-from classifold.reporting.facts import MAJORITY, STACK, Facts, Rows
+from classifold.reporting.facts import MAJORITY, STACK, Facts
 from classifold.reporting.pictures import Picture, file_to_uri, pixels_to_uri, thumbnails
 from classifold.reporting.provenance import Provenance
 from classifold.reporting.tables import (
     class_shares_table,
     components_table,
     confusions_table,
+    conversions_table,
     models_table,
     per_class_table,
     perplexities_table,
@@ -39,6 +53,7 @@ from classifold.reporting.tables import (
     timings_table,
 )
 from classifold.reporting.wording import (
+    balance_sentence,
     count,
     decimal,
     duration,
@@ -48,15 +63,18 @@ from classifold.reporting.wording import (
     points,
     verdict,
 )
+from classifold.table import UNLABELLED
 
 HERE = Path(__file__).parent
 
 MOST_UNREADABLE = 20
 MOST_EXCLUDED = 24
 MOST_COPY_GROUPS = 24
-MOST_COPIES_NAMED = 6
+MOST_COPIES = 6  # of a group
+MOST_LETTERS = 80  # of a line below a picture
 MOST_MISTAKES = 12
 AUGMENTED_SOURCES = 3
+POLICY_SOURCES = 6
 MOST_AUGMENTED = 48
 MAP_THUMBNAIL = 48  # pixels
 
@@ -101,7 +119,6 @@ def render_page(facts: Facts, provenance: Provenance) -> str:
         gain_sentence=gain_sentence(facts.metrics["stack"]),
         STACK=STACK,
         MAJORITY=MAJORITY,
-        MOST_UNREADABLE=MOST_UNREADABLE,
         **_data(facts),
         **_augmentation(facts),
         **_models(facts),
@@ -114,15 +131,6 @@ def render_page(facts: Facts, provenance: Provenance) -> str:
     )
 
 
-def spread_over_reasons(excluded: Rows, *, most: int) -> Rows:
-    """Choose images left out, of each reason in turn, so that a frequent one hides no other."""
-    by_reason: dict[str, Rows] = {}
-    for row in excluded:
-        by_reason.setdefault(row["reason"], []).append(row)
-    turns = zip_longest(*(rows[:most] for rows in by_reason.values()))
-    return list(islice((row for turn in turns for row in turn if row), most))
-
-
 def worst_mistakes(answers: Sequence[dict[str, Any]], *, most: int) -> list[dict[str, Any]]:
     """Choose the wrong answers given with the highest probability."""
     wrong = [row for row in answers if row["predicted"] != row["label"]]
@@ -130,63 +138,86 @@ def worst_mistakes(answers: Sequence[dict[str, Any]], *, most: int) -> list[dict
 
 
 def _data(facts: Facts) -> dict[str, Any]:
-    chosen = spread_over_reasons(facts.excluded, most=MOST_EXCLUDED)
-    groups: dict[str, Rows] = {}
-    for row in facts.copies:
-        groups.setdefault(row["group"], []).append(row)
-    shown = dict(islice(groups.items(), MOST_COPY_GROUPS))
-    ids = {row["id"] for row in chosen} | {rows[0]["id"] for rows in shown.values()}
+    chosen = choose_left_out(facts.excluded, most=MOST_EXCLUDED)
+    groups = choose_groups(copy_groups(facts.copies), most=MOST_COPY_GROUPS)
+    copies = [(group, choose_copies(group, most=MOST_COPIES)) for group in groups]
+    ids = {row["id"] for row in chosen} | {row["id"] for _, rows in copies for row in rows}
     uris = thumbnails(facts.folders.ingested, ids)
-    unreadable = ((row["id"], row["reason"]) for row in facts.unreadable[:MOST_UNREADABLE])
+    unreadable = spread(facts.unreadable, over=[itemgetter("reason")], most=MOST_UNREADABLE)
     return {
+        "official": {
+            part: number
+            for part, number in facts.metrics["ingest"]["images_per_part"].items()
+            if part != UNLABELLED
+        },
+        "conversions": conversions_table(facts),
+        "balance_sentence": balance_sentence(facts.metrics["filter"]),
         "class_balance": class_balance(facts),
         "image_sizes": image_sizes(facts.sizes),
         "n_sizes": len({row["size"] for row in facts.sizes}),
-        "unreadable": plain_table("Unreadable files", ["file", "reason"], unreadable),
-        "excluded": [
-            Picture(
-                uris[row["id"]],
-                f"{row['id']}, labelled {row['label'] or 'nothing'}",
-                [row["id"], row["reason"].replace("_", " "), _measured(row)],
-            )
-            for row in chosen
+        "unreadable": plain_table(
+            "Unreadable files", ["file", "reason"], map(itemgetter("id", "reason"), unreadable)
+        ),
+        "excluded": [_left_out_picture(uris[row["id"]], row) for row in chosen],
+        "copies": [
+            (group.title(n_shown=len(rows)), [_copy_picture(uris[row["id"]], row) for row in rows])
+            for group, rows in copies
         ],
-        "copies": [_copy_picture(uris[rows[0]["id"]], rows) for rows in shown.values()],
     }
 
 
-def _measured(row: dict[str, str]) -> str:
-    words = {"size": "is", "duplicate": "copy of", "conflicting_labels": "labelled"}
-    return f"{words.get(row['reason'], 'measured')} {row['measured']}"
+def _left_out_picture(uri: str, row: Mapping[str, str]) -> Picture:
+    lines = [row["id"], row["reason"].replace("_", " "), measured_in_words(row)]
+    alt = f"{row['id']}, labelled {labels_in_words(row)}"
+    return Picture(uri, alt, [shorten(line, MOST_LETTERS) for line in lines])
 
 
-def _copy_picture(uri: str, rows: Rows) -> Picture:
-    kept = {"true": "kept", "false": "left out"}
-    named = [f"{row['id']} ({row['label']}, {kept[row['kept']]})" for row in rows]
-    if len(named) > MOST_COPIES_NAMED:
-        named = [*named[:MOST_COPIES_NAMED], f"and {len(named) - MOST_COPIES_NAMED:,} more"]
-    title = f"{len(rows):,} equal images"
-    return Picture(uri, f"{title}, the first {rows[0]['id']}", [title, *named])
+def _copy_picture(uri: str, row: Mapping[str, str]) -> Picture:
+    words = [labels_in_words(row), *copy_in_words(row)]
+    lines = [shorten(line, MOST_LETTERS) for line in (row["id"], *words)]
+    return Picture(uri, f"{row['id']}: {', '.join(words)}", lines)
 
 
 def _augmentation(facts: Facts) -> dict[str, Any]:
     pack = read_pack(facts.folders.augmented)
+    rows = _example_rows(pack, AUGMENTED_SOURCES)
     return {
-        "augmented": [list(_copies_of(pack, row)) for row in _example_rows(pack)],
+        "augmented": [list(_copies_of(pack, row)) for row in rows],
+        "policies": _policies(facts, pack),
         "MOST_AUGMENTED": MOST_AUGMENTED,
     }
 
 
-def _example_rows(pack: Pack) -> list[int]:
-    """Originals of three classes, far apart in the order of classes."""
+def _policies(facts: Facts, pack: Pack) -> list[dict[str, Any]]:
+    """What each policy makes of a few images, and which models learn from it."""
+    rows = _example_rows(pack, POLICY_SOURCES)
+    images, names = (
+        np.asarray(pack.images[rows]),
+        [shorten(pack.ids[row], MOST_LETTERS) for row in rows],
+    )
+    return [
+        {
+            "name": name,
+            "steps": steps_in_words(policy),
+            "models": [
+                model for model, of in facts.params["models"].items() if of["online"] == name
+            ],
+            "pictures": augmented_pictures(images, policy, names=names, seed=1, epoch=1),
+        }
+        for name, policy in facts.params["policies"].items()
+    ]
+
+
+def _example_rows(pack: Pack, n_wanted: int) -> list[int]:
+    """Originals of as many classes as there may be, far apart in the order of classes."""
     originals = np.flatnonzero(pack.copies == 0)
     labels = pack.labels[originals]
     present = np.unique(labels)
-    wanted = present[np.unique(np.linspace(0, len(present) - 1, AUGMENTED_SOURCES).astype(int))]
+    wanted = present[np.unique(np.linspace(0, len(present) - 1, n_wanted).astype(int))]
     rows = [int(originals[np.argmax(labels == label)]) for label in wanted]
     # Fewer classes than examples: more images of the last.
     others = (int(row) for row in originals if int(row) not in rows)
-    return [*rows, *islice(others, AUGMENTED_SOURCES - len(rows))]
+    return [*rows, *islice(others, n_wanted - len(rows))]
 
 
 def _copies_of(pack: Pack, original: int) -> Iterator[Picture]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from classifold.table import iter_images
+from classifold.filtering.gallery import fit_into, open_images
 
 MOST_PIXELS = 96  # a side of a thumbnail
 QUALITY = 80
@@ -24,20 +24,14 @@ class Picture(NamedTuple):
 
 
 def to_uri(image: Image.Image, *, side: int = MOST_PIXELS) -> str:
-    """Encode as WebP, at most `side` pixels wide and high.
+    """Encode an RGB image as WebP, at most `side` pixels wide and high.
 
-    A small image is enlarged by a whole factor and without loss: its pixels stay squares, where
-    a browser would blur them.
+    One that is enlarged is encoded without loss: its pixels stay squares, where a browser would
+    blur them.
     """
-    thumbnail = image.convert("RGB")
-    factor = side // max(thumbnail.size)
-    if factor > 1:
-        size = (thumbnail.width * factor, thumbnail.height * factor)
-        thumbnail = thumbnail.resize(size, Image.Resampling.NEAREST)
-    else:
-        thumbnail.thumbnail((side, side), Image.Resampling.LANCZOS)
+    thumbnail = fit_into(image, side=side)
     buffer = io.BytesIO()
-    thumbnail.save(buffer, "WEBP", lossless=factor > 1, quality=QUALITY)
+    thumbnail.save(buffer, "WEBP", lossless=thumbnail.width > image.width, quality=QUALITY)
     return _uri("image/webp", buffer.getvalue())
 
 
@@ -58,13 +52,8 @@ def thumbnails(ingested: Path, ids: Collection[str], *, side: int = MOST_PIXELS)
 
     Proportions stay: a long image is a long thumbnail.
     """
-    uris = {}
-    for image_id, encoded in iter_images(ingested, ids):
-        with Image.open(io.BytesIO(encoded)) as image:
-            # A JPEG may be decoded at a fraction of its size, many times faster.
-            image.draft("RGB", (side * 2, side * 2))
-            uris[image_id] = to_uri(image, side=side)
-    return uris
+    images = open_images(ingested, ids, side=side)
+    return {image_id: to_uri(image, side=side) for image_id, image in images}
 
 
 def _uri(kind: str, content: bytes) -> str:

@@ -10,6 +10,19 @@ from classifold.reporting.wording import NOTHING, count, decimal, duration, inte
 MOST_CONFUSIONS = 12
 PARTS = ("train", "validation", "test")
 
+# Kinds of conversions.csv -> how an image came, and what was done to it.
+UNTOUCHED = "8-bit RGB"
+CONVERSIONS = {
+    UNTOUCHED: ("8-bit RGB", "colours kept as they were"),
+    "grayscale": ("grayscale", "the same gray in all three channels"),
+    "palette": ("palette", "each colour looked up"),
+    "alpha": ("transparent", "laid on the background {background} (red, green, blue)"),
+    "cmyk": ("CMYK", "converted to RGB"),
+    "deep": ("deep", "brought down to 8 bits a channel"),
+    "turned upright": ("turned", "set upright, as EXIF says"),
+    "animated": ("animated", "the first frame taken"),
+}
+
 
 class Column(NamedTuple):
     """A head of a column."""
@@ -62,6 +75,22 @@ def models_table(facts: Facts) -> Table:
         [_model_row(facts, name) for name in [*facts.models, STACK, MAJORITY]],
         highlighted=frozenset({"stack"}),
     )
+
+
+def conversions_table(facts: Facts) -> Table:
+    """How images came, and what was done to them; empty if nothing was."""
+    columns = [Column("as they came"), Column("images", numeric=True), Column("what was done")]
+    background = ", ".join(map(str, facts.params["ingest"]["background"]))
+    rows = []
+    for row in facts.conversions:
+        if not int(row["n_images"]):
+            continue
+        came, done = CONVERSIONS.get(row["kind"], (row["kind"], "converted to RGB"))
+        done = done.format(background=background)
+        rows.append([Cell(came, came), _number(int(row["n_images"])), Cell(done, done)])
+    untouched = all(row["kind"] == UNTOUCHED for row in facts.conversions)
+    caption = "How images came, and what was done to them; one may be in two rows"
+    return Table(caption, columns, [] if untouched else rows)
 
 
 def split_table(split: Mapping[str, Any]) -> Table:

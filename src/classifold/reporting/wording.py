@@ -64,6 +64,24 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60}{SPACE}h {minutes % 60}{SPACE}min"
 
 
+def balance_sentence(filtered: Mapping[str, Any]) -> str:
+    """How unequal classes are, before the filter and after it.
+
+    Args:
+        filtered: content of `metrics/filter.json`.
+    """
+    kept = filtered["kept_per_class"]
+    before = {name: kept[name] + filtered["excluded_per_class"][name] for name in kept}
+    told = f"The largest class has {_imbalance(before)} times as many images as the smallest"
+    if filtered["n_excluded"]:
+        return f"{told} before the filter, and {_imbalance(kept)} times after it."
+    return f"{told}; the filter left no image out."
+
+
+def _imbalance(counts: Mapping[str, int]) -> str:
+    return f"{max(counts.values()) / min(counts.values()):,.2f}"
+
+
 def verdict(facts: Facts) -> list[str]:
     """What the run comes to, in a few sentences."""
     members = count(facts.metrics["stack"]["n_members"], "model")

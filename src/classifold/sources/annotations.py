@@ -9,7 +9,7 @@ from collections import defaultdict
 from classifold.errors import UserError
 from classifold.sources.entries import NotRead
 from classifold.sources.layout import Source, SourceImage, image_names, visible
-from classifold.sources.tree import Tree
+from classifold.sources.tree import Tree, read_listed
 from classifold.table import UNLABELLED
 
 MOST_DIGITS = 18
@@ -83,7 +83,7 @@ def _read_lists(tree: Tree) -> dict[str, set[int]]:
     """The text files that hold numbers and nothing else."""
     lists = {}
     for name in visible(tree.names(), ".txt"):
-        words = tree.read(name).split()
+        words = read_listed(tree, name).split()
         if words and all(word.isdigit() and len(word) <= MOST_DIGITS for word in words):
             lists[name] = {int(word) for word in words}
     return lists

@@ -5,6 +5,7 @@ import gzip
 import lzma
 import shutil
 import stat
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -49,7 +50,7 @@ def is_tar(path: Path) -> bool:
     """Whether a file is a tar archive, compressed by gzip, bzip2, xz or not."""
     try:
         return tarfile.is_tarfile(path)
-    except (EOFError, zlib.error, lzma.LZMAError):
+    except (EOFError, zlib.error, lzma.LZMAError, RecursionError):
         return False
 
 
@@ -71,7 +72,9 @@ class ZipTree:
         """
         try:
             self._archive = zipfile.ZipFile(path)
-        except zipfile.BadZipFile as error:
+            if any(entry.header_offset < 0 for entry in self._archive.infolist()):
+                raise zipfile.BadZipFile("it lacks bytes in its midst")
+        except _ZIP_DAMAGES as error:
             raise UserError(
                 f"dataset.path: {path} is a damaged zip archive ({error}); fetch it again"
             ) from None
@@ -82,7 +85,7 @@ class ZipTree:
         self._raw: dict[str, str] = {}  # names that are not their ids
         self._numbers = np.empty((len(entries), len(ENTRY_FIELDS)), dtype=np.uint64)
         for row, entry in enumerate(entries):
-            if not entry.is_dir():
+            if not entry.filename.endswith("/"):
                 self._note(entry, row)
             self._numbers[row] = [getattr(entry, field) for field in ENTRY_FIELDS]
         # The library's records take half a kilobyte each; there may be millions.
@@ -95,7 +98,7 @@ class ZipTree:
         name = entry_id(entry.filename.replace("\\", "/"))
         reason = _reason_to_refuse(entry) if name else CLIMBS_OUT
         if name is None or reason:
-            self.refused.append(NotRead(readable_id(entry.filename), str(reason)))
+            self.refused.append(NotRead(readable_id(entry.filename) or "(no name)", str(reason)))
             return
         if name in self._places:
             self.refused.append(NotRead(name, REPLACED))
@@ -135,7 +138,7 @@ class ZipTree:
 
 _ZIP_DAMAGES = (
     *(zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, ValueError),
-    *(zlib.error, lzma.LZMAError),
+    *(zlib.error, lzma.LZMAError, struct.error, OverflowError),
 )
 
 REPLACED = "replaced by a later entry of the same name"
@@ -166,13 +169,17 @@ class TarTree:
             UserError: if the archive is damaged, was made to fill the disk, or has too many
                 entries.
         """
+        self.refused: list[NotRead] = []
+        self._contents: dict[str, _Content] = {}
         try:
             self._file = _unpacked(path, scratch)
-            self.refused: list[NotRead] = []
-            self._contents: dict[str, _Content] = {}
-            with tarfile.open(fileobj=self._file, mode="r:") as archive:
-                self._note(archive, where=str(path))
-        except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
+            try:
+                with tarfile.open(fileobj=self._file, mode="r:") as archive:
+                    self._note(archive, where=str(path))
+            except BaseException:
+                self._file.close()
+                raise
+        except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, RecursionError) as error:
             raise UserError(
                 f"dataset.path: {path} is a damaged tar archive ({error}); fetch it again"
             ) from None
@@ -201,6 +208,8 @@ class TarTree:
             # tarfile keeps all members, a kilobyte each; there may be millions.
             archive.members = []  # type: ignore[attr-defined]
             refuse_too_many(n_entries, where=where)
+            if member.size < 0:
+                raise tarfile.ReadError(f"an entry of {member.size:,} bytes")
             if member.isdir():
                 continue
             name = entry_id(member.name)
@@ -208,18 +217,25 @@ class TarTree:
             if name is None:
                 reason = CLIMBS_OUT
             elif member.islnk() and linked in self._contents:
-                self._contents[name] = self._contents[linked]  # one file under two names
+                self._let_in(name, self._contents[linked])  # one file under two names
                 continue
             elif member.issym() or member.islnk():
                 reason = "a link; links of archives are not followed"
             elif not member.isreg() or member.issparse():
                 reason = "no plain file"
             else:
-                if name in self._contents:
-                    self.refused.append(NotRead(name, REPLACED))
-                self._contents[name] = _Content(member.offset_data, member.size)
+                self._let_in(name, _Content(member.offset_data, member.size))
                 continue
             self.refused.append(NotRead(readable_id(member.name), reason))
+        # tarfile takes a damaged header for the end.
+        self._file.seek(archive.offset)
+        if self._file.read(tarfile.BLOCKSIZE).strip(b"\0"):
+            raise tarfile.ReadError(f"no entry at byte {archive.offset:,}")
+
+    def _let_in(self, name: str, content: _Content) -> None:
+        if name in self._contents:
+            self.refused.append(NotRead(name, REPLACED))
+        self._contents[name] = content
 
 
 CLIMBS_OUT = "its name climbs out of the archive"
@@ -230,6 +246,9 @@ def _reason_to_refuse(entry: zipfile.ZipInfo) -> str | None:
         return "a link; links of archives are not followed"
     if entry.flag_bits & 0x1:
         return "encrypted; unpack the archive with its password, and use the folder"
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # zipfile bounds what bzip2 and LZMA unpack by nothing.
+        return "packed by another method than deflate; unpack the archive, and use the folder"
     return None
 
 
@@ -254,7 +273,7 @@ def _unpacked(path: Path, scratch: Path) -> IO[bytes]:
 
 def _copy(source: IO[bytes], target: IO[bytes], *, most: int, where: Path) -> None:
     n_bytes = 0
-    while block := source.read(BLOCK):
+    while block := _read_block(source):
         n_bytes += len(block)
         if n_bytes > most:
             raise UserError(
@@ -265,3 +284,10 @@ def _copy(source: IO[bytes], target: IO[bytes], *, most: int, where: Path) -> No
         if shutil.disk_usage(target.fileno()).free < BLOCK:
             raise UserError(f"dataset.path: the disk is full while {where} is being unpacked")
         target.write(block)
+
+
+def _read_block(source: IO[bytes]) -> bytes:
+    try:
+        return source.read(BLOCK)
+    except OSError as error:  # what gzip and bzip2 call damage
+        raise tarfile.ReadError(str(error)) from None

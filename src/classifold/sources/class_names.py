@@ -3,14 +3,15 @@
 from collections import Counter
 from collections.abc import Collection
 
-from classifold.sources.tree import Tree
+from classifold.sources.tree import Tree, read_listed
 
 
 def read_class_names(tree: Tree, folders: Collection[str]) -> dict[str, str]:
     """Read the names of class folders (`n02124075` is an Egyptian cat).
 
     A line of `words.txt` holds a folder, a tab, and synonyms parted by commas. The first
-    synonym is taken, or all of them where two classes share the first.
+    synonym is taken, or all of them where two classes share the first, and the folder besides
+    where they share all.
 
     Args:
         tree: where the files are; `words.txt` lies at its root, or in a folder that wraps it.
@@ -23,14 +24,20 @@ def read_class_names(tree: Tree, folders: Collection[str]) -> dict[str, str]:
     if not files:
         return {}
     synonyms: dict[str, str] = {}
-    text = tree.read(min(files, key=lambda name: name.count("/"))).decode("utf-8", "replace")
+    text = read_listed(tree, min(files, key=lambda name: name.count("/"))).decode(
+        "utf-8", "replace"
+    )
     for line in text.splitlines():
         folder, _, words = line.partition("\t")
         if folder in folders and words.strip():
             synonyms[folder] = words.strip()
     first = {folder: words.split(",")[0].strip() for folder, words in synonyms.items()}
     sharing = Counter(first.values())
-    return {
+    names = {
         folder: first[folder] if sharing[first[folder]] == 1 else words
         for folder, words in synonyms.items()
+    }
+    taken = Counter([*names.values(), *(set(folders) - set(names))])
+    return {
+        folder: name if taken[name] == 1 else f"{name} ({folder})" for folder, name in names.items()
     }

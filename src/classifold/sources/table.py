@@ -22,7 +22,7 @@ from classifold.sources.layout import (
     settle_parts,
     visible,
 )
-from classifold.sources.tree import Tree
+from classifold.sources.tree import Tree, read_listed
 from classifold.table import LABEL_SEPARATOR, UNLABELLED
 
 EXTENSIONS = (".csv", ".tsv", ".parquet")
@@ -77,11 +77,12 @@ def read_table(tree: Tree, *, task: str, where: str) -> Source:
     for table in tables:
         folder = table.name.rpartition("/")[0]
         stem = table.name.rpartition("/")[2].rpartition(".")[0].lower()
+        absent = f"named in {table.name}, but not there"
         for number, row in enumerate(_rows(tree, table.name), start=1):
             listed = row.get(table.path, "").strip()
             name = next((name for name in _meanings(listed, folder) if name in known), None)
             if name is None:
-                missing.append(NotRead(listed, f"named in row {number} of {table.name}, not there"))
+                missing.append(NotRead(listed, absent))
                 continue
             image = _describe(name, row, table, default_part=PART_NAMES.get(stem), task=task)
             if described.setdefault(name, image) != image:
@@ -143,22 +144,28 @@ def _tables(tree: Tree) -> list[_Table]:
 
 
 def _columns(tree: Tree, name: str) -> list[str]:
-    content = tree.read(name)
+    content = read_listed(tree, name)
     if name.lower().endswith(".parquet"):
         try:
             return pq.ParquetFile(io.BytesIO(content)).schema_arrow.names
         except (pa.ArrowInvalid, OSError):
             return []
     head = content[:BYTES_OF_HEADER].decode("utf-8-sig", "replace").splitlines()
-    return [column.strip() for column in head[0].split(_delimiter(head[0]))] if head else []
+    if not head:
+        return []
+    return [column.strip() for column in next(csv.reader(head, delimiter=_delimiter(head[0])), [])]
 
 
 def _rows(tree: Tree, name: str) -> Iterator[dict[str, str]]:
     """Rows of text, several labels joined as in CSV."""
-    content = tree.read(name)
+    content = read_listed(tree, name)
     if name.lower().endswith(".parquet"):
-        for row in pq.read_table(io.BytesIO(content)).to_pylist():
-            yield {column: _text(value) for column, value in row.items()}
+        try:
+            rows = pq.read_table(io.BytesIO(content)).to_pylist()
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{name} is a damaged Parquet file: {error}; fetch it again") from None
+        for values in rows:
+            yield {column: _text(value) for column, value in values.items()}
         return
     try:
         text = content.decode("utf-8-sig")

@@ -14,7 +14,7 @@ from classifold.sources.layout import (
     image_names,
     settle_parts,
 )
-from classifold.sources.tree import Tree
+from classifold.sources.tree import Tree, read_listed
 from classifold.table import UNLABELLED
 
 COLUMNS_OF_BOXES = 5
@@ -43,7 +43,7 @@ def read_tiny_imagenet(tree: Tree, *, where: str) -> Source:
             f"dataset.layout is tiny-imagenet, but {where} lacks wnids.txt or "
             "val/val_annotations.txt; correct the layout (auto finds it out)"
         )
-    wnids = set(tree.read(f"{root}wnids.txt").decode("utf-8", "replace").split())
+    wnids = set(read_listed(tree, f"{root}wnids.txt").decode("utf-8", "replace").split())
     titles = read_class_names(tree, wnids)
     labels = {wnid: (titles.get(wnid, wnid),) for wnid in wnids}
     annotations = _read_val_annotations(tree, f"{root}val/val_annotations.txt")
@@ -107,7 +107,7 @@ def _read_val_annotations(tree: Tree, name: str) -> dict[str, tuple[str, Box]]:
 
 
 def _read_fields(tree: Tree, name: str, n_columns: int) -> list[list[str]]:
-    lines = tree.read(name).decode("utf-8", "replace").splitlines()
+    lines = read_listed(tree, name).decode("utf-8", "replace").splitlines()
     rows = [line.split("\t") for line in lines if line.strip()]
     for number, row in enumerate(rows, start=1):
         if len(row) != n_columns:

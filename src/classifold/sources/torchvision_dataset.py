@@ -57,7 +57,8 @@ class TorchvisionTree:
         if isinstance(dataset, datasets.DatasetFolder):
             return Path(dataset.samples[index][0]).read_bytes()
         try:
-            image = dataset[index][0]
+            with _no_pickle(type(dataset).__name__):
+                image = dataset[index][0]
         except Exception as error:  # readers raise whatever damaged files lead them to
             raise OSError(f"{type(error).__name__}: {error}") from None
         buffer = io.BytesIO()
@@ -108,16 +109,18 @@ def _parts(make: type, path: Path) -> dict[str | None, _Dataset]:
         options["root"] = path
     if "download" in takes:
         options["download"] = True  # which does nothing where the files are there and whole
-    choices: dict[str, dict[str, Any]]
+    choices: list[tuple[str, dict[str, Any]]]
     if "train" in takes:
-        choices = {"train": {"train": True}, HELD_OUT: {"train": False}}
+        choices = [("train", {"train": True}), (HELD_OUT, {"train": False})]
     elif "split" in takes:
-        choices = {part: {"split": split} for split, part in SPLITS.items()}
+        choices = [(part, {"split": split}) for split, part in SPLITS.items()]
     else:
-        choices = {}
+        choices = []
     parts: dict[str | None, _Dataset] = {}
     refusals = []
-    for part, choice in choices.items():
+    for part, choice in choices:
+        if part in parts:
+            continue  # "trainval" holds the images of "train" and "val" again
         try:
             parts[part] = _open(make, options | choice)
         except UserError:
@@ -147,7 +150,8 @@ def _targets(dataset: _Dataset, name: str) -> list[int]:
         if targets is not None and len(targets) == len(dataset):
             break
     else:
-        targets = [dataset[index][1] for index in range(len(dataset))]
+        with _no_pickle(name):
+            targets = [dataset[index][1] for index in range(len(dataset))]
     try:
         return [int(target) for target in targets]
     except (TypeError, ValueError):

@@ -50,6 +50,10 @@ class FolderTree:
             for name in files:
                 image_id = readable_id(prefix + name)
                 if image_id != prefix + name:
+                    if image_id in self._raw or os.path.lexists(root / image_id):
+                        reason = "its name is no Unicode, and is written as another file's is"
+                        self.refused.append(NotRead(image_id, reason))
+                        continue
                     self._raw[image_id] = prefix + name
                 self._names.append(image_id)
             refuse_too_many(len(self._names), where=str(root))
@@ -97,6 +101,21 @@ def open_tree(path: Path, *, scratch: Path) -> Iterator[Tree]:
             f"dataset.path names {path}, which does not exist; correct it in params.yaml, or "
             f"fetch it with 'dvc pull {path}.dvc' if it is tracked by DVC"
         )
+
+
+def read_listed(tree: Tree, name: str) -> bytes:
+    """Read a file that says something of the images.
+
+    Raises:
+        UserError: if it cannot be read, since labels would be lost.
+    """
+    try:
+        return tree.read(name)
+    except OSError as error:
+        raise UserError(
+            f"dataset.path: {name} cannot be read ({error}); mend it, or take it out, or, if it "
+            "says nothing of the images, name dataset.layout"
+        ) from None
 
 
 def _raise(error: OSError) -> None:

@@ -17,7 +17,7 @@ from classifold.inference import predict_logits
 from classifold.pack import Pack
 from classifold.progress import say, track
 from classifold.seeding import seed_torch
-from classifold.training.batches import count_batches, epoch_batches
+from classifold.training.batches import TrainingImages, count_batches, epoch_batches
 from classifold.training.freezing import count_parameters, set_trainable, train_mode
 from classifold.training.optimizers import make_optimizer
 from classifold.training.schedules import make_schedule
@@ -60,7 +60,7 @@ def fit(
     phases: Mapping[str, Mapping[str, Any]],
     batch_size: int,
     seed: int,
-    online: str,
+    policy: Mapping[str, Any],
     image_size: int,
     normalize: str,
     device: torch.device,
@@ -79,7 +79,7 @@ def fit(
         phases: name -> epochs, trainable, optimizer, schedule and perhaps stop.
         batch_size: the most images a step.
         seed: of order, dropout and online augmentation.
-        online: the online augmentation policy.
+        policy: of online augmentation, its steps and how borders are filled.
         image_size: of the network.
         normalize: of the network.
         device: where to compute.
@@ -91,6 +91,7 @@ def fit(
     fabric = Fabric(accelerator=device.type, devices=1, precision=FABRIC_PRECISION[precision])  # type: ignore[arg-type]
     module = fabric.setup_module(network, move_to_device=True)
     inputs: dict[str, Any] = {"image_size": image_size, "normalize": normalize, "device": device}
+    images = TrainingImages(train, policy=policy, image_size=image_size, device=device)
     n_steps = count_batches(len(train.labels), batch_size)
     history: list[dict[str, Any]] = []
     summaries: dict[str, dict[str, Any]] = {}
@@ -114,14 +115,19 @@ def fit(
             seed_torch(seed, "dropout", epoch)
             train_mode(network)
             batches = epoch_batches(
-                train, batch_size=batch_size, seed=seed, epoch=epoch, online=online, **inputs
+                images,
+                batch_size=batch_size,
+                seed=seed,
+                epoch=epoch,
+                image_size=image_size,
+                normalize=normalize,
             )
             # Sums stay on the device: fetching each loss would make it wait every step.
             totals = torch.zeros(2, device=device, dtype=torch.float64)
             for batch in track(batches, task=f"epoch {epoch}", total=n_steps, unit="steps"):
                 optimizer.zero_grad()
                 logits = module(batch.inputs)
-                loss = F.cross_entropy(logits, batch.labels)
+                loss = F.cross_entropy(logits, batch.targets)
                 fabric.backward(loss)
                 optimizer.step()
                 schedule.after_step()

@@ -1,0 +1,92 @@
+"""Change the colours of images, each by one matrix.
+
+A matrix (3, 4) makes each channel of the result out of the three channels, in [0, 255], and a
+constant. Steps that follow one another are multiplied, and values are cut off to [0, 255] once,
+at the end.
+"""
+
+from itertools import permutations
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+# Rec. 601, as Pillow and torchvision turn colours into grey.
+LUMINANCE = np.array([0.299, 0.587, 0.114])
+MIDDLE_GREY = 127.5
+
+ORDERS = np.array(list(permutations(range(3))))
+
+# Luminance and two colour differences (YIQ, NTSC 1953), in which a hue is an angle.
+TO_YIQ = np.array([LUMINANCE, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+
+
+def identity_colours(n_images: int) -> np.ndarray:
+    """Matrices (N, 3, 4) that change nothing."""
+    return np.tile(np.eye(3, 4), (n_images, 1, 1))
+
+
+def then(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Matrices (N, 3, 4) that do what `first` does, then what `second` does."""
+    combined = second[:, :, :3] @ first
+    combined[:, :, 3] += second[:, :, 3]
+    return combined
+
+
+def shifted(levels: np.ndarray) -> np.ndarray:
+    """Matrices that add grey levels (N, 3) to the channels."""
+    matrices = identity_colours(len(levels))
+    matrices[:, :, 3] = levels
+    return matrices
+
+
+def shuffled(orders: np.ndarray) -> np.ndarray:
+    """Matrices that permute the channels: (N,) positions in `ORDERS`, of which 0 keeps them."""
+    matrices = np.zeros((len(orders), 3, 4))
+    matrices[:, :, :3] = np.eye(3)[ORDERS[orders]]
+    return matrices
+
+
+def brightened(factors: np.ndarray) -> np.ndarray:
+    """Matrices that multiply all channels by factors (N,): 0 is black."""
+    return identity_colours(len(factors)) * factors[:, None, None]
+
+
+def contrasted(factors: np.ndarray) -> np.ndarray:
+    """Matrices that stretch channels about middle grey by factors (N,): 0 is plain grey."""
+    matrices = brightened(factors)
+    matrices[:, :, 3] = (1 - factors[:, None]) * MIDDLE_GREY
+    return matrices
+
+
+def saturated(factors: np.ndarray) -> np.ndarray:
+    """Matrices that blend with the image in grey by factors (N,): 0 is grey, 1 as it is."""
+    matrices = brightened(factors)
+    matrices[:, :, :3] += (1 - factors[:, None, None]) * LUMINANCE
+    return matrices
+
+
+def hued(degrees: np.ndarray) -> np.ndarray:
+    """Matrices that turn hues by angles (N,), luminance kept."""
+    turns = np.tile(np.eye(3), (len(degrees), 1, 1))
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    turns[:, 1, 1], turns[:, 1, 2] = cosine, -sine
+    turns[:, 2, 1], turns[:, 2, 2] = sine, cosine
+    matrices = identity_colours(len(degrees))
+    matrices[:, :, :3] = np.linalg.inv(TO_YIQ) @ turns @ TO_YIQ
+    return matrices
+
+
+def recolour_arrays(images: np.ndarray, matrices: np.ndarray) -> np.ndarray:
+    """Recolour each image, uint8 (N, H, W, 3), by its matrix, in place."""
+    for image, matrix in zip(images, matrices, strict=True):
+        cv2.transform(image, matrix, dst=image)
+    return images
+
+
+def recolour_tensors(images: Tensor, matrices: np.ndarray) -> Tensor:
+    """Recolour each image, float (N, 3, H, W) in [0, 255], by its matrix."""
+    colours = torch.from_numpy(matrices).to(images)
+    mixed = torch.einsum("nij,njhw->nihw", colours[:, :, :3], images)
+    return (mixed + colours[:, :, 3, None, None]).clamp_(0, 255)

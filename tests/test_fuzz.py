@@ -1,0 +1,175 @@
+"""Damaged files of all formats, and damaged archives: none is lost, and none does harm."""
+
+import io
+import random
+import tarfile
+import zipfile
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from classifold.csv_file import read_rows
+from classifold.errors import UserError
+from classifold.pixels import rgb_pixels
+from classifold.sources.detection import open_source
+from classifold.sources.ingestion import ingest
+from classifold.sources.tree import open_tree
+from classifold.table import iter_columns, iter_images
+
+# Format -> extension and how it is written.
+WRITTEN = {
+    "JPEG": ("jpg", {}),
+    "PNG": ("png", {}),
+    "GIF": ("gif", {}),
+    "BMP": ("bmp", {}),
+    "TIFF": ("tif", {}),
+    "WEBP": ("webp", {}),
+    "PPM": ("ppm", {}),
+    "TGA": ("tga", {}),
+    "ICO": ("ico", {}),
+    "JPEG2000": ("jp2", {}),
+    "AVIF": ("avif", {"speed": 10}),
+    "PCX": ("pcx", {}),
+    "QOI": ("qoi", {}),
+    "SGI": ("sgi", {}),
+    "DIB": ("dib", {}),
+}
+MODES = ("RGB", "L", "P", "RGBA", "1", "I;16", "CMYK")
+N_DAMAGED = 6000
+
+
+def scene(mode):
+    coarse = np.random.default_rng(len(mode)).integers(0, 256, (5, 4, 3), np.uint8)
+    image = Image.fromarray(coarse).resize((24, 19))
+    if mode == "I;16":
+        return Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+    return image.convert(mode)
+
+
+def samples():
+    """Whole files by their format and mode, of every format and mode that is written."""
+    whole = {}
+    for file_format, (_, options) in WRITTEN.items():
+        for mode in MODES:
+            buffer = io.BytesIO()
+            try:
+                scene(mode).save(buffer, file_format, **options)
+            except (OSError, KeyError, ValueError):
+                continue  # this format has no such mode
+            whole[file_format, mode] = buffer.getvalue()
+    for file_format in ("TIFF", "GIF", "PNG", "WEBP"):
+        buffer = io.BytesIO()
+        more = {"compression": "tiff_lzw"} if file_format == "TIFF" else {}
+        frames = [scene("L"), scene("RGB").convert("L")]
+        frames[0].save(buffer, file_format, save_all=True, append_images=frames[1:], **more)
+        whole[file_format, "frames"] = buffer.getvalue()
+    return whole
+
+
+def damaged(content, chance, others):
+    """A copy with one to three faults."""
+    content = bytearray(content)
+    for _ in range(chance.randint(1, 3)):
+        at = chance.randrange(len(content) or 1)
+        head = chance.randrange(min(64, len(content) or 1))  # where sizes and modes are told
+        match chance.randrange(7):
+            case 0:
+                del content[at:]
+            case 1:
+                for place in (at, head):
+                    content[place : place + 1] = bytes([chance.randrange(256)])
+            case 2:
+                content[head : head + 1] = bytes([chance.choice([0, 1, 127, 128, 255])])
+            case 3:
+                content[at:at] = chance.randbytes(chance.randint(1, 40))
+            case 4:
+                content[at : at + 30] = bytes(len(content[at : at + 30]))
+            case 5:
+                del content[at : at + chance.randint(1, 40)]
+            case _:
+                content[:head] = chance.choice(others)[:head]
+    return bytes(content)
+
+
+# Pillow warns of odd metadata, in files whose pixels are whole.
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_of_thousands_of_damaged_images_none_is_lost_and_every_kept_one_decodes(tmp_path):
+    chance = random.Random(20240607)
+    whole = samples()
+    assert {file_format for file_format, _ in whole} == set(WRITTEN)
+    with zipfile.ZipFile(tmp_path / "damaged.zip", "w") as archive:
+        for number in range(N_DAMAGED):
+            (file_format, mode), content = chance.choice(list(whole.items()))
+            name = f"{file_format}/{mode}-{number}.{WRITTEN[file_format][0]}"
+            archive.writestr(name, damaged(content, chance, list(whole.values())))
+        for (file_format, mode), content in whole.items():
+            archive.writestr(f"{file_format}/{mode}.{WRITTEN[file_format][0]}", content)
+        names = set(archive.namelist())
+    folder = tmp_path / "ingested"
+    folder.mkdir()
+    with open_source(tmp_path / "damaged.zip", layout="folder", task="single", scratch=folder) as (
+        tree,
+        source,
+    ):
+        counts = ingest(tree, source, folder, background=(255, 255, 255), most_unreadable=1.0)
+
+    rows = {row["id"]: row for row in iter_columns(folder, ["id", "width", "height"])}
+    listed = {row["id"]: row["reason"] for row in read_rows(folder / "unreadable.csv")}
+    assert set(rows) | set(listed) == names
+    assert not set(rows) & set(listed)
+    assert counts["n_images"] == len(rows) == len(names) - len(listed)
+    assert not [name for name in listed if "-" not in name]  # those that were not damaged
+    assert min(len(rows), len(listed)) > N_DAMAGED / 10  # the damage is neither mild nor total
+    for image_id, image in iter_images(folder, rows):
+        row = rows[image_id]
+        assert rgb_pixels(image).shape == (row["height"], row["width"], 3), image_id
+    # The same run gives the same reasons: no addresses of this process's memory.
+    assert not [reason for reason in listed.values() if " at 0x" in reason]
+
+
+def archive_of(kind, chance):
+    buffer = io.BytesIO()
+    files = {f"cat/{i}.png": chance.randbytes(chance.randint(0, 700)) for i in range(6)}
+    files["dog/" + "ü" * 90 + ".png"] = b"a name for which tar needs a header of its own"
+    if kind == "zip":
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+    else:
+        style = tarfile.PAX_FORMAT if kind == "tar, pax" else tarfile.GNU_FORMAT
+        mode = "w:gz" if kind == "tar.gz" else "w"
+        with tarfile.open(fileobj=buffer, mode=mode, format=style) as archive:
+            for name, content in files.items():
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar, pax", "tar.gz"])
+def test_a_damaged_archive_is_a_message_or_has_errors_of_single_files(tmp_path, kind):
+    chance = random.Random(kind)
+    whole = archive_of(kind, chance)
+    path = tmp_path / "archive"
+    outcomes = Counter()
+    for _ in range(500):
+        spoilt = bytearray(damaged(whole, chance, [whole[::-1]]))
+        if kind == "zip":  # most faults are for the list at the end
+            list_starts = max(spoilt.find(b"PK\1\2"), 0)
+            for _ in range(chance.randint(0, 3)):
+                at = chance.randrange(list_starts, len(spoilt) or 1)
+                spoilt[at : at + 1] = bytes([chance.choice([0, 1, 255])])
+        path.write_bytes(spoilt)
+        try:
+            with open_tree(path, scratch=tmp_path) as tree:
+                for name in tree.names():
+                    try:
+                        outcomes["read"] += len(tree.read(name)) >= 0
+                    except OSError:
+                        outcomes["not read"] += 1
+        except UserError:
+            outcomes["refused"] += 1
+    assert min(outcomes["read"], outcomes["refused"]) > 10
+    assert {file.name for file in tmp_path.iterdir()} == {"archive"}

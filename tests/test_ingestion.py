@@ -1,0 +1,344 @@
+"""What becomes of every file: a row of the table, or a line that says why not."""
+
+import io
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from classifold import parallel
+from classifold.csv_file import read_rows
+from classifold.errors import UserError
+from classifold.images import ORIENTATION_TAG, UNREAD_EXTENSIONS
+from classifold.metrics_file import read_json
+from classifold.pixels import rgb_pixels
+from classifold.sources import ingestion
+from classifold.sources.detection import open_source
+from classifold.sources.ingestion import ingest
+from classifold.sources.layout import image_names
+from classifold.table import SCHEMA, iter_columns, iter_images
+
+WHITE = (255, 255, 255)
+RED = np.full((8, 4, 3), (200, 0, 0), np.uint8)
+
+
+@pytest.fixture
+def take_in(tmp_path):
+    """Ingest a folder, an archive, or files laid out in a folder."""
+
+    def run(files, *, task="single", layout="auto", most_unreadable=1.0, background=WHITE):
+        path = files
+        if isinstance(files, dict):
+            path = tmp_path / "source"
+            for name, content in files.items():
+                (path / name).parent.mkdir(parents=True, exist_ok=True)
+                (path / name).write_bytes(content)
+        folder = tmp_path / "ingested"
+        folder.mkdir()
+        with open_source(path, layout=layout, task=task, scratch=folder) as (tree, source):
+            counts = ingest(
+                tree, source, folder, background=background, most_unreadable=most_unreadable
+            )
+            nothing_is_lost(tree, source, counts, folder)
+        return folder, counts
+
+    return run
+
+
+def nothing_is_lost(tree, source, counts, folder):
+    listed = read_rows(folder / "unreadable.csv")
+    n_other = len(tree.names()) - len(image_names(tree.names()))
+    n_listed_files = len(listed) - len(source.missing)
+    assert counts["n_files"] == counts["n_images"] + n_listed_files + n_other
+    assert counts["n_unreadable"] == len(listed)
+    assert all(row["id"] and row["reason"] for row in listed)
+    ids = [row["id"] for row in iter_columns(folder, ["id"])]
+    assert len(ids) == len(set(ids)) == counts["n_images"]
+    readable = set(image_names(tree.names())) - {row["id"] for row in listed}
+    assert readable <= set(ids) <= set(image_names(tree.names()))
+
+
+@pytest.fixture
+def mixed(encode):
+    """Files of every sort, by their names."""
+    exif = Image.Exif()
+    exif[ORIENTATION_TAG] = 6
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    return {
+        "cat/1.jpg": encode(RED, "JPEG"),
+        "cat/gray.png": encode(RED[..., 0]),
+        "cat/turned.jpg": encode(RED, "JPEG", exif=exif),
+        "cat/notes.md": b"about cats",
+        "dog/alpha.png": encode(Image.new("RGBA", (3, 3))),
+        "dog/broken.jpg": encode(RED, "JPEG")[:300],
+        "dog/text.png": b"no image",
+        "dog/phone.heic": b"\0\0\0\x18ftypheic",
+        "dog/turning.gif": encode(frames[0], "GIF", save_all=True, append_images=frames[1:]),
+        "unlabelled/1.png": encode(RED),
+    }
+
+
+def test_what_was_found_is_counted(take_in, mixed):
+    assert take_in(mixed)[1] == {
+        "n_files": 10,
+        "n_images": 6,
+        "n_unreadable": 3,
+        "n_unlabelled": 1,
+        "n_converted_to_rgb": 3,
+        "converted": {
+            "grayscale": 1,
+            "palette": 1,
+            "alpha": 1,
+            "cmyk": 0,
+            "deep": 0,
+            "other": 0,
+        },
+        "n_turned_upright": 1,
+        "n_animated": 1,
+        "n_classes": 2,
+        "images_per_class": {"cat": 3, "dog": 2},
+        "images_per_part": {"unlabelled": 1},
+    }
+
+
+def test_what_was_done_to_the_images_is_a_table_for_the_plot(take_in, mixed):
+    rows = read_rows(take_in(mixed)[0] / "conversions.csv")
+    assert {row["kind"]: int(row["n_images"]) for row in rows} == {
+        "8-bit RGB": 3,
+        "grayscale": 1,
+        "palette": 1,
+        "alpha": 1,
+        "turned upright": 1,
+        "animated": 1,
+    }
+
+
+def test_what_cannot_be_read_is_listed_in_order_with_the_reason(take_in, mixed):
+    rows = read_rows(take_in(mixed)[0] / "unreadable.csv")
+    assert [row["id"] for row in rows] == ["dog/broken.jpg", "dog/phone.heic", "dog/text.png"]
+    assert rows[2]["reason"] == "not an image in a format that is read here"
+
+
+def test_the_table_holds_every_image_decodable_with_what_is_known_of_it(take_in, mixed):
+    folder, _ = take_in(mixed)
+    assert pq.read_table(folder / "images-00000.parquet").schema.equals(SCHEMA)
+    rows = {row["id"]: row for row in iter_columns(folder, SCHEMA.names)}
+    gray = rows["cat/gray.png"]
+    assert (gray["labels"], gray["part"], gray["mode"], gray["boxes"]) == (["cat"], None, "L", None)
+    assert rows["unlabelled/1.png"]["labels"] == []
+    assert rows["unlabelled/1.png"]["part"] == "unlabelled"
+    images = dict(iter_images(folder, rows))
+    assert images["cat/1.jpg"] == mixed["cat/1.jpg"]
+    for name, image in images.items():
+        assert rgb_pixels(image).shape == (rows[name]["height"], rows[name]["width"], 3)
+    assert (rows["cat/turned.jpg"]["width"], rows["cat/turned.jpg"]["height"]) == (8, 4)
+
+
+def test_the_background_one_chooses_shines_through(take_in, mixed):
+    folder, _ = take_in(mixed, background=(1, 2, 3))
+    [(_, image)] = iter_images(folder, ["dog/alpha.png"])
+    assert rgb_pixels(image)[0, 0].tolist() == [1, 2, 3]
+
+
+def test_several_processes_write_what_one_writes(tmp_path, take_in, mixed, monkeypatch):
+    folder, counts = take_in(mixed)
+    folder.rename(tmp_path / "by one")
+    monkeypatch.setattr(parallel, "FEWEST_ITEMS_FOR_PROCESSES", 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    again, counts_again = take_in(mixed)
+    assert counts_again == counts
+    for file in sorted(again.iterdir()):
+        assert file.read_bytes() == (tmp_path / "by one" / file.name).read_bytes()
+
+
+def ends_the_process(read, *, background):
+    os._exit(1)
+
+
+def test_an_image_that_ends_its_process_is_listed(take_in, mixed, monkeypatch):
+    monkeypatch.setattr(parallel, "FEWEST_ITEMS_FOR_PROCESSES", 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    monkeypatch.setattr(ingestion, "_decode", ends_the_process)
+    with pytest.raises(UserError, match="2 times 'it ended the process that decoded it"):
+        take_in({name: mixed[name] for name in ("cat/1.jpg", "dog/alpha.png")})
+
+
+def test_classes_are_sorted_by_name(take_in, mixed):
+    assert read_json(take_in(mixed)[0] / "classes.json") == ["cat", "dog"]
+
+
+def test_boxes_groups_and_several_labels_reach_the_table(take_in, encode):
+    table = b"path,labels,group\na.png,cat|dog,p1\nb.png,dog,\nc.png,,\n"
+    files = {f"{name}.png": encode(RED) for name in "abc"} | {"t.csv": table}
+    folder, counts = take_in(files, task="multi")
+    rows = list(iter_columns(folder, ["labels", "group", "part"]))
+    assert rows == [
+        {"labels": ["cat", "dog"], "group": "p1", "part": None},
+        {"labels": ["dog"], "group": None, "part": None},
+        {"labels": [], "group": None, "part": None},
+    ]
+    assert counts["images_per_class"] == {"cat": 1, "dog": 2}
+    assert counts["n_unlabelled"] == 0
+
+
+def test_boxes_of_tiny_imagenet_reach_the_table(take_in, encode):
+    image = encode(RED, "JPEG")
+    files = {
+        "wnids.txt": b"n1 n2",
+        "train/n1/images/a.JPEG": image,
+        "train/n1/n1_boxes.txt": b"a.JPEG\t0\t1\t2\t3\n",
+        "train/n2/images/b.JPEG": image,
+        "val/val_annotations.txt": b"c.JPEG\tn1\t1\t1\t2\t2\n",
+        "val/images/c.JPEG": image,
+        "test/images/d.JPEG": image,
+    }
+    folder, counts = take_in(files)
+    boxes = [row["boxes"] for row in iter_columns(folder, ["boxes"])]
+    first = [{"x0": 0, "y0": 1, "x1": 2, "y1": 3}]
+    assert boxes == [None, first, None, [{"x0": 1, "y0": 1, "x1": 2, "y1": 2}]]
+    assert counts["images_per_part"] == {"test": 1, "train": 2, "unlabelled": 1}
+
+
+def test_what_a_list_names_and_is_not_there_is_listed_and_counts_as_unreadable(take_in, encode):
+    files = {"1.png": encode(RED), "2.png": encode(RED)}
+    files["t.csv"] = b"path,label\n1.png,a\n2.png,b\n3.png,b\n"
+    folder, counts = take_in(files)
+    assert (counts["n_files"], counts["n_images"], counts["n_unreadable"]) == (3, 2, 1)
+    reason = "named in t.csv, but not there"
+    assert read_rows(folder / "unreadable.csv") == [{"id": "3.png", "reason": reason}]
+
+
+def test_a_larger_share_of_unreadable_files_than_is_allowed_stops_the_stage(take_in, mixed):
+    message = (
+        r"3 of 9 files cannot be read, more than the share of 0\.3 that ingest\.most_unreadable "
+        r"allows: 2 times 'not an image .*', such as 'dog/phone\.heic'; 1 times .*; mend the"
+    )
+    with pytest.raises(UserError, match=message):
+        take_in(mixed, most_unreadable=0.3)
+
+
+def test_the_share_itself_is_allowed(take_in, mixed):
+    assert take_in(mixed, most_unreadable=3 / 9)[1]["n_unreadable"] == 3
+
+
+def test_a_source_without_one_readable_image_is_refused(take_in):
+    names = ["cat/1.png", "dog/2.png"]
+    with pytest.raises(UserError, match=r"not one image can be read: 2 times .* 'cat/1\.png'"):
+        take_in(dict.fromkeys(names, b"text"))
+
+
+def test_a_class_without_one_readable_image_is_refused(take_in, encode):
+    files = {"cat/1.png": encode(RED), "dog/2.png": b"text", "emu/3.png": encode(RED)}
+    with pytest.raises(
+        UserError, match=r"not one image of class 'dog' can be read; mend its files"
+    ):
+        take_in(files)
+
+
+def test_pictures_that_are_not_read_here_are_listed_and_not_passed_over(take_in, encode):
+    files = {"cat/1.png": encode(RED), "dog/1.png": encode(RED)}
+    files |= {f"cat/1{extension}": b"something" for extension in UNREAD_EXTENSIONS}
+    assert take_in(files)[1]["n_unreadable"] == len(UNREAD_EXTENSIONS)
+
+
+# A zip bears any name but an empty one; a name in a folder is harder to come by.
+NAMES = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=60
+)
+ODD_NAMES = st.one_of(
+    NAMES,
+    st.sampled_from(
+        ["..", "../x", "/x", "C:x", "a\nb", 'a"b', "<b>&", "a,b", "a;b\r", "=1+1", "."]
+    ),
+)
+DOT = b"P6 1 1 255\n\1\2\3"
+
+
+@given(st.lists(ODD_NAMES, max_size=12))
+def test_whatever_the_names_in_a_zip_no_file_is_lost_and_none_is_written(tmp_path_factory, names):
+    tmp_path = tmp_path_factory.mktemp("zip")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in dict.fromkeys(["cat/1.ppm", "dog/1.ppm", *(f"cat/{n}.ppm" for n in names)]):
+            archive.writestr(name, DOT)
+    folder = tmp_path / "ingested"
+    folder.mkdir()
+    with open_source(tmp_path / "a.zip", layout="folder", task="single", scratch=folder) as (
+        tree,
+        source,
+    ):
+        counts = ingest(tree, source, folder, background=WHITE, most_unreadable=1.0)
+        nothing_is_lost(tree, source, counts, folder)
+    written = {"images-00000.parquet", "classes.json", "unreadable.csv", "conversions.csv"}
+    assert {path.name for path in folder.iterdir()} == written
+    assert {path.name for path in tmp_path.iterdir()} == {"a.zip", "ingested"}
+
+
+def test_a_folder_of_hostile_names_and_links_is_taken_in_whole(tmp_path, take_in, encode):
+    image = encode(RED)
+    root = tmp_path / "source"
+    names = [
+        "line\nfeed.png", "quo\"te's.png", "<script>alert(1)</script>.png".replace("/", "\u2044"),
+        "ü" * 125 + "1.png", os.fsdecode(b"\xff\xfe.png"), "=cmd|'x'!A1.png", "%s%n {0}.png",
+        "\u202egnp.png", "A.png", "a.png", " .png", "\x1b[31m.png", "back\\slash.png",
+    ]  # fmt: skip
+    for name in names:
+        (root / "cat").mkdir(parents=True, exist_ok=True)
+        (root / "cat" / name).write_bytes(image)
+    (root / "dog").mkdir()
+    (root / "dog" / "1.png").write_bytes(image)
+    os.mkfifo(root / "dog" / "pipe.png")
+    (root / "dog" / "broken.png").symlink_to("nowhere")
+    (root / "dog" / "link").symlink_to("/")
+    folder, counts = take_in(root)
+    assert counts["images_per_class"] == {"cat": len(names), "dog": 1}
+    listed = [row["id"] for row in read_rows(folder / "unreadable.csv")]
+    assert listed == ["dog/broken.png", "dog/link", "dog/pipe.png"]
+
+
+def test_a_hostile_tar_is_taken_in_whole(tmp_path, take_in, encode):
+    image = encode(RED)
+
+    def add(archive, name, content=image, **fields):
+        entry = tarfile.TarInfo(name)
+        entry.size = len(content)
+        for field, value in fields.items():
+            setattr(entry, field, value)
+        archive.addfile(entry, io.BytesIO(content))
+
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
+        for name in ["cat/1.png", "cat/1.png", "dog/1.png", os.fsdecode(b"dog/\xff\n.png"),
+                     "../../evil.png", "/etc/evil.png", f"cat/{'x' * 255}.png"]:  # fmt: skip
+            add(archive, name)
+        add(archive, "dog/soft.png", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd")
+        add(archive, "dog/hard.png", b"", type=tarfile.LNKTYPE, linkname="dog/1.png")
+        add(archive, "dog/pipe.png", b"", type=tarfile.FIFOTYPE)
+    before = set(tmp_path.rglob("*"))
+    folder, counts = take_in(tmp_path / "a.tar.gz")
+    assert counts["images_per_class"] == {"cat": 2, "dog": 3}
+    assert counts["n_files"] == 10
+    assert [row["id"] for row in read_rows(folder / "unreadable.csv")] == [
+        "../../evil.png", "/etc/evil.png", "cat/1.png", "dog/pipe.png", "dog/soft.png",
+    ]  # fmt: skip
+    assert {path.parent for path in set(tmp_path.rglob("*")) - before} == {tmp_path, folder}
+
+
+@pytest.mark.real
+def test_real_photos_are_taken_in_whole_and_gray_ones_have_three_equal_channels(tmp_path):
+    path = Path(__file__).parents[1].parent / "shared" / "data" / "photos.zip"
+    if not path.is_file():
+        pytest.skip("the real images of photos.zip are not beside the project")
+    with open_source(path, layout="auto", task="multi", scratch=tmp_path) as (tree, source):
+        counts = ingest(tree, source, tmp_path, background=WHITE, most_unreadable=0)
+        nothing_is_lost(tree, source, counts, tmp_path)
+    assert counts["converted"]["grayscale"] == 340
+    gray = [row["id"] for row in iter_columns(tmp_path, ["id", "mode"]) if row["mode"] == "L"]
+    for _, image in iter_images(tmp_path, gray[::20]):
+        pixels = rgb_pixels(image)
+        np.testing.assert_array_equal(pixels, np.repeat(pixels[..., :1], 3, axis=2))

@@ -1,0 +1,487 @@
+"""What each layout makes of the names of files and of what lies beside them."""
+
+import io
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from classifold.errors import UserError
+from classifold.images import EXTENSIONS
+from classifold.sources.detection import find_source
+from classifold.sources.layout import SourceImage
+from classifold.sources.tree import open_tree
+
+REAL = Path(__file__).parents[1].parent / "shared" / "data"
+
+
+class FilesInMemory:
+    """A tree of names, and of content where it matters; None cannot be read."""
+
+    def __init__(self, files):
+        self.files = files if isinstance(files, dict) else dict.fromkeys(files, b"")
+        self.refused = []
+
+    def names(self):
+        return sorted(self.files)
+
+    def read(self, name):
+        if self.files[name] is None:
+            raise OSError("a broken link")
+        return self.files[name]
+
+
+def find(files, *, layout="auto", task="single"):
+    return find_source(FilesInMemory(files), layout=layout, task=task, where="here")
+
+
+def said(source):
+    """Image -> its labels, and its part if it has one."""
+    return {
+        image.id: (*image.labels, f"[{image.part}]") if image.part else image.labels
+        for image in source.images
+    }
+
+
+def pictures(*names, **texts):
+    return dict.fromkeys(names, b"") | texts
+
+
+# folder
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        pytest.param(
+            ["cat/1.png", "dog/2.JPG"],
+            {"cat/1.png": ("cat",), "dog/2.JPG": ("dog",)},
+            id="one folder a class",
+        ),
+        pytest.param(
+            ["data/pets/cat/1.png", "data/pets/dog/2.png"],
+            {"data/pets/cat/1.png": ("cat",), "data/pets/dog/2.png": ("dog",)},
+            id="wrapped twice",
+        ),
+        pytest.param(
+            ["cat/1.png", "cat/tabby/2.png", "dog/x/y/3.png"],
+            {"cat/1.png": ("cat",), "cat/tabby/2.png": ("cat",), "dog/x/y/3.png": ("dog",)},
+            id="deeper folders belong to their class",
+        ),
+        pytest.param(
+            ["cat/1.png", "Cat/1.png"],
+            {"cat/1.png": ("cat",), "Cat/1.png": ("Cat",)},
+            id="capitals tell classes apart",
+        ),
+        pytest.param(
+            ["cat/1.png", "dog/2.png", "unlabelled/3.png"],
+            {"cat/1.png": ("cat",), "dog/2.png": ("dog",), "unlabelled/3.png": ("[unlabelled]",)},
+            id="unlabelled",
+        ),
+        pytest.param(
+            ["cat/1.png", "dog/2.png", "cat/notes.md", "README", ".DS_Store", "cat/._1.png",
+             "__MACOSX/cat/1.png", ".git/dog/2.png", "cat/png"],
+            {"cat/1.png": ("cat",), "dog/2.png": ("dog",)},
+            id="what is no image, and what systems leave behind",
+        ),
+        pytest.param(
+            ["cat/1.heic", "dog/2.svg", "dog/3.nef"],
+            {"cat/1.heic": ("cat",), "dog/2.svg": ("dog",), "dog/3.nef": ("dog",)},
+            id="pictures that are not read here are not passed over",
+        ),
+        pytest.param(
+            ["train/a/1.png", "train/b/1.png"],
+            {"train/a/1.png": ("a",), "train/b/1.png": ("b",)},
+            id="a train folder alone is a wrapper",
+        ),
+        pytest.param(
+            ["train/a/1.png", "train/b/1.png", "unlabelled/1.png"],
+            {"train/a/1.png": ("a",), "train/b/1.png": ("b",), "unlabelled/1.png":
+             ("[unlabelled]",)},
+            id="train and unlabelled: no official part is left",
+        ),
+        pytest.param(
+            ["x/Train/a/1.png", "x/Train/b/1.png", "x/VAL/a/1.png", "x/Testing/b/1.png"],
+            {"x/Train/a/1.png": ("a", "[train]"), "x/Train/b/1.png": ("b", "[train]"),
+             "x/VAL/a/1.png": ("a", "[validation]"), "x/Testing/b/1.png": ("b", "[test]")},
+            id="three official parts",
+        ),
+        pytest.param(
+            ["train/a/1.png", "train/b/1.png", "val/a/1.png"],
+            {"train/a/1.png": ("a", "[train]"), "train/b/1.png": ("b", "[train]"),
+             "val/a/1.png": ("a", "[test]")},
+            id="without a test part the validation part is the test",
+        ),
+        pytest.param(
+            ["train/a/1.png", "train/b/1.png", "dev/a/1.png", "test/7.png", "test/images/8.png"],
+            {"train/a/1.png": ("a", "[train]"), "train/b/1.png": ("b", "[train]"),
+             "dev/a/1.png": ("a", "[test]"), "test/7.png": ("[unlabelled]",),
+             "test/images/8.png": ("[unlabelled]",)},
+            id="a test part without classes is unlabelled",
+        ),
+        pytest.param(
+            ["train/a/1.png", "train/b/1.png", "train/unlabelled/1.png", "test/a/1.png"],
+            {"train/a/1.png": ("a", "[train]"), "train/b/1.png": ("b", "[train]"),
+             "train/unlabelled/1.png": ("[unlabelled]",), "test/a/1.png": ("a", "[test]")},
+            id="unlabelled inside a part",
+        ),
+        pytest.param(
+            ["test/1.png", "other/2.png"],
+            {"test/1.png": ("test",), "other/2.png": ("other",)},
+            id="test without train is a class",
+        ),
+    ],
+)  # fmt: skip
+def test_folders_name_the_class_and_the_part(names, expected):
+    source = find(names)
+    assert source.layout == "folder"
+    assert said(source) == expected
+
+
+def test_every_extension_that_is_decoded_is_an_image():
+    names = [f"{folder}/1{extension}" for folder in "ab" for extension in EXTENSIONS]
+    assert len(find(names).images) == len(names)
+
+
+def test_words_name_the_class_folders():
+    words = b"n1\ttabby, tabby cat\nn2\tpug, pug-dog\nn3\tnobody, is here\nbroken line\nn4\t\n"
+    source = find({"n1/1.png": b"", "n2/1.png": b"", "n4/1.png": b"", "words.txt": words})
+    assert [image.labels for image in source.images] == [("tabby",), ("pug",), ("n4",)]
+
+
+@pytest.mark.parametrize(
+    ("words", "labels"),
+    [
+        pytest.param(
+            b"n1\tmaillot\nn2\tmaillot, tank suit", ["maillot", "maillot, tank suit"], id="first"
+        ),
+        pytest.param(
+            b"n1\tcrane\nn2\tcrane",  # the bird and the machine, in ImageNet
+            ["crane (n1)", "crane (n2)"],
+            id="all of them",
+        ),
+        pytest.param(b"n1\tn2, a folder", ["n2 (n1)", "n2"], id="the other's folder"),
+    ],
+)
+def test_two_classes_stay_two_whatever_names_they_share(words, labels):
+    source = find({"n1/1.png": b"", "n2/1.png": b"", "words.txt": words})
+    assert [image.labels[0] for image in source.images] == labels
+
+
+# annotations
+
+
+LISTS = {
+    "photos/images/im1.jpg": b"",
+    "photos/images/im2.jpg": b"",
+    "photos/images/im03.jpg": b"",
+    "photos/images/title.jpg": b"",
+    "photos/unlabelled/im1.jpg": b"",
+    "photos/annotations/dog.txt": b"1\n3\n",
+    "photos/annotations/sea.txt": b"3 1 99\r\n",
+    "photos/README.txt": b"about 3 photos",
+}
+
+
+def test_lists_of_numbers_label_their_images_with_any_number_of_labels():
+    source = find(LISTS, task="multi")
+    assert source.layout == "annotations"
+    assert said(source) == {
+        "photos/images/im1.jpg": ("dog", "sea"),
+        "photos/images/im2.jpg": (),
+        "photos/images/im03.jpg": ("dog", "sea"),
+        "photos/images/title.jpg": (),
+        "photos/unlabelled/im1.jpg": ("[unlabelled]",),
+    }
+    assert "2 images are on no list: images without a label" in source.remarks
+
+
+def test_numbers_on_a_list_that_no_image_bears_are_told():
+    reason = "listed in photos/annotations/sea.txt, but no image bears it"
+    assert find(LISTS, task="multi").missing == [("99", reason)]
+
+
+def test_in_a_single_task_an_image_on_no_list_is_unlabelled():
+    source = find(LISTS | {"photos/annotations/sea.txt": b"2"})
+    assert said(source) == {
+        "photos/images/im1.jpg": ("dog",),
+        "photos/images/im2.jpg": ("sea",),
+        "photos/images/im03.jpg": ("dog",),
+        "photos/images/title.jpg": ("[unlabelled]",),
+        "photos/unlabelled/im1.jpg": ("[unlabelled]",),
+    }
+
+
+def test_two_images_of_one_number_are_refused():
+    with pytest.raises(UserError, match=r"'a/im1\.jpg' and 'b/im01\.png' of here have the same nu"):
+        find({"a/im1.jpg": b"", "b/im01.png": b"", "lists/dog.txt": b"1"})
+
+
+def test_texts_of_numbers_in_several_folders_are_no_lists():
+    assert find({"a/1.png": b"", "b/1.png": b"", "a/x.txt": b"1", "b/x.txt": b"1"}).layout == (
+        "folder"
+    )
+
+
+# tiny-imagenet
+
+
+TINY = {
+    "tiny/wnids.txt": b"n1\nn2\n",
+    "tiny/words.txt": b"n1\tEgyptian cat\nn2\tox, cattle\nn3\tox\n",
+    "tiny/train/n1/n1_boxes.txt": b"n1_0.JPEG\t0\t1\t62\t63\n",
+    "tiny/train/n1/images/n1_0.JPEG": b"",
+    "tiny/train/n1/images/n1_1.JPEG": b"",
+    "tiny/train/n2/images/n2_0.JPEG": b"",
+    "tiny/val/val_annotations.txt": b"v0.JPEG\tn2\t4\t5\t6\t7\nv9.JPEG\tn1\t1\t2\t3\t4\n",
+    "tiny/val/images/v0.JPEG": b"",
+    "tiny/test/images/t0.JPEG": b"",
+}
+
+
+@pytest.mark.parametrize("layout", ["auto", "tiny-imagenet"])
+def test_tiny_imagenet_is_read_as_it_is_handed_out(layout):
+    source = find(TINY, layout=layout)
+    assert source.layout == "tiny-imagenet"
+    assert source.images == [
+        SourceImage("tiny/test/images/t0.JPEG", (), "unlabelled"),
+        SourceImage(
+            "tiny/train/n1/images/n1_0.JPEG", ("Egyptian cat",), "train", boxes=((0, 1, 62, 63),)
+        ),
+        SourceImage("tiny/train/n1/images/n1_1.JPEG", ("Egyptian cat",), "train"),
+        SourceImage("tiny/train/n2/images/n2_0.JPEG", ("ox",), "train"),
+        SourceImage("tiny/val/images/v0.JPEG", ("ox",), "test", boxes=((4, 5, 6, 7),)),
+    ]
+    assert source.missing == [
+        ("tiny/val/images/v9.JPEG", "named in val_annotations.txt, but not there")
+    ]
+    assert "2 images have bounding boxes" in source.remarks
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("train/n1/n1_boxes.txt", b"n1_0.JPEG 0 1 62 63\n", r"line 1 of .* has 1 columns inst.* 5"),
+        ("train/n1/n1_boxes.txt", b"n1_0.JPEG\t0\t1\t62\tx\n", r"as '0 1 62 x'; .* four whole num"),
+        ("val/val_annotations.txt", b"v0.JPEG\tn3\t4\t5\t6\t7\n", r"'v0.JPEG' is 'n3', which is n"),
+        ("wnids.txt", b"n1", r"'tiny/train/n2/.*' of here lies in a folder that wnids\.txt does "),
+        ("val/val_annotations.txt", None, r"val_annotations\.txt cannot be read \(a broken link"),
+    ],
+)
+def test_a_file_of_tiny_imagenet_that_is_not_as_it_should_be_is_named(file, content, message):
+    with pytest.raises(UserError, match=message):
+        find(TINY | {f"tiny/{file}": content})
+
+
+# table
+
+
+def parquet(**columns):
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    return buffer.getvalue()
+
+
+SAID = {"data/1.png": ("cat",), "data/sub/ü,2.png": ("dog",), "data/3.png": ("[unlabelled]",)}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("data/t.csv", 'path,label\n1.png,cat\n"sub/ü,2.png",dog\n3.png,\n'),
+        ("data/t.csv", '"path","label"\n"1.png","cat"\n"sub/ü,2.png","dog"\n'),
+        ("t.csv", 'file_name,x,label\ndata/1.png,0,cat\n"data/sub/ü,2.png",0,dog\n'),
+        ("data/t.csv", '\ufeffimage;category\r\n1.png; cat \r\n\r\n"./sub/ü,2.png";dog\r\n'),
+        ("data/t.tsv", "filename\tclass\n1.png\tcat\nsub\\ü,2.png\tdog\n"),
+        ("data/metadata.csv", 'label,file_name\ncat,1.png\ndog,"sub/ü,2.png"\n'),
+        ("data/t.parquet", {"path": ["1.png", "sub/ü,2.png"], "label": ["cat", "dog"]}),
+        ("data/t.parquet", {"id": ["1.png", "sub/ü,2.png"], "target": [["cat"], ["dog"]]}),
+        ("data/t.parquet", {"image": [{"bytes": b"", "path": "1.png"},
+                                      {"bytes": b"", "path": "sub/ü,2.png"}],
+                            "label": ["cat", "dog"]}),
+    ],
+)  # fmt: skip
+def test_a_table_labels_the_images_it_names(name, content):
+    content = parquet(**content) if isinstance(content, dict) else content.encode()
+    source = find(pictures(*SAID) | {name: content})
+    assert source.layout == "table"
+    assert said(source) == SAID
+    assert source.missing == []
+
+
+def test_a_cell_may_hold_several_labels_or_none():
+    table = b"path,labels\n1.png,dog|cat\n2.png, cat | cat |\n3.png,\n"
+    source = find(
+        pictures("1.png", "2.png", "3.png", "4.png") | {"t.csv": table},
+        layout="table",
+        task="multi",
+    )
+    assert said(source) == {
+        "1.png": ("cat", "dog"),
+        "2.png": ("cat",),
+        "3.png": (),
+        "4.png": ("[unlabelled]",),
+    }
+
+
+def test_classes_may_be_numbers():
+    columns = {"path": ["1.png", "2.png", "3.png"], "label": [0, 1, None]}
+    source = find(pictures("1.png", "2.png", "3.png") | {"t.parquet": parquet(**columns)})
+    assert said(source) == {"1.png": ("0",), "2.png": ("1",), "3.png": ("[unlabelled]",)}
+
+
+def test_a_table_may_name_parts_and_groups():
+    table = (
+        b"path,label,part,group\n1.png,a,Train,p1\n2.png,b,train,\n"
+        b"3.png,a,valid,p1\n4.png,b,test,p2\n5.png,b,unlabelled,p2\n6.png,a,,p3\n"
+    )
+    source = find(pictures(*(f"{i}.png" for i in range(1, 7))) | {"t.csv": table})
+    assert [(image.part, image.group) for image in source.images] == [
+        ("train", "p1"), ("train", None), ("validation", "p1"), ("test", "p2"),
+        ("unlabelled", None), (None, "p3"),
+    ]  # fmt: skip
+
+
+def test_tables_that_are_named_for_parts_say_so_of_their_images():
+    tables = {
+        "train.csv": b"path,label\nx/1.png,a\nx/2.png,b\n",
+        "Test.csv": b"path,label\nx/3.png,a\n",
+        "sizes.csv": b"path,width\nx/1.png,3\n",
+    }
+    source = find(pictures("x/1.png", "x/2.png", "x/3.png", "x/4.png") | tables)
+    assert said(source) == {
+        "x/1.png": ("a", "[train]"),
+        "x/2.png": ("b", "[train]"),
+        "x/3.png": ("a", "[test]"),
+        "x/4.png": ("[unlabelled]",),
+    }
+
+
+def test_files_that_a_table_names_and_that_are_not_there_are_told():
+    table = b"path,label\n1.png,a\n2.png,b\n../../etc/passwd,a\n9.png,b\n"
+    assert find({"1.png": b"", "2.png": b"", "t.csv": table}).missing == [
+        ("../../etc/passwd", "named in t.csv, but not there"),
+        ("9.png", "named in t.csv, but not there"),
+    ]
+
+
+def test_a_row_that_says_the_same_again_is_no_contradiction():
+    table = b"path,label\n1.png,a\n2.png,b\n1.png,a\n"
+    assert said(find({"1.png": b"", "2.png": b"", "t.csv": table}))["1.png"] == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (
+            b"path,label\n1.png,a\n2.png,b\n1.png,b\n",
+            r"row 3 of t\.csv in here names '1\.png' a se",
+        ),
+        (
+            b"path,label,part\n1.png,a,tset\n",
+            r"t\.csv gives '1\.png' the part 'tset'; a part is on",
+        ),
+        (
+            b"path,label\nx.png,a\n",
+            r"not one of 1 paths in t\.csv of here .* 'x\.png'; paths are r",
+        ),
+        (b"path,label\n", r"t\.csv of here has no rows; fill it, or correct dataset\.layout"),
+        (b"path,label\n1.png,\xff\n", r"t\.csv is no CSV in UTF-8: .*; save it as such"),
+        (b"path,label\n1.png,a|b\n2.png,a", r"dataset\.task is single, but 1 images of here bear"),
+        (b"name,kind\n1.png,a\n", r"layout is table, but here has no CSV or Parquet .*auto finds"),
+        (None, r"t\.csv cannot be read \(a broken link\); mend it, or take it out"),
+    ],
+)
+def test_a_table_that_has_no_clear_meaning_is_refused(table, message):
+    with pytest.raises(UserError, match=message):
+        find({"1.png": b"", "2.png": b"", "t.csv": table}, layout="table")
+
+
+def test_a_damaged_parquet_file_is_a_message():
+    whole = parquet(path=["1.png", "2.png"] * 500, label=["a", "b"] * 500)
+    spoilt = whole[:4] + bytes(60) + whole[64:]
+    with pytest.raises(UserError, match=r"t\.parquet"):
+        find({"1.png": b"", "2.png": b"", "t.parquet": spoilt}, layout="table")
+
+
+# all
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([], r"dataset\.path: here holds 0 files and no image among them; .* one folder a class"),
+        (["cat/1.txt"], r"dataset\.path: here holds 1 files and no image among them"),
+        (
+            ["1.png", "cat/2.png", "dog/3.png"],
+            r"1 of 3 images of here lie in no class folder, such",
+        ),
+        (["cat/1.png", "cat/2.png"], r"images of 1 class \(cat\); a classifier needs at least 2"),
+        (["cat/1.png", "unlabelled/2.png"], r"here has images of 1 class \(cat\)"),
+        (["unlabelled/1.png", "unlabelled/2.png"], r"here has images of 0 classes \(none\)"),
+        (["a|b/1.png", "c/2.png"], r"the class 'a\|b' of here has '\|' in its name, .* rename it"),
+        (
+            ["train/a/1.png", "train/b/1.png", "test/b/1.png", "test/c/1.png"],
+            r"here holds out images of 'c', of which there is no training image",
+        ),
+        (["train/a/1.png", "train/b/1.png", "val/1.png"], "1 of 1 images of here lie in no class"),
+    ],
+)
+def test_a_source_that_is_no_classification_is_refused(files, message):
+    with pytest.raises(UserError, match=message):
+        find(files)
+
+
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [
+        ("tiny-imagenet", r"layout is tiny-imagenet, but here lacks wnids\.txt or val/val_annot"),
+        ("annotations", "layout is annotations, but here has no text file of image numbers"),
+        ("table", "layout is table, but here has no CSV or Parquet file"),
+    ],
+)
+def test_a_layout_that_the_source_does_not_have_is_named(layout, message):
+    with pytest.raises(UserError, match=message):
+        find(["cat/1.png", "dog/1.png"], layout=layout)
+
+
+def test_a_named_layout_is_not_second_guessed():
+    files = {"cat/1.png": b"", "dog/2.png": b"", "t.csv": b"path,label\ncat/1.png,x\n"}
+    assert said(find(files, layout="folder")) == {"cat/1.png": ("cat",), "dog/2.png": ("dog",)}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("name", "task", "n_files", "expected"),
+    [
+        ("fruit", "single", 3580, {None: 3580}),
+        ("photos", "multi", 3552, {None: 3236, "unlabelled": 302}),
+        ("tiny-imagenet-40", "single", 22472, {"train": 20000, "test": 2000, "unlabelled": 429}),
+    ],
+)
+def test_the_real_archives_are_found_out_and_every_label_counted(
+    tmp_path, name, task, n_files, expected
+):
+    path = REAL / f"{name}.zip"
+    if not path.is_file():
+        pytest.skip(f"the real images of {path.name} are not beside the project")
+    with open_tree(path, scratch=tmp_path) as tree:
+        source = find_source(tree, layout="auto", task=task, where=path.name)
+        assert len(tree.names()) == n_files
+    assert Counter(image.part for image in source.images) == expected
+    labels = Counter(label for image in source.images for label in image.labels)
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        if name == "photos":
+            lists = [file for file in names if file.endswith(".txt")]
+            counted = {Path(file).stem: len(archive.read(file).split()) for file in lists}
+            assert labels == counted
+        elif name == "fruit":
+            assert labels == Counter(file.split("/")[1] for file in names)
+        else:
+            assert len(labels) == 40
+            assert set(labels.values()) == {550}
+            assert sum(image.boxes is not None for image in source.images) == 22000

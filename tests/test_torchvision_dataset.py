@@ -1,0 +1,280 @@
+"""Data sets of torchvision's by name: their parts and classes, and never a pickle."""
+
+import io
+import os
+import pickle
+import struct
+import urllib.error
+import urllib.request
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+from torchvision import datasets
+
+from classifold.errors import UserError
+from classifold.metrics_file import read_json
+from classifold.sources.detection import open_source
+from classifold.sources.ingestion import ingest
+from classifold.table import iter_columns, iter_images
+
+
+def find(name, tmp_path, task="single"):
+    with open_source(
+        str(tmp_path), layout=f"torchvision:{name}", task=task, scratch=tmp_path
+    ) as found:
+        return found
+
+
+@pytest.fixture
+def plant(monkeypatch):
+    """Put a class among torchvision's."""
+
+    def among(make):
+        monkeypatch.setattr(datasets, make.__name__, make, raising=False)
+
+    return among
+
+
+class Drawn(datasets.VisionDataset):
+    """Two plain images of two classes."""
+
+    classes = ("cat", "dog")
+    targets = (0, 1)
+
+    def __init__(self, root):
+        super().__init__(root)
+
+    def __len__(self):
+        return len(self.targets)
+
+    def __getitem__(self, index):
+        return Image.new("RGB", (4, 3), (0, 100 * index, 0)), self.targets[index]
+
+
+def test_fake_data_is_read_pixel_by_pixel(tmp_path, plant):
+    class FakeData(datasets.FakeData):
+        def __init__(self):
+            super().__init__(size=12, image_size=(3, 5, 7), num_classes=3)
+
+    plant(FakeData)
+    tree, source = find("FakeData", tmp_path)
+    reference = FakeData()
+    assert source.layout == "torchvision:FakeData"
+    assert [image.id for image in source.images] == tree.names()
+    for index, image in enumerate(source.images):
+        pixels, target = reference[index]
+        assert image.labels == (str(int(target)),)
+        assert image.part is None
+        np.testing.assert_array_equal(Image.open(io.BytesIO(tree.read(image.id))), pixels)
+
+
+def write_idx(path, values):
+    header = bytes([0, 0, 8, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape)
+    path.write_bytes(header + values.astype(np.uint8).tobytes())
+
+
+@pytest.fixture
+def mnist(tmp_path):
+    """Random digits in MNIST's own format: 40 to train on, 10 for the test."""
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    digits = {}
+    for name, n_images in [("train", 40), ("t10k", 10)]:
+        images = np.random.default_rng(n_images).integers(0, 256, (n_images, 28, 28), np.uint8)
+        write_idx(raw / f"{name}-images-idx3-ubyte", images)
+        write_idx(raw / f"{name}-labels-idx1-ubyte", np.arange(n_images) % 10)
+        digits[name] = images
+    return tmp_path, digits
+
+
+def test_mnist_is_ingested_with_its_official_test_part(tmp_path, mnist):
+    root, digits = mnist
+    folder = tmp_path / "ingested"
+    folder.mkdir()
+    tree, source = find("MNIST", root)
+    counts = ingest(tree, source, folder, background=(255, 255, 255), most_unreadable=0)
+    assert counts["images_per_part"] == {"test": 10, "train": 40}
+    assert set(counts["images_per_class"].values()) == {5}
+    assert counts["converted"]["grayscale"] == counts["n_images"] == 50
+    assert read_json(folder / "classes.json")[7] == "7 - seven"
+    rows = {row["id"]: row for row in iter_columns(folder, ["id", "labels", "part"])}
+    assert rows["test/00000003.png"] == {
+        "id": "test/00000003.png", "labels": ["3 - three"], "part": "test",
+    }  # fmt: skip
+    stored = dict(iter_images(folder, rows))
+    image = np.asarray(Image.open(io.BytesIO(stored["train/00000039.png"])))
+    np.testing.assert_array_equal(image, np.repeat(digits["train"][39][..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize(
+    ("splits", "parts"),
+    [
+        (("train", "val"), {"train", "test"}),
+        (("train", "test"), {"train", "test"}),
+        (("train", "val", "test"), {"train", "validation", "test"}),
+        (("train", "valid", "test"), {"train", "validation", "test"}),
+        (("trainval", "test"), {"train", "test"}),
+        (("train", "val", "trainval", "test"), {"train", "validation", "test"}),
+        (("train", "test", "unlabeled"), {"train", "test", "unlabelled"}),
+    ],
+)
+def test_every_split_is_a_part_and_no_image_is_in_two(tmp_path, plant, splits, parts):
+    colours = {"train": 10, "val": 20, "valid": 30, "test": 40, "unlabeled": 50}
+
+    class Planted(Drawn):
+        def __init__(self, root, split):
+            super().__init__(root)
+            if split not in splits:
+                raise ValueError(f"Unknown value {split!r} for argument split")
+            ours = ["train", "val"] if split == "trainval" else [split]
+            self.colours = [colours[name] + target for name in ours for target in range(2)]
+            self.targets = [-1 if split == "unlabeled" else c % 2 for c in self.colours]
+
+        def __getitem__(self, index):
+            return Image.new("L", (2, 2), self.colours[index]), self.targets[index]
+
+    plant(Planted)
+    tree, source = find("Planted", tmp_path)
+    assert {image.part for image in source.images} == parts
+    for image in source.images:
+        assert (image.labels == ()) == (image.part == "unlabelled")
+    files = Counter(tree.read(image.id) for image in source.images)
+    assert set(files.values()) == {1}
+    assert len(files) == 2 * len(set(splits) - {"trainval"}) + 4 * (splits == ("trainval", "test"))
+
+
+def test_images_that_lie_in_files_keep_their_bytes(tmp_path, encode):
+    for name, colour in [("cat", "red"), ("dog", "blue")]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.jpg").write_bytes(encode(Image.new("RGB", (3, 3), colour), "JPEG"))
+    tree, source = find("ImageFolder", tmp_path)
+    assert [image.labels for image in source.images] == [("cat",), ("dog",)]
+    assert tree.read(source.images[1].id) == (tmp_path / "dog" / "1.jpg").read_bytes()
+
+
+def test_an_image_that_its_reader_cannot_read_is_an_error_of_that_file_alone(tmp_path, plant):
+    class Planted(Drawn):
+        def __getitem__(self, index):
+            if index == 1:
+                raise IndexError("beyond the file's end")
+            return super().__getitem__(index)
+
+    plant(Planted)
+    tree, _ = find("Planted", tmp_path)
+    first, second = tree.names()
+    assert tree.read(first)
+    with pytest.raises(OSError, match="IndexError: beyond the file's end"):
+        tree.read(second)
+
+
+class Evil:
+    """Runs a command where it is unpickled."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.file),)
+
+
+@pytest.mark.parametrize("reader", ["load", "loads", "Unpickler"])
+def test_a_data_set_of_pickles_is_refused_before_it_runs_anything(tmp_path, plant, reader):
+    (tmp_path / "data.pkl").write_bytes(pickle.dumps(Evil(tmp_path / "owned")))
+
+    class Planted(Drawn):
+        def __init__(self, root):
+            super().__init__(root)
+            with (tmp_path / "data.pkl").open("rb") as file:
+                match reader:
+                    case "load":
+                        pickle.load(file)
+                    case "loads":
+                        pickle.loads(file.read())
+                    case _:
+                        pickle.Unpickler(file).load()
+
+    plant(Planted)
+    with pytest.raises(UserError, match=r"Planted is stored as Python pickles, .* folder a class"):
+        find("Planted", tmp_path)
+    assert not (tmp_path / "owned").exists()
+    assert pickle.loads(pickle.dumps("others may")) == "others may"
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_pickle_an_image_is_kept_in_is_not_read_either(tmp_path, plant, listed):
+    (tmp_path / "data.pkl").write_bytes(pickle.dumps(Evil(tmp_path / "owned")))
+
+    class Planted(Drawn):
+        targets = (0, 1) if listed else None
+
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            return pickle.loads((tmp_path / "data.pkl").read_bytes()), index
+
+    plant(Planted)
+    with pytest.raises((UserError, OSError), match="is stored as Python pickles"):
+        tree, source = find("Planted", tmp_path)
+        tree.read(source.images[0].id)
+    assert not (tmp_path / "owned").exists()
+
+
+def test_cifar_is_pickles_and_refused(tmp_path, plant):
+    class CIFAR10(datasets.CIFAR10):
+        def _check_integrity(self):
+            return True  # the files are planted, not downloaded
+
+        def download(self):
+            pass
+
+    plant(CIFAR10)
+    folder = tmp_path / CIFAR10.base_folder
+    folder.mkdir()
+    (folder / "data_batch_1").write_bytes(pickle.dumps(Evil(tmp_path / "owned")))
+    with pytest.raises(UserError, match="CIFAR10 is stored as Python pickles"):
+        find("CIFAR10", tmp_path)
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("name", ["Nonsense", "folder", "os", "wrap_dataset_for_transforms_v2", ""])
+def test_a_class_that_torchvision_does_not_have_is_named_with_those_it_has(tmp_path, name):
+    message = rf"dataset\.layout names torchvision's {name}, which it does not have; .*MNIST"
+    with pytest.raises(UserError, match=message):
+        find(name, tmp_path)
+
+
+def test_what_cannot_be_downloaded_is_a_message(tmp_path, monkeypatch, capsys):
+    def offline(*_, **__):
+        raise urllib.error.URLError("no route to host")
+
+    monkeypatch.setattr(urllib.request, "urlopen", offline)
+    with pytest.raises(UserError, match=r"MNIST could not be opened in dataset\.path, nor downloa"):
+        find("MNIST", tmp_path)
+
+
+def test_a_data_set_that_is_neither_there_nor_can_be_downloaded_is_a_message(tmp_path):
+    with pytest.raises(UserError, match=r"ImageNet could not be opened in dataset\.path"):
+        find("ImageNet", tmp_path)
+
+
+@pytest.mark.parametrize("target", ["a caption", (1, 2), None])
+def test_a_data_set_without_one_class_an_image_is_refused(tmp_path, plant, target):
+    class Planted(Drawn):
+        targets = (target, target)
+
+    plant(Planted)
+    with pytest.raises(UserError, match="Planted does not give one class an image"):
+        find("Planted", tmp_path)
+
+
+def test_a_data_set_of_unusual_parts_is_refused(tmp_path, plant):
+    class Planted(Drawn):
+        def __init__(self, root, split):
+            raise ValueError(f"Unknown value {split!r} for argument split")
+
+    plant(Planted)
+    with pytest.raises(UserError, match="Planted knows no usual part: Unknown value 'train'"):
+        find("Planted", tmp_path)

@@ -1,0 +1,511 @@
+"""Folders and archives hold the same files; what climbs out, links or bursts is kept out."""
+
+import bz2
+import gzip
+import io
+import os
+import struct
+import tarfile
+import tracemalloc
+import zipfile
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from classifold.errors import UserError
+from classifold.sources import archives, entries
+from classifold.sources.detection import find_source
+from classifold.sources.tree import open_tree
+
+FILES = {
+    "cat/2.png": b"two",
+    "cat/10.png": b"ten",
+    "dog/deep/er/ü.png": b"",
+    'dog/a "name"\nof <b>two</b> lines, 100%.png': b"odd",
+    "Cat/2.png": b"another cat",
+    "README": b"text",
+}
+TARS = {"tar": "w:", "tar.gz": "w:gz", "tar.bz2": "w:bz2", "tar.xz": "w:xz"}
+KINDS = ["folder", "zip", *TARS]
+
+
+@pytest.fixture
+def pack(tmp_path):
+    """Files as a folder or an archive of some kind."""
+
+    def to_path(files, kind):
+        path = tmp_path / f"source.{kind}"
+        if kind == "folder":
+            for name, content in files.items():
+                file = path / name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+        elif kind == "zip":
+            with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.mkdir("empty")
+                for name, content in files.items():
+                    archive.writestr(name, content)
+        else:
+            with tarfile.open(path, TARS[kind]) as archive:
+                for name, content in files.items():
+                    archive.addfile(member(name, content), io.BytesIO(content))
+        return path
+
+    return to_path
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """A path as a tree, with room for what is unpacked."""
+
+    @contextmanager
+    def open_with_room(path):
+        scratch = tmp_path / "scratch"
+        scratch.mkdir(exist_ok=True)
+        with open_tree(path, scratch=scratch) as tree:
+            yield tree
+        assert list(scratch.iterdir()) == []
+
+    return open_with_room
+
+
+def member(name, content=b"", **fields):
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    for field, value in fields.items():
+        setattr(entry, field, value)
+    return entry
+
+
+def contents(tree):
+    return {name: tree.read(name) for name in tree.names()}
+
+
+def refusals(tree):
+    return {item.id: item.reason for item in tree.refused}
+
+
+def entry(name, **fields):
+    info = zipfile.ZipInfo(name)
+    for field, value in fields.items():
+        setattr(info, field, value)
+    return info
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_folder_and_its_archives_hold_the_same_files_in_the_same_order(pack, opened, kind):
+    with opened(pack(FILES, kind)) as tree:
+        assert tree.names() == sorted(FILES)
+        assert contents(tree) == FILES
+        assert tree.refused == []
+
+
+LAYOUTS = {
+    "folder": {"pets/train/cat/1.png": b"", "pets/train/dog/1.png": b"", "pets/test/1.png": b""},
+    "annotations": {"images/im1.png": b"", "images/im2.png": b"", "lists/cat.txt": b"1\n",
+                    "lists/dog.txt": b"2\n"},
+    "table": {"1.png": b"", "2.png": b"", "3.png": b"", "t.csv": b"path,label\n1.png,a\n2.png,b\n"},
+    "tiny-imagenet": {
+        "wnids.txt": b"n1\nn2\n",
+        "words.txt": b"n1\tcat, kitty\nn2\tdog\n",
+        "train/n1/images/n1_0.JPEG": b"",
+        "train/n1/n1_boxes.txt": b"n1_0.JPEG\t0\t1\t2\t3\n",
+        "train/n2/images/n2_0.JPEG": b"",
+        "val/val_annotations.txt": b"val_0.JPEG\tn2\t4\t5\t6\t7\n",
+        "val/images/val_0.JPEG": b"",
+        "test/images/test_0.JPEG": b"",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_layout_is_found_out_and_the_same_in_a_folder_and_in_any_archive(pack, opened, layout):
+    sources = []
+    for kind in KINDS:
+        with opened(pack(LAYOUTS[layout], kind)) as tree:
+            sources.append(find_source(tree, layout="auto", task="single", where="here"))
+    assert sources[0].layout == layout
+    assert sources == [sources[0]] * len(KINDS)
+
+
+CLIMBING = [
+    "../outside.png",
+    "cat/../../outside.png",
+    "/absolute.png",
+    "C:\\windows.png",
+    "c:1.png",
+]
+
+
+@pytest.mark.parametrize("name", [*CLIMBING, "..\\outside.png", "\\absolute.png"])
+def test_an_entry_of_a_zip_that_climbs_out_is_refused_and_nothing_is_written(
+    tmp_path, pack, opened, name
+):
+    path = pack({"cat/1.png": b"x", name: b"evil"}, "zip")
+    with opened(path) as tree:
+        assert contents(tree) == {"cat/1.png": b"x"}
+        assert refusals(tree) == {name: "its name climbs out of the archive"}
+    assert {file.name for file in tmp_path.rglob("*")} == {"scratch", path.name}
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz"])
+@pytest.mark.parametrize("name", CLIMBING)
+def test_an_entry_of_a_tar_that_climbs_out_is_refused_and_nothing_is_written(
+    tmp_path, pack, opened, name, kind
+):
+    path = pack({"cat/1.png": b"x", name: b"evil"}, kind)
+    with opened(path) as tree:
+        assert contents(tree) == {"cat/1.png": b"x"}
+        assert refusals(tree) == {name: "its name climbs out of the archive"}
+    assert {file.name for file in tmp_path.rglob("*")} == {"scratch", path.name}
+
+
+def test_a_link_in_a_zip_is_refused(tmp_path, opened):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(entry("cat/1.png", external_attr=0o120777 << 16), "/etc/passwd")
+    with opened(tmp_path / "a.zip") as tree:
+        assert tree.names() == []
+        assert refusals(tree) == {"cat/1.png": "a link; links of archives are not followed"}
+
+
+def test_links_and_devices_in_a_tar_are_refused_but_one_file_may_have_two_names(tmp_path, opened):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.addfile(member("cat/1.png", b"x"), io.BytesIO(b"x"))
+        for name, kind, target in [
+            ("cat/inside.png", tarfile.LNKTYPE, "cat/1.png"),
+            ("cat/outside.png", tarfile.LNKTYPE, "/etc/passwd"),
+            ("cat/climbing.png", tarfile.LNKTYPE, "../../etc/passwd"),
+            ("cat/soft.png", tarfile.SYMTYPE, "1.png"),
+            ("cat/pipe.png", tarfile.FIFOTYPE, ""),
+            ("cat/disk.png", tarfile.BLKTYPE, ""),
+            ("cat/terminal.png", tarfile.CHRTYPE, ""),
+        ]:
+            archive.addfile(member(name, type=kind, linkname=target))
+    link = "a link; links of archives are not followed"
+    with opened(tmp_path / "a.tar") as tree:
+        assert contents(tree) == {"cat/1.png": b"x", "cat/inside.png": b"x"}
+        assert refusals(tree) == {
+            "cat/outside.png": link,
+            "cat/climbing.png": link,
+            "cat/soft.png": link,
+            "cat/pipe.png": "no plain file",
+            "cat/disk.png": "no plain file",
+            "cat/terminal.png": "no plain file",
+        }
+
+
+def test_in_a_folder_links_to_files_are_followed_and_others_and_pipes_are_told(tmp_path, opened):
+    root = tmp_path / "source"
+    (root / "cat").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/1.png").write_bytes(b"cached by DVC")
+    (root / "cat/1.png").symlink_to(tmp_path / "elsewhere/1.png")
+    (root / "cat/broken.png").symlink_to("nowhere.png")
+    (root / "cat/loop.png").symlink_to("loop.png")
+    (root / "dog").symlink_to(tmp_path / "elsewhere")
+    (root / "up").symlink_to("..")
+    os.mkfifo(root / "cat/pipe.png")
+    with opened(root) as tree:
+        assert tree.names() == ["cat/1.png", "cat/broken.png", "cat/loop.png", "cat/pipe.png"]
+        assert tree.read("cat/1.png") == b"cached by DVC"
+        for name in tree.names()[1:]:
+            with pytest.raises(OSError, match="not a file that can be read"):
+                tree.read(name)
+        reason = "a link to a folder; such links are not followed"
+        assert refusals(tree) == {"dog": reason, "up": reason}
+
+
+def test_a_later_entry_replaces_one_of_its_name_and_says_so(tmp_path, opened):
+    with (
+        pytest.warns(UserWarning, match="Duplicate name"),
+        zipfile.ZipFile(tmp_path / "a.zip", "w") as archive,
+    ):
+        for name, content in [("cat/1.png", b"1st"), ("./cat//1.png", b"2nd"), ("cat/1.png", b"3")]:
+            archive.writestr(name, content)
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name, content in [("cat/1.png", b"1st"), ("./cat//1.png", b"2nd"), ("cat/1.png", b"3")]:
+            archive.addfile(member(name, content), io.BytesIO(content))
+    for kind in ("zip", "tar"):
+        with opened(tmp_path / f"a.{kind}") as tree:
+            assert contents(tree) == {"cat/1.png": b"3"}
+            replaced = ("cat/1.png", "replaced by a later entry of the same name")
+            assert tree.refused == [replaced, replaced]
+
+
+def test_a_second_name_of_a_file_that_replaces_an_entry_says_so(tmp_path, opened):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name, content in [("cat/1.png", b"1"), ("cat/2.png", b"2")]:
+            archive.addfile(member(name, content), io.BytesIO(content))
+        archive.addfile(member("cat/2.png", type=tarfile.LNKTYPE, linkname="cat/1.png"))
+    with opened(tmp_path / "a.tar") as tree:
+        assert contents(tree) == {"cat/1.png": b"1", "cat/2.png": b"1"}
+        assert refusals(tree) == {"cat/2.png": "replaced by a later entry of the same name"}
+
+
+def flip(path, offset, value):
+    content = bytearray(path.read_bytes())
+    content[offset] = value
+    path.write_bytes(content)
+
+
+def test_an_encrypted_entry_says_what_to_do(pack, opened):
+    path = pack({"cat/1.png": b"secret", "cat/2.png": b"open"}, "zip")
+    directory = path.read_bytes().find(b"PK\1\2", path.read_bytes().find(b"PK\1\2") + 1)
+    flip(path, directory + 8, 1)
+    with opened(path) as tree:
+        assert contents(tree) == {"cat/2.png": b"open"}
+        assert "unpack the archive with its password" in refusals(tree)["cat/1.png"]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_entry_that_lies_about_its_size_does_not_fill_the_memory(tmp_path, opened, method):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("cat/1.png", bytes(20 * 2**20))
+    size = path.read_bytes().find(b"PK\1\2") + 24
+    path.write_bytes(path.read_bytes()[:size] + struct.pack("<I", 1000)
+                     + path.read_bytes()[size + 4 :])  # fmt: skip
+    tracemalloc.start()
+    with opened(path) as tree:
+        for name in tree.names():
+            with pytest.raises(OSError, match="CRC"):
+                tree.read(name)
+        assert len(tree.names()) + len(tree.refused) == 1
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * 2**20
+
+
+def test_an_entry_that_unpacks_to_far_more_than_its_size_is_not_unpacked(pack, opened, monkeypatch):
+    monkeypatch.setattr(archives, "BYTES_BEYOND_SUSPICION", 10_000)
+    with (
+        opened(pack({"cat/1.png": bytes(20_000), "cat/2.png": bytes(9_000)}, "zip")) as tree,
+    ):
+        with pytest.raises(OSError, match=r"\d+ bytes claim to unpack to 20,000, as no image does"):
+            tree.read("cat/1.png")
+        assert tree.read("cat/2.png") == bytes(9_000)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_files_too_large_to_be_read_safely_are_refused(pack, opened, monkeypatch, kind):
+    monkeypatch.setattr(entries, "MOST_BYTES_A_FILE", 3)
+    with opened(pack({"cat/1.png": b"1234", "cat/2.png": b"123"}, kind)) as tree:
+        with pytest.raises(OSError, match="4 bytes; the most read from one file is 3"):
+            tree.read("cat/1.png")
+        assert tree.read("cat/2.png") == b"123"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_more_files_than_memory_has_room_for_are_refused(pack, opened, monkeypatch, kind):
+    monkeypatch.setattr(entries, "MOST_FILES", 2)
+    path = pack({f"cat/{i}.png": b"" for i in range(3)}, kind)
+    with pytest.raises(UserError, match=r"holds more than 2 files, .* divide it"), opened(path):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["tar.gz", "tar.bz2", "tar.xz"])
+def test_a_tar_that_unpacks_to_far_more_than_its_size_is_not_unpacked(
+    tmp_path, pack, opened, monkeypatch, kind
+):
+    monkeypatch.setattr(archives, "BYTES_UNPACKED_BEYOND_SUSPICION", 10_000)
+    path = pack({"cat/1.png": bytes(2 * 2**20)}, kind)
+    with (
+        pytest.raises(UserError, match=r"unpacks to more than [\d,]+ bytes, over 100"),
+        opened(path),
+    ):
+        pass
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_full_disk_is_a_message(pack, opened, monkeypatch):
+    monkeypatch.setattr(
+        archives.shutil, "disk_usage", lambda _: archives.shutil._ntuple_diskusage(1, 1, 0)
+    )
+    path = pack(FILES, "tar.gz")
+    with (
+        pytest.raises(UserError, match=r"the disk is full while .* is being unpacked"),
+        opened(path),
+    ):
+        pass
+
+
+def test_a_damaged_entry_is_an_error_of_that_file_alone(tmp_path, opened):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.png", b"content of a")
+        archive.writestr("b.png", b"content of b")
+    path.write_bytes(path.read_bytes().replace(b"content of a", b"CONTENT of a"))
+    with opened(path) as tree:
+        with pytest.raises(OSError, match="BadZipFile: Bad CRC-32"):
+            tree.read("a.png")
+        assert tree.read("b.png") == b"content of b"
+
+
+LARGE = {f"cat/{i}.png": np.random.default_rng(i).bytes(3000) for i in range(9)}
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+@pytest.mark.parametrize("kept", [0.2, 0.5, 0.75])
+def test_an_archive_cut_short_is_a_message(pack, opened, kind, kept):
+    path = pack(LARGE, kind)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * kept)])
+    with pytest.raises(UserError, match=r"fetch it again|fetch the file again"), opened(path):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["tar.gz", "tar.bz2", "tar.xz"])
+def test_one_wrong_byte_in_a_compressed_tar_is_a_message(pack, opened, kind):
+    path = pack(LARGE, kind)
+    where = len(path.read_bytes()) // 2
+    flip(path, where, path.read_bytes()[where] ^ 255)
+    with pytest.raises(UserError, match=r"fetch it again|fetch the file again"), opened(path):
+        pass
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda tar: tar[: 1024 + 100], id="cut within a header"),
+        pytest.param(lambda tar: tar[: 1024 + 150] + b"x" + tar[1024 + 151 :], id="wrong header"),
+    ],
+)
+def test_a_tar_is_not_taken_to_end_where_a_header_is_damaged(pack, opened, spoil):
+    path = pack({"cat/1.png": b"1", "cat/2.png": b"2", "cat/3.png": b"3"}, "tar")
+    path.write_bytes(spoil(path.read_bytes()))
+    with (
+        pytest.raises(UserError, match=r"a damaged tar archive \(no entry at byte 1,024\)"),
+        opened(path),
+    ):
+        pass
+
+
+def header(**fields):
+    return member("cat/1.png", **fields).tobuf(tarfile.GNU_FORMAT)
+
+
+def backwards():
+    block = bytearray(header())
+    block[124:136] = tarfile.itn(-512, 12, tarfile.GNU_FORMAT)
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(backwards() + bytes(1024), id="an entry of less than no bytes"),
+        pytest.param(
+            header() + (header(type=b"L", size=4) + b"abc".ljust(512, b"\0")) * 3000 + bytes(1024),
+            id="names of names of names",
+        ),
+    ],
+)
+def test_a_tar_that_leads_its_reader_astray_is_a_message(tmp_path, opened, content):
+    (tmp_path / "a.tar").write_bytes(content)
+    with pytest.raises(UserError, match="a damaged tar archive"), opened(tmp_path / "a.tar"):
+        pass
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda z: z.replace("é".encode(), b"\xff\xfe"), id="a name that is no UTF-8"),
+        pytest.param(
+            lambda z: z[: z.find(b"PK\1\2") + 6] + b"\x63" + z[z.find(b"PK\1\2") + 7 :],
+            id="a version to come",
+        ),
+        pytest.param(lambda z: z[:35] + z[40:], id="bytes lost in its midst"),
+        pytest.param(lambda z: z[: z.find(b"PK\5\6")], id="no end"),
+        pytest.param(lambda z: z[: z.find(b"PK\5\6") + 10], id="half an end"),
+    ],
+)
+def test_a_zip_whose_list_is_damaged_is_a_message(pack, opened, spoil):
+    path = pack({"cat/é.png": b"x" * 50}, "zip")
+    path.write_bytes(spoil(path.read_bytes()))
+    with (
+        pytest.raises(UserError, match=r"is a damaged zip archive .*; fetch it again"),
+        opened(path),
+    ):
+        pass
+
+
+def test_a_wrong_place_in_a_zips_list_is_an_error_of_that_file_alone(pack, opened):
+    path = pack({"a.png": b"a", "b.png": b"b"}, "zip")
+    whole = path.read_bytes()
+    directory = whole.find(b"PK\1\2", whole.find(b"PK\1\2") + 1)  # behind that of empty/
+    for offset in (1, len(whole) - 25, len(whole) + 5, 2**32 - 2):
+        spoilt = bytearray(whole)
+        spoilt[directory + 42 : directory + 46] = struct.pack("<I", offset)
+        path.write_bytes(spoilt)
+        with opened(path) as tree:
+            with pytest.raises(OSError):
+                tree.read("a.png")
+            assert tree.read("b.png") == b"b"
+
+
+def test_names_that_are_no_unicode_are_spelled_out_and_read(tmp_path, opened):
+    raw = b"caf\xe9.png"
+    root = tmp_path / "source"
+    (root / "cat").mkdir(parents=True)
+    (root / "cat" / os.fsdecode(raw)).write_bytes(b"x")
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.GNU_FORMAT) as archive:
+        archive.addfile(member(f"cat/{os.fsdecode(raw)}", b"x"), io.BytesIO(b"x"))
+    for path in (root, tmp_path / "a.tar"):
+        with opened(path) as tree:
+            assert contents(tree) == {r"cat/caf\xe9.png": b"x"}
+
+
+def test_two_names_that_are_spelled_alike_are_not_mistaken_for_one_another(tmp_path, opened):
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / os.fsdecode(b"\xe9.png")).write_bytes(b"latin 1")
+    (tmp_path / "source" / r"\xe9.png").write_bytes(b"spelled out")
+    with opened(tmp_path / "source") as tree:
+        assert contents(tree) == {r"\xe9.png": b"spelled out"}
+        assert list(refusals(tree)) == [r"\xe9.png"]
+
+
+def test_a_name_of_255_bytes_is_a_name(pack, opened):
+    files = {f"cat/{'ü' * 125}1.png": b"x"}
+    for kind in KINDS:
+        with opened(pack(files, kind)) as tree:
+            assert contents(tree) == files
+
+
+def test_an_entry_without_a_name_is_refused(pack, opened):
+    path = pack({"cat/1.png": b"x", "nameless": b"y"}, "zip")
+    path.write_bytes(path.read_bytes().replace(b"nameless", bytes(8)))
+    with opened(path) as tree:
+        assert contents(tree) == {"cat/1.png": b"x"}
+        assert list(refusals(tree)) == ["(no name)"]
+
+
+def test_folders_parted_by_backslashes_are_folders(pack, opened):
+    with opened(pack({"cat\\tabby\\1.png": b"x"}, "zip")) as tree:
+        assert contents(tree) == {"cat/tabby/1.png": b"x"}
+
+
+def test_a_path_to_nothing_says_what_to_do(tmp_path, opened):
+    with (
+        pytest.raises(UserError, match=r"dataset.path names .* does not exist; .*dvc pull"),
+        opened(tmp_path / "nowhere"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"a text file", b"PK", b"\x1f\x8b\x08\x00 cut", gzip.compress(b"no tar"),
+        bz2.compress(b"no tar"), b"\xfd7zXZ\x00\x00", bytes(100),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_archive_says_what_to_do(tmp_path, opened, content):
+    (tmp_path / "file").write_bytes(content)
+    with (
+        pytest.raises(UserError, match=r"must be a folder, or a zip or tar archive, .*is neither"),
+        opened(tmp_path / "file"),
+    ):
+        pass
