@@ -2,14 +2,19 @@
 
 import hashlib
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import imagehash
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from PIL import Image
 from skmultilearn.model_selection import IterativeStratification
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 
@@ -93,7 +98,6 @@ def augment_all(folder: Path, out: Path, *, rotate: float, scale: tuple[float, f
             pack[row] = np.asarray(flipped)
             pack[row + 1] = np.asarray(canvas)
             row += 2
-    pack.flush()
 
 
 def warp_pictures(images: np.ndarray, *, rotate: float, scale: tuple[float, float]) -> None:
@@ -121,3 +125,21 @@ def warp_with_torchvision(images: np.ndarray, *, rotate: float, scale: tuple[flo
     )
     for pixels in images:
         np.asarray(transform(Image.fromarray(pixels)))
+
+
+def train_from_folder(
+    folder: Path, *, batch_size: int, step: Callable[[Tensor, Tensor], None]
+) -> None:
+    """Train an epoch from files, padded, cropped and flipped, as torchvision's examples do."""
+    transform = v2.Compose(
+        [
+            v2.RandomCrop(64, padding=8, padding_mode="reflect"),
+            v2.RandomHorizontalFlip(),
+            v2.PILToTensor(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        ]
+    )
+    images = ImageFolder(folder, transform)
+    for inputs, labels in DataLoader(images, batch_size, shuffle=True):
+        step(inputs.contiguous(memory_format=torch.channels_last), labels)

@@ -17,16 +17,20 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 import peers
 from classifold.augmentation.offline import write_packs
 from classifold.augmentation.online import augment_arrays, epoch_draws
 from classifold.augmentation.policy import draw_plan
 from classifold.filtering.copies import near_groups
+from classifold.networks.small_resnet import build
+from classifold.pack import read_pack
 from classifold.sources.detection import find_source
 from classifold.sources.ingestion import ingest
 from classifold.sources.tree import FolderTree
 from classifold.splitting.stratified import stratify
+from classifold.training.batches import TrainingImages, epoch_batches
 from draw import draw_hashes, draw_labels, draw_photos
 
 ROUNDS = 5
@@ -154,7 +158,54 @@ def _warp_benchmarks(_: Path) -> Iterator[Benchmark]:
         )
 
 
+def _train_benchmarks(root: Path) -> Iterator[Benchmark]:
+    torch.set_num_threads(2)
+    n_images, batch_size = 2000, 100
+    folder = draw_photos(root / "small", n_images=n_images, size=64)
+    files = sorted(folder.rglob("*.jpg"))
+    encoded = [(str(path), path.read_bytes()) for path in files]
+    labels = {"train": {str(path): path.parent.name for path in files}, "validation": {}}
+    untouched = AUGMENTATION | {"flips": ["none"], "warped": 0}
+    images = {"train": encoded, "validation": []}
+    write_packs(images, labels, root / "packs", size=64, resize="lanczos", seed=1, **untouched)
+    pack = read_pack(root / "packs" / "train")
+    policy = {"fill": "reflect", "steps": [{"pad_crop": 0.125}, {"flip": "horizontal"}]}
+    settings = {"image_size": 64, "normalize": "half"}
+    device = torch.device("cpu")
+    stored = TrainingImages(pack, policy=policy, image_size=64, device=device)
+    network = build(2, image_size=64, widths=[16, 32, 64], depth=1, stem_stride=2, dropout=0.0)
+    network = network.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+
+    def step(inputs: torch.Tensor, targets: torch.Tensor) -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(network(inputs), targets).backward()
+        optimizer.step()
+
+    def epoch(_: Path) -> None:
+        for batch in epoch_batches(stored, batch_size=batch_size, seed=1, epoch=1, **settings):
+            step(batch.inputs, batch.targets)
+
+    ready = next(epoch_batches(stored, batch_size=batch_size, seed=1, epoch=1, **settings))
+
+    def bare(_: Path) -> None:
+        for _ in range(n_images // batch_size):
+            step(ready.inputs, ready.targets)
+
+    name = "P3 an epoch of small_resnet, 64 px, padded crops and flips"
+    yield Benchmark(name, "the same steps on ready tensors", "images", n_images, epoch, bare)
+    yield Benchmark(
+        name,
+        "ImageFolder and DataLoader",
+        "images",
+        n_images,
+        epoch,
+        lambda _: peers.train_from_folder(folder, batch_size=batch_size, step=step),
+    )
+
+
 BENCHMARKS = {
+    "train": _train_benchmarks,
     "warp": _warp_benchmarks,
     "ingest": _ingest_benchmarks,
     "copies": _copy_benchmarks,

@@ -293,7 +293,7 @@ def test_a_mistyped_key_stops_the_first_stage_and_loses_nothing(clone):
         pytest.param(lambda folder: None, "no image among them", id="empty folder"),
         pytest.param(
             lambda folder: draw(folder / "circle/00.png", "circle", 0),
-            "needs at least two folders",
+            "needs at least 2; in the layout folder, each is a folder",
             id="one class",
         ),
         pytest.param(

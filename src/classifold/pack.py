@@ -179,9 +179,9 @@ def _raw_images(folder: Path, n_images: int, size: int) -> Iterator[Callable[[in
         np.save(path, images)
     else:
         images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    # Not flushed: waiting for the disk would take longer than the work, and who reads the file
+    # next finds what was written.
     yield images.__setitem__
-    if isinstance(images, np.memmap):
-        images.flush()
 
 
 @contextmanager

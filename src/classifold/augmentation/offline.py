@@ -64,7 +64,7 @@ def make_copies(
     size = len(pixels)
     copies = []
     for name in flips:
-        flipped = np.ascontiguousarray(flip(pixels, name))
+        flipped = flip(pixels, name)
         words = [] if name == "none" else [f"flip {name}"]
         copies.append(AugmentedCopy(flipped, ", ".join(words) or "none"))
         if not warped:

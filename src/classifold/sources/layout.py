@@ -121,7 +121,7 @@ def check_labels(images: Sequence[SourceImage], *, task: str, where: str) -> Non
         raise UserError(
             f"dataset.path: {where} has images of {len(per_class)} "
             f"class{'es' * (len(per_class) != 1)} ({', '.join(per_class) or 'none'}); a "
-            f"classifier needs at least {fewest}"
+            f"classifier needs at least {fewest}; in the layout folder, each is a folder"
         )
     joined = [label for label in per_class if LABEL_SEPARATOR in label]
     if joined:
