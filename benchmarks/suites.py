@@ -1,0 +1,247 @@
+"""The benchmarks, and how two ways to do the same work are compared."""
+
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+import peers
+from classifold.augmentation.offline import write_packs
+from classifold.augmentation.online import augment_arrays, epoch_draws
+from classifold.augmentation.policy import draw_plan
+from classifold.filtering.copies import near_groups
+from classifold.networks.small_resnet import build
+from classifold.pack import read_pack
+from classifold.sources.detection import find_source
+from classifold.sources.ingestion import ingest
+from classifold.sources.tree import FolderTree
+from classifold.splitting.stratified import stratify
+from classifold.training.batches import TrainingImages, epoch_batches
+from draw import draw_hashes, draw_labels, draw_photos
+
+ROUNDS = 5
+
+SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
+
+AUGMENTATION = {
+    "flips": ["none", "horizontal", "vertical", "both"],
+    "warped": 1,
+    "rotate": 15,
+    "scale": [0.8, 1.0],
+    "shear": 0,
+    "shift": [0, 0],
+    "fill": "reflect",
+    "storage": "raw",
+}
+
+POLICY = {
+    "fill": "reflect",
+    "steps": [{"flip": "horizontal"}, {"rotate": 15}, {"scale": [0.8, 1.0]}],
+}
+
+
+class Benchmark(NamedTuple):
+    """Two ways to do the same work; each is given an empty folder."""
+
+    name: str
+    peer: str
+    unit: str
+    n_items: int
+    ours: Callable[[Path], object]
+    theirs: Callable[[Path], object]
+
+
+def run(wanted: list[str]) -> None:
+    """Draw the data, and run the benchmarks whose names hold one of the words, or all."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for name, make in BENCHMARKS.items():
+            if not wanted or any(word in name for word in wanted):
+                for benchmark in make(root):
+                    _compare(benchmark, root)
+
+
+def _ingest_benchmarks(root: Path) -> Iterator[Benchmark]:
+    n_images = 20_000
+    small = draw_photos(root / "small", n_images=n_images, size=64)
+    yield Benchmark(
+        "P5 ingest, 64 px",
+        "the same work in a Pillow loop, one process",
+        "images",
+        n_images,
+        lambda out: _ingest(small, out),
+        lambda out: peers.ingest_all(small, out),
+    )
+    yield Benchmark(
+        "P5 ingest, 64 px",
+        "a Pillow loop that only decodes, one process",
+        "images",
+        n_images,
+        lambda out: _ingest(small, out),
+        lambda _: peers.decode_all(small),
+    )
+
+
+def _copy_benchmarks(_: Path) -> Iterator[Benchmark]:
+    n_images = 30_000
+    hashes = draw_hashes(n_images)
+    yield Benchmark(
+        "near copies, distance 4",
+        "all pairs with NumPy",
+        "images",
+        n_images,
+        lambda _: near_groups(hashes, distance=4),
+        lambda _: peers.near_pairs(hashes, distance=4),
+    )
+
+
+def _split_benchmarks(_: Path) -> Iterator[Benchmark]:
+    for n_images in (20_000, 200_000):
+        matrix = draw_labels(n_images)
+        labels = [tuple(f"label{i}" for i in row.nonzero()[0]) for row in matrix]
+        groups = [str(i) for i in range(n_images)]
+        yield Benchmark(
+            f"P8 split of {n_images:,} images, 14 labels",
+            "scikit-multilearn",
+            "images",
+            n_images,
+            lambda _, labels=labels, groups=groups: stratify(labels, groups, shares=SHARES, seed=1),
+            lambda _, matrix=matrix: peers.stratify(matrix, list(SHARES.values())),
+        )
+
+
+def _augment_benchmarks(root: Path) -> Iterator[Benchmark]:
+    n_images = 400
+    large = draw_photos(root / "large", n_images=n_images, size=300)
+    yield Benchmark(
+        "P1 augment 8x offline, 300 px",
+        "a Pillow loop, one process",
+        "images",
+        n_images * 8,
+        lambda out: _augment(large, out),
+        lambda out: peers.augment_all(large, out, rotate=15, scale=(0.8, 1.0)),
+    )
+
+
+def _warp_benchmarks(_: Path) -> Iterator[Benchmark]:
+    cv2.setNumThreads(1)  # one thread each
+    torch.set_num_threads(1)
+    n_images = 4096
+    images = np.random.default_rng(1).integers(0, 256, (n_images, 64, 64, 3), np.uint8)
+    settings = {"rotate": 15, "scale": (0.8, 1.0)}
+    for peer, theirs in (
+        ("Pillow, one by one", peers.warp_pictures),
+        ("torchvision v2 on Pillow images", peers.warp_with_torchvision),
+    ):
+        yield Benchmark(
+            "P2 flip, rotate, scale online, 64 px",
+            peer,
+            "images",
+            n_images,
+            lambda _: _augment_online(images),
+            lambda _, theirs=theirs: theirs(images, **settings),
+        )
+
+
+def _train_benchmarks(root: Path) -> Iterator[Benchmark]:
+    torch.set_num_threads(2)
+    n_images, batch_size = 2000, 100
+    folder = draw_photos(root / "small", n_images=n_images, size=64)
+    files = sorted(folder.rglob("*.jpg"))
+    encoded = [(str(path), path.read_bytes()) for path in files]
+    labels = {"train": {str(path): path.parent.name for path in files}, "validation": {}}
+    untouched = AUGMENTATION | {"flips": ["none"], "warped": 0}
+    images = {"train": encoded, "validation": []}
+    write_packs(images, labels, root / "packs", size=64, resize="lanczos", seed=1, **untouched)
+    pack = read_pack(root / "packs" / "train")
+    policy = {"fill": "reflect", "steps": [{"pad_crop": 0.125}, {"flip": "horizontal"}]}
+    settings = {"image_size": 64, "normalize": "half"}
+    device = torch.device("cpu")
+    stored = TrainingImages(pack, policy=policy, image_size=64, device=device)
+    network = build(2, image_size=64, widths=[16, 32, 64], depth=1, stem_stride=2, dropout=0.0)
+    network = network.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+
+    def step(inputs: torch.Tensor, targets: torch.Tensor) -> None:
+        optimizer.zero_grad()
+        F.cross_entropy(network(inputs), targets).backward()
+        optimizer.step()
+
+    def epoch(_: Path) -> None:
+        for batch in epoch_batches(stored, batch_size=batch_size, seed=1, epoch=1, **settings):
+            step(batch.inputs, batch.targets)
+
+    ready = next(epoch_batches(stored, batch_size=batch_size, seed=1, epoch=1, **settings))
+
+    def bare(_: Path) -> None:
+        for _ in range(n_images // batch_size):
+            step(ready.inputs, ready.targets)
+
+    name = "P3 an epoch of small_resnet, 64 px, padded crops and flips"
+    yield Benchmark(name, "the same steps on ready tensors", "images", n_images, epoch, bare)
+    yield Benchmark(
+        name,
+        "ImageFolder and DataLoader",
+        "images",
+        n_images,
+        epoch,
+        lambda _: peers.train_from_folder(folder, batch_size=batch_size, step=step),
+    )
+
+
+BENCHMARKS = {
+    "train": _train_benchmarks,
+    "warp": _warp_benchmarks,
+    "ingest": _ingest_benchmarks,
+    "copies": _copy_benchmarks,
+    "split": _split_benchmarks,
+    "augment": _augment_benchmarks,
+}
+
+
+def _ingest(folder: Path, out: Path) -> None:
+    tree = FolderTree(folder)
+    source = find_source(tree, layout="folder", task="single", where=str(folder))
+    ingest(tree, source, out, background=(255, 255, 255), most_unreadable=0.0)
+
+
+def _augment(folder: Path, out: Path) -> None:
+    files = sorted(folder.rglob("*.jpg"))
+    encoded = [(str(path), path.read_bytes()) for path in files]
+    labels = {"train": {name: "class" for name, _ in encoded}, "validation": {}}
+    images = {"train": encoded, "validation": []}
+    write_packs(images, labels, out, size=300, resize="lanczos", seed=1, **AUGMENTATION)
+
+
+def _augment_online(images: np.ndarray) -> None:
+    draws = epoch_draws(POLICY, n_images=len(images), seed=1, epoch=1)
+    for rows in np.array_split(np.arange(len(images)), len(images) // 64):
+        plan = draw_plan(POLICY["steps"], draws[rows], size=64, n_in_pack=len(images))
+        augment_arrays(images[rows], plan, fill="reflect")
+
+
+def _compare(benchmark: Benchmark, root: Path) -> None:
+    speeds: dict[str, list[float]] = {"ours": [], "theirs": []}
+    for number in range(ROUNDS):
+        for name, work in (("ours", benchmark.ours), ("theirs", benchmark.theirs)):
+            out = root / f"out-{number}-{name}"
+            out.mkdir()
+            start = time.perf_counter()
+            work(out)
+            speeds[name].append(benchmark.n_items / (time.perf_counter() - start))
+            shutil.rmtree(out)
+    ratios = [a / b for a, b in zip(speeds["ours"], speeds["theirs"], strict=True)]
+    print(
+        f"{benchmark.name}: {statistics.median(speeds['ours']):,.0f} {benchmark.unit}/s, "
+        f"{benchmark.peer}: {statistics.median(speeds['theirs']):,.0f}, "
+        f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})",
+        flush=True,
+    )
