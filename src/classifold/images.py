@@ -25,9 +25,10 @@ FORMATS = (
     *("PPM", "TGA", "DIB", "ICO", "PCX", "QOI", "SGI"),
 )
 
-# A TGA begins with no mark, so that another decoder may take it for its own, and an ICO holds
-# several pictures: stored again, whatever is in them.
-AMBIGUOUS_FORMATS = ("TGA", "ICO")
+# Files of these keep their bytes if they are 8-bit RGB and upright; the others, rarer, are stored
+# again as PNG: few programs read them, a TGA or ICO may be taken for another format, and how
+# deep a JPEG 2000 or AVIF is Pillow does not tell.
+KEPT_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "TIFF", "WEBP", "PPM", "GIF")
 
 # Their extensions, but for `.pdf` and the like that plugins lay claim to.
 EXTENSIONS = frozenset(
@@ -85,10 +86,9 @@ class Decoded(NamedTuple):
 def decode(encoded: bytes, *, background: Sequence[int] = WHITE) -> Decoded:
     """Decode an image file into upright 8-bit RGB.
 
-    An 8-bit RGB file that stands upright keeps its bytes (but for a TGA or ICO, which may be
-    taken for something else); any other is stored again as PNG, without loss. Deep grayscale
-    is scaled to 8 bit (16-bit integers by 257, floats from their range), and of an animation
-    the first frame stays.
+    An 8-bit RGB file of `KEPT_FORMATS` that stands upright keeps its bytes; any other is stored
+    again as PNG, without loss. Deep grayscale is scaled to 8 bit (16-bit integers by 257,
+    floats from their range), and of an animation the first frame stays.
 
     Args:
         encoded: the file.
@@ -109,7 +109,7 @@ def decode(encoded: bytes, *, background: Sequence[int] = WHITE) -> Decoded:
             deep = _is_deep(image)  # loading forgets it
             # The pictures behind the first of an MPO (phones' JPEGs) bother no JPEG decoder.
             animated = image.format != "MPO" and getattr(image, "is_animated", False)
-            ambiguous = image.format in AMBIGUOUS_FORMATS
+            rare = image.format not in KEPT_FORMATS
             # Loading a TIFF turns it, and forgets that, too.
             turned = image.getexif().get(ORIENTATION_TAG, 1) in range(2, 9)
             image.load()
@@ -124,7 +124,7 @@ def decode(encoded: bytes, *, background: Sequence[int] = WHITE) -> Decoded:
     except Exception as error:  # decoders raise whatever damaged bytes lead them to
         raise UnreadableImageError(f"{type(error).__name__}: {error}") from None
 
-    if conversion is not None or turned or animated or ambiguous:
+    if conversion is not None or turned or animated or rare:
         buffer = io.BytesIO()
         # A fresh image: no text, profile or EXIF of the source comes along.
         Image.fromarray(np.asarray(rgb)).save(buffer, "PNG", compress_level=3)
