@@ -202,6 +202,17 @@ def test_the_order_of_images_with_several_labels_does_not_matter(random):
 COMMON = {"label03", "label05", "label07", "label09", "label10"}
 
 
+@pytest.mark.parametrize("seed", [0, 3, 4, 13, 15, 20, 23, 24, 29, 31, 37, 38])
+def test_trading_takes_no_part_its_last_image_of_a_label(seed):
+    """Few images in groups: where the mixes would come closer if a part went without."""
+    draw = np.random.default_rng(seed)
+    labels = [tuple(str(i) for i in np.flatnonzero(row)) for row in draw.random((24, 4)) < 0.25]
+    groups = [str(draw.integers(0, 18)) for _ in range(24)]
+    parts = stratify(labels, groups, shares=SHARES, seed=0)
+    for label in "0123":
+        assert {part for part, of in zip(parts, labels, strict=True) if label in of} == set(PARTS)
+
+
 def test_images_without_a_label_have_their_share_in_every_part():
     labels = [("cat",)] * 20 + [()] * 100
     parts = stratify(labels, [str(i) for i in range(120)], shares=SHARES, seed=0)

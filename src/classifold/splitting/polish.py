@@ -44,15 +44,15 @@ def polish(parts: list[str], counts: np.ndarray, *, targets: Mapping[str, np.nda
     names = list(targets)
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
     parts = list(parts)
-    nothing = len(vectors) - 1
+    nothing = len(vectors) - 1  # its row: a group moves, and none comes back for it
     for _ in range(MOST_TRADES):
         best = (-1e-12, 0, 0, "", "")
         for a, b in pairs:
             # Row i goes from a to b, row j from b to a.
             pull = vectors @ (excess[b] * scale[b] ** 2 - excess[a] * scale[a] ** 2)
             gain = 2 * (pull[:, None] - pull[None]) + squares * (scale[a] ** 2 + scale[b] ** 2)
-            gain[[not here[a, row] and row != nothing for row in range(len(vectors))]] = 0
-            gain[:, [not here[b, row] and row != nothing for row in range(len(vectors))]] = 0
+            gain[_stay(a, vectors, here, excess[a] + targets[a])] = 0
+            gain[:, _stay(b, vectors, here, excess[b] + targets[b])] = 0
             i, j = divmod(int(gain.argmin()), len(vectors))
             best = min(best, (float(gain[i, j]), i, j, a, b))
         _, i, j, a, b = best
@@ -67,3 +67,16 @@ def polish(parts: list[str], counts: np.ndarray, *, targets: Mapping[str, np.nda
         excess[a] = excess[a] - change
         excess[b] = excess[b] + change
     return parts
+
+
+def _stay(
+    part: str,
+    vectors: np.ndarray,
+    here: Mapping[tuple[str, int], list[int]],
+    held: np.ndarray,
+) -> np.ndarray:
+    """Which kinds cannot leave a part: those it has none of, or that take the last of a label."""
+    absent = np.array([not here[part, row] for row in range(len(vectors))])
+    absent[-1] = False  # nothing can always leave
+    takes_last = ((vectors > 0) & (held - vectors < 0.5))[:, :-1].any(axis=1)
+    return absent | takes_last

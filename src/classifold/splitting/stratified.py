@@ -28,9 +28,10 @@ def stratify(
     and then images are traded between parts as long as that brings their mixes closer.
     With one label an image this is stratified sampling, each class to the nearest image.
 
-    Every label gets at least one image in each part with a share. scikit-learn's stratified
-    splitters know either shares or groups and one label an image; scikit-multilearn's knows
-    several labels but no groups, draws from NumPy's global state, and is a hundred times slower.
+    Every label gets at least one image in each part with a share; with several labels an image
+    that is tried, and not promised. scikit-learn's stratified splitters know either shares or
+    groups and one label an image; scikit-multilearn's knows several labels but no groups, and
+    draws from NumPy's global state.
 
     Args:
         labels: the labels of each image; may be none.
@@ -83,11 +84,11 @@ def stratify(
             choice = empty if len(empty) >= n_left else wanted
             part = max(choice, key=lambda name: (lacks[name], room[name]))
             part_of[group] = part
-            if NO_LABEL not in borne[group]:
-                room[part] -= len(members[group])
+            room[part] -= len(members[group])
             for name, count in borne[group].items():
-                lacking[name][part] -= count
                 left[name] -= 1
+                if name != NO_LABEL:  # which lacks what there is room for
+                    lacking[name][part] -= count
             if part in empty:
                 empty.remove(part)
         del left[label]
