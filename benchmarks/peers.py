@@ -76,13 +76,16 @@ def stratify(labels: np.ndarray, shares: list[float]) -> None:
     list(splitter.split(np.zeros((len(labels), 1)), labels))
 
 
-def augment_all(folder: Path, out: Path, *, rotate: float, scale: tuple[float, float]) -> None:
-    """Flip, rotate and scale every image eightfold into one uint8 array."""
+def augment_all(
+    folder: Path, out: Path, *, rotate: float, scale: tuple[float, float], storage: str
+) -> None:
+    """Flip, rotate and scale every image eightfold, into one uint8 array or into JPEG files."""
     draw = random.Random(1)
     files = sorted(folder.rglob("*.jpg"))
     size = Image.open(files[0]).size[0]
     shape = (len(files) * 8, size, size, 3)
-    pack = np.lib.format.open_memmap(out / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
+    if storage == "raw":
+        pack = np.lib.format.open_memmap(out / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
     row = 0
     for path in files:
         image = Image.open(path).convert("RGB")
@@ -95,9 +98,12 @@ def augment_all(folder: Path, out: Path, *, rotate: float, scale: tuple[float, f
             shrunk = warped.resize((side, side), Image.Resampling.BILINEAR)
             canvas = Image.new("RGB", image.size)
             canvas.paste(shrunk, ((size - side) // 2,) * 2)
-            pack[row] = np.asarray(flipped)
-            pack[row + 1] = np.asarray(canvas)
-            row += 2
+            for copy in (flipped, canvas):
+                if storage == "raw":
+                    pack[row] = np.asarray(copy)
+                else:
+                    copy.save(out / f"{row}.jpg", quality=95)
+                row += 1
 
 
 def warp_pictures(images: np.ndarray, *, rotate: float, scale: tuple[float, float]) -> None:
@@ -125,6 +131,22 @@ def warp_with_torchvision(images: np.ndarray, *, rotate: float, scale: tuple[flo
     )
     for pixels in images:
         np.asarray(transform(Image.fromarray(pixels)))
+
+
+def warp_with_albumentations(
+    images: np.ndarray, *, rotate: float, scale: tuple[float, float]
+) -> None:
+    """Flip, rotate and scale each image with albumentations, which is not among our libraries."""
+    import albumentations  # type: ignore[import-not-found]  # noqa: PLC0415
+
+    transform = albumentations.Compose(
+        [
+            albumentations.HorizontalFlip(p=0.5),
+            albumentations.Affine(rotate=(-rotate, rotate), scale=scale, p=1.0),
+        ]
+    )
+    for pixels in images:
+        transform(image=pixels)
 
 
 def train_from_folder(

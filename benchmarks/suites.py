@@ -1,5 +1,6 @@
 """The benchmarks, and how two ways to do the same work are compared."""
 
+import importlib.util
 import shutil
 import statistics
 import tempfile
@@ -39,7 +40,6 @@ AUGMENTATION = {
     "shear": 0,
     "shift": [0, 0],
     "fill": "reflect",
-    "storage": "raw",
 }
 
 POLICY = {
@@ -121,14 +121,17 @@ def _split_benchmarks(_: Path) -> Iterator[Benchmark]:
 def _augment_benchmarks(root: Path) -> Iterator[Benchmark]:
     n_images = 400
     large = draw_photos(root / "large", n_images=n_images, size=300)
-    yield Benchmark(
-        "P1 augment 8x offline, 300 px",
-        "a Pillow loop, one process",
-        "images",
-        n_images * 8,
-        lambda out: _augment(large, out),
-        lambda out: peers.augment_all(large, out, rotate=15, scale=(0.8, 1.0)),
-    )
+    for storage, kept_as in (("raw", "a uint8 pack"), ("jpeg", "JPEG")):
+        yield Benchmark(
+            f"P1 augment 8x offline to {kept_as}, 300 px",
+            "a Pillow loop, one process",
+            "images",
+            n_images * 8,
+            lambda out, storage=storage: _augment(large, out, storage=storage),
+            lambda out, storage=storage: peers.augment_all(
+                large, out, rotate=15, scale=(0.8, 1.0), storage=storage
+            ),
+        )
 
 
 def _warp_benchmarks(_: Path) -> Iterator[Benchmark]:
@@ -137,10 +140,13 @@ def _warp_benchmarks(_: Path) -> Iterator[Benchmark]:
     n_images = 4096
     images = np.random.default_rng(1).integers(0, 256, (n_images, 64, 64, 3), np.uint8)
     settings = {"rotate": 15, "scale": (0.8, 1.0)}
-    for peer, theirs in (
+    known = [
         ("Pillow, one by one", peers.warp_pictures),
         ("torchvision v2 on Pillow images", peers.warp_with_torchvision),
-    ):
+    ]
+    if importlib.util.find_spec("albumentations"):
+        known.append(("albumentations", peers.warp_with_albumentations))
+    for peer, theirs in known:
         yield Benchmark(
             "P2 flip, rotate, scale online, 64 px",
             peer,
@@ -160,7 +166,8 @@ def _train_benchmarks(root: Path) -> Iterator[Benchmark]:
     labels = {"train": {str(path): path.parent.name for path in files}, "validation": {}}
     untouched = AUGMENTATION | {"flips": ["none"], "warped": 0}
     images = {"train": encoded, "validation": []}
-    write_packs(images, labels, root / "packs", size=64, resize="lanczos", seed=1, **untouched)
+    settings = {"size": 64, "resize": "lanczos", "storage": "raw", "seed": 1}
+    write_packs(images, labels, root / "packs", **settings, **untouched)
     pack = read_pack(root / "packs" / "train")
     policy = {"fill": "reflect", "steps": [{"pad_crop": 0.125}, {"flip": "horizontal"}]}
     settings = {"image_size": 64, "normalize": "half"}
@@ -213,12 +220,13 @@ def _ingest(folder: Path, out: Path) -> None:
     ingest(tree, source, out, background=(255, 255, 255), most_unreadable=0.0)
 
 
-def _augment(folder: Path, out: Path) -> None:
+def _augment(folder: Path, out: Path, *, storage: str) -> None:
     files = sorted(folder.rglob("*.jpg"))
     encoded = [(str(path), path.read_bytes()) for path in files]
     labels = {"train": {name: "class" for name, _ in encoded}, "validation": {}}
     images = {"train": encoded, "validation": []}
-    write_packs(images, labels, out, size=300, resize="lanczos", seed=1, **AUGMENTATION)
+    settings = {"size": 300, "resize": "lanczos", "storage": storage, "seed": 1}
+    write_packs(images, labels, out, **settings, **AUGMENTATION)
 
 
 def _augment_online(images: np.ndarray) -> None:

@@ -217,11 +217,13 @@ class Run:
             resize="lanczos",
             classes=sorted(self.classes),
         ) as pack:
-            for image_id, label in self.labels.items():
+            for number, (image_id, label) in enumerate(self.labels.items()):
                 for copy in range(COPIES):
                     words = f"rotate {copy}.00" if copy else "none"
-                    pack.add(
-                        np.full((SIDE, SIDE, 3), 40 * copy, np.uint8),
+                    pack.put(
+                        number * COPIES + copy, [np.full((SIDE, SIDE, 3), 40 * copy, np.uint8)]
+                    )
+                    pack.describe(
                         image_id=image_id,
                         copy=copy,
                         transformation=words,

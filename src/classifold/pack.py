@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple, cast
 
 import cv2
@@ -109,34 +110,18 @@ class Pack(NamedTuple):
 
 
 class PackWriter:
-    """Takes images one by one, in the order of their rows."""
+    """Takes images in any order, from any thread, and their rows of the index in order."""
 
-    def __init__(self, put: Callable[[int, Any], None]) -> None:
-        self.put = put
+    def __init__(self, put: Callable[[int, Sequence[np.ndarray]], None]) -> None:
+        self.put = put  # first row, images of uint8 (size, size, 3) that follow one another
         self.columns: dict[str, list[object]] = {name: [] for name in INDEX.names}
 
-    def add(
-        self,
-        image: np.ndarray | bytes,
-        *,
-        image_id: str,
-        copy: int,
-        transformation: str,
-        label: str,
-    ) -> None:
-        """Append one image: uint8 (size, size, 3) or, in a pack of JPEGs, its file."""
+    def describe(self, *, image_id: str, copy: int, transformation: str, label: str) -> None:
+        """Append a row of the index."""
         row = len(self.columns["row"])
-        self.put(row, image)
         values = (row, image_id, copy, transformation, label)
         for name, value in zip(INDEX.names, values, strict=True):
             self.columns[name].append(value)
-
-
-def encode_jpeg(pixels: np.ndarray) -> bytes:
-    """Encode uint8 pixels (H, W, 3) for a pack of JPEGs."""
-    settings = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    _, encoded = cv2.imencode(".jpg", pixels[:, :, ::-1], settings)  # OpenCV writes blue first
-    return encoded.tobytes()
 
 
 @contextmanager
@@ -157,50 +142,74 @@ def new_pack(
         size: width and height of each.
         resize: the filter that was used, for the record.
         classes: in their order.
-        storage: `raw`, or `jpeg` for images that `encode_jpeg` made.
+        storage: `raw` or `jpeg`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     store = _raw_images(folder, n_images, size) if storage == "raw" else _jpeg_images(folder)
     with store as put:
         writer = PackWriter(put)
         yield writer
-        if len(writer.columns["row"]) != n_images:
-            raise ValueError(f"{folder}: {len(writer.columns['row'])} of {n_images} images written")
+    if len(writer.columns["row"]) != n_images:
+        raise ValueError(f"{folder}: {len(writer.columns['row'])} of {n_images} images described")
     pq.write_table(pa.table(writer.columns, INDEX), folder / "index.parquet")
     write_json(folder / "pack.json", {"classes": list(classes), "size": size, "resize": resize})
 
 
 @contextmanager
-def _raw_images(folder: Path, n_images: int, size: int) -> Iterator[Callable[[int, Any], None]]:
-    shape = (n_images, size, size, 3)
-    path = folder / "images.npy"
-    if n_images == 0:  # an empty file cannot be mapped
-        images = np.empty(shape, np.uint8)
-        np.save(path, images)
-    else:
-        images = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    # Not flushed: waiting for the disk would take longer than the work, and who reads the file
-    # next finds what was written.
-    yield images.__setitem__
+def _raw_images(
+    folder: Path, n_images: int, size: int
+) -> Iterator[Callable[[int, Sequence[np.ndarray]], None]]:
+    lock = Lock()
+    with (folder / "images.npy").open("wb") as file:
+        shape = (n_images, size, size, 3)
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        start = file.tell()
+
+        # Written, since putting images into a mapped file takes six times as long.
+        def put(row: int, images: Sequence[np.ndarray]) -> None:
+            with lock:
+                file.seek(start + row * math.prod(shape[1:]))
+                for image in images:
+                    file.write(np.ascontiguousarray(image))
+
+        yield put
 
 
 @contextmanager
-def _jpeg_images(folder: Path) -> Iterator[Callable[[int, Any], None]]:
-    waiting: list[bytes] = []
+def _jpeg_images(folder: Path) -> Iterator[Callable[[int, Sequence[np.ndarray]], None]]:
+    lock = Lock()
+    early: dict[int, list[bytes]] = {}  # first row -> images whose turn has not come
+    batch: list[bytes] = []
+    n_rows = 0
     with pa.ipc.new_file(folder / "images.arrow", JPEGS) as file:
 
         def flush() -> None:
-            file.write_batch(pa.record_batch([pa.array(waiting, pa.binary())], schema=JPEGS))
-            waiting.clear()
+            file.write_batch(pa.record_batch([pa.array(batch, pa.binary())], schema=JPEGS))
+            batch.clear()
 
-        def put(_: int, encoded: bytes) -> None:
-            waiting.append(encoded)
-            if len(waiting) == JPEGS_A_BATCH:
-                flush()
+        def put(row: int, images: Sequence[np.ndarray]) -> None:
+            nonlocal n_rows
+            encoded = [_encode_jpeg(image) for image in images]
+            with lock:
+                early[row] = encoded
+                while n_rows in early:
+                    following = early.pop(n_rows)
+                    batch.extend(following)
+                    n_rows += len(following)
+                if len(batch) >= JPEGS_A_BATCH:
+                    flush()
 
         yield put
-        if waiting:
+        if batch:
             flush()
+
+
+def _encode_jpeg(pixels: np.ndarray) -> bytes:
+    settings = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    blue_first = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)  # as OpenCV expects it
+    _, encoded = cv2.imencode(".jpg", blue_first, settings)
+    return encoded.tobytes()
 
 
 def read_pack(folder: Path) -> Pack:

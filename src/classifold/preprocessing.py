@@ -35,12 +35,19 @@ def to_input(
 
 
 def normalized(batch: Tensor, *, image_size: int, normalize: str) -> Tensor:
-    """Turn a float32 batch (N, 3, H, W) in [0, 255] into a network's input, as `to_input` does."""
-    mean, std = (
-        torch.tensor(values, device=batch.device).view(1, 3, 1, 1)
-        for values in NORMALIZATIONS[normalize]
-    )
-    batch = batch / 255
+    """Turn a float32 batch (N, 3, H, W) in [0, 255] into a network's input, as `to_input` does.
+
+    The batch may be changed in place.
+    """
     if batch.shape[-2:] != (image_size, image_size):
         batch = F.interpolate(batch, (image_size, image_size), mode="bilinear", antialias=True)
+    # Whole images of means: three numbers spread over channels_last take seven times as long.
+    mean, std = (
+        torch.tensor(values, device=batch.device)
+        .mul(255)
+        .view(1, 3, 1, 1)
+        .expand(1, *batch.shape[1:])
+        .contiguous(memory_format=torch.channels_last)
+        for values in NORMALIZATIONS[normalize]
+    )
     return batch.sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from classifold.augmentation.warp import flip, rotations, scalings, shears, shifts, warp_arrays
-from classifold.pack import encode_jpeg, new_pack
+from classifold.pack import PackWriter, new_pack
 from classifold.parallel import threaded_map
 from classifold.pixels import rgb_pixels
 from classifold.progress import track
@@ -47,7 +47,7 @@ def make_copies(
 ) -> list[AugmentedCopy]:
     """Make all copies of an image: the original first.
 
-    What is drawn depends on `seed`, the image and the copy alone.
+    What is drawn depends on `seed` and the image alone.
 
     Args:
         pixels: uint8 array (size, size, 3).
@@ -62,38 +62,36 @@ def make_copies(
         seed: of the draws.
     """
     size = len(pixels)
+    flipped = [flip(pixels, name) for name in flips]
+    # One row a warped copy: degrees, factor, slant, shares to the right and down.
+    draws = generator(seed, image_id).uniform(
+        (-rotate, scale[0], -shear, -shift[0], -shift[1]),
+        (rotate, scale[1], shear, shift[0], shift[1]),
+        (len(flips) * warped, 5),
+    )
+    degrees, factor, slant, right, down = draws.T
+    # Backwards: the picture is slanted, scaled and turned about its centre, then moved.
+    matrices = (
+        shifts(right * size, down * size)
+        @ rotations(degrees)
+        @ scalings(factor, factor)
+        @ shears(slant)
+    )
+    sources = [picture for picture in flipped for _ in range(warped)]
+    pictures = iter(warp_arrays(sources, matrices, size=size, fill=fill))
+    numbers = iter(draws.tolist())
     copies = []
-    for name in flips:
-        flipped = flip(pixels, name)
+    for name, picture in zip(flips, flipped, strict=True):
         words = [] if name == "none" else [f"flip {name}"]
-        copies.append(AugmentedCopy(flipped, ", ".join(words) or "none"))
-        if not warped:
-            continue
-        draws = np.array(
-            [
-                generator(seed, image_id, name, i).uniform(
-                    (-rotate, scale[0], -shear, -shift[0], -shift[1]),
-                    (rotate, scale[1], shear, shift[0], shift[1]),
-                )
-                for i in range(warped)
-            ]
-        )
-        degrees, factor, slant, right, down = draws.T
-        # Backwards: the picture is slanted, scaled and turned about its centre, then moved.
-        matrices = (
-            shifts(right * size, down * size)
-            @ rotations(degrees)
-            @ scalings(factor, factor)
-            @ shears(slant)
-        )
-        pictures = warp_arrays([flipped] * warped, matrices, size=size, fill=fill)
-        for picture, numbers in zip(pictures, draws, strict=True):
-            told = [f"rotate {numbers[0]:.2f}", f"scale {numbers[1]:.3f}"]
+        copies.append(AugmentedCopy(picture, ", ".join(words) or "none"))
+        for _ in range(warped):
+            degrees, factor, slant, *shares = next(numbers)
+            told = [*words, f"rotate {degrees:.2f}", f"scale {factor:.3f}"]
             if shear:
-                told.append(f"shear {numbers[2]:.2f}")
+                told.append(f"shear {slant:.2f}")
             if any(shift):
-                told.append(f"shift {numbers[3]:.3f} {numbers[4]:.3f}")
-            copies.append(AugmentedCopy(picture, ", ".join([*words, *told])))
+                told.append("shift {:.3f} {:.3f}".format(*shares))
+            copies.append(AugmentedCopy(next(pictures), ", ".join(told)))
     return copies
 
 
@@ -129,24 +127,24 @@ def write_packs(
         ("validation", "raw", untouched),
     ):
         copies = n_copies(flips=settings["flips"], warped=settings["warped"])  # type: ignore[arg-type]
-        make = partial(
-            _augment, size=size, resize=resize, storage=kept_as, seed=seed, settings=settings
-        )
-        n_sources = len(labels[part])
-        augmented = threaded_map(make, images[part])
-        augmented = track(augmented, task=f"augment {part}", total=n_sources, unit="images")
         with new_pack(
             folder / part,
-            n_images=n_sources * copies,
+            n_images=len(labels[part]) * copies,
             size=size,
             resize=resize,
             classes=classes,
             storage=kept_as,
         ) as pack:
-            for image_id, versions in augmented:
-                for number, (image, transformation) in enumerate(versions):
-                    pack.add(
-                        image,
+            make = partial(
+                _augment, pack=pack, size=size, resize=resize, seed=seed, settings=settings
+            )
+            augmented = threaded_map(make, enumerate(images[part]))
+            n_sources = len(labels[part])
+            for image_id, transformations in track(
+                augmented, task=f"augment {part}", total=n_sources, unit="images"
+            ):
+                for number, transformation in enumerate(transformations):
+                    pack.describe(
                         image_id=image_id,
                         copy=number,
                         transformation=transformation,
@@ -155,19 +153,17 @@ def write_packs(
 
 
 def _augment(
-    image: tuple[str, bytes],
+    numbered: tuple[int, tuple[str, bytes]],
     *,
+    pack: PackWriter,
     size: int,
     resize: str,
-    storage: str,
     seed: int,
     settings: Mapping[str, object],
-) -> tuple[str, list[tuple[np.ndarray | bytes, str]]]:
-    """Runs in threads: id, then each copy as it is stored and what was done to it."""
-    image_id, encoded = image
+) -> tuple[str, list[str]]:
+    """Runs in threads: puts all copies of an image into the pack, and tells what they are."""
+    number, (image_id, encoded) = numbered
     pixels = rgb_pixels(encoded, size=size, resize=resize)
     copies = make_copies(pixels, image_id=image_id, seed=seed, **settings)  # type: ignore[arg-type]
-    return image_id, [
-        (encode_jpeg(copy.pixels) if storage == "jpeg" else copy.pixels, copy.transformation)
-        for copy in copies
-    ]
+    pack.put(number * len(copies), [copy.pixels for copy in copies])
+    return image_id, [copy.transformation for copy in copies]

@@ -85,7 +85,8 @@ def augment_arrays(images: np.ndarray, plan: Plan, *, fill: str) -> np.ndarray:
         for i, quality in enumerate(plan.jpeg.tolist()):
             # OpenCV writes blue first, and may read red first.
             settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
-            _, encoded = cv2.imencode(".jpg", result[i, :, :, ::-1], settings)
+            blue_first = cv2.cvtColor(result[i], cv2.COLOR_RGB2BGR)
+            _, encoded = cv2.imencode(".jpg", blue_first, settings)
             result[i] = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB))
     if plan.erased is not None:
         for image, (x0, y0, x1, y1) in zip(result, plan.erased.tolist(), strict=True):

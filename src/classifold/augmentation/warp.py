@@ -93,23 +93,21 @@ def warp_arrays(
     """
     border, _ = BORDERS[fill]
     result = np.empty((len(images), size, size, 3), np.uint8)
-    shapes = np.array([image.shape[:2] for image in images]).reshape(-1, 2)[
-        :, ::-1
-    ]  # width, height
+    shapes = np.array([image.shape[1::-1] for image in images]).reshape(-1, 2)  # width, height
     lookups = matrices[:, :2] * (shapes / size)[:, :, None]
     # From the image's centre to its corner; pixel centres are at whole numbers.
     middle = np.full(2, (size - 1) / 2)
     lookups[:, :, 2] += (shapes - 1) / 2 - lookups[:, :, :2] @ middle
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    # Flips and shifts by whole pixels have nothing to interpolate, and are done sooner without.
+    whole = (lookups == np.rint(lookups)).all((1, 2))
+    # OpenCV warps four channels in half the time of three, and to the same values.
+    warped = np.empty((size, size, 4), np.uint8)
     for i, image in enumerate(images):
-        cv2.warpAffine(
-            np.ascontiguousarray(image),
-            lookups[i],
-            (size, size),
-            dst=result[i],
-            flags=flags,
-            borderMode=border,
-        )
+        four = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2RGBA)
+        filter_ = cv2.INTER_NEAREST if whole[i] else cv2.INTER_LINEAR
+        flags = filter_ | cv2.WARP_INVERSE_MAP
+        cv2.warpAffine(four, lookups[i], (size, size), warped, flags, border)
+        cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB, result[i])
     return result
 
 
