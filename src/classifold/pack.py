@@ -171,7 +171,7 @@ def _raw_images(
             with lock:
                 file.seek(start + row * math.prod(shape[1:]))
                 for image in images:
-                    file.write(np.ascontiguousarray(image))
+                    file.write(np.ascontiguousarray(image).data)
 
         yield put
 
