@@ -1,6 +1,7 @@
 # Classifold. `make` alone lists what can be made.
 
 PYTHON ?= python3
+JOBS ?= 1
 VENV := .venv
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -30,7 +31,11 @@ $(READY): requirements.lock pyproject.toml
 check: $(READY) ## Check params.yaml before anything runs
 	python -m classifold check
 
-repro: check ## Run the pipeline: whatever is not up to date, and nothing else
+repro: check ## Run the pipeline, whatever is not up to date; JOBS=2 trains two models at once
+ifneq ($(JOBS),1)
+	dvc repro augment
+	dvc stage list --name-only train | xargs -P $(JOBS) -I{} sh -c 'dvc --wait-for-lock repro -s {} || exit 1'
+endif
 	dvc repro
 	@echo "The report: $(CURDIR)/reports/index.html"
 

@@ -150,7 +150,11 @@ def warp_with_albumentations(
 
 
 def train_from_folder(
-    folder: Path, *, batch_size: int, step: Callable[[Tensor, Tensor], None]
+    folder: Path,
+    *,
+    batch_size: int,
+    step: Callable[[Tensor, Tensor], None],
+    device: torch.device,
 ) -> None:
     """Train an epoch from files, padded, cropped and flipped, as torchvision's examples do."""
     transform = v2.Compose(
@@ -164,4 +168,5 @@ def train_from_folder(
     )
     images = ImageFolder(folder, transform)
     for inputs, labels in DataLoader(images, batch_size, shuffle=True):
-        step(inputs.contiguous(memory_format=torch.channels_last), labels)
+        moved = inputs.to(device, memory_format=torch.channels_last)
+        step(moved, labels.to(device))

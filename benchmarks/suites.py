@@ -18,9 +18,10 @@ import peers
 from classifold.augmentation.offline import write_packs
 from classifold.augmentation.online import augment_arrays, epoch_draws
 from classifold.augmentation.policy import draw_plan
+from classifold.device import choose_device, choose_precision
 from classifold.filtering.copies import near_groups
 from classifold.networks.small_resnet import build
-from classifold.pack import read_pack
+from classifold.pack import Pack, read_pack
 from classifold.sources.detection import find_source
 from classifold.sources.ingestion import ingest
 from classifold.sources.tree import FolderTree
@@ -159,49 +160,96 @@ def _warp_benchmarks(_: Path) -> Iterator[Benchmark]:
 
 def _train_benchmarks(root: Path) -> Iterator[Benchmark]:
     torch.set_num_threads(2)
+    device = choose_device("auto")
+    precision = choose_precision("auto", device)
     n_images, batch_size = 2000, 100
     folder = draw_photos(root / "small", n_images=n_images, size=64)
-    files = sorted(folder.rglob("*.jpg"))
-    encoded = [(str(path), path.read_bytes()) for path in files]
-    labels = {"train": {str(path): path.parent.name for path in files}, "validation": {}}
-    untouched = AUGMENTATION | {"flips": ["none"], "warped": 0}
-    images = {"train": encoded, "validation": []}
-    settings = {"size": 64, "resize": "lanczos", "storage": "raw", "seed": 1}
-    write_packs(images, labels, root / "packs", **settings, **untouched)
-    pack = read_pack(root / "packs" / "train")
+    pack = _pack(folder, root / "packs")
     policy = {"fill": "reflect", "steps": [{"pad_crop": 0.125}, {"flip": "horizontal"}]}
-    settings = {"image_size": 64, "normalize": "half"}
-    device = torch.device("cpu")
+    settings = {"batch_size": batch_size, "seed": 1, "epoch": 1, "image_size": 64}
+    settings["normalize"] = "half"
     stored = TrainingImages(pack, policy=policy, image_size=64, device=device)
-    network = build(2, image_size=64, widths=[16, 32, 64], depth=1, stem_stride=2, dropout=0.0)
-    network = network.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
-
-    def step(inputs: torch.Tensor, targets: torch.Tensor) -> None:
-        optimizer.zero_grad()
-        F.cross_entropy(network(inputs), targets).backward()
-        optimizer.step()
+    step = _steps(device, precision=precision)
 
     def epoch(_: Path) -> None:
-        for batch in epoch_batches(stored, batch_size=batch_size, seed=1, epoch=1, **settings):
+        for batch in epoch_batches(stored, **settings):
             step(batch.inputs, batch.targets)
 
-    ready = next(epoch_batches(stored, batch_size=batch_size, seed=1, epoch=1, **settings))
+    ready = next(epoch_batches(stored, **settings))
 
     def bare(_: Path) -> None:
         for _ in range(n_images // batch_size):
             step(ready.inputs, ready.targets)
 
-    name = "P3 an epoch of small_resnet, 64 px, padded crops and flips"
-    yield Benchmark(name, "the same steps on ready tensors", "images", n_images, epoch, bare)
+    where = f"{device.type}, {precision}"
     yield Benchmark(
-        name,
+        f"{'P7' if device.type == 'cuda' else 'P3'} an epoch of small_resnet, 64 px, {where}",
+        "the same steps on ready tensors",
+        "images",
+        n_images,
+        epoch,
+        bare,
+    )
+    yield Benchmark(
+        f"P3 an epoch of small_resnet, 64 px, {where}",
         "ImageFolder and DataLoader",
         "images",
         n_images,
         epoch,
-        lambda _: peers.train_from_folder(folder, batch_size=batch_size, step=step),
+        lambda _: peers.train_from_folder(folder, batch_size=batch_size, step=step, device=device),
     )
+    if precision == "fp32":
+        print("P4 bf16: this processor has no instructions for it, so nothing is compared")
+        return
+    plain = _steps(device, precision="fp32", memory_format=torch.contiguous_format)
+    inputs = ready.inputs.contiguous()
+
+    def plainly(_: Path) -> None:
+        for _ in range(n_images // batch_size):
+            plain(inputs, ready.targets)
+
+    yield Benchmark(
+        f"P4 steps in bf16 and channels_last, {device.type}",
+        "in plain fp32",
+        "images",
+        n_images,
+        bare,
+        plainly,
+    )
+
+
+def _pack(folder: Path, out: Path) -> Pack:
+    """The images of a folder, packed as they are."""
+    files = sorted(folder.rglob("*.jpg"))
+    encoded = [(str(path), path.read_bytes()) for path in files]
+    labels = {"train": {str(path): [path.parent.name] for path in files}, "validation": {}}
+    untouched = AUGMENTATION | {"flips": ["none"], "warped": 0}
+    settings = {"size": 64, "resize": "lanczos", "storage": "raw", "seed": 1, "task": "single"}
+    write_packs({"train": encoded, "validation": []}, labels, out, **settings, **untouched)
+    return read_pack(out / "train")
+
+
+def _steps(
+    device: torch.device,
+    *,
+    precision: str,
+    memory_format: torch.memory_format = torch.channels_last,
+) -> Callable[[torch.Tensor, torch.Tensor], None]:
+    """A network and an optimizer, as a function that trains them by one batch."""
+    network = build(2, image_size=64, widths=[16, 32, 64], depth=1, stem_stride=2, dropout=0.0)
+    network = network.to(device, memory_format=memory_format)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+
+    def step(inputs: torch.Tensor, targets: torch.Tensor) -> None:
+        optimizer.zero_grad()
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            logits = network(inputs)
+        F.cross_entropy(logits.float(), targets).backward()
+        optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return step
 
 
 BENCHMARKS = {
@@ -223,9 +271,9 @@ def _ingest(folder: Path, out: Path) -> None:
 def _augment(folder: Path, out: Path, *, storage: str) -> None:
     files = sorted(folder.rglob("*.jpg"))
     encoded = [(str(path), path.read_bytes()) for path in files]
-    labels = {"train": {name: "class" for name, _ in encoded}, "validation": {}}
+    labels = {"train": {name: ["class"] for name, _ in encoded}, "validation": {}}
     images = {"train": encoded, "validation": []}
-    settings = {"size": 300, "resize": "lanczos", "storage": storage, "seed": 1}
+    settings = {"size": 300, "resize": "lanczos", "storage": storage, "seed": 1, "task": "single"}
     write_packs(images, labels, out, **settings, **AUGMENTATION)
 
 

@@ -13,13 +13,13 @@ from classifold.table import iter_images
 
 
 def main() -> None:
-    settings = read_params("augment")
+    settings, task = read_params("augment", "dataset.task")
     ingested = Path("data/ingested")
     labels = {part: read_part(Path(f"data/split/{part}.csv")) for part in ("train", "validation")}
     images = {part: iter_images(ingested, part_labels) for part, part_labels in labels.items()}
 
     with new_folder(Path("data/augmented")) as folder:
-        write_packs(images, labels, folder, **settings)
+        write_packs(images, labels, folder, task=task, **settings)
         n_bytes = sum(path.stat().st_size for path in folder.glob("*/images.*"))
 
     copies = n_copies(flips=settings["flips"], warped=settings["warped"])

@@ -10,13 +10,13 @@ from classifold.folders import new_folder
 from classifold.metrics_file import read_json, write_json
 from classifold.params import read_params
 from classifold.progress import say
-from classifold.splitting.part_file import read_part
+from classifold.splitting.part_file import read_single
 from classifold.stage import run_stage
 
 
 def main() -> None:
     settings, device = read_params("evaluate", "train.device")
-    labels = read_part(Path("data/split/test.csv"))
+    labels = read_single(Path("data/split/test.csv"))
     decisions = read_json(Path("data/compared/decisions.json"))
     n_bins = settings["calibration_bins"]
 

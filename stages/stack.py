@@ -4,6 +4,7 @@ from pathlib import Path
 
 from classifold.decisions import fit_temperature
 from classifold.device import set_threads
+from classifold.errors import UserError
 from classifold.folders import new_folder
 from classifold.logits_file import load_logits
 from classifold.metrics_file import read_json, write_json
@@ -22,6 +23,11 @@ def main() -> None:
     parts = {name: load_logits(compared / f"{name}.npz") for name in members}
     logits = {name: part.logits for name, part in parts.items()}
     labels = parts[members[0]].labels
+    if labels.ndim > 1:
+        raise UserError(
+            "dataset.task is multi: metrics/models.json has the models' scores, but several labels "
+            "an image are not stacked and tested as yet; 'dvc repro compare' is as far as they go"
+        )
     set_threads(1)  # dense layers this small are slower on two, and weights then never differ
     method, seed = settings["method"], settings["seed"]
 

@@ -1,59 +1,59 @@
 """Stage `train@<name>`: train one network of `models`, and keep its best epoch."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from classifold.csv_file import write_rows
-from classifold.device import choose_device, choose_precision, set_threads
+from classifold.device import advise_on_memory
 from classifold.folders import new_folder
 from classifold.inference import predict_logits
 from classifold.logits_file import Logits, save_logits
 from classifold.metrics_file import write_json
-from classifold.model_file import build_network, save_model
-from classifold.pack import read_pack
+from classifold.model_file import save_model
 from classifold.params import read_params
 from classifold.progress import say
-from classifold.seeding import seed_torch
 from classifold.stage import run_stage
+from classifold.training.checkpoints import Checkpoint, training_key
 from classifold.training.description import describe_training, training_metrics
-from classifold.training.loop import HISTORY_COLUMNS, fit, score_logits
+from classifold.training.loop import fit
+from classifold.training.scores import score_logits
+from classifold.training.setup import prepare
+
+PACKS = Path("data/augmented")
+CHECKPOINTS = Path(".cache/checkpoints")  # outside of the outputs, which DVC removes
 
 
 def main(name: str) -> None:
-    machine, model = read_params("train", f"models.{name}")
+    settings, model = read_params("train", f"models.{name}")
     policy = read_params(f"policies.{model['online']}")
-    set_threads(machine["threads"])
-    device = choose_device(machine["device"])
-    precision = choose_precision(machine["precision"], device)
-    train = read_pack(Path("data/augmented/train"))
-    validation = read_pack(Path("data/augmented/validation"))
-    size = {"image_size": model["image_size"], "normalize": model["normalize"]}
-
-    seed_torch(model["seed"], "weights")
-    network = build_network(
-        model["network"],
-        n_classes=len(train.classes),
-        image_size=model["image_size"],
-        arguments=model["arguments"],
-    ).to(device)
-    say(f"  {name} on {device.type}, {precision}, {len(train.labels):,} images")
-    fitted = fit(
-        network,
-        train,
-        validation,
-        phases=model["phases"],
-        batch_size=model["batch_size"],
-        seed=model["seed"],
-        policy=policy,
-        device=device,
-        precision=precision,
-        **size,
+    network, train, validation, recipe, machine, precision = prepare(settings, model, packs=PACKS)
+    params = {"train": settings, "model": model, "policy": policy, "precision": precision}
+    checkpoint = Checkpoint(
+        CHECKPOINTS / f"{name}.safetensors",
+        training_key(params, sorted(path for path in PACKS.rglob("*") if path.is_file())),
     )
-    originals = train.originals()
-    train_logits = predict_logits(network, originals.images, device=device, **size)
-    logits = predict_logits(network, validation.images, device=device, **size)
+    say(f"  {name} on {machine.device.type}, {precision}, {len(train.labels):,} images")
+    with advise_on_memory(name):
+        fitted = fit(
+            network,
+            train,
+            validation,
+            recipe=recipe,
+            policy=policy,
+            machine=machine,
+            checkpoint=checkpoint,
+        )
+    if not machine.fabric.is_global_zero:
+        return  # one process writes
 
+    size: dict[str, Any] = {"image_size": recipe.image_size, "normalize": recipe.normalize}
+    originals = train.originals()
+    train_logits, logits = (
+        predict_logits(network, images, device=machine.device, **size)
+        for images in (originals.images, validation.images)
+    )
     with new_folder(Path("models") / name) as folder:
         save_model(
             folder,
@@ -62,21 +62,25 @@ def main(name: str) -> None:
             arguments=model["arguments"],
             classes=train.classes,
             preprocessing={"pack_size": train.size, "resize": train.resize, **size},
-            training=describe_training(originals, precision=precision, threads=machine["threads"]),
+            training=describe_training(
+                originals, loss=recipe.loss, precision=precision, threads=settings["threads"]
+            ),
         )
-        write_rows(folder / "history.csv", fitted.history, columns=HISTORY_COLUMNS)
+        write_rows(folder / "history.csv", fitted.history, columns=list(fitted.history[0]))
         save_logits(
             folder / "validation.npz",
             Logits(np.array(validation.ids), validation.labels, logits),
         )
+    score = score_logits(logits, validation.labels, loss=recipe.loss)
     metrics = training_metrics(
         network,
         fitted,
-        train=score_logits(train_logits, originals.labels),
-        validation=score_logits(logits, validation.labels),
+        train=score_logits(train_logits, originals.labels, loss=recipe.loss),
+        validation=score,
     )
     write_json(Path("metrics/train") / f"{name}.json", metrics)
-    say(f"  {name}: validation accuracy {metrics['validation_accuracy']:.4f}")
+    checkpoint.remove()
+    say(f"  {name}: {score.in_words()}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,10 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
+from classifold.model_file import build_network
 from classifold.pack import Pack
+from classifold.seeding import seed_torch
+from classifold.training.machine import set_up
 
 settings.register_profile(
     "project",
@@ -60,9 +63,51 @@ def draw_pack():
             ids=[f"{i:03}" for i in range(n_images)],
             copies=np.zeros(n_images, np.int32),
             transformations=["none"] * n_images,
+            task="single",
             classes=[f"class{i}" for i in range(n_classes)],
             size=size,
             resize="box",
         )
 
     return draw
+
+
+@pytest.fixture
+def draw_multi_pack(draw_pack):
+    """Noisy images of three columns, each of its colour or black: of any number of labels."""
+
+    def draw(n_images=32, *, seed=0):
+        labels = np.arange(n_images)[:, None] // [1, 2, 4] % 2  # 000, 100, 010, 110, 001, ...
+        pack = draw_pack(n_images, size=9, seed=seed)
+        colours = COLOURS[:3] * labels[:, :, None]  # (N, columns, 3)
+        noise = np.random.default_rng(seed).normal(0, 25, pack.images.shape)
+        images = np.repeat(colours, 3, axis=1)[:, None] + noise
+        return pack._replace(
+            images=np.clip(images, 0, 255).astype(np.uint8),
+            labels=labels.astype(np.uint8),
+            task="multi",
+        )
+
+    return draw
+
+
+@pytest.fixture
+def machine():
+    """The CPU, in fp32."""
+    return set_up(device=torch.device("cpu"), precision="fp32")
+
+
+@pytest.fixture
+def tiny_mlp():
+    """A network of one hidden layer for images of 8 pixels, or more; `seed` is of its weights."""
+
+    def build(*, image_size=8, dropout=0.0, seed=1):
+        seed_torch(seed, "weights")
+        return build_network(
+            "mlp",
+            n_classes=3,
+            image_size=image_size,
+            arguments={"hidden": [16], "dropout": dropout},
+        )
+
+    return build

@@ -101,7 +101,7 @@ def encoded(gray):
     return buffer.getvalue()
 
 
-LABELS = {"train": {"a": "cat", "b": "dog"}, "validation": {"c": "cat"}}
+LABELS = {"train": {"a": ("cat",), "b": ("dog",)}, "validation": {"c": ("cat",)}}
 IMAGES = {"a": encoded(50), "b": encoded(100), "c": encoded(150)}
 
 
@@ -114,8 +114,10 @@ def packs(tmp_path):
             "train": [(image_id, IMAGES[image_id]) for image_id in train],
             "validation": [("c", IMAGES["c"])],
         }
-        labels = LABELS | {"train": {image_id: LABELS["train"][image_id] for image_id in train}}
-        settings = {"size": 4, "resize": "box", "storage": "raw", "seed": 0, **SETTINGS, **changes}
+        given = changes.pop("labels", LABELS)
+        labels = given | {"train": {image_id: given["train"][image_id] for image_id in train}}
+        settings = {"task": "single", "size": 4, "resize": "box", "storage": "raw", "seed": 0}
+        settings |= SETTINGS | changes
         write_packs(images, labels, tmp_path / name, **settings)
         return read_pack(tmp_path / name / "train"), read_pack(tmp_path / name / "validation")
 
@@ -142,6 +144,15 @@ def test_an_images_copies_do_not_depend_on_the_other_images(packs):
     both, _ = packs("both")
     alone, _ = packs("alone", train=("b",), seed=0)
     np.testing.assert_array_equal(alone.images, both.images[8:])
+
+
+def test_copies_bear_all_the_labels_of_their_source_or_none(packs):
+    labels = {"train": {"a": ("dog", "ape"), "b": ()}, "validation": {"c": ("cat",)}}
+    train, validation = packs(task="multi", labels=labels)
+    assert train.classes == validation.classes == ["ape", "cat", "dog"]
+    assert train.labels.tolist() == [[1, 0, 1]] * 8 + [[0, 0, 0]] * 8
+    assert validation.labels.tolist() == [[0, 1, 0]]
+    assert train.task == validation.task == "multi"
 
 
 def test_a_pack_of_jpegs_holds_the_same_images_but_for_compression(packs):

@@ -4,10 +4,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import log_softmax, softmax
+from scipy.special import expit, log_softmax, softmax
 from scipy.stats import bootstrap, norm
+from sklearn.metrics import f1_score
 
-from classifold.decisions import fit_temperature, probabilities
+from classifold.decisions import (
+    fit_decision,
+    fit_temperature,
+    fit_threshold,
+    micro_f1,
+    probabilities,
+)
 from classifold.intervals import accuracy_interval, gain_interval
 
 
@@ -66,6 +73,68 @@ def test_a_temperature_changes_how_sure_an_answer_is_but_not_which(temperature, 
 def test_probabilities_by_hand_and_without_overflow():
     shares = probabilities(np.array([[0.0, np.log(9)], [5000, 0]]), temperature=2)
     np.testing.assert_allclose(shares, [[0.25, 0.75], [1, 0]])
+
+
+def test_with_several_labels_each_class_is_answered_by_itself():
+    logits = np.array([[0.0, np.log(3) * 2]])
+    np.testing.assert_allclose(
+        probabilities(logits, temperature=2.0, task="multi"), [[0.5, 0.75]], rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_the_temperature_of_several_labels_is_found_too(temperature):
+    random = np.random.default_rng(3)
+    logits = random.normal(0, 2, (4000, 5))
+    labels = (random.random(logits.shape) < expit(logits / temperature)).astype(np.uint8)
+    assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.1)
+
+
+def test_a_threshold_by_hand():
+    shares = np.array([0.9, 0.6, 0.4, 0.2])
+    labels = np.array([1, 0, 1, 0])
+    # Answering the first scores 2/3, two 1/2, three 4/5, all four 2/3.
+    assert fit_threshold(shares, labels) == pytest.approx(0.3)
+
+
+def test_equal_probabilities_are_answered_together():
+    shares = np.array([0.8, 0.5, 0.5, 0.5])
+    labels = np.array([1, 1, 0, 0])
+    # The first alone scores 2/3, all four 2/3: of equals the higher threshold is taken.
+    assert fit_threshold(shares, labels) == pytest.approx(0.65)
+
+
+def test_where_nothing_is_borne_the_threshold_is_a_half():
+    assert fit_threshold(np.array([0.1, 0.7]), np.array([0, 0])) == 0.5
+
+
+@given(st.integers(0, 10_000))
+def test_no_other_threshold_has_a_higher_micro_f1(seed):
+    random = np.random.default_rng(seed)
+    labels = (random.random((20, 3)) < 0.3).astype(np.uint8)
+    shares = np.round(np.clip(random.random((20, 3)) + 0.3 * labels, 0, 1), 1)
+    reached = micro_f1(shares > fit_threshold(shares, labels), labels)
+    tried = [micro_f1(shares > threshold, labels) for threshold in np.arange(-0.05, 1, 0.1)]
+    assert reached >= max(tried) - 1e-12
+
+
+@given(st.integers(0, 10_000))
+def test_micro_f1_is_scikit_learns(seed):
+    random = np.random.default_rng(seed)
+    labels, answers = random.random((2, 15, 4)) < 0.3
+    expected = f1_score(labels, answers, average="micro", zero_division=0)
+    assert micro_f1(answers, labels) == pytest.approx(expected)
+
+
+def test_a_decision_has_a_threshold_for_all_and_one_for_each_class():
+    random = np.random.default_rng(1)
+    labels = (random.random((300, 3)) < [0.5, 0.2, 0.05]).astype(np.uint8)
+    logits = 2.0 * labels - 1 + random.normal(0, 1, labels.shape)
+    decision = fit_decision(logits, labels)
+    values = probabilities(logits, temperature=decision["temperature"], task="multi")
+    assert decision["threshold"] == fit_threshold(values, labels)
+    assert decision["thresholds"][2] == fit_threshold(values[:, 2], labels[:, 2])
+    assert fit_decision(logits, labels[:, 0].astype(np.int64)).keys() == {"temperature"}
 
 
 def test_wilsons_interval_by_its_formula():

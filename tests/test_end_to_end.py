@@ -5,8 +5,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,7 @@ TINY_MODEL = {
     "online": "none",
     "batch_size": 32,
     "seed": 1,
+    "loss": {"name": "cross_entropy"},
     "phases": {
         "p1": {
             "epochs": 3,
@@ -71,18 +74,21 @@ class Clone:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def run(self, *command: str, expect: int | None = 0) -> str:
-        """Run a command there; everything it printed."""
-        environment = os.environ | {
+    def environment(self) -> dict[str, str]:
+        """The project's own tools first, nothing of the user's."""
+        return os.environ | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(self.root / "src"),
             "GIT_CONFIG_GLOBAL": os.devnull,
             "COLUMNS": "200",
         }
+
+    def run(self, *command: str, expect: int | None = 0) -> str:
+        """Run a command there; everything it printed."""
         done = subprocess.run(
             command,
             cwd=self.root,
-            env=environment,
+            env=self.environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -252,6 +258,28 @@ def test_a_forced_run_leaves_the_same_bytes(clone):
     clone.repro("-f")
     after = clone.content()
     assert {name for name in before | after if before.get(name) != after.get(name)} == set()
+
+
+def test_a_training_killed_with_its_dvc_goes_on_and_ends_with_the_same_bytes(clone):
+    before = clone.content()
+    checkpoint = clone.root / ".cache/checkpoints/resnet.safetensors"
+    process = subprocess.Popen(
+        ["dvc", "repro", "-f", "-s", "train@resnet"],
+        cwd=clone.root,
+        env=clone.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while not checkpoint.exists():
+        assert process.poll() is None, "the training ended before it could be killed"
+        time.sleep(0.001)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (clone.root / "models/resnet").exists()
+    assert "going on after epoch" in clone.repro()
+    assert clone.content() == before
+    assert not checkpoint.exists()
 
 
 def test_a_colleague_pulls_and_runs_nothing(clone, tmp_path):

@@ -3,6 +3,11 @@
 Large ones are built without memory for their weights, on torch's meta device.
 """
 
+import hashlib
+import importlib.util
+import itertools
+import re
+import socket
 import subprocess
 import sys
 from urllib.error import URLError
@@ -10,11 +15,13 @@ from urllib.error import URLError
 import pytest
 import torch
 import torchvision
+from safetensors.torch import save_file
 from torch.overrides import TorchFunctionMode
 
 from classifold.errors import UserError
 from classifold.model_file import build_network
-from classifold.networks import alphanet, initial_cnn, mlp, simple_convnet, small_resnet
+from classifold.networks import alphanet, initial_cnn, mlp, simple_convnet, small_resnet, vgg
+from classifold.networks import timm as timm_network
 from classifold.networks import torchvision as torchvision_network
 from classifold.training.freezing import count_parameters, set_trainable
 
@@ -27,7 +34,12 @@ OURS = {
     "alphanet": {"dropout": 0.2, "widths": [4, 8], "dense": [12]},
     "simple_convnet": {"widths": [4, 8], "depths": [1, 2], "hidden": [12]},
     "small_resnet": {"widths": [16, 20], "depth": 1},
+    "vgg": {"widths": [4, 8], "depths": [1, 2], "dense": [12]},
 }
+
+needs_timm = pytest.mark.skipif(
+    importlib.util.find_spec("timm") is None, reason="timm is not installed: pip install timm"
+)
 
 
 class Weightless(TorchFunctionMode):
@@ -74,6 +86,70 @@ def test_alphanet_has_the_parameters_of_its_layers():
     dense = 16 * 16 * 16 * 32
     norms = 2 * (8 + 8 + 16 + 16 + 32)
     assert count_parameters(network) == convolutions + dense + norms + 32 * 5 + 5
+
+
+def test_vgg_has_the_parameters_of_report_004_and_trains_what_it_trains():
+    with torch.device("meta"):
+        network = vgg.build(200, image_size=64)
+    channels = [3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
+    convolutions = sum(9 * i * o + o for i, o in itertools.pairwise(channels))
+    first = 512 * 2 * 2 * 512 + 512 + 2 * 512
+    second = 512 * 512 + 512 + 2 * 512
+    head = 512 * 200 + 200
+    assert count_parameters(network) == convolutions + first + second + head == 16_131_080
+
+    set_trainable(network, ["dense", "head"])  # "around 1.4 million"
+    assert count_parameters(network, trainable=True) == first + second + head == 1_416_392
+    set_trainable(network, "head")
+    assert count_parameters(network, trainable=True) == head
+
+
+def test_dense_blocks_of_vgg_have_the_reports_order():
+    network = vgg.build(3, image_size=8, widths=(4,), depths=(1,), dense=(6, 5))
+    kinds = [type(layer).__name__ for layer in network.dense]
+    assert kinds == ["Flatten", *["Linear", "ReLU", "BatchNorm1d", "Dropout"] * 2]
+
+
+@pytest.mark.parametrize(("depths", "name"), vgg.PUBLISHED.items())
+def test_convolutions_of_vgg_are_those_of_torchvisions(depths, name):
+    with torch.device("meta"):
+        ours = vgg.build(3, image_size=64, depths=depths)
+    with Weightless():
+        theirs = torchvision.models.get_model(name)
+    assert [str(layer) for layer in ours.features] == [
+        str(layer).replace("inplace=True", "") for layer in theirs.features
+    ]
+    shapes = {key: value.shape for key, value in ours.features.state_dict().items()}
+    assert shapes == {key: value.shape for key, value in theirs.features.state_dict().items()}
+
+
+def test_images_are_told_apart_after_all_of_vggs_convolutions():
+    torch.manual_seed(0)
+    network = vgg.build(3, image_size=32, dense=(4,)).eval()
+    features = network.features(torch.randn(4, 3, 32, 32)).flatten(1)
+    assert features.std(0).mean() > 1e-3  # with torch's own start 5e-7
+
+
+def test_bravonet_is_torchvisions_resnet18_without_weights():
+    with Weightless():
+        network = torchvision_network.build(200, image_size=64, name="resnet18")
+    stem = 3 * 64 * 49 + 2 * 64
+    first = 4 * (64 * 64 * 9 + 2 * 64)
+    others = sum(
+        (w // 2) * w * 9 + 3 * w * w * 9 + (w // 2) * w + 5 * 2 * w for w in (128, 256, 512)
+    )
+    assert count_parameters(network) == stem + first + others + 512 * 200 + 200
+
+
+def test_small_resnet_of_eighteen_layers_has_their_parameters():
+    with torch.device("meta"):
+        network = small_resnet.build(200, image_size=64, widths=(64, 128, 256, 512))
+    convolutions = 3 * 64 * 9 + 4 * 64 * 64 * 9
+    norms = 4 * 2 * 64 + 2 * 512
+    for width in (128, 256, 512):
+        convolutions += (width // 2) * width * (9 + 1) + 3 * width * width * 9
+        norms += 2 * (width // 2) + 3 * 2 * width
+    assert count_parameters(network) == convolutions + norms + 512 * 200 + 200
 
 
 @pytest.mark.parametrize(("depth", "stride", "side"), [(1, 1, 4), (2, 1, 4), (1, 2, 2)])
@@ -173,7 +249,7 @@ def test_networks_are_built_in_channels_last_order():
 
 @pytest.mark.parametrize(
     ("name", "image_size"),
-    [("alphanet", 4), ("initial_cnn", 12), ("initial_cnn", 4), ("simple_convnet", 8)],
+    [("alphanet", 4), ("initial_cnn", 12), ("initial_cnn", 4), ("simple_convnet", 8), ("vgg", 16)],
 )
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors:UserWarning")
 def test_a_network_that_needs_larger_images_says_so_when_it_is_built(name, image_size):
@@ -201,6 +277,7 @@ def test_every_classifier_of_torchvision_answers_with_our_number_of_classes(name
     assert (head.out_channels if isinstance(head, torch.nn.Conv2d) else head.out_features) == 5
     set_trainable(network, "head")
     assert count_parameters(network, trainable=True) == sum(p.numel() for p in head.parameters())
+    network.load_state_dict(dict(network.state_dict()))  # as stored: without torch's metadata
 
 
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
@@ -261,6 +338,163 @@ def test_published_weights_fill_every_layer_but_the_head(published, n_classes):
     assert set(own) - same == {"fc.weight", "fc.bias"}
 
 
+def put(path, tensors):
+    """Write a weights file, and give what `weights` says of it in params."""
+    if path.suffix == ".safetensors":
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    else:
+        torch.save(tensors, path)
+    return {"file": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def changed(network, published):
+    """The tensors of a network that are not those of a file."""
+    return {
+        key
+        for key, value in network.state_dict().items()
+        if key not in published or not torch.equal(value, published[key])
+    }
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_file_fills_every_layer_but_the_head(tmp_path, suffix):
+    torch.manual_seed(1)
+    published = torchvision.models.resnet18().state_dict()
+    weights = put(tmp_path / f"resnet18{suffix}", published)
+    network = build_network(
+        "torchvision",
+        n_classes=7,
+        image_size=64,
+        arguments={"name": "resnet18", "weights": weights},
+    )
+    assert changed(network.backbone, published) == {"fc.weight", "fc.bias"}
+    assert network.head.out_features == 7
+
+
+def test_what_we_trained_starts_another_training(tmp_path):
+    arguments = {"name": "squeezenet1_1"}
+    trained = build_network("torchvision", n_classes=3, image_size=32, arguments=arguments)
+    arguments["weights"] = put(tmp_path / "w.safetensors", trained.state_dict())
+    network = build_network("torchvision", n_classes=4, image_size=32, arguments=arguments)
+    head = {"backbone.classifier.1.weight", "backbone.classifier.1.bias"}
+    assert changed(network, trained.state_dict()) == head
+
+
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [
+        ("resnet34", "without a place in it .*layer1.2.conv1.weight.*; build the network with"),
+        ("squeezenet1_1", "tensors 0 fit; missing .*; use weights of this network"),
+    ],
+)
+def test_weights_of_another_network_are_refused(tmp_path, given, advice):
+    weights = put(tmp_path / "w.pth", torchvision.models.get_model(given).state_dict())
+    with pytest.raises(UserError, match=rf"arguments.weights \(.*w.pth\) must fit .*{advice}"):
+        torchvision_network.build(5, image_size=32, name="resnet18", weights=weights)
+
+
+def test_published_names_of_densenet_are_those_of_an_older_torchvision(tmp_path):
+    state = torchvision.models.densenet121().state_dict()
+    older = {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)", r"\1.\2", key): value
+        for key, value in state.items()
+    }
+    assert "features.denseblock1.denselayer1.norm.1.weight" in older
+    weights = put(tmp_path / "w.pth", older)
+    network = torchvision_network.build(5, image_size=32, name="densenet121", weights=weights)
+    assert changed(network.backbone, state) == {"classifier.weight", "classifier.bias"}
+
+
+def test_a_vision_transformers_positions_are_interpolated_to_our_images(monkeypatch):
+    # Of the smallest sizes, in place of torchvision's 86 million parameters.
+    def smallest(name, *, num_classes, image_size, weights):
+        return torchvision.models.VisionTransformer(
+            image_size,
+            patch_size=16,
+            num_layers=1,
+            num_heads=2,
+            hidden_dim=8,
+            mlp_dim=12,
+            num_classes=num_classes,
+        )
+
+    monkeypatch.setattr(torchvision.models, "get_model", smallest)
+    published = smallest("", num_classes=9, image_size=64, weights=None).state_dict()
+    positions = published["encoder.pos_embedding"].normal_()
+    positions[:, 1:] = torch.linspace(-1, 1, 4).repeat(4)[:, None]  # from left to right
+    older = {
+        key.replace("mlp.0.", "mlp.linear_1.").replace("mlp.3.", "mlp.linear_2."): value
+        for key, value in published.items()
+    }
+    monkeypatch.setattr(torchvision_network, "find_weights", lambda *_, **__: older)
+    network = torchvision_network.build(5, image_size=112, name="vit_b_16", weights="DEFAULT")
+    assert changed(network.backbone, published) == {
+        "encoder.pos_embedding",
+        "heads.head.weight",
+        "heads.head.bias",
+    }
+    ours = network.backbone.encoder.pos_embedding.detach()
+    assert torch.equal(ours[:, 0], positions[:, 0])
+    assert ours.shape == (1, 1 + 7 * 7, 8)
+    torch.testing.assert_close(ours[0, 1::7, 0], torch.full((7,), -1.0))
+    torch.testing.assert_close(ours[0, 7::7, 0], torch.full((7,), 1.0))
+
+
+def test_side_heads_of_published_weights_are_left_out_and_pixels_are_as_for_all_others(tmp_path):
+    torch.manual_seed(0)
+    theirs = torchvision.models.googlenet(aux_logits=True, init_weights=False, num_classes=5)
+    published = theirs.state_dict()
+    weights = put(tmp_path / "w.pth", published)
+    network = torchvision_network.build(5, image_size=32, name="googlenet", weights=weights)
+    assert changed(network.backbone, published) == {"fc.weight", "fc.bias"}
+
+    # torchvision trained it on pixels from -1 to 1; ours are normalized as ImageNet's.
+    images = torch.rand(2, 3, 32, 32)
+    mean, std = (
+        torch.tensor(values).view(3, 1, 1)
+        for values in [(0.485, 0.456, 0.406), (0.229, 0.224, 0.225)]
+    )
+    network.head.load_state_dict(theirs.fc.state_dict())
+    theirs.transform_input = False
+    torch.testing.assert_close(network.eval()((images - mean) / std), theirs.eval()(2 * images - 1))
+
+
+@pytest.mark.parametrize("by_file", [True, False])
+def test_published_weights_fill_the_convolutions_of_vgg(tmp_path, monkeypatch, by_file):
+    torch.manual_seed(1)
+    published = {
+        f"features.{key}": value
+        for key, value in vgg.build(3, image_size=32, depths=(1, 1, 2, 2, 2))
+        .features.state_dict()
+        .items()
+    } | {"classifier.0.weight": torch.ones(3), "classifier.6.bias": torch.ones(3)}
+    monkeypatch.setattr(
+        torchvision.models.VGG11_Weights, "get_state_dict", lambda self, **_: published
+    )
+    network = build_network(
+        "vgg",
+        n_classes=4,
+        image_size=32,
+        arguments={
+            "depths": [1, 1, 2, 2, 2],
+            "weights": put(tmp_path / "w.pth", published) if by_file else "IMAGENET1K_V1",
+        },
+    )
+    assert (
+        changed(
+            network.features,
+            {key.removeprefix("features."): value for key, value in published.items()},
+        )
+        == set()
+    )
+
+
+def test_a_vgg_of_other_sizes_has_no_published_weights():
+    for sizes in ({"widths": (4, 8), "depths": (1, 1)}, {"depths": (1, 1, 1, 1, 1)}):
+        with pytest.raises(UserError, match=r"got 'DEFAULT': no weights are published by name"):
+            vgg.build(3, image_size=32, weights="DEFAULT", **sizes)
+
+
 def test_weights_that_cannot_be_downloaded_say_where_to_put_them(monkeypatch):
     def get(self, **options):
         raise URLError("no network")
@@ -269,3 +503,95 @@ def test_weights_that_cannot_be_downloaded_say_where_to_put_them(monkeypatch):
     message = r"IMAGENET1K_V1 of resnet18 could not be downloaded \(no network\); fetch https://.*"
     with pytest.raises(UserError, match=message + "TORCH_HOME"):
         torchvision_network.build(5, image_size=32, name="resnet18", weights="IMAGENET1K_V1")
+
+
+def test_timm_that_is_missing_is_an_error_with_the_command_that_installs_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)  # as if it could not be found
+    with pytest.raises(UserError, match=r"timm is not installed; install .* 'pip install timm'"):
+        build_network("timm", n_classes=3, image_size=32, arguments={"name": "resnet18"})
+
+
+@pytest.fixture
+def no_connections(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a connection was opened")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+# Of timm's smallest, one of each kind; the head of `levit_128s` is two layers with norms.
+TIMM = ["test_resnet", "test_efficientnet", "test_convnext", "test_vit", "levit_128s"]
+
+
+def build_timm(name, **arguments):
+    torch.manual_seed(0)
+    return build_network("timm", n_classes=5, image_size=224, arguments={"name": name} | arguments)
+
+
+@needs_timm
+@pytest.mark.parametrize("name", TIMM)
+def test_networks_of_timm_answer_through_a_head_of_ours(name, no_connections):
+    network = build_timm(name).eval()
+    assert network.head.out_features == 5
+    torch.nn.init.zeros_(network.head.weight)
+    network.head.bias.data = torch.arange(5.0)
+    logits = network(torch.randn(2, 3, 224, 224))
+    torch.testing.assert_close(logits, torch.arange(5.0).repeat(2, 1))
+
+
+@needs_timm
+@pytest.mark.parametrize("name", TIMM)
+def test_a_file_fills_all_of_timms_networks_but_the_head(name, tmp_path, no_connections):
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(1)
+    sized = {"img_size": 224} if name == "test_vit" else {}  # which was made for 160 pixels
+    published = timm.create_model(name, num_classes=9, **sized).state_dict()
+    network = build_timm(name, weights=put(tmp_path / "w.safetensors", published))
+    assert changed(network.backbone, published) == set()
+
+
+@needs_timm
+def test_what_we_trained_with_timm_starts_another_training(tmp_path):
+    trained = build_timm("test_convnext")
+    torch.nn.init.normal_(trained.backbone.stem[0].weight)
+    weights = put(tmp_path / "w.safetensors", trained.state_dict())
+    network = build_timm("test_convnext", weights=weights)
+    assert changed(network.backbone, trained.backbone.state_dict()) == set()
+
+
+@needs_timm
+def test_timms_positions_are_interpolated_to_our_images(tmp_path):
+    timm = pytest.importorskip("timm")
+    published = timm.create_model("test_vit", num_classes=9, img_size=64).state_dict()
+    weights = put(tmp_path / "w.pth", published)
+    network = timm_network.build(5, image_size=96, name="test_vit", weights=weights)
+    assert changed(network.backbone, published) == {"pos_embed"}
+    assert network.backbone.pos_embed.shape[1] == 1 + (96 // 16) ** 2
+
+
+@needs_timm
+@pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "levit_128s"])
+def test_timm_refuses_the_weights_of_another_network(name, tmp_path):
+    weights = put(tmp_path / "w.pth", build_small("mlp").state_dict())
+    with pytest.raises(UserError, match=r"arguments.weights .*use weights of this network"):
+        build_timm(name, weights=weights)
+
+
+@needs_timm
+def test_timm_takes_no_weights_by_name(no_connections):
+    with pytest.raises(UserError, match=r"must be null or a file as .* got 'a1_in1k': no weights"):
+        build_timm("test_resnet", weights="a1_in1k")
+
+
+@needs_timm
+@pytest.mark.parametrize("name", ["resnet19", "hf-hub:timm/resnet18", "local-dir:/tmp", "timm/x"])
+def test_an_unknown_network_of_timm_is_refused_without_looking_elsewhere(name, no_connections):
+    with pytest.raises(UserError, match=rf"one of timm's networks, got '{name}'; see timm.list"):
+        build_timm(name)
+
+
+@needs_timm
+def test_a_network_of_timm_that_refuses_the_images_says_their_size():
+    with pytest.raises(UserError, match=r"network timm cannot be built for images of 4 pixels"):
+        build_network("timm", n_classes=3, image_size=4, arguments={"name": "inception_v3"})

@@ -7,15 +7,20 @@ from classifold.pack import new_pack, read_pack
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 3), np.uint8)
 ROWS = [
-    {"image_id": "dog/1", "copy": 0, "transformation": "none", "label": "dog"},
-    {"image_id": "dog/1", "copy": 1, "transformation": "flip both", "label": "dog"},
-    {"image_id": "cat/2", "copy": 0, "transformation": "none", "label": "cat"},
+    {"image_id": "dog/1", "copy": 0, "transformation": "none", "labels": ["dog"]},
+    {"image_id": "dog/1", "copy": 1, "transformation": "flip both", "labels": ["dog"]},
+    {"image_id": "cat/2", "copy": 0, "transformation": "none", "labels": ["cat"]},
 ]
 
 
-def write(folder, rows=ROWS, *, n_images=3):
+def write(folder, rows=ROWS, *, n_images=3, task="single"):
     with new_pack(
-        folder, n_images=n_images, size=4, resize="box", classes=["ape", "cat", "dog"]
+        folder,
+        n_images=n_images,
+        size=4,
+        resize="box",
+        classes=["ape", "cat", "dog"],
+        task=task,
     ) as pack:
         pack.put(0, PIXELS[: len(rows)])
         for row in rows:
@@ -31,6 +36,21 @@ def test_what_was_added_comes_back_in_its_order(tmp_path):
     assert pack.copies.tolist() == [0, 1, 0]
     assert pack.transformations == ["none", "flip both", "none"]
     assert (pack.classes, pack.size, pack.resize) == (["ape", "cat", "dog"], 4, "box")
+    assert pack.task == "single"
+
+
+def test_several_labels_an_image_come_back_as_a_row_of_ones_and_zeros(tmp_path):
+    bears = (["dog", "ape"], [], ["cat"])
+    write(
+        tmp_path,
+        [row | {"labels": labels} for row, labels in zip(ROWS, bears, strict=True)],
+        task="multi",
+    )
+    pack = read_pack(tmp_path)
+    assert pack.task == "multi"
+    assert pack.labels.dtype == np.uint8
+    assert pack.labels.tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
+    assert pack.originals().labels.tolist() == [[1, 0, 1], [0, 1, 0]]
 
 
 def test_images_stay_on_the_disk_and_cannot_be_changed(tmp_path):
@@ -63,10 +83,12 @@ def test_a_pack_that_is_not_full_is_refused(tmp_path):
         write(tmp_path, ROWS[:2])
 
 
-def test_a_pack_without_images_can_be_written_and_read(tmp_path):
-    write(tmp_path, [], n_images=0)
+@pytest.mark.parametrize(("task", "shape"), [("single", (0,)), ("multi", (0, 3))])
+def test_a_pack_without_images_can_be_written_and_read(tmp_path, task, shape):
+    write(tmp_path, [], n_images=0, task=task)
     pack = read_pack(tmp_path)
     assert pack.images.shape == (0, 4, 4, 3)
+    assert pack.labels.shape == shape
     assert pack.originals().ids == []
 
 
@@ -79,7 +101,7 @@ def test_jpegs_are_decoded_where_they_are_used_and_look_like_an_array(tmp_path):
         for row in (4, 0, 8, *range(596, 8, -4)):  # threads put them as they are done
             pack.put(row, plain[row : row + 4])
         for i in range(600):
-            pack.describe(image_id=str(i), copy=i % 2, transformation="none", label="red")
+            pack.describe(image_id=str(i), copy=i % 2, transformation="none", labels=["red"])
     read = read_pack(tmp_path)
     assert (read.images.shape, len(read.images), read.images.nbytes) == (
         plain.shape,

@@ -88,7 +88,8 @@ PHASE = "models.mlp.phases.p1"
         (
             f"{PHASE}.optimizer",
             {"name": "adamm", "lr": 0.1},
-            f"{PHASE}.optimizer.name: must be one of 'adam', 'adamw', 'sgd', got 'adamm'",
+            f"{PHASE}.optimizer.name: must be one of 'adam', 'adamw', 'rmsprop', 'adadelta', "
+            "'sgd', got 'adamm'",
         ),
         (f"{PHASE}.optimizer", {"lr": 0.1}, f"{PHASE}.optimizer: is missing its 'name'"),
         (
@@ -102,7 +103,102 @@ PHASE = "models.mlp.phases.p1"
             "nesterov: true needs a momentum above 0",
         ),
         (f"{PHASE}.optimizer.lr", 0, f"{PHASE}.optimizer.lr: must be greater than 0, got 0"),
+        (
+            f"{PHASE}.optimizer",
+            {"name": "rmsprop", "lr": 0.1, "betas": [0.9, 0.99]},
+            f"{PHASE}.optimizer: unknown key 'betas'",
+        ),
+        (
+            f"{PHASE}.optimizer",
+            {"name": "adadelta", "lr": 0.1, "momentum": 0.9},
+            f"{PHASE}.optimizer: unknown key 'momentum'",
+        ),
+        (
+            f"{PHASE}.optimizer",
+            {"name": "sgd", "lr": 0.1, "lr_factors": {"head": 0}},
+            f"{PHASE}.optimizer.lr_factors.head: must be greater than 0, got 0",
+        ),
         (f"{PHASE}.schedule", {"name": "plateau", "factor": 1.0, "patience": 2}, "less than 1"),
+        (
+            f"{PHASE}.schedule",
+            {"name": "cyclical", "min_lr": 0.1, "step_size": 5},
+            f"{PHASE}: schedule.min_lr must be below optimizer.lr (0.001), the highest rate of the "
+            "cycle; got 0.1",
+        ),
+        (
+            f"{PHASE}.schedule",
+            {"name": "cyclical", "min_lr": 0.001, "step_size": 5},
+            f"{PHASE}: schedule.min_lr must be below optimizer.lr",
+        ),
+        (
+            f"{PHASE}.schedule",
+            {"name": "cyclical", "min_lr": 0.0001, "step_size": 0},
+            f"{PHASE}.schedule.step_size: must be greater than or equal to 1, got 0",
+        ),
+        (
+            f"{PHASE}.schedule",
+            {"name": "cosine", "warmup_epochs": 1, "min_lr": 0.1},
+            f"{PHASE}.schedule: unknown key 'min_lr'; known here: name, warmup_epochs",
+        ),
+        (
+            f"{PHASE}.trainable",
+            "heads",
+            f"{PHASE}.trainable: must be 'all' or 'head', got 'heads'",
+        ),
+        (f"{PHASE}.stop", {"patience": 0}, f"{PHASE}.stop.patience: must be greater than or equal"),
+        (
+            f"{PHASE}.stop",
+            {"metric": "f1", "patience": 2},
+            f"{PHASE}.stop.metric: must be 'accuracy', 'micro_f1' or 'loss', got 'f1'",
+        ),
+        (
+            f"{PHASE}.stop",
+            {"metric": "micro_f1", "patience": 2},
+            f"{PHASE}.stop.metric must be accuracy or loss for one label an image (dataset.task: "
+            "single)",
+        ),
+        (
+            f"{PHASE}.stop",
+            {"patence": 2},
+            f"{PHASE}.stop: unknown key 'patence'; did you mean 'patience'?",
+        ),
+        ("models.mlp.loss", ABSENT, "models.mlp.loss: is missing; add it"),
+        (
+            "models.mlp.loss",
+            {"name": "cross_entropy", "gamma": 2},
+            "models.mlp.loss: unknown key 'gamma'; known here: name, label_smoothing",
+        ),
+        (
+            "models.mlp.loss",
+            {"name": "cross_entropy", "label_smoothing": 1.0},
+            "models.mlp.loss.label_smoothing: must be less than 1, got 1.0",
+        ),
+        ("models.mlp.loss", {"name": "focal"}, "models.mlp.loss.gamma: is missing; add it"),
+        (
+            "models.mlp.loss",
+            {"name": "hinge"},
+            "models.mlp.loss.name: must be one of 'cross_entropy', 'binary_cross_entropy', "
+            "'mean_squared_error', 'focal', got 'hinge'",
+        ),
+        (
+            "models.mlp.class_weights",
+            "balance",
+            "models.mlp.class_weights: must be 'none' or 'balanced', got 'balance'",
+        ),
+        (
+            "models.mlp.sampler",
+            "random",
+            "models.mlp.sampler: must be 'shuffle' or 'balanced', got 'random'",
+        ),
+        ("models.mlp.average", 1.0, "models.mlp.average: must be less than 1, got 1.0"),
+        ("models.mlp.clip", 0, "models.mlp.clip: must be greater than 0, got 0"),
+        ("models.mlp.accumulate", 0, "models.mlp.accumulate: must be greater than or equal to 1"),
+        (
+            "models.mlp.acumulate",
+            2,
+            "models.mlp: unknown key 'acumulate'; did you mean 'accumulate'",
+        ),
+        ("train.compile", "yes", "train.compile: must be a boolean, got 'yes'"),
         ("explain.model", "resnet", "explain.model must be one of the listed models ("),
         ("stack.members", ["mlp", "resnet"], "stack.members must be 'all' or listed models"),
     ],
@@ -111,6 +207,99 @@ def test_a_broken_rule_is_refused_with_the_path_of_its_key(valid, write, key, va
     path = write(changed(valid, key, value))
     with pytest.raises(UserError, match=re.escape(message)):
         check_params(path)
+
+
+def of_several_labels(content, **loss):
+    """The content for several labels an image, each model with such a loss."""
+    content = changed(content, "dataset.task", "multi")
+    for name in content["models"]:
+        content = changed(content, f"models.{name}.loss", loss)
+    return content
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {"name": "binary_cross_entropy"},
+        {"name": "mean_squared_error"},
+        {"name": "focal", "gamma": 2},
+    ],
+    ids=lambda loss: loss["name"],
+)
+@pytest.mark.parametrize("metric", ["micro_f1", "accuracy", "loss"])
+def test_several_labels_may_be_learnt_by_each_loss_of_sigmoids(valid, write, loss, metric):
+    content = of_several_labels(valid, **loss)
+    content = changed(content, f"{PHASE}.stop", {"metric": metric, "patience": 2})
+    assert check_params(write(content)) == content
+
+
+def test_cross_entropy_is_refused_for_several_labels_with_the_models_name(valid, write):
+    content = of_several_labels(valid, name="binary_cross_entropy")
+    content = changed(content, "models.mlp.loss", {"name": "cross_entropy"})
+    message = (
+        r"models\.mlp\.loss: with several labels an image \(dataset.task: multi\) it must be "
+        "binary_cross_entropy, mean_squared_error or focal"
+    )
+    with pytest.raises(UserError, match=message):
+        check_params(write(content))
+
+
+ONE_CYCLE = {"name": "one_cycle", "pct_start": 0.3, "div_factor": 25, "final_div_factor": 1000}
+
+
+@pytest.mark.parametrize("key", ["base_momentum", "max_momentum"])
+@pytest.mark.parametrize(
+    ("optimizer", "cycles"),
+    [
+        ({"name": "sgd"}, False),
+        ({"name": "sgd", "momentum": 0.0}, False),
+        ({"name": "rmsprop"}, False),
+        ({"name": "adadelta"}, False),
+        ({"name": "sgd", "momentum": 0.9}, True),
+        ({"name": "rmsprop", "momentum": 0.9}, True),
+        ({"name": "adam"}, True),
+        ({"name": "adamw"}, True),
+    ],
+    ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else "",
+)
+def test_one_cycle_takes_limits_of_momentum_where_there_is_momentum(
+    valid, write, optimizer, cycles, key
+):
+    content = changed(valid, f"{PHASE}.optimizer", optimizer | {"lr": 0.1})
+    path = write(changed(content, f"{PHASE}.schedule", ONE_CYCLE | {key: 0.9}))
+    if cycles:
+        check_params(path)
+        return
+    message = f"{PHASE}: schedule.{key} needs an optimizer with momentum; {optimizer['name']} has"
+    with pytest.raises(UserError, match=re.escape(message)):
+        check_params(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (f"{PHASE}.trainable", ["head", "hidden.1"]),
+        (
+            f"{PHASE}.optimizer",
+            {"name": "adamw", "lr": 0.1, "amsgrad": True, "decay_norms": False,
+             "weight_decay": 0.1, "lr_factors": {"head": 10, "hidden": 0.1}},
+        ),
+        (f"{PHASE}.schedule", {"name": "cyclical", "min_lr": 0.0005, "step_size": 3}),
+        (f"{PHASE}.stop", {"metric": "loss"}),
+        (f"{PHASE}.stop", None),
+        ("models.mlp.loss", {"name": "cross_entropy", "label_smoothing": 0.1}),
+        ("models.mlp.class_weights", "balanced"),
+        ("models.mlp.sampler", "balanced"),
+        ("models.mlp.average", 0.999),
+        ("models.mlp.clip", 1),
+        ("models.mlp.accumulate", 4),
+        ("models.mlp.accumulate", None),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_each_way_to_train_obeys_the_rules(valid, write, key, value):
+    content = changed(valid, key, value)
+    assert check_params(write(content)) == content
 
 
 @pytest.mark.parametrize("name", ["stack", "majority_baseline", "two words", "1st", "a.b"])

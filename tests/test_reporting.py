@@ -227,7 +227,7 @@ class Run:
                         image_id=image_id,
                         copy=copy,
                         transformation=words,
-                        label=label,
+                        labels=[label],
                     )
         trained = {
             "train_accuracy": 0.99,

@@ -1,4 +1,4 @@
-"""The command line: `classifold check`, `classifold augmentations`, `classifold plots-page`."""
+"""The command line: `classifold check`, `augmentations`, `lr-find` and `plots-page`."""
 
 import sys
 from pathlib import Path
@@ -11,6 +11,7 @@ from classifold.params import PARAMS_FILE, check_params
 from classifold.plots_page import plots_page
 
 EMBEDDED = Path("data/raw/digits")  # which the stage `digits` makes
+PACKS = Path("data/augmented")
 
 app = typer.Typer(
     help="A pipeline from a folder of labelled images to a classifier its owner can defend.",
@@ -79,6 +80,58 @@ def augmentations(  # noqa: PLR0917 - the command's options
         print(error, file=sys.stderr)
         raise typer.Exit(1) from None
     print(f"{out} shows {policy} on {len(images)} image{'s' * (len(images) != 1)}")
+
+
+@app.command("lr-find")
+def lr_find(
+    model: Annotated[str, typer.Argument(help="A name of `models` in params.yaml.")],
+    out: Annotated[Path, typer.Option(help="The picture to write; a CSV beside it.")] = Path(
+        "lr_find.png"
+    ),
+    lowest: Annotated[float, typer.Option(min=1e-12, help="The first rate.")] = 1e-6,
+    highest: Annotated[float, typer.Option(min=1e-12, help="The last rate.")] = 10.0,
+    steps: Annotated[int, typer.Option(min=10, help="How many rates are tried.")] = 100,
+) -> None:
+    """Try rising learning rates on a model's training images, and suggest one.
+
+    Needs the packs that `dvc repro augment` makes. Nothing that training made is changed.
+    """
+    # Heavy, and of no use to the other commands.
+    from classifold.reporting.rates import write_rates  # noqa: PLC0415
+    from classifold.training.lr_finder import try_rates  # noqa: PLC0415
+    from classifold.training.setup import prepare  # noqa: PLC0415
+
+    try:
+        params = check_params()
+        if model not in params["models"]:
+            raise UserError(
+                f"params.yaml has no model '{model}'; it has {', '.join(params['models'])}"
+            )
+        if not (PACKS / "train" / "pack.json").is_file():
+            raise UserError(f"there is no pack in {PACKS}; make it with 'dvc repro augment'")
+        if lowest >= highest:
+            raise UserError(f"--lowest ({lowest:g}) must be below --highest ({highest:g})")
+        settings = params["models"][model]
+        training = prepare(params["train"], settings, packs=PACKS)
+        tried = try_rates(
+            training.network,
+            training.train,
+            recipe=training.recipe,
+            policy=params["policies"][settings["online"]],
+            machine=training.machine,
+            lowest=lowest,
+            highest=highest,
+            n_steps=steps,
+        )
+        write_rates(out, tried, model=model)
+        print(
+            f"{out} shows the loss at {len(tried.rates)} rates; it falls most steeply at "
+            f"{tried.suggestion():.2g}, a fair peak for one_cycle and cyclical schedules; a "
+            "constant rate is best taken somewhat lower"
+        )
+    except (UserError, OSError) as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from None
 
 
 @app.command("plots-page")

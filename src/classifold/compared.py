@@ -1,21 +1,22 @@
 """`data/compared/`: the listed models side by side on validation images.
 
 `<model>.npz` holds validation logits, `history.csv` all learning curves in long form, and
-`decisions.json` what was fitted on validation: a temperature for each model, and the shares of
-classes among training images, which the majority baseline answers with.
+`decisions.json` what was fitted on validation: for each model a temperature, and thresholds where
+images bear several labels; and the shares of classes among training images, by which the
+majority baseline answers.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from classifold.csv_file import read_rows, write_rows
-from classifold.decisions import fit_temperature
+from classifold.decisions import fit_decision, micro_f1, probabilities
 from classifold.errors import UserError
-from classifold.logits_file import load_logits
+from classifold.logits_file import Logits, load_logits
 from classifold.metrics_file import read_json, write_json
 from classifold.progress import say
 
@@ -41,7 +42,7 @@ def compare_models(
     """
     table: dict[str, dict[str, Any]] = {}
     history: list[dict[str, str]] = []
-    temperatures: dict[str, float] = {}
+    decisions: dict[str, dict[str, Any]] = {}
     first = load_logits(models / names[0] / "validation.npz")
     for name in names:
         logits = load_logits(models / name / "validation.npz")
@@ -51,33 +52,71 @@ def compare_models(
                 f"'dvc repro -f train@{name}'"
             )
         shutil.copyfile(models / name / "validation.npz", folder / f"{name}.npz")
-        temperatures[name] = fit_temperature(logits.logits, logits.labels)
+        decisions[name] = fit_decision(logits.logits, logits.labels)
         history += [{"model": name, **row} for row in read_rows(models / name / "history.csv")]
         table[name] = read_json(metrics / f"{name}.json")
-        table[name]["temperature"] = temperatures[name]
+        table[name] |= _decided(logits, decisions[name])
 
     description = read_json(models / names[0] / "model.json")
-    classes = description["classes"]
-    counts = description["train_images_per_class"]
-    majority = max(classes, key=lambda name: counts[name])
-    n_train = sum(counts.values())
-    hits = first.labels == classes.index(majority)
-    table[MAJORITY] = {
-        "train_accuracy": counts[majority] / n_train,
-        "validation_accuracy": float(hits.mean()),
-        "predicted_class": majority,
-        "n_parameters": 0,
-    }
+    classes, n_train = description["classes"], description["n_train_images"]
+    shares = {name: n / n_train for name, n in description["train_images_per_class"].items()}
+    table[MAJORITY] = _baseline(first.labels, shares)
     write_rows(folder / "history.csv", history, columns=list(history[0]))
     write_json(
         folder / "decisions.json",
         {
+            "task": description["task"],
             "classes": classes,
-            "class_shares": {name: counts[name] / n_train for name in classes},
-            "models": {name: {"temperature": value} for name, value in temperatures.items()},
+            "class_shares": shares,
+            "models": decisions,
         },
     )
     return table
+
+
+def _decided(logits: Logits, decision: Mapping[str, Any]) -> dict[str, Any]:
+    """What the metrics tell of a decision, and with several labels what it does to the score."""
+    told = {"temperature": decision["temperature"]}
+    if "threshold" in decision:
+        values = probabilities(logits.logits, temperature=decision["temperature"], task="multi")
+        told["threshold"] = decision["threshold"]
+        told["micro_f1_at_threshold"] = micro_f1(values > decision["threshold"], logits.labels)
+        told["micro_f1_at_class_thresholds"] = micro_f1(
+            values > np.array(decision["thresholds"]), logits.labels
+        )
+    return told
+
+
+def _baseline(labels: np.ndarray, shares: Mapping[str, float]) -> dict[str, Any]:
+    """Score the best constant answer, chosen by the classes' shares of training images.
+
+    For one label an image that is the most frequent class; for several, the most frequent ones,
+    as many as give the highest micro F1.
+
+    Args:
+        labels: of the validation images.
+        shares: class -> share of the training images that bear it.
+    """
+    classes = list(shares)
+    ranked = sorted(classes, key=lambda name: -shares[name])
+    if labels.ndim == 1:
+        return {
+            "train_accuracy": shares[ranked[0]],
+            "validation_accuracy": float((labels == classes.index(ranked[0])).mean()),
+            "predicted_class": ranked[0],
+            "n_parameters": 0,
+        }
+    found = np.cumsum([shares[name] for name in ranked])
+    scores = 2 * found / (np.arange(1, len(ranked) + 1) + found[-1])
+    answered = ranked[: int(scores.argmax()) + 1]
+    answers = np.tile(np.isin(classes, answered), (len(labels), 1))
+    return {
+        "train_micro_f1": float(scores.max()),
+        "validation_micro_f1": micro_f1(answers, labels),
+        "validation_accuracy": float((answers == labels).all(1).mean()),
+        "predicted_classes": answered,
+        "n_parameters": 0,
+    }
 
 
 def remove_unlisted(names: Sequence[str], *, models: Path, others: Sequence[Path]) -> None:

@@ -1,13 +1,40 @@
-"""From logits to probabilities one can believe: a temperature, fitted on validation images.
+"""From logits to answers one can believe: temperatures and thresholds, fitted on validation images.
 
 Whoever measures or predicts applies a decision and never fits one.
 """
 
+from typing import Any
+
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
+from scipy.special import expit, log_expit, log_softmax, softmax
 
 LOG_TEMPERATURES = (np.log(0.05), np.log(20.0))
+
+
+def fit_decision(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Fit all that a model's answers need.
+
+    Args:
+        logits: float array (N, n_classes) of images the network was not trained on.
+        labels: int array (N,), or 0 and 1 in (N, n_classes).
+
+    Returns:
+        `temperature`; with several labels also `threshold` (for all classes) and `thresholds`
+        (one for each), of probabilities after the temperature.
+    """
+    temperature = fit_temperature(logits, labels)
+    if labels.ndim == 1:
+        return {"temperature": temperature}
+    shares = probabilities(logits, temperature=temperature, task="multi")
+    return {
+        "temperature": temperature,
+        "threshold": fit_threshold(shares, labels),
+        "thresholds": [
+            fit_threshold(of_class, borne)
+            for of_class, borne in zip(shares.T, labels.T, strict=True)
+        ],
+    }
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -18,7 +45,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
     Args:
         logits: float array (N, n_classes) of images the network was not trained on.
-        labels: int array (N,).
+        labels: int array (N,), or 0 and 1 in (N, n_classes).
 
     Returns:
         A number in [0.05, 20]; above 1 the network was too sure of itself.
@@ -27,17 +54,58 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """
     n_images, n_classes = logits.shape
     doubt = 1 / (n_images + 2)
-    targets = np.full((n_images, n_classes), doubt / (n_classes - 1))
-    targets[np.arange(n_images), labels] = 1 - doubt
     logits = logits.astype(np.float64)
+    if labels.ndim == 1:
+        targets = np.full((n_images, n_classes), doubt / (n_classes - 1))
+        targets[np.arange(n_images), labels] = 1 - doubt
+    else:
+        targets = np.where(labels > 0, 1 - doubt, doubt)
 
     def log_loss(log_temperature: float) -> float:
-        scores = log_softmax(logits / np.exp(log_temperature), axis=1)
-        return -(targets * scores).sum(axis=1).mean()
+        scaled = logits / np.exp(log_temperature)
+        if labels.ndim == 1:
+            return -(targets * log_softmax(scaled, axis=1)).sum(axis=1).mean()
+        return -(targets * log_expit(scaled) + (1 - targets) * log_expit(-scaled)).mean()
 
     return float(np.exp(minimize_scalar(log_loss, bounds=LOG_TEMPERATURES, method="bounded").x))
 
 
-def probabilities(logits: np.ndarray, *, temperature: float) -> np.ndarray:
-    """Apply a temperature: logits (N, n_classes) to float64 rows that sum to 1."""
-    return softmax(logits.astype(np.float64) / temperature, axis=1)
+def fit_threshold(shares: np.ndarray, labels: np.ndarray) -> float:
+    """Find the threshold with the highest F1 over all given pairs of image and class.
+
+    Args:
+        shares: probabilities, float array of any shape.
+        labels: 0 and 1, in the same shape.
+
+    Returns:
+        A number in (0, 1), in the middle between the last probability that is answered and the
+        first that is not; 0.5 where nothing is borne, so that every threshold scores 0.
+    """
+    order = np.argsort(-shares, axis=None, kind="stable")
+    ranked, borne = shares.ravel()[order], labels.ravel()[order]
+    n_answered = np.arange(1, len(ranked) + 1)
+    scores = 2 * borne.cumsum() / (n_answered + borne.sum())
+    # Equal probabilities are answered together.
+    scores[:-1][ranked[:-1] == ranked[1:]] = -1
+    best = int(scores.argmax())
+    if scores[best] <= 0:
+        return 0.5
+    below = ranked[best + 1] if best + 1 < len(ranked) else 0.0
+    return float((ranked[best] + below) / 2)
+
+
+def micro_f1(answers: np.ndarray, labels: np.ndarray) -> float:
+    """F1 over all pairs of image and class: bool (N, n_classes) against 0 and 1; 0 if undefined."""
+    found = (answers & (labels > 0)).sum()
+    return float(2 * found / max(answers.sum() + labels.sum(), 1))
+
+
+def probabilities(logits: np.ndarray, *, temperature: float, task: str = "single") -> np.ndarray:
+    """Apply a temperature to logits (N, n_classes).
+
+    Returns:
+        float64 (N, n_classes): rows that sum to 1 for one label an image (`single`), else each
+        class by itself (`multi`).
+    """
+    scaled = logits.astype(np.float64) / temperature
+    return softmax(scaled, axis=1) if task == "single" else expit(scaled)

@@ -1,5 +1,7 @@
 """Which device computes, with how many threads, at which precision."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -42,6 +44,27 @@ def choose_precision(name: str, device: torch.device) -> Precision:
 def set_threads(threads: int) -> None:
     """Compute on the CPU with so many threads: sums, and so weights, depend on the number."""
     torch.set_num_threads(threads)
+
+
+@contextmanager
+def advise_on_memory(model: str) -> Iterator[None]:
+    """Turn too little memory, on a device or not, into advice.
+
+    Raises:
+        UserError: in the place of torch's own errors.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        known = ("out of memory", "can't allocate memory", "not enough memory")
+        if not isinstance(error, MemoryError) and not any(text in str(error) for text in known):
+            raise
+        told = str(error).splitlines() or ["out of memory"]  # Python's own says nothing
+        raise UserError(
+            f"memory was too small to train '{model}'; set models.{model}.accumulate to 2 or "
+            f"more (each step is then computed in so many pieces), or lower models.{model}."
+            f"batch_size or image_size ({told[0]})"
+        ) from None
 
 
 def _has_bf16(device: torch.device) -> bool:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 DECIMAL_PLACES = 6
+SMALL, PLACES_OF_SMALL = 1e-3, 10  # learning rates go down to 1e-7
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write `content` as JSON: floats to six places, keys in their given order.
+    """Write `content` as JSON: floats to six places, small ones to ten, keys in their given order.
 
     The file appears whole or not at all. A float that is not finite becomes null, since
     strict readers refuse NaN.
@@ -35,5 +36,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, float):
-        return round(value, DECIMAL_PLACES) if math.isfinite(value) else None
+        if not math.isfinite(value):
+            return None
+        return round(value, DECIMAL_PLACES if abs(value) >= SMALL else PLACES_OF_SMALL)
     return value

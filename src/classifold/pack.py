@@ -3,7 +3,8 @@
 `images.npy` is a uint8 array (N, size, size, 3), memory-mapped when read; where that would be
 too large, `images.arrow` holds them as JPEG, and they are decoded when they are used.
 `index.parquet` has a row for each: row, id, copy number (0: the original), transformation,
-label; `pack.json` names the classes in their order, the size and the resize filter.
+label (several are joined by `|`); `pack.json` names the task, the classes in their order, the
+size and the resize filter.
 """
 
 import math
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from classifold.metrics_file import read_json, write_json
+from classifold.table import LABEL_SEPARATOR
 
 JPEGS = pa.schema([("jpeg", pa.binary())])
 JPEGS_A_BATCH = 256
@@ -85,10 +87,11 @@ class Pack(NamedTuple):
     """Images with their labels; row i of each array is image i."""
 
     images: np.ndarray  # uint8 (N, size, size, 3); or EncodedImages, which act as one
-    labels: np.ndarray  # int64 (N,): positions in `classes`
+    labels: np.ndarray  # positions in `classes`, int64 (N,); of a `multi` task uint8 (N, n_classes)
     ids: list[str]
     copies: np.ndarray  # int32 (N,): 0 for originals
     transformations: list[str]
+    task: str  # `single`: one label an image; `multi`: any number
     classes: list[str]
     size: int
     resize: str
@@ -116,10 +119,12 @@ class PackWriter:
         self.put = put  # first row, images of uint8 (size, size, 3) that follow one another
         self.columns: dict[str, list[object]] = {name: [] for name in INDEX.names}
 
-    def describe(self, *, image_id: str, copy: int, transformation: str, label: str) -> None:
+    def describe(
+        self, *, image_id: str, copy: int, transformation: str, labels: Sequence[str]
+    ) -> None:
         """Append a row of the index."""
         row = len(self.columns["row"])
-        values = (row, image_id, copy, transformation, label)
+        values = (row, image_id, copy, transformation, LABEL_SEPARATOR.join(labels))
         for name, value in zip(INDEX.names, values, strict=True):
             self.columns[name].append(value)
 
@@ -132,6 +137,7 @@ def new_pack(
     size: int,
     resize: str,
     classes: Sequence[str],
+    task: str = "single",
     storage: str = "raw",
 ) -> Iterator[PackWriter]:
     """Write a pack of exactly `n_images` images into `folder`, straight to the disk.
@@ -142,6 +148,7 @@ def new_pack(
         size: width and height of each.
         resize: the filter that was used, for the record.
         classes: in their order.
+        task: `single` or `multi`.
         storage: `raw` or `jpeg`.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -152,7 +159,8 @@ def new_pack(
     if len(writer.columns["row"]) != n_images:
         raise ValueError(f"{folder}: {len(writer.columns['row'])} of {n_images} images described")
     pq.write_table(pa.table(writer.columns, INDEX), folder / "index.parquet")
-    write_json(folder / "pack.json", {"classes": list(classes), "size": size, "resize": resize})
+    description = {"task": task, "classes": list(classes), "size": size, "resize": resize}
+    write_json(folder / "pack.json", description)
 
 
 @contextmanager
@@ -218,7 +226,12 @@ def read_pack(folder: Path) -> Pack:
     index = pq.read_table(folder / "index.parquet").to_pydict()
     classes = description["classes"]
     position = {name: i for i, name in enumerate(classes)}
-    labels = np.array([position[label] for label in index["label"]], np.int64)
+    if description["task"] == "multi":
+        labels = np.zeros((len(index["label"]), len(classes)), np.uint8)
+        for row, joined in enumerate(index["label"]):
+            labels[row, [position[name] for name in joined.split(LABEL_SEPARATOR) if name]] = 1
+    else:
+        labels = np.array([position[label] for label in index["label"]], np.int64)
     if (folder / "images.arrow").is_file():
         with pa.memory_map(str(folder / "images.arrow")) as file:
             encoded = pa.ipc.open_file(file).read_all()["jpeg"]

@@ -247,21 +247,43 @@ class Train(Section):
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["auto", "fp32", "bf16"]
     threads: Count
+    compile: bool
 
 
-class Adam(Section):
-    name: Literal["adam", "adamw"]
+class Optimizer(Section):
+    """What all optimizers take; their own keys are torch's arguments."""
+
     lr: Positive
     weight_decay: NotNegative | None = None
+    decay_norms: bool | None = None
+    lr_factors: dict[str, Positive] | None = None
+
+
+class Adam(Optimizer):
+    name: Literal["adam", "adamw"]
     betas: Annotated[list[Probability], Field(min_length=2, max_length=2)] | None = None
+    eps: Positive | None = None
+    amsgrad: bool | None = None
 
 
-class Sgd(Section):
+class RmsProp(Optimizer):
+    name: Literal["rmsprop"]
+    alpha: Probability | None = None
+    eps: Positive | None = None
+    momentum: Probability | None = None
+    centered: bool | None = None
+
+
+class Adadelta(Optimizer):
+    name: Literal["adadelta"]
+    rho: Probability | None = None
+    eps: Positive | None = None
+
+
+class Sgd(Optimizer):
     name: Literal["sgd"]
-    lr: Positive
     momentum: Probability | None = None
     nesterov: bool | None = None
-    weight_decay: NotNegative | None = None
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Self:
@@ -280,6 +302,12 @@ class Plateau(Section):
     patience: Annotated[int, Field(ge=0)]
 
 
+class Cyclical(Section):
+    name: Literal["cyclical"]
+    min_lr: Positive
+    step_size: Count
+
+
 class Cosine(Section):
     name: Literal["cosine"]
     warmup_epochs: NotNegative
@@ -290,18 +318,56 @@ class OneCycle(Section):
     pct_start: Annotated[float, Field(gt=0, lt=1)]
     div_factor: Positive
     final_div_factor: Positive
+    base_momentum: Probability | None = None
+    max_momentum: Probability | None = None
+    anneal_strategy: Literal["cos", "linear"] | None = None
+    three_phase: bool | None = None
 
 
 class Stop(Section):
-    patience: Count
+    metric: Literal["accuracy", "micro_f1", "loss"] | None = None
+    patience: Count | None = None
 
 
 class Phase(Section):
     epochs: Count
-    trainable: Literal["all", "head"]
-    optimizer: Annotated[Adam | Sgd, Field(discriminator="name")]
-    schedule: Annotated[Constant | Plateau | Cosine | OneCycle, Field(discriminator="name")]
+    trainable: Literal["all", "head"] | Annotated[list[str], Field(min_length=1)]
+    optimizer: Annotated[Adam | RmsProp | Adadelta | Sgd, Field(discriminator="name")]
+    schedule: Annotated[
+        Constant | Plateau | Cyclical | Cosine | OneCycle, Field(discriminator="name")
+    ]
     stop: Stop | None = None
+
+    @model_validator(mode="after")
+    def _schedule_suits_the_optimizer(self) -> Self:
+        schedule, optimizer = self.schedule, self.optimizer
+        if isinstance(schedule, Cyclical) and schedule.min_lr >= optimizer.lr:
+            raise ValueError(
+                f"schedule.min_lr must be below optimizer.lr ({optimizer.lr:g}), the highest "
+                f"rate of the cycle; got {schedule.min_lr:g}"
+            )
+        cycled = isinstance(optimizer, Adam) or getattr(optimizer, "momentum", None)
+        for key in ("base_momentum", "max_momentum"):
+            if getattr(schedule, key, None) is not None and not cycled:
+                raise ValueError(
+                    f"schedule.{key} needs an optimizer with momentum; {optimizer.name} has "
+                    f"none here: give it one, such as momentum: 0.9, or leave {key} out"
+                )
+        return self
+
+
+class CrossEntropy(Section):
+    name: Literal["cross_entropy"]
+    label_smoothing: Probability | None = None
+
+
+class ByClass(Section):
+    name: Literal["binary_cross_entropy", "mean_squared_error"]
+
+
+class Focal(Section):
+    name: Literal["focal"]
+    gamma: NotNegative
 
 
 class Model(Section):
@@ -312,6 +378,12 @@ class Model(Section):
     online: str
     batch_size: Annotated[int, Field(ge=2)]
     seed: Seed
+    loss: Annotated[CrossEntropy | ByClass | Focal, Field(discriminator="name")]
+    class_weights: Literal["none", "balanced"] | None = None
+    sampler: Literal["shuffle", "balanced"] | None = None
+    average: Annotated[float, Field(gt=0, lt=1)] | None = None
+    clip: Positive | None = None
+    accumulate: Count | None = None
     phases: Annotated[dict[str, Phase], Field(min_length=1)]
 
     @model_validator(mode="after")
@@ -410,6 +482,18 @@ class Params(Section):
                     f"models.{name}.online must be one of the policies "
                     f"({', '.join(self.policies)}), got '{model.online}'"
                 )
+            if self.dataset.task == "multi" and model.loss.name == "cross_entropy":
+                raise ValueError(
+                    f"models.{name}.loss: with several labels an image (dataset.task: multi) it "
+                    "must be binary_cross_entropy, mean_squared_error or focal; cross_entropy "
+                    "takes classes to exclude one another"
+                )
+            for phase_name, phase in model.phases.items():
+                if self.dataset.task == "single" and phase.stop and phase.stop.metric == "micro_f1":
+                    raise ValueError(
+                        f"models.{name}.phases.{phase_name}.stop.metric must be accuracy or loss "
+                        "for one label an image (dataset.task: single), where micro F1 is accuracy"
+                    )
         if self.explain.model not in self.models:
             raise ValueError(
                 f"explain.model must be one of the listed models ({listed}), "

@@ -1,5 +1,6 @@
 """Progress that a person can read: a bar on a terminal, a line now and then elsewhere."""
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -19,9 +20,15 @@ Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 15.0
 
 
+def is_first_process() -> bool:
+    """Whether this is the one process that talks and writes, where torchrun started several."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def say(text: str) -> None:
-    """Print a line at once, whether or not a terminal listens."""
-    print(text, flush=True)
+    """Print a line at once, whether or not a terminal listens; only the first process does."""
+    if is_first_process():
+        print(text, flush=True)
 
 
 def track(items: Iterable[Item], *, task: str, total: int, unit: str) -> Iterator[Item]:
@@ -33,7 +40,9 @@ def track(items: Iterable[Item], *, task: str, total: int, unit: str) -> Iterato
         total: how many items are expected.
         unit: what an item is, in the plural, such as "images".
     """
-    if sys.stdout.isatty():
+    if not is_first_process():
+        yield from items
+    elif sys.stdout.isatty():
         yield from _bar(items, task=task, total=total, unit=unit)
     else:
         yield from _lines(items, task=task, total=total, unit=unit)

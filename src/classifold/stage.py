@@ -11,7 +11,7 @@ from pathlib import Path
 from classifold.errors import UserError
 from classifold.metrics_file import write_json
 from classifold.params import check_params
-from classifold.progress import say
+from classifold.progress import is_first_process, say
 
 INTERRUPTED = 130
 
@@ -39,6 +39,8 @@ def run_stage(main: Callable[..., None]) -> None:
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(1)
 
+    if not is_first_process():
+        return
     seconds = time.perf_counter() - start
     write_json(
         Path("timings") / f"{name}.json",

@@ -97,9 +97,10 @@ def make_copies(
 
 def write_packs(
     images: Mapping[str, Iterable[tuple[str, bytes]]],
-    labels: Mapping[str, Mapping[str, str]],
+    labels: Mapping[str, Mapping[str, Sequence[str]]],
     folder: Path,
     *,
+    task: str,
     size: int,
     resize: str,
     storage: str,
@@ -110,8 +111,9 @@ def write_packs(
 
     Args:
         images: part -> (id, encoded image), in the order of the pack.
-        labels: part -> id -> class.
+        labels: part -> id -> its classes.
         folder: where the packs go, a folder each.
+        task: `single` or `multi`.
         size: width and height of the images in the packs.
         resize: the filter for it.
         storage: of the training pack, `raw` or `jpeg`; validation images are stored raw, since
@@ -120,7 +122,8 @@ def write_packs(
         augmentation: the other arguments of `make_copies`.
     """
     cv2.setNumThreads(1)  # our threads use all cores already
-    classes = sorted({label for part in labels.values() for label in part.values()})
+    bears = (names for part in labels.values() for names in part.values())
+    classes = sorted({name for names in bears for name in names})
     untouched = augmentation | {"flips": ["none"], "warped": 0}
     for part, kept_as, settings in (
         ("train", storage, augmentation),
@@ -133,6 +136,7 @@ def write_packs(
             size=size,
             resize=resize,
             classes=classes,
+            task=task,
             storage=kept_as,
         ) as pack:
             make = partial(
@@ -148,7 +152,7 @@ def write_packs(
                         image_id=image_id,
                         copy=number,
                         transformation=transformation,
-                        label=labels[part][image_id],
+                        labels=labels[part][image_id],
                     )
 
 

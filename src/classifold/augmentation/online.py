@@ -33,6 +33,7 @@ def epoch_draws(policy: Mapping[str, Any], *, n_images: int, seed: int, epoch: i
 def augment_rows(
     stored: np.ndarray,
     rows: np.ndarray,
+    slots: np.ndarray,
     draws: np.ndarray,
     *,
     policy: Mapping[str, Any],
@@ -43,6 +44,7 @@ def augment_rows(
     Args:
         stored: uint8 array (n_images, H, W, 3), of the whole pack.
         rows: of the pack.
+        slots: whose of the draws each image takes: its own, unless it is shown twice.
         draws: of the epoch, a row an image of the pack.
         policy: `steps`, and how borders are filled.
         size: width and height of the result.
@@ -51,7 +53,7 @@ def augment_rows(
         uint8 array (N, size, size, 3), and what was done.
     """
     steps, fill = policy["steps"], policy["fill"]
-    plan = draw_plan(steps, draws[rows], size=size, n_in_pack=len(stored))
+    plan = draw_plan(steps, draws[slots], size=size, n_in_pack=len(stored))
     images = augment_arrays(stored[rows], plan, fill=fill)
     if plan.mix is None:
         return images, plan

@@ -1,29 +1,57 @@
-"""Any classifier of torchvision by its name, with a head of our own size."""
+"""Any classifier of torchvision by its name, with a head of our own size.
 
+`resnet18` from random weights is BravoNet of report 000, section 5.
+"""
+
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any
-from urllib.error import URLError
 
 import torchvision
 from torch import Tensor, nn
+from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
 from classifold.errors import UserError
+from classifold.weights_file import fill_network, find_weights
 
 # Builders that take the image's size, and by which name.
 SIZE_ARGUMENT = {"vit": "image_size", "maxvit": "input_size"}
 
+# Names of layers in published files, where they are older than torchvision's own.
+RENAMED = [
+    (re.compile(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)"), r"\1"),
+    (re.compile(r"(?<=mlp\.)linear_1\."), "0."),
+    (re.compile(r"(?<=mlp\.)linear_2\."), "3."),
+]
 
-def build(n_classes: int, *, image_size: int, name: str, weights: str | None = None) -> nn.Module:
+# Heads at the side, which help to train the published weights alone.
+SIDE_HEADS = ("aux1", "aux2", "AuxLogits")
+
+
+def build(
+    n_classes: int,
+    *,
+    image_size: int,
+    name: str,
+    weights: str | Mapping[str, str] | None = None,
+) -> nn.Module:
     """Build torchvision's classifier `name`.
+
+    Published weights want `normalize: imagenet`; those of efficientnet_v2_l want `half`.
 
     Args:
         n_classes: number of logits.
         image_size: width and height of images in pixels.
         name: such as `resnet18`; `torchvision.models.list_models()` has them all.
         weights: torchvision's name of published weights (`DEFAULT`, `IMAGENET1K_V1`), which it
-            downloads to TORCH_HOME; None starts from random weights. The head is always new.
+            downloads to TORCH_HOME, or a file (see `weights_file`); None starts from random
+            weights. The head is always new; a vision transformer's embedding of positions is
+            interpolated to the image's size.
 
     Raises:
-        UserError: if there is no such classifier or weights, or they cannot be downloaded.
+        UserError: if there is no such classifier or weights, they cannot be downloaded or read,
+            or are of another network.
     """
     models = torchvision.models
     if name not in models.list_models(module=models):
@@ -37,11 +65,15 @@ def build(n_classes: int, *, image_size: int, name: str, weights: str | None = N
         if name.startswith(family)
     }
     if name in ("googlenet", "inception_v3"):
-        # Without the side heads: one tensor of logits comes out in training too.
-        sized |= {"aux_logits": False, "init_weights": True}
+        # Without the side heads: one tensor of logits comes out in training too. Their published
+        # weights want `half`; with transform_input they take `imagenet`, as the others do.
+        sized |= {"aux_logits": False, "init_weights": True, "transform_input": True}
     backbone = models.get_model(name, weights=None, num_classes=n_classes, **sized)
     if weights is not None:
-        _load(backbone, name=name, weights=weights)
+        tensors = _as_built(backbone, find_weights(weights, classifier=name))
+        fill_network(
+            backbone, tensors, weights=weights, new=[_head_name(backbone)], unused=SIDE_HEADS
+        )
     return TorchvisionClassifier(backbone)
 
 
@@ -61,6 +93,15 @@ class TorchvisionClassifier(nn.Module):
         """Images (N, 3, H, W) -> logits (N, n_classes)."""
         return self.backbone(images)
 
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Load as any module does, from tensors alone."""
+        # MNASNet asks for the version of its layers, which safetensors do not keep.
+        versioned = OrderedDict(state_dict)
+        versioned._metadata = self.state_dict()._metadata  # type: ignore[attr-defined]
+        return super().load_state_dict(versioned, strict, assign)
+
 
 def _head_name(backbone: nn.Module) -> str:
     """The name of the last layer."""
@@ -68,29 +109,12 @@ def _head_name(backbone: nn.Module) -> str:
     return [name for name, module in backbone.named_modules() if isinstance(module, kinds)][-1]
 
 
-def _load(backbone: nn.Module, *, name: str, weights: str) -> None:
-    """Copy published weights into every layer but the head."""
-    known = torchvision.models.get_model_weights(name).__members__
-    if weights not in known and weights != "DEFAULT":
-        raise UserError(
-            f"arguments.weights must be null or one of {', '.join(known)} for {name}, "
-            f"got '{weights}'"
-        )
-    published = torchvision.models.get_model_weights(name)[weights]
-    try:
-        # weights_only: no pickled code is run; check_hash: the file is the published one.
-        state = published.get_state_dict(check_hash=True, weights_only=True)
-    except URLError as error:
-        raise UserError(
-            f"the weights {weights} of {name} could not be downloaded ({error.reason}); "
-            f"fetch {published.url} on another machine and put it into "
-            "$TORCH_HOME/hub/checkpoints, or set weights to null"
-        ) from None
-    own = backbone.state_dict()
-    head = _head_name(backbone) + "."
-    fitting = {
-        key: value
-        for key, value in state.items()
-        if key in own and own[key].shape == value.shape and not key.startswith(head)
-    }
-    backbone.load_state_dict(fitting, strict=False)
+def _as_built(backbone: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give published tensors the names and the positions of today's `backbone`."""
+    renamed = OrderedDict(tensors)
+    for old, new in RENAMED:
+        renamed = OrderedDict((old.sub(new, name), tensor) for name, tensor in renamed.items())
+    positions = renamed.get("encoder.pos_embedding")
+    if isinstance(backbone, VisionTransformer) and positions is not None:
+        return interpolate_embeddings(backbone.image_size, backbone.patch_size, renamed)
+    return renamed

@@ -46,7 +46,8 @@ def augmented_pictures(
     """
     n_images, size = images.shape[:2]
     draws = epoch_draws(policy, n_images=n_images, seed=seed, epoch=epoch)
-    pixels, _ = augment_rows(images, np.arange(n_images), draws, policy=policy, size=size)
+    rows = np.arange(n_images)
+    pixels, _ = augment_rows(images, rows, rows, draws, policy=policy, size=size)
     return [
         Picture(pixels_to_uri(picture), f"{name}, augmented", [name])
         for picture, name in zip(pixels, names, strict=True)

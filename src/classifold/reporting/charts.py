@@ -160,40 +160,60 @@ def image_sizes(rows: Rows) -> Chart:
     return Chart("image-sizes", "Images of each size, kept and left out", figure, height)
 
 
+class _Curve(NamedTuple):
+    """How a quantity is drawn over epochs."""
+
+    words: str
+    title: str  # of the axis
+    hover: str  # a number's format
+    axis: dict[str, str]
+
+
+CURVES = {
+    "loss": _Curve("Loss", "loss (log scale)", ".4f", {"type": "log"}),
+    "accuracy": _Curve("Accuracy", "accuracy", ".2%", {"tickformat": ".0%"}),
+    "micro_f1": _Curve("Micro F1 at a threshold of 0.5", "micro F1", ".3f", {}),
+    "learning_rate": _Curve(
+        "Learning rate at the beginning of an epoch,",
+        "learning rate (log scale)",
+        ".3g",
+        {"type": "log", "exponentformat": "power"},
+    ),
+}
+
+
 def learning_curves(facts: Facts, *, quantity: str) -> Chart:
-    """All models' curves over epochs: train dashed, validation solid.
+    """All models' curves over epochs: train dashed, validation solid; of rates one.
 
     Args:
         facts: of the run.
-        quantity: loss or accuracy.
+        quantity: a key of `CURVES`.
     """
+    curve = CURVES[quantity]
     figure = _figure()
     for position, name in enumerate(facts.models):
         rows = [row for row in facts.history if row["model"] == name]
-        for part, dash in (("train", "dash"), ("validation", "solid")):
+        for part, dash in (("train", "dash"), ("validation", "solid"), ("", "solid")):
+            column = f"{part}_{quantity}".removeprefix("_")
+            if not rows or column not in rows[0]:
+                continue
             figure.add_scatter(
                 name=text(name),
                 legendgroup=name,
-                showlegend=part == "validation",
+                showlegend=part != "train",
                 x=[int(row["epoch"]) for row in rows],
-                y=[float(row[f"{part}_{quantity}"]) for row in rows],
-                mode="lines+markers" if part == "validation" else "lines",
+                y=[float(row[column]) for row in rows],
+                mode="lines" if part == "train" else "lines+markers",
                 line={"color": _colour(position), "dash": dash, "width": 1.8},
                 marker={"symbol": _symbol(position), "size": 6},
-                hovertemplate=f"%{{fullData.name}}, {part}, epoch %{{x}}: "
-                + ("%{y:.2%}" if quantity == "accuracy" else "%{y:.4f}")
-                + "<extra></extra>",
+                hovertemplate=f"%{{fullData.name}}, {part or 'rate'}, epoch %{{x}}: "
+                f"%{{y:{curve.hover}}}<extra></extra>",
             )
     last = max((int(row["epoch"]) for row in facts.history), default=1)
     figure.update_xaxes(title="epoch", tick0=0, dtick=math.ceil(last / 8))
-    if quantity == "accuracy":
-        figure.update_yaxes(title="accuracy", tickformat=".0%")
-    else:
-        figure.update_yaxes(title="cross-entropy (log scale)", type="log")
+    figure.update_yaxes(title=curve.title, **curve.axis)
     height = 380 + LINE_HEIGHT * (len(facts.models) // 4)
-    return Chart(
-        f"curves-{quantity}", f"{quantity} of every model over epochs".capitalize(), figure, height
-    )
+    return Chart(f"curves-{quantity}", f"{curve.words} of every model over epochs", figure, height)
 
 
 def accuracies_on_test(facts: Facts) -> Chart:

@@ -26,6 +26,7 @@ from classifold.filtering.gallery import (
 from classifold.pack import Pack, read_pack
 from classifold.reporting.augmentations import augmented_pictures, steps_in_words
 from classifold.reporting.charts import (
+    CURVES,
     accuracies_on_test,
     channels_are_equal,
     class_balance,
@@ -236,8 +237,11 @@ def _copies_of(pack: Pack, original: int) -> Iterator[Picture]:
 def _models(facts: Facts) -> dict[str, Any]:
     return {
         "models": models_table(facts),
-        "loss_curves": learning_curves(facts, quantity="loss"),
-        "accuracy_curves": learning_curves(facts, quantity="accuracy"),
+        "curves": [
+            learning_curves(facts, quantity=quantity)
+            for quantity in CURVES
+            if facts.history and any(name.endswith(quantity) for name in facts.history[0])
+        ],
         "test_accuracies": accuracies_on_test(facts) if facts.n_test else None,
         "split_sizes": split_table(facts.metrics["split"]),
         "class_shares": class_shares_table(facts.metrics["split"], facts.classes),

@@ -7,18 +7,27 @@ from classifold.errors import UserError
 from classifold.table import LABEL_SEPARATOR
 
 
-def read_part(path: Path) -> dict[str, str]:
+def read_part(path: Path) -> dict[str, tuple[str, ...]]:
+    """Read the labels of one part: id -> classes, none or several where the task is `multi`."""
+    return {
+        row["id"]: tuple(row["label"].split(LABEL_SEPARATOR)) if row["label"] else ()
+        for row in read_rows(path)
+    }
+
+
+def read_single(path: Path) -> dict[str, str]:
     """Read the labels of one part: id -> class.
 
     Raises:
         UserError: if an image does not bear exactly one label.
     """
-    labels = {row["id"]: row["label"] for row in read_rows(path)}
-    for image_id, label in labels.items():
-        if not label or LABEL_SEPARATOR in label:
+    labels = {}
+    for image_id, classes in read_part(path).items():
+        if len(classes) != 1:
             raise UserError(
-                f"{path}: {image_id!r} bears {'several labels' if label else 'no label'} "
-                "(dataset.task is multi), and networks learn exactly one an image as yet; "
-                "'dvc repro split' is as far as such data go"
+                f"{path}: {image_id!r} bears {'several labels' if classes else 'no label'} "
+                "(dataset.task is multi), and answers are measured for exactly one an image as "
+                "yet; 'dvc repro compare' is as far as such data go"
             )
+        (labels[image_id],) = classes
     return labels

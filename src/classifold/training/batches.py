@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from classifold.augmentation.online import (
@@ -15,20 +14,24 @@ from classifold.augmentation.online import (
     mix_tensors,
 )
 from classifold.augmentation.policy import Plan, draw_plan, moves_pixels
+from classifold.errors import UserError
 from classifold.pack import Pack
 from classifold.preprocessing import normalized, to_input
 from classifold.seeding import generator
+from classifold.training.losses import one_hot
 
 # Of a device's free memory, for the training images; the rest is the network's.
 LARGEST_SHARE_OF_MEMORY = 0.4
 
 
 class Batch(NamedTuple):
-    """What one step trains on."""
+    """What is computed at once: the images of a step, or a piece of them."""
 
     inputs: Tensor  # float32 (N, 3, image_size, image_size)
-    labels: Tensor  # int64 (N,)
-    targets: Tensor  # the labels; or, where images are mixed, float32 (N, n_classes)
+    labels: Tensor  # int64 (N,), or 0 and 1 in (N, n_classes)
+    targets: Tensor  # float32 (N, n_classes): the labels as shares, mixed where images are
+    n_in_step: int  # images of the whole step, over all pieces and processes
+    ends_step: bool  # whether this is its last piece
 
 
 class TrainingImages:
@@ -62,23 +65,30 @@ class TrainingImages:
             self.stored = torch.from_numpy(np.array(pack.images)).to(device)
 
     def inputs(
-        self, rows: np.ndarray, draws: np.ndarray, *, image_size: int, normalize: str
+        self,
+        rows: np.ndarray,
+        slots: np.ndarray,
+        draws: np.ndarray,
+        *,
+        image_size: int,
+        normalize: str,
     ) -> tuple[Tensor, Plan]:
         """Augment the images of `rows`, mixed with their partners if the policy says so.
 
         Args:
             rows: of the pack.
+            slots: whose of the draws each image takes: its own, unless it is shown twice.
             draws: of the epoch, a row an image of the pack.
             image_size: of the network.
             normalize: of the network.
         """
         if not self.on_device:
             images, plan = augment_rows(
-                self.pack.images, rows, draws, policy=self.policy, size=self.size
+                self.pack.images, rows, slots, draws, policy=self.policy, size=self.size
             )
             batch = to_input(images, image_size=image_size, normalize=normalize, device=self.device)
             return batch, plan
-        plan = self._plan(draws[rows])
+        plan = self._plan(draws[slots])
         batch = augment_tensors(self._tensors(rows), plan, fill=self.fill)
         if plan.mix is not None:
             partners = plan.mix.partners
@@ -112,35 +122,89 @@ def epoch_batches(
     epoch: int,
     image_size: int,
     normalize: str,
+    sampler: str = "shuffle",
+    pieces: int = 1,
+    process: int = 0,
+    n_processes: int = 1,
 ) -> Iterator[Batch]:
-    """Go once through all images in an order drawn from `seed` and `epoch`.
+    """Go once through the images, in an order drawn from `seed` and `epoch`.
 
-    Every image comes exactly once. Batches differ by at most one image, so that no batch of
-    one is left over for batch norm to fail on.
+    Steps differ by at most one image, so that no step of one is left over for batch norm to
+    fail on. What a step shows does not depend on pieces and processes.
 
     Args:
         images: the training images.
-        batch_size: the most images in a batch.
+        batch_size: the most images in a step.
         seed: of the order and of online augmentation.
         epoch: counted over all phases.
         image_size: of the network.
         normalize: of the network.
+        sampler: see `draw_rows`.
+        pieces: into how many a process cuts its share of a step, where memory is small.
+        process: which of the processes asks; each gets its share of every step.
+        n_processes: how many train together.
+
+    Raises:
+        UserError: if a step has fewer images than there are pieces and processes.
     """
     pack, device = images.pack, images.device
-    n_images = len(pack.labels)
-    order = generator(seed, "order", epoch).permutation(n_images)
+    n_images, n_classes = len(pack.labels), len(pack.classes)
+    n_steps = count_batches(n_images, batch_size)
+    if n_images // n_steps < pieces * n_processes:
+        raise UserError(
+            f"batch_size {batch_size} gives steps of {n_images // n_steps} images, too few for "
+            f"{n_processes} processes with accumulate: {pieces}; raise batch_size, or lower "
+            "accumulate or the number of processes"
+        )
+    order = draw_rows(pack.labels, n_classes=n_classes, seed=seed, epoch=epoch, sampler=sampler)
+    # Shown again, an image is augmented anew: by the draws of its place in the epoch.
+    places = order if sampler == "shuffle" else np.arange(n_images)
     draws = epoch_draws(images.policy, n_images=n_images, seed=seed, epoch=epoch)
-    for rows in np.array_split(order, count_batches(n_images, batch_size)):
-        inputs, plan = images.inputs(rows, draws, image_size=image_size, normalize=normalize)
-        labels = torch.from_numpy(pack.labels[rows]).to(device)
-        targets = labels
-        if plan.mix is not None:
-            partners = torch.from_numpy(pack.labels[plan.mix.partners]).to(device)
-            shares = torch.from_numpy(plan.mix.shares).to(device, torch.float32)[:, None]
-            one_hot = (F.one_hot(of, len(pack.classes)).float() for of in (labels, partners))
-            own, other = one_hot
-            targets = shares * own + (1 - shares) * other
-        yield Batch(inputs, labels, targets)
+    for step in np.array_split(np.arange(n_images), n_steps):
+        share = np.array_split(step, n_processes)[process]
+        for number, piece in enumerate(np.array_split(share, pieces), start=1):
+            rows = order[piece]
+            inputs, plan = images.inputs(
+                rows, places[piece], draws, image_size=image_size, normalize=normalize
+            )
+            targets = one_hot(pack.labels[rows], n_classes)
+            if plan.mix is not None:
+                shares = plan.mix.shares.astype(np.float32)[:, None]
+                partners = one_hot(pack.labels[plan.mix.partners], n_classes)
+                targets = shares * targets + (1 - shares) * partners
+            labels = torch.from_numpy(pack.labels[rows])
+            yield Batch(
+                inputs,
+                labels.to(device),
+                torch.from_numpy(targets).to(device),
+                len(step),
+                number == pieces,
+            )
+
+
+def draw_rows(
+    labels: np.ndarray, *, n_classes: int, seed: int, epoch: int, sampler: str
+) -> np.ndarray:
+    """Draw the order of an epoch: int64 (N,), rows of the pack.
+
+    Args:
+        labels: int (N,), or 0 and 1 in (N, n_classes).
+        n_classes: how many there are.
+        seed: of the order.
+        epoch: counted over all phases.
+        sampler: `shuffle` shows every image exactly once. `balanced` draws N with replacement, so
+            that each class is shown about as often as any other; an image of several labels by
+            the rarest of them, one without labels as a class of its own.
+    """
+    random = generator(seed, "order", epoch)
+    n_images = len(labels)
+    if sampler == "shuffle":
+        return random.permutation(n_images)
+    bears = one_hot(labels, n_classes).astype(bool)
+    bears = np.column_stack([bears, ~bears.any(1)])
+    rarity = 1 / np.maximum(bears.sum(0), 1)
+    weights = (bears * rarity).max(1)
+    return random.choice(n_images, n_images, p=weights / weights.sum())
 
 
 def _fits(n_bytes: int, device: torch.device) -> bool:

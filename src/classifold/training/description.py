@@ -1,6 +1,6 @@
 """What is told of a training: the facts beside its weights, and its metrics."""
 
-from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,24 +9,32 @@ from torch import nn
 
 from classifold.pack import Pack
 from classifold.training.freezing import count_parameters
-from classifold.training.loop import Fitted, Score
+from classifold.training.loop import Fitted
+from classifold.training.losses import one_hot
+from classifold.training.scores import Score
 
 
-def describe_training(originals: Pack, *, precision: str, threads: int) -> dict[str, Any]:
-    """Tell what the weights depend on beside parameters and data.
+def describe_training(
+    originals: Pack, *, loss: Mapping[str, Any], precision: str, threads: int
+) -> dict[str, Any]:
+    """Tell what the weights depend on beside the network's arguments.
 
     Args:
         originals: the training images without copies.
+        loss: that was trained with.
         precision: that was used.
         threads: that were used.
     """
-    counts = Counter(originals.labels.tolist())
+    counts = one_hot(originals.labels, len(originals.classes)).sum(0)
     return {
+        "task": originals.task,
+        "loss": dict(loss),
         "precision": precision,
         "threads": threads,
         "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
+        "n_train_images": len(originals.labels),
         "train_images_per_class": {
-            name: counts[position] for position, name in enumerate(originals.classes)
+            name: int(n_images) for name, n_images in zip(originals.classes, counts, strict=True)
         },
     }
 
@@ -43,10 +51,15 @@ def training_metrics(
         validation: score of the restored weights on validation images.
     """
     last = fitted.phases[max(fitted.phases)]
+    several = {} if train.micro_f1 is None else {"train_micro_f1": train.micro_f1}
     return {
         "train_accuracy": train.accuracy,
-        "validation_accuracy": validation.accuracy,
-        "validation_loss": validation.loss,
+        **several,
+        **{
+            f"validation_{name}": value
+            for name, value in validation._asdict().items()
+            if value is not None
+        },
         "accuracy_gap": train.accuracy - validation.accuracy,
         "best_epoch": fitted.best_epoch,
         "n_epochs": len(fitted.history),

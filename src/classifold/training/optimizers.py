@@ -1,20 +1,58 @@
-"""Optimizers by name."""
+"""Optimizers by name, with what of them differs between layers."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
+from classifold.training.freezing import parameters_under
+
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "adadelta": torch.optim.Adadelta,
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
+    "rmsprop": torch.optim.RMSprop,
     "sgd": torch.optim.SGD,
 }
 
+# These update all parameters in one kernel; the others in one for each operation.
+FUSED = ("adam", "adamw", "sgd")
+
 
 def make_optimizer(
-    parameters: Iterable[nn.Parameter], *, name: str, **settings: Any
+    network: nn.Module,
+    *,
+    name: str,
+    lr: float,
+    decay_norms: bool = True,
+    lr_factors: Mapping[str, float] | None = None,
+    **settings: Any,
 ) -> torch.optim.Optimizer:
-    """Make torch's optimizer `name`; settings that are not given are torch's own."""
-    return OPTIMIZERS[name](list(parameters), fused=True, **settings)  # type: ignore[call-arg]
+    """Make torch's optimizer `name` for what of the network trains.
+
+    Args:
+        network: its parameters that ask for gradients are taken.
+        name: a key of `OPTIMIZERS`.
+        lr: learning rate.
+        decay_norms: whether weight decay pulls on norms and biases too, as it does by default.
+        lr_factors: beginning of parameters' names (see `parameters_under`) -> factor on their
+            rate; the longest that fits counts. The others keep `lr`.
+        settings: torch's; those that are not given are torch's own.
+    """
+    factors = {
+        parameter: factor
+        for start, factor in sorted((lr_factors or {}).items(), key=lambda item: len(item[0]))
+        for parameter in parameters_under(network, start)
+    }
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for parameter in network.parameters():
+        if parameter.requires_grad:
+            decays = decay_norms or parameter.ndim > 1
+            groups.setdefault((factors.get(parameter, 1.0), decays), []).append(parameter)
+    options: list[dict[str, Any]] = [
+        {"params": parameters, "lr": lr * factor} | ({} if decays else {"weight_decay": 0.0})
+        for (factor, decays), parameters in groups.items()
+    ]
+    kind: dict[str, Any] = {"fused": True} if name in FUSED else {"foreach": True}
+    return OPTIMIZERS[name](options, lr=lr, **kind, **settings)  # type: ignore[call-arg]

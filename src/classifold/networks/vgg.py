@@ -1,0 +1,120 @@
+"""VGG's convolutions under dense blocks with batch norm and dropout.
+
+Source: report 004, section 3.2 and figure 4, after Simonyan and Zisserman 2015, arXiv:1409.1556:
+on 64 x 64 pixels with 200 labels 16.1 million parameters, of which the 1.4 million of `dense` and
+`head` train while the convolutions, with ImageNet's weights, are frozen.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from classifold.weights_file import fill_network, find_weights
+
+WIDTHS = (64, 128, 256, 512, 512)
+
+# By the depths, torchvision's classifier that has published weights of the same convolutions.
+PUBLISHED: dict[tuple[int, ...], str] = {
+    (1, 1, 2, 2, 2): "vgg11",
+    (2, 2, 2, 2, 2): "vgg13",
+    (2, 2, 3, 3, 3): "vgg16",
+    (2, 2, 4, 4, 4): "vgg19",
+}
+
+
+def build(
+    n_classes: int,
+    *,
+    image_size: int,
+    widths: Sequence[int] = WIDTHS,
+    depths: Sequence[int] = (2, 2, 3, 3, 3),
+    dense: Sequence[int] = (512, 512),
+    dropout: float = 0.4,
+    weights: str | Mapping[str, str] | None = None,
+) -> nn.Module:
+    """Build the network for square images of `image_size` pixels.
+
+    Published weights want `normalize: imagenet`.
+
+    Args:
+        n_classes: number of logits.
+        image_size: width and height of images in pixels; each block halves it.
+        widths: channels of each block of convolutions.
+        depths: convolutions of each block.
+        dense: units of each dense block.
+        dropout: probability, after every dense block.
+        weights: of the convolutions: torchvision's name of published weights (`IMAGENET1K_V1`)
+            of the VGG with these depths, or a file of a VGG's weights (see `weights_file`); None
+            starts from random weights.
+
+    Raises:
+        UserError: if there are no such weights, they cannot be downloaded or read, or are of
+            another network.
+    """
+    network = Vgg(
+        n_classes,
+        image_size=image_size,
+        widths=widths,
+        depths=depths,
+        dense=dense,
+        dropout=dropout,
+    )
+    if weights is not None:
+        classifier = PUBLISHED.get(tuple(depths)) if tuple(widths) == WIDTHS else None
+        fill_network(
+            network,
+            find_weights(weights, classifier=classifier),
+            weights=weights,
+            new=["dense", "head"],
+            unused=["classifier", "pre_logits"],  # dense layers in torchvision's files and timm's
+        )
+    return network
+
+
+class Vgg(nn.Module):
+    """Blocks of convolutions with ReLU and max pooling, dense blocks, a linear head."""
+
+    def __init__(
+        self,
+        n_classes: int,
+        *,
+        image_size: int,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        dense: Sequence[int],
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3
+        for width, depth in zip(widths, depths, strict=True):
+            for _ in range(depth):
+                layers += [_convolution(channels, width), nn.ReLU()]
+                channels = width
+            layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)  # named and numbered as in published files
+
+        blocks: list[nn.Module] = [nn.Flatten()]
+        width = channels * (image_size // 2 ** len(widths)) ** 2
+        for n_units in dense:
+            blocks += [
+                nn.Linear(width, n_units),
+                nn.ReLU(),
+                nn.BatchNorm1d(n_units),
+                nn.Dropout(dropout),
+            ]
+            width = n_units
+        self.dense = nn.Sequential(*blocks)
+        self.head = nn.Linear(width, n_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) -> logits (N, n_classes)."""
+        return self.head(self.dense(self.features(images)))
+
+
+def _convolution(channels: int, width: int) -> nn.Conv2d:
+    convolution = nn.Conv2d(channels, width, 3, padding=1)
+    # torch's own start would shrink the signal at each of so many layers without norms.
+    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
+    nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+    return convolution

@@ -1,0 +1,180 @@
+"""One epoch of training, and the validation after it."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from classifold.errors import UserError
+from classifold.inference import predict_logits
+from classifold.pack import Pack
+from classifold.progress import track
+from classifold.seeding import seed_torch
+from classifold.training.batches import Batch, TrainingImages, count_batches, epoch_batches
+from classifold.training.freezing import train_mode
+from classifold.training.losses import class_weights, make_loss
+from classifold.training.machine import Machine
+from classifold.training.phase import Phase
+from classifold.training.scores import Score, count, score_logits, to_score
+
+# Fetching a loss makes the device wait: it is looked at once in so many steps.
+STEPS_BETWEEN_LOOKS = 50
+
+# Losses of networks that learn lie below ten, and of those that do not yet, below some hundreds.
+EXPLODED = 1e5
+
+
+class Recipe(NamedTuple):
+    """How a network is trained: the keys of a model in params that are not about its making."""
+
+    phases: Mapping[str, Mapping[str, Any]]  # name -> epochs, trainable, optimizer, schedule, stop
+    batch_size: int  # the most images a step, over all pieces and processes
+    seed: int  # of order, dropout and online augmentation
+    image_size: int
+    normalize: str
+    loss: Mapping[str, Any]  # name and settings
+    class_weights: str = "none"  # or `balanced`
+    sampler: str = "shuffle"  # or `balanced`
+    average: float | None = None  # decay of the moving average of weights, a step
+    clip: float | None = None  # largest norm of the gradient
+    accumulate: int = 1  # pieces of a step that are computed one after another
+
+    @classmethod
+    def of(cls, model: Mapping[str, Any]) -> "Recipe":
+        """Take what there is to take of a model in params; a null is as good as nothing."""
+        return cls(**{k: v for k, v in _without_nulls(model).items() if k in cls._fields})
+
+
+def _without_nulls(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings, and those within them, that are given."""
+    return {
+        name: _without_nulls(value) if isinstance(value, Mapping) else value
+        for name, value in settings.items()
+        if value is not None
+    }
+
+
+class Epochs:
+    """The images and the loss of a training, and how an epoch goes through them."""
+
+    def __init__(
+        self,
+        train: Pack,
+        validation: Pack,
+        *,
+        recipe: Recipe,
+        policy: Mapping[str, Any],
+        machine: Machine,
+    ) -> None:
+        """Take the images to where they are needed, and make the loss."""
+        self.recipe, self.machine = recipe, machine
+        self.validation, self.task = validation, train.task
+        self.images = TrainingImages(
+            train, policy=policy, image_size=recipe.image_size, device=machine.device
+        )
+        self.n_images = len(train.labels)
+        self.n_steps = count_batches(self.n_images, recipe.batch_size)
+        weights = None
+        if recipe.class_weights == "balanced":
+            balanced = class_weights(
+                train.labels, n_classes=len(train.classes), loss=recipe.loss["name"]
+            )
+            weights = torch.from_numpy(balanced).to(machine.device)
+        self.loss = make_loss(task=train.task, weights=weights, **recipe.loss)
+
+    def train(self, phase: Phase, epoch: int, *, name: str) -> Score:
+        """Go once through the training images.
+
+        Args:
+            phase: whose weights change.
+            epoch: counted from 1 over all phases.
+            name: of the phase, for messages.
+
+        Returns:
+            The score of the moving weights on the images as they were trained on.
+
+        Raises:
+            UserError: if the loss explodes or is no number.
+        """
+        recipe, fabric = self.recipe, self.machine.fabric
+        # Each process drops out other units; the first does as if it were alone.
+        others = [fabric.global_rank] if fabric.global_rank else []
+        seed_torch(recipe.seed, "dropout", epoch, *others)
+        train_mode(phase.network)
+        # A row a step: the loss, and what the score is made of. Kept on the device.
+        told = torch.zeros(self.n_steps, 5, device=self.machine.device)
+        step = 0
+        sizes: list[int] = []
+        n_pieces = self.n_steps * recipe.accumulate
+        for batch in track(
+            self.batches(epoch), task=f"epoch {epoch}", total=n_pieces, unit="steps"
+        ):
+            logits = phase.module(batch.inputs)
+            losses = self.loss(logits, batch.targets)
+            share = losses.sum() / batch.n_in_step
+            # Processes average their gradients: each must count as many times.
+            phase.backward(share * fabric.world_size, ends_step=batch.ends_step)
+            told[step, 0] += share.detach()
+            told[step, 1:] += count(logits.detach(), batch.labels)
+            if batch.ends_step:
+                sizes.append(batch.n_in_step)
+                step += 1
+                if step % STEPS_BETWEEN_LOOKS == 0 or step == self.n_steps:
+                    self._look(told[:step, 0], phase, epoch=epoch, name=name)
+        sums: Any = fabric.all_reduce(told, reduce_op="sum")
+        losses_, counts = np.split(sums.cpu().double().numpy(), [1], axis=1)
+        return to_score(
+            float(np.average(losses_[:, 0], weights=sizes)),
+            counts.sum(0),
+            n_images=self.n_images,
+            task=self.task,
+        )
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """This process's share of the steps of an epoch, which is counted from 1."""
+        recipe, fabric = self.recipe, self.machine.fabric
+        return epoch_batches(
+            self.images,
+            batch_size=recipe.batch_size,
+            seed=recipe.seed,
+            epoch=epoch,
+            image_size=recipe.image_size,
+            normalize=recipe.normalize,
+            sampler=recipe.sampler,
+            pieces=recipe.accumulate,
+            process=fabric.global_rank,
+            n_processes=fabric.world_size,
+        )
+
+    def validate(self, network: nn.Module) -> Score:
+        """Measure a network on the validation images, at the precision of training."""
+        score: Score | None = None
+        if self.machine.fabric.is_global_zero:
+            with self.machine.fabric.autocast():
+                logits = predict_logits(
+                    network,
+                    self.validation.images,
+                    image_size=self.recipe.image_size,
+                    normalize=self.recipe.normalize,
+                    device=self.machine.device,
+                )
+            score = score_logits(logits, self.validation.labels, loss=self.recipe.loss)
+        told: Any = self.machine.fabric.broadcast(score)
+        return Score(*told)
+
+    def _look(self, losses: Tensor, phase: Phase, *, epoch: int, name: str) -> None:
+        """Stop if the loss of a step is no number, or far above all that still learns."""
+        sound = (losses.abs() < EXPLODED).cpu()
+        if sound.all():
+            return
+        step = int(sound.logical_not().nonzero()[0])
+        value = losses[step].item()
+        raise UserError(
+            f"phase {name}, epoch {epoch}, step {step + 1}: the loss "
+            f"{'has grown to ' + format(value, '.3g') if math.isfinite(value) else 'is no number'} "
+            f"(learning rate {phase.learning_rate:.3g}); lower phases.{name}.optimizer.lr, to a "
+            "tenth say, or set clip: 1.0; 'python -m classifold lr-find' shows which rates learn"
+        )

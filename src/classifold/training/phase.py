@@ -1,0 +1,127 @@
+"""One phase of a training: what trains, by which optimizer, at which rate."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from classifold.training.checkpoints import like_parameters
+from classifold.training.freezing import count_parameters, set_trainable
+from classifold.training.machine import Machine
+from classifold.training.optimizers import make_optimizer
+from classifold.training.schedules import make_schedule
+
+
+class Phase:
+    """A network made ready for a phase, and the state that the phase adds to its weights."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        settings: Mapping[str, Any],
+        *,
+        machine: Machine,
+        steps_per_epoch: int,
+        average: float | None,
+        clip: float | None,
+    ) -> None:
+        """Freeze what does not train, and make optimizer and schedule.
+
+        Args:
+            network: on the machine's device; its weights change in place.
+            settings: of the phase: epochs, trainable, optimizer, schedule.
+            machine: what computes.
+            steps_per_epoch: for schedules that count steps.
+            average: decay of the moving average of weights, a step; None keeps none.
+            clip: largest norm of the gradient; None clips nothing.
+        """
+        self.network, self.fabric, self.clip = network, machine.fabric, clip
+        set_trainable(network, settings["trainable"])
+        # As it computes: compiled, at its precision, in step with other processes.
+        computing = torch.compile(network) if machine.compile else network
+        self.module = self.fabric.setup_module(computing)  # type: ignore[arg-type]
+        self.optimizer = make_optimizer(network, **settings["optimizer"])
+        self._stepping: Any = self.fabric.setup_optimizers(self.optimizer)
+        self.schedule = make_schedule(
+            self.optimizer,
+            n_epochs=settings["epochs"],
+            steps_per_epoch=steps_per_epoch,
+            **settings["schedule"],
+        )
+        self._average = (
+            AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(average), use_buffers=True)
+            if average is not None
+            else None
+        )
+        self._rates: list[float] = []  # lowest, highest
+
+    @property
+    def averaged(self) -> nn.Module:
+        """What is validated and kept: the moving average of the weights, if there is one."""
+        return self._average.module if self._average is not None else self.network
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step; the highest, if layers have their own."""
+        return float(max(group["lr"] for group in self.optimizer.param_groups))
+
+    def backward(self, loss: Tensor, *, ends_step: bool) -> None:
+        """Add the gradients of a piece; with the last of a step, change the weights."""
+        # Processes exchange gradients once a step.
+        with self.fabric.no_backward_sync(self.module, enabled=not ends_step):
+            self.fabric.backward(loss)
+        if not ends_step:
+            return
+        if self.clip is not None:
+            # What is no number is told with the loss, with advice.
+            self.fabric.clip_gradients(
+                self.module, self._stepping, max_norm=self.clip, error_if_nonfinite=False
+            )
+        rate = self.learning_rate
+        self._rates = [min([rate, *self._rates[:1]]), max([rate, *self._rates[1:]])]
+        self._stepping.step()
+        self._stepping.zero_grad()
+        self.schedule.after_step()
+        if self._average is not None:
+            self._average.update_parameters(self.network)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must hold beside the network's weights."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "average": self._average.state_dict() if self._average is not None else None,
+            "rates": self._rates,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `state_dict` was asked."""
+        # First the schedule: the rates of the next step are in the optimizer's groups.
+        self.schedule.load_state_dict(state["schedule"])
+        self.optimizer.load_state_dict(like_parameters(state["optimizer"], self.optimizer))
+        if self._average is not None:
+            self._average.load_state_dict(state["average"])
+        self._rates = list(state["rates"])
+
+    def summary(
+        self, history: Sequence[Mapping[str, Any]], best: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Tell of the phase in the metrics, as table 1 of report 004 does.
+
+        Args:
+            history: its rows.
+            best: the row of its best epoch.
+        """
+        lowest, highest = self._rates
+        return {
+            "n_epochs": len(history),
+            "first_epoch": history[0]["epoch"],
+            "last_epoch": history[-1]["epoch"],
+            "best_epoch": best["epoch"],
+            "lowest_learning_rate": lowest,
+            "highest_learning_rate": highest,
+            **{name: value for name, value in best.items() if name.startswith("validation_")},
+            "n_trainable_parameters": count_parameters(self.network, trainable=True),
+        }

@@ -1,0 +1,58 @@
+"""From params and packs to what a training needs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from classifold.device import choose_device, choose_precision, set_threads
+from classifold.model_file import build_network
+from classifold.pack import Pack, read_pack
+from classifold.seeding import seed_torch
+from classifold.training.epochs import Recipe
+from classifold.training.machine import Machine, set_up
+
+
+class Training(NamedTuple):
+    """A network with its first weights, on its device, and what it is trained with."""
+
+    network: nn.Module
+    train: Pack
+    validation: Pack
+    recipe: Recipe
+    machine: Machine
+    precision: str
+
+
+def prepare(settings: Mapping[str, Any], model: Mapping[str, Any], *, packs: Path) -> Training:
+    """Read the packs and make the network; its first weights depend on its own seed alone.
+
+    Args:
+        settings: `train` of params.
+        model: one of `models` of params.
+        packs: folder of the packs `train` and `validation`.
+
+    Raises:
+        UserError: if the machine does not offer the device, or the network refuses its arguments.
+    """
+    set_threads(settings["threads"])
+    device = choose_device(settings["device"])
+    precision = choose_precision(settings["precision"], device)
+    machine = set_up(device=device, precision=precision, compile=settings["compile"])
+    train = read_pack(packs / "train")
+    seed_torch(model["seed"], "weights")
+    network = build_network(
+        model["network"],
+        n_classes=len(train.classes),
+        image_size=model["image_size"],
+        arguments=model["arguments"],
+    )
+    return Training(
+        network.to(machine.device),
+        train,
+        read_pack(packs / "validation"),
+        Recipe.of(model),
+        machine,
+        precision,
+    )

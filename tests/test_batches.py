@@ -1,0 +1,240 @@
+"""Batches: what an epoch shows, in which order, to whom."""
+
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from classifold.augmentation.online import epoch_draws
+from classifold.errors import UserError
+from classifold.training.batches import TrainingImages, count_batches, draw_rows, epoch_batches
+
+CPU = torch.device("cpu")
+
+NO_POLICY = {"fill": "reflect", "steps": []}
+CROP_FLIP = {"fill": "reflect", "steps": [{"pad_crop": 0.125}, {"flip": "horizontal"}]}
+MIX = {"fill": "reflect", "steps": [{"mix": {"mixup": 0.5, "cutmix": 1.0}}]}
+BRIGHTNESS = {"fill": "reflect", "steps": [{"brightness": [0.5, 1.0]}]}
+
+
+def epoch_of(pack, *, policy=NO_POLICY, image_size=8, **changes):
+    images = TrainingImages(pack, policy=policy, image_size=image_size, device=CPU)
+    settings = {"batch_size": 8, "seed": 1, "epoch": 1, "normalize": "none"} | changes
+    return list(epoch_batches(images, image_size=image_size, **settings))
+
+
+def together(batches, column="inputs"):
+    return torch.cat([getattr(batch, column) for batch in batches])
+
+
+def shown(batches):
+    """Which image of a pack of plain grays was shown, in the order of an epoch."""
+    return torch.round(together(batches)[:, 0, 0, 0] * 255).int().tolist()
+
+
+@pytest.fixture
+def grays(draw_pack):
+    """Image i is plain gray i, and its label is its remainder by 3."""
+    pack = draw_pack(33)
+    images = np.broadcast_to(np.arange(33, dtype=np.uint8)[:, None, None, None], (33, 8, 8, 3))
+    return pack._replace(images=images)
+
+
+@pytest.mark.parametrize("batch_size", [2, 8, 16, 32, 100])
+def test_an_epoch_shows_every_image_once_with_its_own_label(grays, batch_size):
+    batches = epoch_of(grays, batch_size=batch_size)
+    numbers = shown(batches)
+    assert sorted(numbers) == list(range(33))
+    assert together(batches, "labels").tolist() == [number % 3 for number in numbers]
+    assert torch.equal(together(batches, "targets"), torch.eye(3)[[n % 3 for n in numbers]])
+    assert len(batches) == count_batches(33, batch_size) == -(-33 // batch_size)
+
+
+@pytest.mark.parametrize("batch_size", [2, 8, 16, 32])
+def test_steps_differ_by_at_most_one_image(grays, batch_size):
+    batches = epoch_of(grays, batch_size=batch_size)
+    sizes = {len(batch.labels) for batch in batches}
+    assert max(sizes) <= batch_size
+    assert max(sizes) - min(sizes) <= 1
+    assert [batch.n_in_step for batch in batches] == [len(batch.labels) for batch in batches]
+    assert all(batch.ends_step for batch in batches)
+
+
+def test_the_order_depends_on_seed_and_epoch_alone(grays):
+    first = shown(epoch_of(grays))
+    assert first != list(range(33))
+    assert shown(epoch_of(grays)) == first
+    assert shown(epoch_of(grays, epoch=2)) != first
+    assert shown(epoch_of(grays, seed=2)) != first
+
+
+@pytest.mark.parametrize("policy", [CROP_FLIP, MIX])
+@pytest.mark.parametrize("sampler", ["shuffle", "balanced"])
+def test_online_augmentation_does_not_depend_on_the_size_of_batches(draw_pack, policy, sampler):
+    pack = draw_pack(16)
+    small, large = (epoch_of(pack, batch_size=n, policy=policy, sampler=sampler) for n in (4, 16))
+    for column in ("inputs", "labels", "targets"):
+        assert torch.equal(together(small, column), together(large, column))
+    plain = epoch_of(pack, sampler=sampler)
+    assert torch.equal(together(small, "labels"), together(plain, "labels"))
+    assert not torch.equal(together(small), together(plain))
+
+
+@pytest.mark.parametrize(
+    ("n_processes", "pieces"), [(1, 2), (1, 5), (2, 1), (3, 1), (2, 2), (3, 2)]
+)
+@pytest.mark.parametrize("sampler", ["shuffle", "balanced"])
+def test_processes_and_pieces_share_the_images_of_each_step_and_change_no_pixel(
+    draw_pack, n_processes, pieces, sampler
+):
+    settings = {"policy": {"fill": "edge", "steps": [*CROP_FLIP["steps"], *MIX["steps"]]}}
+    settings |= {"batch_size": 16, "sampler": sampler}
+    pack = draw_pack(45)
+    whole = epoch_of(pack, **settings)
+    assert len(whole) == 3
+    shares = [
+        epoch_of(pack, pieces=pieces, process=process, n_processes=n_processes, **settings)
+        for process in range(n_processes)
+    ]
+    for share in shares:
+        ends = [batch.ends_step for batch in share]
+        assert ends == [*[False] * (pieces - 1), True] * 3
+    for number, step in enumerate(whole):
+        parts = [b for share in shares for b in share[number * pieces : (number + 1) * pieces]]
+        assert {batch.n_in_step for batch in parts} == {step.n_in_step} == {15}
+        sizes = [len(batch.labels) for batch in parts]
+        assert max(sizes) - min(sizes) <= 2  # one for processes, one for pieces
+        for column in ("inputs", "labels", "targets"):
+            assert torch.equal(together(parts, column), getattr(step, column))
+
+
+@pytest.mark.parametrize(
+    ("n_processes", "pieces"), [(1, 8), (8, 1), (3, 2)], ids=["pieces", "processes", "both"]
+)
+def test_a_step_with_fewer_images_than_pieces_and_processes_is_refused(grays, n_processes, pieces):
+    # 33 images in 7 steps: some of them have 4.
+    message = (
+        f"batch_size 5 gives steps of 4 images, too few for {n_processes} processes with "
+        f"accumulate: {pieces}; raise batch_size, or lower accumulate"
+    )
+    with pytest.raises(UserError, match=re.escape(message)):
+        epoch_of(grays, batch_size=5, n_processes=n_processes, pieces=pieces)
+
+
+def test_as_many_pieces_as_images_are_enough(grays):
+    batches = epoch_of(grays, batch_size=5, pieces=4)
+    assert sorted(shown(batches)) == list(range(33))
+    assert min(len(batch.labels) for batch in batches) == 1
+
+
+SKEWED = np.repeat([0, 1, 2], [270, 20, 10])
+
+
+def test_a_balanced_sampler_shows_classes_about_alike():
+    rows = draw_rows(SKEWED, n_classes=3, seed=1, epoch=1, sampler="balanced")
+    assert len(rows) == 300
+    shown_of = np.bincount(SKEWED[rows], minlength=3)
+    # 100 each expected, with a standard deviation of sqrt(300 x 1/3 x 2/3) = 8.
+    assert all(abs(shown_of - 100) < 3 * 8.2)
+    # Within a class each image is as likely as any other: all of the 10 are shown, about 10 times.
+    of_rarest = Counter(rows[SKEWED[rows] == 2].tolist())
+    assert len(of_rarest) == 10
+    assert max(of_rarest.values()) <= 22
+
+
+def test_a_balanced_sampler_draws_anew_every_epoch():
+    first, again, second = (
+        draw_rows(SKEWED, n_classes=3, seed=1, epoch=epoch, sampler="balanced")
+        for epoch in (1, 1, 2)
+    )
+    assert first.tolist() == again.tolist() != second.tolist()
+
+
+def test_a_balanced_sampler_of_several_labels_goes_by_the_rarest_and_counts_none_as_a_class():
+    # Label 0 alone 240 times, beside label 1 40 times, label 2 alone 10 times, none 10 times:
+    # an image weighs 1/280, 1/40, 1/10 and 1/10.
+    bears = [[1, 0, 0], [1, 1, 0], [0, 0, 1], [0, 0, 0]]
+    labels = np.repeat(np.array(bears, np.uint8), [240, 40, 10, 10], axis=0)
+    kinds = np.repeat(np.arange(4), [240, 40, 10, 10])
+    epochs = [
+        draw_rows(labels, n_classes=3, seed=1, epoch=epoch, sampler="balanced")
+        for epoch in range(20)
+    ]
+    found = np.bincount(kinds[np.concatenate(epochs)]) / 6000
+    expected = np.array([240 / 280, 1, 1, 1]) / (240 / 280 + 3)
+    # A share's standard deviation is sqrt(0.26 x 0.74 / 6000) = 0.006.
+    np.testing.assert_allclose(found, expected, atol=0.018)
+
+
+def test_a_balanced_sampler_bears_classes_without_images():
+    rows = draw_rows(np.array([0, 0, 2]), n_classes=4, seed=1, epoch=1, sampler="balanced")
+    assert set(rows.tolist()) <= {0, 1, 2}
+
+
+def test_an_image_that_is_shown_again_is_augmented_anew(grays):
+    grays = grays._replace(images=np.full((33, 8, 8, 3), 200, np.uint8))
+    batches = epoch_of(grays, policy=BRIGHTNESS, sampler="balanced", batch_size=33)
+    rows = draw_rows(grays.labels, n_classes=3, seed=1, epoch=1, sampler="balanced")
+    assert len(set(rows.tolist())) < 33  # some are shown again
+    levels = together(batches)[:, 0, 0, 0] * 255
+    draws = epoch_draws(BRIGHTNESS, n_images=33, seed=1, epoch=1)[:, 0]
+    # All images are of the same gray: what differs is the draw of each place in the epoch.
+    np.testing.assert_allclose(levels.numpy(), 200 * (0.5 + 0.5 * draws), atol=1)
+
+
+def test_where_images_are_mixed_targets_are_shares_of_both_classes(draw_pack):
+    (batch,) = epoch_of(draw_pack(16), batch_size=16, policy=MIX)
+    assert batch.targets.shape == (16, 3)
+    assert torch.allclose(batch.targets.sum(1), torch.ones(16))
+    assert ((batch.targets > 0) & (batch.targets < 1)).any()
+    own = batch.targets.gather(1, batch.labels[:, None])
+    assert (own > 0).any()
+
+
+@pytest.mark.parametrize("way", ["mixup", "cutmix"])
+@pytest.mark.parametrize("sampler", ["shuffle", "balanced"])
+def test_mixed_images_of_several_labels_bear_each_by_the_share_that_shows(grays, way, sampler):
+    # White images bear the first two labels, black ones the last: how bright a mixed image is
+    # tells how much of white it shows.
+    white = np.arange(33) % 2
+    images = np.broadcast_to((255 * white).astype(np.uint8)[:, None, None, None], (33, 8, 8, 3))
+    labels = np.stack([white, white, 1 - white], axis=1).astype(np.uint8)
+    pack = grays._replace(images=images, labels=labels, task="multi")
+    policy = {"fill": "reflect", "steps": [{"mix": {way: 1.0}}]}
+    batches = epoch_of(pack, policy=policy, batch_size=33, sampler=sampler)
+    bright = together(batches).mean((1, 2, 3))
+    expected = torch.stack([bright, bright, 1 - bright], 1)
+    torch.testing.assert_close(together(batches, "targets"), expected, atol=0.003, rtol=0)
+    assert ((bright > 0.1) & (bright < 0.9)).sum() > 3
+    assert set(together(batches, "labels").flatten().tolist()) == {0, 1}  # never mixed
+
+
+def test_enlarging_is_folded_into_a_warp_and_otherwise_left_to_the_input(draw_pack):
+    pack = draw_pack(4)
+    turn = {"fill": "reflect", "steps": [{"rotate": 0}]}
+    (warped,) = epoch_of(pack, policy=turn, image_size=16)
+    (plain,) = epoch_of(pack, image_size=16)
+    assert warped.inputs.shape == plain.inputs.shape == (4, 3, 16, 16)
+    inner = slice(2, -2)  # borders are filled in another way
+    gap = (warped.inputs - plain.inputs)[:, :, inner, inner].abs().max()
+    assert gap <= 1.01 / 255  # a grey level
+
+
+def test_images_on_a_device_are_augmented_there_as_on_the_cpu(draw_pack):
+    pack = draw_pack(8, size=16)
+    steps = [{"rotate": 20}, {"brightness": [0.8, 1.2]}, MIX["steps"][0]]
+    policy = {"fill": "edge", "steps": steps}
+    on_cpu, there = (
+        TrainingImages(pack, policy=policy, image_size=16, device=CPU) for _ in range(2)
+    )
+    there.on_device = True  # as where there is a GPU: a batch at a time, in torch
+    draws = epoch_draws(policy, n_images=8, seed=1, epoch=1)
+    rows, slots = np.array([5, 5, 2, 0]), np.array([0, 1, 7, 3])  # one of them is shown twice
+    first, second = (
+        images.inputs(rows, slots, draws, image_size=16, normalize="none")[0]
+        for images in (on_cpu, there)
+    )
+    assert (first - second).abs().max() <= 3 / 255
+    assert (first[0] - first[1]).abs().max() > 0.1

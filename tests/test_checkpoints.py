@@ -1,0 +1,225 @@
+"""Checkpoints: a training that is stopped anywhere goes on and ends as if nothing had happened."""
+
+import os
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from classifold.model_file import build_network
+from classifold.seeding import seed_torch
+from classifold.training.checkpoints import Checkpoint, like_parameters, training_key
+from classifold.training.epochs import Recipe
+from classifold.training.loop import fit
+from classifold.training.machine import set_up
+from classifold.training.optimizers import make_optimizer
+
+STEPS = [{"pad_crop": 0.2}, {"flip": "horizontal"}, {"mix": {"cutmix": 1.0}}]
+POLICY = {"fill": "reflect", "steps": STEPS}
+CONSTANT = {"name": "constant"}
+
+# What must survive a stop: each optimizer's own state, each schedule's place.
+WAYS = {
+    "momentum, plateau": (
+        {"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-3},
+        {"name": "plateau", "factor": 0.5, "patience": 0},
+    ),
+    "adam, cyclical": (
+        {"name": "adam", "lr": 0.01},
+        {"name": "cyclical", "min_lr": 0.001, "step_size": 3},
+    ),
+    "amsgrad, cosine": (
+        {"name": "adamw", "lr": 0.01, "amsgrad": True},
+        {"name": "cosine", "warmup_epochs": 1},
+    ),
+    "momentum cycled": (
+        {"name": "sgd", "lr": 0.05, "momentum": 0.9, "decay_norms": False, "weight_decay": 1e-3},
+        {"name": "one_cycle", "pct_start": 0.3, "div_factor": 10, "final_div_factor": 100},
+    ),
+    "rmsprop": ({"name": "rmsprop", "lr": 0.001, "momentum": 0.5, "centered": True}, CONSTANT),
+    "adadelta, a rate a layer": (
+        {"name": "adadelta", "lr": 1.0, "lr_factors": {"head": 2.0}},
+        CONSTANT,
+    ),
+}
+
+
+class Stopped(BaseException):
+    """Stands for a stop at a moment nobody chose."""
+
+
+class StoppingCheckpoint(Checkpoint):
+    """Stops the training right after so many epochs were saved."""
+
+    def __init__(self, path, key, *, after):
+        super().__init__(path, key)
+        self.left = after
+
+    def save(self, state):
+        super().save(state)
+        self.left -= 1
+        if self.left == 0:
+            raise Stopped
+
+
+def train(pack, phases, checkpoint=None, *, average=None):
+    """Train a small network with convolutions in channels_last order and batch norm."""
+    seed_torch(1, "weights")
+    arguments = {"widths": [16, 24], "depth": 1, "dropout": 0.2}
+    network = build_network("small_resnet", n_classes=3, image_size=8, arguments=arguments)
+    recipe = Recipe(
+        phases=phases,
+        batch_size=8,
+        seed=1,
+        image_size=8,
+        normalize="half",
+        loss={"name": "cross_entropy", "label_smoothing": 0.1},
+        average=average,
+        clip=1.0,
+    )
+    fitted = fit(
+        network,
+        pack,
+        pack,
+        recipe=recipe,
+        policy=POLICY,
+        machine=set_up(device=torch.device("cpu"), precision="fp32"),
+        checkpoint=checkpoint,
+    )
+    return fitted, network.state_dict()
+
+
+def two_phases(optimizer, schedule):
+    first = {"name": "adam", "lr": 0.01}
+    return {
+        "p1": {"epochs": 2, "trainable": "head", "optimizer": first, "schedule": CONSTANT},
+        "p2": {"epochs": 4, "trainable": "all", "optimizer": optimizer, "schedule": schedule},
+    }
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("average", [None, 0.8])
+def test_a_training_stopped_in_its_second_phase_ends_bit_for_bit_as_an_undisturbed_one(
+    draw_pack, tmp_path, way, average
+):
+    pack, phases = draw_pack(24), two_phases(*WAYS[way])
+    expected, weights = train(pack, phases, average=average)
+    path = tmp_path / "x.safetensors"
+    with pytest.raises(Stopped):
+        train(pack, phases, StoppingCheckpoint(path, "key", after=4), average=average)
+    fitted, resumed = train(pack, phases, Checkpoint(path, "key"), average=average)
+    assert fitted == expected
+    for name, tensor in weights.items():
+        assert torch.equal(tensor, resumed[name]), name
+
+
+@pytest.mark.parametrize("after", range(1, 7))
+def test_it_may_be_stopped_after_any_epoch_and_more_than_once(draw_pack, tmp_path, after):
+    pack, phases = draw_pack(24), two_phases(*WAYS["momentum cycled"])
+    expected, weights = train(pack, phases)
+    path = tmp_path / "x.safetensors"
+    for _ in range(2):
+        try:
+            train(pack, phases, StoppingCheckpoint(path, "key", after=after))
+        except Stopped:
+            continue
+    fitted, resumed = train(pack, phases, Checkpoint(path, "key"))
+    assert fitted == expected
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in weights.items())
+
+
+def test_early_stopping_is_not_forgotten(draw_pack, tmp_path):
+    pack = draw_pack(24)
+    still = {"epochs": 9, "trainable": "all", "optimizer": {"name": "sgd", "lr": 1e-12}}
+    phases = {"p1": still | {"schedule": CONSTANT, "stop": {"metric": "loss", "patience": 3}}}
+    expected, _ = train(pack, phases)
+    assert len(expected.history) < 9
+    path = tmp_path / "x.safetensors"
+    with pytest.raises(Stopped):
+        train(pack, phases, StoppingCheckpoint(path, "key", after=2))
+    assert train(pack, phases, Checkpoint(path, "key"))[0] == expected
+
+
+def test_what_goes_in_comes_out(tmp_path):
+    checkpoint = Checkpoint(tmp_path / "deep" / "x.safetensors", "key")
+    weight = torch.rand(4, 3, 2, 2).to(memory_format=torch.channels_last)
+    state = {
+        "rows": [{"phase": "tensor at", "loss": 0.1 + 0.2}],
+        "none": None,
+        "moments": {0: {"step": torch.tensor(3.0), "half": torch.ones(2, dtype=torch.bfloat16)}},
+        "weight": weight,
+        "again": weight,  # safetensors alone refuses memory that two names share
+        "lowest": float("-inf"),
+    }
+    checkpoint.save(state)
+    loaded = checkpoint.load()
+    assert loaded["rows"] == state["rows"]
+    assert loaded["none"] is None
+    assert loaded["lowest"] == float("-inf")
+    assert torch.equal(loaded["weight"], weight)
+    assert torch.equal(loaded["again"], weight)
+    assert loaded["moments"]["0"]["half"].dtype == torch.bfloat16
+    assert loaded["moments"]["0"]["step"].item() == 3
+
+
+def test_a_checkpoint_of_another_training_is_left_alone_and_said(tmp_path, capsys):
+    path = tmp_path / "x.safetensors"
+    Checkpoint(path, "one").save({"a": 1})
+    assert Checkpoint(path, "other").load() is None
+    assert "other params, data or code" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("n_bytes", [0, 7, 100])
+def test_a_damaged_checkpoint_is_said_and_training_begins_anew(tmp_path, capsys, n_bytes):
+    path = tmp_path / "x.safetensors"
+    checkpoint = Checkpoint(path, "key")
+    checkpoint.save({"weight": torch.rand(50)})
+    path.write_bytes(path.read_bytes()[:n_bytes])
+    assert checkpoint.load() is None
+    assert re.search(r"cannot be read .*training begins anew", capsys.readouterr().out)
+
+
+def test_without_a_checkpoint_there_is_nothing_to_go_on_from(tmp_path):
+    checkpoint = Checkpoint(tmp_path / "x.safetensors", "key")
+    assert checkpoint.load() is None
+    checkpoint.remove()  # nothing to remove is no error
+
+
+def test_who_is_killed_while_saving_leaves_the_old_file(tmp_path, monkeypatch):
+    checkpoint = Checkpoint(tmp_path / "x.safetensors", "key")
+    checkpoint.save({"epoch": 1})
+
+    def die(_):
+        raise Stopped
+
+    monkeypatch.setattr(os, "fsync", die)
+    with pytest.raises(Stopped):
+        checkpoint.save({"epoch": 2})
+    assert checkpoint.load() == {"epoch": 1}
+
+
+def test_moments_are_laid_out_in_memory_as_their_parameters():
+    network = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    optimizer = make_optimizer(network, name="adam", lr=0.1)
+    network(torch.rand(2, 3, 8, 8)).sum().backward()
+    optimizer.step()
+    state = optimizer.state_dict()
+    plain = {
+        number: {name: value.contiguous() for name, value in of_parameter.items()}
+        for number, of_parameter in state["state"].items()
+    }
+    laid_out = like_parameters({"state": plain, "param_groups": []}, optimizer)["state"]
+    moments = laid_out[0]["exp_avg"]
+    assert moments.stride() == network.weight.stride() != plain[0]["exp_avg"].stride()
+    assert torch.equal(moments, plain[0]["exp_avg"])
+
+
+def test_trainings_differ_by_params_data_and_nothing_else(tmp_path):
+    data = tmp_path / "images.npy"
+    np.save(data, np.arange(5))
+    key = training_key({"a": 1, "b": [2]}, [data])
+    assert training_key({"b": [2], "a": 1}, [data]) == key
+    assert training_key({"a": 1, "b": [3]}, [data]) != key
+    np.save(data, np.arange(6))
+    assert training_key({"a": 1, "b": [2]}, [data]) != key

@@ -1,0 +1,86 @@
+"""Models side by side on validation images, beside the best constant answer."""
+
+import numpy as np
+import pytest
+
+from classifold.compared import MAJORITY, compare_models
+from classifold.csv_file import write_rows
+from classifold.decisions import micro_f1
+from classifold.errors import UserError
+from classifold.logits_file import Logits, save_logits
+from classifold.metrics_file import read_json, write_json
+
+CLASSES = ["cat", "dog", "owl"]
+SEVERAL = np.array([[1, 1, 0], [1, 0, 0], [0, 1, 0], [1, 1, 1]], np.uint8)
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """Leaves what training a model leaves, as far as it is compared."""
+
+    def leave(name, labels, *, counts, n_train, ids="abcd"):
+        folder = tmp_path / "models" / name
+        folder.mkdir(parents=True)
+        sure = labels if labels.ndim > 1 else np.eye(len(CLASSES))[labels]
+        logits = (4.0 * sure - 2.5).astype(np.float32)  # right at a threshold below a half
+        save_logits(folder / "validation.npz", Logits(np.array(list(ids)), labels, logits))
+        write_rows(folder / "history.csv", [{"epoch": 1}], columns=["epoch"])
+        task = "single" if labels.ndim == 1 else "multi"
+        counted = dict(zip(CLASSES, counts, strict=True))
+        description = {"task": task, "classes": CLASSES, "n_train_images": n_train}
+        write_json(folder / "model.json", description | {"train_images_per_class": counted})
+        write_json(tmp_path / "metrics" / f"{name}.json", {"validation_accuracy": 1.0})
+        return tmp_path
+
+    return leave
+
+
+def compare(root, *names):
+    folder = root / "compared"
+    folder.mkdir()
+    table = compare_models(names, folder, models=root / "models", metrics=root / "metrics")
+    return table, read_json(folder / "decisions.json")
+
+
+def test_the_baseline_of_one_label_is_the_most_frequent_training_class(trained):
+    root = trained("m", np.array([1, 1, 0, 2]), counts=[3, 5, 2], n_train=10)
+    table, decisions = compare(root, "m")
+    assert table[MAJORITY] == {
+        "train_accuracy": 0.5,
+        "validation_accuracy": 0.5,
+        "predicted_class": "dog",
+        "n_parameters": 0,
+    }
+    assert decisions["class_shares"] == {"cat": 0.3, "dog": 0.5, "owl": 0.2}
+    assert table["m"].keys() == {"validation_accuracy", "temperature"}
+
+
+def test_the_baseline_of_several_labels_is_the_best_constant_answer_of_the_training_images(trained):
+    # Of 10 training images 8 bear cat, 5 dog, 1 owl. One class: 2 * 8 / (10 + 14) = 0.667; two:
+    # 2 * 13 / (20 + 14) = 0.765; three: 2 * 14 / (30 + 14) = 0.636.
+    root = trained("m", SEVERAL, counts=[8, 5, 1], n_train=10)
+    table, _ = compare(root, "m")
+    baseline = table[MAJORITY]
+    assert baseline["predicted_classes"] == ["cat", "dog"]
+    assert baseline["train_micro_f1"] == pytest.approx(26 / 34)
+    assert baseline["validation_micro_f1"] == pytest.approx(2 * 6 / (8 + 7))
+    assert baseline["validation_accuracy"] == 0.25  # the first image alone bears just these
+
+
+def test_a_fitted_threshold_is_told_beside_what_it_does(trained):
+    root = trained("m", SEVERAL, counts=[8, 5, 1], n_train=10)
+    table, decisions = compare(root, "m")
+    assert table["m"]["micro_f1_at_threshold"] == 1.0
+    assert table["m"]["micro_f1_at_class_thresholds"] == 1.0
+    # Files keep six places.
+    assert decisions["models"]["m"]["threshold"] == round(table["m"]["threshold"], 6)
+    assert len(decisions["models"]["m"]["thresholds"]) == 3
+    assert decisions["task"] == "multi"
+    assert micro_f1(np.zeros((4, 3), bool), SEVERAL) == 0
+
+
+def test_models_of_different_splits_are_not_compared(trained):
+    trained("m", np.array([1, 1, 0, 2]), counts=[3, 5, 2], n_train=10)
+    root = trained("n", np.array([1, 1, 0, 2]), counts=[3, 5, 2], n_train=10, ids="abce")
+    with pytest.raises(UserError, match="'n' was validated on other images than 'm'"):
+        compare(root, "m", "n")

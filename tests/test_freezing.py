@@ -1,0 +1,102 @@
+"""What of a network trains: all, the head, or what its names begin with."""
+
+import pytest
+import torch
+from torch import nn
+
+from classifold.errors import UserError
+from classifold.model_file import build_network
+from classifold.training.freezing import count_parameters, set_trainable, train_mode
+
+
+@pytest.fixture
+def network():
+    arguments = {"widths": [8, 10], "depth": 1, "dropout": 0.5}
+    return build_network("small_resnet", n_classes=3, image_size=8, arguments=arguments)
+
+
+def trained(network):
+    return {name for name, p in network.named_parameters() if p.requires_grad}
+
+
+def test_all_trains_everything_whatever_was_frozen_before(network):
+    set_trainable(network, "head")
+    set_trainable(network, "all")
+    assert trained(network) == {name for name, _ in network.named_parameters()}
+    assert count_parameters(network, trainable=True) == count_parameters(network)
+
+
+@pytest.mark.parametrize("trainable", ["head", ["head"]])
+def test_head_trains_its_weight_and_bias_alone(network, trainable):
+    set_trainable(network, trainable)
+    assert trained(network) == {"head.weight", "head.bias"}
+    assert count_parameters(network, trainable=True) == 10 * 3 + 3
+
+
+def test_beginnings_of_names_train_what_begins_so_and_nothing_that_trained_before(network):
+    set_trainable(network, ["blocks.1", "norm"])
+    expected = {name for name, _ in network.named_parameters() if name.startswith("blocks.1.")}
+    assert len(expected) == 7  # two norms of two, two convolutions and a projection
+    assert trained(network) == expected | {"norm.weight", "norm.bias"}
+    set_trainable(network, ["head", "blocks.0.conv1.weight"])
+    assert trained(network) == {"head.weight", "head.bias", "blocks.0.conv1.weight"}
+
+
+def test_a_beginning_ends_at_a_dot():
+    network = nn.ModuleDict({"layer1": nn.Linear(2, 2), "layer10": nn.Linear(2, 2)})
+    set_trainable(network, ["layer1"])
+    assert trained(network) == {"layer1.weight", "layer1.bias"}
+
+
+def test_in_a_network_of_torchvision_the_head_is_named_head_too():
+    network = build_network(
+        "torchvision", n_classes=3, image_size=32, arguments={"name": "resnet18"}
+    )
+    set_trainable(network, ["head", "backbone.layer4.1.bn2"])
+    names = {"fc.weight", "fc.bias", "layer4.1.bn2.weight", "layer4.1.bn2.bias"}
+    assert trained(network) == {f"backbone.{name}" for name in names}
+    rooms = "head, backbone.conv1, backbone.bn1, backbone.layer1, backbone.layer2"
+    with pytest.raises(UserError, match=f"'layer4' .* begin with {rooms}"):
+        set_trainable(network, ["layer4"])
+
+
+@pytest.mark.parametrize("start", ["block", "blocks.2", "Head", ""])
+def test_a_name_that_begins_no_parameter_is_refused_and_those_that_are_there_listed(network, start):
+    message = (
+        rf"'{start}' \(in a phase's trainable or lr_factors\) begins the name of no parameter of "
+        "this network; its parameters begin with head, stem, blocks, norm$"
+    )
+    with pytest.raises(UserError, match=message):
+        set_trainable(network, ["head", start])
+
+
+def test_the_statistics_of_frozen_layers_do_not_move(network):
+    images = torch.randn(8, 3, 8, 8)
+    norms = {"blocks.0.norm1", "blocks.0.norm2", "blocks.1.norm1", "blocks.1.norm2", "norm"}
+    moving = {"all": norms, "head": set(), ("norm", "head"): {"norm"}, ("blocks.0",): {
+        "blocks.0.norm1", "blocks.0.norm2"}}  # fmt: skip
+    for trainable, expected in moving.items():
+        set_trainable(network, trainable)
+        before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+        train_mode(network)
+        network(images)
+        moved = {
+            name.rpartition(".")[0]
+            for name, buffer in network.named_buffers()
+            if not torch.equal(before[name], buffer)
+        }
+        assert moved == expected, trainable
+
+
+def test_what_trains_is_put_into_training_mode_and_what_is_frozen_drops_nothing():
+    network = build_network(
+        "mlp", n_classes=3, image_size=8, arguments={"hidden": [4], "dropout": 0.5}
+    ).eval()
+    dropout = next(module for module in network.modules() if isinstance(module, nn.Dropout))
+    set_trainable(network, "head")
+    train_mode(network)
+    assert network.head.training
+    assert not dropout.training
+    set_trainable(network, "all")
+    train_mode(network)
+    assert all(module.training for module in network.modules())

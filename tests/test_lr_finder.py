@@ -1,0 +1,180 @@
+"""The learning-rate range test: which rates it tries, which it suggests, and which it refuses."""
+
+import numpy as np
+import pytest
+import torch
+
+from classifold.csv_file import read_rows
+from classifold.errors import UserError
+from classifold.reporting.rates import write_rates
+from classifold.training.epochs import Recipe
+from classifold.training.loop import fit
+from classifold.training.lr_finder import RangeTest, try_rates
+
+NO_POLICY = {"fill": "reflect", "steps": []}
+RECIPE = Recipe(
+    phases={},
+    batch_size=8,
+    seed=1,
+    image_size=8,
+    normalize="half",
+    loss={"name": "cross_entropy"},
+)
+
+
+def phases_of(optimizer, **changes):
+    phase = {"epochs": 3, "trainable": "all", "schedule": {"name": "constant"}} | changes
+    return {"p1": phase | {"optimizer": optimizer}}
+
+
+def tried(network, pack, machine, optimizer, *, recipe=RECIPE, trainable="all", **changes):
+    settings = {"lowest": 1e-5, "highest": 100.0, "n_steps": 60} | changes
+    # Neither the rate nor the schedule of the phase counts.
+    schedule = {"name": "one_cycle", "pct_start": 0.3, "div_factor": 9, "final_div_factor": 9}
+    phases = phases_of(optimizer | {"lr": 123.0}, trainable=trainable, schedule=schedule)
+    recipe = recipe._replace(phases=phases)
+    return try_rates(network, pack, recipe=recipe, policy=NO_POLICY, machine=machine, **settings)
+
+
+@pytest.mark.parametrize(
+    "optimizer", [{"name": "sgd"}, {"name": "sgd", "momentum": 0.9}, {"name": "adam"}]
+)
+def test_the_suggested_rate_learns_where_a_thousandth_of_it_does_not(
+    draw_pack, tiny_mlp, machine, optimizer
+):
+    pack = draw_pack(48)
+    rate = tried(tiny_mlp(), pack, machine, optimizer).suggestion()
+
+    def loss_after(factor):
+        recipe = RECIPE._replace(phases=phases_of(optimizer | {"lr": factor * rate}))
+        fitted = fit(tiny_mlp(), pack, pack, recipe=recipe, policy=NO_POLICY, machine=machine)
+        return fitted.history[-1]["validation_loss"]
+
+    assert loss_after(1) < 0.2
+    assert loss_after(0.001) > 0.9  # of log 3 = 1.1
+
+
+def test_rates_rise_evenly_from_the_lowest_and_end_where_the_loss_has_grown(
+    draw_pack, tiny_mlp, machine
+):
+    pack = draw_pack(48)
+    # What is drawn by lot cannot be learnt, least of all by large steps.
+    pack = pack._replace(labels=np.random.default_rng(0).permutation(pack.labels))
+    found = tried(tiny_mlp(), pack, machine, {"name": "sgd"}, highest=1e6, trainable="head")
+    n_tried = len(found.rates)
+    assert 10 < n_tried < 60
+    assert len(found.losses) == len(found.smoothed) == n_tried
+    np.testing.assert_allclose(found.rates, np.geomspace(1e-5, 1e6, 60)[:n_tried])
+    assert np.isfinite(found.losses).all()
+
+
+def test_low_rates_are_all_tried_and_losses_are_smoothed(draw_pack, tiny_mlp, machine):
+    found = tried(
+        tiny_mlp(), draw_pack(33), machine, {"name": "sgd"}, lowest=1e-4, highest=0.1, n_steps=30
+    )
+    assert len(found.rates) == 30  # more than two epochs
+    assert (found.rates[0], found.rates[-1]) == pytest.approx((1e-4, 0.1))
+    # Neighbours weigh as the normal density with a standard deviation of 0.04 * 30 steps does.
+    weights = np.exp(-0.5 * (np.arange(-5, 6) / 1.2) ** 2)
+    expected = (found.losses[10:21] * weights).sum() / weights.sum()
+    assert found.smoothed[15] == pytest.approx(expected)
+
+
+def test_the_first_loss_is_that_of_the_first_weights_whole_or_in_pieces(
+    draw_pack, tiny_mlp, machine
+):
+    whole, cut = (
+        tried(
+            tiny_mlp(),
+            draw_pack(32),
+            machine,
+            {"name": "sgd"},
+            n_steps=20,
+            highest=0.1,
+            recipe=RECIPE._replace(accumulate=pieces),
+        )
+        for pieces in (1, 3)
+    )
+    np.testing.assert_allclose(whole.losses, cut.losses, rtol=1e-4)
+    assert 0.5 < whole.losses[0] < 3  # about log 3
+
+
+def test_layers_keep_their_factors_and_what_is_frozen_stays(draw_pack, tiny_mlp, machine):
+    def moved(**changes):
+        network = tiny_mlp()
+        before = {name: p.detach().clone() for name, p in network.named_parameters()}
+        optimizer = {"name": "sgd"} | changes.pop("optimizer", {})
+        settings = {"lowest": 0.001, "highest": 0.01, "n_steps": 2} | changes
+        tried(network, draw_pack(32), machine, optimizer, **settings)
+        return {
+            name: (p.detach() - before[name]).norm().item()
+            for name, p in network.named_parameters()
+        }
+
+    plain = moved()
+    halved = moved(optimizer={"lr_factors": {"head": 0.5}})
+    # The second step's gradients differ a little.
+    assert halved["head.weight"] == pytest.approx(plain["head.weight"] / 2, rel=0.05)
+    assert halved["hidden.1.weight"] == pytest.approx(plain["hidden.1.weight"], rel=0.05)
+    frozen = moved(trainable="head")
+    assert frozen["hidden.1.weight"] == 0 < frozen["head.weight"]
+
+
+def test_the_first_phase_is_the_one_that_is_tried(draw_pack, tiny_mlp, machine):
+    network = tiny_mlp()
+    before = network.hidden[1].weight.detach().clone()
+    sgd = {"name": "sgd", "lr": 0.1}
+    phases = {"p2": phases_of(sgd)["p1"], "p1": phases_of(sgd, trainable="head")["p1"]}
+    try_rates(
+        network, draw_pack(32), recipe=RECIPE._replace(phases=phases), policy=NO_POLICY,
+        machine=machine, lowest=0.01, highest=0.1, n_steps=3,
+    )  # fmt: skip
+    assert torch.equal(network.hidden[1].weight, before)
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_rates_that_are_all_too_high_are_refused(draw_pack, tiny_mlp, machine, clip):
+    found = tried(
+        tiny_mlp(),
+        draw_pack(48),
+        machine,
+        {"name": "sgd"},
+        lowest=1e5,
+        highest=1e30,
+        recipe=RECIPE._replace(clip=clip),
+    )
+    with pytest.raises(UserError, match=r"no learning rate lowered the loss .* begin with a lower"):
+        found.suggestion()
+
+
+def test_the_suggestion_is_where_the_loss_falls_most_steeply_by_hand():
+    rates = np.exp(np.arange(6.0))
+    smoothed = np.array([3.0, 2.9, 2.5, 1.5, 1.4, 6.0])
+    # Half the difference of the neighbours: -0.25, -0.7, -0.55 at the second to the fourth rate;
+    # after the lowest loss nothing counts.
+    assert RangeTest(rates, smoothed, smoothed).suggestion() == pytest.approx(np.exp(2))
+
+
+@pytest.mark.parametrize("smoothed", [[1.0, 1.1, 1.3, 2.0], [1.0, 0.99, 1.3, 2.0]])
+def test_a_loss_that_only_grows_suggests_nothing(smoothed):
+    smoothed = np.array(smoothed)
+    with pytest.raises(UserError, match="no learning rate lowered the loss"):
+        RangeTest(np.geomspace(0.1, 1, 4), smoothed, smoothed).suggestion()
+
+
+@pytest.mark.parametrize("losses", [[3.0, 2.9, 2.5, 1.5, 1.4, 6.0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]])
+def test_the_picture_and_the_numbers_are_written_even_where_nothing_is_suggested(tmp_path, losses):
+    rates, losses = np.geomspace(1e-5, 1, 6), np.array(losses)
+    write_rates(tmp_path / "new" / "rates.svg", RangeTest(rates, losses, losses / 2), model="m")
+    picture = (tmp_path / "new" / "rates.svg").read_text()
+    assert picture.count("<svg") == 1
+    rows = read_rows(tmp_path / "new" / "rates.csv")
+    assert [float(row["learning_rate"]) for row in rows] == pytest.approx(rates.tolist())
+    assert [float(row["loss"]) for row in rows] == losses.tolist()
+    assert [float(row["smoothed"]) for row in rows] == (losses / 2).tolist()
+
+
+def test_a_picture_of_an_unknown_kind_is_refused(tmp_path):
+    losses = np.array([2.0, 1.0, 0.5])
+    with pytest.raises(UserError, match=r"--out must end with .png, .svg or .pdf, got '.*x.txt'"):
+        write_rates(tmp_path / "x.txt", RangeTest(losses, losses, losses), model="m")

@@ -1,0 +1,173 @@
+"""Steps of a phase: in pieces, clipped, averaged."""
+
+import copy
+
+import pytest
+import torch
+
+from classifold.model_file import build_network
+from classifold.training.losses import make_loss
+from classifold.training.phase import Phase
+
+SGD = {"name": "sgd", "lr": 0.1}
+LOSS = make_loss(name="cross_entropy", task="single")
+
+
+def phase_of(network, machine, *, optimizer=SGD, average=None, clip=None, **changes):
+    settings = {"epochs": 4, "trainable": "all", "schedule": {"name": "constant"}} | changes
+    settings["optimizer"] = optimizer
+    return Phase(network, settings, machine=machine, steps_per_epoch=1, average=average, clip=clip)
+
+
+@pytest.fixture
+def images():
+    """Nine images of noise with their targets."""
+    drawn = torch.randn(9, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    return drawn, torch.eye(3)[[0, 1, 2] * 3]
+
+
+def step(phase, images, *, pieces=1, factor=1.0):
+    """One step; the network's weights after it, in one row."""
+    inputs, targets = images
+    shares = list(zip(inputs.tensor_split(pieces), targets.tensor_split(pieces), strict=True))
+    for number, (piece, wanted) in enumerate(shares, start=1):
+        loss = LOSS(phase.module(piece), wanted).sum() / len(inputs)
+        phase.backward(factor * loss, ends_step=number == pieces)
+    return row_of(phase.network)
+
+
+def row_of(network):
+    return torch.cat([p.detach().flatten() for p in network.parameters()])
+
+
+@pytest.mark.parametrize("pieces", [2, 4, 9])
+@pytest.mark.parametrize("clip", [None, 0.1])
+def test_a_step_in_pieces_is_the_step_in_one(tiny_mlp, machine, images, pieces, clip):
+    optimizer = SGD | {"momentum": 0.9}
+    whole, cut = (phase_of(tiny_mlp(), machine, optimizer=optimizer, clip=clip) for _ in range(2))
+    before = row_of(whole.network)
+    for _ in range(3):  # pieces of 4 and 5 images, of 2 and 3, of 1
+        torch.testing.assert_close(step(whole, images), step(cut, images, pieces=pieces))
+    assert (row_of(whole.network) - before).norm() > 0.03
+
+
+def test_nothing_moves_before_the_last_piece_of_a_step(tiny_mlp, machine, images):
+    phase = phase_of(tiny_mlp(), machine, average=0.5)
+    before = row_of(phase.network)
+    inputs, targets = images
+    for _ in range(2):
+        phase.backward(LOSS(phase.module(inputs), targets).mean(), ends_step=False)
+    assert torch.equal(row_of(phase.network), before)
+    assert torch.equal(row_of(phase.averaged), before)
+
+
+def test_clipping_bounds_the_norm_of_the_gradient_and_keeps_its_direction(
+    tiny_mlp, machine, images
+):
+    plain, clipped = (
+        phase_of(tiny_mlp(), machine, optimizer={"name": "sgd", "lr": 1.0}, clip=clip)
+        for clip in (None, 0.25)
+    )
+    before = row_of(plain.network)
+    gradient = before - step(plain, images)  # a step of rate 1 is the gradient
+    bounded = before - step(clipped, images)
+    assert gradient.norm() > 1
+    assert bounded.norm().item() == pytest.approx(0.25, rel=1e-4)
+    torch.testing.assert_close(bounded, gradient * (0.25 / gradient.norm()), rtol=1e-3, atol=1e-6)
+
+
+def test_clipping_leaves_a_gradient_below_its_bound_alone(tiny_mlp, machine, images):
+    plain, clipped = (phase_of(tiny_mlp(), machine, clip=clip) for clip in (None, 100.0))
+    assert torch.equal(step(plain, images), step(clipped, images))
+
+
+def test_clipping_counts_what_trains_alone(tiny_mlp, machine, images):
+    network = tiny_mlp()
+    phase = phase_of(
+        network, machine, trainable="head", optimizer={"name": "sgd", "lr": 1.0}, clip=0.01
+    )
+    before = row_of(network)
+    moved = step(phase, images) - before
+    assert moved.norm().item() == pytest.approx(0.01, rel=1e-3)
+    n_head = 16 * 3 + 3
+    assert not moved[:-n_head].any()
+
+
+@pytest.mark.parametrize("decay", [0.9, 0.5])
+def test_the_moving_average_of_weights_by_hand(tiny_mlp, machine, images, decay):
+    phase = phase_of(tiny_mlp(), machine, optimizer=SGD | {"lr": 0.5}, average=decay)
+    expected = step(phase, images)  # begins with the weights after the first step
+    for _ in range(4):
+        moving = step(phase, images)
+        expected = decay * expected + (1 - decay) * moving
+        torch.testing.assert_close(row_of(phase.averaged), expected, rtol=1e-5, atol=1e-7)
+    assert (moving - expected).abs().max() > 0.01
+    assert torch.equal(row_of(phase.network), moving)
+
+
+def test_the_average_is_of_the_statistics_of_norms_too(machine, images):
+    network = build_network(
+        "small_resnet", n_classes=3, image_size=8, arguments={"widths": [8], "depth": 1}
+    )
+    network.train()
+    phase = phase_of(network, machine, average=0.75)
+    means = []
+    for factor in (1.0, 3.0):
+        step(phase, (images[0] * factor, images[1]))
+        means.append(network.norm.running_mean.clone())
+    expected = 0.75 * means[0] + 0.25 * means[1]
+    torch.testing.assert_close(phase.averaged.norm.running_mean, expected)
+    assert (means[0] - means[1]).abs().max() > 1e-3
+
+
+def test_without_an_average_the_network_itself_is_what_is_kept(tiny_mlp, machine):
+    network = tiny_mlp()
+    assert phase_of(network, machine).averaged is network
+
+
+def test_the_rate_that_is_told_is_the_highest_of_all_layers(tiny_mlp, machine):
+    optimizer = SGD | {"lr_factors": {"hidden": 0.1, "head": 3.0}}
+    assert phase_of(tiny_mlp(), machine, optimizer=optimizer).learning_rate == pytest.approx(0.3)
+
+
+def test_the_summary_tells_the_rates_that_were_stepped_with(tiny_mlp, machine, images):
+    schedule = {"name": "cyclical", "min_lr": 0.02, "step_size": 4}
+    phase = phase_of(tiny_mlp(), machine, schedule=schedule)
+    for _ in range(4):  # at 0.02, 0.04, 0.06, 0.08; the next would be the highest, 0.1
+        step(phase, images)
+    history = [
+        {
+            "epoch": epoch,
+            "train_loss": 1.0,
+            "validation_loss": 0.5,
+            "validation_accuracy": epoch / 10,
+        }
+        for epoch in (3, 4, 5, 6)
+    ]
+    assert phase.summary(history, history[1]) == {
+        "n_epochs": 4,
+        "first_epoch": 3,
+        "last_epoch": 6,
+        "best_epoch": 4,
+        "lowest_learning_rate": pytest.approx(0.02),
+        "highest_learning_rate": pytest.approx(0.08),
+        "validation_loss": 0.5,
+        "validation_accuracy": 0.4,
+        "n_trainable_parameters": 192 * 16 + 16 + 16 * 3 + 3,
+    }
+
+
+def test_a_phase_that_is_taken_up_steps_on_as_if_it_had_not_been_left(tiny_mlp, machine, images):
+    settings = {
+        "optimizer": {"name": "adam", "lr": 0.01, "amsgrad": True},
+        "schedule": {"name": "cosine", "warmup_epochs": 1},
+        "average": 0.8,
+    }
+    phase = phase_of(tiny_mlp(), machine, **settings)
+    step(phase, images)
+    other = phase_of(copy.deepcopy(phase.network), machine, **settings)
+    other.load_state_dict(copy.deepcopy(phase.state_dict()))
+    for _ in range(2):
+        assert torch.equal(step(phase, images), step(other, images))
+        assert torch.equal(row_of(phase.averaged), row_of(other.averaged))
+    assert phase.learning_rate == other.learning_rate

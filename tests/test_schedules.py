@@ -1,0 +1,224 @@
+"""Learning rates from step to step, as torch has them or by hand, for every group of parameters."""
+
+import math
+
+import pytest
+from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, CyclicLR, OneCycleLR
+
+from classifold.training.optimizers import make_optimizer
+from classifold.training.schedules import make_schedule
+
+FACTORS = [1.0, 0.1]  # on the rate, of each of two groups
+
+
+def optimizer_of(lr=1.0, *, name="sgd", momentum=0.9, factors=FACTORS):
+    """An optimizer of as many groups as there are factors."""
+    network = nn.ModuleList(nn.Linear(1, 1) for _ in factors)
+    own = {"momentum": momentum} if name in ("sgd", "rmsprop") else {}
+    by_layer = {str(i): factor for i, factor in enumerate(factors)}
+    return make_optimizer(network, name=name, lr=lr, lr_factors=by_layer, **own)
+
+
+def follow(optimizer, after_step, n_steps, key="lr"):
+    """The setting `key` of each group at each step, and what it would be at the next."""
+    found = []
+    for _ in range(n_steps):
+        found.append([group[key] for group in optimizer.param_groups])
+        optimizer.step()
+        after_step()
+    return [*found, [group[key] for group in optimizer.param_groups]]
+
+
+def rates(n_epochs, steps_per_epoch, *, lr=1.0, key="lr", **settings):
+    """What `make_schedule` makes of two groups, a row a step."""
+    optimizer = optimizer_of(lr)
+    schedule = make_schedule(
+        optimizer, n_epochs=n_epochs, steps_per_epoch=steps_per_epoch, **settings
+    )
+    return follow(optimizer, schedule.after_step, n_epochs * steps_per_epoch, key)
+
+
+def in_groups(first):
+    """Rows of both groups, the second's rate a tenth of the first's."""
+    return [pytest.approx([rate * factor for factor in FACTORS], abs=1e-12) for rate in first]
+
+
+def test_the_groups_have_their_own_rates():
+    assert [group["lr"] for group in optimizer_of(0.5).param_groups] == [0.5, 0.05]
+
+
+def test_a_constant_rate_stays():
+    optimizer = optimizer_of(0.3)
+    schedule = make_schedule(optimizer, name="constant", n_epochs=2, steps_per_epoch=3)
+    schedule.after_epoch(0.5)
+    assert follow(optimizer, schedule.after_step, 6) == in_groups([0.3] * 7)
+
+
+def after_epochs(merits, **settings):
+    """The rates after epochs of such merits."""
+    optimizer = optimizer_of()
+    schedule = make_schedule(
+        optimizer, name="plateau", n_epochs=len(merits), steps_per_epoch=1, **settings
+    )
+    found = []
+    for merit in merits:
+        schedule.after_step()  # counts for nothing
+        schedule.after_epoch(merit)
+        found.append([group["lr"] for group in optimizer.param_groups])
+    return found
+
+
+def test_a_plateau_lowers_the_rate_when_accuracy_has_not_risen_for_its_patience():
+    accuracies = [0.5, 0.6, 0.6, 0.59, 0.7, 0.6, 0.6, 0.6, 0.6]
+    found = after_epochs(accuracies, factor=0.1, patience=1)
+    assert found == in_groups([1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.001])
+
+
+@pytest.mark.parametrize("scale", [0.3, 2.0, 50.0])
+def test_a_plateau_takes_a_loss_that_stays_or_grows_for_one(scale):
+    losses = [1.0, 0.9, 0.9, 0.90001, 0.5, 0.50001, 0.5]
+    found = after_epochs([-scale * loss for loss in losses], factor=0.5, patience=1)
+    assert found == in_groups([1, 1, 1, 0.5, 0.5, 0.5, 0.25])
+
+
+def test_a_plateau_without_patience_lowers_the_rate_at_once():
+    assert after_epochs([0.5, 0.5, 0.6], factor=0.5, patience=0) == in_groups([1, 0.5, 0.5])
+
+
+def test_a_cyclical_rate_is_torchs_triangle():
+    found = rates(5, 7, lr=0.6, name="cyclical", min_lr=0.1, step_size=4)
+    theirs = optimizer_of(0.6)
+    reference = CyclicLR(
+        theirs, base_lr=[0.1, 0.01], max_lr=[0.6, 0.06], step_size_up=4, cycle_momentum=False
+    )
+    expected = follow(theirs, reference.step, 35)
+    assert found == [pytest.approx(row, abs=1e-12) for row in expected]
+
+
+def test_a_cyclical_rate_by_hand():
+    # Report 004, section 4.2, but for a step size of 2: from 1e-4 up to 6e-4 and down again.
+    found = rates(3, 2, lr=6e-4, name="cyclical", min_lr=1e-4, step_size=2)
+    assert found == in_groups([1e-4, 3.5e-4, 6e-4, 3.5e-4, 1e-4, 3.5e-4, 6e-4])
+
+
+def test_a_cyclical_rate_leaves_momentum_alone():
+    found = rates(3, 2, key="momentum", name="cyclical", min_lr=0.1, step_size=2)
+    assert found == [[0.9, 0.9]] * 7
+
+
+def test_a_cosine_without_warm_up_is_torchs():
+    theirs = optimizer_of()
+    reference = CosineAnnealingLR(theirs, T_max=20)
+    expected = follow(theirs, reference.step, 20)
+    found = rates(4, 5, name="cosine", warmup_epochs=0)
+    assert found == [pytest.approx(row, abs=1e-12) for row in expected]
+
+
+def test_a_cosine_with_warm_up_by_hand():
+    # 1.5 epochs of 2 steps rise: 3 steps; the other 5 fall, to 0 after the last.
+    falling = [0.5 * (1 + math.cos(math.pi * i / 5)) for i in range(6)]
+    found = rates(4, 2, name="cosine", warmup_epochs=1.5)
+    assert found == in_groups([1 / 4, 2 / 4, 3 / 4, *falling])
+
+
+ONE_CYCLE = {"pct_start": 0.3, "div_factor": 25, "final_div_factor": 1000}
+
+
+@pytest.mark.parametrize("extra", [{}, {"anneal_strategy": "linear"}, {"three_phase": True}])
+@pytest.mark.parametrize("key", ["lr", "momentum"])
+def test_one_cycle_is_torchs_with_the_optimizers_rates_as_its_peaks(extra, key):
+    settings = ONE_CYCLE | extra
+    found = rates(5, 4, lr=0.4, key=key, name="one_cycle", **settings)
+    theirs = optimizer_of(0.4)
+    reference = OneCycleLR(theirs, max_lr=[0.4, 0.04], total_steps=21, **settings)
+    expected = follow(theirs, reference.step, 20, key)
+    assert found == [pytest.approx(row) for row in expected]
+    assert len({row[0] for row in found}) > 10  # it is a cycle
+
+
+def test_one_cycle_ends_at_its_lowest_rate_after_the_last_step():
+    first = [row[0] for row in rates(1, 19, lr=0.5, name="one_cycle", **ONE_CYCLE)]
+    assert first[0] == pytest.approx(0.5 / 25)
+    assert max(first) == first[5] == pytest.approx(0.5)  # 30 % of 20, the first being 0
+    assert first[-1] == pytest.approx(0.5 / 25 / 1000)
+
+
+@pytest.mark.parametrize(
+    ("div_factor", "final_div_factor", "beginning"), [(100000, 1, 1e-7), (25, 4000, 0.0004)]
+)
+def test_the_photos_report_cycles_its_rate_to_a_ten_millionth_and_its_momentum_against_it(
+    div_factor, final_div_factor, beginning
+):
+    # Report 001, section 4: between 0.01 and 1e-7, momentum between 0.85 and 0.95.
+    settings = {
+        "name": "one_cycle", "pct_start": 0.3, "div_factor": div_factor,
+        "final_div_factor": final_div_factor, "base_momentum": 0.85, "max_momentum": 0.95,
+    }  # fmt: skip
+    first = [row[0] for row in rates(1, 199, lr=0.01, **settings)]
+    momenta = rates(1, 199, lr=0.01, key="momentum", **settings)
+    peak = first.index(max(first))
+    assert (first[0], first[peak], first[-1]) == pytest.approx((beginning, 0.01, 1e-7))
+    assert momenta[0] == momenta[-1] == pytest.approx([0.95, 0.95])
+    assert momenta[peak] == pytest.approx([0.85, 0.85])
+    # As far as the one has gone from one limit to the other, so far has the other come back.
+    for step, (rate, (momentum, _)) in enumerate(zip(first, momenta, strict=True)):
+        lowest = beginning if step <= peak else 1e-7
+        risen = (rate - lowest) / (0.01 - lowest)
+        assert risen == pytest.approx((0.95 - momentum) / 0.1, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_one_cycle_cycles_the_first_beta_where_there_is_no_momentum(name):
+    optimizer = optimizer_of(0.01, name=name)
+    settings = ONE_CYCLE | {"base_momentum": 0.85, "max_momentum": 0.95}
+    schedule = make_schedule(
+        optimizer, name="one_cycle", n_epochs=1, steps_per_epoch=19, **settings
+    )
+    betas = follow(optimizer, schedule.after_step, 19, "betas")
+    assert betas[0] == betas[-1] == [(0.95, 0.999)] * 2
+    assert betas[5] == [(pytest.approx(0.85), 0.999)] * 2
+
+
+@pytest.mark.parametrize(("name", "momentum"), [("sgd", 0), ("rmsprop", 0), ("adadelta", None)])
+def test_one_cycle_cycles_the_rate_alone_where_nothing_else_is_to_be_cycled(name, momentum):
+    optimizer = optimizer_of(0.5, name=name, momentum=momentum)
+    schedule = make_schedule(
+        optimizer, name="one_cycle", n_epochs=1, steps_per_epoch=19, **ONE_CYCLE
+    )
+    found = follow(optimizer, schedule.after_step, 19)
+    assert found[5] == pytest.approx([0.5, 0.05])
+    assert {group.get("momentum", momentum) for group in optimizer.param_groups} == {momentum}
+
+
+def test_one_cycle_cycles_the_momentum_of_rmsprop():
+    optimizer = optimizer_of(0.5, name="rmsprop")
+    schedule = make_schedule(
+        optimizer, name="one_cycle", n_epochs=1, steps_per_epoch=19, **ONE_CYCLE
+    )
+    momenta = follow(optimizer, schedule.after_step, 19, "momentum")
+    assert momenta[0] == pytest.approx([0.95, 0.95])  # torch's own limits: 0.95 and 0.85
+    assert momenta[5] == pytest.approx([0.85, 0.85])
+
+
+def test_an_unknown_schedule_is_refused():
+    with pytest.raises(ValueError, match="unknown schedule 'cosin'"):
+        make_schedule(optimizer_of(), name="cosin", n_epochs=1, steps_per_epoch=1)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"name": "cyclical", "min_lr": 0.1, "step_size": 3},
+        {"name": "cosine", "warmup_epochs": 1},
+        {"name": "one_cycle", **ONE_CYCLE},
+    ],
+    ids=lambda settings: settings["name"],
+)
+def test_of_three_groups_each_keeps_its_share_of_the_rate(settings):
+    factors = [1.0, 0.25, 2.0]
+    optimizer = optimizer_of(0.4, factors=factors)
+    schedule = make_schedule(optimizer, n_epochs=3, steps_per_epoch=4, **settings)
+    for row in follow(optimizer, schedule.after_step, 11):
+        assert row[0] > 0
+        assert row == pytest.approx([row[0] * factor for factor in factors])

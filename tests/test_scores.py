@@ -1,0 +1,143 @@
+"""Scores: what an epoch is judged by, against scikit-learn's or by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, f1_score, log_loss
+
+from classifold.training.scores import METRICS, Score, count, merit, score_logits, to_score
+
+ENTROPY = {"name": "cross_entropy"}
+BINARY = {"name": "binary_cross_entropy"}
+
+
+def test_loss_and_accuracy_of_one_label_by_hand():
+    logits = np.log(np.array([[0.5, 0.4, 0.1], [0.9, 0.1, 0.0001], [0.2, 0.8, 0.0001]], np.float32))
+    score = score_logits(logits, np.array([0, 1, 1]), loss=ENTROPY)
+    assert score.accuracy == pytest.approx(2 / 3)
+    assert score.loss == pytest.approx(
+        -(math.log(0.5) + math.log(0.1) + math.log(0.8)) / 3, abs=1e-3
+    )
+    assert score.micro_f1 is None
+
+
+def test_scores_of_one_label_are_scikit_learns():
+    random = np.random.default_rng(0)
+    logits = random.normal(size=(50, 4)).astype(np.float32)
+    labels = random.integers(0, 4, 50)
+    score = score_logits(logits, labels, loss=ENTROPY)
+    assert score.accuracy == accuracy_score(labels, logits.argmax(1))
+    shares = torch.from_numpy(logits).double().softmax(1).numpy()
+    assert score.loss == pytest.approx(log_loss(labels, shares))
+
+
+LABELS = np.array([[1, 0, 1], [0, 1, 0], [0, 0, 0], [1, 1, 0]], np.uint8)
+# Found: 1 of 2, 1 of 1, none of none, 2 of 2; besides one answer in the last that is wrong.
+LOGITS = np.array([[2, -1, -3], [-2, 0.5, -1], [-1, -1, -1], [1, 1, 4]], np.float32)
+
+
+def test_scores_of_several_labels_by_hand():
+    score = score_logits(LOGITS, LABELS, loss=BINARY)
+    assert score.accuracy == 2 / 4  # the second and the third image, wholly
+    assert score.micro_f1 == pytest.approx(2 * 4 / (5 + 5))  # 4 found, 5 answered, 5 borne
+
+    def missed(logit, borne):
+        return math.log(1 + math.exp(-logit if borne else logit))
+
+    pairs = zip(LOGITS.ravel().tolist(), LABELS.ravel().tolist(), strict=True)
+    assert score.loss == pytest.approx(sum(missed(*pair) for pair in pairs) / 12)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
+def test_scores_of_several_labels_are_scikit_learns(share):
+    random = np.random.default_rng(0)
+    labels = (random.random((80, 5)) < share).astype(np.uint8)
+    logits = (2 * labels - 1 + random.normal(0, 1.5, (80, 5))).astype(np.float32)
+    score = score_logits(logits, labels, loss=BINARY)
+    answers = torch.from_numpy(logits).sigmoid().numpy() > 0.5
+    assert score.micro_f1 == pytest.approx(f1_score(labels, answers, average="micro"))
+    assert score.accuracy == pytest.approx(accuracy_score(labels, answers))
+    assert 0 < score.accuracy < score.micro_f1 < 1 or share == 0.05
+
+
+@pytest.mark.parametrize(
+    ("labels", "logit", "accuracy", "micro_f1"),
+    [
+        pytest.param(0, -1.0, 1, 0, id="nothing borne, nothing answered"),
+        pytest.param(0, 1.0, 0, 0, id="nothing borne, all answered"),
+        pytest.param(1, -1.0, 0, 0, id="all borne, nothing answered"),
+        pytest.param(1, 1.0, 1, 1, id="all borne, all answered"),
+        pytest.param(1, 0.0, 0, 0, id="a sigmoid of a half answers nothing"),
+    ],
+)
+def test_scores_at_their_limits(labels, logit, accuracy, micro_f1):
+    logits = np.full((4, 3), logit, np.float32)
+    score = score_logits(logits, np.full((4, 3), labels, np.uint8), loss=BINARY)
+    assert (score.accuracy, score.micro_f1) == (accuracy, micro_f1)
+
+
+@pytest.mark.parametrize("labels", [LABELS, np.array([0, 1, 2, 2])])
+def test_counts_of_pieces_add_up_to_those_of_the_whole(labels):
+    logits, labels = torch.from_numpy(LOGITS), torch.from_numpy(labels)
+    pieces = count(logits[:1], labels[:1]) + count(logits[1:], labels[1:])
+    assert pieces.tolist() == count(logits, labels).tolist()
+
+
+def test_counts_by_hand():
+    several = count(torch.from_numpy(LOGITS), torch.from_numpy(LABELS))
+    assert several.tolist() == [2, 4, 5, 5]
+    single = count(torch.from_numpy(LOGITS), torch.tensor([0, 0, 0, 2]))
+    assert single.tolist() == [3, 0, 0, 0]  # of equal logits the first answers
+    score = to_score(0.25, several.numpy(), n_images=4, task="multi")
+    assert score == Score(0.25, 0.5, 0.8)
+    assert to_score(0.25, single.numpy(), n_images=4, task="single") == Score(0.25, 0.75)
+
+
+def test_the_loss_of_a_score_is_that_of_training_but_for_smoothing():
+    labels = np.array([0, 1, 2, 2])
+    plain = score_logits(LOGITS, labels, loss=ENTROPY)
+    smoothed = score_logits(LOGITS, labels, loss=ENTROPY | {"label_smoothing": 0.3})
+    assert smoothed == plain
+    focal = score_logits(LOGITS, labels, loss={"name": "focal", "gamma": 2.0})
+    assert focal.accuracy == plain.accuracy
+    assert focal.loss < plain.loss
+
+
+@pytest.mark.parametrize(
+    ("metric", "order"),
+    [
+        # From the worst to the best; of equals the one with the lower loss is better.
+        ("accuracy", ["c", "a", "b"]),
+        ("micro_f1", ["b", "c", "a"]),
+        ("loss", ["a", "b", "c"]),
+    ],
+)
+def test_epochs_are_ranked_by_their_metric_and_then_by_their_loss(metric, order):
+    scores = {
+        "a": Score(0.9, 0.5, 0.7),
+        "b": Score(0.8, 0.5, 0.1),
+        "c": Score(0.2, 0.4, 0.1),
+    }
+    assert sorted(scores, key=lambda name: merit(scores[name], metric)) == order
+
+
+def test_every_metric_that_a_task_may_be_stopped_by_is_in_its_score():
+    single, several = Score(0.5, 0.5), Score(0.5, 0.5, 0.5)
+    for task, score in (("single", single), ("multi", several)):
+        assert all(len(merit(score, metric)) == 2 for metric in METRICS[task])
+    assert METRICS["single"][0] == "accuracy"
+    assert METRICS["multi"][0] == "micro_f1"
+
+
+def test_a_score_is_told_in_columns_and_in_words():
+    single, several = Score(0.12345678, 0.5), Score(1.5, 0.25, 0.75)
+    assert single.told("train") == {"train_loss": 0.123457, "train_accuracy": 0.5}
+    assert several.told("validation") == {
+        "validation_loss": 1.5,
+        "validation_accuracy": 0.25,
+        "validation_micro_f1": 0.75,
+    }
+    assert single.in_words() == "validation accuracy 0.5000"
+    assert several.in_words() == "validation accuracy 0.2500, validation micro f1 0.7500"

@@ -1,0 +1,147 @@
+"""From params to a training: first weights, recipes, advice where memory is too small."""
+
+import numpy as np
+import pytest
+import torch
+
+from classifold.device import advise_on_memory
+from classifold.errors import UserError
+from classifold.pack import new_pack
+from classifold.training.epochs import Recipe
+from classifold.training.setup import prepare
+
+SETTINGS = {"device": "cpu", "precision": "fp32", "threads": 1, "compile": False}
+PHASES = {
+    "p1": {
+        "epochs": 2,
+        "trainable": "all",
+        "optimizer": {"name": "adam", "lr": 0.01},
+        "schedule": {"name": "constant"},
+    }
+}
+MODEL = {
+    "network": "mlp",
+    "arguments": {"hidden": [6], "dropout": 0.1},
+    "image_size": 8,
+    "normalize": "half",
+    "online": "none",
+    "batch_size": 8,
+    "seed": 1,
+    "loss": {"name": "cross_entropy"},
+    "phases": PHASES,
+}
+
+
+@pytest.fixture
+def packs(tmp_path, draw_pack):
+    for part, n_images in (("train", 12), ("validation", 6)):
+        drawn = draw_pack(n_images)
+        with new_pack(
+            tmp_path / part, n_images=n_images, size=8, resize="box", classes=drawn.classes
+        ) as pack:
+            pack.put(0, list(drawn.images))
+            for image_id, label in zip(drawn.ids, drawn.labels, strict=True):
+                pack.describe(
+                    image_id=image_id, copy=0, transformation="none", labels=[drawn.classes[label]]
+                )
+    return tmp_path
+
+
+def first_weights(packs, *, before=0, **changes):
+    torch.rand(before)  # what was drawn before
+    training = prepare(SETTINGS, MODEL | changes, packs=packs)
+    return torch.cat([p.detach().flatten() for p in training.network.parameters()])
+
+
+def test_first_weights_depend_on_the_network_and_its_seed_alone(packs):
+    weights = first_weights(packs)
+    other_phases = {"p1": PHASES["p1"] | {"trainable": "head", "epochs": 9}}
+    assert torch.equal(weights, first_weights(packs, before=7))
+    changes = {"batch_size": 4, "online": "mix", "phases": other_phases, "normalize": "none"}
+    assert torch.equal(weights, first_weights(packs, **changes))
+    prepare(SETTINGS, MODEL | {"network": "alphanet", "arguments": {"dropout": 0.2}}, packs=packs)
+    assert torch.equal(weights, first_weights(packs))
+    assert not torch.equal(weights, first_weights(packs, seed=2))
+
+
+def test_a_training_is_made_of_the_packs_and_the_params(packs):
+    training = prepare(SETTINGS, MODEL | {"clip": 1.0}, packs=packs)
+    assert (len(training.train.labels), len(training.validation.labels)) == (12, 6)
+    assert training.network.head.out_features == 3
+    assert (training.precision, training.machine.device.type) == ("fp32", "cpu")
+    assert training.recipe == Recipe(
+        phases=PHASES,
+        batch_size=8,
+        seed=1,
+        image_size=8,
+        normalize="half",
+        loss={"name": "cross_entropy"},
+        clip=1.0,
+    )
+
+
+def test_a_device_that_is_not_there_is_named(packs):
+    if torch.backends.mps.is_available():
+        pytest.skip("there is one here")
+    with pytest.raises(
+        UserError, match=r"train\.device is 'mps', which this machine does not offer"
+    ):
+        prepare(SETTINGS | {"device": "mps"}, MODEL, packs=packs)
+
+
+def test_a_null_in_params_is_as_good_as_nothing():
+    phase = PHASES["p1"] | {
+        "optimizer": {"name": "adam", "lr": 0.01, "betas": None, "weight_decay": None},
+        "stop": {"metric": None, "patience": None},
+    }
+    nulls = dict.fromkeys(["class_weights", "sampler", "average", "clip", "accumulate"])
+    loss = {"name": "cross_entropy", "label_smoothing": None}
+    recipe = Recipe.of(MODEL | nulls | {"loss": loss, "phases": {"p1": phase}})
+    assert recipe == Recipe.of(MODEL | {"phases": {"p1": PHASES["p1"] | {"stop": {}}}})
+    assert (recipe.sampler, recipe.accumulate, recipe.clip) == ("shuffle", 1, None)
+
+
+def too_large_for_torch():
+    torch.empty(10**15)
+
+
+def too_large_for_numpy():
+    np.empty(10**15)
+
+
+def too_large_for_python():
+    raise MemoryError
+
+
+def too_large_for_cuda():
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee more")
+
+
+def too_large_for_mps():
+    raise RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)")
+
+
+@pytest.mark.parametrize(
+    ("work", "told"),
+    [
+        (too_large_for_torch, "can't allocate memory: you tried to allocate 4000000000000000"),
+        (too_large_for_numpy, "Unable to allocate"),
+        (too_large_for_python, "out of memory"),
+        (too_large_for_cuda, r"CUDA out of memory. Tried to allocate 2.00 GiB\.\)$"),
+        (too_large_for_mps, "MPS backend out of memory"),
+    ],
+)
+def test_too_little_memory_gives_advice_and_no_traceback(work, told):
+    message = r"too small to train 'm'; set models.m.accumulate to 2 or more .* models.m.batch_size"
+    with pytest.raises(UserError, match=f"{message} or image_size .*{told}") as caught, (
+        advise_on_memory("m")
+    ):  # fmt: skip
+        work()
+    assert caught.value.__suppress_context__
+
+
+def test_other_errors_are_left_as_they_are():
+    with pytest.raises(RuntimeError, match="shapes do not fit"), advise_on_memory("m"):
+        raise RuntimeError("shapes do not fit")
+    with advise_on_memory("m"):
+        pass
