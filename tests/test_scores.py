@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
-from classifold.training.scores import METRICS, Score, count, merit, score_logits, to_score
+from classifold.training.scores import METRIC, Score, count, merit, score_logits, to_score
 
 ENTROPY = {"name": "cross_entropy"}
 BINARY = {"name": "binary_cross_entropy"}
@@ -123,12 +123,8 @@ def test_epochs_are_ranked_by_their_metric_and_then_by_their_loss(metric, order)
     assert sorted(scores, key=lambda name: merit(scores[name], metric)) == order
 
 
-def test_every_metric_that_a_task_may_be_stopped_by_is_in_its_score():
-    single, several = Score(0.5, 0.5), Score(0.5, 0.5, 0.5)
-    for task, score in (("single", single), ("multi", several)):
-        assert all(len(merit(score, metric)) == 2 for metric in METRICS[task])
-    assert METRICS["single"][0] == "accuracy"
-    assert METRICS["multi"][0] == "micro_f1"
+def test_one_label_is_judged_by_accuracy_and_several_by_loss_where_params_do_not_say():
+    assert METRIC == {"single": "accuracy", "multi": "loss"}
 
 
 def test_a_score_is_told_in_columns_and_in_words():

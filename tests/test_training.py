@@ -369,9 +369,9 @@ SCRIPT = [
         ({"metric": "loss", "patience": 2}, 6, 4),
         ({"metric": "micro_f1", "patience": 4}, 8, 7),
         ({"metric": "micro_f1", "patience": 3}, 6, 3),  # of equals the one with the lower loss
-        ({"patience": 3}, 6, 3),  # several labels: micro F1
+        ({"patience": 3}, 7, 4),  # several labels: loss
         ({"metric": "loss"}, 8, 4),
-        (None, 8, 7),
+        (None, 8, 4),
     ],
     ids=str,
 )

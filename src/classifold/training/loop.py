@@ -14,7 +14,7 @@ from classifold.training.checkpoints import Checkpoint
 from classifold.training.epochs import Epochs, Recipe
 from classifold.training.machine import Machine
 from classifold.training.phase import Phase
-from classifold.training.scores import METRICS, merit
+from classifold.training.scores import METRIC, merit
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -83,7 +83,7 @@ def fit(
             best = state["best"]
             phase.load_state_dict(state["phase"])
         stop = settings.get("stop") or {}
-        metric = stop.get("metric") or METRICS[train.task][0]
+        metric = stop.get("metric") or METRIC[train.task]
         lines = _EpochLines(name, settings["epochs"], metric=metric, n_images=epochs.n_images)
 
         while (n_done := len(history) - n_before) < settings["epochs"]:

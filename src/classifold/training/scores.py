@@ -9,8 +9,9 @@ from torch import Tensor
 
 from classifold.training.losses import Loss, make_loss, one_hot
 
-# By what epochs may be judged; of a score higher is better, of `loss` lower.
-METRICS = {"single": ("accuracy", "loss"), "multi": ("micro_f1", "accuracy", "loss")}
+# By what epochs are judged where params do not say. With several labels an image thresholds are
+# fitted when training is over, so that a score at 0.5 would choose the wrong epoch.
+METRIC = {"single": "accuracy", "multi": "loss"}
 
 
 class Score(NamedTuple):
