@@ -261,10 +261,11 @@ def test_a_forced_run_leaves_the_same_bytes(clone):
 
 
 def test_a_training_killed_with_its_dvc_goes_on_and_ends_with_the_same_bytes(clone):
-    before = clone.content()
+    train = ("-s", "train@resnet")
     checkpoint = clone.root / ".cache/checkpoints/resnet.safetensors"
+    clone.change("stem_stride: 2", "stem_stride: 1")  # what was trained before is not taken again
     process = subprocess.Popen(
-        ["dvc", "repro", "-f", "-s", "train@resnet"],
+        ["dvc", "repro", *train],
         cwd=clone.root,
         env=clone.environment(),
         stdout=subprocess.DEVNULL,
@@ -277,9 +278,15 @@ def test_a_training_killed_with_its_dvc_goes_on_and_ends_with_the_same_bytes(clo
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (clone.root / "models/resnet").exists()
-    assert "going on after epoch" in clone.repro()
-    assert clone.content() == before
+    assert "going on after epoch" in clone.repro(*train)
     assert not checkpoint.exists()
+    resumed = clone.content()
+    undisturbed = clone.repro("-f", *train)
+    assert stages_run(undisturbed) == ["train@resnet"]
+    assert "going on" not in undisturbed
+    assert clone.content() == resumed
+    clone.change("stem_stride: 1", "stem_stride: 2")
+    assert not stages_run(clone.repro())  # everything is back, from the cache
 
 
 def test_a_colleague_pulls_and_runs_nothing(clone, tmp_path):
