@@ -10,7 +10,7 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from classifold.model_file import build_network
-from classifold.pack import Pack
+from classifold.pack import Pack, new_pack
 from classifold.seeding import seed_torch
 from classifold.training.machine import set_up
 
@@ -70,6 +70,25 @@ def draw_pack():
         )
 
     return draw
+
+
+@pytest.fixture
+def write_packs(draw_pack):
+    """The packs of drawn images, as `augment` leaves them."""
+
+    def write(folder, **n_images):
+        for part, n in n_images.items():
+            drawn = draw_pack(n)
+            with new_pack(
+                folder / part, n_images=n, size=8, resize="box", classes=drawn.classes
+            ) as pack:
+                pack.put(0, list(drawn.images))
+                for image_id, label in zip(drawn.ids, drawn.labels, strict=True):
+                    name = drawn.classes[label]
+                    pack.describe(image_id=image_id, copy=0, transformation="none", labels=[name])
+        return folder
+
+    return write
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from ruamel.yaml import YAML
 from safetensors.numpy import load_file
 
 from classifold.metrics_file import read_json
-from classifold.pack import new_pack
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,7 +40,7 @@ MODEL = {
 
 
 @pytest.fixture
-def workplace(tmp_path, draw_pack):
+def workplace(tmp_path, write_packs):
     """A folder as the stage finds it: params and packs."""
     yaml = YAML(typ="safe", pure=True)
     params = yaml.load((ROOT / "params.yaml").read_text())
@@ -50,20 +49,7 @@ def workplace(tmp_path, draw_pack):
     params["train"] |= {"device": "cpu", "precision": "fp32", "threads": 1}
     with (tmp_path / "params.yaml").open("w") as file:
         yaml.dump(params, file)
-    for part, n_images in (("train", 64), ("validation", 30)):
-        drawn = draw_pack(n_images)
-        with new_pack(
-            tmp_path / "data/augmented" / part,
-            n_images=n_images,
-            size=8,
-            resize="box",
-            classes=drawn.classes,
-        ) as pack:
-            pack.put(0, list(drawn.images))
-            for image_id, label in zip(drawn.ids, drawn.labels, strict=True):
-                pack.describe(
-                    image_id=image_id, copy=0, transformation="none", labels=[drawn.classes[label]]
-                )
+    write_packs(tmp_path / "data/augmented", train=64, validation=30)
     return tmp_path
 
 

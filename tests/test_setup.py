@@ -6,7 +6,6 @@ import torch
 
 from classifold.device import advise_on_memory
 from classifold.errors import UserError
-from classifold.pack import new_pack
 from classifold.training.epochs import Recipe
 from classifold.training.setup import prepare
 
@@ -33,18 +32,8 @@ MODEL = {
 
 
 @pytest.fixture
-def packs(tmp_path, draw_pack):
-    for part, n_images in (("train", 12), ("validation", 6)):
-        drawn = draw_pack(n_images)
-        with new_pack(
-            tmp_path / part, n_images=n_images, size=8, resize="box", classes=drawn.classes
-        ) as pack:
-            pack.put(0, list(drawn.images))
-            for image_id, label in zip(drawn.ids, drawn.labels, strict=True):
-                pack.describe(
-                    image_id=image_id, copy=0, transformation="none", labels=[drawn.classes[label]]
-                )
-    return tmp_path
+def packs(tmp_path, write_packs):
+    return write_packs(tmp_path, train=12, validation=6)
 
 
 def first_weights(packs, *, before=0, **changes):

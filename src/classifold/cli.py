@@ -1,6 +1,8 @@
 """The command line: `classifold check`, `augmentations`, `lr-find` and `plots-page`."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -21,17 +23,24 @@ app = typer.Typer(
 )
 
 
+@contextmanager
+def _told_without_traceback() -> Iterator[None]:
+    """End the command with a user's mistake as one message."""
+    try:
+        yield
+    except (UserError, OSError) as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
 @app.command()
 def check(
     path: Annotated[Path, typer.Argument(help="The file to check.")] = PARAMS_FILE,
 ) -> None:
     """Check params.yaml against its schema, before any stage runs."""
-    try:
+    with _told_without_traceback():
         content = check_params(path)
         _require_data(Path(content["dataset"]["path"]), layout=content["dataset"]["layout"])
-    except UserError as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(1) from None
     print(f"{path} is right: {content['dataset']['path']}, models {', '.join(content['models'])}")
 
 
@@ -63,7 +72,7 @@ def augmentations(  # noqa: PLR0917 - the command's options
     # Heavy, and of no use to the other commands.
     from classifold.reporting.augmentations import read_images, write_gallery  # noqa: PLC0415
 
-    try:
+    with _told_without_traceback():
         policies = check_params()["policies"]
         if policy not in policies:
             raise UserError(f"params.yaml has no policy '{policy}'; it has {', '.join(policies)}")
@@ -76,9 +85,6 @@ def augmentations(  # noqa: PLR0917 - the command's options
             n_draws=draws,
             seed=seed,
         )
-    except (UserError, OSError) as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(1) from None
     print(f"{out} shows {policy} on {len(images)} image{'s' * (len(images) != 1)}")
 
 
@@ -97,11 +103,12 @@ def lr_find(
     Needs the packs that `dvc repro augment` makes. Nothing that training made is changed.
     """
     # Heavy, and of no use to the other commands.
+    from classifold.device import advise_on_memory  # noqa: PLC0415
     from classifold.reporting.rates import write_rates  # noqa: PLC0415
     from classifold.training.lr_finder import try_rates  # noqa: PLC0415
     from classifold.training.setup import prepare  # noqa: PLC0415
 
-    try:
+    with _told_without_traceback():
         params = check_params()
         if model not in params["models"]:
             raise UserError(
@@ -113,25 +120,23 @@ def lr_find(
             raise UserError(f"--lowest ({lowest:g}) must be below --highest ({highest:g})")
         settings = params["models"][model]
         training = prepare(params["train"], settings, packs=PACKS)
-        tried = try_rates(
-            training.network,
-            training.train,
-            recipe=training.recipe,
-            policy=params["policies"][settings["online"]],
-            machine=training.machine,
-            lowest=lowest,
-            highest=highest,
-            n_steps=steps,
-        )
+        with advise_on_memory(model):
+            tried = try_rates(
+                training.network,
+                training.train,
+                recipe=training.recipe,
+                policy=params["policies"][settings["online"]],
+                machine=training.machine,
+                lowest=lowest,
+                highest=highest,
+                n_steps=steps,
+            )
         write_rates(out, tried, model=model)
         print(
             f"{out} shows the loss at {len(tried.rates)} rates; it falls most steeply at "
             f"{tried.suggestion():.2g}, a fair peak for one_cycle and cyclical schedules; a "
             "constant rate is best taken somewhat lower"
         )
-    except (UserError, OSError) as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(1) from None
 
 
 @app.command("plots-page")

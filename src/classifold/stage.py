@@ -31,7 +31,10 @@ def run_stage(main: Callable[..., None]) -> None:
         check_params()
         main(*sys.argv[1:])
     except KeyboardInterrupt:
-        print(f"\n{name}: stopped by Ctrl-C; nothing half-done was kept.", file=sys.stderr)
+        print(
+            f"\n{name}: stopped by Ctrl-C; nothing half-written is left, and the next run goes on.",
+            file=sys.stderr,
+        )
         sys.exit(INTERRUPTED)
     except (UserError, OSError) as error:
         if os.environ.get("CLASSIFOLD_TRACEBACK"):
