@@ -15,7 +15,7 @@ from classifold.decisions import (
     micro_f1,
     probabilities,
 )
-from classifold.intervals import accuracy_interval, gain_interval
+from classifold.intervals import accuracy_interval, gain_interval, micro_f1_gain_interval
 
 
 def answers(n_images=2000, n_classes=4, *, temperature=1.0, seed=0):
@@ -202,3 +202,27 @@ def test_what_is_hard_for_both_does_not_widen_the_interval():
 def test_the_same_seed_draws_the_same_interval():
     intervals = [gain_interval(HITS, OTHERS, resamples=200, seed=seed) for seed in (1, 1, 2)]
     assert intervals[0] == intervals[1] != intervals[2]
+
+
+def test_with_one_answer_and_one_label_an_image_the_gain_in_micro_f1_is_that_in_accuracy():
+    labels = np.random.default_rng(0).integers(0, 4, len(HITS))
+    borne = np.eye(4, dtype=bool)[labels]
+    answers, others = (
+        np.eye(4, dtype=bool)[np.where(hits, labels, (labels + 1) % 4)] for hits in (HITS, OTHERS)
+    )
+    interval = micro_f1_gain_interval(answers, others, borne, resamples=20_000, seed=0)
+    expected = gain_interval(HITS, OTHERS, resamples=20_000, seed=1)
+    assert interval == pytest.approx(expected, abs=0.008)
+
+
+def test_the_interval_of_a_gain_in_micro_f1_agrees_with_scikit_learn_on_resamples():
+    random = np.random.default_rng(0)
+    labels = random.random((60, 3)) < 0.4
+    answers, others = (labels ^ (random.random((60, 3)) < share) for share in (0.1, 0.2))
+    gains = []
+    for _ in range(2000):
+        rows = random.integers(0, 60, 60)
+        scores = (f1_score(labels[rows], a[rows], average="micro") for a in (answers, others))
+        gains.append(next(scores) - next(scores))
+    interval = micro_f1_gain_interval(answers, others, labels, resamples=20_000, seed=0)
+    assert interval == pytest.approx(np.quantile(gains, [0.025, 0.975]), abs=0.012)

@@ -152,7 +152,7 @@ def test_small_resnet_of_eighteen_layers_has_their_parameters():
     assert count_parameters(network) == convolutions + norms + 512 * 200 + 200
 
 
-@pytest.mark.parametrize(("depth", "stride", "side"), [(1, 1, 4), (2, 1, 4), (1, 2, 2)])
+@pytest.mark.parametrize(("depth", "stride", "side"), [(1, 1, 4), (2, 1, 4), (1, 2, 2), (1, 4, 1)])
 def test_small_resnet_halves_the_sides_at_each_stage_but_the_first(depth, stride, side):
     network = small_resnet.build(
         3, image_size=16, widths=(4, 6, 8), depth=depth, stem_stride=stride
@@ -160,6 +160,11 @@ def test_small_resnet_halves_the_sides_at_each_stage_but_the_first(depth, stride
     assert len(network.blocks) == 3 * depth
     features = network.blocks(network.stem(torch.zeros(1, 3, 16, 16)))
     assert features.shape == (1, 8, side, side)
+
+
+def test_small_resnet_has_stems_of_three_strides():
+    with pytest.raises(ValueError, match="stem_stride must be 1, 2 or 4, got 3"):
+        small_resnet.build(3, image_size=16, stem_stride=3)
 
 
 def test_a_residual_block_whose_convolutions_are_zero_passes_its_input_on():

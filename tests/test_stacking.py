@@ -5,19 +5,23 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import log_softmax, softmax
+from scipy.special import expit, log_expit, log_softmax, logit, softmax
 from sklearn.linear_model import LogisticRegression
 
+from classifold.decisions import micro_f1
 from classifold.errors import UserError
+from classifold.splitting.folds import share_out_folds
+from classifold.stacking import cross_fitting
 from classifold.stacking.dense import DenseStack, fit_dense
 from classifold.stacking.ensemble import (
-    cross_fit,
     ensemble_logits,
+    fit_ensemble,
     load_ensemble,
-    mean_logits,
     save_ensemble,
 )
-from classifold.stacking.report import stack_metrics
+from classifold.stacking.members import join, mean_logits, probability_of_truth
+from classifold.stacking.report import describe, stack_metrics
+from classifold.stacking.shares import fit_shares, select_greedily
 
 DENSE = {
     "hidden": [16],
@@ -27,8 +31,16 @@ DENSE = {
     "epochs": 30,
     "patience": 5,
 }
-FIT = {"inner_folds": 4, "dense": DENSE, "seed": 1}
-METHODS = ["mean", "logistic", "dense"]
+SETTINGS = {"dense": DENSE, "logistic": {"c": 1.0}, "greedy": {"rounds": 20}}
+METHODS = ["mean", "weighted", "greedy", "logistic", "dense"]
+
+
+def cross_fit(logits, labels, *, method, settings=SETTINGS):
+    groups = [str(i) for i in range(len(labels))]
+    folds = share_out_folds(labels, groups, n_folds=4, seed=1)
+    return cross_fitting.cross_fit(
+        logits, labels, folds=folds, method=method, settings=settings, seed=1
+    )
 
 
 def members(n_images=160, *, n_classes=4, seed=0):
@@ -53,22 +65,22 @@ def test_the_mean_averages_probabilities(n_members, n_classes):
     random = np.random.default_rng(0)
     logits = [random.normal(0, 5, (6, n_classes)) for _ in range(n_members)]
     expected = np.mean([softmax(values, axis=1) for values in logits], axis=0)
-    np.testing.assert_allclose(np.exp(mean_logits(logits)), expected)
+    np.testing.assert_allclose(np.exp(mean_logits(logits, task="single")), expected)
 
 
 def test_the_method_mean_is_the_mean_and_fits_nothing():
     logits, labels = members()
-    fitted = cross_fit(logits, labels, method="mean", **FIT)
-    expected = mean_logits(list(logits.values()))
+    fitted = cross_fit(logits, labels, method="mean")
+    expected = mean_logits(list(logits.values()), task="single")
     np.testing.assert_allclose(fitted.logits, expected)
     np.testing.assert_allclose(ensemble_logits(fitted.ensemble, logits), expected)
-    assert fitted.ensemble.weights == {}
+    np.testing.assert_array_equal(fitted.ensemble.weights["shares"], [0.5, 0.5])
 
 
 @pytest.mark.parametrize("n_classes", [2, 4])
 def test_the_method_logistic_is_scikit_learns_regression_on_log_probabilities(n_classes):
     logits, labels = members(n_classes=n_classes)
-    fitted = cross_fit(logits, labels, method="logistic", **FIT)
+    fitted = cross_fit(logits, labels, method="logistic")
     inputs = np.concatenate([log_softmax(v.astype(np.float64), axis=1) for v in logits.values()], 1)
     reference = LogisticRegression(max_iter=2000).fit(inputs, labels)
     probabilities = softmax(ensemble_logits(fitted.ensemble, logits), axis=1)
@@ -78,7 +90,7 @@ def test_the_method_logistic_is_scikit_learns_regression_on_log_probabilities(n_
 def test_a_class_without_a_fitting_image_is_never_answered():
     logits, labels = members()
     labels[labels == 3] = 2
-    fitted = cross_fit(logits, labels, method="logistic", **FIT)
+    fitted = cross_fit(logits, labels, method="logistic")
     found = softmax(ensemble_logits(fitted.ensemble, logits), axis=1)
     assert found.shape == (160, 4)
     assert found[:, 3].max() == 0
@@ -105,7 +117,7 @@ def test_dense_layers_learn_whom_to_trust_and_beat_the_mean_on_new_images():
     new, new_labels = members(400, seed=9)
     scores = {}
     for method in ("mean", "dense"):
-        ensemble = cross_fit(logits, labels, method=method, **FIT).ensemble
+        ensemble = cross_fit(logits, labels, method=method).ensemble
         found = log_softmax(ensemble_logits(ensemble, new), axis=1)
         scores[method] = -found[np.arange(400), new_labels].mean()
     assert scores["dense"] < scores["mean"] - 0.05
@@ -132,8 +144,8 @@ def test_the_score_of_an_ensemble_is_that_of_images_it_was_not_fitted_on(method)
     random = np.random.default_rng(1)
     labels = random.integers(0, 4, 80)  # nothing to learn: the logits know no label
     logits = {f"m{i}": random.normal(0, 2, (80, 4)).astype(np.float32) for i in range(8)}
-    settings = FIT | {"dense": DENSE | {"hidden": [64], "lr": 0.05, "dropout": 0.0}}
-    fitted = cross_fit(logits, labels, method=method, **settings)
+    settings = SETTINGS | {"dense": DENSE | {"hidden": [64], "lr": 0.05, "dropout": 0.0}}
+    fitted = cross_fit(logits, labels, method=method, settings=settings)
     assert accuracy(fitted.logits, labels) < 0.4
     if method == "logistic":  # what was fitted on all of them learned them by heart
         assert accuracy(ensemble_logits(fitted.ensemble, logits), labels) > 0.55
@@ -142,7 +154,7 @@ def test_the_score_of_an_ensemble_is_that_of_images_it_was_not_fitted_on(method)
 @pytest.mark.parametrize("method", METHODS)
 def test_the_same_seed_fits_the_same_ensemble(method):
     logits, labels = members(60)
-    first, again = (cross_fit(logits, labels, method=method, **FIT) for _ in range(2))
+    first, again = (cross_fit(logits, labels, method=method) for _ in range(2))
     np.testing.assert_array_equal(first.logits, again.logits)
     assert first.ensemble.weights.keys() == again.ensemble.weights.keys()
     for name, weights in first.ensemble.weights.items():
@@ -152,7 +164,7 @@ def test_the_same_seed_fits_the_same_ensemble(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_stored_ensemble_answers_as_the_fitted_one(tmp_path, method):
     logits, labels = members(60)
-    ensemble = cross_fit(logits, labels, method=method, **FIT).ensemble
+    ensemble = cross_fit(logits, labels, method=method).ensemble
     save_ensemble(tmp_path, ensemble)
     loaded = load_ensemble(tmp_path)
     assert loaded.members == ["low", "high"]
@@ -164,7 +176,7 @@ def test_a_stored_ensemble_answers_as_the_fitted_one(tmp_path, method):
 @pytest.mark.parametrize("method", METHODS)
 def test_members_are_found_by_name_and_not_by_order(method):
     logits, labels = members(60)
-    ensemble = cross_fit(logits, labels, method=method, **FIT).ensemble
+    ensemble = cross_fit(logits, labels, method=method).ensemble
     turned = {"stranger": logits["low"] * 0, "high": logits["high"], "low": logits["low"]}
     np.testing.assert_array_equal(
         ensemble_logits(ensemble, turned), ensemble_logits(ensemble, logits)
@@ -176,16 +188,141 @@ def test_a_class_with_one_validation_image_is_no_obstacle(method):
     logits, labels = members(40)
     labels[:] = np.arange(40) % 3
     labels[0] = 3
-    fitted = cross_fit(logits, labels, method=method, **FIT)
+    fitted = cross_fit(logits, labels, method=method)
     assert np.isfinite(fitted.logits).all()
 
 
 def test_a_member_whose_logits_are_no_numbers_is_named_with_advice():
     logits, labels = members()
     logits["high"][3, 1] = np.nan
-    message = r"model 'high' has validation logits that are no numbers; .* out of stack.members"
+    message = r"model 'high' answers with logits that are no numbers; .* out of stack.members"
     with pytest.raises(UserError, match=message):
-        cross_fit(logits, labels, method="mean", **FIT)
+        cross_fit(logits, labels, method="mean")
+
+
+def several_labels(n_images=200, seed=0):
+    """Two members, each of which knows some of three labels, and labels (N, 3)."""
+    random = np.random.default_rng(seed)
+    labels = (random.random((n_images, 3)) < [0.5, 0.3, 0.2]).astype(np.uint8)
+    logits = {}
+    for name, known in (("low", [1, 1, 0]), ("high", [0, 1, 1])):
+        noise = random.normal(0, 1, labels.shape)
+        logits[name] = (4.0 * (labels - 0.5) * known + noise).astype(np.float32)
+    return logits, labels
+
+
+def test_with_several_labels_the_mean_averages_the_probability_of_each():
+    logits, _ = several_labels()
+    logits["low"][0] = [800, -800, 0]  # beyond what a sigmoid can tell from 1 and 0
+    logits["high"][0] = [700, -700, 0]
+    expected = np.mean([expit(values.astype(np.float64)) for values in logits.values()], axis=0)
+    found = mean_logits(list(logits.values()), task="multi")
+    np.testing.assert_allclose(expit(found), expected, atol=1e-12)
+    assert found[0, 0] == pytest.approx(700, abs=1)
+
+
+@pytest.mark.parametrize("method", ["weighted", "greedy", "logistic", "dense"])
+def test_with_several_labels_a_fitted_stack_beats_the_mean_on_new_images(method):
+    logits, labels = several_labels(400)
+    new, new_labels = several_labels(400, seed=9)
+    logits["noise"] = np.random.default_rng(1).normal(0, 5, labels.shape)
+    new["noise"] = np.random.default_rng(2).normal(0, 5, labels.shape)
+    losses = {}
+    for name in ("mean", method):
+        ensemble = cross_fit(logits, labels, method=name).ensemble
+        odds = ensemble_logits(ensemble, new)
+        losses[name] = -log_expit(np.where(new_labels, odds, -odds)).mean()
+    assert losses[method] < losses["mean"] - 0.05
+
+
+def test_with_several_labels_the_regression_of_each_class_is_scikit_learns():
+    logits, labels = several_labels()
+    labels[:, 2] = 0  # a class that no fitting image bears
+    found = expit(ensemble_logits(cross_fit(logits, labels, method="logistic").ensemble, logits))
+    inputs = np.concatenate(list(logits.values()), axis=1)
+    for i in (0, 1):
+        reference = LogisticRegression(max_iter=2000).fit(inputs, labels[:, i])
+        np.testing.assert_allclose(found[:, i], reference.predict_proba(inputs)[:, 1], atol=1e-4)
+    assert found[:, 2].max() == 0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_with_several_labels_a_stored_ensemble_answers_as_the_fitted_one(tmp_path, method):
+    logits, labels = several_labels(60)
+    ensemble = cross_fit(logits, labels, method=method).ensemble
+    save_ensemble(tmp_path, ensemble)
+    loaded = load_ensemble(tmp_path)
+    assert loaded.task == "multi"
+    np.testing.assert_array_equal(
+        ensemble_logits(loaded, logits), ensemble_logits(ensemble, logits)
+    )
+
+
+def test_what_members_gave_to_the_truth_by_hand():
+    logits = [np.log([[0.7, 0.3], [0.2, 0.8]]), np.log([[0.5, 0.5], [0.9, 0.1]])]
+    truth = probability_of_truth(join(logits, task="single"), np.array([0, 1]))
+    np.testing.assert_allclose(truth, [[0.7, 0.5], [0.8, 0.1]])
+
+    odds = [logit([[0.7, 0.3]]), logit([[0.5, 0.9]])]
+    truth = probability_of_truth(join(odds, task="multi"), np.array([[1, 0]]))
+    np.testing.assert_allclose(truth, [[0.7, 0.5], [0.7, 0.1]])  # the second is not borne
+
+
+def test_shares_by_hand():
+    # The log loss of p = 0.9 s + 0.1 (1 - s) on three images, 0.1 s + 0.9 (1 - s) on one, is
+    # lowest where p = 3/4: 0.1 + 0.8 s = 0.75.
+    truth = np.array([[0.9, 0.1]] * 3 + [[0.1, 0.9]])
+    np.testing.assert_allclose(fit_shares(truth), [0.8125, 0.1875], atol=1e-4)
+
+
+@given(st.integers(1, 5), st.integers(0, 1000))
+def test_no_member_could_take_a_share_from_another_and_lower_the_log_loss(n_members, seed):
+    truth = np.random.default_rng(seed).uniform(0.01, 1, (50, n_members))
+    shares = fit_shares(truth)
+    assert shares.min() >= 0
+    assert shares.sum() == pytest.approx(1)
+    loss = -np.log(truth @ shares).mean()
+    for taker in np.eye(n_members):
+        moved = 0.99 * shares + 0.01 * taker
+        assert -np.log(truth @ moved).mean() > loss - 1e-6
+
+
+def test_greedy_selection_by_hand():
+    # The first member alone is best; with the second added the log loss falls; a third hurts.
+    truth = np.array([[0.8, 0.3, 0.1], [0.3, 0.6, 0.1]])
+    # alone: -ln(0.8 * 0.3) = 1.43 < 1.71; both: -ln(0.55 * 0.45) = 1.40; then one of each again.
+    np.testing.assert_allclose(select_greedily(truth, rounds=2), [0.5, 0.5, 0])
+    np.testing.assert_allclose(select_greedily(truth, rounds=1), [1, 0, 0])
+
+
+def test_with_many_rounds_greedy_selection_comes_near_the_best_shares():
+    truth = np.random.default_rng(0).uniform(0.01, 1, (200, 4))
+    best = -np.log(truth @ fit_shares(truth)).mean()
+    found = -np.log(truth @ select_greedily(truth, rounds=200)).mean()
+    assert best <= found < best + 1e-3
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_stack_of_one_member_gives_its_answers(method):
+    logits, labels = members(80)
+    one = {"low": logits["low"]}
+    ensemble = cross_fit(one, labels, method=method).ensemble
+    if method in {"mean", "weighted", "greedy"}:
+        expected = log_softmax(one["low"].astype(np.float64), axis=1)
+        np.testing.assert_allclose(ensemble_logits(ensemble, one), expected)
+    assert describe(ensemble)["n_members"] == 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_stack_of_equal_members_answers_as_one_of_them(method):
+    logits, labels = members(120)
+    equal = {"a": logits["low"], "b": logits["low"]}
+    found = cross_fit(equal, labels, method=method)
+    assert np.isfinite(found.logits).all()
+    if method in {"mean", "weighted", "greedy"}:
+        expected = log_softmax(logits["low"].astype(np.float64), axis=1)
+        np.testing.assert_allclose(ensemble_logits(found.ensemble, equal), expected)
+        assert sum(describe(found.ensemble)["shares"].values()) == pytest.approx(1)
 
 
 def test_the_metrics_of_a_stack_by_hand():
@@ -194,25 +331,62 @@ def test_the_metrics_of_a_stack_by_hand():
         "a": np.array([[4, 0], [4, 0], [4, 0], [4, 0]], float),  # right on 2
         "b": np.array([[0, 1], [0, 1], [1, 0], [0, 1]], float),  # right on 3
     }
-    stacked = np.eye(2)[labels]
-    metrics = stack_metrics(logits, stacked, labels, method="dense", seed=1)
+    metrics = stack_metrics(logits, np.eye(2)[labels], labels, folds=labels, seed=1)
     low, high = metrics.pop("gain_ci95")
+    mean_low, mean_high = metrics.pop("gain_of_mean_ci95")
     assert metrics == {
-        "method": "dense",
-        "members": ["a", "b"],
-        "n_members": 2,
         "validation_accuracy": 1.0,
         "best_member": "b",
         "best_member_accuracy": 0.75,
         "mean_accuracy": 0.5,  # "a" is surer
         "gain": 0.25,
+        "gain_of_mean": -0.25,
         "n_images": 4,
     }
     assert 0 <= low <= 0.25 <= high <= 1
+    assert -1 <= mean_low <= -0.25 <= mean_high <= 1
+
+
+def test_with_several_labels_the_metrics_of_a_stack_are_micro_f1_by_hand():
+    labels = np.array([[1, 0], [0, 1], [1, 0], [0, 1]])
+    logits = {
+        "a": np.array([[1, -1], [-1, 1], [1, -1], [-1, -1]], float),  # 3 of 4, none wrong
+        "b": np.array([[1, 1], [1, 1], [1, 1], [1, 1]], float),  # all of 4, 4 wrong
+    }
+    folds = np.array([0, 0, 1, 1])
+    metrics = stack_metrics(logits, labels - 0.5, labels, folds=folds, seed=1)
+    assert metrics["best_member"] == "a"
+    assert metrics["best_member_micro_f1"] == pytest.approx(2 * 3 / (3 + 4))
+    assert metrics["validation_micro_f1"] == 1.0
+    assert metrics["gain"] == pytest.approx(1 / 7)
+    assert metrics["n_images"] == 4
+
+
+def test_thresholds_of_the_score_are_those_of_other_folds():
+    # In fold 0 what is borne has odds of 3, in fold 1 of -3: no threshold of one suits the other.
+    labels = np.array([[1, 0], [0, 1], [1, 0], [0, 1]])
+    logits = np.where(labels, 3.0, -1.0)
+    logits[2:] -= 5
+    folds = np.array([0, 0, 1, 1])
+    metrics = stack_metrics({"a": logits}, logits, labels, folds=folds, seed=1)
+    answers = np.array([[1, 1], [1, 1], [0, 0], [0, 0]], bool)
+    assert metrics["validation_micro_f1"] == pytest.approx(micro_f1(answers, labels))
 
 
 def test_of_equally_good_members_the_first_listed_is_best():
     logits = {name: np.array([[1.0, 0.0]]) for name in ("b", "a")}
-    metrics = stack_metrics(logits, logits["a"], np.array([0]), method="mean", seed=1)
+    one = np.array([0])
+    metrics = stack_metrics(logits, logits["a"], one, folds=one, seed=1)
     assert metrics["best_member"] == "b"
     assert metrics["gain_ci95"] == [0, 0]
+
+
+def test_shares_are_told_by_member():
+    logits, labels = members(60)
+    told = describe(fit_ensemble(logits, labels, method="mean", settings={}, seed=1).ensemble)
+    assert told == {
+        "method": "mean",
+        "members": ["low", "high"],
+        "n_members": 2,
+        "shares": {"low": 0.5, "high": 0.5},
+    }

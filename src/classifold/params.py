@@ -409,10 +409,12 @@ class Model(Section):
 
 class Stack(Section):
     members: Literal["all"] | Annotated[list[str], Field(min_length=1)]
-    method: Literal["dense", "logistic", "mean"]
+    method: Literal["dense", "logistic", "weighted", "greedy", "mean"]
     folds: Literal[0]
     inner_folds: Annotated[int, Field(ge=2)]
     dense: "Dense"
+    logistic: "Logistic"
+    greedy: "Greedy"
     seed: Seed
 
 
@@ -423,6 +425,14 @@ class Dense(Section):
     weight_decay: NotNegative
     epochs: Count
     patience: Count
+
+
+class Logistic(Section):
+    c: Positive
+
+
+class Greedy(Section):
+    rounds: Count
 
 
 class Evaluate(Section):
@@ -500,6 +510,10 @@ class Params(Section):
                 f"got '{self.explain.model}'"
             )
         if self.stack.members != "all":
+            if len(set(self.stack.members)) < len(self.stack.members):
+                raise ValueError(
+                    f"stack.members names a model twice: {', '.join(self.stack.members)}"
+                )
             for member in self.stack.members:
                 if member not in self.models:
                     raise ValueError(

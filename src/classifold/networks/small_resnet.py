@@ -1,7 +1,8 @@
-"""A residual network for images of 32-128 pixels: 3x3 stem, no max pooling.
+"""A residual network for images of 32-224 pixels: stem of 3x3 convolutions, no max pooling.
 
 Source: He et al. 2016, arXiv:1603.05027 (pre-activation blocks); the stem is that of the CIFAR
-networks of He et al. 2015, arXiv:1512.03385, section 4.2.
+networks of He et al. 2015, arXiv:1512.03385, section 4.2, and for large images two convolutions
+as in He et al. 2019, arXiv:1812.01187, section 4.2.
 """
 
 from collections.abc import Sequence
@@ -9,6 +10,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+STEM_STRIDES = (1, 2, 4)
 
 
 def build(
@@ -27,9 +30,14 @@ def build(
         image_size: unused, since the last average takes any size.
         widths: channels of each stage; from the second on, a stage halves the sides.
         depth: residual blocks a stage.
-        stem_stride: 2 halves the sides at once, for larger images.
+        stem_stride: 1; 2 or 4 shrink the sides at once, for larger images: a convolution a halving.
         dropout: probability, before the head.
+
+    Raises:
+        ValueError: if the stem's stride is none of these.
     """
+    if stem_stride not in STEM_STRIDES:
+        raise ValueError(f"stem_stride must be 1, 2 or 4, got {stem_stride}")
     return SmallResnet(
         n_classes, widths=widths, depth=depth, stem_stride=stem_stride, dropout=dropout
     )
@@ -48,7 +56,7 @@ class SmallResnet(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(3, widths[0], 3, stride=stem_stride, padding=1, bias=False)
+        self.stem = _stem(widths[0], stride=stem_stride)
         blocks: list[nn.Module] = []
         channels = widths[0]
         for stage, width in enumerate(widths):
@@ -66,6 +74,15 @@ class SmallResnet(nn.Module):
         features = F.relu(self.norm(self.blocks(self.stem(images))))
         features = F.adaptive_avg_pool2d(features, 1).flatten(1)  # (N, channels)
         return self.head(self.dropout(features))
+
+
+def _stem(width: int, *, stride: int) -> nn.Module:
+    """Images (N, 3, H, W) -> features (N, width, H / stride, W / stride)."""
+    first = nn.Conv2d(3, width, 3, stride=min(stride, 2), padding=1, bias=False)
+    if stride < 4:
+        return first
+    second = nn.Conv2d(width, width, 3, stride=2, padding=1, bias=False)
+    return nn.Sequential(first, nn.BatchNorm2d(width), nn.ReLU(), second)
 
 
 class ResidualBlock(nn.Module):

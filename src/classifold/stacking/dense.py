@@ -2,8 +2,8 @@
 
 Source: report 000, section 6 (AlphaStack): raw outputs of frozen members are concatenated and
 go through several dense layers. Here their output is added to the mean of the members'
-log-probabilities and begins at zero: few validation images then cannot make the stack much
-worse than the mean, where early stopping would leave it.
+log-probabilities (log-odds with several labels) and begins at zero: few validation images then
+cannot make the stack much worse than the mean, where early stopping would leave it.
 """
 
 import copy
@@ -22,7 +22,7 @@ HELD_OUT_SHARE = 0.2
 
 
 class DenseStack(nn.Module):
-    """Log-probabilities of members (N, n_members, n_classes) -> logits (N, n_classes)."""
+    """Members' log-probabilities or -odds (N, n_members, n_classes) -> logits (N, n_classes)."""
 
     def __init__(
         self, n_members: int, n_classes: int, *, hidden: Sequence[int], dropout: float
@@ -59,8 +59,8 @@ def fit_dense(
     """Fit dense layers with AdamW, stopping early by the log loss of a fifth held out.
 
     Args:
-        members: float array (N, n_members, n_classes) of log-probabilities.
-        labels: int array (N,).
+        members: float array (N, n_members, n_classes), what `members.join` gives.
+        labels: int array (N,), or 0 and 1 in (N, n_classes).
         hidden: units of each hidden layer.
         dropout: probability after each hidden layer.
         lr: learning rate.
@@ -77,7 +77,9 @@ def fit_dense(
     stack = DenseStack(n_members, n_classes, hidden=hidden, dropout=dropout)
     optimizer = torch.optim.AdamW(stack.parameters(), lr=lr, weight_decay=weight_decay)
     inputs = torch.from_numpy(members.astype(np.float32))
-    targets = torch.from_numpy(labels)
+    single = labels.ndim == 1
+    targets = torch.from_numpy(labels if single else labels.astype(np.float32))
+    log_loss = F.cross_entropy if single else F.binary_cross_entropy_with_logits
     fitted, held_out = _hold_out(labels, seed) if patience else (np.arange(len(labels)), None)
 
     best_epoch, best_loss, best_state = 0, np.inf, copy.deepcopy(stack.state_dict())
@@ -87,14 +89,14 @@ def fit_dense(
             order = generator(seed, "stack", epoch).permutation(fitted)
             for rows in np.array_split(order, -(-len(order) // BATCH_SIZE)):
                 optimizer.zero_grad()
-                F.cross_entropy(stack(inputs[rows]), targets[rows]).backward()
+                log_loss(stack(inputs[rows]), targets[rows]).backward()
                 optimizer.step()
         if held_out is None:
             best_epoch, best_state = epoch, stack.state_dict()
             continue
         stack.eval()
         with torch.inference_mode():
-            loss = F.cross_entropy(stack(inputs[held_out]), targets[held_out]).item()
+            loss = log_loss(stack(inputs[held_out]), targets[held_out]).item()
         if loss < best_loss:
             best_epoch, best_loss, best_state = epoch, loss, copy.deepcopy(stack.state_dict())
         elif patience and epoch - best_epoch >= patience:
@@ -104,12 +106,13 @@ def fit_dense(
 
 
 def _hold_out(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to fit on, and a fifth to stop by: stratified where every class has two rows."""
+    """Rows to fit on, and a fifth to stop by: stratified where each class has two rows."""
     random_state = int(generator(seed, "held out").integers(2**31))
     n_held_out = max(round(len(labels) * HELD_OUT_SHARE), 1)
-    counts = np.bincount(labels)
-    if counts[counts > 0].min() >= 2 and n_held_out >= np.count_nonzero(counts):
-        splitter = StratifiedShuffleSplit(1, test_size=n_held_out, random_state=random_state)
-        return next(splitter.split(labels, labels))
+    if labels.ndim == 1:
+        counts = np.bincount(labels)
+        if counts[counts > 0].min() >= 2 and n_held_out >= np.count_nonzero(counts):
+            splitter = StratifiedShuffleSplit(1, test_size=n_held_out, random_state=random_state)
+            return next(splitter.split(labels, labels))
     order = generator(seed, "held out").permutation(len(labels))
     return order[n_held_out:], order[:n_held_out]
