@@ -158,8 +158,8 @@ def test_small_resnet_halves_the_sides_at_each_stage_but_the_first(depth, stride
         3, image_size=16, widths=(4, 6, 8), depth=depth, stem_stride=stride
     )
     assert len(network.blocks) == 3 * depth
-    features = network.blocks(network.stem(torch.zeros(1, 3, 16, 16)))
-    assert features.shape == (1, 8, side, side)
+    features = network.blocks(network.stem(torch.zeros(2, 3, 16, 16)))
+    assert features.shape == (2, 8, side, side)
 
 
 def test_small_resnet_has_stems_of_three_strides():
