@@ -303,9 +303,8 @@ def test_smoothing_counts_in_training_and_not_in_validation(draw_pack, tiny_mlp)
 
 def test_the_sampler_of_the_recipe_is_the_one_that_draws(draw_pack, machine):
     pack = draw_pack(32)
-    epochs = Epochs(
-        pack, pack, recipe=recipe_of(pack, sampler="balanced"), policy=NO_POLICY, machine=machine
-    )
+    recipe = recipe_of(pack, sampler="balanced")
+    epochs = Epochs(pack, recipe=recipe, policy=NO_POLICY, machine=machine)
     found = torch.cat([batch.labels for batch in epochs.batches(3)])
     rows = draw_rows(pack.labels, n_classes=3, seed=1, epoch=3, sampler="balanced")
     assert found.tolist() == pack.labels[rows].tolist()

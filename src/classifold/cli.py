@@ -1,4 +1,4 @@
-"""The command line: `classifold check`, `augmentations`, `lr-find` and `plots-page`."""
+"""The command line: `classifold check`, `augmentations`, `lr-find`, `refit` and `plots-page`."""
 
 import sys
 from collections.abc import Iterator
@@ -137,6 +137,35 @@ def lr_find(
             f"{tried.suggestion():.2g}, a fair peak for one_cycle and cyclical schedules; a "
             "constant rate is best taken somewhat lower"
         )
+
+
+@app.command()
+def refit(
+    models: Annotated[list[str], typer.Argument(help="Names of `models` in params.yaml.")],
+    out: Annotated[Path, typer.Option(help="A folder for each goes into this one.")] = Path(
+        "refit"
+    ),
+) -> None:
+    """Train chosen models once more, on training and validation images together.
+
+    Each phase takes as many epochs as the one that `dvc repro` kept. Nothing is left to measure
+    the result on but the test images; the score to quote is that of `dvc repro`. Nothing that the
+    pipeline made is changed.
+    """
+    # Heavy, and of no use to the other commands.
+    from classifold.device import advise_on_memory  # noqa: PLC0415
+    from classifold.training.refit import refit_model  # noqa: PLC0415
+
+    with _told_without_traceback():
+        params = check_params()
+        for model in models:
+            if model not in params["models"]:
+                raise UserError(
+                    f"params.yaml has no model '{model}'; it has {', '.join(params['models'])}"
+                )
+            with advise_on_memory(model):
+                refit_model(model, params, root=Path(), folder=out / model)
+    print(f"{out} holds {', '.join(models)}, fitted to training and validation images together")
 
 
 @app.command("plots-page")

@@ -66,6 +66,12 @@ class EncodedImages:
         """Some of the images, still encoded."""
         return EncodedImages(self._encoded, size=self.shape[1], rows=self._rows[rows])
 
+    def followed_by(self, other: "EncodedImages") -> "EncodedImages":
+        """These images and then the others, still encoded."""
+        encoded = pa.chunked_array([*self._encoded.chunks, *other._encoded.chunks])
+        rows = np.concatenate([self._rows, len(self._encoded) + other._rows])
+        return EncodedImages(encoded, size=self.shape[1], rows=rows)
+
     def __getitem__(self, key: Any) -> np.ndarray:
         """Decode one image (for an integer), or several (for a slice or integers)."""
         if isinstance(key, (int, np.integer)):
@@ -110,6 +116,21 @@ class Pack(NamedTuple):
             copies=self.copies[rows],
             transformations=[self.transformations[row] for row in rows],
         )
+
+
+def join(first: Pack, second: Pack) -> Pack:
+    """Put the images of `second` after those of `first`; both know the same classes."""
+    if isinstance(first.images, EncodedImages) and isinstance(second.images, EncodedImages):
+        images = cast(np.ndarray, first.images.followed_by(second.images))
+    else:
+        images = np.concatenate([first.images, second.images])
+    return first._replace(
+        images=images,
+        labels=np.concatenate([first.labels, second.labels]),
+        ids=first.ids + second.ids,
+        copies=np.concatenate([first.copies, second.copies]),
+        transformations=first.transformations + second.transformations,
+    )
 
 
 class PackWriter:

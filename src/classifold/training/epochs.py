@@ -63,15 +63,13 @@ class Epochs:
     def __init__(
         self,
         train: Pack,
-        validation: Pack,
         *,
         recipe: Recipe,
         policy: Mapping[str, Any],
         machine: Machine,
     ) -> None:
         """Take the images to where they are needed, and make the loss."""
-        self.recipe, self.machine = recipe, machine
-        self.validation, self.task = validation, train.task
+        self.recipe, self.machine, self.task = recipe, machine, train.task
         self.images = TrainingImages(
             train, policy=policy, image_size=recipe.image_size, device=machine.device
         )
@@ -149,19 +147,19 @@ class Epochs:
             n_processes=fabric.world_size,
         )
 
-    def validate(self, network: nn.Module) -> Score:
-        """Measure a network on the validation images, at the precision of training."""
+    def validate(self, network: nn.Module, validation: Pack) -> Score:
+        """Measure a network on other images, at the precision of training."""
         score: Score | None = None
         if self.machine.fabric.is_global_zero:
             with self.machine.fabric.autocast():
                 logits = predict_logits(
                     network,
-                    self.validation.images,
+                    validation.images,
                     image_size=self.recipe.image_size,
                     normalize=self.recipe.normalize,
                     device=self.machine.device,
                 )
-            score = score_logits(logits, self.validation.labels, loss=self.recipe.loss)
+            score = score_logits(logits, validation.labels, loss=self.recipe.loss)
         told: Any = self.machine.fabric.broadcast(score)
         return Score(*told)
 

@@ -56,7 +56,7 @@ def fit(
     Raises:
         UserError: if the loss explodes or is no number.
     """
-    epochs = Epochs(train, validation, recipe=recipe, policy=policy, machine=machine)
+    epochs = Epochs(train, recipe=recipe, policy=policy, machine=machine)
     history: list[dict[str, Any]] = []
     summaries: dict[str, dict[str, Any]] = {}
     state = checkpoint.load() if checkpoint else None
@@ -93,7 +93,7 @@ def fit(
             epoch = len(history) + 1
             learning_rate = phase.learning_rate
             trained = epochs.train(phase, epoch, name=name)
-            validated = epochs.validate(phase.averaged)
+            validated = epochs.validate(phase.averaged, validation)
             reached = merit(validated, metric)
             phase.schedule.after_epoch(reached[0])
             history.append(

@@ -76,7 +76,7 @@ def try_rates(
         highest: the last one, unless the loss has grown too far before.
         n_steps: how many rates are tried.
     """
-    epochs = Epochs(train, train, recipe=recipe, policy=policy, machine=machine)
+    epochs = Epochs(train, recipe=recipe, policy=policy, machine=machine)
     settings = dict(recipe.phases[min(recipe.phases)])
     settings["schedule"] = {"name": "constant"}
     settings["optimizer"] = settings["optimizer"] | {"lr": 1.0}

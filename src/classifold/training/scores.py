@@ -26,6 +26,11 @@ class Score(NamedTuple):
         known = ((name, value) for name, value in self._asdict().items() if value is not None)
         return {f"{part}_{name}": round(value, 6) for name, value in known}
 
+    @classmethod
+    def of(cls, row: Mapping[str, Any], part: str) -> "Score":
+        """Read what `told` gave, from a row of a file."""
+        return cls(**{n: float(row[f"{part}_{n}"]) for n in cls._fields if f"{part}_{n}" in row})
+
     def in_words(self) -> str:
         """Such as "validation accuracy 0.9500"."""
         return ", ".join(

@@ -1,0 +1,143 @@
+"""A last training of a chosen recipe, on training and validation images together."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from classifold.csv_file import read_rows, write_rows
+from classifold.errors import UserError
+from classifold.folders import new_folder
+from classifold.metrics_file import read_json
+from classifold.model_file import save_model
+from classifold.pack import Pack, join
+from classifold.progress import say
+from classifold.training.description import describe_training
+from classifold.training.epochs import Epochs, Recipe
+from classifold.training.machine import Machine
+from classifold.training.phase import Phase
+from classifold.training.scores import METRIC, Score, merit
+from classifold.training.setup import prepare
+
+Rows = list[dict[str, Any]]
+
+
+def refit(
+    network: nn.Module,
+    images: Pack,
+    *,
+    recipe: Recipe,
+    policy: Mapping[str, Any],
+    machine: Machine,
+    recorded: Sequence[Mapping[str, Any]],
+) -> Rows:
+    """Train `network` in place as far as it was trained before, on more images.
+
+    Each phase goes up to the epoch that was kept then. What its schedule was told of validation
+    it is told again, so that plateaus lower the rate where they did; schedules that count steps
+    count those of longer epochs. No image is left over to choose an epoch by, or to score.
+
+    Args:
+        network: on the machine's device, with its first weights.
+        images: the training and the validation images.
+        recipe: how to train.
+        policy: of online augmentation.
+        machine: what computes.
+        recorded: rows of the earlier training's history: of each phase those up to the epoch
+            that was kept.
+
+    Returns:
+        A row an epoch: phase, epoch, learning rate, scores on the images as they were trained on.
+    """
+    epochs = Epochs(images, recipe=recipe, policy=policy, machine=machine)
+    history: Rows = []
+    for name in sorted(recipe.phases):
+        settings = recipe.phases[name]
+        phase = Phase(
+            network,
+            settings,
+            machine=machine,
+            steps_per_epoch=epochs.n_steps,
+            average=recipe.average,
+            clip=recipe.clip,
+        )
+        metric = (settings.get("stop") or {}).get("metric") or METRIC[images.task]
+        rows = [row for row in recorded if row["phase"] == name]
+        for row in rows:
+            epoch, learning_rate = int(row["epoch"]), round(phase.learning_rate, 10)
+            trained = epochs.train(phase, epoch, name=name)
+            phase.schedule.after_epoch(merit(Score.of(row, "validation"), metric)[0])
+            begun = {"phase": name, "epoch": epoch, "learning_rate": learning_rate}
+            history.append(begun | trained.told("train"))
+        network.load_state_dict(phase.averaged.state_dict())
+        say(f"  {name}: {len(rows)} epochs, loss {history[-1]['train_loss']:.4f}")
+    network.eval()
+    return history
+
+
+def refit_model(name: str, params: Mapping[str, Any], *, root: Path, folder: Path) -> None:
+    """Train a model of the project in `root` again, on train and validation, into `folder`.
+
+    Offline copies are those of the training images; validation images have none.
+
+    Args:
+        name: of a model that the stage `train` has trained.
+        params: the whole of `params.yaml`.
+        root: of the project.
+        folder: of the new model, which `model.json` marks with `trained_on`.
+
+    Raises:
+        UserError: if the model was not trained yet, or with other settings than params has now.
+    """
+    settings, model = params["train"], params["models"][name]
+    trained, metrics = root / "models" / name, root / "metrics/train" / f"{name}.json"
+    if not (trained / "history.csv").is_file() or not metrics.is_file():
+        raise UserError(f"model '{name}' is not trained yet; run 'dvc repro train@{name}' first")
+    kept = read_json(metrics)["phases"]
+    if set(kept) != set(model["phases"]):
+        raise UserError(
+            f"model '{name}' was trained in the phases {', '.join(kept)}, and params.yaml lists "
+            f"{', '.join(model['phases'])}; run 'dvc repro train@{name}' first"
+        )
+    recorded = [
+        row
+        for row in read_rows(trained / "history.csv")
+        if int(row["epoch"]) <= kept[row["phase"]]["best_epoch"]
+    ]
+    training = prepare(settings, model, packs=root / "data/augmented")
+    images = join(training.train, training.validation)
+    n_train, n_validation = len(training.train.labels), len(training.validation.labels)
+    say(f"  {name}: {n_train:,} training and {n_validation:,} validation images")
+    history = refit(
+        training.network,
+        images,
+        recipe=training.recipe,
+        policy=params["policies"][model["online"]],
+        machine=training.machine,
+        recorded=recorded,
+    )
+    with new_folder(folder) as new:
+        save_model(
+            new,
+            training.network,
+            network=model["network"],
+            arguments=model["arguments"],
+            classes=images.classes,
+            preprocessing={
+                "pack_size": images.size,
+                "resize": images.resize,
+                "image_size": model["image_size"],
+                "normalize": model["normalize"],
+            },
+            training={
+                "trained_on": ["train", "validation"],
+                **describe_training(
+                    images.originals(),
+                    loss=training.recipe.loss,
+                    precision=training.precision,
+                    threads=settings["threads"],
+                ),
+            },
+        )
+        write_rows(new / "history.csv", history, columns=list(history[0]))

@@ -1,0 +1,146 @@
+"""A chosen recipe once more, on training and validation images together."""
+
+import numpy as np
+import pytest
+import torch
+
+from classifold.csv_file import read_rows, write_rows
+from classifold.errors import UserError
+from classifold.folders import new_folder
+from classifold.metrics_file import read_json, write_json
+from classifold.model_file import load_model
+from classifold.pack import join, new_pack, read_pack
+from classifold.training.epochs import Recipe
+from classifold.training.loop import fit
+from classifold.training.refit import refit, refit_model
+
+ADAM = {"name": "adam", "lr": 0.01}
+SCHEDULES = {
+    "constant": {"name": "constant"},
+    "plateau": {"name": "plateau", "factor": 0.1, "patience": 0},
+    "one_cycle": {"name": "one_cycle", "pct_start": 0.3, "div_factor": 10, "final_div_factor": 10},
+}
+NO_POLICY = {"fill": "reflect", "steps": []}
+
+
+def recipe_of(schedule, **changes):
+    phase = {"epochs": 4, "trainable": "all", "optimizer": ADAM, "schedule": schedule}
+    settings = {"phases": {"p1": phase, "p2": phase}, "batch_size": 8, "seed": 1}
+    settings |= {"normalize": "half", "image_size": 8, "loss": {"name": "cross_entropy"}}
+    return Recipe(**settings | changes)
+
+
+def kept(fitted):
+    """The rows of each phase up to the epoch that was kept."""
+    return [
+        row for row in fitted.history if row["epoch"] <= fitted.phases[row["phase"]]["best_epoch"]
+    ]
+
+
+def weights_of(network):
+    return torch.cat([p.detach().flatten() for p in network.parameters()])
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("average", [None, 0.9])
+def test_on_the_same_images_it_ends_with_the_weights_that_were_kept(
+    draw_pack, tiny_mlp, machine, schedule, average
+):
+    pack, recipe = draw_pack(40), recipe_of(schedule, average=average)
+    # What is learned from `pack` is wrong here, so that early epochs are the best.
+    validation = draw_pack(30, seed=5)
+    validation = validation._replace(labels=(validation.labels + 1) % 3)
+    work = {"recipe": recipe, "policy": NO_POLICY, "machine": machine}
+    network, again = tiny_mlp(), tiny_mlp()
+    fitted = fit(network, pack, validation, **work)
+    rows = kept(fitted)
+    assert len(rows) < len(fitted.history)
+
+    history = refit(again, pack, recorded=rows, **work)
+    # The second phase of the first training began from the epoch that was kept of the first, and
+    # counts its epochs, by which images are shuffled, from the end of all that were run.
+    assert [row["epoch"] for row in history] == [row["epoch"] for row in rows]
+    assert [row["learning_rate"] for row in history] == [row["learning_rate"] for row in rows]
+    torch.testing.assert_close(weights_of(again), weights_of(network))
+
+
+def test_more_images_are_learnt_in_as_many_epochs(draw_pack, tiny_mlp, machine):
+    pack, more, recipe = draw_pack(40), draw_pack(24, seed=3), recipe_of(SCHEDULES["one_cycle"])
+    work = {"recipe": recipe, "policy": NO_POLICY, "machine": machine}
+    network, again = tiny_mlp(), tiny_mlp()
+    rows = kept(fit(network, pack, more, **work))
+    refit(again, join(pack, more), recorded=rows, **work)
+    assert not torch.equal(weights_of(again), weights_of(network))
+    assert not again.training
+
+
+@pytest.fixture
+def project(tmp_path, write_packs, draw_pack, tiny_mlp, machine):
+    """A folder with packs and a model `m` that was trained on them; and its params."""
+    write_packs(tmp_path / "data/augmented", train=40, validation=20)
+    model = {
+        "network": "mlp",
+        "arguments": {"hidden": [16], "dropout": 0.0},
+        "online": "none",
+        **recipe_of(SCHEDULES["constant"])._asdict(),
+    }
+    params = {
+        "train": {"device": "cpu", "precision": "fp32", "threads": 1, "compile": False},
+        "policies": {"none": NO_POLICY},
+        "models": {"m": model},
+    }
+    packs = [read_pack(tmp_path / "data/augmented" / part) for part in ("train", "validation")]
+    fitted = fit(tiny_mlp(), *packs, recipe=Recipe.of(model), policy=NO_POLICY, machine=machine)
+    with new_folder(tmp_path / "models/m") as folder:
+        write_rows(folder / "history.csv", fitted.history, columns=list(fitted.history[0]))
+    (tmp_path / "metrics/train").mkdir(parents=True)
+    write_json(tmp_path / "metrics/train/m.json", {"phases": fitted.phases})
+    return tmp_path, params
+
+
+def test_a_model_of_the_project_becomes_a_folder_that_says_what_it_has_seen(project):
+    root, params = project
+    refit_model("m", params, root=root, folder=root / "refit/m")
+    model = load_model(root / "refit/m")
+    assert model.description["trained_on"] == ["train", "validation"]
+    assert model.description["n_train_images"] == 60
+    phases = read_json(root / "metrics/train/m.json")["phases"]
+    rows = read_rows(root / "refit/m/history.csv")
+    assert int(rows[-1]["epoch"]) == phases["p2"]["best_epoch"]
+
+
+def test_a_model_that_was_not_trained_as_params_say_is_not_refitted(project):
+    root, params = project
+    params["models"]["m"]["phases"]["p3"] = params["models"]["m"]["phases"]["p1"]
+    message = "in the phases p1, p2, and params.yaml lists p1, p2, p3; run 'dvc repro train@m'"
+    with pytest.raises(UserError, match=message):
+        refit_model("m", params, root=root, folder=root / "refit/m")
+    (root / "metrics/train/m.json").unlink()
+    with pytest.raises(UserError, match="model 'm' is not trained yet; run 'dvc repro train@m'"):
+        refit_model("m", params, root=root, folder=root / "refit/m")
+    assert not (root / "refit").exists()
+
+
+@pytest.mark.parametrize("storage", ["raw", "jpeg"])
+def test_packs_are_joined_one_after_the_other(tmp_path, draw_pack, storage):
+    for name, n_images in (("first", 5), ("second", 3)):
+        drawn = draw_pack(n_images, seed=n_images)
+        with new_pack(
+            tmp_path / name, n_images=n_images, size=8, resize="box", classes=drawn.classes,
+            storage=storage,
+        ) as pack:  # fmt: skip
+            pack.put(0, list(drawn.images))
+            for i in range(n_images):
+                pack.describe(
+                    image_id=f"{name}{i}", copy=i % 2, transformation="none", labels=["class1"]
+                )
+    first, second = read_pack(tmp_path / "first"), read_pack(tmp_path / "second")
+    joined = join(first, second)
+    np.testing.assert_array_equal(
+        np.asarray(joined.images), np.concatenate([first.images[:], second.images[:]])
+    )
+    assert joined.ids == first.ids + second.ids
+    assert joined.labels.tolist() == [1] * 8
+    originals = joined.originals()
+    assert originals.ids == ["first0", "first2", "first4", "second0", "second2"]
+    np.testing.assert_array_equal(originals.images[3], second.images[0])
