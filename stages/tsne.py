@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from classifold.analysis.files import write_maps
-from classifold.analysis.tsne import make_maps, sample_rows, tsne_metrics
+from classifold.analysis.tsne import draw_sample, make_maps, tsne_metrics
 from classifold.device import choose_device, set_threads
 from classifold.folders import new_folder
 from classifold.inference import predict_features
@@ -20,14 +20,14 @@ def main() -> None:
     train = read_pack(Path("data/augmented/train")).originals()
     model = load_model(Path("models") / name)
     set_threads(model.description["threads"])
-    rows = sample_rows(
+    sample = draw_sample(
         train.labels,
         n_classes=len(train.classes),
         classes=settings["classes"],
         images_per_class=settings["images_per_class"],
         seed=seed,
     )
-    images = train.images[rows]
+    images = train.images[sample.rows]
     target = choose_device(device)
     features = predict_features(
         model.network.to(target),
@@ -44,8 +44,8 @@ def main() -> None:
     }
 
     with new_folder(Path("data/tsne")) as folder:
-        write_maps(folder, maps, train, rows)
-    metrics = {"n_images": len(rows), "model": name}
+        write_maps(folder, maps, train, sample)
+    metrics = {"n_images": len(sample.rows), "model": name}
     metrics |= {space: tsne_metrics(found) for space, found in maps.items()}
     write_json(Path("metrics/tsne.json"), metrics)
 

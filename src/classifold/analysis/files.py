@@ -3,27 +3,23 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from classifold.analysis.tsne import Map, choose, map_rows
+from classifold.analysis.tsne import Map, Sample, choose, map_rows
 from classifold.csv_file import write_rows
 from classifold.pack import Pack
 
 COLUMNS = ("space", "perplexity", "id", "label", "x", "y")
 
 
-def write_maps(
-    folder: Path, maps: Mapping[str, Sequence[Map]], pack: Pack, rows: np.ndarray
-) -> None:
+def write_maps(folder: Path, maps: Mapping[str, Sequence[Map]], pack: Pack, sample: Sample) -> None:
     """Write `maps.csv` with every map, and `chosen.csv` with the chosen one of each space.
 
     Args:
         folder: an existing folder.
         maps: space -> its maps.
         pack: that the images are from.
-        rows: of the images in the pack.
+        sample: the images in the pack.
     """
     everything = [one for found in maps.values() for one in found]
     chosen = [choose(found) for found in maps.values()]
     for name, some in (("maps", everything), ("chosen", chosen)):
-        write_rows(folder / f"{name}.csv", map_rows(some, pack, rows), columns=COLUMNS)
+        write_rows(folder / f"{name}.csv", map_rows(some, pack, sample), columns=COLUMNS)

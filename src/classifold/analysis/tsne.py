@@ -27,24 +27,40 @@ class Map(NamedTuple):
     points: np.ndarray  # float32 (N, 2)
 
 
-def sample_rows(
+class Sample(NamedTuple):
+    """Images to map, in the order of the pack."""
+
+    rows: np.ndarray  # int (N,), of the pack
+    labels: np.ndarray  # int (N,): the class by which each is coloured
+
+
+def draw_sample(
     labels: np.ndarray, *, n_classes: int, classes: int, images_per_class: int, seed: int
-) -> np.ndarray:
-    """Draw classes, and images of each; ascending rows.
+) -> Sample:
+    """Draw classes, and images of each.
+
+    With several labels an image, those are drawn from that bear one of the drawn classes and
+    no other of them, so that each point has one colour.
 
     Args:
-        labels: int array (N,), values in [0, n_classes).
+        labels: int array (N,), values in [0, n_classes), or 0 and 1 in (N, n_classes).
         n_classes: how many classes there are.
         classes: how many to draw; all, if there are fewer.
         images_per_class: the most images of each.
         seed: of the draw.
     """
     chosen = generator(seed, "classes").permutation(n_classes)[:classes]
-    rows = [
-        generator(seed, "images", int(label)).permutation(np.flatnonzero(labels == label))
+    if labels.ndim == 1:
+        label_of = labels
+    else:
+        of_chosen = labels[:, chosen]
+        label_of = np.where(of_chosen.sum(axis=1) == 1, chosen[of_chosen.argmax(axis=1)], -1)
+    drawn = [
+        generator(seed, "images", int(label)).permutation(np.flatnonzero(label_of == label))
         for label in chosen
     ]
-    return np.sort(np.concatenate([drawn[:images_per_class] for drawn in rows]))
+    rows = np.sort(np.concatenate([rows[:images_per_class] for rows in drawn]))
+    return Sample(rows, label_of[rows])
 
 
 def make_maps(
@@ -72,12 +88,13 @@ def make_maps(
         )
     usable = [p for p in perplexities if p < n_points / 3] or [n_points / 10]
     points = points.astype(np.float64)
-    if np.ptp(points, axis=0).max() > 0:
+    differ = np.ptp(points, axis=0).max() > 0
+    if differ:
         points = PCA(VARIANCE_KEPT, svd_solver="full", random_state=seed).fit_transform(points)
     maps = []
     for perplexity in track(usable, task=f"t-SNE of {space}", total=len(usable), unit="maps"):
         # The first two components as a start: maps of several perplexities look alike.
-        init = "pca" if points.shape[1] >= 2 else "random"
+        init = "pca" if differ and points.shape[1] >= 2 else "random"
         tsne = TSNE(perplexity=perplexity, init=init, random_state=seed)
         embedded = tsne.fit_transform(points)
         trust = trustworthiness(points, embedded, n_neighbors=min(NEIGHBOURS, n_points // 2 - 1))
@@ -108,23 +125,23 @@ def tsne_metrics(maps: Sequence[Map]) -> dict[str, Any]:
     }
 
 
-def map_rows(maps: Sequence[Map], pack: Pack, rows: np.ndarray) -> list[dict[str, Any]]:
+def map_rows(maps: Sequence[Map], pack: Pack, sample: Sample) -> list[dict[str, Any]]:
     """Describe the points of maps: space, perplexity, id, label, x, y.
 
     Args:
         maps: of the same images.
         pack: that the images are from.
-        rows: of the images in the pack.
+        sample: the images in the pack.
     """
     return [
         {
             "space": one.space,
             "perplexity": one.perplexity,
             "id": pack.ids[row],
-            "label": pack.classes[pack.labels[row]],
+            "label": pack.classes[label],
             "x": round(float(x), 4),
             "y": round(float(y), 4),
         }
         for one in maps
-        for row, (x, y) in zip(rows, one.points, strict=True)
+        for row, label, (x, y) in zip(*sample, one.points, strict=True)
     ]

@@ -1,0 +1,105 @@
+"""Maps of a sample of images."""
+
+import numpy as np
+import pytest
+from sklearn.manifold import trustworthiness
+
+from classifold.analysis.tsne import Map, choose, draw_sample, make_maps, map_rows, tsne_metrics
+from classifold.errors import UserError
+
+LABELS = np.repeat(np.arange(6), 20)
+DRAW = {"n_classes": 6, "classes": 3, "images_per_class": 5, "seed": 1}
+
+
+def test_so_many_classes_are_drawn_and_so_many_images_of_each():
+    rows, labels = draw_sample(LABELS, **DRAW)
+    np.testing.assert_array_equal(labels, LABELS[rows])
+    classes, counts = np.unique(labels, return_counts=True)
+    assert (len(classes), counts.tolist()) == (3, [5, 5, 5])
+    assert (np.diff(rows) > 0).all()
+
+
+def test_the_sample_depends_on_the_seed_alone():
+    first, again, other = (draw_sample(LABELS, **DRAW | {"seed": seed}) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.rows, again.rows)
+    assert first.rows.tolist() != other.rows.tolist()
+
+
+def test_where_there_are_fewer_all_are_drawn():
+    sample = draw_sample(LABELS, **DRAW | {"classes": 99, "images_per_class": 99})
+    assert sample.rows.tolist() == list(range(120))
+
+
+def test_with_several_labels_images_that_bear_one_of_the_drawn_classes_are_drawn():
+    labels = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 1], [0, 0, 1], [0, 0, 0], [1, 0, 1]])
+    sample = draw_sample(labels, n_classes=3, classes=3, images_per_class=9, seed=1)
+    assert (sample.rows.tolist(), sample.labels.tolist()) == ([0, 3], [0, 2])
+
+    two = draw_sample(labels, n_classes=3, classes=2, images_per_class=9, seed=1)
+    chosen = np.unique(two.labels)
+    assert two.rows.tolist() == np.flatnonzero(labels[:, chosen].sum(axis=1) == 1).tolist()
+    assert all(labels[row, label] for row, label in zip(*two, strict=True))
+
+
+def test_clusters_stay_together_on_the_map():
+    random = np.random.default_rng(0)
+    points = np.repeat(np.eye(3) * 50, 20, axis=0) + random.normal(0, 1, (60, 3))
+    (found,) = make_maps(points, space="pixels", perplexities=[5], seed=1)
+    centres = found.points.reshape(3, 20, 2).mean(axis=1)
+    spread = np.linalg.norm(found.points.reshape(3, 20, 2) - centres[:, None], axis=2).max()
+    gaps = [np.linalg.norm(centres[i] - centres[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
+    assert min(gaps) > 2 * spread
+    assert found.kl_divergence > 0
+    assert found.trustworthiness == pytest.approx(
+        trustworthiness(points, found.points, n_neighbors=10), abs=0.02
+    )
+
+
+def test_perplexities_that_ask_for_more_neighbours_than_there_are_are_left_out():
+    points = np.random.default_rng(0).normal(size=(30, 4))
+    maps = make_maps(points, space="pixels", perplexities=[3, 5, 10, 50], seed=1)
+    assert [one.perplexity for one in maps] == [3, 5]
+    (one,) = make_maps(points, space="pixels", perplexities=[50], seed=1)
+    assert one.perplexity == 3
+
+
+def test_images_that_are_all_equal_are_mapped_all_the_same():
+    (found,) = make_maps(np.ones((12, 4)), space="pixels", perplexities=[3], seed=1)
+    assert np.isfinite(found.points).all()
+
+
+def test_fewer_than_ten_images_are_refused_with_advice():
+    with pytest.raises(UserError, match=r"10 images or more, got 9; raise tsne.classes or"):
+        make_maps(np.ones((9, 4)), space="pixels", perplexities=[3], seed=1)
+
+
+def test_the_most_trustworthy_map_is_chosen_and_all_are_told():
+    maps = [
+        Map("pixels", perplexity, kl_divergence, trust, np.zeros((1, 2)))
+        for perplexity, kl_divergence, trust in ((5, 0.9, 0.7), (30, 0.5, 0.8), (50, 0.1, 0.8))
+    ]
+    assert choose(maps).perplexity == 30
+    assert tsne_metrics(maps) == {
+        "perplexity": 30,
+        "tried": {
+            "5": {"kl_divergence": 0.9, "trustworthiness": 0.7},
+            "30": {"kl_divergence": 0.5, "trustworthiness": 0.8},
+            "50": {"kl_divergence": 0.1, "trustworthiness": 0.8},
+        },
+    }
+
+
+def test_points_are_told_with_the_label_that_colours_them(draw_pack):
+    pack = draw_pack(6)
+    sample = draw_sample(pack.labels, n_classes=3, classes=3, images_per_class=1, seed=1)
+    one = Map("pixels", 5, 0.1, 0.9, np.arange(6).reshape(3, 2) / 3)
+    rows = map_rows([one], pack, sample)
+    assert [row["label"] for row in rows] == [pack.classes[pack.labels[r]] for r in sample.rows]
+    assert rows[2] == {
+        "space": "pixels",
+        "perplexity": 5,
+        "id": pack.ids[sample.rows[2]],
+        "label": pack.classes[sample.labels[2]],
+        "x": 1.3333,
+        "y": 1.6667,
+    }
