@@ -2,47 +2,62 @@
 
 from pathlib import Path
 
+from classifold.compared import MAJORITY
 from classifold.device import choose_device
-from classifold.evaluation.answers import STACK, answer
+from classifold.evaluation.answers import STACK, answer, constant_answer, read_pixels
 from classifold.evaluation.files import write_evaluation
-from classifold.evaluation.metrics import score
+from classifold.evaluation.labels import read_labelled
+from classifold.evaluation.scores import in_words
+from classifold.evaluation.slices import find_slices
+from classifold.evaluation.summary import summarize
+from classifold.evaluation.untrained import untrained_logits
 from classifold.folders import new_folder
 from classifold.metrics_file import read_json, write_json
 from classifold.params import read_params
 from classifold.progress import say
-from classifold.splitting.part_file import read_single
 from classifold.stage import run_stage
 
 
 def main() -> None:
-    settings, device = read_params("evaluate", "train.device")
-    labels = read_single(Path("data/split/test.csv"))
+    settings, filtering, listed, device_name = read_params(
+        "evaluate", "filter", "models", "train.device"
+    )
+    device, models, ingested = choose_device(device_name), Path("models"), Path("data/ingested")
+    test_time = settings.pop("test_time")
     decisions = read_json(Path("data/compared/decisions.json"))
-    n_bins = settings["calibration_bins"]
+    before = read_json(Path("metrics/models.json"))
+    before[STACK] = read_json(Path("metrics/stack.json"))
+    classes, names = decisions["classes"], list(decisions["models"])
 
+    images = read_labelled(Path("data/split/test.csv"), classes=classes, task=decisions["task"])
+    pixels = read_pixels(images.ids, ingested=ingested, model=models / names[0])
     answers = answer(
-        list(labels),
-        ingested=Path("data/ingested"),
-        models=Path("models"),
+        pixels,
+        models=models,
         ensemble=Path("ensemble"),
         decisions=decisions,
-        device=choose_device(device),
+        device=device,
+        test_time=test_time,
+    )
+    answers[MAJORITY] = constant_answer(len(pixels), decisions=decisions, baseline=before[MAJORITY])
+    seeds = {name: listed[name]["seed"] for name in names}
+    untrained = untrained_logits(pixels, models=models, seeds=seeds, device=device)
+    slices = find_slices(
+        images.ids,
+        pixels,
+        ingested=ingested,
+        copies=Path("data/filtered/copies.csv"),
+        modal_size=read_json(Path("metrics/filter.json"))["modal_size"],
+        settings=filtering,
     )
 
     with new_folder(Path("data/evaluated")) as folder:
-        targets = write_evaluation(
-            folder, answers, labels, classes=decisions["classes"], n_bins=n_bins
-        )
-    metrics = {
-        name: score(probabilities, targets, calibration_bins=n_bins)
-        for name, probabilities in answers.items()
-    }
+        write_evaluation(folder, answers, images, classes=classes, slices=slices, **settings)
+    metrics = summarize(
+        answers, images.labels, before=before, untrained=untrained, slices=slices, **settings
+    )
     write_json(Path("metrics/test.json"), metrics)
-    if targets.size:
-        low, high = metrics[STACK]["accuracy_ci95"]
-        say(f"  stack: test accuracy {metrics[STACK]['accuracy']:.4f} ({low:.4f}-{high:.4f})")
-    else:
-        say("  no test images (split.shares.test is 0): nothing to measure")
+    say(f"  stack: {in_words(metrics[STACK])}")
 
 
 if __name__ == "__main__":

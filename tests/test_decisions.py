@@ -1,11 +1,10 @@
-"""Temperatures that make probabilities honest, and intervals that say how sure a score is."""
+"""Temperatures that make probabilities honest, and thresholds that answer best."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, log_softmax, softmax
-from scipy.stats import bootstrap, norm
 from sklearn.metrics import f1_score
 
 from classifold.decisions import (
@@ -15,7 +14,6 @@ from classifold.decisions import (
     micro_f1,
     probabilities,
 )
-from classifold.intervals import accuracy_interval, gain_interval, micro_f1_gain_interval
 
 
 def answers(n_images=2000, n_classes=4, *, temperature=1.0, seed=0):
@@ -135,94 +133,3 @@ def test_a_decision_has_a_threshold_for_all_and_one_for_each_class():
     assert decision["threshold"] == fit_threshold(values, labels)
     assert decision["thresholds"][2] == fit_threshold(values[:, 2], labels[:, 2])
     assert fit_decision(logits, labels[:, 0].astype(np.int64)).keys() == {"temperature"}
-
-
-def test_wilsons_interval_by_its_formula():
-    n_hits, n_images = 70, 100
-    z, share = norm.ppf(0.975), n_hits / n_images
-    centre = (share + z**2 / (2 * n_images)) / (1 + z**2 / n_images)
-    half = z * np.sqrt(share * (1 - share) / n_images + z**2 / (4 * n_images**2))
-    half /= 1 + z**2 / n_images
-    assert accuracy_interval(n_hits, n_images) == pytest.approx([centre - half, centre + half])
-
-
-def test_an_interval_does_not_shrink_to_a_point_when_every_image_was_hit():
-    low, high = accuracy_interval(10, 10)
-    assert (low, high) == (pytest.approx(10 / (10 + norm.ppf(0.975) ** 2)), pytest.approx(1))
-
-
-@given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_an_interval_holds_its_estimate_and_mirrors_for_misses(hits_of):
-    n_hits, n_images = hits_of
-    low, high = accuracy_interval(n_hits, n_images)
-    assert 0 <= low <= n_hits / n_images + 1e-12
-    assert n_hits / n_images - 1e-12 <= high <= 1
-    assert accuracy_interval(n_images - n_hits, n_images) == pytest.approx([1 - high, 1 - low])
-
-
-HITS = np.random.default_rng(0).random(300) < 0.8
-OTHERS = np.random.default_rng(1).random(300) < 0.7
-
-
-def test_the_gain_interval_agrees_with_scipys_paired_bootstrap():
-    expected = bootstrap(
-        (HITS.astype(float), OTHERS.astype(float)),
-        lambda a, b, axis: a.mean(axis=axis) - b.mean(axis=axis),
-        paired=True,
-        vectorized=True,
-        method="percentile",
-        n_resamples=5000,
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    interval = gain_interval(HITS, OTHERS, resamples=5000, seed=0)
-    assert interval == pytest.approx([expected.low, expected.high], abs=0.008)
-
-
-def test_a_model_gains_nothing_over_itself():
-    assert gain_interval(HITS, HITS, resamples=1000, seed=0) == [0, 0]
-
-
-def test_a_gain_for_one_is_a_loss_for_the_other():
-    low, high = gain_interval(HITS, OTHERS, resamples=20_000, seed=0)
-    assert gain_interval(OTHERS, HITS, resamples=20_000, seed=0) == pytest.approx(
-        [-high, -low], abs=0.008
-    )
-
-
-def test_what_is_hard_for_both_does_not_widen_the_interval():
-    easy = np.ones(300, bool)
-    easy[:6] = False
-    hard = HITS & easy
-    low, high = gain_interval(HITS, hard, resamples=5000, seed=0)
-    n_lost = (HITS & ~easy).sum()
-    assert 0 <= low <= n_lost / 300 <= high
-    assert high - low < 0.03  # two independent intervals of 300 images are wider than 0.1
-
-
-def test_the_same_seed_draws_the_same_interval():
-    intervals = [gain_interval(HITS, OTHERS, resamples=200, seed=seed) for seed in (1, 1, 2)]
-    assert intervals[0] == intervals[1] != intervals[2]
-
-
-def test_with_one_answer_and_one_label_an_image_the_gain_in_micro_f1_is_that_in_accuracy():
-    labels = np.random.default_rng(0).integers(0, 4, len(HITS))
-    borne = np.eye(4, dtype=bool)[labels]
-    answers, others = (
-        np.eye(4, dtype=bool)[np.where(hits, labels, (labels + 1) % 4)] for hits in (HITS, OTHERS)
-    )
-    interval = micro_f1_gain_interval(answers, others, borne, resamples=20_000, seed=0)
-    expected = gain_interval(HITS, OTHERS, resamples=20_000, seed=1)
-    assert interval == pytest.approx(expected, abs=0.008)
-
-
-def test_the_interval_of_a_gain_in_micro_f1_agrees_with_scikit_learn_on_resamples():
-    random = np.random.default_rng(0)
-    labels = random.random((60, 3)) < 0.4
-    answers, others = (labels ^ (random.random((60, 3)) < share) for share in (0.1, 0.2))
-    gains = []
-    for _ in range(2000):
-        rows = random.integers(0, 60, 60)
-        scores = (f1_score(labels[rows], a[rows], average="micro") for a in (answers, others))
-        gains.append(next(scores) - next(scores))
-    interval = micro_f1_gain_interval(answers, others, labels, resamples=20_000, seed=0)
-    assert interval == pytest.approx(np.quantile(gains, [0.025, 0.975]), abs=0.012)

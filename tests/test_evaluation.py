@@ -1,36 +1,33 @@
-"""Scores on test images: by hand, and as scikit-learn has them."""
+"""From test images to the files of the evaluation: who is asked, and what is told."""
+
+import json
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.special import softmax
-from sklearn.metrics import (
-    accuracy_score,
-    f1_score,
-    log_loss,
-    precision_recall_fscore_support,
-    top_k_accuracy_score,
-)
 
 from classifold.compared import MAJORITY
-from classifold.csv_file import read_rows
-from classifold.decisions import probabilities
+from classifold.csv_file import read_rows, write_rows
+from classifold.decisions import fit_decision, probabilities
 from classifold.errors import UserError
-from classifold.evaluation.answers import STACK, answer, model_logits
-from classifold.evaluation.files import write_evaluation
-from classifold.evaluation.metrics import (
-    calibration_error,
-    calibration_table,
-    per_class_table,
-    score,
+from classifold.evaluation.answers import (
+    STACK,
+    Answer,
+    answer,
+    constant_answer,
+    decide,
+    model_logits,
+    read_pixels,
 )
-from classifold.evaluation.predictions import read_predictions, write_predictions
-from classifold.intervals import accuracy_interval
+from classifold.evaluation.files import write_evaluation
+from classifold.evaluation.labels import Labelled, read_labelled
+from classifold.evaluation.predictions import read_predictions
+from classifold.evaluation.summary import summarize
+from classifold.evaluation.untrained import untrained_logits
 from classifold.metrics_file import write_json
-from classifold.model_file import build_network, load_model, save_model
+from classifold.model_file import build_network, load_model, new_network, save_model
 from classifold.pixels import rgb_pixels
 from classifold.seeding import seed_torch
 from classifold.stacking.ensemble import Ensemble, ensemble_logits, save_ensemble
@@ -40,160 +37,187 @@ CPU = torch.device("cpu")
 RANDOM = np.random.default_rng(0)
 SHARES = softmax(RANDOM.normal(0, 2, (80, 6)), axis=1)
 LABELS = RANDOM.integers(0, 6, 80)
+BOOTSTRAP = {"resamples": 100, "seed": 0}
+CLASSES = list("fedcba")  # not sorted: columns are what counts
+IMAGES = Labelled([f"{i:02}.png" for i in range(80)], LABELS)
+HALVES = {"brightness": {"dark": np.arange(80) < 40, "bright": np.arange(80) >= 40}}
+BORNE = (RANDOM.random((80, 6)) < 0.3).astype(np.uint8)
 
 
-def test_scores_agree_with_scikit_learn():
-    found = score(SHARES, LABELS, calibration_bins=15)
-    predicted, classes = SHARES.argmax(axis=1), range(6)
-    assert found["accuracy"] == accuracy_score(LABELS, predicted)
-    assert found["macro_f1"] == pytest.approx(f1_score(LABELS, predicted, average="macro"))
-    assert found["log_loss"] == pytest.approx(log_loss(LABELS, SHARES, labels=classes))
-    for k in (3, 5):
-        expected = top_k_accuracy_score(LABELS, SHARES, k=k, labels=classes)
-        assert found[f"top{k}_accuracy"] == pytest.approx(expected)
-    n_hits = int((predicted == LABELS).sum())
-    assert found["accuracy_ci95"] == accuracy_interval(n_hits, 80)
-    assert found["n_images"] == 80
+def of_single(shares):
+    return Answer(shares, shares, shares.argmax(axis=1), {"temperature": 1.0})
 
 
-def test_scores_by_hand():
-    found = score(
-        np.array([[0.7, 0.2, 0.1], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]]),
-        np.array([0, 1, 1, 2]),
-        calibration_bins=1,
+def of_several(seed):
+    logits = np.random.default_rng(seed).normal(0, 2, BORNE.shape) + 2 * BORNE
+    return decide(logits, fit_decision(logits, BORNE), task="multi")
+
+
+SINGLE = {"mlp": of_single(SHARES[::-1]), STACK: of_single(SHARES), MAJORITY: of_single(SHARES)}
+SEVERAL = {"mlp": of_several(1), STACK: of_several(2), MAJORITY: of_several(3)}
+
+
+def write(folder, answers, images, slices=HALVES):
+    write_evaluation(
+        folder,
+        answers,
+        images,
+        classes=CLASSES,
+        slices=slices,
+        calibration_bins=5,
+        bootstrap=BOOTSTRAP,
     )
-    assert found["accuracy"] == 0.75
-    assert found["top3_accuracy"] == found["top5_accuracy"] == 1
-    # F1: 2/3 of class 0 (one hit, two answers), 2/3 of class 1, 1 of class 2.
-    assert found["macro_f1"] == pytest.approx(7 / 9)
-    assert found["log_loss"] == pytest.approx(-np.log([0.7, 0.3, 0.8, 0.4]).mean())
-    assert found["calibration_error"] == pytest.approx(0.75 - (0.7 + 0.6 + 0.8 + 0.4) / 4)
+    return {path.name: read_rows(path) for path in folder.glob("*.csv")}
 
 
-def test_a_class_without_an_image_counts_in_macro_f1():
-    found = score(np.eye(3)[[0, 1]], np.array([0, 1]), calibration_bins=5)
-    assert found["macro_f1"] == pytest.approx(2 / 3)
-
-
-def test_without_test_images_there_is_nothing_but_their_number():
-    assert score(np.empty((0, 3)), np.empty(0, int), calibration_bins=5) == {"n_images": 0}
-
-
-@pytest.mark.parametrize(
-    ("top", "hits", "expected"),
-    [
-        pytest.param([0.95] * 4, [False] * 4, 0.95, id="sure and wrong"),
-        pytest.param([0.75] * 4, [True, True, True, False], 0.0, id="as sure as right"),
-        pytest.param([0.65, 0.65, 0.85, 0.85], [True] * 4, 0.25, id="weighted by images"),
-        pytest.param([0.62, 0.68], [True, False], 0.15, id="one bin, 0.65 sure, 0.5 right"),
-    ],
-)
-def test_the_calibration_error_by_hand(top, hits, expected):
-    shares = np.array([[p, 1 - p] for p in top])
-    labels = np.where(hits, 0, 1)
-    assert calibration_error(shares, labels, n_bins=10) == pytest.approx(expected, abs=1e-6)
-
-
-def error_of_table(table, n_images):
-    return sum(row["n_images"] * abs(row["confidence"] - row["accuracy"]) for row in table) / (
-        n_images
-    )
-
-
-@given(st.integers(1, 20), st.integers(0, 30))
-def test_the_calibration_error_is_that_of_its_table(n_bins, seed):
-    random = np.random.default_rng(seed)
-    shares = softmax(random.normal(0, 2, (40, 3)), axis=1)
-    labels = random.integers(0, 3, 40)
-    table = calibration_table(shares, labels, n_bins=n_bins)
-    expected = calibration_error(shares, labels, n_bins=n_bins)
-    assert error_of_table(table, 40) == pytest.approx(expected, abs=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("top", "labels"),
-    [
-        pytest.param([0.5, 0.75], [0, 1], id="on the edge of two bins"),
-        pytest.param([1.0, 0.9], [1, 0], id="on the upper end"),
-    ],
-)
-def test_table_and_error_put_a_probability_on_an_edge_into_the_same_bin(top, labels):
-    shares, labels = np.array([[p, 1 - p] for p in top]), np.array(labels)
-    table = calibration_table(shares, labels, n_bins=2)
-    error = calibration_error(shares, labels, n_bins=2)
-    assert error_of_table(table, len(labels)) == pytest.approx(error, abs=1e-6)
-
-
-def test_the_calibration_table_holds_every_image_in_the_bin_of_its_probability():
-    table = calibration_table(SHARES, LABELS, n_bins=7)
-    assert sum(row["n_images"] for row in table) == 80
-    for row in table:
-        assert row["low"] <= row["confidence"] <= row["high"]
-        assert row["high"] - row["low"] == pytest.approx(1 / 7, abs=1e-5)
-
-
-def test_the_per_class_table_agrees_with_scikit_learn_and_names_unseen_classes():
-    predicted = SHARES.argmax(axis=1)
-    classes = [*"abcdef", "unseen"]
-    table = per_class_table(predicted, LABELS, classes)
-    expected = np.array(precision_recall_fscore_support(LABELS, predicted)).T
-    found = [[row[key] for key in ("precision", "recall", "f1", "support")] for row in table[:6]]
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-    assert table[6] == {"class": "unseen", "precision": 0, "recall": 0, "f1": 0, "support": 0}
-
-
-def test_predictions_by_hand(tmp_path):
-    answers = {
-        "a": np.array([[0.7, 0.2, 0.1], [0.2, 0.5, 0.3]]),
-        "b": np.array([[0.1, 0.3, 0.6], [0.4, 0.4, 0.2]]),
+def summary(answers, labels, **changes):
+    measured = {"train_accuracy": 0.9, "validation_accuracy": 0.5}
+    measured |= {"train_micro_f1": 0.9, "validation_micro_f1": 0.5}
+    settings = {
+        "before": {"mlp": measured, STACK: {"validation_accuracy": 0.75}, MAJORITY: measured},
+        "untrained": {"mlp": np.zeros((len(labels), 6))},
+        "slices": HALVES,
+        "calibration_bins": 5,
+        "bootstrap": BOOTSTRAP,
     }
-    path = tmp_path / "predictions.parquet"
-    write_predictions(
-        path, answers, ids=["x", "y"], labels=np.array([0, 2]), classes=["ape", "cat", "dog"]
-    )
-    first, second = read_predictions(path, model="b")
-    assert first == {
-        "id": "x",
-        "model": "b",
-        "label": "ape",
-        "predicted": "dog",
-        "probability": 0.6,
-        "label_probability": 0.1,
-        "label_rank": 3,
-    }
-    assert (second["id"], second["predicted"], second["label_rank"]) == ("y", "ape", 3)
-    assert [row["label_rank"] for row in read_predictions(path, model="a")] == [1, 2]
+    return summarize(answers, labels, **settings | changes)
 
 
 def test_the_tables_of_an_evaluation_agree_with_its_answers(tmp_path):
-    classes = list("fedcba")  # not sorted: columns are what counts
-    labels = {f"{i:02}.png": classes[label] for i, label in enumerate(LABELS)}
-    answers = {"mlp": SHARES[::-1], STACK: SHARES}
-    targets = write_evaluation(tmp_path, answers, labels, classes=classes, n_bins=5)
-    np.testing.assert_array_equal(targets, LABELS)
-    confusion = [(row["actual"], row["predicted"]) for row in read_rows(tmp_path / "confusion.csv")]
-    expected = [classes[i] for i in SHARES.argmax(axis=1)]
-    assert confusion == list(zip(labels.values(), expected, strict=True))
+    tables = write(tmp_path, SINGLE, IMAGES)
+    expected = [CLASSES[i] for i in SHARES.argmax(axis=1)]
+    actual = [CLASSES[i] for i in LABELS]
+    confusion = [(row["actual"], row["predicted"]) for row in tables["confusion.csv"]]
+    assert confusion == list(zip(actual, expected, strict=True))
     stack = read_predictions(tmp_path / "predictions.parquet", model=STACK)
     assert [(row["id"], row["predicted"]) for row in stack] == list(
-        zip(labels, expected, strict=True)
+        zip(IMAGES.ids, expected, strict=True)
     )
-    per_class = read_rows(tmp_path / "per_class.csv")
-    assert [(row["model"], row["class"]) for row in per_class] == [
-        (model, name) for model in answers for name in classes
+    assert [(row["model"], row["class"]) for row in tables["per_class.csv"]] == [
+        (model, name) for model in SINGLE for name in CLASSES
     ]
-    calibration = read_rows(tmp_path / "calibration.csv")
-    for model in answers:
-        n_images = [int(row["n_images"]) for row in calibration if row["model"] == model]
-        assert sum(n_images) == 80
+    for model in SINGLE:
+        rows = [row for row in tables["calibration.csv"] if row["model"] == model]
+        assert sum(int(row["n_images"]) for row in rows) == 80
+    hits = SHARES.argmax(axis=1) == LABELS
+    slices = [row for row in tables["slices.csv"] if row["model"] == STACK]
+    assert [(row["value"], float(row["accuracy"])) for row in slices] == [
+        ("dark", hits[:40].mean()),
+        ("bright", hits[40:].mean()),
+    ]
+    assert len(tables["mistakes.csv"]) == (~hits).sum()
+    assert "precision_recall.csv" not in tables
+
+
+def test_the_tables_of_several_labels_agree_with_their_answers(tmp_path):
+    tables = write(tmp_path, SEVERAL, Labelled(IMAGES.ids, BORNE))
+    assert tables["confusion.csv"] == []
+    first = tables["per_class.csv"][0]
+    predicted = SEVERAL["mlp"].predicted[:, 0]
+    assert int(first["true_positives"]) == (predicted & (BORNE[:, 0] > 0)).sum()
+    counts = ("true_positives", "false_positives", "false_negatives", "true_negatives")
+    for row in tables["per_class.csv"]:
+        assert sum(int(row[name]) for name in counts) == 80
+    pairs = [row for row in tables["calibration.csv"] if row["model"] == STACK]
+    assert sum(int(row["n_images"]) for row in pairs) == BORNE.size
+    assert {row["curve"] for row in tables["precision_recall.csv"]} == {"micro", "class"}
+    assert set(tables["slices.csv"][0]) == {
+        *("model", "slice", "value", "n_images"),
+        *("micro_f1", "low", "high"),
+    }
+    stack = read_predictions(tmp_path / "predictions.parquet", model=STACK)
+    answered = [set(filter(None, row["predicted"].split("|"))) for row in stack]
+    for names, row in zip(answered, SEVERAL[STACK].predicted, strict=True):
+        assert names == {name for name, borne in zip(CLASSES, row, strict=True) if borne}
+
+
+@pytest.mark.parametrize("labels", [LABELS[:0], BORNE[:0]])
+def test_without_test_images_there_are_files_and_only_their_number_is_told(tmp_path, labels):
+    answers = SINGLE if labels.ndim == 1 else SEVERAL
+    nothing = {
+        name: Answer(*(values[:0] for values in given[:3]), given.decision)
+        for name, given in answers.items()
+    }
+    tables = write(tmp_path, nothing, Labelled([], labels), slices={})
+    assert len(tables) >= 5
+    assert not any(tables.values())
+    assert read_predictions(tmp_path / "predictions.parquet", model=STACK) == []
+    assert summary(nothing, labels, slices={}) == {name: {"n_images": 0} for name in answers}
+
+
+def test_a_summary_tells_gaps_the_untrained_network_and_the_stacks_slices():
+    found = summary(SINGLE, LABELS)
+    mlp, stack = found["mlp"], found[STACK]
+    assert mlp["train_test_gap"] == pytest.approx(0.9 - mlp["accuracy"], abs=1e-6)
+    assert mlp["validation_test_gap"] == pytest.approx(0.5 - mlp["accuracy"], abs=1e-6)
+    assert (mlp["train_accuracy"], mlp["validation_accuracy"]) == (0.9, 0.5)
+    # Nobody trained the stack on training images.
+    assert (stack["train_accuracy"], stack["train_test_gap"]) == (None, None)
+    assert mlp["untrained_accuracy"] == (LABELS == 0).mean()
+    assert "untrained_accuracy" not in stack
+    assert "versus_stack" not in stack
+    assert mlp["versus_stack"]["difference"] == pytest.approx(mlp["accuracy"] - stack["accuracy"])
+    assert found[MAJORITY]["versus_stack"]["p_value"] == 1
+    dark = (SHARES.argmax(axis=1) == LABELS)[:40].mean()
+    assert stack["slices"]["brightness"]["dark"] == {"accuracy": dark, "n_images": 40}
+
+
+def test_gaps_of_several_labels_compare_scores_at_the_same_threshold():
+    found = summary(SEVERAL, BORNE)
+    mlp, baseline = found["mlp"], found[MAJORITY]
+    assert mlp["micro_f1"] != mlp["micro_f1_at_half"]
+    assert mlp["train_test_gap"] == pytest.approx(0.9 - mlp["micro_f1_at_half"], abs=1e-6)
+    assert baseline["train_test_gap"] == pytest.approx(0.9 - baseline["micro_f1"], abs=1e-6)
+    assert mlp["untrained_micro_f1"] == 0
+    assert set(mlp["versus_stack"]) == {"difference", "difference_ci95"}
+
+
+def test_copies_of_training_images_are_told_and_left_out():
+    hits = SHARES.argmax(axis=1) == LABELS
+    copies = {"copy of a training image": hits, "no copy": ~hits}
+    entry = summary(SINGLE, LABELS, slices={"copies": copies})[STACK]
+    assert entry["n_copies_of_train"] == hits.sum()
+    assert entry["accuracy_without_copies"] == 0
+    assert entry["slices"]["copies"]["copy of a training image"]["accuracy"] == 1
+    entry = summary(SINGLE, LABELS, slices={})[STACK]
+    assert entry["n_copies_of_train"] == 0
+    assert entry["accuracy_without_copies"] == entry["accuracy"]
+    everything = {"copies": {"copy of a training image": np.ones(80, bool)}}
+    entry = summary(SINGLE, LABELS, slices=everything)[STACK]
+    assert (entry["accuracy_without_copies"], entry["slices"]) == (None, {})
+
+
+@pytest.mark.parametrize(("answers", "labels"), [(SINGLE, LABELS), (SEVERAL, BORNE)])
+def test_a_summary_repeats_and_holds_no_number_that_json_lacks(answers, labels):
+    found = summary(answers, labels)
+    json.dumps(found, allow_nan=False)
+    assert summary(answers, labels) == found
+
+
+def test_labels_come_in_the_order_of_classes(tmp_path):
+    rows = [{"id": "x", "label": "dog", "group": "x"}, {"id": "y", "label": "ape", "group": "y"}]
+    write_rows(tmp_path / "test.csv", rows, columns=["id", "label", "group"])
+    ids, labels = read_labelled(tmp_path / "test.csv", classes=["dog", "ape"], task="single")
+    assert (ids, labels.tolist(), labels.dtype) == (["x", "y"], [0, 1], np.int64)
+    message = "'y' bears 'ape', which no training image bears"
+    with pytest.raises(UserError, match=message):
+        read_labelled(tmp_path / "test.csv", classes=["dog", "owl"], task="single")
+    rows[0]["label"], rows[1]["label"] = "ape|dog", ""
+    write_rows(tmp_path / "test.csv", rows, columns=["id", "label", "group"])
+    _, labels = read_labelled(tmp_path / "test.csv", classes=["dog", "owl", "ape"], task="multi")
+    assert (labels.tolist(), labels.dtype) == ([[1, 0, 1], [0, 0, 0]], np.uint8)
 
 
 IDS = ["cat/1.png", "dog/2.png", "dog/3.png"]
 DECISIONS = {
+    "task": "single",
     "classes": ["cat", "dog"],
     "class_shares": {"cat": 0.25, "dog": 0.75},
     "models": {"quiet": {"temperature": 2.0}, "loud": {"temperature": 0.5}},
 }
+
+
+MEAN = Ensemble("mean", "single", ["loud", "quiet"], 2, {}, {"shares": np.array([0.5, 0.5])})
 
 
 @pytest.fixture
@@ -223,44 +247,104 @@ def trained(tmp_path, encode):
             preprocessing={"pack_size": 8, "resize": "box", "image_size": 4, "normalize": "half"},
             training={"threads": 1},
         )
-    save_ensemble(folders["ensemble"], Ensemble("mean", ["loud", "quiet"], 2, {}, {}))
+    save_ensemble(folders["ensemble"], MEAN)
     write_json(folders["ensemble"] / "decision.json", {"temperature": 3.0})
     return folders
 
 
-def test_every_listed_model_the_stack_and_the_baseline_answer_with_their_decisions(trained):
-    answers = answer(IDS[::-1], **trained, decisions=DECISIONS, device=CPU)
-    assert list(answers) == ["quiet", "loud", STACK, MAJORITY]
-    for shares in answers.values():
-        np.testing.assert_allclose(shares.sum(axis=1), [1, 1, 1])
-    np.testing.assert_array_equal(answers[MAJORITY], [[0.25, 0.75]] * 3)
+PLAIN = {"device": CPU, "flips": "none", "shift": 0}
 
+
+def asked(trained, ids=IDS, decisions=DECISIONS, **test_time):
+    pixels = read_pixels(ids, ingested=trained["ingested"], model=trained["models"] / "quiet")
+    return answer(
+        pixels,
+        models=trained["models"],
+        ensemble=trained["ensemble"],
+        decisions=decisions,
+        device=CPU,
+        test_time={"flips": "none", "shift": 0} | test_time,
+    )
+
+
+def pixels_of(trained):
     stored = pq.read_table(trained["ingested"])["image"].to_pylist()
-    pixels = pixels_of([row["bytes"] for row in stored])[::-1]
+    return np.stack([rgb_pixels(row["bytes"], size=8, resize="box") for row in stored])
+
+
+def test_every_listed_model_and_the_stack_answer_with_their_decisions(trained):
+    answers = asked(trained, IDS[::-1])
+    assert list(answers) == ["quiet", "loud", STACK]
+    pixels = pixels_of(trained)[::-1]
     logits = {
-        name: model_logits(load_model(trained["models"] / name), pixels, device=CPU)
+        name: model_logits(load_model(trained["models"] / name), pixels, **PLAIN)
         for name in DECISIONS["models"]
     }
     for name, decision in DECISIONS["models"].items():
-        np.testing.assert_allclose(answers[name], probabilities(logits[name], **decision))
-    stacked = ensemble_logits(Ensemble("mean", ["loud", "quiet"], 2, {}, {}), logits)
-    np.testing.assert_allclose(answers[STACK], probabilities(stacked, temperature=3.0))
+        expected = probabilities(logits[name], **decision)
+        np.testing.assert_allclose(answers[name].probabilities, expected)
+        np.testing.assert_allclose(answers[name].untempered, softmax(logits[name], axis=1))
+        np.testing.assert_array_equal(answers[name].predicted, expected.argmax(axis=1))
+    stacked = ensemble_logits(MEAN, logits)
+    expected = probabilities(stacked, temperature=3.0)
+    np.testing.assert_allclose(answers[STACK].probabilities, expected)
 
 
-def pixels_of(encoded):
-    return np.stack([rgb_pixels(image, size=8, resize="box") for image in encoded])
+def test_several_labels_are_answered_at_the_fitted_threshold(trained):
+    decision = {"temperature": 2.0, "threshold": 0.45, "thresholds": [0.3, 0.6]}
+    decisions = DECISIONS | {"task": "multi", "models": dict.fromkeys(["quiet", "loud"], decision)}
+    write_json(trained["ensemble"] / "decision.json", decision)
+    logits = model_logits(load_model(trained["models"] / "loud"), pixels_of(trained), **PLAIN)
+    expected = probabilities(logits, temperature=2.0, task="multi")
+    answers = asked(trained, decisions=decisions)
+    np.testing.assert_allclose(answers["loud"].probabilities, expected)
+    for given in answers.values():
+        np.testing.assert_array_equal(given.predicted, given.probabilities > 0.45)
+        assert given.decision == decision
+
+
+def test_views_are_averaged_on_request(trained):
+    mirrored = pixels_of(trained)[:, :, ::-1]
+    model = load_model(trained["models"] / "loud")
+    logits = [model_logits(model, pixels, **PLAIN) for pixels in (pixels_of(trained), mirrored)]
+    expected = probabilities(np.mean(logits, axis=0), temperature=0.5)
+    found = asked(trained, flips="horizontal")["loud"].probabilities
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_untrained_networks_answer_by_their_seed_alone(trained):
+    found = untrained_logits(
+        pixels_of(trained),
+        models=trained["models"],
+        seeds={"quiet": 7, "loud": 8},
+        device=CPU,
+    )
+    network = new_network("mlp", n_classes=2, image_size=4, arguments={"hidden": [4]}, seed=7)
+    began = load_model(trained["models"] / "quiet")._replace(network=network.eval())
+    expected = model_logits(began, pixels_of(trained), **PLAIN)
+    np.testing.assert_array_equal(found["quiet"], expected)
+    assert not np.allclose(found["quiet"], found["loud"])
+
+
+def test_the_constant_answer_is_the_most_frequent_class():
+    found = constant_answer(3, decisions=DECISIONS, baseline={"predicted_class": "dog"})
+    np.testing.assert_array_equal(found.probabilities, [[0.25, 0.75]] * 3)
+    assert found.predicted.tolist() == [1, 1, 1]
+
+
+def test_the_constant_answer_of_several_labels_is_what_was_chosen_by_training_shares():
+    decisions = DECISIONS | {"task": "multi", "class_shares": {"cat": 0.4, "dog": 0.45}}
+    found = constant_answer(2, decisions=decisions, baseline={"predicted_classes": ["dog", "cat"]})
+    np.testing.assert_array_equal(found.probabilities, [[0.4, 0.45]] * 2)
+    assert found.predicted.tolist() == [[True, True]] * 2
 
 
 def test_without_test_images_everybody_answers_nothing(trained):
-    answers = answer([], **trained, decisions=DECISIONS, device=CPU)
-    assert {shares.shape for shares in answers.values()} == {(0, 2)}
+    answers = asked(trained, [])
+    assert {given.probabilities.shape for given in answers.values()} == {(0, 2)}
 
 
 def test_a_model_that_knows_other_classes_is_named_with_advice(trained):
-    decisions = DECISIONS | {
-        "classes": ["cat", "owl"],
-        "class_shares": {"cat": 0.5, "owl": 0.5},
-    }
     message = r"model 'quiet' knows other classes; run 'dvc repro -f train@quiet'"
     with pytest.raises(UserError, match=message):
-        answer(IDS, **trained, decisions=decisions, device=CPU)
+        asked(trained, decisions=DECISIONS | {"classes": ["cat", "owl"]})

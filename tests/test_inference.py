@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from classifold.inference import BATCH_SIZE, predict_features, predict_logits
+from classifold.inference import BATCH_SIZE, View, make_views, predict_features, predict_logits
 from classifold.model_file import build_network
 from classifold.preprocessing import to_input
 from classifold.seeding import seed_torch
@@ -89,6 +89,51 @@ def test_feature_maps_before_a_convolutional_head_are_averaged():
 
 def test_no_images_give_no_logits(network):
     assert len(predict_logits(network, IMAGES[:0], **SETTINGS)) == 0
+
+
+def test_without_views_no_bit_changes(network):
+    plain = predict_logits(network, IMAGES, **SETTINGS)
+    none = predict_logits(network, IMAGES, **SETTINGS, flips="none", shift=0)
+    np.testing.assert_array_equal(none, plain)
+    assert make_views("none", 0) == [View((False, False), (0, 0))]
+
+
+@pytest.mark.parametrize(
+    ("flips", "shift", "n_views"),
+    [("horizontal", 0, 2), ("both", 0, 4), ("none", 1, 5), ("horizontal", 2, 10), ("both", 3, 20)],
+)
+def test_views_are_all_combinations_of_flips_and_shifts(flips, shift, n_views):
+    views = make_views(flips, shift)
+    assert len(set(views)) == n_views
+    assert views[0] == View((False, False), (0, 0))
+    assert {view.mirrored for view in views} == {v.mirrored for v in make_views(flips, 0)}
+    assert {max(map(abs, view.offset)) for view in views} == {0, shift}
+
+
+def test_logits_are_averaged_over_views(network):
+    views = [IMAGES, IMAGES[:, :, ::-1]]
+    expected = np.mean([predict_logits(network, view, **SETTINGS) for view in views], axis=0)
+    found = predict_logits(network, IMAGES, **SETTINGS, flips="horizontal")
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_an_image_and_its_mirror_image_get_one_answer(network):
+    settings = SETTINGS | {"flips": "both", "shift": 2}
+    found = predict_logits(network, IMAGES[:9], **settings)
+    for mirrored in (IMAGES[:9, :, ::-1], IMAGES[:9, ::-1], IMAGES[:9, ::-1, ::-1]):
+        np.testing.assert_allclose(
+            predict_logits(network, mirrored, **settings), found, rtol=1e-4, atol=1e-5
+        )
+
+
+def test_views_by_hand():
+    image = np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9]], np.uint8)[None, :, :, None]
+    right = View((False, False), (0, 1)).of(image)[0, :, :, 0]
+    assert right.tolist() == [[2, 1, 2], [5, 4, 5], [8, 7, 8]]  # the border is a mirror
+    up = View((False, False), (-1, 0)).of(image)[0, :, :, 0]
+    assert up.tolist() == [[4, 5, 6], [7, 8, 9], [4, 5, 6]]
+    turned = View((True, True), (0, 0)).of(image)[0, :, :, 0]
+    assert turned.tolist() == [[9, 8, 7], [6, 5, 4], [3, 2, 1]]
 
 
 @pytest.mark.parametrize(

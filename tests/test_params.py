@@ -66,6 +66,17 @@ PHASE = "models.mlp.phases.p1"
         ("augment.size", ABSENT, "augment.size: is missing; add it"),
         ("tsne", ABSENT, "tsne: is missing; add it"),
         ("tsne", 5, "tsne: must be a mapping"),
+        (
+            "evaluate.test_time.flips",
+            "vertical",
+            "evaluate.test_time.flips: must be 'none', 'horizontal' or 'both', got 'vertical'",
+        ),
+        (
+            "evaluate.test_time.shift",
+            32,
+            "evaluate.test_time.shift must be below augment.size (32 pixels), got 32",
+        ),
+        ("evaluate.bootstrap.resamples", 10, "greater than or equal to 100, got 10"),
         ("augment.flips", ["horizontal"], "flips must begin with 'none'"),
         ("augment.flips", ["none", "both", "both"], "name each flip once"),
         ("augment.scale", [1.1, 0.9], "augment.scale: must be [smallest, largest], got [1.1, 0.9]"),

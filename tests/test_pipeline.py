@@ -171,6 +171,19 @@ def test_nothing_that_is_fitted_depends_on_an_evaluation():
     assert set(readers) <= {"explain", "report"}
 
 
+def test_an_evaluation_applies_decisions_and_imports_nothing_that_fits():
+    files = [ROOT / "stages/evaluate.py", *(ROOT / "src/classifold/evaluation").glob("*.py")]
+    names = [
+        alias.name
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    ]
+    assert "ensemble_logits" in names
+    assert not [name for name in names if name.startswith(("fit", "cross_fit"))]
+
+
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.stem)
 def test_imports_point_one_way(file):
     here = room(".".join(file.relative_to(ROOT / "src").with_suffix("").parts) + ".")

@@ -296,6 +296,7 @@ class Run:
         write_predictions(
             folder / "predictions.parquet",
             dict.fromkeys(names, answers),
+            dict.fromkeys(names, answers.argmax(axis=1)),
             ids=self.test_ids,
             labels=labels,
             classes=self.classes,
@@ -310,7 +311,7 @@ class Run:
             {"model": "stack", "class": name, **measures, "support": 2} for name in self.classes
         ]
         columns = ["model", "class", "precision", "recall", "f1", "support"]
-        write_rows(folder / "per_class.csv", per_class, columns=columns)
+        write_rows(folder / "per_class.csv", per_class if self.n_test else [], columns=columns)
         bins = {"low": 0.6, "high": 0.8, "n_images": 4, "confidence": 0.7, "accuracy": 0.75}
         columns = ["model", *bins]
         rows = [{"model": "stack", **bins}] if self.n_test else []

@@ -6,6 +6,7 @@ import torch
 
 from classifold.device import advise_on_memory
 from classifold.errors import UserError
+from classifold.model_file import load_model, save_model, untrained
 from classifold.training.epochs import Recipe
 from classifold.training.setup import prepare
 
@@ -51,6 +52,27 @@ def test_first_weights_depend_on_the_network_and_its_seed_alone(packs):
     prepare(SETTINGS, MODEL | {"network": "alphanet", "arguments": {"dropout": 0.2}}, packs=packs)
     assert torch.equal(weights, first_weights(packs))
     assert not torch.equal(weights, first_weights(packs, seed=2))
+
+
+def test_an_untrained_model_has_the_weights_its_training_began_with(packs, tmp_path):
+    training = prepare(SETTINGS, MODEL, packs=packs)
+    began = {name: value.clone() for name, value in training.network.state_dict().items()}
+    with torch.no_grad():
+        for parameter in training.network.parameters():
+            parameter.add_(1)  # what training does
+    save_model(
+        tmp_path,
+        training.network,
+        network=MODEL["network"],
+        arguments=MODEL["arguments"],
+        classes=training.train.classes,
+        preprocessing={"image_size": 8, "normalize": "half"},
+        training={"threads": 1},
+    )
+    model = untrained(load_model(tmp_path), seed=MODEL["seed"])
+    found = model.network.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in began.items())
+    assert not model.network.training
 
 
 def test_a_training_is_made_of_the_packs_and_the_params(packs):

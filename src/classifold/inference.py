@@ -20,8 +20,10 @@ def predict_logits(
     image_size: int,
     normalize: str,
     device: torch.device,
+    flips: str = "none",
+    shift: int = 0,
 ) -> np.ndarray:
-    """Compute logits in fp32 and evaluation mode.
+    """Compute logits in fp32 and evaluation mode, averaged over views of each image.
 
     Args:
         network: on `device`.
@@ -29,12 +31,25 @@ def predict_logits(
         image_size: of the network.
         normalize: of the network.
         device: where to compute.
+        flips: `none`, `horizontal` (the image and its mirror image), or `both` (four views:
+            mirrored in either direction, in both, in none).
+        shift: pixels of `images`; each view is seen once more shifted by so many to each of the
+            four sides, where the border is reflected. 0 shifts none.
 
     Returns:
         float32 array (N, n_classes).
+
+    Source: Krizhevsky et al. 2012, section 4.1 (ten views: shifted and mirrored).
     """
-    inputs = _batches(images, image_size=image_size, normalize=normalize, device=device)
-    return _compute(network, network, inputs)
+    logits = [
+        _compute(
+            network,
+            network,
+            _batches(images, view, image_size=image_size, normalize=normalize, device=device),
+        )
+        for view in make_views(flips, shift)
+    ]
+    return np.mean(logits, axis=0)
 
 
 def predict_features(
@@ -61,10 +76,40 @@ def predict_features(
         return entering[0].mean((2, 3)) if entering[0].ndim == 4 else entering[0].flatten(1)
 
     try:
-        inputs = _batches(images, image_size=image_size, normalize=normalize, device=device)
+        whole = View(mirrored=(False, False), offset=(0, 0))
+        inputs = _batches(images, whole, image_size=image_size, normalize=normalize, device=device)
         return _compute(network, features, inputs)
     finally:
         hook.remove()
+
+
+class View(NamedTuple):
+    """One way to look at images (N, H, W, 3): each pair is (height, width)."""
+
+    mirrored: tuple[bool, bool]
+    offset: tuple[int, int]  # pixels down and to the right
+
+    def of(self, images: np.ndarray) -> np.ndarray:
+        """The images mirrored, then shifted; what comes in at a border is its reflection."""
+        steps = [-1 if mirrored else 1 for mirrored in self.mirrored]
+        images = images[:, :: steps[0], :: steps[1]]
+        if self.offset == (0, 0):
+            return images
+        border = max(map(abs, self.offset))
+        padded = np.pad(images, ((0, 0), (border, border), (border, border), (0, 0)), "reflect")
+        top, left = (border - pixels for pixels in self.offset)
+        return padded[:, top : top + images.shape[1], left : left + images.shape[2]]
+
+
+def make_views(flips: str, shift: int) -> list[View]:
+    """List the views that `predict_logits` averages; the first is the image as it is."""
+    mirrored = {
+        "none": [(False, False)],
+        "horizontal": [(False, False), (False, True)],
+        "both": [(False, False), (False, True), (True, False), (True, True)],
+    }[flips]
+    sides = [(-shift, 0), (shift, 0), (0, -shift), (0, shift)] if shift else []
+    return [View(flip, offset) for offset in [(0, 0), *sides] for flip in mirrored]
 
 
 class _Inputs(NamedTuple):
@@ -75,10 +120,10 @@ class _Inputs(NamedTuple):
 
 
 def _batches(
-    images: np.ndarray, *, image_size: int, normalize: str, device: torch.device
+    images: np.ndarray, view: View, *, image_size: int, normalize: str, device: torch.device
 ) -> Iterator[_Inputs]:
     for start in range(0, len(images), BATCH_SIZE):
-        batch = images[start : start + BATCH_SIZE]
+        batch = view.of(images[start : start + BATCH_SIZE])
         n_images = len(batch)
         if n_images < BATCH_SIZE:
             padding = ((0, BATCH_SIZE - n_images), (0, 0), (0, 0), (0, 0))

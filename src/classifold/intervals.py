@@ -1,11 +1,17 @@
-"""95 % intervals for what is measured on few images."""
+"""95 % intervals for what is measured on few images, and a test of two answers to the same ones."""
+
+from collections.abc import Iterator
 
 import numpy as np
+from scipy.sparse import csr_array
 from scipy.stats import binomtest
 
 from classifold.seeding import generator
 
 LEVEL = 0.95
+
+# Memory holds so many numbers at once, however many images and resamples there are.
+DRAWS_AT_ONCE = 4_000_000
 
 
 def accuracy_interval(n_hits: int, n_images: int) -> list[float]:
@@ -38,9 +44,44 @@ def gain_interval(
     # A resample of N values out of three is one multinomial draw.
     shares = [np.mean(difference == value) for value in (-1, 0, 1)]
     counts = generator(seed, "gain").multinomial(n_images, shares, size=resamples)
-    gains = (counts[:, 2] - counts[:, 0]) / n_images
-    tail = (1 - LEVEL) / 2
-    return [float(value) for value in np.quantile(gains, [tail, 1 - tail])]
+    return _middle((counts[:, 2] - counts[:, 0]) / n_images)
+
+
+def macro_f1_interval(
+    predicted: np.ndarray, labels: np.ndarray, *, n_classes: int, resamples: int, seed: int
+) -> list[float]:
+    """Bootstrap interval [low, high] of macro F1, one label an image.
+
+    Args:
+        predicted: int array (N,), values in [0, n_classes).
+        labels: int array (N,).
+        n_classes: all count, those without an image (F1 of 0) among them.
+        resamples: number of bootstrap samples.
+        seed: of the draws.
+    """
+    pairs, n_each = np.unique(np.stack([labels, predicted]), axis=1, return_counts=True)
+    borne, answered = (_indicators(of_pair, n_classes) for of_pair in pairs)
+    found = borne * answered
+    scores = [
+        f1(*(draws @ of_class for of_class in (found, answered, borne))).mean(axis=1)
+        for draws in resample(n_each, resamples=resamples, seed=seed)
+    ]
+    return _middle(np.concatenate(scores))
+
+
+def micro_f1_interval(
+    answers: np.ndarray, labels: np.ndarray, *, resamples: int, seed: int
+) -> list[float]:
+    """Bootstrap interval [low, high] of micro F1 over images with several labels.
+
+    Args:
+        answers: bool array (N, n_classes).
+        labels: 0 and 1, in the same shape.
+        resamples: number of bootstrap samples.
+        seed: of the draws.
+    """
+    (scores,) = _resampled_micro_f1([answers], labels, resamples=resamples, seed=seed)
+    return _middle(scores)
 
 
 def micro_f1_gain_interval(
@@ -53,24 +94,81 @@ def micro_f1_gain_interval(
 ) -> list[float]:
     """Paired bootstrap interval [low, high] of the gain in micro F1 over a reference.
 
-    Images are drawn with replacement. Where each image has one answer and one label, micro F1 is
-    accuracy.
-
     Args:
-        answers: bool array (N, n_classes).
-        reference: the other's answers, bool array (N, n_classes).
-        labels: what is the case, bool array (N, n_classes).
+        answers: bool array (N, n_classes) of one model.
+        reference: of the other, on the same images.
+        labels: 0 and 1, in the same shape.
         resamples: number of bootstrap samples.
         seed: of the draws.
     """
-    columns = [answers & labels, answers, reference & labels, reference, labels]
-    counts = np.stack([column.sum(axis=1) for column in columns], axis=1)  # (N, 5)
-    # Few images differ in their counts: a resample is one multinomial draw of those that do.
-    kinds, n_images = np.unique(counts, axis=0, return_counts=True)
-    shares = n_images / n_images.sum()
-    drawn = generator(seed, "gain").multinomial(len(counts), shares, size=resamples)
-    found, answered, reference_found, reference_answered, borne = (drawn @ kinds).T
-    gains = 2 * found / np.maximum(answered + borne, 1)
-    gains -= 2 * reference_found / np.maximum(reference_answered + borne, 1)
+    ours, theirs = _resampled_micro_f1([answers, reference], labels, resamples=resamples, seed=seed)
+    return _middle(ours - theirs)
+
+
+def mcnemar(n_only_first: int, n_only_second: int) -> float:
+    """How often chance alone makes two models differ so much on the same images, or more.
+
+    Only images that one of the two gets right and the other wrong tell them apart: under chance
+    either is as likely to win one. The test is the exact one, for few images too.
+
+    Returns:
+        The two-sided p-value; 1 where both are right on exactly the same images.
+
+    Source: McNemar 1947, Psychometrika 12 (2), 153-157.
+    """
+    n_decisive = n_only_first + n_only_second
+    return float(binomtest(n_only_first, n_decisive, 0.5).pvalue) if n_decisive else 1.0
+
+
+def f1(found: np.ndarray, answered: np.ndarray, borne: np.ndarray) -> np.ndarray:
+    """F1 of counts, element by element; 0 where nothing is answered nor borne."""
+    return 2 * found / np.maximum(answered + borne, 1)
+
+
+def resample(n_each: np.ndarray, *, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Draw as many images as there are, with replacement, many times.
+
+    Images of one kind are interchangeable, so that a resample is one multinomial draw.
+
+    Args:
+        n_each: int array (K,): images of each kind.
+        resamples: number of bootstrap samples.
+        seed: of the draws.
+
+    Yields:
+        Int arrays (n, K) of how many images of each kind were drawn; `resamples` rows in all.
+    """
+    draw = generator(seed, "resample")
+    n_images = int(n_each.sum())
+    most = max(1, DRAWS_AT_ONCE // len(n_each))
+    for start in range(0, resamples, most):
+        size = min(most, resamples - start)
+        yield draw.multinomial(n_images, n_each / n_images, size=size)
+
+
+def _resampled_micro_f1(
+    models: list[np.ndarray], labels: np.ndarray, *, resamples: int, seed: int
+) -> list[np.ndarray]:
+    """Micro F1 of each model on the same resamples: float array (resamples,) for each."""
+    borne = labels > 0
+    columns = [borne.sum(axis=1)]
+    for answers in models:
+        columns += [(answers & borne).sum(axis=1), answers.sum(axis=1)]
+    kinds, n_each = np.unique(np.stack(columns), axis=1, return_counts=True)
+    sums = np.concatenate(
+        [draws @ kinds.T for draws in resample(n_each, resamples=resamples, seed=seed)]
+    )
+    return [f1(sums[:, i], sums[:, i + 1], sums[:, 0]) for i in range(1, len(columns), 2)]
+
+
+def _indicators(classes: np.ndarray, n_classes: int) -> csr_array:
+    """One row an element, with a 1 in the column of its class."""
+    rows = np.arange(len(classes))
+    shape = (len(classes), n_classes)
+    return csr_array((np.ones(len(classes), np.int64), (rows, classes)), shape=shape)
+
+
+def _middle(values: np.ndarray) -> list[float]:
+    """The limits between which 95 % of resampled values lie."""
     tail = (1 - LEVEL) / 2
-    return [float(value) for value in np.quantile(gains, [tail, 1 - tail])]
+    return [float(value) for value in np.quantile(values, [tail, 1 - tail])]

@@ -12,6 +12,7 @@ from torch import nn
 
 from classifold.errors import UserError
 from classifold.metrics_file import read_json, write_json
+from classifold.seeding import seed_torch
 
 
 class Model(NamedTuple):
@@ -45,6 +46,18 @@ def build_network(
             f"arguments {dict(arguments)}: {error}"
         ) from None
     return built.to(memory_format=torch.channels_last)
+
+
+def new_network(
+    network: str, *, n_classes: int, image_size: int, arguments: Mapping[str, Any], seed: int
+) -> nn.Module:
+    """Build a network with its first weights, which depend on its own seed alone.
+
+    Raises:
+        UserError: if the network refuses its arguments.
+    """
+    seed_torch(seed, "weights")
+    return build_network(network, n_classes=n_classes, image_size=image_size, arguments=arguments)
 
 
 def save_model(
@@ -99,17 +112,7 @@ def load_model(folder: Path) -> Model:
             f"the model in {folder} cannot be read ({error}); restore it with 'dvc checkout', "
             f"or train it again with 'dvc repro -f train@{folder.name}'"
         ) from None
-    preprocessing = description["preprocessing"]
-    # Published weights are not fetched again: every tensor comes from the file.
-    arguments = {
-        name: value for name, value in description["arguments"].items() if name != "weights"
-    }
-    network = build_network(
-        description["network"],
-        n_classes=len(description["classes"]),
-        image_size=preprocessing["image_size"],
-        arguments=arguments,
-    )
+    network = build_network(description["network"], **_structure(description))
     try:
         network.load_state_dict(state)
     except RuntimeError:
@@ -117,4 +120,34 @@ def load_model(folder: Path) -> Model:
             f"{folder}/weights.safetensors does not fit network {description['network']}; train "
             f"it again with 'dvc repro -f train@{folder.name}'"
         ) from None
+    return _as_model(network, description)
+
+
+def untrained(model: Model, *, seed: int) -> Model:
+    """Make the model that a training began with; published weights, if it had some, are left out.
+
+    Args:
+        model: a trained one.
+        seed: of its first weights.
+    """
+    description = model.description
+    network = new_network(description["network"], **_structure(description), seed=seed)
+    return _as_model(network, description)
+
+
+def _structure(description: Mapping[str, Any]) -> dict[str, Any]:
+    """What a described network is built with.
+
+    Published weights are not fetched again: every tensor comes from the file, or is random.
+    """
+    given = description["arguments"].items()
+    return {
+        "n_classes": len(description["classes"]),
+        "image_size": description["preprocessing"]["image_size"],
+        "arguments": {name: value for name, value in given if name != "weights"},
+    }
+
+
+def _as_model(network: nn.Module, description: dict[str, Any]) -> Model:
+    preprocessing = description["preprocessing"]
     return Model(network.eval(), description["classes"], preprocessing, description)

@@ -435,8 +435,20 @@ class Greedy(Section):
     rounds: Count
 
 
+class Bootstrap(Section):
+    resamples: Annotated[int, Field(ge=100, le=100_000)]
+    seed: Seed
+
+
+class TestTime(Section):
+    flips: Literal["none", "horizontal", "both"]
+    shift: Annotated[int, Field(ge=0)]
+
+
 class Evaluate(Section):
     calibration_bins: Count
+    bootstrap: Bootstrap
+    test_time: TestTime
 
 
 class Pca(Section):
@@ -508,6 +520,11 @@ class Params(Section):
             raise ValueError(
                 f"explain.model must be one of the listed models ({listed}), "
                 f"got '{self.explain.model}'"
+            )
+        if self.evaluate.test_time.shift >= self.augment.size:
+            raise ValueError(
+                "evaluate.test_time.shift must be below augment.size "
+                f"({self.augment.size} pixels), got {self.evaluate.test_time.shift}"
             )
         if self.stack.members != "all":
             if len(set(self.stack.members)) < len(self.stack.members):

@@ -2,72 +2,106 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from classifold.csv_file import write_rows
-from classifold.evaluation.answers import STACK
-from classifold.evaluation.metrics import calibration_table, per_class_table
+from classifold.evaluation.answers import STACK, Answer
+from classifold.evaluation.calibration import calibration_table
+from classifold.evaluation.labels import Labelled
+from classifold.evaluation.mistakes import COLUMNS as MISTAKES
+from classifold.evaluation.mistakes import worst_mistakes
+from classifold.evaluation.per_class import COLUMNS as PER_CLASS
+from classifold.evaluation.per_class import per_class_table, precision_recall_rows
 from classifold.evaluation.predictions import write_predictions
+from classifold.evaluation.scores import METRIC
+from classifold.evaluation.slices import Slices
+from classifold.evaluation.summary import slice_rows
 
 
 def write_evaluation(
     folder: Path,
-    answers: Mapping[str, np.ndarray],
-    labels: Mapping[str, str],
+    answers: Mapping[str, Answer],
+    images: Labelled,
     *,
     classes: Sequence[str],
-    n_bins: int,
-) -> np.ndarray:
+    slices: Slices,
+    calibration_bins: int,
+    bootstrap: Mapping[str, int],
+) -> None:
     """Write the tables of all models into `folder`.
 
-    `predictions.parquet` (one row an image and model), `confusion.csv` (actual, predicted: a row
-    an image, of the stack), `per_class.csv` and `calibration.csv` (by model).
+    By model: `predictions.parquet` (one row an image), `per_class.csv`, `calibration.csv`,
+    `slices.csv`. Of the stack: `confusion.csv` (actual, predicted: a row an image; with several
+    labels an image it has none, and the counts stand in `per_class.csv`), `mistakes.csv`, and with
+    several labels `precision_recall.csv`.
 
     Args:
         folder: an existing folder.
-        answers: model -> float array (N, n_classes).
-        labels: id -> class, of the N images in their order.
+        answers: model -> its answer to N images.
+        images: their ids and labels.
         classes: names in the order of columns.
-        n_bins: of the calibration table.
-
-    Returns:
-        The labels as int64 positions in `classes`.
+        slices: what `find_slices` found.
+        calibration_bins: of the calibration table.
+        bootstrap: `resamples` and `seed` of intervals.
     """
-    position = {name: i for i, name in enumerate(classes)}
-    targets = np.array([position[label] for label in labels.values()], np.int64)
+    ids, labels = images
+    task = "single" if labels.ndim == 1 else "multi"
+    stack = answers[STACK]
     write_predictions(
         folder / "predictions.parquet",
-        answers,
-        ids=list(labels),
-        labels=targets,
+        {name: answer.probabilities for name, answer in answers.items()},
+        {name: answer.predicted for name, answer in answers.items()},
+        ids=ids,
+        labels=labels,
         classes=classes,
     )
-    stack = answers[STACK].argmax(axis=1)
+    pairs = zip(labels, stack.predicted, strict=True) if task == "single" else ()
     write_rows(
         folder / "confusion.csv",
-        (
-            {"actual": classes[actual], "predicted": classes[predicted]}
-            for actual, predicted in zip(targets, stack, strict=True)
-        ),
+        ({"actual": classes[actual], "predicted": classes[answered]} for actual, answered in pairs),
         columns=["actual", "predicted"],
     )
     write_rows(
         folder / "per_class.csv",
         (
             {"model": name, **row}
-            for name, values in answers.items()
-            for row in per_class_table(values.argmax(axis=1), targets, list(classes))
+            for name, answer in answers.items()
+            for row in per_class_table(answer, labels, classes)
         ),
-        columns=["model", "class", "precision", "recall", "f1", "support"],
+        columns=["model", *PER_CLASS[task]],
     )
     write_rows(
         folder / "calibration.csv",
         (
-            {"model": name, **{key: round(value, 6) for key, value in row.items()}}
-            for name, values in answers.items()
-            for row in calibration_table(values, targets, n_bins=n_bins)
+            {"model": name, **_rounded(row)}
+            for name, answer in answers.items()
+            for row in calibration_table(answer.probabilities, labels, n_bins=calibration_bins)
         ),
         columns=["model", "low", "high", "n_images", "confidence", "accuracy"],
     )
-    return targets
+    write_rows(
+        folder / "slices.csv",
+        (
+            {"model": name, **_rounded(row)}
+            for name, answer in answers.items()
+            for row in slice_rows(answer, labels, slices, bootstrap=bootstrap)
+        ),
+        columns=["model", "slice", "value", "n_images", METRIC[task], "low", "high"],
+    )
+    write_rows(
+        folder / "mistakes.csv",
+        worst_mistakes(stack, labels, ids=ids, classes=classes),
+        columns=MISTAKES[task],
+    )
+    if task == "multi":
+        write_rows(
+            folder / "precision_recall.csv",
+            precision_recall_rows(stack, labels, classes),
+            columns=["curve", "class", "threshold", "precision", "recall"],
+        )
+
+
+def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()
+    }

@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scipy.stats import binomtest
-
+from classifold.intervals import mcnemar
 from classifold.reporting.facts import MAJORITY, STACK, Facts
 
 # From so many images on, a second decimal of a percentage is worth reading.
@@ -114,22 +113,17 @@ def compare_answers(
 ) -> str:
     """Whether the stack and a model differ by more than chance, on the same images.
 
-    Only images that one of the two gets right and the other wrong tell them apart: under
-    chance either is as likely to win one (McNemar's test, in its exact form).
-
     Args:
         stack: rows of predictions.parquet.
         other: rows of the other model, in the same order.
         name: of the other model.
-
-    Source: McNemar 1947, Psychometrika 12 (2), 153-157.
     """
     pairs = list(zip(_hits(stack), _hits(other), strict=True))
     only_stack, only_other = pairs.count((True, False)), pairs.count((False, True))
     n_decisive = only_stack + only_other
     if n_decisive == 0:
         return f"The stack and {name} are right on exactly the same images."
-    p_value = float(binomtest(only_stack, n_decisive, 0.5).pvalue)
+    p_value = mcnemar(only_stack, only_other)
     told = (
         f"The two differ in {count(n_decisive, 'image')}: the stack alone is right on "
         f"{only_stack:,}, {name} alone on {only_other:,}. "

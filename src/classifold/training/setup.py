@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from classifold.device import choose_device, choose_precision, set_threads
-from classifold.model_file import build_network
+from classifold.model_file import new_network
 from classifold.pack import Pack, read_pack
-from classifold.seeding import seed_torch
 from classifold.training.epochs import Recipe
 from classifold.training.machine import Machine, set_up
 
@@ -41,12 +40,12 @@ def prepare(settings: Mapping[str, Any], model: Mapping[str, Any], *, packs: Pat
     precision = choose_precision(settings["precision"], device)
     machine = set_up(device=device, precision=precision, compile=settings["compile"])
     train = read_pack(packs / "train")
-    seed_torch(model["seed"], "weights")
-    network = build_network(
+    network = new_network(
         model["network"],
         n_classes=len(train.classes),
         image_size=model["image_size"],
         arguments=model["arguments"],
+        seed=model["seed"],
     )
     return Training(
         network.to(machine.device),

@@ -1,0 +1,43 @@
+"""The labels that answers are measured against."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from classifold.errors import UserError
+from classifold.splitting.part_file import read_part
+
+
+class Labelled(NamedTuple):
+    """Images of one part; row i of each is image i."""
+
+    ids: list[str]
+    labels: np.ndarray  # positions in classes, int64 (N,); in `multi` 0 and 1, uint8 (N, n_classes)
+
+
+def read_labelled(path: Path, *, classes: Sequence[str], task: str) -> Labelled:
+    """Read the images of one part and their labels.
+
+    Args:
+        path: such as `data/split/test.csv`.
+        classes: names in the order of logits.
+        task: `single` or `multi`.
+
+    Raises:
+        UserError: if an image bears a class that no model knows.
+    """
+    part = read_part(path)
+    position = {name: i for i, name in enumerate(classes)}
+    borne = np.zeros((len(part), len(classes)), np.uint8)
+    for row, (image_id, names) in zip(borne, part.items(), strict=True):
+        for name in names:
+            if name not in position:
+                raise UserError(
+                    f"{path}: {image_id!r} bears '{name}', which no training image bears, so that "
+                    "no model can answer it; take the class out of the data, or add images of it"
+                )
+            row[position[name]] = 1
+    labels = borne.argmax(axis=1) if task == "single" else borne
+    return Labelled(list(part), labels)

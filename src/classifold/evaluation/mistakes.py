@@ -1,0 +1,59 @@
+"""The mistakes a model was surest of."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from classifold.evaluation.answers import Answer
+
+COLUMNS = {
+    "single": ("id", "label", "predicted", "probability"),
+    "multi": ("id", "class", "borne", "probability"),
+}
+
+MOST_MISTAKES = 100
+
+
+def worst_mistakes(
+    answer: Answer, labels: np.ndarray, *, ids: Sequence[str], classes: Sequence[str]
+) -> list[dict[str, Any]]:
+    """List at most `MOST_MISTAKES`, the surest first.
+
+    Args:
+        answer: to N images.
+        labels: int array (N,), or 0 and 1 in (N, n_classes).
+        ids: of the images.
+        classes: names in the order of columns.
+
+    Returns:
+        Rows of id, label, predicted, probability (of the predicted class). With several labels an
+        image each pair of image and class is an answer: id, class, borne (whether the image bears
+        it), probability (that it does); a class that was missed is the surer wrong the lower it is.
+    """
+    shares, predicted = answer.probabilities, answer.predicted
+    if labels.ndim == 1:
+        (wrong,) = np.nonzero(predicted != labels)
+        sure = shares[wrong, predicted[wrong]]
+        ranked = wrong[np.argsort(-sure, kind="stable")][:MOST_MISTAKES]
+        return [
+            {
+                "id": ids[i],
+                "label": classes[labels[i]],
+                "predicted": classes[predicted[i]],
+                "probability": round(float(shares[i, predicted[i]]), 6),
+            }
+            for i in ranked
+        ]
+    pairs = np.argwhere(predicted != (labels > 0))
+    images, of_class = pairs.T
+    sure = np.abs(shares - labels)[images, of_class]
+    return [
+        {
+            "id": ids[i],
+            "class": classes[k],
+            "borne": str(bool(labels[i, k])).lower(),
+            "probability": round(float(shares[i, k]), 6),
+        }
+        for i, k in pairs[np.argsort(-sure, kind="stable")][:MOST_MISTAKES]
+    ]

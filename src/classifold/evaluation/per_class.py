@@ -1,0 +1,114 @@
+"""How well each class is found, as tables."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import (
+    average_precision_score,
+    multilabel_confusion_matrix,
+    precision_recall_curve,
+    precision_recall_fscore_support,
+)
+
+from classifold.evaluation.answers import Answer
+
+COLUMNS = {
+    "single": ("class", "precision", "recall", "f1", "support"),
+    "multi": (
+        *("class", "precision", "recall", "f1", "support"),
+        *("average_precision", "threshold", "class_threshold"),
+        *("true_positives", "false_positives", "false_negatives", "true_negatives"),
+    ),
+}
+
+# Of a precision-recall curve; a picture shows no more.
+MOST_POINTS = 200
+
+
+def per_class_table(
+    answer: Answer, labels: np.ndarray, classes: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Measure precision, recall, F1 and support of each class; an undefined ratio is 0.
+
+    With several labels an image also average precision (None where no image bears the class),
+    `threshold`, at which classes were answered, `class_threshold`, fitted for this class alone, and
+    the four counts of answers. Without images there are no rows.
+
+    Args:
+        answer: to N images.
+        labels: int array (N,), or 0 and 1 in (N, n_classes).
+        classes: names in the order of columns.
+    """
+    if len(labels) == 0:
+        return []
+    columns = precision_recall_fscore_support(
+        labels, answer.predicted, labels=np.arange(len(classes)), zero_division=0
+    )
+    rows = [
+        {
+            "class": name,
+            "precision": round(float(precision), 6),
+            "recall": round(float(recall), 6),
+            "f1": round(float(f1), 6),
+            "support": int(support),
+        }
+        for name, precision, recall, f1, support in zip(classes, *columns, strict=True)
+    ]
+    if labels.ndim == 1:
+        return rows
+    counts = multilabel_confusion_matrix(labels, answer.predicted)
+    return [
+        row | _of_several(answer, labels[:, i], counts[i], position=i) for i, row in enumerate(rows)
+    ]
+
+
+def precision_recall_rows(answer: Answer, labels: np.ndarray, classes: Sequence[str]) -> Iterator:
+    """Follow precision and recall while the threshold rises, with several labels an image.
+
+    Args:
+        answer: to N images.
+        labels: 0 and 1 in (N, n_classes).
+        classes: names in the order of columns.
+
+    Yields:
+        Rows of curve (`micro`: over all pairs of image and class, or `class`), class (empty for
+        micro), threshold, precision, recall; at most `MOST_POINTS` a curve. A class that no image
+        bears has no curve.
+    """
+    shares = answer.probabilities
+    curves = [("micro", "", labels.ravel(), shares.ravel())]
+    curves += [("class", name, labels[:, i], shares[:, i]) for i, name in enumerate(classes)]
+    for curve, name, borne, probability in curves:
+        if not borne.any():
+            continue
+        precision, recall, thresholds = precision_recall_curve(borne, probability)
+        # The last point, precision 1 at recall 0, has no threshold.
+        kept = np.linspace(0, len(thresholds) - 1, MOST_POINTS).round().astype(int)
+        for i in np.unique(kept):
+            yield {
+                "curve": curve,
+                "class": name,
+                "threshold": round(float(thresholds[i]), 6),
+                "precision": round(float(precision[i]), 6),
+                "recall": round(float(recall[i]), 6),
+            }
+
+
+def _of_several(
+    answer: Answer, borne: np.ndarray, counts: np.ndarray, *, position: int
+) -> dict[str, Any]:
+    """What is told of one class, where images bear several labels."""
+    shares = answer.probabilities[:, position]
+    average = float(average_precision_score(borne, shares)) if borne.any() else None
+    decision = answer.decision  # the constant answer has none
+    (true_negatives, false_positives), (false_negatives, true_positives) = counts.tolist()
+    return {
+        "average_precision": None if average is None else round(average, 6),
+        "threshold": decision.get("threshold"),
+        "class_threshold": decision["thresholds"][position] if decision else None,
+        "true_positives": true_positives,
+        "false_positives": false_positives,
+        "false_negatives": false_negatives,
+        "true_negatives": true_negatives,
+    }

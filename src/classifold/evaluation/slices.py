@@ -1,0 +1,117 @@
+"""Groups of test images of which a classifier may be better or worse than of all."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from classifold.csv_file import read_rows
+from classifold.filtering.selection import REASONS, UNTOUCHED
+from classifold.filtering.size import unusual
+from classifold.table import HELD_OUT, iter_columns
+
+# Rec. 601, of red, green and blue.
+LUMA = np.array([0.299, 0.587, 0.114])
+THIRDS = ("dark", "middle", "bright")
+
+COPIES, COPY, NO_COPY = "copies", "copy of a training image", "no copy"
+
+# kind of slice -> value -> bool array (N,): the test images it holds
+Slices = Mapping[str, Mapping[str, np.ndarray]]
+
+
+def find_slices(
+    ids: Sequence[str],
+    pixels: np.ndarray,
+    *,
+    ingested: Path,
+    copies: Path,
+    modal_size: Sequence[int],
+    settings: Mapping[str, Any],
+) -> Slices:
+    """Say which test images are in which group of each kind.
+
+    `brightness` is by thirds of these images' mean luma; `mode` is Pillow's name of how the file
+    came (L: grayscale, P: palette). Of an official test part alone, which the filter leaves as it
+    is: `filter`, by what the filter would have said had they been further training images (`kept`,
+    `size`, `conflicting_labels` or `duplicate`, the last two by equal pixels), and `copies`,
+    whether a copy, exact or near, was kept for training or validation.
+
+    Args:
+        ids: of N test images.
+        pixels: uint8 array (N, size, size, 3).
+        ingested: folder of the image table.
+        copies: `copies.csv` of the filter.
+        modal_size: the most frequent (width, height) of training images.
+        settings: of the filter.
+    """
+    rows = {row["id"]: row for row in _read_rows(ingested)}
+    images = [rows[image_id] for image_id in ids]
+    slices = {
+        "brightness": _by_value(brightness(pixels), THIRDS),
+        "mode": _by_value([str(row["mode"]) for row in images]),
+    }
+    if not any(row["part"] == HELD_OUT for row in images):
+        return slices
+    learnt = defaultdict(set)
+    for row in rows.values():
+        if row["part"] not in UNTOUCHED:
+            learnt[row["sha256"]].add(frozenset(row["labels"]))
+    modal = (modal_size[0], modal_size[1])
+    outcomes = [_outcome(row, learnt, modal=modal, settings=settings) for row in images]
+    copied = _copies_of_training_images(copies)
+    return slices | {
+        "filter": _by_value(outcomes, ("kept", *REASONS)),
+        COPIES: _by_value(
+            [COPY if row["id"] in copied else NO_COPY for row in images], (COPY, NO_COPY)
+        ),
+    }
+
+
+def brightness(pixels: np.ndarray) -> list[str]:
+    """Sort images (N, H, W, 3) into thirds by mean luma; equal ones into the same third."""
+    if len(pixels) == 0:
+        return []
+    luma = pixels.mean(axis=(1, 2)) @ LUMA
+    limits = np.quantile(luma, [1 / 3, 2 / 3])
+    return [THIRDS[third] for third in np.searchsorted(limits, luma)]
+
+
+def _by_value(values: Sequence[str], order: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """Which elements have which value, for those that some have, in `order` or by name."""
+    of_image = np.array(values, object)
+    present = sorted(set(values))
+    return {value: of_image == value for value in (order or present) if value in present}
+
+
+def _read_rows(ingested: Path) -> list[dict[str, Any]]:
+    columns = ("id", "labels", "part", "width", "height", "mode", "sha256")
+    return list(iter_columns(ingested, columns))
+
+
+def _outcome(
+    row: Mapping[str, Any],
+    learnt: Mapping[str, set[frozenset[str]]],
+    *,
+    modal: tuple[int, int],
+    settings: Mapping[str, Any],
+) -> str:
+    """What the filter would have said of an image, as it looks at them: sizes, then copies."""
+    if unusual((row["width"], row["height"]), modal=modal, settings=settings["size"]):
+        return "size"
+    others = learnt.get(row["sha256"], set())
+    duplicates = settings["duplicates"]
+    if others - {frozenset(row["labels"])}:
+        return "conflicting_labels" if duplicates["conflicting"] == "drop" else "kept"
+    return "duplicate" if others and duplicates["exact"] == "drop" else "kept"
+
+
+def _copies_of_training_images(copies: Path) -> set[str]:
+    """Ids of images of an official test part of which a copy was kept for training."""
+    rows = read_rows(copies)
+    learnt = {
+        row["group"] for row in rows if row["kept"] == "true" and row["part"] not in UNTOUCHED
+    }
+    return {row["id"] for row in rows if row["part"] == HELD_OUT and row["group"] in learnt}

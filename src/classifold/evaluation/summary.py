@@ -1,0 +1,135 @@
+"""`metrics/test.json`: every model's scores on test images, and how they came about."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from classifold.evaluation.answers import STACK, Answer
+from classifold.evaluation.scores import METRIC, main_score, score, untrained_score, versus
+from classifold.evaluation.slices import COPIES, COPY, Slices
+
+
+def summarize(
+    answers: Mapping[str, Answer],
+    labels: np.ndarray,
+    *,
+    before: Mapping[str, Mapping[str, Any]],
+    untrained: Mapping[str, np.ndarray],
+    slices: Slices,
+    calibration_bins: int,
+    bootstrap: Mapping[str, int],
+) -> dict[str, dict[str, Any]]:
+    """Measure all models.
+
+    Args:
+        answers: model -> its answer to N images; `stack` and `majority_baseline` among them.
+        labels: int array (N,), or 0 and 1 in (N, n_classes).
+        before: model -> what was measured before, on training and validation images.
+        untrained: listed model -> logits (N, n_classes) of its first weights.
+        slices: what `find_slices` found.
+        calibration_bins: bins of equal width for the calibration error.
+        bootstrap: `resamples` and `seed` of intervals.
+
+    Returns:
+        Model -> its scores; with no images, `n_images` alone.
+    """
+    if len(labels) == 0:
+        return {name: {"n_images": 0} for name in answers}
+    metric = METRIC["single" if labels.ndim == 1 else "multi"]
+    summary = {}
+    for name, answer in answers.items():
+        entry = score(answer, labels, calibration_bins=calibration_bins, bootstrap=bootstrap)
+        entry |= _gaps(entry, before[name], metric=metric, fitted=name not in untrained)
+        if name in untrained:
+            entry[f"untrained_{metric}"] = untrained_score(untrained[name], labels)
+        if name != STACK:
+            entry["versus_stack"] = versus(answer, answers[STACK], labels, bootstrap=bootstrap)
+        entry |= _without_copies(answer, labels, slices, bootstrap=bootstrap)
+        summary[name] = entry
+    rows = slice_rows(answers[STACK], labels, slices, bootstrap=bootstrap)
+    summary[STACK]["slices"] = _compared(rows, metric=metric)
+    return summary
+
+
+def slice_rows(
+    answer: Answer,
+    labels: np.ndarray,
+    slices: Slices,
+    *,
+    bootstrap: Mapping[str, int],
+) -> list[dict[str, Any]]:
+    """Measure a model on each slice that holds images.
+
+    Returns:
+        Rows of slice, value, n_images, `METRIC`, low, high (of its 95 % interval).
+    """
+    metric = METRIC["single" if labels.ndim == 1 else "multi"]
+    rows = []
+    for kind, values in slices.items():
+        for value, chosen in values.items():
+            found, (low, high) = main_score(
+                answer.predicted[chosen], labels[chosen], bootstrap=bootstrap
+            )
+            rows.append(
+                {
+                    "slice": kind,
+                    "value": value,
+                    "n_images": int(chosen.sum()),
+                    metric: found,
+                    "low": low,
+                    "high": high,
+                }
+            )
+    return rows
+
+
+def _gaps(
+    entry: Mapping[str, Any], before: Mapping[str, Any], *, metric: str, fitted: bool
+) -> dict[str, float | None]:
+    """How much worse a model is on test images than on those it was fitted or chosen with.
+
+    Args:
+        entry: its scores on test images.
+        before: what was measured on training and validation images.
+        metric: by which models are compared.
+        fitted: whether several labels were answered at fitted thresholds before; training answers
+            them at 0.5, and so do test images then.
+    """
+    tested = entry[metric if fitted or metric == "accuracy" else f"{metric}_at_half"]
+    train, validation = before.get(f"train_{metric}"), before.get(f"validation_{metric}")
+    return {
+        f"train_{metric}": train,
+        f"validation_{metric}": validation,
+        "train_test_gap": _gap(train, tested),
+        "validation_test_gap": _gap(validation, tested),
+    }
+
+
+def _gap(before: float | None, tested: float) -> float | None:
+    """A difference to six places, as many as files keep of what was measured before."""
+    return None if before is None else round(before - tested, 6)
+
+
+def _without_copies(
+    answer: Answer, labels: np.ndarray, slices: Slices, *, bootstrap: Mapping[str, int]
+) -> dict[str, Any]:
+    """Score the images of which no copy was kept for training, and count the others."""
+    metric = METRIC["single" if labels.ndim == 1 else "multi"]
+    copies = slices.get(COPIES, {}).get(COPY, np.zeros(len(labels), bool))
+    strange = ~copies
+    score = None
+    if strange.any():
+        score, _ = main_score(answer.predicted[strange], labels[strange], bootstrap=bootstrap)
+    return {f"{metric}_without_copies": score, "n_copies_of_train": int(copies.sum())}
+
+
+def _compared(
+    rows: Iterable[Mapping[str, Any]], *, metric: str
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Slices that can be compared, of kinds with two values at least: kind -> value -> score."""
+    kinds: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
+    for row in rows:
+        kinds[row["slice"]][row["value"]] = {key: row[key] for key in (metric, "n_images")}
+    return {kind: values for kind, values in kinds.items() if len(values) > 1}

@@ -1,0 +1,42 @@
+"""Every model's answers as a table: by hand."""
+
+import numpy as np
+import pytest
+
+from classifold.evaluation.predictions import read_predictions, write_predictions
+
+ANSWERS = {
+    "a": np.array([[0.7, 0.2, 0.1], [0.2, 0.5, 0.3]]),
+    "b": np.array([[0.1, 0.3, 0.6], [0.4, 0.4, 0.2]]),
+}
+NAMED = {"ids": ["x", "y"], "classes": ["ape", "cat", "dog"]}
+
+
+def test_predictions_by_hand(tmp_path):
+    path = tmp_path / "predictions.parquet"
+    predicted = {name: shares.argmax(axis=1) for name, shares in ANSWERS.items()}
+    write_predictions(path, ANSWERS, predicted, labels=np.array([0, 2]), **NAMED)
+    first, second = read_predictions(path, model="b")
+    assert first == {
+        "id": "x",
+        "model": "b",
+        "label": "ape",
+        "predicted": "dog",
+        "probability": 0.6,
+        "label_probability": 0.1,
+        "label_rank": 3,
+    }
+    assert (second["id"], second["predicted"], second["label_rank"]) == ("y", "ape", 3)
+    assert [row["label_rank"] for row in read_predictions(path, model="a")] == [1, 2]
+
+
+def test_predictions_of_several_labels_by_hand(tmp_path):
+    path = tmp_path / "predictions.parquet"
+    predicted = {name: shares > 0.35 for name, shares in ANSWERS.items()}
+    labels = np.array([[1, 0, 1], [0, 0, 0]], np.uint8)
+    write_predictions(path, ANSWERS, predicted, labels=labels, **NAMED)
+    first, second = read_predictions(path, model="b")
+    assert (first["label"], first["predicted"]) == ("ape|dog", "dog")
+    assert first["probability"] == pytest.approx(0.9 * 0.7 * 0.6)
+    assert first["label_probability"] == pytest.approx(0.1 * 0.7 * 0.6)
+    assert (second["label"], second["predicted"], second["label_rank"]) == ("", "ape|cat", None)

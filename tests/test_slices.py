@@ -1,0 +1,123 @@
+"""Slices of the test images: by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from classifold.evaluation.slices import brightness, find_slices
+from classifold.filtering.files import read_candidates, write_selection
+from classifold.filtering.selection import select, selection_metrics
+from classifold.table import write_table
+
+SETTINGS = {
+    "size": {"rule": "modal", "tolerance": 0},
+    "duplicates": {"exact": "drop", "near": "off", "distance": 0, "conflicting": "drop"},
+}
+NONE = {"exact": "off", "near": "off", "distance": 0, "conflicting": "off"}
+
+
+def row(image_id, label, *, part=None, sha256=None, size=8, mode="RGB"):
+    return {
+        "id": image_id,
+        "image": {"bytes": b"", "path": image_id},
+        "labels": [label],
+        "part": part,
+        "width": size,
+        "height": size,
+        "mode": mode,
+        "sha256": sha256 or image_id,
+        "perceptual_hash": "0" * 16,
+    }
+
+
+TRAIN = [
+    row("train/1", "cat", sha256="one"),
+    row("train/2", "dog", sha256="two"),
+    row("train/3", "dog", sha256="three"),
+    row("train/4", "cat", sha256="four"),
+]
+TEST = [
+    row("test/copy", "cat", part="test", sha256="one", mode="L"),
+    row("test/conflict", "cat", part="test", sha256="two"),
+    row("test/large", "dog", part="test", size=9, sha256="three", mode="P"),
+    row("test/new", "dog", part="test"),
+]
+
+
+@pytest.fixture
+def sliced(tmp_path):
+    """Filter a table, and slice some of its images."""
+
+    def find(rows, ids, settings=SETTINGS):
+        write_table(tmp_path, rows)
+        selection = select(read_candidates(tmp_path), **settings)
+        write_selection(tmp_path, selection)
+        found = find_slices(
+            ids,
+            np.zeros((len(ids), 4, 4, 3), np.uint8),
+            ingested=tmp_path,
+            copies=tmp_path / "copies.csv",
+            modal_size=selection_metrics(selection)["modal_size"],
+            settings=settings,
+        )
+        return {
+            kind: {value: [ids[i] for i in np.flatnonzero(chosen)] for value, chosen in v.items()}
+            for kind, v in found.items()
+        }, selection
+
+    return find
+
+
+def test_an_official_test_part_is_sliced_by_what_the_filter_would_have_said(sliced):
+    slices, selection = sliced(TRAIN + TEST, [row["id"] for row in TEST])
+    assert slices["filter"] == {
+        "kept": ["test/new"],
+        "size": ["test/large"],
+        "duplicate": ["test/copy"],
+        "conflicting_labels": ["test/conflict"],
+    }
+    assert slices["mode"] == {
+        "L": ["test/copy"],
+        "P": ["test/large"],
+        "RGB": ["test/conflict", "test/new"],
+    }
+    # The image of conflicting labels was left out of training, so its copy is new to the models.
+    copied = slices["copies"]["copy of a training image"]
+    assert copied == ["test/copy", "test/large"]
+    assert len(copied) == selection_metrics(selection)["n_test_images_with_copies"]
+
+
+def test_what_the_filter_does_not_look_for_is_no_slice(sliced):
+    settings = {"size": {"rule": "none", "tolerance": 0}, "duplicates": NONE}
+    slices, _ = sliced(TRAIN + TEST, [row["id"] for row in TEST], settings)
+    assert list(slices["filter"]) == ["kept"]
+    assert list(slices["copies"]) == ["no copy"]
+
+
+def test_without_an_official_test_part_there_is_nothing_that_was_not_filtered(sliced):
+    slices, _ = sliced(TRAIN, ["train/3", "train/4"])
+    assert list(slices) == ["brightness", "mode"]
+
+
+def test_without_test_images_there_are_no_slices(sliced):
+    slices, _ = sliced(TRAIN, [])
+    assert slices == {"brightness": {}, "mode": {}}
+
+
+def test_brightness_by_hand():
+    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (200, 200, 200)]
+    pixels = np.array(colours, np.uint8)[:, None, None].repeat(2, axis=1)
+    # Luma 76, 150, 29, 255, 0, 200.
+    assert brightness(pixels) == ["middle", "middle", "dark", "bright", "dark", "bright"]
+
+
+@given(st.integers(1, 30), st.integers(0, 1000))
+def test_brighter_images_are_never_in_a_darker_third(n_images, seed):
+    levels = np.random.default_rng(seed).integers(0, 8, n_images) * 30
+    thirds = brightness(np.broadcast_to(levels[:, None, None, None], (n_images, 2, 2, 3)))
+    rank = [("dark", "middle", "bright").index(third) for third in thirds]
+    order = np.argsort(levels, kind="stable")
+    assert (np.diff(np.array(rank)[order]) >= 0).all()
+    assert len({third for third, level in zip(thirds, levels, strict=True) if level == 0}) <= 1
+    assert max(rank.count(third) for third in range(3)) <= n_images
