@@ -114,3 +114,19 @@ def test_jpegs_are_decoded_where_they_are_used_and_look_like_an_array(tmp_path):
     originals = read.originals()
     assert originals.images.shape == (300, 8, 8, 3)
     assert abs(originals.images[:5].astype(int) - plain[:10:2]).max() <= 3
+
+
+def test_a_subset_takes_its_images_where_they_lie_and_in_its_order(tmp_path):
+    write(tmp_path)
+    pack = read_pack(tmp_path).subset(np.array([2, 0]))
+    assert (pack.ids, pack.labels.tolist(), pack.copies.tolist()) == (
+        ["cat/2", "dog/1"],
+        [1, 2],
+        [0, 0],
+    )
+    assert (len(pack.images), pack.images.nbytes) == (2, 2 * PIXELS[0].size)
+    for key in (1, slice(1), np.array([1, 1, 0])):
+        np.testing.assert_array_equal(pack.images[key], PIXELS[[2, 0]][key])
+    np.testing.assert_array_equal(np.array(pack.images), PIXELS[[2, 0]])
+    twice = pack.subset(np.array([1]))
+    np.testing.assert_array_equal(twice.images, PIXELS[:1])

@@ -42,36 +42,31 @@ class EncodedImages:
 
     dtype = np.dtype(np.uint8)
 
-    def __init__(self, encoded: pa.ChunkedArray, *, size: int, rows: np.ndarray) -> None:
-        """Take some rows of what a memory-mapped file holds.
+    def __init__(self, encoded: pa.ChunkedArray, *, size: int) -> None:
+        """Take what a memory-mapped file holds.
 
         Args:
             encoded: JPEG files.
             size: width and height of each image.
-            rows: of `encoded`, in the order of this array.
         """
         self._encoded = encoded
-        self._rows = rows
-        self.shape = (len(rows), size, size, 3)
+        self.shape = (len(encoded), size, size, 3)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._encoded)
 
     @property
     def nbytes(self) -> int:
         """How many bytes the decoded images would take."""
         return math.prod(self.shape)
 
-    def subset(self, rows: np.ndarray) -> "EncodedImages":
-        """Some of the images, still encoded."""
-        return EncodedImages(self._encoded, size=self.shape[1], rows=self._rows[rows])
-
     def __getitem__(self, key: Any) -> np.ndarray:
         """Decode one image (for an integer), or several (for a slice or integers)."""
         if isinstance(key, (int, np.integer)):
-            return self._decode(self._rows[key])
-        images = np.empty((len(self._rows[key]), *self.shape[1:]), np.uint8)
-        for image, row in zip(images, self._rows[key], strict=True):
+            return self._decode(int(key))
+        rows = np.arange(len(self))[key].tolist()
+        images = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        for image, row in zip(images, rows, strict=True):
             image[:] = self._decode(row)
         return images
 
@@ -79,14 +74,46 @@ class EncodedImages:
         return self[:].astype(dtype or np.uint8, copy=False)
 
     def _decode(self, row: int) -> np.ndarray:
-        encoded = np.frombuffer(self._encoded[int(row)].as_buffer(), np.uint8)
+        encoded = np.frombuffer(self._encoded[row].as_buffer(), np.uint8)
         return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB))
+
+
+class ChosenImages:
+    """Some images of a pack, taken where they lie when they are used: on the disk, or encoded."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, images: np.ndarray, rows: np.ndarray) -> None:
+        """Take some images.
+
+        Args:
+            images: of the pack.
+            rows: of `images`, in the order of this array.
+        """
+        self._images = images
+        self._rows = rows
+        self.shape = (len(rows), *images.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes the images would take in memory."""
+        return math.prod(self.shape)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """Take one image (for an integer), or several (for a slice or integers)."""
+        return self._images[self._rows[key]]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[:].astype(dtype or np.uint8, copy=False)
 
 
 class Pack(NamedTuple):
     """Images with their labels; row i of each array is image i."""
 
-    images: np.ndarray  # uint8 (N, size, size, 3); or EncodedImages, which act as one
+    images: np.ndarray  # uint8 (N, size, size, 3); or EncodedImages or ChosenImages, which act so
     labels: np.ndarray  # positions in `classes`, int64 (N,); of a `multi` task uint8 (N, n_classes)
     ids: list[str]
     copies: np.ndarray  # int32 (N,): 0 for originals
@@ -98,13 +125,12 @@ class Pack(NamedTuple):
 
     def originals(self) -> "Pack":
         """Leave the augmented copies out."""
-        rows = np.flatnonzero(self.copies == 0)
+        return self.subset(np.flatnonzero(self.copies == 0))
+
+    def subset(self, rows: np.ndarray) -> "Pack":
+        """Take some images, in the order of `rows`; those that lie on the disk stay there."""
         return self._replace(
-            images=(
-                self.images.subset(rows)
-                if isinstance(self.images, EncodedImages)
-                else self.images[rows]
-            ),
+            images=cast(np.ndarray, ChosenImages(self.images, rows)),
             labels=self.labels[rows],
             ids=[self.ids[row] for row in rows],
             copies=self.copies[rows],
@@ -235,8 +261,7 @@ def read_pack(folder: Path) -> Pack:
     if (folder / "images.arrow").is_file():
         with pa.memory_map(str(folder / "images.arrow")) as file:
             encoded = pa.ipc.open_file(file).read_all()["jpeg"]
-        everything = np.arange(len(labels))
-        images = cast(np.ndarray, EncodedImages(encoded, size=description["size"], rows=everything))
+        images = cast(np.ndarray, EncodedImages(encoded, size=description["size"]))
     else:
         images = np.load(folder / "images.npy", mmap_mode="r" if len(labels) else None)
     return Pack(

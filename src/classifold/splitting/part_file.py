@@ -15,6 +15,11 @@ def read_part(path: Path) -> dict[str, tuple[str, ...]]:
     }
 
 
+def read_groups(path: Path) -> dict[str, str]:
+    """Read which images of one part belong together: id -> group."""
+    return {row["id"]: row["group"] for row in read_rows(path)}
+
+
 def read_single(path: Path) -> dict[str, str]:
     """Read the labels of one part: id -> class.
 
