@@ -41,7 +41,7 @@ def main(name: str) -> None:
         write_out_of_fold(folder, found)
     write_json(Path("metrics/folds") / f"{name}.json", metrics)
     shutil.rmtree(CHECKPOINTS / name, ignore_errors=True)
-    say(f"  {name}: {metrics['n_images']:,} images out of {n_folds} folds")
+    say(f"  {name}: {n_folds} folds, {metrics['n_images']:,} images")
 
 
 if __name__ == "__main__":
