@@ -132,11 +132,11 @@ def _found(
             float(margins[row]),
             {
                 "id": str(ids[row]),
-                "label": names[labels[row]],
-                "suggested": names[suggested[row]],
+                "label": names[int(labels[row])],
+                "suggested": names[int(suggested[row])],
                 "label_probability": float(of_label[row]),
                 "suggested_probability": float(shares[row, suggested[row]]),
             },
         )
-        for row in chosen
+        for row in chosen.tolist()
     ]

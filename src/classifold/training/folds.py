@@ -171,22 +171,20 @@ def fit_folds(
     best_epochs: list[int] = []
     n_folds = int(folds.max())
     for fold in range(1, n_folds + 1):
+        running = Checkpoint(checkpoints / f"{fold}.safetensors", key)
         done = Checkpoint(checkpoints / f"{fold}.done.safetensors", key)
         kept = done.load() if first_process else None
-        known: Any = machine.fabric.broadcast(kept and kept["best_epoch"])
-        if known is not None:
+        best_epoch: Any = machine.fabric.broadcast(kept and kept["best_epoch"])
+        if best_epoch is not None:
             say(f"  fold {fold}/{n_folds}: trained before the stop")
         else:
-            others, held_out = (
-                train.subset(np.flatnonzero(fold_of_row != fold)),
-                originals.subset(np.flatnonzero(folds == fold)),
-            )
+            others = train.subset(np.flatnonzero(fold_of_row != fold))
+            held_out = originals.subset(np.flatnonzero(folds == fold))
             say(
                 f"  fold {fold}/{n_folds}: {len(others.labels):,} images train, "
                 f"{len(held_out.labels):,} are held out"
             )
             network.load_state_dict(first_weights)
-            running = Checkpoint(checkpoints / f"{fold}.safetensors", key)
             fitted = fit(
                 network,
                 others,
@@ -196,7 +194,9 @@ def fit_folds(
                 machine=machine,
                 checkpoint=running,
             )
-            known = fitted.best_epoch
+            best_epoch = fitted.best_epoch
+            if machine.device.type == "cuda":
+                torch.cuda.empty_cache()  # or the next fold's images seem not to fit
             if first_process:
                 found = predict_logits(
                     network,
@@ -205,15 +205,13 @@ def fit_folds(
                     normalize=recipe.normalize,
                     device=machine.device,
                 )
-                kept = {"best_epoch": known, "logits": torch.from_numpy(found)}
+                kept = {"best_epoch": best_epoch, "logits": torch.from_numpy(found)}
                 done.save(kept)
-                running.remove()
                 score = score_logits(found, held_out.labels, loss=recipe.loss)
-                said = score.in_words().replace("validation", "out of fold")
-                say(f"  fold {fold}/{n_folds}: best epoch {known}, {said}")
-            if machine.device.type == "cuda":
-                torch.cuda.empty_cache()  # or the next fold's images seem not to fit
-        best_epochs.append(known)
+                said = score.in_words().replace("validation", "out-of-fold")
+                say(f"  fold {fold}/{n_folds}: best epoch {best_epoch}, {said}")
+        best_epochs.append(best_epoch)
         if kept is not None:
             logits[folds == fold] = kept["logits"].numpy()
+            running.remove()
     return logits, best_epochs
