@@ -28,6 +28,7 @@ from classifold.training.epochs import Recipe
 from classifold.training.folds import assign_folds, fit_folds, train_folds
 from classifold.training.loop import Fitted, fit
 from classifold.training.machine import set_up
+from classifold.training.scores import score_logits
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -276,6 +277,15 @@ def test_folds_hold_the_same_mix_of_labels_with_several_labels_an_image_too(draw
     for fold in range(1, 5):
         assert pack.labels[folds == fold].sum(0).tolist() == [8, 8, 8]
     assert np.bincount(folds).tolist() == [0, 16, 16, 16, 16]
+
+
+def test_with_several_labels_an_image_folds_are_measured_by_micro_f1(draw_multi_pack, out_of_fold):
+    train = with_copies(draw_multi_pack(64))
+    originals = train.originals()
+    folds = assign_folds(originals, groups_of(originals), n_folds=2, seed=1)
+    logits, _ = out_of_fold(train, draw_multi_pack(24, seed=5), folds, epochs=8, policy=NO_POLICY)
+    score = score_logits(logits, originals.labels, loss=recipe_of(train).loss)
+    assert score.told("out_of_fold")["out_of_fold_micro_f1"] > 0.9
 
 
 def test_folds_are_of_their_seed_and_of_nothing_else(draw_pack):
