@@ -34,7 +34,7 @@ check: $(READY) ## Check params.yaml before anything runs
 repro: check ## Run the pipeline, whatever is not up to date; JOBS=2 trains two models at once
 ifneq ($(JOBS),1)
 	dvc repro augment
-	dvc stage list --name-only train | xargs -P $(JOBS) -I{} sh -c 'dvc --wait-for-lock repro -s {} || exit 1'
+	dvc stage list --name-only train folds | xargs -P $(JOBS) -I{} sh -c 'dvc --wait-for-lock repro -s {} || exit 1'
 endif
 	dvc repro
 	@echo "The report: $(CURDIR)/reports/index.html"

@@ -13,7 +13,11 @@ from classifold.stage import run_stage
 def main() -> None:
     names = list(read_params("models"))
     models, metrics = Path("models"), Path("metrics/train")
-    remove_unlisted(names, models=models, others=[metrics, Path("timings/train")])
+    remove_unlisted(
+        names,
+        folders={models: "model.json", Path("data/folds"): "folds.csv"},
+        others=[metrics, *map(Path, ("metrics/folds", "timings/train", "timings/folds"))],
+    )
 
     with new_folder(Path("data/compared")) as folder:
         table = compare_models(names, folder, models=models, metrics=metrics)

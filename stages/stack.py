@@ -2,44 +2,61 @@
 
 from pathlib import Path
 
-from classifold.decisions import fit_decision
+from classifold.decisions import fit_decision, probabilities
 from classifold.device import set_threads
+from classifold.evaluation.label_errors import label_errors, write_label_errors
 from classifold.folders import new_folder
-from classifold.logits_file import load_logits
 from classifold.metrics_file import read_json, write_json
 from classifold.params import read_params
-from classifold.splitting.folds import share_out_folds
 from classifold.splitting.part_file import read_groups
 from classifold.stacking.cross_fitting import cross_fit
-from classifold.stacking.ensemble import save_ensemble
+from classifold.stacking.ensemble import ensemble_logits, save_ensemble
 from classifold.stacking.report import describe, stack_metrics, tell
+from classifold.stacking.unseen import read_unseen, share_out
 from classifold.stage import run_stage
+
+MOST_LABEL_ERRORS = 1000
 
 
 def main() -> None:
     settings = read_params("stack")
-    compared = Path("data/compared")
-    listed = list(read_json(compared / "decisions.json")["models"])
+    compared, split, folder_of_folds = map(Path, ("data/compared", "data/split", "data/folds"))
+    decisions = read_json(compared / "decisions.json")
+    listed = list(decisions["models"])
     members = listed if settings["members"] == "all" else settings["members"]
-    parts = {name: load_logits(compared / f"{name}.npz") for name in members}
-    logits = {name: part.logits for name, part in parts.items()}
-    ids, labels, _ = parts[members[0]]
-    groups = read_groups(Path("data/split/validation.csv"))
-    seed = settings["seed"]
-    folds = share_out_folds(
-        labels, [groups[i] for i in ids], n_folds=settings["inner_folds"], seed=seed
-    )
+    share = {"n_folds": settings["inner_folds"], "seed": settings["seed"]}
+    fit = {"method": settings["method"], "settings": settings, "seed": settings["seed"]}
     set_threads(1)  # dense layers this small are slower on two, and weights then never differ
 
-    fitted = cross_fit(
-        logits, labels, folds=folds, method=settings["method"], settings=settings, seed=seed
-    )
+    validation = read_unseen({name: compared / f"{name}.npz" for name in members})
+    folds = share_out(validation, read_groups(split / "validation.csv"), **share)
+    if settings["folds"]:
+        train = read_unseen({name: folder_of_folds / name / "logits.npz" for name in members})
+        train_folds = share_out(train, read_groups(split / "train.csv"), **share)
+        fitted = cross_fit(train.logits, train.labels, folds=train_folds, **fit)
+        logits = ensemble_logits(fitted.ensemble, validation.logits)
+    else:
+        fitted = cross_fit(validation.logits, validation.labels, folds=folds, **fit)
+        logits = fitted.logits
+    decision = fit_decision(logits, validation.labels)
 
     with new_folder(Path("ensemble")) as folder:
         save_ensemble(folder, fitted.ensemble)
-        write_json(folder / "decision.json", fit_decision(fitted.logits, labels))
-    metrics = describe(fitted.ensemble) | stack_metrics(
-        logits, fitted.logits, labels, folds=folds, seed=seed
+        write_json(folder / "decision.json", decision)
+        if settings["folds"]:
+            shares = probabilities(
+                fitted.logits, temperature=decision["temperature"], task=decisions["task"]
+            )
+            rows = label_errors(
+                shares,
+                train.labels,
+                ids=train.ids,
+                classes=decisions["classes"],
+                most=MOST_LABEL_ERRORS,
+            )
+            write_label_errors(folder / "label_errors.csv", rows)
+    metrics = describe(fitted.ensemble, n_folds=settings["folds"]) | stack_metrics(
+        validation.logits, logits, validation.labels, folds=folds, seed=settings["seed"]
     )
     write_json(Path("metrics/stack.json"), metrics)
     tell(metrics)

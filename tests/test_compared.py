@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from classifold.compared import MAJORITY, compare_models
+from classifold.compared import MAJORITY, compare_models, remove_unlisted
 from classifold.csv_file import write_rows
 from classifold.decisions import micro_f1
 from classifold.errors import UserError
@@ -84,3 +84,25 @@ def test_models_of_different_splits_are_not_compared(trained):
     root = trained("n", np.array([1, 1, 0, 2]), counts=[3, 5, 2], n_train=10, ids="abce")
     with pytest.raises(UserError, match="'n' was validated on other images than 'm'"):
         compare(root, "m", "n")
+
+
+def test_what_models_left_that_are_not_listed_is_removed_and_nothing_else(tmp_path):
+    for name in ("m", "gone", "mine"):
+        (tmp_path / "models" / name).mkdir(parents=True)
+        (tmp_path / "folds" / name).mkdir(parents=True)
+        write_json(tmp_path / "timings" / f"{name}.json", {})
+    for name in ("m", "gone"):
+        (tmp_path / "models" / name / "model.json").touch()
+        (tmp_path / "folds" / name / "folds.csv").touch()
+    remove_unlisted(
+        ["m", "mine"],
+        folders={
+            tmp_path / "models": "model.json",
+            tmp_path / "folds": "folds.csv",
+            tmp_path / "not yet there": "folds.csv",
+        },
+        others=[tmp_path / "timings"],
+    )
+    for folder in ("models", "folds"):
+        assert sorted(path.name for path in (tmp_path / folder).iterdir()) == ["m", "mine"]
+    assert sorted(path.name for path in (tmp_path / "timings").iterdir()) == ["m.json", "mine.json"]

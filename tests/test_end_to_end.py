@@ -16,6 +16,9 @@ import pytest
 from PIL import Image, ImageDraw
 from ruamel.yaml import YAML
 
+from classifold.csv_file import read_rows
+from classifold.out_of_fold import read_out_of_fold
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
@@ -240,10 +243,40 @@ def test_what_is_up_to_date_is_not_run_again(clone):
 
 def test_one_number_of_one_model_reruns_that_model_and_what_follows(clone):
     output = clone.run("dvc", "exp", "run", "-S", "models.mlp.batch_size=16")
-    assert stages_run(output) == ["train@mlp", "compare", "stack", "evaluate", "explain", "report"]
+    ran = stages_run(output)
+    assert ran.count("folds@mlp") == 1  # without folds it takes no time, and leaves the same
+    ran.remove("folds@mlp")
+    assert ran == ["train@mlp", "compare", "stack", "evaluate", "explain", "report"]
     clone.run("git", "checkout", "-q", ".")
     output = clone.repro()
     assert stages_run(output)[:-1] == []  # only the report may run: timings differ
+
+
+def test_one_key_asks_each_model_about_every_training_image_out_of_fold(clone):
+    ran = stages_run(clone.run("dvc", "exp", "run", "-S", "stack.folds=2"))
+    assert {"folds@mlp", "folds@resnet"} <= set(ran)
+    assert not [stage for stage in ran if stage.startswith("train")]
+    split = read_rows(clone.root / "data/split/train.csv")
+    folds = {}
+    for name in MODELS:
+        found = read_out_of_fold(clone.root / "data/folds" / name)
+        assert sorted(found.logits.ids) == sorted(row["id"] for row in split)
+        assert np.isfinite(found.logits.logits).all()
+        folds[name] = found.folds.tolist()
+        told = clone.metrics(f"folds/{name}")
+        assert (told["n_folds"], told["n_images"]) == (2, clone.metrics("split")["n_train"])
+    assert folds["mlp"] == folds["resnet"]
+
+    # Trained again is what depends on what was changed.
+    ran = stages_run(clone.run("dvc", "exp", "run", "-S", "models.mlp.batch_size=16"))
+    assert [stage for stage in ran if stage.startswith("folds")] == ["folds@mlp"]
+    ran = stages_run(clone.run("dvc", "exp", "run", "-S", "stack.method=mean"))
+    assert not [stage for stage in ran if stage.startswith(("folds", "train"))]
+
+    clone.run("git", "checkout", "-q", ".")
+    ran = stages_run(clone.repro())
+    assert not [stage for stage in ran if stage.startswith(("folds", "train"))]
+    assert clone.metrics("folds/mlp") == {"n_folds": 0, "n_images": 0}
 
 
 def test_leaving_a_model_out_stacks_the_others_and_trains_none(clone):

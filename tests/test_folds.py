@@ -1,51 +1,465 @@
-"""Folds: every image left out once, groups whole, classes in every fold."""
+"""Out-of-fold logits: each training image is asked about once, by who has not seen it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
 
+from classifold.csv_file import read_rows, write_rows
 from classifold.errors import UserError
-from classifold.splitting.folds import share_out_folds
+from classifold.inference import predict_logits
+from classifold.metrics_file import read_json
+from classifold.out_of_fold import NO_FOLDS, read_out_of_fold, write_out_of_fold
+from classifold.pack import Pack
+from classifold.splitting.part_file import read_groups
+from classifold.training import folds as folds_module
+from classifold.training.checkpoints import Checkpoint
+from classifold.training.epochs import Recipe
+from classifold.training.folds import assign_folds, fit_folds, train_folds
+from classifold.training.loop import Fitted, fit
+from classifold.training.machine import set_up
+from classifold.training.scores import score_logits
+
+ROOT = Path(__file__).parents[1]
+CPU = torch.device("cpu")
+ADAM = {"name": "adam", "lr": 0.01}
+PHASE = {"epochs": 2, "trainable": "all", "optimizer": ADAM, "schedule": {"name": "constant"}}
+POLICY = {"fill": "reflect", "steps": [{"flip": "horizontal"}, {"mix": {"cutmix": 1.0}}]}
+NO_POLICY = {"fill": "reflect", "steps": []}
 
 
-@given(st.integers(2, 6), st.integers(0, 100), st.booleans())
-def test_groups_stay_whole_and_every_fold_has_images(n_folds, seed, several):
-    random = np.random.default_rng(seed)
-    groups = [f"g{i}" for i in random.integers(0, 30, 80)]
-    labels = random.integers(0, 2, (80, 3)) if several else random.integers(0, 3, 80)
-    folds = share_out_folds(labels, groups, n_folds=n_folds, seed=seed)
-    assert sorted(set(folds)) == list(range(n_folds))
-    for group in set(groups):
-        assert len({fold for fold, g in zip(folds, groups, strict=True) if g == group}) == 1
+def recipe_of(pack, *, epochs=2):
+    loss = {"name": "cross_entropy" if pack.task == "single" else "binary_cross_entropy"}
+    return Recipe(
+        phases={"p1": PHASE | {"epochs": epochs}},
+        batch_size=8,
+        seed=1,
+        image_size=pack.size,
+        normalize="half",
+        loss=loss,
+    )
 
 
-def test_folds_hold_the_same_share_of_each_class():
-    labels = np.repeat([0, 1], [60, 30])
-    folds = share_out_folds(labels, [str(i) for i in range(90)], n_folds=3, seed=1)
-    for fold in range(3):
-        assert np.bincount(labels[folds == fold]).tolist() == [20, 10]
+def with_copies(pack, n_copies=2):
+    """The pack with augmented copies (here: as they are) after each original."""
+    rows = np.repeat(np.arange(len(pack.labels)), 1 + n_copies)
+    copies = np.tile(np.arange(1 + n_copies, dtype=np.int32), len(pack.labels))
+    return pack.subset(rows)._replace(copies=copies)
 
 
-def test_the_same_seed_gives_the_same_folds_and_another_gives_others():
-    labels, groups = np.arange(60) % 3, [str(i) for i in range(60)]
-    first = share_out_folds(labels, groups, n_folds=4, seed=1)
-    np.testing.assert_array_equal(first, share_out_folds(labels, groups, n_folds=4, seed=1))
-    assert (first != share_out_folds(labels, groups, n_folds=4, seed=2)).any()
+@pytest.fixture
+def out_of_fold(tmp_path, machine, tiny_mlp):
+    """Train without each fold, and ask about it."""
+
+    def run(train, validation, folds, *, epochs=2, policy=POLICY, key="key", network=None):
+        return fit_folds(
+            network or tiny_mlp(image_size=train.size),
+            train,
+            validation,
+            folds=folds,
+            recipe=recipe_of(train, epochs=epochs),
+            policy=policy,
+            machine=machine,
+            checkpoints=tmp_path / "folds",
+            key=key,
+        )
+
+    return run
 
 
-def test_there_are_no_more_folds_than_groups_or_images_of_a_class():
-    labels, one_each = np.array([0, 0, 0, 1]), list("abcd")
-    assert set(share_out_folds(labels, one_each, n_folds=10, seed=1)) == {0, 1, 2}
-    assert set(share_out_folds(labels, list("aabb"), n_folds=10, seed=1)) == {0, 1}
+def groups_of(pack, *, of=1):
+    """Each so many images that follow one another are a group."""
+    return {image_id: f"g{i // of}" for i, image_id in enumerate(pack.ids)}
 
 
-def test_a_class_with_fewer_images_than_folds_is_no_obstacle():
-    labels = np.array([0] * 8 + [1] * 8 + [2])
-    folds = share_out_folds(labels, [str(i) for i in range(17)], n_folds=5, seed=1)
-    assert set(folds) == set(range(5))
+@given(st.lists(st.integers(0, 12), min_size=20, max_size=60), st.integers(2, 5), st.integers(0, 3))
+def test_every_image_is_asked_about_once_by_who_saw_neither_it_nor_its_copies_nor_its_group(
+    groups, n_folds, seed
+):
+    n_images = len(groups)
+    pack = _numbered(n_images)
+    group_of = {image_id: str(group) for image_id, group in zip(pack.ids, groups, strict=True)}
+    if len(set(groups)) < n_folds:
+        with pytest.raises(UserError, match=r"lower stack\.folds"):
+            assign_folds(pack, group_of, n_folds=n_folds, seed=seed)
+        return
+    folds = assign_folds(pack, group_of, n_folds=n_folds, seed=seed)
+    seen: list[list[str]] = []
+    asked: list[tuple[set[str], list[int]]] = []
+
+    def learn(_, train, validation, **settings):
+        assert validation == "validation"  # epochs are chosen there
+        assert np.array_equal(train.images[:][:, 0, 0, 0], [int(i) for i in train.ids])
+        seen.append(train.ids)
+        return Fitted([], {}, best_epoch=len(seen))
+
+    def ask(_, images, **settings):
+        numbers = images[:][:, 0, 0, 0].astype(int)
+        asked.append((set(seen[-1]), numbers.tolist()))
+        return np.repeat(numbers[:, None], 3, axis=1).astype(np.float32)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folds_module, "fit", learn)
+        patch.setattr(folds_module, "predict_logits", ask)
+        patch.setattr(folds_module, "Checkpoint", _Forgetful)
+        logits, best_epochs = fit_folds(
+            torch.nn.Linear(1, 1),
+            with_copies(pack),
+            "validation",
+            folds=folds,
+            recipe=recipe_of(pack),
+            policy=NO_POLICY,
+            machine=set_up(device=CPU, precision="fp32"),
+            checkpoints=Path("nowhere"),
+            key="key",
+        )
+    assert sorted(number for _, numbers in asked for number in numbers) == list(range(n_images))
+    assert logits[:, 0].tolist() == list(range(n_images))  # in the order of the pack
+    assert best_epochs == list(range(1, n_folds + 1))
+    for trained, numbers in asked:
+        groups_seen = {group_of[image_id] for image_id in trained}
+        assert not groups_seen & {group_of[str(number)] for number in numbers}
+        assert len(trained) + len(numbers) == n_images
+    for trained in seen:
+        assert all(trained.count(image_id) == 3 for image_id in set(trained))
 
 
-def test_images_of_one_group_cannot_be_shared_out():
-    with pytest.raises(UserError, match=r"3 images of one group .* raise split.shares"):
-        share_out_folds(np.array([0, 1, 0]), ["a"] * 3, n_folds=2, seed=1)
+def _numbered(n_images):
+    """Images that tell their number."""
+    images = np.repeat(np.arange(n_images, dtype=np.uint8), 8 * 8 * 3).reshape(-1, 8, 8, 3)
+    return Pack(
+        images=images,
+        labels=np.arange(n_images) % 3,
+        ids=[str(i) for i in range(n_images)],
+        copies=np.zeros(n_images, np.int32),
+        transformations=["none"] * n_images,
+        task="single",
+        classes=["class0", "class1", "class2"],
+        size=8,
+        resize="box",
+    )
+
+
+class _Forgetful(Checkpoint):
+    """Keeps nothing."""
+
+    def save(self, state):
+        pass
+
+
+def learnt_by_heart(draw_pack, *, of):
+    """Pairs of equal images, labelled by lot, each often enough for one epoch; and their groups."""
+    random = np.random.default_rng(4)
+    once = draw_pack(100)
+    noise = random.integers(0, 256, once.images.shape, dtype=np.uint8)
+    labels = random.integers(0, 3, 100)
+    rows = np.repeat(np.arange(100), 2)
+    pack = draw_pack(200)._replace(images=noise[rows], labels=labels[rows])
+    return with_copies(pack, 15), groups_of(pack, of=of)
+
+
+@pytest.mark.parametrize(
+    ("of", "between"),
+    [
+        pytest.param(2, (0.2, 0.5), id="equal images are a group: no better than a guess"),
+        # In three of four pairs the other is in another fold: 3/4 + 1/4 x 1/3.
+        pytest.param(1, (0.7, 0.95), id="they are none: what a leak would look like"),
+    ],
+)
+def test_a_network_that_learns_by_heart_knows_nothing_of_what_it_is_asked(
+    draw_pack, tiny_mlp, out_of_fold, of, between
+):
+    train, groups = learnt_by_heart(draw_pack, of=of)
+    originals = train.originals()
+    folds = assign_folds(originals, groups, n_folds=4, seed=1)
+    network = tiny_mlp()
+    logits, _ = out_of_fold(train, originals, folds, epochs=1, policy=NO_POLICY, network=network)
+    right = (logits.argmax(1) == originals.labels).mean()
+    assert between[0] <= right <= between[1]
+    # The last network left knows all but its own fold.
+    said = predict_logits(network, originals.images, image_size=8, normalize="half", device=CPU)
+    right = said.argmax(1) == originals.labels
+    assert right[folds != 4].mean() > 0.95
+    np.testing.assert_array_equal(said[folds == 4], logits[folds == 4])
+
+
+def test_a_fold_is_trained_as_if_it_were_the_only_training(
+    draw_pack, tiny_mlp, out_of_fold, machine
+):
+    train, validation = with_copies(draw_pack(30)), draw_pack(12, seed=5)
+    originals = train.originals()
+    folds = assign_folds(originals, groups_of(originals), n_folds=3, seed=1)
+    logits, best_epochs = out_of_fold(train, validation, folds)
+    for fold in (1, 2, 3):
+        left = np.isin(train.ids, np.array(originals.ids)[folds != fold])
+        alone = tiny_mlp()  # first weights of the model's own seed
+        fitted = fit(
+            alone,
+            train.subset(np.flatnonzero(left)),
+            validation,
+            recipe=recipe_of(train),
+            policy=POLICY,
+            machine=machine,
+        )
+        assert best_epochs[fold - 1] == fitted.best_epoch
+        images = originals.images[np.flatnonzero(folds == fold)]
+        said = predict_logits(alone, images, image_size=8, normalize="half", device=CPU)
+        np.testing.assert_array_equal(said, logits[folds == fold])
+
+
+class Stopped(BaseException):
+    """Stands for a stop at a moment nobody chose."""
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    """Stop right after so many saves, of epochs and of folds; None lets all pass."""
+    real, left = Checkpoint.save, [None]
+
+    def save(self, state):
+        real(self, state)
+        if left[0] is not None:
+            left[0] -= 1
+            if left[0] == 0:
+                raise Stopped
+
+    def set_left(n_saves):
+        left[0] = n_saves
+
+    monkeypatch.setattr(Checkpoint, "save", save)
+    return set_left
+
+
+@pytest.mark.parametrize("after", range(1, 7))  # two folds of two epochs and their logits
+def test_it_may_be_stopped_anywhere_and_ends_with_the_same_logits(
+    draw_pack, out_of_fold, stop_after, capsys, after
+):
+    train, validation = with_copies(draw_pack(24)), draw_pack(12, seed=5)
+    folds = assign_folds(train.originals(), groups_of(train.originals()), n_folds=2, seed=1)
+    expected, epochs = out_of_fold(train, validation, folds, key="undisturbed")
+    stop_after(after)
+    with pytest.raises(Stopped):
+        out_of_fold(train, validation, folds)
+    stop_after(None)
+    capsys.readouterr()
+    logits, best_epochs = out_of_fold(train, validation, folds)
+    np.testing.assert_array_equal(logits, expected)
+    assert best_epochs == epochs
+    told = capsys.readouterr().out
+    assert told.count("trained before the stop") == after // 3
+    assert told.count("going on after epoch") == (after % 3 > 0)
+
+
+def test_a_fold_of_another_training_is_not_taken(draw_pack, out_of_fold, capsys):
+    train = with_copies(draw_pack(24))
+    folds = assign_folds(train.originals(), groups_of(train.originals()), n_folds=2, seed=1)
+    out_of_fold(train, train, folds, key="one")
+    capsys.readouterr()
+    out_of_fold(train, train, folds, key="other")
+    told = capsys.readouterr().out
+    assert "trained before" not in told
+    assert told.count("held out") == 2
+
+
+def test_folds_hold_the_same_mix_of_labels_with_several_labels_an_image_too(draw_multi_pack):
+    pack = draw_multi_pack(64)  # each of eight sets of labels eight times
+    folds = assign_folds(pack, groups_of(pack), n_folds=4, seed=1)
+    for fold in range(1, 5):
+        assert pack.labels[folds == fold].sum(0).tolist() == [8, 8, 8]
+    assert np.bincount(folds).tolist() == [0, 16, 16, 16, 16]
+
+
+def test_with_several_labels_an_image_folds_are_measured_by_micro_f1(draw_multi_pack, out_of_fold):
+    train = with_copies(draw_multi_pack(64))
+    originals = train.originals()
+    folds = assign_folds(originals, groups_of(originals), n_folds=2, seed=1)
+    logits, _ = out_of_fold(train, draw_multi_pack(24, seed=5), folds, epochs=8, policy=NO_POLICY)
+    score = score_logits(logits, originals.labels, loss=recipe_of(train).loss)
+    assert score.told("out_of_fold")["out_of_fold_micro_f1"] > 0.9
+
+
+def test_folds_are_of_their_seed_and_of_nothing_else(draw_pack):
+    pack = draw_pack(30)
+    first, again, other = (
+        assign_folds(pack, groups_of(pack, of=2), n_folds=3, seed=seed).tolist()
+        for seed in (1, 1, 2)
+    )
+    assert first == again != other
+
+
+def test_a_class_in_one_fold_alone_is_told(draw_pack, capsys):
+    pack = draw_pack(31)
+    labels = np.where(np.arange(31) == 30, 2, np.arange(31) % 2)
+    assign_folds(pack._replace(labels=labels), groups_of(pack), n_folds=3, seed=1)
+    told = capsys.readouterr().out
+    assert "all images of class 'class2' lie in one fold" in told
+    assert "class1" not in told
+
+
+def test_images_that_the_split_does_not_know_are_refused_with_advice(draw_pack):
+    pack = draw_pack(6)
+    groups = dict(list(groups_of(pack).items())[:-2])
+    with pytest.raises(UserError, match=r"2 images that .* such as '004'; run 'dvc repro augment'"):
+        assign_folds(pack, groups, n_folds=2, seed=1)
+
+
+def test_what_was_found_comes_back_and_so_does_nothing(tmp_path):
+    write_out_of_fold(tmp_path, NO_FOLDS)
+    nothing = read_out_of_fold(tmp_path)
+    assert (len(nothing.folds), len(nothing.logits.ids), nothing.folds.dtype) == (0, 0, np.int64)
+    ids, labels = np.array(["a/1", "b,2"]), np.array([1, 0])
+    logits = NO_FOLDS.logits._replace(ids=ids, labels=labels, logits=np.eye(2, dtype=np.float32))
+    write_out_of_fold(tmp_path, NO_FOLDS._replace(logits=logits, folds=np.array([2, 1])))
+    found = read_out_of_fold(tmp_path)
+    assert found.folds.tolist() == [2, 1]
+    assert found.logits.ids.tolist() == ["a/1", "b,2"]
+    np.testing.assert_array_equal(found.logits.logits, np.eye(2))
+    assert (tmp_path / "folds.csv").read_text() == 'id,fold\na/1,2\n"b,2",1\n'
+
+
+MODEL = {
+    "network": "mlp",
+    "arguments": {"hidden": [16], "dropout": 0.0},  # processes would drop other units
+    "image_size": 8,
+    "normalize": "half",
+    "online": "crop_flip",
+    "batch_size": 10,
+    "seed": 1,
+    "loss": {"name": "cross_entropy"},
+    "phases": {"p1": PHASE},
+}
+N_IMAGES = 48
+
+
+@pytest.fixture
+def workplace(tmp_path, write_packs):
+    """A folder as the stage finds it, with the model `m`; call it to set folds and epochs."""
+    write_packs(tmp_path / "data/augmented", train=N_IMAGES, validation=12)
+    rows = [
+        {"id": f"{i:03}", "label": f"class{i % 3}", "group": str(i // 2)} for i in range(N_IMAGES)
+    ]
+    write_rows(tmp_path / "data/split/train.csv", rows, columns=["id", "label", "group"])
+
+    def configure(*, folds, epochs=2):
+        yaml = YAML(typ="safe", pure=True)
+        params = yaml.load((ROOT / "params.yaml").read_text())
+        params["models"] = {"m": MODEL | {"phases": {"p1": PHASE | {"epochs": epochs}}}}
+        params["explain"]["model"] = "m"
+        params["stack"]["folds"] = folds
+        params["train"] |= {"device": "cpu", "precision": "fp32", "threads": 1}
+        with (tmp_path / "params.yaml").open("w") as file:
+            yaml.dump(params, file)
+        return tmp_path
+
+    return configure
+
+
+STAGE = [str(ROOT / "stages/folds.py"), "m"]
+
+
+def run(folder, *words):
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+
+
+def outputs(folder):
+    made = [
+        path for name in ("data/folds", "metrics") for path in sorted((folder / name).rglob("*.*"))
+    ]
+    return {path: path.read_bytes() for path in made}
+
+
+def test_without_folds_torch_is_not_imported_and_an_empty_result_is_left(workplace):
+    folder = workplace(folds=0)
+    told = run(folder, "-X", "importtime", *STAGE)
+    assert "classifold.params" in told.stderr  # what is imported is told
+    assert "torch" not in told.stderr
+    assert read_json(folder / "metrics/folds/m.json") == {"n_folds": 0, "n_images": 0}
+    assert read_rows(folder / "data/folds/m/folds.csv") == []
+    assert len(read_out_of_fold(folder / "data/folds/m").logits.logits) == 0
+
+
+def test_the_model_is_asked_about_every_training_image_and_measured(workplace):
+    folder = workplace(folds=3, epochs=6)
+    groups = read_groups(folder / "data/split/train.csv")
+    settings = {"device": "cpu", "precision": "fp32", "threads": 1, "compile": False}
+    found, metrics = train_folds(
+        "m",
+        settings=settings,
+        model=MODEL | {"phases": {"p1": PHASE | {"epochs": 6}}},
+        policy=NO_POLICY,
+        packs=folder / "data/augmented",
+        groups=groups,
+        n_folds=3,
+        seed=1,
+        checkpoints=folder / "kept",
+    )
+    assert found.logits.ids.tolist() == [f"{i:03}" for i in range(N_IMAGES)]
+    assert found.logits.labels.tolist() == [i % 3 for i in range(N_IMAGES)]
+    right = (found.logits.logits.argmax(1) == found.logits.labels).mean()
+    assert metrics["out_of_fold_accuracy"] == pytest.approx(right, abs=1e-6)
+    assert right > 0.8  # these images are easy
+    assert (metrics["n_folds"], metrics["n_images"], len(metrics["best_epochs"])) == (3, 48, 3)
+    folds_of = defaultdict(set)
+    for image_id, fold in zip(found.logits.ids, found.folds, strict=True):
+        folds_of[groups[image_id]].add(fold)
+    assert {len(of_group) for of_group in folds_of.values()} == {1}
+
+
+@pytest.mark.slow
+def test_a_stage_killed_in_its_second_fold_goes_on_and_ends_with_the_same_bytes(workplace):
+    folder = workplace(folds=2, epochs=80)
+    run(folder, *STAGE)
+    expected = outputs(folder)
+    assert {path.name for path in expected} == {"logits.npz", "folds.csv", "m.json"}
+    assert not (folder / ".cache/folds/m").exists()
+    for path in expected:
+        path.unlink()
+
+    process = subprocess.Popen(
+        [sys.executable, *STAGE], cwd=folder, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    while not (folder / ".cache/folds/m/2.safetensors").exists():
+        assert process.poll() is None, "the training ended before it could be killed"
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert outputs(folder) == {}
+    told = run(folder, *STAGE).stdout
+    assert "fold 1/2: trained before the stop" in told
+    assert "fold 2/2: 24 images train" in told
+    assert "going on after epoch" in told
+    assert outputs(folder) == expected
+    assert not (folder / ".cache/folds/m").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_does_and_one_of_them_writes(workplace):
+    folder = workplace(folds=2)
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    told = run(folder, *torchrun, *STAGE).stdout
+    assert told.count("fold 2/2: best epoch") == 1  # one process talks
+    together = read_out_of_fold(folder / "data/folds/m")
+    assert not list(folder.rglob("*.partial"))
+    run(folder, *STAGE)
+    alone = read_out_of_fold(folder / "data/folds/m")
+    assert together.folds.tolist() == alone.folds.tolist()
+    np.testing.assert_allclose(together.logits.logits, alone.logits.logits, atol=2e-4)
+    assert np.abs(alone.logits.logits).max() > 0.1

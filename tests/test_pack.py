@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from classifold.analysis.pca import principal_components
 from classifold.pack import new_pack, read_pack
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 3), np.uint8)
@@ -114,3 +115,38 @@ def test_jpegs_are_decoded_where_they_are_used_and_look_like_an_array(tmp_path):
     originals = read.originals()
     assert originals.images.shape == (300, 8, 8, 3)
     assert abs(originals.images[:5].astype(int) - plain[:10:2]).max() <= 3
+
+
+def test_a_subset_takes_its_images_where_they_lie_and_in_its_order(tmp_path):
+    write(tmp_path)
+    pack = read_pack(tmp_path).subset(np.array([2, 0]))
+    assert (pack.ids, pack.labels.tolist(), pack.copies.tolist()) == (
+        ["cat/2", "dog/1"],
+        [1, 2],
+        [0, 0],
+    )
+    assert (len(pack.images), pack.images.nbytes) == (2, 2 * PIXELS[0].size)
+    for key in (1, slice(1), np.array([1, 1, 0])):
+        np.testing.assert_array_equal(pack.images[key], PIXELS[[2, 0]][key])
+    np.testing.assert_array_equal(np.array(pack.images), PIXELS[[2, 0]])
+    twice = pack.subset(np.array([1]))
+    np.testing.assert_array_equal(twice.images, PIXELS[:1])
+
+
+def test_originals_kept_as_jpeg_have_the_principal_components_of_the_raw_ones(tmp_path):
+    random = np.random.default_rng(1)
+    colours = random.uniform(0, 255, (40, 1, 1, 3))
+    smooth = np.repeat(np.linspace(0, 1, 8)[:, None, None] * colours, 8, axis=2)
+    for storage in ("raw", "jpeg"):
+        with new_pack(
+            tmp_path / storage, n_images=40, size=8, resize="box", classes=["a"], storage=storage
+        ) as pack:
+            pack.put(0, list(smooth.astype(np.uint8)))
+            for i in range(40):
+                pack.describe(image_id=str(i), copy=i % 2, transformation="none", labels=["a"])
+    raw, jpeg = (
+        principal_components(read_pack(tmp_path / storage).originals().images, size=8)["green"]
+        for storage in ("raw", "jpeg")
+    )
+    np.testing.assert_allclose(jpeg.mean, raw.mean, atol=0.02)
+    assert jpeg.variances[0] == pytest.approx(raw.variances[0], rel=0.05)

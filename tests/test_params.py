@@ -211,6 +211,10 @@ PHASE = "models.mlp.phases.p1"
         ),
         ("train.compile", "yes", "train.compile: must be a boolean, got 'yes'"),
         ("explain.model", "resnet", "explain.model must be one of the listed models ("),
+        ("stack.folds", 1, "stack.folds: must be 0 (none) or from 2 to 20, got 1"),
+        ("stack.folds", 21, "stack.folds: must be less than or equal to 20, got 21"),
+        ("stack.folds", -1, "stack.folds: must be greater than or equal to 0, got -1"),
+        ("stack.folds", True, "stack.folds: must be an integer, got True"),
         ("stack.members", ["mlp", "resnet"], "stack.members must be 'all' or listed models"),
     ],
 )
@@ -305,6 +309,8 @@ def test_one_cycle_takes_limits_of_momentum_where_there_is_momentum(
         ("models.mlp.clip", 1),
         ("models.mlp.accumulate", 4),
         ("models.mlp.accumulate", None),
+        ("stack.folds", 2),
+        ("stack.folds", 20),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip

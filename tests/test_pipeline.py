@@ -29,8 +29,10 @@ HOUSE = [
     "images",
     "table",
     "pixels",
+    "image_arrays",
     "pack",
     "logits_file",
+    "out_of_fold",
     "decisions",
     "intervals",
     "device",
@@ -137,10 +139,10 @@ def test_stage_declares_no_code_it_does_not_run(stage):
     assert declared <= code_behind(f"stages/{stage}.py")
 
 
-@pytest.mark.parametrize("stage", ["train", "evaluate", "tsne", "explain"])
+@pytest.mark.parametrize("stage", ["train", "folds", "evaluate", "tsne", "explain"])
 def test_stage_that_builds_networks_declares_them(stage):
     networks = [d for d in STAGES[stage]["deps"] if d.startswith("src/classifold/networks")]
-    expected = "/${item.network}.py" if stage == "train" else ""
+    expected = "/${item.network}.py" if stage in {"train", "folds"} else ""
     assert networks == [f"src/classifold/networks{expected}"]
 
 

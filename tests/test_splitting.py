@@ -1,19 +1,21 @@
 """Who goes where: every image to one part, groups whole, every part the same mix."""
 
 import itertools
+import warnings
 from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from sklearn.model_selection import StratifiedKFold
 
 from classifold.csv_file import read_rows, write_rows
 from classifold.errors import UserError
 from classifold.splitting.files import read_kept, write_parts
 from classifold.splitting.part_file import read_part
 from classifold.splitting.parts import PARTS, Image, assign_parts, split_metrics
-from classifold.splitting.stratified import stratify
+from classifold.splitting.stratified import stratify, stratify_folds
 
 SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
 LABELS = ["cat"] * 23 + ["dog"] * 60 + ["owl"] * 3
@@ -217,6 +219,54 @@ def test_images_without_a_label_have_their_share_in_every_part():
     labels = [("cat",)] * 20 + [()] * 100
     parts = stratify(labels, [str(i) for i in range(120)], shares=SHARES, seed=0)
     assert Counter(parts[20:]) == {"train": 70, "validation": 15, "test": 15}
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=8), st.integers(2, 7), st.integers(0, 9))
+def test_folds_hold_of_each_class_as_many_images_as_scikit_learns(class_sizes, n_folds, seed):
+    assume(max(class_sizes) >= n_folds)
+    labels, ids = drawn(class_sizes)
+    folds = stratify_folds(
+        [(label,) for label in labels], ids, n_folds=n_folds, seed=seed, setting="stack.folds"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of classes with fewer images than folds
+        splits = list(StratifiedKFold(n_folds).split(labels, labels))
+    for label in set(labels):
+        ours = Counter(folds[np.array(labels) == label])
+        theirs = [sum(labels[i] == label for i in held_out) for _, held_out in splits]
+        assert sorted(ours[fold] for fold in range(n_folds)) == sorted(theirs)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 15)), min_size=16, max_size=60),
+    st.integers(2, 6),
+    st.integers(0, 9),
+)
+def test_folds_keep_groups_whole_and_none_is_empty_while_there_are_groups(drawn, n_folds, seed):
+    labels = [(f"class{label}",) for label, _ in drawn]
+    groups = [str(group) for _, group in drawn]
+    assume(len(set(groups)) >= n_folds)
+    folds = stratify_folds(labels, groups, n_folds=n_folds, seed=seed, setting="stack.folds")
+    sides = defaultdict(set)
+    for group, fold in zip(groups, folds, strict=True):
+        sides[group].add(fold)
+    assert all(len(side) == 1 for side in sides.values())
+    assert set(folds.tolist()) == set(range(n_folds))
+
+
+def test_small_classes_alone_fill_folds_evenly():
+    labels = [(f"class{i // 2}",) for i in range(120)]  # 60 classes of two images
+    folds = stratify_folds(
+        labels, [str(i) for i in range(120)], n_folds=7, seed=1, setting="stack.folds"
+    )
+    assert sorted(Counter(folds.tolist()).values()) == [17] * 6 + [18]
+    assert all(folds[i] != folds[i + 1] for i in range(0, 120, 2))
+
+
+def test_more_folds_than_groups_are_refused():
+    message = r"stack\.folds is 4, and 9 images .* fill no more than 3 folds"
+    with pytest.raises(UserError, match=message):
+        stratify_folds([("cat",)] * 9, list("aaabbbccc"), n_folds=4, seed=0, setting="stack.folds")
 
 
 def test_numpys_global_random_numbers_are_left_alone():

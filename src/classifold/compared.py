@@ -119,7 +119,9 @@ def _baseline(labels: np.ndarray, shares: Mapping[str, float]) -> dict[str, Any]
     }
 
 
-def remove_unlisted(names: Sequence[str], *, models: Path, others: Sequence[Path]) -> None:
+def remove_unlisted(
+    names: Sequence[str], *, folders: Mapping[Path, str], others: Sequence[Path]
+) -> None:
     """Remove what models left that are no longer listed; DVC keeps it all in its cache.
 
     A folder with leftovers would have another hash here than at a colleague's, where
@@ -127,13 +129,14 @@ def remove_unlisted(names: Sequence[str], *, models: Path, others: Sequence[Path
 
     Args:
         names: the models listed in params.
-        models: the folder of trained models.
+        folders: folder with a folder a model -> the file by which these are known.
         others: folders with a `<model>.json` each.
     """
-    for path in sorted(models.iterdir()):
-        if path.is_dir() and path.name not in names and (path / "model.json").is_file():
-            say(f"  removing {path}: not listed in params.yaml (DVC's cache keeps it)")
-            shutil.rmtree(path)
+    for folder, mark in folders.items():
+        for path in sorted(folder.glob("*")):
+            if path.name not in names and (path / mark).is_file():
+                say(f"  removing {path}: not listed in params.yaml (DVC's cache keeps it)")
+                shutil.rmtree(path)
     for folder in others:
         for path in sorted(folder.glob("*.json")):
             if path.stem not in names:

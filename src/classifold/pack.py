@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from classifold.image_arrays import ChosenImages, EncodedImages, JoinedImages
 from classifold.metrics_file import read_json, write_json
 from classifold.table import LABEL_SEPARATOR
 
@@ -37,62 +38,10 @@ INDEX = pa.schema(
 )
 
 
-class EncodedImages:
-    """Images kept as JPEG, which look like a uint8 array (N, size, size, 3) to who indexes them."""
-
-    dtype = np.dtype(np.uint8)
-
-    def __init__(self, encoded: pa.ChunkedArray, *, size: int, rows: np.ndarray) -> None:
-        """Take some rows of what a memory-mapped file holds.
-
-        Args:
-            encoded: JPEG files.
-            size: width and height of each image.
-            rows: of `encoded`, in the order of this array.
-        """
-        self._encoded = encoded
-        self._rows = rows
-        self.shape = (len(rows), size, size, 3)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    @property
-    def nbytes(self) -> int:
-        """How many bytes the decoded images would take."""
-        return math.prod(self.shape)
-
-    def subset(self, rows: np.ndarray) -> "EncodedImages":
-        """Some of the images, still encoded."""
-        return EncodedImages(self._encoded, size=self.shape[1], rows=self._rows[rows])
-
-    def followed_by(self, other: "EncodedImages") -> "EncodedImages":
-        """These images and then the others, still encoded."""
-        encoded = pa.chunked_array([*self._encoded.chunks, *other._encoded.chunks])
-        rows = np.concatenate([self._rows, len(self._encoded) + other._rows])
-        return EncodedImages(encoded, size=self.shape[1], rows=rows)
-
-    def __getitem__(self, key: Any) -> np.ndarray:
-        """Decode one image (for an integer), or several (for a slice or integers)."""
-        if isinstance(key, (int, np.integer)):
-            return self._decode(self._rows[key])
-        images = np.empty((len(self._rows[key]), *self.shape[1:]), np.uint8)
-        for image, row in zip(images, self._rows[key], strict=True):
-            image[:] = self._decode(row)
-        return images
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return self[:].astype(dtype or np.uint8, copy=False)
-
-    def _decode(self, row: int) -> np.ndarray:
-        encoded = np.frombuffer(self._encoded[int(row)].as_buffer(), np.uint8)
-        return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB))
-
-
 class Pack(NamedTuple):
     """Images with their labels; row i of each array is image i."""
 
-    images: np.ndarray  # uint8 (N, size, size, 3); or EncodedImages, which act as one
+    images: np.ndarray  # uint8 (N, size, size, 3); or an ImageArray, which acts as one
     labels: np.ndarray  # positions in `classes`, int64 (N,); of a `multi` task uint8 (N, n_classes)
     ids: list[str]
     copies: np.ndarray  # int32 (N,): 0 for originals
@@ -104,13 +53,12 @@ class Pack(NamedTuple):
 
     def originals(self) -> "Pack":
         """Leave the augmented copies out."""
-        rows = np.flatnonzero(self.copies == 0)
+        return self.subset(np.flatnonzero(self.copies == 0))
+
+    def subset(self, rows: np.ndarray) -> "Pack":
+        """Take some images, in the order of `rows`; those that lie on the disk stay there."""
         return self._replace(
-            images=(
-                self.images.subset(rows)
-                if isinstance(self.images, EncodedImages)
-                else self.images[rows]
-            ),
+            images=cast(np.ndarray, ChosenImages(self.images, rows)),
             labels=self.labels[rows],
             ids=[self.ids[row] for row in rows],
             copies=self.copies[rows],
@@ -120,12 +68,8 @@ class Pack(NamedTuple):
 
 def join(first: Pack, second: Pack) -> Pack:
     """Put the images of `second` after those of `first`; both know the same classes."""
-    if isinstance(first.images, EncodedImages) and isinstance(second.images, EncodedImages):
-        images = cast(np.ndarray, first.images.followed_by(second.images))
-    else:
-        images = np.concatenate([first.images, second.images])
     return first._replace(
-        images=images,
+        images=cast(np.ndarray, JoinedImages(first.images, second.images)),
         labels=np.concatenate([first.labels, second.labels]),
         ids=first.ids + second.ids,
         copies=np.concatenate([first.copies, second.copies]),
@@ -256,8 +200,7 @@ def read_pack(folder: Path) -> Pack:
     if (folder / "images.arrow").is_file():
         with pa.memory_map(str(folder / "images.arrow")) as file:
             encoded = pa.ipc.open_file(file).read_all()["jpeg"]
-        everything = np.arange(len(labels))
-        images = cast(np.ndarray, EncodedImages(encoded, size=description["size"], rows=everything))
+        images = cast(np.ndarray, EncodedImages(encoded, size=description["size"]))
     else:
         images = np.load(folder / "images.npy", mmap_mode="r" if len(labels) else None)
     return Pack(

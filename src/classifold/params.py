@@ -32,6 +32,9 @@ NETWORKS = Path(__file__).parent / "networks"
 # Of the 64 bits of a perceptual hash; further apart are strangers, and the search grows slow.
 MOST_BITS_APART = 12
 
+# Each trains every model once more.
+MOST_FOLDS = 20
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -410,12 +413,19 @@ class Model(Section):
 class Stack(Section):
     members: Literal["all"] | Annotated[list[str], Field(min_length=1)]
     method: Literal["dense", "logistic", "weighted", "greedy", "mean"]
-    folds: Literal[0]
+    folds: Annotated[int, Field(ge=0, le=MOST_FOLDS)]
     inner_folds: Annotated[int, Field(ge=2)]
     dense: "Dense"
     logistic: "Logistic"
     greedy: "Greedy"
     seed: Seed
+
+    @field_validator("folds")
+    @classmethod
+    def _is_none_or_several(cls, folds: int) -> int:
+        if folds == 1:
+            raise ValueError(f"must be 0 (none) or from 2 to {MOST_FOLDS}, got 1")
+        return folds
 
 
 class Dense(Section):

@@ -96,7 +96,7 @@ def _decompose(images: np.ndarray, channel: int, side: int) -> Components:
     total = np.zeros(side**2)
     products = np.zeros((side**2, side**2))
     for start in range(0, n_images, BATCH_SIZE):
-        batch = images[start : start + BATCH_SIZE, :, :, channel]
+        batch = images[start : start + BATCH_SIZE][..., channel]
         rows = _shrink(batch, side).reshape(len(batch), -1)
         total += rows.sum(axis=0)
         products += rows.T @ rows

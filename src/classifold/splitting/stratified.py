@@ -47,6 +47,61 @@ def stratify(
 
     Source: Sechidis, Tsoumakas, Vlahavas 2011, "On the Stratification of Multi-Label Data".
     """
+    wanted = {part: share for part, share in shares.items() if share > 0}
+    bearers: dict[str, set[str]] = defaultdict(set)
+    for of_image, group in zip(labels, groups, strict=True):
+        for label in of_image:
+            bearers[label].add(group)
+    _require_enough(bearers, wanted)
+    return _share_out(labels, groups, wanted=wanted, at_least=1, seed=seed)
+
+
+def stratify_folds(
+    labels: Sequence[Collection[str]],
+    groups: Sequence[str],
+    *,
+    n_folds: int,
+    seed: int,
+    setting: str,
+) -> np.ndarray:
+    """Assign each image to one of `n_folds` folds, as `stratify` does to parts of equal shares.
+
+    A label may have fewer groups than there are folds: each then goes to another fold, and some
+    folds stay without the label.
+
+    Args:
+        labels: the labels of each image; may be none.
+        groups: a name for each image; images of one name go to one fold.
+        n_folds: how many.
+        seed: of the order in which groups are shared out.
+        setting: that says how many, for messages.
+
+    Returns:
+        int64 array (N,) in [0, n_folds); no fold is empty.
+
+    Raises:
+        UserError: if there are too few groups to fill the folds.
+    """
+    wanted = {str(fold): 1 / n_folds for fold in range(n_folds)}
+    parts = _share_out(labels, groups, wanted=wanted, at_least=0, seed=seed)
+    n_filled = len(set(parts))
+    if n_filled < n_folds:
+        raise UserError(
+            f"{setting} is {n_folds}, and {len(labels)} images (copies and images of one group "
+            f"stay together) fill no more than {n_filled} folds; lower {setting}"
+        )
+    return np.array([int(part) for part in parts])
+
+
+def _share_out(
+    labels: Sequence[Collection[str]],
+    groups: Sequence[str],
+    *,
+    wanted: Mapping[str, float],
+    at_least: int,
+    seed: int,
+) -> list[str]:
+    """Assign each image to a part with a share; every part is to have `at_least` of each label."""
     members: dict[str, list[int]] = defaultdict(list)
     for position, group in enumerate(groups):
         members[group].append(position)
@@ -54,15 +109,13 @@ def stratify(
         group: Counter(label for position in positions for label in labels[position] or (NO_LABEL,))
         for group, positions in members.items()
     }
-    wanted = {part: share for part, share in shares.items() if share > 0}
     bearers: dict[str, list[str]] = defaultdict(list)
     for group in sorted(borne):
         for label in borne[group]:
             bearers[label].append(group)
-    _require_enough(bearers, wanted)
 
     lacking = {
-        label: _lacking(sum(borne[group][label] for group in of_label), wanted)
+        label: _lacking(sum(borne[group][label] for group in of_label), wanted, at_least)
         for label, of_label in bearers.items()
     }
     # Images without a label make up for what sizes of parts are off.
@@ -120,17 +173,18 @@ def _polished(
     return dict(zip(names, parts, strict=True))
 
 
-def _lacking(n_images: int, shares: Mapping[str, float]) -> dict[str, float]:
-    """How many images of a label each part is to have: at least one, taken from the largest."""
-    lacking = {part: max(share * n_images, 1.0) for part, share in shares.items()}
-    largest = max(shares, key=lambda part: shares[part])
-    lacking[largest] -= sum(lacking.values()) - n_images
+def _lacking(n_images: int, shares: Mapping[str, float], at_least: int) -> dict[str, float]:
+    """How many images of a label each part is to have; above its share, taken from the largest."""
+    lacking = {part: max(share * n_images, at_least) for part, share in shares.items()}
+    if at_least:  # else rounding would make equal parts unequal
+        largest = max(shares, key=lambda part: shares[part])
+        lacking[largest] -= sum(lacking.values()) - n_images
     return lacking
 
 
-def _require_enough(bearers: Mapping[str, Sequence[str]], wanted: Mapping[str, float]) -> None:
+def _require_enough(bearers: Mapping[str, Collection[str]], wanted: Mapping[str, float]) -> None:
     for label, of_label in sorted(bearers.items()):
-        if label != NO_LABEL and len(of_label) < len(wanted):
+        if len(of_label) < len(wanted):
             n = len(of_label)
             raise UserError(
                 f"class '{label}' has {n} image{'s' * (n != 1)} to share out (copies and images "

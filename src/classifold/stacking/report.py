@@ -15,10 +15,17 @@ from classifold.stacking.members import mean_logits, task_of
 RESAMPLES = 10_000
 
 
-def describe(ensemble: Ensemble) -> dict[str, Any]:
-    """Tell of what the stack is made: method and members; their shares where it averages them."""
+def describe(ensemble: Ensemble, *, n_folds: int) -> dict[str, Any]:
+    """Tell of what the stack is made: method and members; their shares where it averages them.
+
+    Args:
+        ensemble: that was fitted.
+        n_folds: of the training images, on which members were asked out of fold; 0 where it was
+            fitted on validation images.
+    """
     told: dict[str, Any] = {
         "method": ensemble.method,
+        "fitted_on": "train" if n_folds else "validation",
         "members": ensemble.members,
         "n_members": len(ensemble.members),
     }

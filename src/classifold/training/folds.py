@@ -1,0 +1,217 @@
+"""Out-of-fold logits: of every training image, by a network that has not seen it.
+
+The training images are shared out to folds, and the network is trained once without each. Its
+epochs are chosen on the validation images, as in any other training, and never on the fold that
+is left out: so nothing that is asked about an image was fitted to it.
+"""
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from classifold.device import advise_on_memory
+from classifold.errors import UserError
+from classifold.inference import predict_logits
+from classifold.logits_file import Logits
+from classifold.out_of_fold import OutOfFold
+from classifold.pack import Pack
+from classifold.progress import say
+from classifold.splitting.stratified import stratify_folds
+from classifold.training.checkpoints import Checkpoint, training_key
+from classifold.training.epochs import Recipe
+from classifold.training.loop import fit
+from classifold.training.losses import one_hot
+from classifold.training.machine import Machine
+from classifold.training.scores import score_logits
+from classifold.training.setup import prepare
+
+
+def train_folds(
+    name: str,
+    *,
+    settings: Mapping[str, Any],
+    model: Mapping[str, Any],
+    policy: Mapping[str, Any],
+    packs: Path,
+    groups: Mapping[str, str],
+    n_folds: int,
+    seed: int,
+    checkpoints: Path,
+) -> tuple[OutOfFold, dict[str, Any]]:
+    """Train a model once without each fold of the training images, and ask it about that fold.
+
+    Args:
+        name: of the model.
+        settings: `train` of params.
+        model: its entry of `models` in params.
+        policy: of online augmentation.
+        packs: folder of the packs `train` and `validation`.
+        groups: id -> group, of the training images; images of one group go to one fold.
+        n_folds: how many.
+        seed: of the folds, which are the same for all models.
+        checkpoints: folder in which is kept what must survive a stop; see `fit_folds`.
+
+    Returns:
+        What was found, whole in the first process alone, and `metrics/folds/<name>.json`.
+
+    Raises:
+        UserError: if packs and groups are of different images, if there are too few groups, or
+            if training fails.
+    """
+    network, train, validation, recipe, machine, precision = prepare(settings, model, packs=packs)
+    originals = train.originals()
+    folds = assign_folds(originals, groups, n_folds=n_folds, seed=seed)
+    params = {
+        **{"train": settings, "model": model, "policy": policy, "precision": precision},
+        "folds": folds.tolist(),
+    }
+    key = training_key(params, sorted(path for path in packs.rglob("*") if path.is_file()))
+    say(f"  {name} on {machine.device.type}, {precision}, {n_folds} folds")
+    with advise_on_memory(name):
+        logits, best_epochs = fit_folds(
+            network,
+            train,
+            validation,
+            folds=folds,
+            recipe=recipe,
+            policy=policy,
+            machine=machine,
+            checkpoints=checkpoints,
+            key=key,
+        )
+    score = score_logits(logits, originals.labels, loss=recipe.loss)
+    found = OutOfFold(Logits(np.array(originals.ids), originals.labels, logits), folds)
+    metrics = {
+        "n_folds": n_folds,
+        "n_images": len(folds),
+        **score.told("out_of_fold"),
+        "best_epochs": best_epochs,
+    }
+    return found, metrics
+
+
+def assign_folds(
+    originals: Pack, groups: Mapping[str, str], *, n_folds: int, seed: int
+) -> np.ndarray:
+    """Share out images to folds of the same mix of classes, groups whole.
+
+    Args:
+        originals: the training images without copies.
+        groups: id -> group.
+        n_folds: how many.
+        seed: of the order in which groups are shared out.
+
+    Returns:
+        int64 array (N,): the fold of each image, from 1.
+
+    Raises:
+        UserError: if an image has no group, or if there are too few groups.
+    """
+    unknown = [image_id for image_id in originals.ids if image_id not in groups]
+    if unknown:
+        raise UserError(
+            f"data/augmented has {len(unknown)} images that data/split/train.csv has not, such as "
+            f"{unknown[0]!r}; run 'dvc repro augment'"
+        )
+    bears = one_hot(originals.labels, len(originals.classes)).astype(bool)
+    labels = [[originals.classes[i] for i in np.flatnonzero(row)] for row in bears]
+    of_images = [groups[image_id] for image_id in originals.ids]
+    folds = stratify_folds(labels, of_images, n_folds=n_folds, seed=seed, setting="stack.folds") + 1
+    for name, borne in zip(originals.classes, bears.T, strict=True):
+        if len(set(folds[borne])) == 1:
+            say(
+                f"  all images of class '{name}' lie in one fold: the network that is asked "
+                "about them has seen none of the class, and cannot know it"
+            )
+    return folds
+
+
+def fit_folds(
+    network: nn.Module,
+    train: Pack,
+    validation: Pack,
+    *,
+    folds: np.ndarray,
+    recipe: Recipe,
+    policy: Mapping[str, Any],
+    machine: Machine,
+    checkpoints: Path,
+    key: str,
+) -> tuple[np.ndarray, list[int]]:
+    """Train `network` from its first weights, once without each fold.
+
+    Augmented copies of an image are left out with it. What a fold's network said is kept in
+    `checkpoints`, as is the state of the one that trains: who is stopped goes on from there.
+
+    Args:
+        network: on the machine's device, with its first weights; they change in place.
+        train: the training pack, with copies.
+        validation: the validation pack, on which epochs are chosen.
+        folds: int (N,), of the originals in the order of the pack.
+        recipe: how to train.
+        policy: of online augmentation.
+        machine: what computes.
+        checkpoints: folder; the caller removes it when all is written.
+        key: of everything that the trainings depend on, see `training_key`.
+
+    Returns:
+        float32 array (N, n_classes), whole in the first process, and the best epoch of each fold.
+    """
+    originals = train.originals()
+    fold_of = dict(zip(originals.ids, folds.tolist(), strict=True))
+    fold_of_row = np.array([fold_of[image_id] for image_id in train.ids])
+    first_weights = copy.deepcopy(network.state_dict())
+    first_process = machine.fabric.is_global_zero
+    logits = np.zeros((len(folds), len(train.classes)), np.float32)
+    best_epochs: list[int] = []
+    n_folds = int(folds.max())
+    for fold in range(1, n_folds + 1):
+        running = Checkpoint(checkpoints / f"{fold}.safetensors", key)
+        done = Checkpoint(checkpoints / f"{fold}.done.safetensors", key)
+        kept = done.load() if first_process else None
+        best_epoch: Any = machine.fabric.broadcast(kept and kept["best_epoch"])
+        if best_epoch is not None:
+            say(f"  fold {fold}/{n_folds}: trained before the stop")
+        else:
+            others = train.subset(np.flatnonzero(fold_of_row != fold))
+            held_out = originals.subset(np.flatnonzero(folds == fold))
+            say(
+                f"  fold {fold}/{n_folds}: {len(others.labels):,} images train, "
+                f"{len(held_out.labels):,} are held out"
+            )
+            network.load_state_dict(first_weights)
+            fitted = fit(
+                network,
+                others,
+                validation,
+                recipe=recipe,
+                policy=policy,
+                machine=machine,
+                checkpoint=running,
+            )
+            best_epoch = fitted.best_epoch
+            if machine.device.type == "cuda":
+                torch.cuda.empty_cache()  # or the next fold's images seem not to fit
+            if first_process:
+                found = predict_logits(
+                    network,
+                    held_out.images,
+                    image_size=recipe.image_size,
+                    normalize=recipe.normalize,
+                    device=machine.device,
+                )
+                kept = {"best_epoch": best_epoch, "logits": torch.from_numpy(found)}
+                done.save(kept)
+                score = score_logits(found, held_out.labels, loss=recipe.loss)
+                said = score.in_words().replace("validation", "out-of-fold")
+                say(f"  fold {fold}/{n_folds}: best epoch {best_epoch}, {said}")
+        best_epochs.append(best_epoch)
+        if kept is not None:
+            logits[folds == fold] = kept["logits"].numpy()
+            running.remove()
+    return logits, best_epochs

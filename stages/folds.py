@@ -1,0 +1,48 @@
+"""Stage `folds@<name>`: train one network once without each fold, and ask it about that fold."""
+
+import shutil
+from pathlib import Path
+
+from classifold.folders import new_folder
+from classifold.metrics_file import write_json
+from classifold.out_of_fold import NO_FOLDS, write_out_of_fold
+from classifold.params import read_params
+from classifold.progress import is_first_process, say
+from classifold.splitting.part_file import read_groups
+from classifold.stage import run_stage
+
+CHECKPOINTS = Path(".cache/folds")  # outside of the outputs, which DVC removes
+
+
+def main(name: str) -> None:
+    n_folds, seed = read_params("stack.folds", "stack.seed")
+    settings, model = read_params("train", f"models.{name}")
+    policy = read_params(f"policies.{model['online']}")
+    found, metrics = NO_FOLDS, {"n_folds": 0, "n_images": 0}
+    if n_folds:
+        # Not at the top: torch takes seconds to be imported, which no folds must not cost.
+        from classifold.training.folds import train_folds  # noqa: PLC0415
+
+        found, metrics = train_folds(
+            name,
+            settings=settings,
+            model=model,
+            policy=policy,
+            packs=Path("data/augmented"),
+            groups=read_groups(Path("data/split/train.csv")),
+            n_folds=n_folds,
+            seed=seed,
+            checkpoints=CHECKPOINTS / name,
+        )
+    if not is_first_process():
+        return  # one process writes
+
+    with new_folder(Path("data/folds") / name) as folder:
+        write_out_of_fold(folder, found)
+    write_json(Path("metrics/folds") / f"{name}.json", metrics)
+    shutil.rmtree(CHECKPOINTS / name, ignore_errors=True)
+    say(f"  {name}: {n_folds} folds, {metrics['n_images']:,} images")
+
+
+if __name__ == "__main__":
+    run_stage(main)
