@@ -31,7 +31,7 @@ def _told_without_traceback() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print("\nstopped by Ctrl-C; nothing was written", file=sys.stderr)
+        print("\nstopped by Ctrl-C; nothing half-written is left", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     except (UserError, OSError) as error:
         print(error, file=sys.stderr)
@@ -106,7 +106,7 @@ def predict(
 
 def _keep_images(out: Path, images: list[str]) -> None:
     """Refuse to write over what is read."""
-    if out.exists() and any(Path(name).exists() and out.samefile(name) for name in images):
+    if out.is_file() and any(Path(name).exists() and out.samefile(name) for name in images):
         raise UserError(f"--out names {out}, which is one of the images; name another file")
 
 
