@@ -104,6 +104,32 @@ def predict(
         print(f"{n_unreadable:,} of {n_images:,} could not be read; the column reason tells why")
 
 
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    file_format: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
+    model: Annotated[str, typer.Option(help="stack, or a name of `models`.")] = "stack",
+) -> None:
+    """Write the trained stack, or one model, as a file that other programs run.
+
+    Needs what `dvc repro` trains. The file is kept only if it gives the same answers.
+    """
+    # Heavy, and of no use to the other commands.
+    from classifold.export import export_onnx, images_to_check, require_packages  # noqa: PLC0415
+    from classifold.predict import Classifier  # noqa: PLC0415
+
+    with _told_without_traceback():
+        if file_format != "onnx":
+            raise UserError(f"--format must be onnx, got {file_format}")
+        require_packages()
+        classifier = Classifier.load(model=model)
+        exported = export_onnx(out, classifier, images_to_check(classifier, packs=PACKS))
+    print(
+        f"{out} answers as torch does: on {exported.n_images} validation images probabilities "
+        f"differ by {exported.difference:.1g} at most"
+    )
+
+
 def _keep_images(out: Path, images: list[str]) -> None:
     """Refuse to write over what is read."""
     if out.is_file() and any(Path(name).exists() and out.samefile(name) for name in images):
