@@ -23,7 +23,6 @@ from classifold.evaluation import answers as evaluation
 from classifold.inference import BATCH_SIZE
 from classifold.metrics_file import read_json, write_json
 from classifold.model_file import load_model
-from classifold.new_images import open_images
 from classifold.pixels import load_pixels
 from classifold.predict import IMAGES_AT_ONCE, Answer, Classifier
 from classifold.stacking.ensemble import load_ensemble
@@ -247,55 +246,6 @@ def test_no_more_images_are_read_than_the_window_holds(
         assert answer.labels
         n_answered += 1
     assert n_answered == n_read == n_images
-
-
-def test_an_image_that_ends_its_process_is_a_row(project, odd_images, tmp_path, monkeypatch):
-    monkeypatch.setattr(parallel, "FEWEST_ITEMS_FOR_PROCESSES", 1)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    monkeypatch.setattr(new_images, "_pixels", ends_the_process)
-    (tmp_path / "a.png").write_bytes(odd_images["dog/gray.png"])
-    (answer,) = classify(project(), [tmp_path / "a.png"])
-    assert "it ended the process that decoded it" in answer.reason
-
-
-def ends_the_process(read, *, size, resize, background):
-    os._exit(1)
-
-
-@pytest.mark.parametrize(
-    ("images", "message"),
-    [
-        pytest.param(["nowhere.png"], "there is no file or folder nowhere.png", id="missing"),
-        pytest.param(["empty"], "empty holds 0 files and no image among them", id="empty"),
-        pytest.param(["a.png", "a.png"], "a.png is named 2 times; name each", id="twice"),
-        pytest.param(["./a.png", "a.png"], "a.png is named 2 times", id="twice in two ways"),
-        pytest.param(["in", "in/b.png"], "in/b.png is named 2 times", id="in a folder, and alone"),
-        pytest.param(["cut.zip"], "cut.zip is a damaged zip archive", id="damaged"),
-        pytest.param(["unlabelled"], "no image table in .*; .*'dvc repro ingest'", id="no table"),
-    ],
-)
-def test_what_cannot_be_answered_is_one_message(tmp_path, monkeypatch, encode, images, message):
-    monkeypatch.chdir(tmp_path)
-    for folder in ("empty", "in"):
-        (tmp_path / folder).mkdir()
-    image = encode(np.zeros((4, 4, 3), np.uint8))
-    for name in ("a.png", "in/b.png"):
-        (tmp_path / name).write_bytes(image)
-    content = pack_up(tmp_path / "whole.zip", {f"{i}.png": image for i in range(9)}).read_bytes()
-    (tmp_path / "cut.zip").write_bytes(content[:-30])
-    with (
-        pytest.raises(UserError, match=message),
-        open_images(images, ingested=tmp_path / "data/ingested"),
-    ):
-        pass
-
-
-def test_a_folder_named_unlabelled_is_asked_for_with_a_dot(tmp_path, monkeypatch, encode):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "unlabelled").mkdir()
-    (tmp_path / "unlabelled/a.png").write_bytes(encode(np.zeros((4, 4, 3), np.uint8)))
-    with open_images(["./unlabelled"], ingested=tmp_path) as opened:
-        assert opened.names == ["unlabelled/a.png"]
 
 
 def test_a_table_without_unlabelled_images_says_how_there_would_be_some(project, odd_images):
