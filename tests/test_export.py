@@ -132,6 +132,16 @@ def test_interpolation_by_weights_is_that_of_torch(size, image_size):
     torch.testing.assert_close(weights.sum(1), torch.ones(image_size))
 
 
+def test_views_that_evaluate_averages_are_in_the_graph(project, tmp_path):
+    classifier = Classifier.load(project(), model="deep")
+    one = classifier.probabilities(IMAGES)
+    classifier = classifier._replace(test_time={"flips": "both", "shift": 2})
+    assert np.abs(classifier.probabilities(IMAGES) - one).max() > 1e-3
+    export_onnx(tmp_path / "model.onnx", classifier, IMAGES)
+    found = run(tmp_path / "model.onnx", IMAGES)
+    np.testing.assert_allclose(found, classifier.probabilities(IMAGES), atol=1e-5)
+
+
 def test_a_file_that_answers_otherwise_is_refused_and_not_left(project, tmp_path, monkeypatch):
     classifier = Classifier.load(project(), model="flat")
     monkeypatch.setattr(export, "interpolation_weights", lambda old, new: torch.ones(new, old) / 9)

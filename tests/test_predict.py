@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from classifold import new_images, parallel
+from classifold import new_images, parallel, predict
 from classifold.answers_file import as_text, write_answers
 from classifold.cli import app
 from classifold.csv_file import read_rows
@@ -31,16 +31,21 @@ CPU = torch.device("cpu")
 UNLABELLED = ["unlabelled/cmyk.jpg", "unlabelled/small.png"]
 
 
-def evaluated(root, ids):
+ONE_VIEW = {"flips": "none", "shift": 0}
+
+
+def evaluated(root, ids, *, test_time=ONE_VIEW):
     """What the stage `evaluate` says of images in the table, by model."""
-    return evaluation.answer(
-        ids,
-        ingested=root / "data/ingested",
-        models=root / "models",
+    ingested, models = root / "data/ingested", root / "models"
+    answers = evaluation.answer(
+        evaluation.read_pixels(ids, ingested=ingested, model=models / "flat"),
+        models=models,
         ensemble=root / "ensemble",
         decisions=read_json(root / "data/compared/decisions.json"),
         device=CPU,
+        test_time=test_time,
     )
+    return {name: answer.probabilities for name, answer in answers.items()}
 
 
 def shares_of(answers, classes=("cat", "dog", "owl")):
@@ -74,6 +79,18 @@ def test_the_filter_is_that_of_the_pack(project, odd_images, resize):
     np.testing.assert_array_equal(found, evaluated(root, sorted(odd_images))["stack"])
 
 
+def test_views_are_averaged_as_evaluate_does(project, odd_images):
+    root = project()
+    text = (root / "params.yaml").read_text()
+    assert "{flips: none, shift: 0}" in text
+    (root / "params.yaml").write_text(text.replace("{flips: none, shift", "{flips: both, shift"))
+    found = shares_of(classify(root, [root / "source"]))
+    ids = sorted(odd_images)
+    averaged = evaluated(root, ids, test_time={"flips": "both", "shift": 0})["stack"]
+    np.testing.assert_array_equal(found, averaged)
+    assert np.abs(found - evaluated(root, ids)["stack"]).max() > 1e-4
+
+
 @pytest.mark.parametrize("method", ["dense", "logistic", "greedy"])
 @pytest.mark.parametrize("task", ["single", "multi"])
 def test_the_bits_of_an_answer_depend_on_no_other_image(project, task, method):
@@ -93,7 +110,7 @@ def test_several_labels_are_those_above_the_threshold(project, odd_images):
     pixels = load_pixels(root / "data/ingested", ids, size=16, resize="lanczos")
     members = [load_model(root / "models" / name) for name in ("flat", "deep")]
     logits = {
-        name: evaluation.model_logits(model, pixels, device=CPU)
+        name: evaluation.model_logits(model, pixels, device=CPU, **ONE_VIEW)
         for name, model in zip(("flat", "deep"), members, strict=True)
     }
     stacked = evaluation.stacked_logits(load_ensemble(root / "ensemble"), logits)
@@ -433,10 +450,10 @@ def test_mistakes_are_one_message_and_leave_nothing(command, arguments, message)
 
 
 def test_ctrl_c_leaves_no_file(command, monkeypatch):
-    def stopped(self, pixels):
+    def stopped(model, pixels, **settings):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Classifier, "probabilities", stopped)
+    monkeypatch.setattr(predict, "model_logits", stopped)
     done = command("source", "--out", "p.csv")
     assert done.exit_code == 130
     assert done.stderr.strip() == "stopped by Ctrl-C; nothing half-written is left"

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from classifold.errors import UserError
-from classifold.inference import BATCH_SIZE
+from classifold.inference import BATCH_SIZE, View, make_views
 from classifold.model_file import Model
 from classifold.pack import read_pack
 from classifold.pixels import load_pixels
@@ -132,7 +132,8 @@ class ClassifierModule(nn.Module):
         super().__init__()
         size = classifier.pack_size
         self.members = nn.ModuleList(
-            MemberModule(model, size=size) for model in classifier.members.values()
+            MemberModule(model, size=size, views=make_views(**classifier.test_time))
+            for model in classifier.members.values()
         )
         self.ensemble = EnsembleModule(classifier.ensemble) if classifier.ensemble else None
         self.temperature = float(classifier.decision["temperature"])
@@ -147,14 +148,18 @@ class ClassifierModule(nn.Module):
 
 
 class MemberModule(nn.Module):
-    """float32 (N, 3, size, size) in [0, 255] -> logits: a network with its preprocessing."""
+    """float32 (N, 3, size, size) in [0, 255] -> logits: a network with its preprocessing.
+
+    Logits are averaged over views, as in `predict_logits`.
+    """
 
     mean: Tensor
     std: Tensor
     weights: Tensor | None
 
-    def __init__(self, model: Model, *, size: int) -> None:
+    def __init__(self, model: Model, *, size: int, views: Sequence[View]) -> None:
         super().__init__()
+        self.views = views
         image_size = model.preprocessing["image_size"]
         mean, std = NORMALIZATIONS[model.preprocessing["normalize"]]
         self.register_buffer("mean", 255 * torch.tensor(mean).view(3, 1, 1))
@@ -164,10 +169,26 @@ class MemberModule(nn.Module):
         self.network = model.network.to("cpu")
 
     def forward(self, batch: Tensor) -> Tensor:
-        """Interpolate, normalize, ask."""
+        """Look at the images in each way, and average what the network says."""
+        return torch.stack([self._ask(_seen(batch, view)) for view in self.views]).mean(0)
+
+    def _ask(self, batch: Tensor) -> Tensor:
         if self.weights is not None:
             batch = self.weights @ batch @ self.weights.T
         return self.network((batch - self.mean) / self.std)
+
+
+def _seen(batch: Tensor, view: View) -> Tensor:
+    """What `View.of` makes of images, of a batch (N, 3, H, W)."""
+    mirrored = [side for side, flip in zip((2, 3), view.mirrored, strict=True) if flip]
+    if mirrored:
+        batch = batch.flip(mirrored)
+    if view.offset == (0, 0):
+        return batch
+    border = max(map(abs, view.offset))
+    padded = F.pad(batch, (border, border, border, border), mode="reflect")
+    top, left = (border - pixels for pixels in view.offset)
+    return padded[..., top : top + batch.shape[2], left : left + batch.shape[3]]
 
 
 def interpolation_weights(size: int, image_size: int) -> Tensor:

@@ -127,10 +127,10 @@ class Classifier(NamedTuple):
         named = zip(images.names, pixels, strict=True)
         while some := list(islice(named, IMAGES_AT_ONCE)):
             decoded = [outcome for _, outcome in some if not isinstance(outcome, str)]
-            decided = self._decide(np.stack(decoded)) if decoded else None
-            rows = (
-                zip(decided.probabilities, decided.predicted, strict=True) if decided else iter(())
-            )
+            rows: Iterator[tuple[np.ndarray, np.ndarray]] = iter(())
+            if decoded:
+                decided = self._decide(np.stack(decoded))
+                rows = zip(decided.probabilities, decided.predicted, strict=True)
             for name, outcome in some:
                 if isinstance(outcome, str):
                     yield Answer(name, [], {}, reason=outcome)
