@@ -1,6 +1,8 @@
 """Drawn images for all tests, the one thread they compute with, and how hypothesis searches."""
 
 import io
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +11,14 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
-from classifold.model_file import build_network
+from classifold.images import ORIENTATION_TAG
+from classifold.metrics_file import write_json
+from classifold.model_file import build_network, save_model
 from classifold.pack import Pack, new_pack
 from classifold.seeding import seed_torch
+from classifold.sources.detection import open_source
+from classifold.sources.ingestion import ingest
+from classifold.stacking.ensemble import fit_ensemble, save_ensemble
 from classifold.training.machine import set_up
 
 settings.register_profile(
@@ -130,3 +137,104 @@ def tiny_mlp():
         )
 
     return build
+
+
+ROOT = Path(__file__).parents[1]
+MEMBERS = {  # 33 and 11 numbers a row: most rows begin where no register does
+    "flat": {"network": "mlp", "arguments": {"hidden": [33, 11]}, "image_size": 10},
+    "deep": {
+        "network": "small_resnet",
+        "arguments": {"widths": [8, 12], "depth": 1, "stem_stride": 2},
+        "image_size": 16,
+    },
+}
+
+
+@pytest.fixture
+def odd_images(encode):
+    """Files of several kinds, by their names below `cat/`, `dog/`, `owl/` and `unlabelled/`."""
+    random = np.random.default_rng(5)
+
+    def noise(*shape):
+        return random.integers(0, 256, shape, np.uint8)
+
+    exif = Image.Exif()
+    exif[ORIENTATION_TAG] = 6
+    return {
+        "cat/photo.jpg": encode(noise(20, 30, 3), "JPEG"),
+        "cat/turned.jpg": encode(noise(20, 30, 3), "JPEG", exif=exif),
+        "dog/gray.png": encode(noise(14, 14)),
+        "dog/alpha.png": encode(noise(9, 12, 4)),
+        "owl/palette.gif": encode(Image.fromarray(noise(16, 16, 3)).quantize(16), "GIF"),
+        "owl/deep.png": encode(Image.fromarray(noise(12, 12).astype(np.uint16) * 257)),
+        "unlabelled/cmyk.jpg": encode(Image.fromarray(noise(40, 40, 4), "CMYK"), "JPEG"),
+        "unlabelled/small.png": encode(noise(12, 12, 3)),
+    }
+
+
+@pytest.fixture
+def project(tmp_path, odd_images):
+    """A project with an image table, two trained models and a stack; `task` is the images'."""
+
+    def train(task="single", *, method="dense", classes=("cat", "dog", "owl"), resize="lanczos"):
+        root = tmp_path / "project"
+        for name, content in odd_images.items():
+            (root / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / "source" / name).write_bytes(content)
+        shutil.copy(ROOT / "params.yaml", root)
+        ingested = root / "data/ingested"
+        ingested.mkdir(parents=True)
+        source = str(root / "source")
+        with open_source(source, layout="folder", task="single", scratch=root) as (tree, found):
+            ingest(tree, found, ingested, background=(255, 255, 255), most_unreadable=0)
+
+        random = np.random.default_rng(3)
+        decision = {"temperature": 1.7}
+        labels = random.permutation(np.arange(60) % len(classes))
+        if task == "multi":
+            decision |= {"threshold": 0.45, "thresholds": [0.4] * len(classes)}
+            labels = (random.random((60, len(classes))) < 0.4).astype(np.int64)
+        for name, member in MEMBERS.items():
+            seed_torch(4, name)
+            folder = root / "models" / name
+            folder.mkdir(parents=True)
+            network = build_network(**member, n_classes=len(classes))
+            preprocessing = {"pack_size": 16, "resize": resize, "normalize": "half"}
+            save_model(
+                folder,
+                network,
+                network=member["network"],
+                arguments=member["arguments"],
+                classes=classes,
+                preprocessing=preprocessing | {"image_size": member["image_size"]},
+                training={"threads": 1, "task": task},
+            )
+        fitted = fit_ensemble(
+            {name: random.normal(0, 2, (60, len(classes))) for name in MEMBERS},
+            labels,
+            method=method,
+            settings={
+                "dense": {
+                    **{"hidden": [9], "dropout": 0.0, "lr": 0.05, "weight_decay": 0.0},
+                    **{"epochs": 3, "patience": None},
+                },
+                "logistic": {"c": 1.0},
+                "greedy": {"rounds": 5},
+            },
+            seed=1,
+        )
+        (root / "ensemble").mkdir()
+        save_ensemble(root / "ensemble", fitted.ensemble)
+        write_json(root / "ensemble/decision.json", decision | {"temperature": 1.3})
+        write_json(
+            root / "data/compared/decisions.json",
+            {
+                "task": task,
+                "classes": list(classes),
+                "class_shares": dict.fromkeys(classes, 1 / len(classes)),
+                "models": dict.fromkeys(MEMBERS, decision),
+            },
+        )
+        return root
+
+    return train

@@ -5,7 +5,14 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from classifold.inference import BATCH_SIZE, View, make_views, predict_features, predict_logits
+from classifold.inference import (
+    BATCH_SIZE,
+    View,
+    aligned_rows,
+    make_views,
+    predict_features,
+    predict_logits,
+)
 from classifold.model_file import build_network
 from classifold.preprocessing import to_input
 from classifold.seeding import seed_torch
@@ -39,6 +46,29 @@ def test_padding_changes_no_bit(network):
     np.testing.assert_array_equal(few, whole[:5])
     last = predict_logits(network, IMAGES[BATCH_SIZE:], **SETTINGS)
     np.testing.assert_array_equal(last, whole[BATCH_SIZE:])
+
+
+@pytest.mark.parametrize("hidden", [[16], [33, 11], [255]])
+def test_a_place_in_the_batch_changes_no_bit(hidden):
+    seed_torch(2)
+    network = build_network("mlp", n_classes=3, image_size=9, arguments={"hidden": hidden})
+    settings = SETTINGS | {"image_size": 9}
+    whole = predict_logits(network, IMAGES, **settings)
+    order = np.random.default_rng(1).permutation(len(IMAGES))
+    np.testing.assert_array_equal(predict_logits(network, IMAGES[order], **settings), whole[order])
+
+
+def test_rows_that_are_moved_to_registers_keep_their_values_and_no_hook_stays():
+    layer = torch.nn.Linear(33, 5)
+    rows = torch.randn(7, 34)[:, 1:]
+    seen = []
+    layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with aligned_rows():
+        moved = layer(rows)
+    torch.testing.assert_close(moved, layer(rows))
+    assert torch.equal(seen[0], rows)
+    assert {seen[0][i].data_ptr() % 64 for i in range(7)} == {0}
+    assert seen[1] is rows
 
 
 def test_a_network_always_sees_batches_of_one_size(network):

@@ -165,7 +165,7 @@ def ends_the_process(read, *, background):
 def test_an_image_that_ends_its_process_is_listed(take_in, mixed, monkeypatch):
     monkeypatch.setattr(parallel, "FEWEST_ITEMS_FOR_PROCESSES", 2)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    monkeypatch.setattr(ingestion, "_decode", ends_the_process)
+    monkeypatch.setattr(ingestion, "decode_read", ends_the_process)
     with pytest.raises(UserError, match="2 times 'it ended the process that decoded it"):
         take_in({name: mixed[name] for name in ("cat/1.jpg", "dog/alpha.png")})
 

@@ -1,4 +1,4 @@
-"""The command line: `classifold check`, `augmentations`, `lr-find`, `refit` and `plots-page`."""
+"""The command line: `classifold check`, `predict`, `refit`, `lr-find` and others."""
 
 import sys
 from collections.abc import Iterator
@@ -11,6 +11,8 @@ import typer
 from classifold.errors import UserError
 from classifold.params import PARAMS_FILE, check_params
 from classifold.plots_page import plots_page
+from classifold.progress import track
+from classifold.stage import INTERRUPTED
 
 EMBEDDED = Path("data/raw/digits")  # which the stage `digits` makes
 PACKS = Path("data/augmented")
@@ -25,9 +27,12 @@ app = typer.Typer(
 
 @contextmanager
 def _told_without_traceback() -> Iterator[None]:
-    """End the command with a user's mistake as one message."""
+    """End the command with a user's mistake, or Ctrl-C, as one message."""
     try:
         yield
+    except KeyboardInterrupt:
+        print("\nstopped by Ctrl-C; nothing half-written is left", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
     except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         raise typer.Exit(1) from None
@@ -57,6 +62,78 @@ def _require_data(path: Path, *, layout: str) -> None:
             f"dataset.path in params.yaml names {path}, which does not exist; correct it, or add "
             f"your images with 'dvc add <folder or zip> -o {path}'"
         )
+
+
+@app.command()
+def predict(
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            help="Image files, folders, zip or tar archives; or the word unlabelled: the images "
+            "of the image table that have no label."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The CSV to write.")],
+    top: Annotated[int, typer.Option(min=1, help="Classes told of each image.")] = 5,
+    model: Annotated[str, typer.Option(help="stack, or a name of `models`.")] = "stack",
+) -> None:
+    """Answer for new images by the trained stack, or by one model.
+
+    Needs what `dvc repro` trains. An image that cannot be decoded is a row with a reason.
+    """
+    # Heavy, and of no use to the other commands.
+    from classifold.answers_file import write_answers  # noqa: PLC0415
+    from classifold.new_images import open_images  # noqa: PLC0415
+    from classifold.predict import Classifier  # noqa: PLC0415
+
+    with _told_without_traceback():
+        classifier = Classifier.load(model=model)
+        with open_images(images, ingested=classifier.ingested) as opened:
+            _keep_images(out, images)
+            n_images = len(opened.names)
+            answers = classifier.answers(opened)
+            n_unreadable = write_answers(
+                out,
+                track(answers, task="predict", total=n_images, unit="images"),
+                task=classifier.task,
+                top=min(top, len(classifier.classes)),
+            )
+    whose = "the stack" if model == "stack" else model
+    print(f"{out} holds what {whose} answers to {n_images - n_unreadable:,} images")
+    if n_unreadable:
+        print(f"{n_unreadable:,} of {n_images:,} could not be read; the column reason tells why")
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    file_format: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
+    model: Annotated[str, typer.Option(help="stack, or a name of `models`.")] = "stack",
+) -> None:
+    """Write the trained stack, or one model, as a file that other programs run.
+
+    Needs what `dvc repro` trains. The file is kept only if it gives the same answers.
+    """
+    # Heavy, and of no use to the other commands.
+    from classifold.export import export_onnx, images_to_check, require_packages  # noqa: PLC0415
+    from classifold.predict import Classifier  # noqa: PLC0415
+
+    with _told_without_traceback():
+        if file_format != "onnx":
+            raise UserError(f"--format must be onnx, got {file_format}")
+        require_packages()
+        classifier = Classifier.load(model=model)
+        exported = export_onnx(out, classifier, images_to_check(classifier, packs=PACKS))
+    print(
+        f"{out} answers as torch does: on {exported.n_images} validation images probabilities "
+        f"differ by {exported.difference:.1g} at most"
+    )
+
+
+def _keep_images(out: Path, images: list[str]) -> None:
+    """Refuse to write over what is read."""
+    if out.is_file() and any(Path(name).exists() and out.samefile(name) for name in images):
+        raise UserError(f"--out names {out}, which is one of the images; name another file")
 
 
 @app.command()

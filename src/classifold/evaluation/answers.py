@@ -10,12 +10,12 @@ import torch
 from classifold.decisions import probabilities
 from classifold.device import set_threads
 from classifold.errors import UserError
-from classifold.inference import predict_logits
+from classifold.inference import BATCH_SIZE, aligned_rows, predict_logits
 from classifold.metrics_file import read_json
 from classifold.model_file import Model, load_model
 from classifold.pixels import load_pixels
 from classifold.progress import say
-from classifold.stacking.ensemble import ensemble_logits, load_ensemble
+from classifold.stacking.ensemble import Ensemble, ensemble_logits, load_ensemble
 
 STACK = "stack"
 
@@ -66,7 +66,7 @@ def answer(
         name: decide(logits[name], decision, task=task)
         for name, decision in decisions["models"].items()
     }
-    stacked = ensemble_logits(load_ensemble(ensemble), logits)
+    stacked = stacked_logits(load_ensemble(ensemble), logits)
     answers[STACK] = decide(stacked, read_json(ensemble / "decision.json"), task=task)
     return answers
 
@@ -148,3 +148,27 @@ def model_logits(
         flips=flips,
         shift=shift,
     )
+
+
+def stacked_logits(ensemble: Ensemble, logits: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Combine members' logits as networks see images: in batches of one size, the last padded.
+
+    So an image's answer has the same bits, whichever others are asked about with it.
+
+    Args:
+        ensemble: as it was fitted.
+        logits: member -> float array (N, n_classes).
+
+    Returns:
+        float64 array (N, n_classes).
+    """
+    batches = []
+    n_images = len(logits[ensemble.members[0]])
+    with aligned_rows():
+        for start in range(0, n_images, BATCH_SIZE):
+            batch = {name: values[start : start + BATCH_SIZE] for name, values in logits.items()}
+            n_rows = min(BATCH_SIZE, n_images - start)
+            padding = ((0, BATCH_SIZE - n_rows), (0, 0))
+            padded = {name: np.pad(values, padding, mode="edge") for name, values in batch.items()}
+            batches.append(ensemble_logits(ensemble, padded)[:n_rows])
+    return np.concatenate(batches) if batches else np.empty((0, ensemble.n_classes))

@@ -75,9 +75,7 @@ class ZipTree:
             if any(entry.header_offset < 0 for entry in self._archive.infolist()):
                 raise zipfile.BadZipFile("it lacks bytes in its midst")
         except _ZIP_DAMAGES as error:
-            raise UserError(
-                f"dataset.path: {path} is a damaged zip archive ({error}); fetch it again"
-            ) from None
+            raise UserError(f"{path} is a damaged zip archive ({error}); fetch it again") from None
         entries = self._archive.infolist()
         refuse_too_many(len(entries), where=str(path))
         self.refused: list[NotRead] = []
@@ -180,9 +178,7 @@ class TarTree:
                 self._file.close()
                 raise
         except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, RecursionError) as error:
-            raise UserError(
-                f"dataset.path: {path} is a damaged tar archive ({error}); fetch it again"
-            ) from None
+            raise UserError(f"{path} is a damaged tar archive ({error}); fetch it again") from None
         self._names = sorted(self._contents)
 
     def names(self) -> list[str]:
@@ -277,12 +273,12 @@ def _copy(source: IO[bytes], target: IO[bytes], *, most: int, where: Path) -> No
         n_bytes += len(block)
         if n_bytes > most:
             raise UserError(
-                f"dataset.path: {where} unpacks to more than {most:,} bytes, over "
+                f"{where} unpacks to more than {most:,} bytes, over "
                 f"{LARGEST_RATIO} times its size, as images do not; if you trust it, unpack it "
                 "yourself, and use the folder"
             )
         if shutil.disk_usage(target.fileno()).free < BLOCK:
-            raise UserError(f"dataset.path: the disk is full while {where} is being unpacked")
+            raise UserError(f"the disk is full while {where} is being unpacked")
         target.write(block)
 
 

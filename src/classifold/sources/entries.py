@@ -49,6 +49,6 @@ def refuse_too_many(n_files: int, *, where: str) -> None:
     """Raise a UserError for a source of more files than memory has room for."""
     if n_files > MOST_FILES:
         raise UserError(
-            f"dataset.path: {where} holds more than {MOST_FILES:,} files, the most that are "
+            f"{where} holds more than {MOST_FILES:,} files, the most that are "
             "taken in; divide it, or leave files out"
         )

@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,8 +20,10 @@ from classifold.table import UNLABELLED, write_table
 
 REASONS_SHOWN = 5
 
+CRASHED = "it ended the process that decoded it (a fault of the decoder?)"
 
-class _Read(NamedTuple):
+
+class Read(NamedTuple):
     """The bytes of one file, or why they could not be had."""
 
     content: bytes
@@ -59,13 +61,13 @@ def ingest(
     counts = _Counts()
 
     def rows() -> Iterator[dict[str, Any]]:
-        reads = (_read(tree, image.id) for image in images)
+        reads = (read_image(tree.read, image.id) for image in images)
         outcomes = ordered_map(
-            partial(_decode, background=tuple(background)),
+            partial(decode_read, background=tuple(background)),
             reads,
             n_items=len(images),
             n_bytes=lambda read: len(read.content),
-            crashed=lambda _: "it ended the process that decoded it (a fault of the decoder?)",
+            crashed=lambda _: CRASHED,
         )
         outcomes = track(outcomes, task="read", total=len(images), unit="images")
         for image, outcome in zip(images, outcomes, strict=True):
@@ -160,14 +162,15 @@ def _quoted(unreadable: Sequence[NotRead]) -> str:
     return text + ("; …" if len(examples) > REASONS_SHOWN else "")
 
 
-def _read(tree: Tree, name: str) -> _Read:
+def read_image(read: Callable[[str], bytes], name: str) -> Read:
+    """Read one file by a function that may raise an OSError, such as a tree's `read`."""
     try:
-        return _Read(tree.read(name), failure=None)
+        return Read(read(name), failure=None)
     except OSError as error:
-        return _Read(b"", failure=str(error))
+        return Read(b"", failure=str(error))
 
 
-def _decode(read: _Read, *, background: tuple[int, ...]) -> Decoded | str:
+def decode_read(read: Read, *, background: Sequence[int]) -> Decoded | str:
     """Runs in other processes: the decoded image, or the reason why there is none."""
     if read.failure is not None:
         return read.failure

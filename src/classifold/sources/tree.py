@@ -69,18 +69,26 @@ class FolderTree:
 
     def read(self, name: str) -> bytes:
         """The content of one file."""
-        path = f"{self.root}/{self._raw.get(name, name)}"
-        try:
-            # A pipe would make who opens it wait, for ever.
-            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        except OSError as error:
-            raise OSError(f"{NO_FILE}: {error.strerror}") from None
-        with os.fdopen(descriptor, "rb", buffering=0) as file:
-            state = os.fstat(descriptor)
-            if not stat.S_ISREG(state.st_mode):
-                raise OSError(NO_FILE)
-            refuse_too_large(state.st_size)
-            return file.readall()
+        return read_file(f"{self.root}/{self._raw.get(name, name)}")
+
+
+def read_file(path: str) -> bytes:
+    """The content of a plain file.
+
+    Raises:
+        OSError: if it cannot be read, is none, or is too large to be read safely.
+    """
+    try:
+        # A pipe would make who opens it wait, for ever.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        raise OSError(f"{NO_FILE}: {error.strerror}") from None
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        state = os.fstat(descriptor)
+        if not stat.S_ISREG(state.st_mode):
+            raise OSError(NO_FILE)
+        refuse_too_large(state.st_size)
+        return file.readall()
 
 
 @contextmanager

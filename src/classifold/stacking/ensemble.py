@@ -91,12 +91,19 @@ def ensemble_logits(ensemble: Ensemble, logits: Mapping[str, np.ndarray]) -> np.
         case "logistic":
             return apply_logistic(weights, members)
         case "dense":
-            stack = DenseStack(members.shape[1], members.shape[2], dropout=0, **ensemble.settings)
-            stack.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
             with torch.inference_mode():
                 inputs = torch.from_numpy(members.astype(np.float32))
-                return stack.eval()(inputs).double().numpy()
+                return dense_layers(ensemble)(inputs).double().numpy()
     raise ValueError(f"unknown method {ensemble.method!r}")
+
+
+def dense_layers(ensemble: Ensemble) -> DenseStack:
+    """Build the layers of the method dense, in evaluation mode."""
+    members = len(ensemble.members)
+    stack = DenseStack(members, ensemble.n_classes, dropout=0, **ensemble.settings)
+    weights = {name: torch.from_numpy(values) for name, values in ensemble.weights.items()}
+    stack.load_state_dict(weights)
+    return stack.eval()
 
 
 def save_ensemble(folder: Path, ensemble: Ensemble) -> None:

@@ -1,0 +1,238 @@
+"""An exported file answers as torch does, with its preprocessing, its stack and its names."""
+
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from classifold import export
+from classifold.cli import app
+from classifold.errors import UserError
+from classifold.export import export_onnx, images_to_check, interpolation_weights
+from classifold.pack import new_pack
+from classifold.predict import Classifier
+from classifold.stacking.ensemble import Ensemble, ensemble_logits, fit_ensemble
+from classifold.stacking.module import EnsembleModule
+from classifold.table import SCHEMA, iter_columns, iter_images, write_table
+
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.integers(0, 256, (70, 16, 16, 3), np.uint8)
+CLASSES = ["cat", "dog", "owl"]
+
+
+def run(path, images):
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (put,), (get,) = session.get_inputs(), session.get_outputs()
+    assert (put.name, put.type, put.shape[1:]) == ("images", "tensor(uint8)", [16, 16, 3])
+    assert (get.name, get.type, get.shape[1:]) == ("probabilities", "tensor(float)", [3])
+    return session.run(None, {"images": images})[0]
+
+
+@pytest.mark.parametrize(
+    ("task", "method", "model"),
+    [
+        ("single", "dense", "stack"),
+        ("multi", "weighted", "stack"),
+        ("multi", "mean", "flat"),  # which interpolates from 16 to 10 pixels
+    ],
+)
+def test_the_file_answers_as_torch_does_for_any_number_of_images(
+    project, tmp_path, task, method, model
+):
+    classifier = Classifier.load(project(task, method=method), model=model)
+    path = tmp_path / "new" / "model.onnx"
+    exported = export_onnx(path, classifier, IMAGES)
+    expected = classifier.probabilities(IMAGES)
+    assert exported.n_images == len(IMAGES)
+    for images in (IMAGES[:1], IMAGES[:5], IMAGES):
+        found = run(path, images)
+        np.testing.assert_allclose(found, expected[: len(images)], atol=1e-5)
+    # Batches of other sizes differ in the last bits.
+    largest = np.abs(run(path, IMAGES) - expected).max()
+    assert exported.difference == pytest.approx(largest, abs=1e-6)
+    if task == "single":
+        np.testing.assert_allclose(run(path, IMAGES).sum(axis=1), 1, atol=1e-5)
+
+    told = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    assert json.loads(told["classes"]) == CLASSES
+    assert (told["task"], told["model"], told["resize"]) == (task, model, "lanczos")
+    assert json.loads(told["size"]) == 16
+    assert json.loads(told["background"]) == [255, 255, 255]
+    assert json.loads(told["temperature"]) == (1.3 if model == "stack" else 1.7)
+    assert json.loads(told["threshold"]) == (0.45 if task == "multi" else None)
+    assert json.loads(told["thresholds"]) == ([0.4] * 3 if task == "multi" else None)
+    assert [file.name for file in path.parent.iterdir()] == ["model.onnx"]
+    # The exporter notes where each line of the code was.
+    content = path.read_bytes()
+    for folder in (export.__file__, torch.__file__):
+        assert folder.rpartition("/")[0].encode() not in content
+
+
+@pytest.mark.parametrize("method", ["mean", "weighted", "greedy", "logistic", "dense"])
+@pytest.mark.parametrize("task", ["single", "multi"])
+def test_the_module_of_an_ensemble_agrees_with_the_ensemble(task, method):
+    labels = {
+        "single": RANDOM.permutation(np.arange(80) % 4),
+        "multi": (RANDOM.random((80, 4)) < 0.3).astype(np.int64),
+    }[task]
+    truth = np.eye(4)[labels] if task == "single" else labels
+    logits = {
+        name: (RANDOM.normal(0, spread, (80, 4)) + 4 * truth).astype(np.float32)
+        for name, spread in (("good", 2), ("bad", 9), ("worse", 30))
+    }
+    dense = {"hidden": [8], "dropout": 0.0, "lr": 0.1, "weight_decay": 0.0, "epochs": 3}
+    ensemble = fit_ensemble(
+        logits,
+        labels,
+        method=method,
+        settings={
+            "dense": dense | {"patience": None},
+            "logistic": {"c": 1.0},
+            "greedy": {"rounds": 3},
+        },
+        seed=1,
+    ).ensemble
+    module = EnsembleModule(ensemble).eval()
+    with torch.inference_mode():
+        found = module([torch.from_numpy(values) for values in logits.values()])
+    expected = ensemble_logits(ensemble, logits)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("task", ["single", "multi"])
+def test_a_member_without_a_share_adds_nothing(task):
+    ensemble = Ensemble("greedy", task, ["a", "b"], 3, {}, {"shares": np.array([0.0, 1.0])})
+    sure = torch.tensor([[80.0, -80.0, 0.0]])
+    other = torch.tensor([[0.3, -1.2, 2.0]])
+    found = EnsembleModule(ensemble)([sure, other])
+    expected = other.log_softmax(1) if task == "single" else other
+    torch.testing.assert_close(found, expected)
+
+
+def test_interpolation_weights_by_hand():
+    # From 4 pixels to 2, a new pixel's middle is 1 old pixel from the border and its triangle
+    # reaches 2: old ones 0.5, 0.5 and 1.5 away weigh 3/4, 3/4 and 1/4, divided by their sum.
+    expected = torch.tensor([[3.0, 3.0, 1.0, 0.0], [0.0, 1.0, 3.0, 3.0]]) / 7
+    torch.testing.assert_close(interpolation_weights(4, 2), expected)
+
+
+@given(st.integers(4, 40), st.integers(4, 40))
+def test_interpolation_by_weights_is_that_of_torch(size, image_size):
+    batch = torch.from_numpy(RANDOM.integers(0, 256, (2, 3, size, size))).float()
+    weights = interpolation_weights(size, image_size)
+    expected = F.interpolate(batch, (image_size, image_size), mode="bilinear", antialias=True)
+    torch.testing.assert_close(weights @ batch @ weights.T, expected, rtol=1e-5, atol=1e-3)
+    torch.testing.assert_close(weights.sum(1), torch.ones(image_size))
+
+
+def test_views_that_evaluate_averages_are_in_the_graph(project, tmp_path):
+    classifier = Classifier.load(project(), model="deep")
+    one = classifier.probabilities(IMAGES)
+    classifier = classifier._replace(test_time={"flips": "both", "shift": 2})
+    assert np.abs(classifier.probabilities(IMAGES) - one).max() > 1e-3
+    export_onnx(tmp_path / "model.onnx", classifier, IMAGES)
+    found = run(tmp_path / "model.onnx", IMAGES)
+    np.testing.assert_allclose(found, classifier.probabilities(IMAGES), atol=1e-5)
+
+
+def test_a_file_that_answers_otherwise_is_refused_and_not_left(project, tmp_path, monkeypatch):
+    classifier = Classifier.load(project(), model="flat")
+    monkeypatch.setattr(export, "interpolation_weights", lambda old, new: torch.ones(new, old) / 9)
+    with pytest.raises(UserError, match=r"of flat differs from torch by 0\.\d+ on 70 images"):
+        export_onnx(tmp_path / "new/model.onnx", classifier, IMAGES)
+    assert not list((tmp_path / "new").iterdir())
+
+
+class Undecided(torch.nn.Module):
+    """A network whose way through depends on what it sees, as no graph can have it."""
+
+    def forward(self, batch):
+        return batch.mean((2, 3)) if batch.mean().item() > 0 else -batch.mean((2, 3))
+
+
+def test_a_network_that_is_no_graph_is_told(project, tmp_path):
+    classifier = Classifier.load(project(), model="deep")
+    model = classifier.members["deep"]._replace(network=Undecided())
+    classifier = classifier._replace(members={"deep": model})
+    with pytest.raises(UserError, match="a network of deep cannot be put into ONNX"):
+        export_onnx(tmp_path / "model.onnx", classifier, IMAGES)
+    assert not list(tmp_path.glob("*model*"))
+
+
+def test_networks_too_large_for_one_file_are_refused_before_anything_is_done(
+    project, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(export, "MOST_BYTES", 1000)
+    classifier = Classifier.load(project())
+    with pytest.raises(UserError, match=r"take .* bytes, and one ONNX file holds 1,000; .*--model"):
+        export_onnx(tmp_path / "model.onnx", classifier, IMAGES)
+
+
+def table_rows(folder):
+    """All rows of an image table, with their images."""
+    rows = list(iter_columns(folder, [name for name in SCHEMA.names if name != "image"]))
+    encoded = dict(iter_images(folder, [row["id"] for row in rows]))
+    return [row | {"image": {"bytes": encoded[row["id"]], "path": row["id"]}} for row in rows]
+
+
+def test_the_file_is_checked_on_official_validation_images_or_else_on_the_packs(
+    project, tmp_path, monkeypatch
+):
+    root = project()
+    classifier = Classifier.load(root, model="flat")
+    packs = tmp_path / "augmented"
+    with pytest.raises(UserError, match=r"no validation images of 16 pixels .*'dvc repro'"):
+        images_to_check(classifier, packs=packs)
+
+    with new_pack(
+        packs / "validation", n_images=3, size=16, resize="lanczos", classes=CLASSES
+    ) as pack:
+        pack.put(0, list(IMAGES[:3]))
+        for i in range(3):
+            pack.describe(image_id=str(i), copy=0, transformation="none", labels=["cat"])
+    np.testing.assert_array_equal(images_to_check(classifier, packs=packs), IMAGES[:3])
+    with pytest.raises(UserError, match="no validation images of 24 pixels"):
+        images_to_check(classifier._replace(pack_size=24), packs=packs)
+
+    rows = table_rows(classifier.ingested)
+    official = {"dog/gray.png", "owl/deep.png"}
+    write_table(
+        classifier.ingested,
+        [row | {"part": "validation" if row["id"] in official else "train"} for row in rows],
+    )
+    answers = classifier.probabilities(images_to_check(classifier, packs=packs))
+    expected = classifier.predict(root / "source" / name for name in sorted(official))
+    np.testing.assert_array_equal(
+        answers, [[answer.probabilities[name] for name in CLASSES] for answer in expected]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--format", "tflite", "--out", "m"], "--format must be onnx, got tflite"),
+        (["--model", "vgg", "--out", "m"], "no trained model is called vgg"),
+        (["--out", "m"], "there are no validation images"),
+    ],
+)
+def test_mistakes_of_the_command_are_one_message(project, monkeypatch, arguments, message):
+    monkeypatch.chdir(project())
+    done = CliRunner().invoke(app, ["export", *arguments])
+    assert done.exit_code == 1
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == 1
+
+
+def test_without_the_packages_the_command_says_what_to_install(project, monkeypatch):
+    monkeypatch.chdir(project())
+    monkeypatch.setattr(export, "PACKAGES", ("onnx", "onnx_that_is_not_there"))
+    done = CliRunner().invoke(app, ["export", "--out", "m.onnx"])
+    assert done.exit_code == 1
+    assert "install with 'pip install onnx_that_is_not_there'" in done.stderr

@@ -1,0 +1,96 @@
+"""Images that people name are found, named, and read; torch has no part in it."""
+
+import os
+import zipfile
+
+import numpy as np
+import pytest
+
+from classifold import new_images, parallel
+from classifold.errors import UserError
+from classifold.new_images import open_images
+
+SETTINGS = {"size": 8, "resize": "box", "background": (255, 255, 255)}
+
+
+@pytest.fixture
+def image(encode):
+    return encode(np.full((4, 4, 3), (10, 20, 30), np.uint8))
+
+
+def test_images_come_in_the_order_of_the_arguments_with_their_names(tmp_path, monkeypatch, image):
+    monkeypatch.chdir(tmp_path)
+    for name in ("z.png", "in/b.png", "in/deep/a.JPG", "in/.hidden.png", "in/notes.md", "noname"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(image)
+    (tmp_path / "linked").symlink_to("in")
+    (tmp_path / "in/link").symlink_to("..")
+    with open_images(["z.png", "./in", "noname"], ingested=tmp_path) as opened:
+        assert opened.names == ["z.png", "in/b.png", "in/deep/a.JPG", "in/link", "noname"]
+        outcomes = list(opened.pixels(**SETTINGS))
+    link = outcomes.pop(3)
+    assert link == "a link to a folder; such links are not followed"
+    for pixels in outcomes:
+        assert pixels.shape == (8, 8, 3)
+        assert np.unique(pixels.reshape(-1, 3), axis=0).tolist() == [[10, 20, 30]]
+
+
+def test_names_that_are_no_unicode_are_spelled_out(tmp_path, image):
+    path = tmp_path / os.fsdecode(b"caf\xe9.png")
+    path.write_bytes(image)
+    with open_images([path], ingested=tmp_path) as opened:
+        assert opened.names == [f"{tmp_path}/caf\\xe9.png"]
+        (pixels,) = opened.pixels(**SETTINGS)
+        assert not isinstance(pixels, str)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        pytest.param(["nowhere.png"], "there is no file or folder nowhere.png", id="missing"),
+        pytest.param(["empty"], "empty holds 0 files and no image among them", id="empty"),
+        pytest.param(["a.png", "a.png"], "a.png is named 2 times; name each", id="twice"),
+        pytest.param(["./a.png", "a.png"], "a.png is named 2 times", id="twice in two ways"),
+        pytest.param(["in", "in/b.png"], "in/b.png is named 2 times", id="in a folder, and alone"),
+        pytest.param(["cut.zip"], "cut.zip is a damaged zip archive", id="damaged"),
+        pytest.param(["unlabelled"], "no image table in .*; .*'dvc repro ingest'", id="no table"),
+    ],
+)
+def test_what_cannot_be_answered_is_one_message(tmp_path, monkeypatch, image, images, message):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("empty", "in"):
+        (tmp_path / folder).mkdir()
+    for name in ("a.png", "in/b.png"):
+        (tmp_path / name).write_bytes(image)
+    with zipfile.ZipFile(tmp_path / "cut.zip", "w") as archive:
+        archive.writestr("a.png", image)
+    content = (tmp_path / "cut.zip").read_bytes()
+    (tmp_path / "cut.zip").write_bytes(content[:-30])
+    with (
+        pytest.raises(UserError, match=message),
+        open_images(images, ingested=tmp_path / "data/ingested"),
+    ):
+        pass
+
+
+def test_a_folder_named_unlabelled_is_asked_for_with_a_dot(tmp_path, monkeypatch, image):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "unlabelled").mkdir()
+    (tmp_path / "unlabelled/a.png").write_bytes(image)
+    with open_images(["./unlabelled"], ingested=tmp_path) as opened:
+        assert opened.names == ["unlabelled/a.png"]
+
+
+def ends_the_process(read, *, size, resize, background):
+    os._exit(1)
+
+
+def test_an_image_that_ends_its_process_has_a_reason(tmp_path, monkeypatch, image):
+    monkeypatch.setattr(parallel, "FEWEST_ITEMS_FOR_PROCESSES", 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    monkeypatch.setattr(new_images, "_pixels", ends_the_process)
+    (tmp_path / "a.png").write_bytes(image)
+    with open_images([tmp_path / "a.png"], ingested=tmp_path) as opened:
+        (reason,) = opened.pixels(**SETTINGS)
+    assert "it ended the process that decoded it" in reason

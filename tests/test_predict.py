@@ -1,0 +1,461 @@
+"""Answers to new images are those of `evaluate`, bit for bit, whatever the images come in."""
+
+import io
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from classifold import new_images, parallel, predict
+from classifold.answers_file import as_text, write_answers
+from classifold.cli import app
+from classifold.csv_file import read_rows
+from classifold.decisions import probabilities
+from classifold.errors import UserError
+from classifold.evaluation import answers as evaluation
+from classifold.inference import BATCH_SIZE
+from classifold.metrics_file import read_json, write_json
+from classifold.model_file import load_model
+from classifold.pixels import load_pixels
+from classifold.predict import IMAGES_AT_ONCE, Answer, Classifier
+from classifold.stacking.ensemble import load_ensemble
+
+CPU = torch.device("cpu")
+UNLABELLED = ["unlabelled/cmyk.jpg", "unlabelled/small.png"]
+
+
+ONE_VIEW = {"flips": "none", "shift": 0}
+
+
+def evaluated(root, ids, *, test_time=ONE_VIEW):
+    """What the stage `evaluate` says of images in the table, by model."""
+    ingested, models = root / "data/ingested", root / "models"
+    answers = evaluation.answer(
+        evaluation.read_pixels(ids, ingested=ingested, model=models / "flat"),
+        models=models,
+        ensemble=root / "ensemble",
+        decisions=read_json(root / "data/compared/decisions.json"),
+        device=CPU,
+        test_time=test_time,
+    )
+    return {name: answer.probabilities for name, answer in answers.items()}
+
+
+def shares_of(answers, classes=("cat", "dog", "owl")):
+    return np.array([[answer.probabilities[name] for name in classes] for answer in answers])
+
+
+def classify(root, images, *, model="stack"):
+    return list(Classifier.load(root, model=model).predict(images))
+
+
+@pytest.mark.parametrize("model", ["stack", "flat", "deep"])
+def test_answers_to_files_are_those_of_evaluate_bit_for_bit(project, odd_images, model):
+    root = project()
+    ids = list(odd_images)
+    answers = classify(root, [root / "source" / name for name in reversed(ids)], model=model)
+    expected = evaluated(root, ids)[model]
+    np.testing.assert_array_equal(shares_of(answers)[::-1], expected)
+    assert [answer.image for answer in answers] == [str(root / "source" / n) for n in ids[::-1]]
+    predicted = [("cat", "dog", "owl")[row.argmax()] for row in expected]
+    assert [answer.labels for answer in reversed(answers)] == [[name] for name in predicted]
+    for answer in answers:
+        assert next(iter(answer.probabilities)) == answer.labels[0]
+        assert list(answer.probabilities.values()) == sorted(answer.probabilities.values())[::-1]
+        assert answer.reason is None
+
+
+@pytest.mark.parametrize("resize", ["box", "bilinear"])
+def test_the_filter_is_that_of_the_pack(project, odd_images, resize):
+    root = project(resize=resize)
+    found = shares_of(classify(root, [root / "source"]))
+    np.testing.assert_array_equal(found, evaluated(root, sorted(odd_images))["stack"])
+
+
+def test_views_are_averaged_as_evaluate_does(project, odd_images):
+    root = project()
+    text = (root / "params.yaml").read_text()
+    assert "{flips: none, shift: 0}" in text
+    (root / "params.yaml").write_text(text.replace("{flips: none, shift", "{flips: both, shift"))
+    found = shares_of(classify(root, [root / "source"]))
+    ids = sorted(odd_images)
+    averaged = evaluated(root, ids, test_time={"flips": "both", "shift": 0})["stack"]
+    np.testing.assert_array_equal(found, averaged)
+    assert np.abs(found - evaluated(root, ids)["stack"]).max() > 1e-4
+
+
+@pytest.mark.parametrize("method", ["dense", "logistic", "greedy"])
+@pytest.mark.parametrize("task", ["single", "multi"])
+def test_the_bits_of_an_answer_depend_on_no_other_image(project, task, method):
+    classifier = Classifier.load(project(task, method=method))
+    random = np.random.default_rng(1)
+    pixels = random.integers(0, 256, (2 * BATCH_SIZE + 9, 16, 16, 3), np.uint8)
+    whole = classifier.probabilities(pixels)
+    order = random.permutation(len(pixels))
+    np.testing.assert_array_equal(classifier.probabilities(pixels[order]), whole[order])
+    for i in (0, 1, BATCH_SIZE + 5):
+        np.testing.assert_array_equal(classifier.probabilities(pixels[i : i + 1])[0], whole[i])
+
+
+def test_several_labels_are_those_above_the_threshold(project, odd_images):
+    root = project("multi")
+    ids = sorted(odd_images)
+    pixels = load_pixels(root / "data/ingested", ids, size=16, resize="lanczos")
+    members = [load_model(root / "models" / name) for name in ("flat", "deep")]
+    logits = {
+        name: evaluation.model_logits(model, pixels, device=CPU, **ONE_VIEW)
+        for name, model in zip(("flat", "deep"), members, strict=True)
+    }
+    stacked = evaluation.stacked_logits(load_ensemble(root / "ensemble"), logits)
+    for model, of_model, temperature in (("stack", stacked, 1.3), ("deep", logits["deep"], 1.7)):
+        expected = probabilities(of_model, temperature=temperature, task="multi")
+        threshold = float(np.median(expected))
+        classifier = Classifier.load(root, model=model)
+        classifier.decision["threshold"] = threshold
+        answers = list(classifier.predict([root / "source"]))
+        np.testing.assert_array_equal(shares_of(answers), expected)
+        assert [answer.labels for answer in answers] == [
+            [name for name, p in zip(("cat", "dog", "owl"), row, strict=True) if p > threshold]
+            for row in expected
+        ]
+        assert sum(len(answer.labels) for answer in answers) == expected.size / 2
+
+
+def test_only_the_networks_of_the_answer_are_loaded_and_each_once(project, monkeypatch):
+    root = project()
+    loaded = []
+
+    def load(folder):
+        loaded.append(folder.name)
+        return load_model(folder)
+
+    monkeypatch.setattr(evaluation, "load_model", load)
+    classify(root, [root / "source"], model="deep")
+    assert loaded == ["deep"]
+    classify(root, [root / "source"])
+    assert loaded[1:] == load_ensemble(root / "ensemble").members
+
+
+def pack_up(path, files):
+    """Write files into an archive of the kind that `path` says."""
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+        return path
+    with tarfile.open(path, "w:gz" if path.suffix == ".tgz" else "w") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return path
+
+
+@pytest.mark.parametrize("name", ["new.zip", "new.tar", "new.tgz", "named like nothing"])
+def test_archives_are_read_like_folders(project, odd_images, tmp_path, name):
+    root = project()
+    path = pack_up(tmp_path / name, odd_images | {"cat/notes.md": b"no image"})
+    answers = classify(root, [path])
+    expected = evaluated(root, sorted(odd_images))["stack"]
+    np.testing.assert_array_equal(shares_of(answers), expected)
+    assert [answer.image for answer in answers] == [f"{path}/{name}" for name in sorted(odd_images)]
+
+
+def test_unlabelled_images_are_those_of_the_table(project):
+    root = project()
+    answers = classify(root, ["unlabelled"], model="flat")
+    assert [answer.image for answer in answers] == UNLABELLED
+    np.testing.assert_array_equal(shares_of(answers), evaluated(root, UNLABELLED)["flat"])
+
+
+def test_what_cannot_be_read_keeps_its_place_and_says_why(project, odd_images, tmp_path):
+    root = project()
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(odd_images["cat/photo.jpg"])
+    (tmp_path / "rubbish.jpg").write_bytes(b"rubbish")
+    (tmp_path / "cut.jpg").write_bytes(odd_images["cat/photo.jpg"][:400])
+    (tmp_path / "notes.txt").write_bytes(b"no image")
+    os.mkfifo(tmp_path / "pipe.png")
+    names = ("rubbish.jpg", "cut.jpg", "photo.jpg", "notes.txt", "pipe.png")
+    answers = classify(root, [tmp_path / name for name in names])
+    reasons = [answer.reason for answer in answers]
+    assert reasons[0] == reasons[3] == "not an image in a format that is read here"
+    assert "runcated" in reasons[1]
+    assert reasons[2] is None
+    assert "not a file that can be read" in reasons[4]
+    assert [bool(answer.probabilities) for answer in answers] == [False, False, True, False, False]
+    np.testing.assert_array_equal(
+        shares_of(answers[2:3]), evaluated(root, ["cat/photo.jpg"])["stack"]
+    )
+
+
+def test_links_and_climbing_names_of_archives_are_rows_with_reasons(project, odd_images, tmp_path):
+    path = tmp_path / "odd.tar"
+    with tarfile.open(path, "w") as archive:
+        for name in ("../climbs.png", "ok.png"):
+            entry = tarfile.TarInfo(name)
+            content = odd_images["dog/gray.png"]
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+        link = tarfile.TarInfo("link.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    answers = {answer.image: answer.reason for answer in classify(project(), [path])}
+    assert answers == {
+        f"{path}/ok.png": None,
+        f"{path}/../climbs.png": "its name climbs out of the archive",
+        f"{path}/link.png": "a link; links of archives are not followed",
+    }
+
+
+def test_of_entries_with_one_name_the_last_is_answered_for(project, odd_images, tmp_path):
+    path = tmp_path / "twice.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.png", b"rubbish")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("a.png", odd_images["dog/gray.png"])
+    (answer,) = classify(project(), [path])
+    assert (answer.image, answer.reason) == (f"{path}/a.png", None)
+
+
+def test_background_is_that_of_the_params(project, encode, tmp_path):
+    root = project()
+    red = np.zeros((16, 16, 4), np.uint8)
+    (tmp_path / "clear.png").write_bytes(encode(red))
+    (tmp_path / "red.png").write_bytes(encode(np.full((16, 16, 3), (250, 0, 0), np.uint8)))
+    text = (root / "params.yaml").read_text()
+    (root / "params.yaml").write_text(text.replace("[255, 255, 255]", "[250, 0, 0]"))
+    clear, plain = shares_of(classify(root, [tmp_path / "clear.png", tmp_path / "red.png"]))
+    np.testing.assert_array_equal(clear, plain)
+
+
+@pytest.mark.parametrize("n_processes", [1, 2])
+def test_no_more_images_are_read_than_the_window_holds(
+    project, odd_images, tmp_path, monkeypatch, n_processes
+):
+    monkeypatch.setattr(parallel, "FEWEST_ITEMS_FOR_PROCESSES", 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(n_processes), raising=False)
+    root = project()
+    n_images = 3 * IMAGES_AT_ONCE
+    content = odd_images["dog/gray.png"]
+    path = pack_up(tmp_path / "many.zip", {f"{i:04}.png": content for i in range(n_images)})
+    n_read = 0
+    read_image = new_images.read_image
+
+    def counted(read, name):
+        nonlocal n_read
+        n_read += 1
+        return read_image(read, name)
+
+    monkeypatch.setattr(new_images, "read_image", counted)
+    window = n_processes * parallel.TASKS_AHEAD * parallel.ITEMS_A_TASK
+    n_answered = 0
+    for answer in Classifier.load(root, model="flat").predict([path]):
+        # The images of one round were all read before its first answer.
+        assert n_read <= n_answered - n_answered % IMAGES_AT_ONCE + IMAGES_AT_ONCE + window
+        assert answer.labels
+        n_answered += 1
+    assert n_answered == n_read == n_images
+
+
+def test_a_table_without_unlabelled_images_says_how_there_would_be_some(project, odd_images):
+    for name in UNLABELLED:
+        del odd_images[name]
+    with pytest.raises(UserError, match="is unlabelled; put such images into a folder named"):
+        classify(project(), ["unlabelled"])
+
+
+def without_models(root):
+    (root / "data/compared/decisions.json").unlink()
+
+
+def without_stack(root):
+    (root / "ensemble/ensemble.json").unlink()
+
+
+def without_weights(root):
+    (root / "models/deep/weights.safetensors").unlink()
+
+
+def with_a_stranger(root):
+    path = root / "ensemble/ensemble.json"
+    write_json(path, read_json(path) | {"members": ["flat", "gone"]})
+
+
+def with_two_packs(root):
+    path = root / "models/deep/model.json"
+    description = read_json(path)
+    description["preprocessing"]["pack_size"] = 24
+    write_json(path, description)
+
+
+@pytest.mark.parametrize(
+    ("change", "model", "message"),
+    [
+        (without_models, "stack", r"no trained model here .*decisions.json.*'dvc repro'"),
+        (without_stack, "stack", r"no stack in .*'dvc repro stack', .*--model \(flat, deep\)"),
+        (without_weights, "stack", r"deep cannot be read .*'dvc repro -f train@deep'"),
+        (with_a_stranger, "stack", r"asks gone, which params.yaml no longer lists; .*repro stack"),
+        (with_two_packs, "stack", r"flat, deep were trained on packs of different .*'dvc repro'"),
+        (lambda _: None, "vgg", r"no trained model is called vgg; there are stack, flat, deep"),
+        (lambda _: None, "majority_baseline", r"majority_baseline, which looks at no image"),
+    ],
+)
+def test_what_is_not_trained_is_told_with_the_command_that_trains_it(
+    project, change, model, message
+):
+    root = project()
+    change(root)
+    with pytest.raises(UserError, match=message):
+        Classifier.load(root, model=model)
+
+
+def test_one_model_answers_without_a_stack(project):
+    root = project()
+    without_stack(root)
+    without_weights(root)
+    assert len(classify(root, [root / "source"], model="flat")) == 8
+
+
+ANSWERS = [
+    Answer("a.png", ["cat"], {"cat": 0.75, "owl": 0.2, "dog": 0.05}, None),
+    Answer("=1+1.png", [], {}, "not an image"),
+]
+
+
+def test_a_row_of_one_label_by_hand(tmp_path):
+    path = tmp_path / "new/predictions.csv"
+    assert write_answers(path, ANSWERS, task="single", top=2) == 1
+    assert path.read_text() == (
+        "image,predicted,probability,class_1,probability_1,class_2,probability_2,reason\n"
+        "a.png,cat,0.75,cat,0.75,owl,0.2,\n"
+        "'=1+1.png,,,,,,,not an image\n"
+    )
+
+
+def test_a_row_of_several_labels_by_hand(tmp_path):
+    answers = [
+        Answer("a.png", ["cat", "dog"], {"dog": 1 / 3, "cat": 0.25, "owl": 0.125}, None),
+        Answer("b.png", [], {"dog": 0.1, "cat": 0.0, "owl": 0.0}, None),
+    ]
+    write_answers(tmp_path / "p.csv", answers, task="multi", top=1)
+    assert (tmp_path / "p.csv").read_text() == (
+        "image,predicted,class_1,probability_1,reason\n"
+        "a.png,cat|dog,dog,0.3333333333333333,\n"
+        "b.png,,dog,0.1,\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("+1|cmd", "'+1|cmd"),
+        ("-2+3", "'-2+3"),
+        ("-1\n", "'-1\n"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\t=1"),
+        ("＝1", "'＝1"),
+        ("'quoted'", "''quoted'"),
+        ("-1", "-1"),
+        ("-0.5", "-0.5"),
+        ("a=1", "a=1"),
+        ("", ""),
+    ],
+)
+def test_a_cell_is_no_formula(text, written):
+    assert as_text(text) == written
+
+
+@given(st.text(max_size=6))
+def test_no_cell_begins_as_a_formula_does_and_each_text_comes_back(text):
+    written = as_text(text)
+    assert written.removeprefix("'") == text
+    number = written.removeprefix("-").replace(".", "", 1).isdecimal()
+    assert number or not written.startswith(tuple("=+-@\t\r\n＝＋－＠"))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("the disk is full")])
+def test_a_file_that_is_not_finished_is_never_seen(tmp_path, error):
+    path = tmp_path / "predictions.csv"
+    path.write_text("old")
+
+    def fails():
+        yield ANSWERS[0]
+        raise error
+
+    with pytest.raises((KeyboardInterrupt, OSError)):
+        write_answers(path, fails(), task="single", top=1)
+    assert [file.name for file in tmp_path.iterdir()] == ["predictions.csv"]
+    assert path.read_text() == "old"
+
+
+@pytest.fixture
+def command(project, monkeypatch):
+    """`classifold predict`, in the project's folder: exit code, output, errors."""
+    root = project()
+    monkeypatch.chdir(root)
+
+    def run(*arguments):
+        return CliRunner().invoke(app, ["predict", *arguments])
+
+    return run
+
+
+def test_the_command_writes_a_row_an_image_and_counts_what_it_could_not_read(command):
+    Path("source/cat/rubbish.jpg").write_bytes(b"rubbish")
+    done = command("source", "--out", "new/p.csv", "--top", "9")
+    assert done.exit_code == 0, done.output
+    assert "new/p.csv holds what the stack answers to 8 images" in done.stdout
+    assert "1 of 9 could not be read; the column reason tells why" in done.stdout
+    rows = read_rows(Path("new/p.csv"))
+    assert len(rows) == 9
+    assert [row["image"] for row in rows if row["reason"]] == ["source/cat/rubbish.jpg"]
+    expected = evaluated(Path(), ["owl/deep.png"])["stack"][0]
+    (row,) = (row for row in rows if row["image"].endswith("deep.png"))
+    assert {row[f"class_{i}"]: float(row[f"probability_{i}"]) for i in (1, 2, 3)} == dict(
+        zip(("cat", "dog", "owl"), expected, strict=True)
+    )
+    assert row["predicted"] == row["class_1"]
+    assert row["probability"] == row["probability_1"]
+    assert "class_4" not in row
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.png", "--out", "p.csv"], "there is no file or folder nowhere.png"),
+        (["source", "--out", "source"], "source is a folder; name a file"),
+        (
+            ["source/cat/photo.jpg", "--out", "source/cat/photo.jpg"],
+            "--out names source/cat/photo.jpg, which is one of the images",
+        ),
+        (["source", "--out", "p.csv", "--model", "vgg"], "no trained model is called vgg"),
+    ],
+)
+def test_mistakes_are_one_message_and_leave_nothing(command, arguments, message):
+    before = sorted(Path().rglob("*"))
+    done = command(*arguments)
+    assert done.exit_code == 1
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == 1
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_ctrl_c_leaves_no_file(command, monkeypatch):
+    def stopped(model, pixels, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predict, "model_logits", stopped)
+    done = command("source", "--out", "p.csv")
+    assert done.exit_code == 130
+    assert done.stderr.strip() == "stopped by Ctrl-C; nothing half-written is left"
+    assert not list(Path().glob("*p.csv*"))
+    assert not list(Path().glob(".*"))
