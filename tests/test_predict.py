@@ -324,6 +324,16 @@ def test_one_model_answers_without_a_stack(project):
     assert len(classify(root, [root / "source"], model="flat")) == 8
 
 
+def test_networks_of_another_folder_answer_with_the_decisions_of_the_first(project):
+    root = project()
+    before = classify(root, [root / "source"], model="flat")
+    with pytest.raises(UserError, match=r"refit has no model flat; .* 'python -m .* refit flat'"):
+        Classifier.load(root, model="flat", models=Path("refit"))
+    (root / "models").rename(root / "refit")
+    classifier = Classifier.load(root, model="flat", models=Path("refit"))
+    assert list(classifier.predict([root / "source"])) == before
+
+
 ANSWERS = [
     Answer("a.png", ["cat"], {"cat": 0.75, "owl": 0.2, "dog": 0.05}, None),
     Answer("=1+1.png", [], {}, "not an image"),

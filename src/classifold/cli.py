@@ -16,6 +16,7 @@ from classifold.stage import INTERRUPTED
 
 EMBEDDED = Path("data/raw/digits")  # which the stage `digits` makes
 PACKS = Path("data/augmented")
+MODELS = Path("models")
 
 app = typer.Typer(
     help="A pipeline from a folder of labelled images to a classifier its owner can defend.",
@@ -76,6 +77,7 @@ def predict(
     out: Annotated[Path, typer.Option(help="The CSV to write.")],
     top: Annotated[int, typer.Option(min=1, help="Classes told of each image.")] = 5,
     model: Annotated[str, typer.Option(help="stack, or a name of `models`.")] = "stack",
+    models: Annotated[Path, typer.Option(help="Folder of the networks, such as refit.")] = MODELS,
 ) -> None:
     """Answer for new images by the trained stack, or by one model.
 
@@ -87,7 +89,7 @@ def predict(
     from classifold.predict import Classifier  # noqa: PLC0415
 
     with _told_without_traceback():
-        classifier = Classifier.load(model=model)
+        classifier = Classifier.load(model=model, models=models)
         with open_images(images, ingested=classifier.ingested) as opened:
             _keep_images(out, images)
             n_images = len(opened.names)
@@ -109,6 +111,7 @@ def export(
     out: Annotated[Path, typer.Option(help="The file to write.")],
     file_format: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
     model: Annotated[str, typer.Option(help="stack, or a name of `models`.")] = "stack",
+    models: Annotated[Path, typer.Option(help="Folder of the networks, such as refit.")] = MODELS,
 ) -> None:
     """Write the trained stack, or one model, as a file that other programs run.
 
@@ -122,7 +125,7 @@ def export(
         if file_format != "onnx":
             raise UserError(f"--format must be onnx, got {file_format}")
         require_packages()
-        classifier = Classifier.load(model=model)
+        classifier = Classifier.load(model=model, models=models)
         exported = export_onnx(out, classifier, images_to_check(classifier, packs=PACKS))
     print(
         f"{out} answers as torch does: on {exported.n_images} validation images probabilities "

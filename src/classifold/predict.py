@@ -56,12 +56,16 @@ class Classifier(NamedTuple):
     device: torch.device
 
     @classmethod
-    def load(cls, root: Path = Path(), *, model: str = STACK) -> "Classifier":
+    def load(
+        cls, root: Path = Path(), *, model: str = STACK, models: Path = Path("models")
+    ) -> "Classifier":
         """Load what `dvc repro` trained.
 
         Args:
             root: the project's folder, with `params.yaml`, `models/` and the others.
             model: `stack`, or a model's name.
+            models: folder of the networks inside `root`; `refit` for those that `classifold
+                refit` made. What is fitted on validation images remains that of `models`.
 
         Raises:
             UserError: if it is not there, or no longer fits what was fitted on its answers.
@@ -79,8 +83,13 @@ class Classifier(NamedTuple):
             known = ", ".join([STACK, *decisions["models"]])
             hint = ", which looks at no image" if model == MAJORITY else ""
             raise UserError(f"no trained model is called {model}{hint}; there are {known}")
+        if missing := [name for name in names if not (root / models / name).is_dir()]:
+            raise UserError(
+                f"{models} has no model {', '.join(missing)}; make it with 'dvc repro', or with "
+                f"'python -m classifold refit {' '.join(missing)}' for the folder of refits"
+            )
         members = {
-            name: load_listed(name, models=root / "models", classes=decisions["classes"])
+            name: load_listed(name, models=root / models, classes=decisions["classes"])
             for name in names
         }
         sizes = {
