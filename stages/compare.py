@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from classifold.compared import compare_models, remove_unlisted
+from classifold.compared import compare_models, in_words, remove_unlisted
 from classifold.folders import new_folder
 from classifold.metrics_file import write_json
 from classifold.params import read_params
@@ -24,7 +24,7 @@ def main() -> None:
 
     write_json(Path("metrics/models.json"), table)
     for name, row in table.items():
-        say(f"  {name}: validation accuracy {row['validation_accuracy']:.4f}")
+        say(f"  {name}: {in_words(row)}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from classifold.compared import MAJORITY, compare_models, remove_unlisted
+from classifold.compared import MAJORITY, compare_models, in_words, remove_unlisted
 from classifold.csv_file import write_rows
 from classifold.decisions import micro_f1
 from classifold.errors import UserError
@@ -106,3 +106,12 @@ def test_what_models_left_that_are_not_listed_is_removed_and_nothing_else(tmp_pa
     for folder in ("models", "folds"):
         assert sorted(path.name for path in (tmp_path / folder).iterdir()) == ["m", "mine"]
     assert sorted(path.name for path in (tmp_path / "timings").iterdir()) == ["m.json", "mine.json"]
+
+
+def test_what_is_told_is_what_models_are_compared_by():
+    assert in_words({"validation_accuracy": 0.95}) == "validation accuracy 0.9500"
+    several = {"validation_accuracy": 0.2, "validation_micro_f1": 0.59}
+    assert in_words(several) == "validation micro f1 0.5900"  # the constant answer
+    several |= {"threshold": 0.3, "micro_f1_at_threshold": 0.65}
+    told = "validation micro f1 0.5900, 0.6500 at its threshold of 0.30"
+    assert in_words(several) == told

@@ -74,6 +74,16 @@ def compare_models(
     return table
 
 
+def in_words(row: Mapping[str, Any]) -> str:
+    """Such as "validation accuracy 0.9500", of a row of `metrics/models.json`."""
+    if "validation_micro_f1" not in row:
+        return f"validation accuracy {row['validation_accuracy']:.4f}"
+    told = f"validation micro f1 {row['validation_micro_f1']:.4f}"
+    if "threshold" in row:
+        told += f", {row['micro_f1_at_threshold']:.4f} at its threshold of {row['threshold']:.2f}"
+    return told
+
+
 def _decided(logits: Logits, decision: Mapping[str, Any]) -> dict[str, Any]:
     """What the metrics tell of a decision, and with several labels what it does to the score."""
     told = {"temperature": decision["temperature"]}
