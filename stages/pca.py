@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from classifold.analysis.pca import pca_metrics, principal_components, write_components
+from classifold.analysis.pca import own_components, own_metrics, pca_metrics, principal_components
+from classifold.analysis.pca_files import write_components, write_own_components, write_rebuilt
 from classifold.folders import new_folder
 from classifold.metrics_file import write_json
 from classifold.pack import read_pack
@@ -13,12 +14,17 @@ from classifold.stage import run_stage
 def main() -> None:
     settings = read_params("pca")
     train = read_pack(Path("data/augmented/train")).originals()
+    first, name = train.images[0], train.ids[0]
 
     channels = principal_components(train.images, **settings)
+    own = own_components(first)
 
     with new_folder(Path("data/pca")) as folder:
         write_components(folder, channels)
-    write_json(Path("metrics/pca.json"), pca_metrics(channels, n_images=len(train.images)))
+        write_rebuilt(folder, channels, first)
+        write_own_components(folder, own, first)
+    metrics = pca_metrics(channels, n_images=len(train.images))
+    write_json(Path("metrics/pca.json"), metrics | {"one_image": own_metrics(own, image_id=name)})
 
 
 if __name__ == "__main__":

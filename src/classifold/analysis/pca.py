@@ -1,20 +1,14 @@
 """Principal components of images, a colour channel at a time."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image
-
-from classifold.csv_file import write_rows
 
 CHANNELS = ("red", "green", "blue")
 SHARES = (0.90, 0.95)
 BATCH_SIZE = 1024
-N_PICTURES = 8
-PICTURE_SIZE = 96
 
 
 class Components(NamedTuple):
@@ -24,14 +18,44 @@ class Components(NamedTuple):
     components: np.ndarray  # float64 (n_components, size, size), each of length 1
     variances: np.ndarray  # float64 (n_components,)
 
-    def variance_shares(self) -> np.ndarray:
-        """Share of the variance that the first k components hold, for k = 1, 2 and so on."""
-        return np.cumsum(self.variances) / self.variances.sum()
+    def shares(self) -> dict[str, np.ndarray]:
+        """What the first k components hold, for k = 1, 2 and so on, by two measures.
 
-    def singular_value_shares(self) -> np.ndarray:
-        """The same ratio of singular values, which report 000 calls retained variance."""
-        singular_values = np.sqrt(self.variances)
-        return np.cumsum(singular_values) / singular_values.sum()
+        Returns:
+            `variance`: the share of the variance; `singular_values`: the same ratio of singular
+            values, which report 000 (section 8.2) calls retained variance.
+        """
+        return {
+            "variance": _cumulated(self.variances),
+            "singular_values": _cumulated(np.sqrt(self.variances)),
+        }
+
+    def rebuild(self, channel: np.ndarray, n_components: int) -> np.ndarray:
+        """Project a channel (size, size) onto the first components: the mean and their sum."""
+        directions = self.components[:n_components].reshape(-1, channel.size)
+        weights = directions @ (channel - self.mean).ravel()
+        return self.mean + (weights @ directions).reshape(channel.shape)
+
+
+class OwnComponents(NamedTuple):
+    """One channel of one image, as a sum of products of a column and a row."""
+
+    columns: np.ndarray  # float64 (size, n_components), each of length 1
+    singular_values: np.ndarray  # float64 (n_components,), falling
+    rows: np.ndarray  # float64 (n_components, size), each of length 1
+    mean: np.ndarray  # float64 (size,), of each column of pixels: it is left out of the sum
+
+    def shares(self) -> dict[str, np.ndarray]:
+        """What the first k components hold, as `Components.shares`."""
+        return {
+            "variance": _cumulated(self.singular_values**2),
+            "singular_values": _cumulated(self.singular_values),
+        }
+
+    def rebuild(self, n_components: int) -> np.ndarray:
+        """The mean and the first components: float64 (size, size)."""
+        some = slice(n_components)
+        return self.mean + (self.columns[:, some] * self.singular_values[some]) @ self.rows[some]
 
 
 def principal_components(images: np.ndarray, *, size: int) -> dict[str, Components]:
@@ -54,41 +78,43 @@ def principal_components(images: np.ndarray, *, size: int) -> dict[str, Componen
     }
 
 
-def pca_metrics(channels: dict[str, Components], *, n_images: int) -> dict[str, Any]:
+def own_components(image: np.ndarray) -> dict[str, OwnComponents]:
+    """Decompose each colour channel of one image by itself, as figure 8 of report 000 does.
+
+    The rows of pixels of the image are the samples, so that a component is a row and how much
+    of it each row of pixels has.
+
+    Args:
+        image: uint8 array (size, size, 3).
+    """
+    found = {}
+    for position, channel in enumerate(CHANNELS):
+        pixels = image[..., position] / 255.0
+        mean = pixels.mean(axis=0)
+        found[channel] = OwnComponents(*np.linalg.svd(pixels - mean, full_matrices=False), mean)
+    return found
+
+
+def pca_metrics(channels: Mapping[str, Components], *, n_images: int) -> dict[str, Any]:
     """Count the components that hold 90 % and 95 %, by variance and by singular values."""
     size = channels[CHANNELS[0]].mean.shape[0]
     metrics: dict[str, Any] = {"n_images": n_images, "size": size, "n_features": size**2}
-    for channel, found in channels.items():
-        rows = {
-            "variance": found.variance_shares(),
-            "singular_values": found.singular_value_shares(),
-        }
-        metrics[channel] = {
-            f"components_{share:.0%}_{name}".replace("%", ""): _count_for(shares, share)
-            for name, shares in rows.items()
-            for share in SHARES
-        }
-    return metrics
+    return metrics | {channel: count_components(found) for channel, found in channels.items()}
 
 
-def write_components(folder: Path, channels: dict[str, Components]) -> None:
-    """Write `explained.csv` (channel, component, two shares) and `components.png`."""
-    rows = (
-        {
-            "channel": channel,
-            "component": number,
-            "variance_share": round(float(variance), 6),
-            "singular_value_share": round(float(singular_value), 6),
-        }
-        for channel, found in channels.items()
-        for number, (variance, singular_value) in enumerate(
-            zip(found.variance_shares(), found.singular_value_shares(), strict=True), start=1
-        )
-    )
-    columns = ["channel", "component", "variance_share", "singular_value_share"]
-    write_rows(folder / "explained.csv", rows, columns=columns)
-    pictures = [_picture_row(found) for found in channels.values()]
-    Image.fromarray(np.concatenate(pictures)).save(folder / "components.png")
+def own_metrics(channels: Mapping[str, OwnComponents], *, image_id: str) -> dict[str, Any]:
+    """The same of one image's own components."""
+    metrics: dict[str, Any] = {"id": image_id, "n_components": len(channels["red"].rows)}
+    return metrics | {channel: count_components(found) for channel, found in channels.items()}
+
+
+def count_components(found: Components | OwnComponents) -> dict[str, int]:
+    """Count those of one channel that hold 90 % and 95 %, such as `components_90_variance`."""
+    return {
+        f"components_{share:.0%}_{measure}".replace("%", ""): _count_for(shares, share)
+        for measure, shares in found.shares().items()
+        for share in SHARES
+    }
 
 
 def _decompose(images: np.ndarray, channel: int, side: int) -> Components:
@@ -97,7 +123,7 @@ def _decompose(images: np.ndarray, channel: int, side: int) -> Components:
     products = np.zeros((side**2, side**2))
     for start in range(0, n_images, BATCH_SIZE):
         batch = images[start : start + BATCH_SIZE][..., channel]
-        rows = _shrink(batch, side).reshape(len(batch), -1)
+        rows = shrink(batch, side).reshape(len(batch), -1)
         total += rows.sum(axis=0)
         products += rows.T @ rows
     mean = total / n_images
@@ -105,15 +131,19 @@ def _decompose(images: np.ndarray, channel: int, side: int) -> Components:
     variances, vectors = np.linalg.eigh(covariance)
     n_components = min(side**2, n_images - 1)
     strongest = slice(None, -n_components - 1, -1)
+    components = vectors.T[strongest]
+    # Their signs are free: with the largest number positive, channels can be compared by eye.
+    largest = np.abs(components).argmax(axis=1)
+    components = components * np.sign(components[np.arange(n_components), largest])[:, None]
     return Components(
         mean=mean.reshape(side, side),
-        components=vectors.T[strongest].reshape(-1, side, side),
+        components=components.reshape(-1, side, side),
         variances=np.clip(variances[strongest], 0, None),  # rounding leaves tiny negatives
     )
 
 
-def _shrink(batch: np.ndarray, side: int) -> np.ndarray:
-    """Images (N, H, H) of uint8 to float64 (N, side, side) in [0, 1]."""
+def shrink(batch: np.ndarray, side: int) -> np.ndarray:
+    """Images (N, H, H) or (N, H, H, 3) of uint8 to float64 of `side` pixels in [0, 1]."""
     if batch.shape[1] != side:
         batch = np.stack(
             [cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) for image in batch]
@@ -121,28 +151,12 @@ def _shrink(batch: np.ndarray, side: int) -> np.ndarray:
     return batch / 255.0
 
 
+def _cumulated(strengths: np.ndarray) -> np.ndarray:
+    """Running sums as shares of the whole; of images that do not differ the first holds all."""
+    total = strengths.sum()
+    return np.cumsum(strengths) / total if total > 0 else np.ones(len(strengths))
+
+
 def _count_for(shares: np.ndarray, share: float) -> int:
     """How many components reach a share."""
     return int(np.searchsorted(shares, share - 1e-9) + 1)
-
-
-def _picture_row(found: Components) -> np.ndarray:
-    """The mean image, then the first components about mid-gray, side by side."""
-    tiles: Sequence[np.ndarray] = [
-        found.mean,
-        *(
-            0.5 + component / (2 * np.abs(component).max())
-            for component in found.components[:N_PICTURES]
-        ),
-    ]
-    enlarged = [
-        np.asarray(
-            Image.fromarray(np.rint(tile * 255).astype(np.uint8)).resize(
-                (PICTURE_SIZE, PICTURE_SIZE), Image.Resampling.NEAREST
-            )
-        )
-        for tile in tiles
-    ]
-    blank = np.full((PICTURE_SIZE, PICTURE_SIZE), 255, np.uint8)
-    enlarged += [blank] * (N_PICTURES + 1 - len(enlarged))
-    return np.concatenate([np.pad(tile, 2, constant_values=255) for tile in enlarged], axis=1)

@@ -1,0 +1,119 @@
+"""The table and the pictures of principal components."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from classifold.analysis.pca import CHANNELS, Components, OwnComponents, count_components, shrink
+from classifold.csv_file import write_rows
+
+COLUMNS = ("channel", "component", "variance_share", "singular_value_share")
+N_PICTURES = 8
+PICTURE_SIZE = 96
+REBUILT_FROM = (6, 50, 500)  # report 000, section 8.2
+WHITE = 255
+
+
+def write_components(folder: Path, channels: Mapping[str, Components]) -> None:
+    """Write `explained.csv` (channel, component, two shares) and `components.png`.
+
+    The picture has a row a channel: the mean image, then the first components about mid-gray.
+    """
+    _write_shares(folder / "explained.csv", channels)
+    _draw(
+        folder / "components.png",
+        [
+            [
+                found.mean,
+                *(0.5 + one / (2 * np.abs(one).max()) for one in found.components[:N_PICTURES]),
+            ]
+            for found in channels.values()
+        ],
+    )
+
+
+def write_rebuilt(folder: Path, channels: Mapping[str, Components], image: np.ndarray) -> None:
+    """Write `rebuilt.png`: an image, and what 6, 50 and 500 components a channel make of it.
+
+    Args:
+        folder: an existing folder.
+        channels: what `principal_components` found.
+        image: uint8 array (H, H, 3).
+    """
+    side = channels[CHANNELS[0]].mean.shape[0]
+    (pixels,) = shrink(image[None], side)
+    rebuilt = [
+        np.stack(
+            [channels[name].rebuild(pixels[..., i], n) for i, name in enumerate(CHANNELS)], axis=-1
+        )
+        for n in REBUILT_FROM
+    ]
+    _draw(folder / "rebuilt.png", [[pixels, *rebuilt]])
+
+
+def write_own_components(
+    folder: Path, channels: Mapping[str, OwnComponents], image: np.ndarray
+) -> None:
+    """Write `own_components.csv` and `own_components.png`, of one image by itself.
+
+    The picture has a row a channel: as it is, then rebuilt from 6 components, and from so many as
+    hold 90 % and 95 % of the variance, and by the ratio of singular values.
+
+    Args:
+        folder: an existing folder.
+        channels: what `own_components` found.
+        image: uint8 array (size, size, 3).
+    """
+    _write_shares(folder / "own_components.csv", channels)
+    _draw(
+        folder / "own_components.png",
+        [
+            [
+                image[..., i] / 255,
+                *map(found.rebuild, [REBUILT_FROM[0], *count_components(found).values()]),
+            ]
+            for i, found in enumerate(channels.values())
+        ],
+    )
+
+
+def _write_shares(path: Path, channels: Mapping[str, Components | OwnComponents]) -> None:
+    rows = (
+        {
+            "channel": channel,
+            "component": number,
+            "variance_share": round(float(variance), 6),
+            "singular_value_share": round(float(singular_value), 6),
+        }
+        for channel, found in channels.items()
+        for number, (variance, singular_value) in enumerate(
+            zip(*found.shares().values(), strict=True), start=1
+        )
+    )
+    write_rows(path, rows, columns=COLUMNS)
+
+
+def _draw(path: Path, rows: Sequence[Sequence[np.ndarray]]) -> None:
+    """Draw pictures of values in [0, 1], gray or in colour, in rows; short rows end in white."""
+    most = max(len(row) for row in rows)
+    drawn = []
+    for row in rows:
+        tiles = [_enlarge(tile) for tile in row]
+        tiles += [np.full_like(tiles[0], WHITE)] * (most - len(tiles))
+        drawn.append(
+            np.concatenate(
+                [np.pad(tile, ((2, 2), (2, 2), (0, 0)), constant_values=WHITE) for tile in tiles],
+                axis=1,
+            )
+        )
+    Image.fromarray(np.concatenate(drawn)).save(path)
+
+
+def _enlarge(tile: np.ndarray) -> np.ndarray:
+    """A picture as uint8 (PICTURE_SIZE, PICTURE_SIZE, 3), each pixel as it is."""
+    pixels = np.rint(np.clip(tile, 0, 1) * 255).astype(np.uint8)
+    size = (PICTURE_SIZE, PICTURE_SIZE)
+    enlarged = Image.fromarray(pixels).convert("RGB").resize(size, Image.Resampling.NEAREST)
+    return np.asarray(enlarged)
