@@ -335,7 +335,7 @@ def say_of_epochs(monkeypatch):
     def script(*scores):
         left, seen = list(scores), []
 
-        def validate(_, network):
+        def validate(_, network, validation):
             seen.append(weights_of(network))
             return Score(*left.pop(0))
 
