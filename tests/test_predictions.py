@@ -25,6 +25,8 @@ def test_predictions_by_hand(tmp_path):
         "probability": 0.6,
         "label_probability": 0.1,
         "label_rank": 3,
+        "top_class": "dog",
+        "top_probability": 0.6,
     }
     assert (second["id"], second["predicted"], second["label_rank"]) == ("y", "ape", 3)
     assert [row["label_rank"] for row in read_predictions(path, model="a")] == [1, 2]
@@ -40,3 +42,19 @@ def test_predictions_of_several_labels_by_hand(tmp_path):
     assert first["probability"] == pytest.approx(0.9 * 0.7 * 0.6)
     assert first["label_probability"] == pytest.approx(0.1 * 0.7 * 0.6)
     assert (second["label"], second["predicted"], second["label_rank"]) == ("", "ape|cat", None)
+    tops = [(row["top_class"], row["top_probability"]) for row in (first, second)]
+    assert tops == [("dog", 0.6), ("ape", 0.4)]
+
+
+def test_the_top_class_is_the_likeliest_answered_or_of_all_where_none_is(tmp_path):
+    path = tmp_path / "predictions.parquet"
+    # A baseline answers without regard to probabilities; nothing is answered to the second image.
+    predicted = {"a": np.array([[False, True, True], [False, False, False]])}
+    labels = np.zeros((2, 3), np.uint8)
+    write_predictions(path, {"a": ANSWERS["a"]}, predicted, labels=labels, **NAMED)
+    rows = read_predictions(path, model="a")
+    assert [row["predicted"] for row in rows] == ["cat|dog", ""]
+    assert [(row["top_class"], row["top_probability"]) for row in rows] == [
+        ("cat", 0.2),
+        ("cat", 0.5),
+    ]

@@ -13,11 +13,15 @@ from classifold.analysis.saliency import Maps, explain_answer
 from classifold.model_file import Model
 from classifold.preprocessing import to_input
 from classifold.progress import track
+from classifold.table import LABEL_SEPARATOR
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 COLUMNS = ("image", "saliency", "smoothed saliency", "Grad-CAM")
+
+# Above an image; longer ones would run into the next column.
+LETTERS_A_LINE = 32
 
 
 class Explanation(NamedTuple):
@@ -31,8 +35,9 @@ class Explanation(NamedTuple):
 def choose_images(predictions: Sequence[Mapping[str, Any]], *, n_images: int) -> list[dict]:
     """Choose by rule: the most confident mistakes for half, then right answers.
 
-    Right answers come from one class after another, of each the most confident first. Where
-    there are fewer mistakes than half, right answers fill up, and the other way round.
+    Right answers come from one class after another (with several labels an image the likeliest
+    answered), of each the most confident first. Where there are fewer mistakes than half, right
+    answers fill up, and the other way round. Several labels are right when all of them are.
 
     Args:
         predictions: rows of predictions.parquet of one model.
@@ -43,8 +48,8 @@ def choose_images(predictions: Sequence[Mapping[str, Any]], *, n_images: int) ->
     by_class: dict[str, list[dict]] = defaultdict(list)
     for row in ordered:
         if row["predicted"] == row["label"]:
-            by_class[row["label"]].append(dict(row))
-    queues = [by_class[label] for label in sorted(by_class)]
+            by_class[row["top_class"]].append(dict(row))
+    queues = [by_class[name] for name in sorted(by_class)]
     longest = max((len(queue) for queue in queues), default=0)
     right = [queue[turn] for turn in range(longest) for queue in queues if turn < len(queue)]
     n_wrong = min(len(wrong), max(n_images // 2, n_images - len(right)))
@@ -61,7 +66,7 @@ def explain_images(
     smooth_noise: float,
     seed: int,
 ) -> list[Explanation]:
-    """Explain the answers a model gave.
+    """Explain the answers a model gave: of each its likeliest class.
 
     Args:
         model: which gave the answers.
@@ -86,7 +91,7 @@ def explain_images(
         maps = explain_answer(
             network,
             inputs,
-            model.classes.index(row["predicted"]),
+            model.classes.index(row["top_class"]),
             smooth_samples=smooth_samples,
             smooth_noise=smooth_noise,
             seed=seed,
@@ -102,16 +107,10 @@ def draw_explanations(path: Path, explanations: Sequence[Explanation]) -> None:
         n_rows, len(COLUMNS), figsize=(8.2, 2.05 * n_rows), squeeze=False, layout="constrained"
     )
     for row, explanation in zip(axes, explanations, strict=True):
-        prediction, maps = explanation.prediction, explanation.maps
+        maps = explanation.maps
         row[0].imshow(explanation.pixels)
-        right = prediction["predicted"] == prediction["label"]
-        verdict = "right" if right else f"wrong: is {prediction['label']}"
         # No mathematics: a class may be called $x$.
-        row[0].set_title(
-            f"{prediction['predicted']} {prediction['probability']:.2f}\n{verdict}",
-            fontsize=8,
-            parse_math=False,
-        )
+        row[0].set_title("\n".join(_title(explanation.prediction)), fontsize=8, parse_math=False)
         drawn = (maps.saliency, maps.smoothed, maps.grad_cam)
         for axis, strength, title in zip(row[1:], drawn, COLUMNS[1:], strict=True):
             axis.set_title(title, fontsize=8)
@@ -142,6 +141,24 @@ def explanation_metrics(explanations: Sequence[Explanation], *, model: str) -> d
         "n_wrong": len(rows) - n_right,
         "saliency_in_tenth": float(np.mean(tenths)) if tenths else None,
     }
+
+
+def _title(prediction: Mapping[str, Any]) -> list[str]:
+    """The class that is explained, and whether the answer was right, in two or three lines."""
+    answered, borne = (
+        prediction[key].replace(LABEL_SEPARATOR, ", ") or "nothing"
+        for key in ("predicted", "label")
+    )
+    lines = [f"{prediction['top_class']} {prediction['top_probability']:.2f}"]
+    if prediction["predicted"] != prediction["top_class"]:
+        lines.append(f"answered: {answered}")
+    right = prediction["predicted"] == prediction["label"]
+    lines.append("right" if right else f"wrong: is {borne}")
+    return [_cut(" ".join(line.split())) for line in lines]
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= LETTERS_A_LINE else f"{line[: LETTERS_A_LINE - 1]}…"
 
 
 def _share_in_tenth(strength: np.ndarray) -> float:

@@ -18,6 +18,8 @@ SCHEMA = pa.schema(
         ("probability", pa.float64()),  # of what was predicted
         ("label_probability", pa.float64()),
         ("label_rank", pa.int32()),  # 1: the label was the first answer; null for several labels
+        ("top_class", pa.string()),  # the likeliest that was answered; of all, where none was
+        ("top_probability", pa.float64()),
     ]
 )
 
@@ -49,6 +51,7 @@ def write_predictions(
     for model, values in probabilities.items():
         answers = predicted[model]
         of_label = _shares(values, labels)
+        top = _top(values, answers)
         ranks = 1 + (values > of_label[:, None]).sum(axis=1) if labels.ndim == 1 else None
         columns = {
             "id": list(ids),
@@ -58,6 +61,8 @@ def write_predictions(
             "probability": _shares(values, answers),
             "label_probability": of_label,
             "label_rank": [None] * len(ids) if ranks is None else ranks,
+            "top_class": _names(top, classes),
+            "top_probability": _shares(values, top),
         }
         tables.append(pa.table(columns, SCHEMA))
     pq.write_table(pa.concat_tables(tables), path)
@@ -73,6 +78,14 @@ def _names(labels: np.ndarray, classes: Sequence[str]) -> list[str]:
     if labels.ndim == 1:
         return [classes[label] for label in labels]
     return [LABEL_SEPARATOR.join(np.array(classes)[row > 0]) for row in labels]
+
+
+def _top(probabilities: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """The likeliest class of each answer (N,) or (N, n_classes); of all where none is answered."""
+    if answers.ndim == 1:
+        return answers
+    candidates = answers | ~answers.any(axis=1, keepdims=True)
+    return np.where(candidates, probabilities, -1).argmax(axis=1)
 
 
 def _shares(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:

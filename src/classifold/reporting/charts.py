@@ -18,7 +18,7 @@ from plotly.subplots import make_subplots
 
 from classifold.intervals import accuracy_interval
 from classifold.reporting.facts import STACK, Facts, Rows
-from classifold.reporting.wording import count
+from classifold.reporting.measures import Measure, count
 
 # Okabe & Ito's colours, without black and yellow, which vanish on dark and on light.
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
@@ -51,6 +51,7 @@ MOST_SIZES = 30
 MOST_NUMBERED_CLASSES = 20  # more cells are too small for a number
 MOST_LABELLED_CLASSES = 60
 MOST_LEGEND_CLASSES = 24
+MOST_CLASS_CURVES = 24  # of precision and recall
 MOST_POINTS_A_CURVE = 250
 MOST_POINTS_A_MAP = 1500
 
@@ -171,8 +172,8 @@ class _Curve(NamedTuple):
 
 CURVES = {
     "loss": _Curve("Loss", "loss (log scale)", ".4f", {"type": "log"}),
+    "micro_f1": _Curve("Micro F1 at a threshold of 0.5", "micro F1 at 0.5", ".3f", {}),
     "accuracy": _Curve("Accuracy", "accuracy", ".2%", {"tickformat": ".0%"}),
-    "micro_f1": _Curve("Micro F1 at a threshold of 0.5", "micro F1", ".3f", {}),
     "learning_rate": _Curve(
         "Learning rate at the beginning of an epoch,",
         "learning rate (log scale)",
@@ -190,6 +191,11 @@ def learning_curves(facts: Facts, *, quantity: str) -> Chart:
         quantity: a key of `CURVES`.
     """
     curve = CURVES[quantity]
+    if quantity == "accuracy" and facts.task == "multi":
+        curve = curve._replace(
+            words="Share of images with all labels right, at a threshold of 0.5,",
+            title="all labels right at 0.5",
+        )
     figure = _figure()
     for position, name in enumerate(facts.models):
         rows = [row for row in facts.history if row["model"] == name]
@@ -216,31 +222,41 @@ def learning_curves(facts: Facts, *, quantity: str) -> Chart:
     return Chart(f"curves-{quantity}", f"{curve.words} of every model over epochs", figure, height)
 
 
-def accuracies_on_test(facts: Facts) -> Chart:
-    """Accuracy on test images of each model and the stack, with 95 % intervals."""
-    names = [*facts.models, STACK]
-    scores = [facts.metrics["test"][name] for name in names]
-    values = [score["accuracy"] for score in scores]
-    figure = _figure(showlegend=False)
-    figure.add_scatter(
-        x=values,
-        y=[text(name) for name in names],
-        mode="markers",
-        marker={"color": [BLUE] * len(facts.models) + [VERMILION], "size": 10},
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": [s["accuracy_ci95"][1] - s["accuracy"] for s in scores],
-            "arrayminus": [s["accuracy"] - s["accuracy_ci95"][0] for s in scores],
-            "color": GRAY,
-            "thickness": 1.5,
-        },
-        hovertemplate="%{y}: %{x:.2%}<extra></extra>",
+def scores_on_test(facts: Facts) -> Chart:
+    """Each model's score on test images and the stack's, with 95 % intervals."""
+    measure, names = facts.measure, [*facts.models, STACK]
+    tested = [facts.metrics["test"][name] for name in names]
+    figure = _scores(
+        [text(name) for name in names],
+        [entry[measure.key] for entry in tested],
+        [entry[f"{measure.key}_ci95"] for entry in tested],
+        colours=[BLUE] * len(facts.models) + [VERMILION],
+        measure=measure,
     )
-    figure.update_xaxes(title="accuracy on test images", tickformat=".1%")
-    figure.update_yaxes(type="category", autorange="reversed")
-    height = 110 + 30 * len(names)
-    return Chart("test-accuracies", "Test accuracy of every model and the stack", figure, height)
+    label = f"{measure.words} of every model and the stack on test images"
+    return Chart("test-scores", label, figure, 110 + 30 * len(names))
+
+
+def scores_of_slices(facts: Facts, rows: Rows) -> Chart:
+    """The stack's score on groups of test images, with 95 % intervals; dotted, on all of them.
+
+    Args:
+        facts: of the run.
+        rows: of `slices.csv`, the kinds in one piece.
+    """
+    measure = facts.measure
+    kinds = list(dict.fromkeys(row["slice"] for row in rows))
+    figure = _scores(
+        [text(f"{row['slice']}: {row['value'].replace('_', ' ')}") for row in rows],
+        [float(row[measure.key]) for row in rows],
+        [[float(row["low"]), float(row["high"])] for row in rows],
+        colours=[_colour(kinds.index(row["slice"])) for row in rows],
+        measure=measure,
+    )
+    whole = facts.metrics["test"][STACK][measure.key]
+    figure.add_vline(x=whole, line={"color": GRAY, "dash": "dot", "width": 1.2})
+    label = f"{measure.words} of the stack on groups of test images"
+    return Chart("slices", label, figure, 110 + 28 * len(rows))
 
 
 def confusion_matrix(facts: Facts) -> Chart:
@@ -298,8 +314,84 @@ def confusion_matrix(facts: Facts) -> Chart:
     )
 
 
-def reliability(rows: Rows) -> Chart:
-    """Hit rate against confidence of the stack, bin by bin, over the images a bin holds."""
+def class_counts(rows: Rows) -> Chart:
+    """Of several labels: how often each was found, missed and wrongly answered by the stack."""
+    classes = [row["class"] for row in rows]
+    if len(classes) > MOST_BARS_IN_ORDER:
+        rows = sorted(rows, key=lambda row: -int(row["support"]))
+        classes = [row["class"] for row in rows]
+    positions = list(range(len(classes)))
+    figure = _figure(barmode="stack", bargap=0.25)
+    kinds = (
+        ("found", "true_positives", BLUE),
+        ("missed", "false_negatives", ORANGE),
+        ("wrongly answered", "false_positives", VERMILION),
+    )
+    for name, key, colour in kinds:
+        figure.add_bar(
+            name=name,
+            x=positions,
+            y=[int(row[key]) for row in rows],
+            marker={"color": colour},
+            customdata=[text(label) for label in classes],
+            hovertemplate="%{customdata}: %{y:,} " + name + "<extra></extra>",
+        )
+    figure.update_xaxes(**_class_ticks(classes, at=positions), showgrid=False, title="class")
+    figure.update_yaxes(title="test images", rangemode="tozero")
+    height = 460 if _tick_angle(classes) else 340
+    label = "How often each class was found, missed and wrongly answered"
+    return Chart("class-counts", label, figure, height)
+
+
+def precision_recall(facts: Facts) -> Chart:
+    """The stack's precision over recall: of all pairs in front, of classes to be switched on.
+
+    Of very many classes those with the lowest average precision.
+    """
+    curves: dict[str, Rows] = defaultdict(list)
+    micro = [row for row in facts.precision_recall if row["curve"] == "micro"]
+    for row in facts.precision_recall:
+        if row["curve"] == "class":
+            curves[row["class"]].append(row)
+    average = {row["class"]: float(row["average_precision"] or 0) for row in facts.per_class}
+    shown = sorted(curves, key=lambda name: average[name])[:MOST_CLASS_CURVES]
+    figure = _figure()
+    for number, name in enumerate(facts.classes):
+        if name in shown:
+            _add_curve(figure, text(name), curves[name], colour=_colour(number + 1), width=1.4)
+            figure.data[-1].visible = "legendonly"
+    _add_curve(figure, "all pairs (micro)", micro, colour=BLUE, width=3)
+    counts = {
+        key: sum(int(row[key]) for row in facts.per_class)
+        for key in ("true_positives", "false_positives", "false_negatives")
+    }
+    n_right = counts["true_positives"]
+    figure.add_scatter(
+        name="as answered",
+        x=[n_right / max(n_right + counts["false_negatives"], 1)],
+        y=[n_right / max(n_right + counts["false_positives"], 1)],
+        mode="markers",
+        marker={"color": VERMILION, "symbol": "diamond", "size": 12},
+        hovertemplate="as answered: precision %{y:.1%}, recall %{x:.1%}<extra></extra>",
+    )
+    figure.update_layout(legend={"traceorder": "reversed"})
+    figure.update_xaxes(title="recall", range=[-0.02, 1.02], tickformat=".0%")
+    figure.update_yaxes(title="precision", range=[-0.02, 1.05], tickformat=".0%")
+    label = "Precision over recall of the stack on test images"
+    return Chart("precision-recall", label, figure, 420 + LINE_HEIGHT * (len(shown) // 5))
+
+
+def reliability(rows: Rows, *, task: str) -> Chart:
+    """What came true against what was claimed by the stack, bin by bin.
+
+    Args:
+        rows: of `calibration.csv`.
+        task: with one label an image (`single`) the top answers of images are binned, with several
+            all pairs of image and class.
+    """
+    axes, things, came_true = ("probability of the answer", "share right"), "images", "right"
+    if task == "multi":
+        axes, things, came_true = ("probability of a class", "share that bear it"), "pairs", "borne"
     confidence = [float(row["confidence"]) for row in rows]
     accuracy = [float(row["accuracy"]) for row in rows]
     n_images = [int(row["n_images"]) for row in rows]
@@ -336,7 +428,7 @@ def reliability(rows: Rows) -> Chart:
             "thickness": 1.2,
         },
         customdata=n_images,
-        hovertemplate="confidence %{x:.1%}, right %{y:.1%} of %{customdata:,} images"
+        hovertemplate=f"claimed %{{x:.1%}}, {came_true} %{{y:.1%}} of %{{customdata:,}} {things}"
         "<extra></extra>",
         row=1,
         col=1,
@@ -349,14 +441,14 @@ def reliability(rows: Rows) -> Chart:
         textposition="outside",
         cliponaxis=False,
         marker={"color": BLUE, "opacity": 0.7},
-        hovertemplate="%{y:,} images<extra></extra>",
+        hovertemplate=f"%{{y:,}} {things}<extra></extra>",
         row=2,
         col=1,
     )
     figure.update_xaxes(range=[-0.02, 1.02], tickformat=".0%")
-    figure.update_xaxes(title="probability of the answer", row=2, col=1)
-    figure.update_yaxes(title="share right", range=[-0.03, 1.05], tickformat=".0%", row=1, col=1)
-    figure.update_yaxes(title="images", row=2, col=1, rangemode="tozero", nticks=3)
+    figure.update_xaxes(title=axes[0], row=2, col=1)
+    figure.update_yaxes(title=axes[1], range=[-0.03, 1.05], tickformat=".0%", row=1, col=1)
+    figure.update_yaxes(title=things, row=2, col=1, rangemode="tozero", nticks=3)
     return Chart("reliability", "Reliability diagram of the stack", figure, 500)
 
 
@@ -442,6 +534,53 @@ def channels_are_equal(rows: Rows) -> bool:
     for row in rows:
         curves[row["channel"]].append(row["variance_share"])
     return len(set(map(tuple, curves.values()))) <= 1
+
+
+def _scores(
+    names: Sequence[str],
+    values: Sequence[float],
+    intervals: Sequence[Sequence[float]],
+    *,
+    colours: Sequence[str],
+    measure: Measure,
+) -> go.Figure:
+    """Points with 95 % intervals, one below the other."""
+    number = ".2%" if measure.key == "accuracy" else ".3f"
+    figure = _figure(showlegend=False)
+    figure.add_scatter(
+        x=values,
+        y=names,
+        mode="markers",
+        marker={"color": colours, "size": 10},
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [high - value for (_, high), value in zip(intervals, values, strict=True)],
+            "arrayminus": [value - low for (low, _), value in zip(intervals, values, strict=True)],
+            "color": GRAY,
+            "thickness": 1.5,
+        },
+        customdata=intervals,
+        hovertemplate=f"%{{y}}: %{{x:{number}}} (%{{customdata[0]:{number}}} to "
+        f"%{{customdata[1]:{number}}})<extra></extra>",
+    )
+    tick = ".1%" if measure.key == "accuracy" else ".2f"
+    figure.update_xaxes(title=f"{measure.words} on test images", tickformat=tick)
+    figure.update_yaxes(type="category", autorange="reversed")
+    return figure
+
+
+def _add_curve(figure: go.Figure, name: str, rows: Rows, *, colour: str, width: float) -> None:
+    figure.add_scatter(
+        name=name,
+        x=[float(row["recall"]) for row in rows],
+        y=[float(row["precision"]) for row in rows],
+        customdata=[float(row["threshold"]) for row in rows],
+        mode="lines",
+        line={"color": colour, "width": width},
+        hovertemplate="%{fullData.name} at %{customdata:.3f}: precision %{y:.1%}, "
+        "recall %{x:.1%}<extra></extra>",
+    )
 
 
 def _layout(**settings: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from classifold.csv_file import read_rows
 from classifold.evaluation.predictions import read_predictions
 from classifold.metrics_file import read_json
+from classifold.reporting.measures import MEASURES, Measure
 
 # Entries of metrics/test.json that are no listed model.
 STACK = "stack"
@@ -55,10 +56,23 @@ class Facts(NamedTuple):
     confusion: Rows  # actual, predicted: a row a test image, of the stack
     per_class: Rows  # of the stack
     calibration: Rows  # of the stack
+    slices: Rows  # of the stack
+    mistakes: Rows  # the stack's surest
+    precision_recall: Rows  # the stack's curves; none with one label an image
     answers: dict[str, list[dict[str, Any]]]  # the stack's and the best model's on test images
     components: Rows  # channel, component, two shares
     maps: Rows  # the chosen t-SNE maps: space, id, label, x, y
     seconds: dict[str, float]  # stage -> time it took, in the order of the pipeline
+
+    @property
+    def task(self) -> str:
+        """Whether images bear one label (`single`) or any number of them (`multi`)."""
+        return str(self.params["dataset"]["task"])
+
+    @property
+    def measure(self) -> Measure:
+        """By what models are compared."""
+        return MEASURES[self.task]
 
     @property
     def models(self) -> list[str]:
@@ -80,7 +94,8 @@ class Facts(NamedTuple):
         """The listed model that is best on test images; of equals the first listed."""
         if not self.n_test:
             return None
-        return max(self.models, key=lambda name: self.metrics["test"][name]["accuracy"])
+        test, key = self.metrics["test"], self.measure.key
+        return max(self.models, key=lambda name: test[name][key])
 
 
 def read_facts(folders: Folders, *, params: Mapping[str, Any], params_text: str) -> Facts:
@@ -105,11 +120,17 @@ def read_facts(folders: Folders, *, params: Mapping[str, Any], params_text: str)
         confusion=read_rows(folders.evaluated / "confusion.csv"),
         per_class=_of_stack(read_rows(folders.evaluated / "per_class.csv")),
         calibration=_of_stack(read_rows(folders.evaluated / "calibration.csv")),
+        slices=_of_stack(read_rows(folders.evaluated / "slices.csv")),
+        mistakes=read_rows(folders.evaluated / "mistakes.csv"),
+        precision_recall=[],
         answers={},
         components=read_rows(folders.pca / "explained.csv"),
         maps=read_rows(folders.tsne / "chosen.csv"),
         seconds=_read_seconds(folders.timings, list(params["models"])),
     )
+    if facts.task == "multi":
+        curves = read_rows(folders.evaluated / "precision_recall.csv")
+        facts = facts._replace(precision_recall=curves)
     if facts.best_on_test is None:
         return facts
     predictions = folders.evaluated / "predictions.parquet"

@@ -135,12 +135,17 @@
   dark.addEventListener("change", () => {
     for (const plot of plots) paint(plot, scheme());
   });
+  const folded = () => [...document.querySelectorAll("details.more")].filter((one) => !one.open);
+  let unfolded = [];
   addEventListener("beforeprint", () => {
+    unfolded = folded();
+    for (const one of unfolded) one.open = true;
     for (const plot of plots) {
       paint(plot, SCHEMES.light, { width: Math.min(plot.clientWidth, PRINTED_WIDTH) });
     }
   });
   addEventListener("afterprint", () => {
+    for (const one of unfolded) one.open = false;
     for (const plot of plots) paint(plot, scheme(), { width: null, autosize: true });
   });
 

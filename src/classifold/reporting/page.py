@@ -1,7 +1,8 @@
 """One HTML page that opens from the disk, with everything in it."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
@@ -27,18 +28,23 @@ from classifold.pack import Pack, read_pack
 from classifold.reporting.augmentations import augmented_pictures, steps_in_words
 from classifold.reporting.charts import (
     CURVES,
-    accuracies_on_test,
+    MOST_CLASS_CURVES,
     channels_are_equal,
     class_balance,
+    class_counts,
     confusion_matrix,
     explained_variance,
     image_sizes,
     learning_curves,
     map_of_images,
     mapped_images,
+    precision_recall,
     reliability,
+    scores_of_slices,
+    scores_on_test,
 )
 from classifold.reporting.facts import MAJORITY, STACK, Facts
+from classifold.reporting.measures import count, decimal, duration, first_upper, percent
 from classifold.reporting.pictures import Picture, file_to_uri, pixels_to_uri, thumbnails
 from classifold.reporting.provenance import Provenance
 from classifold.reporting.tables import (
@@ -46,25 +52,28 @@ from classifold.reporting.tables import (
     components_table,
     confusions_table,
     conversions_table,
+    counts_table,
+    lowest,
     models_table,
+    other_scores_table,
     per_class_table,
     perplexities_table,
     plain_table,
+    shares_table,
+    slices_table,
     split_table,
     timings_table,
+    trainings_table,
 )
 from classifold.reporting.wording import (
     balance_sentence,
-    count,
-    decimal,
-    duration,
+    constant_answer,
     gain_sentence,
-    interval,
-    percent,
-    points,
+    slices_sentence,
+    temperature_sentence,
     verdict,
 )
-from classifold.table import UNLABELLED
+from classifold.table import LABEL_SEPARATOR, UNLABELLED
 
 HERE = Path(__file__).parent
 
@@ -73,7 +82,8 @@ MOST_EXCLUDED = 24
 MOST_COPY_GROUPS = 24
 MOST_COPIES = 6  # of a group
 MOST_LETTERS = 80  # of a line below a picture
-MOST_MISTAKES = 12
+MOST_MISTAKES = 12  # of a kind
+MOST_WORST_CLASSES = 5
 AUGMENTED_SOURCES = 3
 POLICY_SOURCES = 6
 MOST_AUGMENTED = 48
@@ -103,9 +113,8 @@ def render_page(facts: Facts, provenance: Provenance) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        word.__name__: word for word in (percent, points, interval, decimal, count, duration)
-    }
+    environment.filters |= {word.__name__: word for word in (percent, decimal, count, duration)}
+    environment.filters["first_upper"] = first_upper
     # Ours and Plotly's own, not from data; neither holds the end of a script or a style.
     inlined = {
         "style": Markup((HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704
@@ -116,10 +125,15 @@ def render_page(facts: Facts, provenance: Provenance) -> str:
         facts=facts,
         metrics=facts.metrics,
         provenance=provenance,
+        measure=facts.measure,
+        several=facts.task == "multi",
         verdict=verdict(facts),
+        baseline=constant_answer(facts.metrics["models"][MAJORITY]),
         gain_sentence=gain_sentence(facts.metrics["stack"]),
+        shares=shares_table(facts.metrics["stack"]),
         STACK=STACK,
         MAJORITY=MAJORITY,
+        MOST_CLASS_CURVES=MOST_CLASS_CURVES,
         **_data(facts),
         **_augmentation(facts),
         **_models(facts),
@@ -130,12 +144,6 @@ def render_page(facts: Facts, provenance: Provenance) -> str:
         training_seconds=sum(facts.seconds.get(f"train/{name}", 0.0) for name in facts.models),
         **inlined,
     )
-
-
-def worst_mistakes(answers: Sequence[dict[str, Any]], *, most: int) -> list[dict[str, Any]]:
-    """Choose the wrong answers given with the highest probability."""
-    wrong = [row for row in answers if row["predicted"] != row["label"]]
-    return sorted(wrong, key=lambda row: (-row["probability"], row["id"]))[:most]
 
 
 def _data(facts: Facts) -> dict[str, Any]:
@@ -212,13 +220,27 @@ def _policies(facts: Facts, pack: Pack) -> list[dict[str, Any]]:
 def _example_rows(pack: Pack, n_wanted: int) -> list[int]:
     """Originals of as many classes as there may be, far apart in the order of classes."""
     originals = np.flatnonzero(pack.copies == 0)
-    labels = pack.labels[originals]
-    present = np.unique(labels)
-    wanted = present[np.unique(np.linspace(0, len(present) - 1, n_wanted).astype(int))]
-    rows = [int(originals[np.argmax(labels == label)]) for label in wanted]
-    # Fewer classes than examples: more images of the last.
+    first = _first_of_classes(pack.labels[originals])
+    spread_out = np.linspace(0, len(first) - 1, n_wanted).astype(int)
+    rows = list(dict.fromkeys(int(originals[first[i]]) for i in spread_out))
+    # Fewer classes than examples: more images.
     others = (int(row) for row in originals if int(row) not in rows)
     return [*rows, *islice(others, n_wanted - len(rows))]
+
+
+def _first_of_classes(labels: np.ndarray) -> list[int]:
+    """The first image of each class that has one; labels (N,), or 0 and 1 in (N, n_classes)."""
+    if labels.ndim == 1:
+        return [int(np.argmax(labels == label)) for label in np.unique(labels)]
+    return [int(np.argmax(borne)) for borne in labels.T if borne.any()]
+
+
+def _labels_of(pack: Pack, row: int) -> str:
+    label = pack.labels[row]
+    if pack.task == "single":
+        return pack.classes[label]
+    borne = [name for name, bears in zip(pack.classes, label, strict=True) if bears]
+    return ", ".join(borne) or "nothing"
 
 
 def _copies_of(pack: Pack, original: int) -> Iterator[Picture]:
@@ -229,8 +251,7 @@ def _copies_of(pack: Pack, original: int) -> Iterator[Picture]:
         name, transformation = pack.ids[row], pack.transformations[row]
         title = name if row == original else f"copy {pack.copies[row]}"
         words = "the original" if row == original else transformation
-        label = pack.classes[pack.labels[row]]
-        alt = f"{name}, labelled {label}: {words}"
+        alt = f"{name}, labelled {_labels_of(pack, row)}: {words}"
         yield Picture(pixels_to_uri(np.asarray(pack.images[row])), alt, [title, words])
 
 
@@ -242,7 +263,8 @@ def _models(facts: Facts) -> dict[str, Any]:
             for quantity in CURVES
             if facts.history and any(name.endswith(quantity) for name in facts.history[0])
         ],
-        "test_accuracies": accuracies_on_test(facts) if facts.n_test else None,
+        "trainings": trainings_table(facts),
+        "test_scores": scores_on_test(facts) if facts.n_test else None,
         "split_sizes": split_table(facts.metrics["split"]),
         "class_shares": class_shares_table(facts.metrics["split"], facts.classes),
     }
@@ -251,29 +273,84 @@ def _models(facts: Facts) -> dict[str, Any]:
 def _test(facts: Facts) -> dict[str, Any]:
     if not facts.n_test:
         return {}
-    answers = facts.answers[STACK]
-    chosen = worst_mistakes(answers, most=MOST_MISTAKES)
-    uris = thumbnails(facts.folders.ingested, [row["id"] for row in chosen])
-    mistakes = [
-        Picture(
-            uris[row["id"]],
-            f"{row['id']}, labelled {row['label']}, taken for {row['predicted']}",
-            [
-                f"taken for {row['predicted']}, {percent(row['probability'])}",
-                f"is {row['label']}, {percent(row['label_probability'])}",
-                row["id"],
-            ],
-        )
-        for row in chosen
-    ]
+    kinds = Counter(row["slice"] for row in facts.slices)
+    compared = [row for row in facts.slices if kinds[row["slice"]] > 1]
+    worst = lowest(facts.per_class, most=MOST_WORST_CLASSES)
+    return {
+        "other_scores": other_scores_table(facts),
+        "slices": scores_of_slices(facts, compared) if compared else None,
+        "slices_table": slices_table(compared, facts.measure),
+        "slices_sentence": slices_sentence(list(dict.fromkeys(row["slice"] for row in compared))),
+        "worst": per_class_table(worst, caption="The classes with the lowest F1"),
+        "per_class": per_class_table(
+            facts.per_class, caption="The stack on test images, every class"
+        ),
+        "reliability": reliability(facts.calibration, task=facts.task),
+        "temperature_sentence": temperature_sentence(facts.metrics["test"][STACK]),
+        "galleries": list(_mistakes(facts)),
+        **(_of_one_label(facts) if facts.task == "single" else _of_several_labels(facts)),
+    }
+
+
+def _of_one_label(facts: Facts) -> dict[str, Any]:
+    wrong = [row for row in facts.confusion if row["actual"] != row["predicted"]]
     return {
         "confusion": confusion_matrix(facts),
         "confusions": confusions_table(facts.confusion),
-        "per_class": per_class_table(facts.per_class),
-        "reliability": reliability(facts.calibration),
-        "mistakes": mistakes,
-        "n_mistakes": sum(row["predicted"] != row["label"] for row in answers),
+        "n_mistakes": len(wrong),
     }
+
+
+def _of_several_labels(facts: Facts) -> dict[str, Any]:
+    kinds = ("false_positives", "false_negatives")
+    return {
+        "precision_recall": precision_recall(facts),
+        "class_counts": class_counts(facts.per_class),
+        "counts": counts_table(facts.per_class),
+        "threshold": float(facts.per_class[0]["threshold"]),
+        "n_mistakes": sum(int(row[kind]) for row in facts.per_class for kind in kinds),
+    }
+
+
+def _mistakes(facts: Facts) -> Iterator[tuple[str, list[Picture]]]:
+    """Galleries of the stack's surest mistakes, with a title each; those without one left out."""
+    groups = {"": facts.mistakes}
+    if facts.task == "multi":
+        missed = [row for row in facts.mistakes if row["borne"] == "true"]
+        claimed = [row for row in facts.mistakes if row["borne"] == "false"]
+        groups = {"Labels it missed": missed, "Labels it answered wrongly": claimed}
+    answers = {row["id"]: row for row in facts.answers[STACK]}
+    picture = _mistake if facts.task == "single" else _mistake_of_several
+    for title, rows in groups.items():
+        shown = rows[:MOST_MISTAKES]
+        uris = thumbnails(facts.folders.ingested, [row["id"] for row in shown])
+        if shown:
+            yield title, [picture(uris[row["id"]], row, answers[row["id"]]) for row in shown]
+
+
+def _mistake(uri: str, row: Mapping[str, str], answer: Mapping[str, Any]) -> Picture:
+    lines = [
+        f"taken for {row['predicted']}, {percent(float(row['probability']))}",
+        f"is {row['label']}, {percent(answer['label_probability'])}",
+        row["id"],
+    ]
+    alt = f"{row['id']}, labelled {row['label']}, taken for {row['predicted']}"
+    return Picture(uri, alt, [shorten(line, MOST_LETTERS) for line in lines])
+
+
+def _mistake_of_several(uri: str, row: Mapping[str, str], answer: Mapping[str, Any]) -> Picture:
+    borne, answered = (
+        answer[key].replace(LABEL_SEPARATOR, ", ") or "nothing" for key in ("label", "predicted")
+    )
+    kind = "missed" if row["borne"] == "true" else "wrong"
+    lines = [
+        f"{row['class']} {kind}, {percent(float(row['probability']))}",
+        f"bears {borne}",
+        f"answered {answered}",
+        row["id"],
+    ]
+    alt = f"{row['id']}, labelled {borne}, answered {answered}"
+    return Picture(uri, alt, [shorten(line, MOST_LETTERS) for line in lines])
 
 
 def _understanding(facts: Facts) -> dict[str, Any]:

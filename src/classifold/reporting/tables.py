@@ -5,9 +5,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from classifold.reporting.facts import MAJORITY, STACK, Facts, Rows
-from classifold.reporting.wording import NOTHING, count, decimal, duration, interval, percent
+from classifold.reporting.measures import (
+    NOTHING,
+    Measure,
+    count,
+    decimal,
+    duration,
+    percent,
+)
+from classifold.reporting.wording import constant_answer
 
 MOST_CONFUSIONS = 12
+MOST_ANSWERED = 60  # letters of what the baseline answers
 PARTS = ("train", "validation", "test")
 
 # Kinds of conversions.csv -> how an image came, and what was done to it.
@@ -51,30 +60,113 @@ class Table(NamedTuple):
 
 
 def models_table(facts: Facts) -> Table:
-    """One row a model, and the majority baseline and the stack among them."""
-    n_validation, n_test = facts.metrics["split"]["n_validation"], facts.n_test
+    """The scores that models are compared by; the stack and the majority baseline among them."""
+    measure = facts.measure
+    several = facts.task == "multi"
     train = f"train, {facts.metrics['augment']['n_source']:,}"
-    validation = f"val., {n_validation:,}"
-    test = f"test, {n_test:,}"
+    validation = f"val., {facts.metrics['split']['n_validation']:,}"
+    test = f"test, {facts.n_test:,}"
+    half = " at 0.5" if several else ""
+    columns = [Column("model", part="network")]
+    columns += [
+        Column(measure.words, numeric=True, part=f"{part}{half}") for part in (train, validation)
+    ]
+    if several:
+        hint = "at the threshold with the highest micro F1 on these very images"
+        columns.append(Column(measure.words, numeric=True, part=f"{validation} fitted", hint=hint))
+    if not facts.n_test:
+        columns.append(_difference_column("gap", measure, "train minus validation"))
+    else:
+        at = "; a model's at 0.5 in both" if several else ""
+        columns += [
+            Column(measure.words, numeric=True, part=test, hint="with its 95 % interval"),
+            _difference_column("train–test", measure, f"train minus test score{at}"),
+            _difference_column("val.–test", measure, f"validation minus test score{at}"),
+            _difference_column(
+                "minus stack", measure, "on the same test images, with its 95 % interval"
+            ),
+            *([] if several else [Column("p", numeric=True, hint="exact McNemar test")]),
+            Column(
+                "untrained",
+                numeric=True,
+                part=f"test{half}",
+                hint="the same network with its first weights",
+            ),
+        ]
+    return Table(
+        f"Every model, the stack and the majority baseline by {measure.words}",
+        columns,
+        [_model_row(facts, name) for name in [*facts.models, STACK, MAJORITY]],
+        highlighted=frozenset({STACK}),
+    )
+
+
+def other_scores_table(facts: Facts) -> Table:
+    """What else was measured on test images."""
+    keys = {"macro_f1": "macro F1"}
+    if facts.task == "single":
+        keys |= {"top3_accuracy": "top-3", "top5_accuracy": "top-5"}
+    else:
+        keys |= {
+            "subset_accuracy": "all labels right",
+            "mean_average_precision": "mean av. precision",
+            "hamming_loss": "Hamming loss",
+            "micro_f1_at_half": "micro F1 at 0.5",
+            "micro_f1_at_class_thresholds": "micro F1, a threshold a class",
+        }
+    keys |= {
+        "log_loss": "log loss",
+        "calibration_error": "calibration error",
+        "calibration_error_untempered": "the same without temperature",
+    }
+    columns = [Column("model"), *(Column(title, numeric=True) for title in keys.values())]
+    rows = [
+        [_name(name), *(_test_cell(facts.metrics["test"][name], key) for key in keys)]
+        for name in [*facts.models, STACK, MAJORITY]
+    ]
+    caption = f"Other scores on {count(facts.n_test, 'test image')}"
+    return Table(caption, columns, rows, highlighted=frozenset({STACK}))
+
+
+def trainings_table(facts: Facts) -> Table:
+    """Size of each model, and what its training took."""
+    measure = facts.measure
     columns = [
-        Column("model", part="network"),
+        Column("model"),
         Column("parameters", numeric=True),
         Column("time", numeric=True, part="of training"),
         Column("epoch", numeric=True, part="best, of"),
-        Column("accuracy", numeric=True, part=train),
-        Column("accuracy", numeric=True, part=validation),
-        Column("gap", numeric=True, part="points", hint="train minus validation accuracy"),
-        Column("accuracy", numeric=True, part=test, hint="with its 95 % interval"),
-        Column("macro F1", numeric=True, part=test),
-        Column("log loss", numeric=True, part=test),
-        Column("cal. error", numeric=True, part=test, hint="expected calibration error"),
+        _difference_column("train–val.", measure, "train minus validation score"),
     ]
-    return Table(
-        "Every model, the stack and the majority baseline",
-        columns,
-        [_model_row(facts, name) for name in [*facts.models, STACK, MAJORITY]],
-        highlighted=frozenset({"stack"}),
-    )
+    rows = []
+    for name in facts.models:
+        trained, seconds = facts.metrics["models"][name], facts.seconds.get(f"train/{name}")
+        gap = trained[f"train_{measure.key}"] - trained[f"validation_{measure.key}"]
+        rows.append(
+            [
+                _name(name),
+                _number(trained["n_parameters"]),
+                Cell(duration(seconds), seconds),
+                Cell(
+                    str(trained["best_epoch"]), trained["best_epoch"], f"of {trained['n_epochs']}"
+                ),
+                Cell(measure.difference(gap), gap),
+            ]
+        )
+    return Table("Size and training of every model", columns, rows)
+
+
+def shares_table(stack: Mapping[str, Any]) -> Table:
+    """Each member's share in the stack, where it has one; else empty."""
+    shares = stack.get("shares", {})
+    if len(shares) == 1:
+        shares = {}
+    rows = [
+        [Cell(name, name), _share(share)]
+        for name, share in sorted(shares.items(), key=lambda item: -item[1])
+    ]
+    columns = [Column("member"), Column("share", numeric=True)]
+    return Table("Shares of the members", columns, rows)
 
 
 def conversions_table(facts: Facts) -> Table:
@@ -133,23 +225,76 @@ def class_shares_table(split: Mapping[str, Any], classes: Sequence[str]) -> Tabl
     return Table("Share of each class in each part", columns, rows)
 
 
-def per_class_table(rows: Rows) -> Table:
-    """Precision, recall, F1 and support of every class."""
-    measures = ("precision", "recall", "f1")
+def lowest(rows: Rows, *, most: int) -> Rows:
+    """The classes with the lowest F1 below 1, the lowest first; of equals with more images."""
+    wanting = [row for row in rows if float(row["f1"]) < 1]
+    return sorted(wanting, key=lambda row: (float(row["f1"]), -int(row["support"])))[:most]
+
+
+def per_class_table(rows: Rows, *, caption: str) -> Table:
+    """Precision, recall, F1 and support; of several labels average precision and threshold too.
+
+    Args:
+        rows: of `per_class.csv`.
+        caption: of the table.
+    """
+    titles = {"precision": "precision", "recall": "recall", "f1": "F1"}
+    if rows and "average_precision" in rows[0]:
+        titles |= {"average_precision": "av. precision", "class_threshold": "own threshold"}
     columns = [
         Column("class"),
-        *(Column({"f1": "F1"}.get(name, name), numeric=True) for name in measures),
+        *(Column(title, numeric=True) for title in titles.values()),
         Column("support", numeric=True, part="test images"),
     ]
     body = [
         [
             Cell(row["class"], row["class"]),
-            *(Cell(decimal(float(row[name])), float(row[name])) for name in measures),
+            *(_decimal(float(row[name]) if row[name] else None) for name in titles),
             _number(int(row["support"])),
         ]
         for row in rows
     ]
-    return Table("The stack on test images, class by class", columns, body)
+    return Table(caption, columns, body)
+
+
+def counts_table(rows: Rows) -> Table:
+    """How often each of several labels was answered, rightly and wrongly."""
+    titles = {
+        "true_positives": "found",
+        "false_negatives": "missed",
+        "false_positives": "wrongly answered",
+        "true_negatives": "rightly not answered",
+    }
+    columns = [Column("class"), *(Column(title, numeric=True) for title in titles.values())]
+    body = [
+        [Cell(row["class"], row["class"]), *(_number(int(row[key])) for key in titles)]
+        for row in rows
+    ]
+    return Table("Answers of the stack on test images, counted class by class", columns, body)
+
+
+def slices_table(rows: Rows, measure: Measure) -> Table:
+    """The stack's score by group of test images."""
+    columns = [
+        Column("by"),
+        Column("group"),
+        Column("images", numeric=True),
+        Column(measure.words, numeric=True),
+        Column("95 % interval", numeric=True),
+    ]
+    body = []
+    for row in rows:
+        score, low, high = (float(row[key]) for key in (measure.key, "low", "high"))
+        body.append(
+            [
+                Cell(row["slice"], row["slice"]),
+                Cell(row["value"].replace("_", " "), row["value"]),
+                _number(int(row["n_images"])),
+                Cell(measure.score(score), score),
+                Cell(measure.interval([low, high]), low),
+            ]
+        )
+    return Table("The stack on groups of test images", columns, body)
 
 
 def confusions_table(confusion: Rows) -> Table:
@@ -245,46 +390,88 @@ def plain_table(caption: str, titles: Sequence[str], rows: Iterable[Sequence[str
 
 
 def _model_row(facts: Facts, name: str) -> list[Cell]:
-    trained = facts.metrics["models"].get(name, {})
-    stack = facts.metrics["stack"]
-    tested = facts.metrics["test"][name]
-    validation = stack["validation_accuracy"] if name == STACK else trained["validation_accuracy"]
-    if name == STACK:
-        network = f"{stack['method']} over {count(stack['n_members'], 'model')}"
+    """A row of `models_table`."""
+    measure, several = facts.measure, facts.task == "multi"
+    trained, tested = facts.metrics["models"].get(name, {}), facts.metrics["test"][name]
+    train = trained.get(f"train_{measure.key}")
+    validation = trained.get(f"validation_{measure.key}")
+    cells = [_name(name, _network(facts, name))]
+    if not several:
+        if name == STACK:
+            validation = facts.metrics["stack"][f"validation_{measure.key}"]
+        cells += [
+            _scored(measure, train),
+            _scored(measure, validation, note="cross-fitted" if name == STACK else ""),
+        ]
+    elif name == STACK:
+        fitted = facts.metrics["stack"][f"validation_{measure.key}"]
+        cells += [Cell(NOTHING), Cell(NOTHING), _scored(measure, fitted, note="cross-fitted")]
     elif name == MAJORITY:
-        network = f"always “{trained['predicted_class']}”"
+        # It answers the same whatever the threshold.
+        cells += [_scored(measure, score) for score in (train, validation, validation)]
     else:
-        network = facts.params["models"][name]["network"]
-    seconds = facts.seconds.get("stack" if name == STACK else f"train/{name}")
-    train = trained.get("train_accuracy")
-    gap = None if train is None else train - validation
-    return [
-        Cell(name.replace("_", " ") if name == MAJORITY else name, name, network),
-        _number(trained.get("n_parameters")),
-        Cell(duration(seconds), seconds),
-        _epoch(trained),
-        _share(train),
-        _share(validation, note="cross-fitted" if name == STACK else ""),
-        Cell(NOTHING if gap is None else f"{gap * 100:.1f}", gap),
-        _tested_accuracy(tested),
-        *(
-            Cell(decimal(value), value)
-            for value in map(tested.get, ("macro_f1", "log_loss", "calibration_error"))
-        ),
+        note = f"at {trained['threshold']:.2f}"
+        fitted = trained["micro_f1_at_threshold"]
+        cells += [_scored(measure, score) for score in (train, validation)]
+        cells.append(_scored(measure, fitted, note=note))
+    if not facts.n_test:
+        gap = None if train is None else train - validation
+        return [*cells, Cell(measure.difference(gap), gap)]
+    n_images = facts.n_test
+    note = measure.interval(tested[f"{measure.key}_ci95"], n_images=n_images)
+    cells.append(_scored(measure, tested[measure.key], n_images=n_images, note=note))
+    cells += [
+        Cell(measure.difference(tested[key]), tested[key])
+        for key in ("train_test_gap", "validation_test_gap")
     ]
+    versus = tested.get("versus_stack")
+    if versus is None:
+        cells += [Cell(NOTHING)] * (1 if several else 2)
+    else:
+        note = measure.differences(versus["difference_ci95"])
+        cells.append(Cell(measure.difference(versus["difference"]), versus["difference"], note))
+        if not several:
+            p_value = versus["p_value"]
+            cells.append(Cell("< 0.001" if p_value < 0.001 else f"{p_value:.3f}", p_value))
+    return [*cells, _scored(measure, tested.get(f"untrained_{measure.key}"))]
 
 
-def _tested_accuracy(tested: Mapping[str, Any]) -> Cell:
-    n_images = tested["n_images"]
-    if not n_images:
-        return Cell(NOTHING)
-    note = interval(tested["accuracy_ci95"], n_images=n_images)
-    return _share(tested["accuracy"], n_images=n_images, note=note)
+def _network(facts: Facts, name: str) -> str:
+    """What stands below a model's name."""
+    if name == STACK:
+        stack = facts.metrics["stack"]
+        return f"{stack['method']} over {count(stack['n_members'], 'model')}"
+    if name == MAJORITY:
+        answered = constant_answer(facts.metrics["models"][MAJORITY])
+        if len(answered) > MOST_ANSWERED:
+            answered = f"{answered[: MOST_ANSWERED - 1]}…"
+        return f"always {answered}"
+    return str(facts.params["models"][name]["network"])
 
 
-def _epoch(trained: Mapping[str, Any]) -> Cell:
-    best = trained.get("best_epoch")
-    return Cell(NOTHING) if best is None else Cell(str(best), best, f"of {trained['n_epochs']}")
+def _name(name: str, note: str = "") -> Cell:
+    return Cell(name.replace("_", " ") if name == MAJORITY else name, name, note)
+
+
+def _difference_column(title: str, measure: Measure, hint: str) -> Column:
+    return Column(title, numeric=True, part=measure.unit, hint=hint)
+
+
+def _test_cell(tested: Mapping[str, Any], key: str) -> Cell:
+    """A score of `metrics/test.json`, with its interval if it has one."""
+    value, ends = tested[key], tested.get(f"{key}_ci95")
+    if key.endswith("accuracy"):
+        return _share(value, n_images=tested["n_images"])
+    note = "" if ends is None else f"{decimal(ends[0])} to {decimal(ends[1])}"
+    return _decimal(value, note=note)
+
+
+def _scored(measure: Measure, score: float | None, *, n_images: int = 0, note: str = "") -> Cell:
+    return Cell(measure.score(score, n_images=n_images), score, note)
+
+
+def _decimal(value: float | None, *, note: str = "") -> Cell:
+    return Cell(decimal(value), value, note)
 
 
 def _share(share: float | None, *, n_images: int = 0, note: str = "") -> Cell:

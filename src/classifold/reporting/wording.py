@@ -1,66 +1,26 @@
-"""Numbers and findings in plain words."""
+"""Findings in plain words."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from classifold.intervals import mcnemar
 from classifold.reporting.facts import MAJORITY, STACK, Facts
-
-# From so many images on, a second decimal of a percentage is worth reading.
-MANY_IMAGES = 10_000
-MOST_DECIMALS = 6
+from classifold.reporting.measures import (
+    Measure,
+    count,
+    first_upper,
+    percent,
+    probability_of_chance,
+)
 
 # A difference that chance alone brings about less often is told as one.
 SIGNIFICANCE = 0.05
 
-NOTHING = "–"
-SPACE = "\u00a0"  # keeps a number and its unit on one line
-
-
-def percent(share: float | None, *, n_images: int = 0) -> str:
-    """A fraction in per cent; never rounded to a whole 0 or 100 % that it is not."""
-    if share is None:
-        return NOTHING
-    decimals = 2 if n_images >= MANY_IMAGES else 1
-    while (
-        decimals < MOST_DECIMALS and 0 < share < 1 and float(f"{share:.{decimals + 2}f}") in (0, 1)
-    ):
-        decimals += 1
-    return f"{share * 100:.{decimals}f}{SPACE}%"
-
-
-def points(difference: float) -> str:
-    """A difference of two fractions in percentage points, signed."""
-    sign = "+" if difference > 0 else "−" if difference < 0 else ""
-    return f"{sign}{abs(difference) * 100:.1f}"
-
-
-def interval(ends: Sequence[float], *, n_images: int = 0) -> str:
-    """A 95 % interval of a fraction."""
-    low, high = (percent(end, n_images=n_images) for end in ends)
-    return f"{low.removesuffix(SPACE + '%')} to {high}"
-
-
-def decimal(value: float | None) -> str:
-    """A score that is no percentage, to three places."""
-    return NOTHING if value is None else f"{value:.3f}"
-
-
-def count(number: int, noun: str, *, plural: str = "") -> str:
-    """A number of things: "1 image", "1,797 images"."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
-def duration(seconds: float | None) -> str:
-    """A time in the units a person would say it in."""
-    if seconds is None:
-        return NOTHING
-    if seconds < 60:
-        return f"{seconds:.1f}{SPACE}s"
-    minutes, left = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes}{SPACE}min {left}{SPACE}s"
-    return f"{minutes // 60}{SPACE}h {minutes % 60}{SPACE}min"
+SLICES = {
+    "brightness": "thirds of their mean brightness",
+    "mode": "how their files came (L is grayscale, P palette)",
+    "filter": "what the filter would have said of them, as it leaves an official test part alone",
+    "copies": "whether a copy of them is among the images kept for training",
+}
 
 
 def balance_sentence(filtered: Mapping[str, Any]) -> str:
@@ -83,61 +43,89 @@ def _imbalance(counts: Mapping[str, int]) -> str:
 
 def verdict(facts: Facts) -> list[str]:
     """What the run comes to, in a few sentences."""
-    members = count(facts.metrics["stack"]["n_members"], "model")
-    best = facts.best_on_test
+    best, measure = facts.best_on_test, facts.measure
     if best is None:
         stack = facts.metrics["stack"]
         n_images = stack["n_images"]
+        score = measure.score(stack[f"validation_{measure.key}"], n_images=n_images)
+        chosen = "epochs and temperatures" if facts.task == "single" else "epochs and thresholds"
         return [
             "There are no test images (split.shares.test is 0), so nothing was measured on images "
             "that no choice was made with.",
-            f"On {count(n_images, 'validation image')} the stack of {members} scores "
-            f"{percent(stack['validation_accuracy'], n_images=n_images)}, cross-fitted. Validation "
-            "images also chose epochs and temperatures, so this is optimistic.",
+            f"On {count(n_images, 'validation image')} {_the_stack(facts)} has a cross-fitted "
+            f"{measure.words} of {score}. Validation images also chose {chosen}, so this is "
+            "optimistic.",
         ]
-    hits = {name: sum(_hits(rows)) for name, rows in facts.answers.items()}
-    baseline = facts.metrics["test"][MAJORITY]["accuracy"] * facts.n_test
-    most_frequent = facts.metrics["models"][MAJORITY]["predicted_class"]
-    return [
-        f"The stack of {members} gets {hits[STACK]:,} of {count(facts.n_test, 'test image')} "
-        f"right; always answering “{most_frequent}”, the most frequent class in training, would "
-        f"get {round(baseline):,} right.",
-        f"The best single model on these images, {best}, gets {hits[best]:,} right. "
-        + compare_answers(facts.answers[STACK], facts.answers[best], name=best),
-        _chosen_by_validation(facts),
-    ]
+    if facts.task == "single":
+        return [_right_answers(facts), _beside_the_best(facts, best)]
+    return [_labels_found(facts), _sets_found(facts), _beside_the_best(facts, best)]
+
+
+def constant_answer(baseline: Mapping[str, Any]) -> str:
+    """Name what the majority baseline always answers, of its entry in `metrics/models.json`."""
+    answered = baseline.get("predicted_classes", [baseline.get("predicted_class")])
+    return ", ".join(f"“{name}”" for name in answered)
 
 
 def compare_answers(
-    stack: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]], *, name: str
+    stack: Sequence[Mapping[str, Any]],
+    other: Sequence[Mapping[str, Any]],
+    *,
+    name: str,
+    p_value: float,
 ) -> str:
     """Whether the stack and a model differ by more than chance, on the same images.
 
     Args:
-        stack: rows of predictions.parquet.
+        stack: rows of predictions.parquet, with one label an image.
         other: rows of the other model, in the same order.
         name: of the other model.
+        p_value: of McNemar's exact test.
     """
     pairs = list(zip(_hits(stack), _hits(other), strict=True))
     only_stack, only_other = pairs.count((True, False)), pairs.count((False, True))
     n_decisive = only_stack + only_other
     if n_decisive == 0:
         return f"The stack and {name} are right on exactly the same images."
-    p_value = mcnemar(only_stack, only_other)
-    told = (
+    return (
         f"The two differ in {count(n_decisive, 'image')}: the stack alone is right on "
-        f"{only_stack:,}, {name} alone on {only_other:,}. "
+        f"{only_stack:,}, {name} alone on {only_other:,}. {_chance(p_value < SIGNIFICANCE)} "
+        f"(exact McNemar test, {probability_of_chance(p_value)})."
     )
-    p_text = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.2g}"
-    if p_value >= SIGNIFICANCE:
-        return f"{told}Chance alone could do that (exact McNemar test, {p_text})."
-    return f"{told}That is more than chance would do (exact McNemar test, {p_text})."
+
+
+def compare_scores(versus: Mapping[str, Any], *, name: str, measure: Measure) -> str:
+    """Whether the stack and a model differ by more than chance, by the difference's interval.
+
+    Args:
+        versus: `versus_stack` of the model in `metrics/test.json`.
+        name: of the model.
+        measure: of the scores.
+    """
+    less, (low, high) = versus["difference"], versus["difference_ci95"]
+    if less == low == high == 0:
+        return f"The stack scores the same as {name}."
+    # Told from the stack's side, which turns the signs.
+    return (
+        f"The stack differs from it by {measure.difference(-less)} (95 % interval "
+        f"{measure.differences([-high, -low])}). {_chance(low > 0 or high < 0)}."
+    )
 
 
 def gain_sentence(stack: Mapping[str, Any]) -> str:
     """Whether what the stack gains over its best member can be told from zero."""
     low, high = stack["gain_ci95"]
     best = stack["best_member"]
+    if stack["n_members"] == 1:
+        return (
+            f"There is one member, {best}, so there is nothing to combine; list more models to "
+            "gain something."
+        )
+    if stack["gain"] == low == high == 0:
+        return (
+            f"On these images the stack scores just as {best} does. Using that model alone would "
+            "be simpler."
+        )
     if low > 0:
         return (
             f"The interval lies above zero: on these images the stack is better than {best} by "
@@ -154,16 +142,98 @@ def gain_sentence(stack: Mapping[str, Any]) -> str:
     )
 
 
-def _chosen_by_validation(facts: Facts) -> str:
+def slices_sentence(kinds: Sequence[str]) -> str:
+    """By what test images were put into groups: kinds of `slices.csv`."""
+    return f"Test images by {'; by '.join(SLICES[kind] for kind in kinds)}."
+
+
+def temperature_sentence(tested: Mapping[str, Any]) -> str:
+    """What the temperature did to the calibration error of test images."""
+    before, after = tested["calibration_error_untempered"], tested["calibration_error"]
+    if after == before:
+        return "The temperature, fitted on validation images, changed nothing."
+    change = "lowered" if after < before else "raised"
+    return f"The temperature, fitted on validation images, {change} it here from {before:.3f}."
+
+
+def _the_stack(facts: Facts) -> str:
+    stack = facts.metrics["stack"]
+    if stack["n_members"] == 1:
+        return f"the stack of one model, {stack['best_member']},"
+    return f"the stack of {stack['n_members']} models"
+
+
+def _right_answers(facts: Facts) -> str:
+    n_hits = sum(_hits(facts.answers[STACK]))
+    baseline = facts.metrics["test"][MAJORITY]["accuracy"] * facts.n_test
+    return (
+        f"{first_upper(_the_stack(facts))} gets {n_hits:,} of "
+        f"{count(facts.n_test, 'test image')} right; always answering "
+        f"{constant_answer(facts.metrics['models'][MAJORITY])}, the most frequent class in "
+        f"training, would get {round(baseline):,} right."
+    )
+
+
+def _labels_found(facts: Facts) -> str:
+    """Micro F1 as what it is made of: how many labels were found, how many answers are right."""
+    found, wrong, missed = (
+        sum(int(row[f"{kind}s"]) for row in facts.per_class)
+        for kind in ("true_positive", "false_positive", "false_negative")
+    )
+    return (
+        f"{count(facts.n_test, 'test image')} bear {count(found + missed, 'label')}. "
+        f"{first_upper(_the_stack(facts))} finds {found:,} of them and answers {wrong:,} that "
+        "they do not bear."
+    )
+
+
+def _sets_found(facts: Facts) -> str:
+    measure, test = facts.measure, facts.metrics["test"]
+    stack, baseline = test[STACK], test[MAJORITY]
+    return (
+        f"It has all labels of an image right, and none too many, on "
+        f"{percent(stack['subset_accuracy'], n_images=facts.n_test)} of the images. The best "
+        f"constant answer, {constant_answer(facts.metrics['models'][MAJORITY])} for every image, "
+        f"has a micro F1 of {measure.score(baseline[measure.key])}, and all labels right on "
+        f"{percent(baseline['subset_accuracy'], n_images=facts.n_test)}."
+    )
+
+
+def _beside_the_best(facts: Facts, best: str) -> str:
+    """How the stack compares with the listed model that is best on test images."""
+    measure, tested = facts.measure, facts.metrics["test"][best]
+    if facts.task == "single":
+        compared = compare_answers(
+            facts.answers[STACK],
+            facts.answers[best],
+            name=best,
+            p_value=tested["versus_stack"]["p_value"],
+        )
+        told = f"{best}, gets {sum(_hits(facts.answers[best])):,} right. {compared}"
+    else:
+        compared = compare_scores(tested["versus_stack"], name=best, measure=measure)
+        told = f"{best}, has a micro F1 of {measure.score(tested[measure.key])}. {compared}"
+    if len(facts.models) == 1:
+        return f"The only model, {told}"
+    return f"The best single model on these images, {told} {_chosen_by_validation(facts, best)}"
+
+
+def _chosen_by_validation(facts: Facts, best: str) -> str:
     """What test images say of the model that one had to choose without them."""
-    member, best = facts.metrics["stack"]["best_member"], facts.best_on_test
+    member, measure = facts.metrics["stack"]["best_member"], facts.measure
     if member == best:
         return f"Validation images would have chosen {member} too."
-    accuracy = facts.metrics["test"][member]["accuracy"]
+    score = measure.score(facts.metrics["test"][member][measure.key], n_images=facts.n_test)
     return (
         f"Picked by looking at these very images, {best} is flattered; validation images would "
-        f"have chosen {member}, which scores {percent(accuracy, n_images=facts.n_test)} here."
+        f"have chosen {member}, which scores {score} here."
     )
+
+
+def _chance(distinguishable: bool) -> str:
+    if distinguishable:
+        return "That is more than chance would do"
+    return "Chance alone could do that"
 
 
 def _hits(rows: Sequence[Mapping[str, Any]]) -> list[bool]:
