@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from classifold.analysis.boxes import read_boxes
 from classifold.analysis.explanations import (
     choose_images,
     draw_explanations,
+    draw_layers,
     explain_images,
     explanation_metrics,
 )
@@ -21,24 +23,34 @@ from classifold.stage import run_stage
 
 def main() -> None:
     settings, device = read_params("explain", "train.device")
-    name, n_images = settings.pop("model"), settings.pop("images")
+    name, n_images, layers = (settings.pop(key) for key in ("model", "images", "layers"))
     predictions = read_predictions(Path("data/evaluated/predictions.parquet"), model=name)
     model = load_model(Path("models") / name)
     set_threads(model.description["threads"])
 
+    ingested = Path("data/ingested")
     chosen = choose_images(predictions, n_images=n_images)
+    ids = [row["id"] for row in chosen]
     pixels = load_pixels(
-        Path("data/ingested"),
-        [row["id"] for row in chosen],
+        ingested,
+        ids,
         size=model.preprocessing["pack_size"],
         resize=model.preprocessing["resize"],
     )
-    explanations = explain_images(model, chosen, pixels, device=choose_device(device), **settings)
+    explanations = explain_images(
+        model,
+        chosen,
+        pixels,
+        boxes=read_boxes(ingested, ids),
+        device=choose_device(device),
+        attribution=settings,
+    )
 
     with new_folder(Path("data/explained")) as folder:
         write_rows(folder / "chosen.csv", chosen, columns=SCHEMA.names)
         if explanations:
             draw_explanations(folder / "explanations.png", explanations)
+            draw_layers(folder, explanations, **layers)
     metrics = explanation_metrics(explanations, model=name)
     write_json(Path("metrics/explain.json"), metrics)
 

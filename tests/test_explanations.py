@@ -3,15 +3,21 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
+from classifold.analysis.boxes import Box, inside, read_boxes
 from classifold.analysis.explanations import (
+    MAPS,
     choose_images,
     draw_explanations,
+    draw_layers,
     explain_images,
     explanation_metrics,
 )
+from classifold.analysis.saliency import explain_answer
 from classifold.model_file import Model
+from classifold.table import write_table
 
 
 def answer(image_id, label, predicted, probability, *, top_class=None, top_probability=None):
@@ -72,7 +78,16 @@ class Channels(nn.Module):
         return torch.einsum("nchw,kcw->nk", images, weights)
 
 
-def explained(predictions):
+ATTRIBUTION = {
+    "smooth_samples": 2,
+    "smooth_noise": 0.1,
+    "integrated_steps": 8,
+    "occluded_share": 0.25,
+    "seed": 1,
+}
+
+
+def explained(predictions, boxes=()):
     settings = {"image_size": 8, "normalize": "imagenet"}
     model = Model(Channels(), ["cat", "dog", "x$|_".replace("|", "")], settings, {})
     pixels = np.random.default_rng(1).integers(0, 256, (len(predictions), 8, 8, 3), np.uint8)
@@ -80,10 +95,9 @@ def explained(predictions):
         model,
         predictions,
         pixels,
+        boxes=dict(boxes),
         device=torch.device("cpu"),
-        smooth_samples=2,
-        smooth_noise=0.1,
-        seed=1,
+        attribution=ATTRIBUTION,
     )
 
 
@@ -103,3 +117,105 @@ def test_names_with_marks_of_mathematics_and_of_any_length_are_drawn(tmp_path):
     ]
     draw_explanations(tmp_path / "drawn.png", explained(rows))
     assert (tmp_path / "drawn.png").stat().st_size > 1000
+
+
+class Corner(nn.Module):
+    """Looks at the upper left corner, and at nothing else."""
+
+    def __init__(self):
+        super().__init__()
+        self.look = nn.Conv2d(3, 2, 3, padding=1, bias=False)
+        nn.init.constant_(self.look.weight, 0.1)
+
+    def forward(self, images):
+        corner = self.look(images)[:, :, :4, :4].mean((2, 3))  # (N, 2)
+        return torch.cat([corner, -corner], dim=1)
+
+
+def corner_maps(**changes):
+    torch.manual_seed(0)
+    inputs = torch.rand(1, 3, 16, 16) + 0.5
+    return explain_answer(Corner().eval(), inputs, 0, **ATTRIBUTION | changes)
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_maps_of_a_network_that_looks_at_one_corner_light_that_corner(name):
+    strength = getattr(corner_maps(), name)
+    assert strength.shape == (16, 16)
+    assert strength.max() == pytest.approx(1)
+    if name == "grad_cam":  # it weights whole maps by their gradients, wherever these lie
+        return
+    reach = 8 if name == "occlusion" else 5  # of the convolution; of the squares that cover it
+    outside = strength.copy()
+    outside[:reach, :reach] = 0
+    assert outside.max() == 0
+    assert strength[:4, :4].min() > 0
+
+
+def test_occlusion_is_how_far_the_logit_falls_by_hand():
+    class Sum(nn.Module):
+        def forward(self, images):
+            return images[:, :, :4, :4].sum((1, 2, 3))[:, None]
+
+    inputs = torch.ones(1, 3, 8, 8)
+    maps = explain_answer(Sum(), inputs, 0, **ATTRIBUTION | {"occluded_share": 0.5})
+    # Squares of 4 pixels, shifted by 2: the first covers all that counts, its neighbours half.
+    assert maps.occlusion[0, 0] == pytest.approx(1)
+    assert maps.occlusion[7, 7] == 0
+
+
+def test_integrated_gradients_of_a_linear_network_are_inputs_times_weights():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(48, 2, bias=False))
+    inputs = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    maps = explain_answer(network, inputs, 1, **ATTRIBUTION)
+    expected = (network[1].weight[1].view(3, 4, 4) * inputs[0]).abs().amax(0).detach().numpy()
+    np.testing.assert_allclose(maps.integrated, expected / expected.max(), rtol=1e-4)
+    assert maps.grad_cam is None
+
+
+def test_which_pixels_lie_in_boxes_by_hand():
+    found = inside([Box(0, 0, 0.5, 0.25), Box(0.75, 0.75, 1, 1)], (4, 4))
+    np.testing.assert_array_equal(found, [[1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]])
+
+
+def test_saliency_in_boxes_is_told_beside_their_area():
+    # The answer hangs on the first column of eight: the box of the left half holds all of it.
+    rows = [answer("a", "cat", "cat", 0.9), answer("b", "cat", "cat", 0.8)]
+    explanations = explained(rows, boxes={"a": [Box(0, 0, 0.5, 1)]})
+    metrics = explanation_metrics(explanations, model="m")
+    assert metrics["n_with_boxes"] == 1
+    assert metrics["saliency_in_boxes"] == pytest.approx(1)
+    assert metrics["boxes_area"] == 0.5
+    assert explanation_metrics(explained(rows), model="m")["n_with_boxes"] == 0
+
+
+def test_boxes_come_from_the_table_in_shares_of_the_image(tmp_path, encode):
+    rows = [
+        {"id": name, "image": {"bytes": b"", "path": name}, "labels": [], "boxes": boxes,
+         "width": 20, "height": 10}
+        for name, boxes in (
+            ("a", [{"x0": 5, "y0": 0, "x1": 15, "y1": 5}]), ("b", None), ("c", [])
+        )
+    ]  # fmt: skip
+    write_table(tmp_path, rows)
+    assert read_boxes(tmp_path, ["a", "b", "c"]) == {"a": [Box(0.25, 0, 0.75, 0.5)]}
+    assert read_boxes(tmp_path, ["b"]) == {}
+
+
+def test_layers_are_drawn_of_a_mistake_and_of_a_right_answer(tmp_path):
+    model = Model(Corner(), ["cat", "dog", "x", "y"], {"image_size": 8, "normalize": "half"}, {})
+    rows = [answer("a", "cat", "dog", 0.9), answer("b", "dog", "dog", 0.8)]
+    pixels = np.random.default_rng(1).integers(0, 256, (2, 8, 8, 3), np.uint8)
+    found = explain_images(
+        model, rows, pixels, boxes={}, device=torch.device("cpu"), attribution=ATTRIBUTION
+    )
+    draw_layers(tmp_path, found, filters_of=1, activations_of=[1, 3])
+    with Image.open(tmp_path / "filters.png") as filters:
+        assert filters.size == (200, 100)
+    with Image.open(tmp_path / "activations.png") as activations:
+        assert activations.size == (300, 200)  # an image and two maps, of two images
+
+
+def test_a_network_without_convolutions_has_no_layers_to_draw(tmp_path):
+    draw_layers(tmp_path, explained(SEVERAL), filters_of=1, activations_of=[1])
+    assert list(tmp_path.iterdir()) == []

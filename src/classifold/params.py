@@ -477,7 +477,15 @@ class Explain(Section):
     images: Annotated[int, Field(ge=1, le=64)]
     smooth_samples: Count
     smooth_noise: NotNegative
+    integrated_steps: Count
+    occluded_share: Annotated[float, Field(gt=0, lt=1)]
+    layers: "Layers"
     seed: Seed
+
+
+class Layers(Section):
+    filters_of: Count
+    activations_of: Annotated[list[Count], Field(min_length=1)]
 
 
 class Params(Section):

@@ -9,6 +9,8 @@ import matplotlib as mpl
 import numpy as np
 import torch
 
+from classifold.analysis.boxes import Box, inside
+from classifold.analysis.layers import Convolution, convolutions, draw_activations, draw_filters
 from classifold.analysis.saliency import Maps, explain_answer
 from classifold.model_file import Model
 from classifold.preprocessing import to_input
@@ -17,8 +19,17 @@ from classifold.table import LABEL_SEPARATOR
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.patches import Rectangle
 
-COLUMNS = ("image", "saliency", "smoothed saliency", "Grad-CAM")
+MAPS = {
+    "saliency": "saliency",
+    "smoothed": "smoothed saliency",
+    "integrated": "integrated gradients",
+    "grad_cam": "Grad-CAM",
+    "occlusion": "occlusion",
+}
+
+BOX_COLOUR = "#56b4e9"  # of Okabe and Ito's palette, for colour-blind people too
 
 # Above an image; longer ones would run into the next column.
 LETTERS_A_LINE = 32
@@ -30,6 +41,8 @@ class Explanation(NamedTuple):
     prediction: Mapping[str, Any]  # a row of predictions.parquet
     pixels: np.ndarray  # uint8 (size, size, 3)
     maps: Maps
+    convolutions: list[Convolution]
+    boxes: list[Box]  # none where the data have none
 
 
 def choose_images(predictions: Sequence[Mapping[str, Any]], *, n_images: int) -> list[dict]:
@@ -61,10 +74,9 @@ def explain_images(
     predictions: Sequence[Mapping[str, Any]],
     pixels: np.ndarray,
     *,
+    boxes: Mapping[str, list[Box]],
     device: torch.device,
-    smooth_samples: int,
-    smooth_noise: float,
-    seed: int,
+    attribution: Mapping[str, Any],
 ) -> list[Explanation]:
     """Explain the answers a model gave: of each its likeliest class.
 
@@ -72,10 +84,9 @@ def explain_images(
         model: which gave the answers.
         predictions: the chosen rows.
         pixels: uint8 array (N, size, size, 3), as stored for the model.
+        boxes: id -> bounding boxes, for images that have some.
         device: where to compute.
-        smooth_samples: noisy copies for the smoothed saliency.
-        smooth_noise: their noise, as a share of the input's range.
-        seed: of the noise.
+        attribution: settings of `explain_answer`.
     """
     network = model.network.to(device)
     settings = model.preprocessing
@@ -88,31 +99,46 @@ def explain_images(
             normalize=settings["normalize"],
             device=device,
         )
-        maps = explain_answer(
-            network,
-            inputs,
-            model.classes.index(row["top_class"]),
-            smooth_samples=smooth_samples,
-            smooth_noise=smooth_noise,
-            seed=seed,
+        position = model.classes.index(row["top_class"])
+        explanations.append(
+            Explanation(
+                row,
+                image,
+                explain_answer(network, inputs, position, **attribution),
+                convolutions(network, inputs),
+                boxes.get(row["id"], []),
+            )
         )
-        explanations.append(Explanation(row, image, maps))
     return explanations
 
 
 def draw_explanations(path: Path, explanations: Sequence[Explanation]) -> None:
     """Draw one row an image: the image, then each map, brighter where the answer hangs on."""
     n_rows = len(explanations)
+    n_columns = 1 + len(MAPS)
     figure, axes = plt.subplots(
-        n_rows, len(COLUMNS), figsize=(8.2, 2.05 * n_rows), squeeze=False, layout="constrained"
+        n_rows, n_columns, figsize=(12.3, 2.05 * n_rows), squeeze=False, layout="constrained"
     )
     for row, explanation in zip(axes, explanations, strict=True):
         maps = explanation.maps
         row[0].imshow(explanation.pixels)
+        size = len(explanation.pixels)
+        for box in explanation.boxes:
+            corner, width, height = (box.x0, box.y0), box.x1 - box.x0, box.y1 - box.y0
+            row[0].add_patch(
+                Rectangle(
+                    (corner[0] * size - 0.5, corner[1] * size - 0.5),
+                    width * size,
+                    height * size,
+                    fill=False,
+                    edgecolor=BOX_COLOUR,
+                    linewidth=1.5,
+                )
+            )
         # No mathematics: a class may be called $x$.
         row[0].set_title("\n".join(_title(explanation.prediction)), fontsize=8, parse_math=False)
-        drawn = (maps.saliency, maps.smoothed, maps.grad_cam)
-        for axis, strength, title in zip(row[1:], drawn, COLUMNS[1:], strict=True):
+        for axis, (name, title) in zip(row[1:], MAPS.items(), strict=True):
+            strength = getattr(maps, name)
             axis.set_title(title, fontsize=8)
             if strength is not None:
                 axis.imshow(strength, cmap="magma", vmin=0, vmax=1)
@@ -125,11 +151,42 @@ def draw_explanations(path: Path, explanations: Sequence[Explanation]) -> None:
     plt.close(figure)
 
 
+def draw_layers(
+    folder: Path, explanations: Sequence[Explanation], *, filters_of: int, activations_of: list[int]
+) -> None:
+    """Draw `filters.png` and `activations.png`, of the convolutions that the network has.
+
+    Activations are those of the first mistake and of the first right answer among the chosen.
+
+    Args:
+        folder: an existing folder.
+        explanations: of the chosen images.
+        filters_of: the convolution whose filters are drawn, counted from 1; the last if there are
+            fewer.
+        activations_of: the convolutions whose maps are drawn, likewise.
+    """
+    verdicts = [one.prediction["predicted"] == one.prediction["label"] for one in explanations]
+    shown = [explanations[verdicts.index(right)] for right in (False, True) if right in verdicts]
+    shown = [one for one in shown if one.convolutions]
+    if not shown:
+        return
+    n_layers = len(shown[0].convolutions)
+    draw_filters(folder / "filters.png", shown[0].convolutions[min(filters_of, n_layers) - 1].layer)
+    layers = sorted({min(number, n_layers) - 1 for number in activations_of})
+    draw_activations(
+        folder / "activations.png",
+        [one.pixels for one in shown],
+        [[one.convolutions[layer] for layer in layers] for one in shown],
+    )
+
+
 def explanation_metrics(explanations: Sequence[Explanation], *, model: str) -> dict[str, Any]:
     """Collect `metrics/explain.json`.
 
     `saliency_in_tenth` is the mean share of smoothed saliency in the brightest tenth of pixels:
-    0.1 when it is spread evenly, near 1 when an answer hangs on a few places.
+    0.1 when it is spread evenly, near 1 when an answer hangs on a few places. Of images with
+    bounding boxes `saliency_in_boxes` is the mean share of smoothed saliency inside, to be held
+    against `boxes_area`, the boxes' mean share of the image.
     """
     rows = [explanation.prediction for explanation in explanations]
     n_right = sum(row["predicted"] == row["label"] for row in rows)
@@ -140,6 +197,25 @@ def explanation_metrics(explanations: Sequence[Explanation], *, model: str) -> d
         "n_right": n_right,
         "n_wrong": len(rows) - n_right,
         "saliency_in_tenth": float(np.mean(tenths)) if tenths else None,
+        **_in_boxes(explanations),
+    }
+
+
+def _in_boxes(explanations: Sequence[Explanation]) -> dict[str, Any]:
+    """How much of the smoothed saliency lies inside of bounding boxes, where there are some."""
+    shares, areas = [], []
+    for explanation in explanations:
+        if explanation.boxes:
+            strength = explanation.maps.smoothed
+            covered = inside(explanation.boxes, (strength.shape[0], strength.shape[1]))
+            shares.append(strength[covered].sum() / max(strength.sum(), 1e-12))
+            areas.append(covered.mean())
+    if not shares:
+        return {"n_with_boxes": 0}
+    return {
+        "n_with_boxes": len(shares),
+        "saliency_in_boxes": float(np.mean(shares)),
+        "boxes_area": float(np.mean(areas)),
     }
 
 

@@ -1,19 +1,17 @@
 """The table and the pictures of principal components."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from classifold.analysis.pca import CHANNELS, Components, OwnComponents, count_components, shrink
+from classifold.analysis.tiles import draw_tiles
 from classifold.csv_file import write_rows
 
 COLUMNS = ("channel", "component", "variance_share", "singular_value_share")
 N_PICTURES = 8
-PICTURE_SIZE = 96
 REBUILT_FROM = (6, 50, 500)  # report 000, section 8.2
-WHITE = 255
 
 
 def write_components(folder: Path, channels: Mapping[str, Components]) -> None:
@@ -22,7 +20,7 @@ def write_components(folder: Path, channels: Mapping[str, Components]) -> None:
     The picture has a row a channel: the mean image, then the first components about mid-gray.
     """
     _write_shares(folder / "explained.csv", channels)
-    _draw(
+    draw_tiles(
         folder / "components.png",
         [
             [
@@ -50,7 +48,7 @@ def write_rebuilt(folder: Path, channels: Mapping[str, Components], image: np.nd
         )
         for n in REBUILT_FROM
     ]
-    _draw(folder / "rebuilt.png", [[pixels, *rebuilt]])
+    draw_tiles(folder / "rebuilt.png", [[pixels, *rebuilt]])
 
 
 def write_own_components(
@@ -67,7 +65,7 @@ def write_own_components(
         image: uint8 array (size, size, 3).
     """
     _write_shares(folder / "own_components.csv", channels)
-    _draw(
+    draw_tiles(
         folder / "own_components.png",
         [
             [
@@ -93,27 +91,3 @@ def _write_shares(path: Path, channels: Mapping[str, Components | OwnComponents]
         )
     )
     write_rows(path, rows, columns=COLUMNS)
-
-
-def _draw(path: Path, rows: Sequence[Sequence[np.ndarray]]) -> None:
-    """Draw pictures of values in [0, 1], gray or in colour, in rows; short rows end in white."""
-    most = max(len(row) for row in rows)
-    drawn = []
-    for row in rows:
-        tiles = [_enlarge(tile) for tile in row]
-        tiles += [np.full_like(tiles[0], WHITE)] * (most - len(tiles))
-        drawn.append(
-            np.concatenate(
-                [np.pad(tile, ((2, 2), (2, 2), (0, 0)), constant_values=WHITE) for tile in tiles],
-                axis=1,
-            )
-        )
-    Image.fromarray(np.concatenate(drawn)).save(path)
-
-
-def _enlarge(tile: np.ndarray) -> np.ndarray:
-    """A picture as uint8 (PICTURE_SIZE, PICTURE_SIZE, 3), each pixel as it is."""
-    pixels = np.rint(np.clip(tile, 0, 1) * 255).astype(np.uint8)
-    size = (PICTURE_SIZE, PICTURE_SIZE)
-    enlarged = Image.fromarray(pixels).convert("RGB").resize(size, Image.Resampling.NEAREST)
-    return np.asarray(enlarged)
