@@ -15,22 +15,38 @@ import pytest
 from PIL import Image
 
 from classifold.csv_file import write_rows
-from classifold.evaluation.predictions import write_predictions
-from classifold.metrics_file import read_json, write_json
+from classifold.evaluation.answers import Answer
+from classifold.evaluation.files import write_evaluation
+from classifold.evaluation.labels import Labelled
+from classifold.metrics_file import write_json
 from classifold.pack import new_pack
 from classifold.reporting.augmentations import write_gallery
-from classifold.reporting.charts import MOST_LABELLED_CLASSES, confusion_matrix, image_sizes
+from classifold.reporting.charts import (
+    MOST_CLASS_CURVES,
+    MOST_LABELLED_CLASSES,
+    confusion_matrix,
+    image_sizes,
+    precision_recall,
+)
 from classifold.reporting.facts import Folders, read_facts
-from classifold.reporting.page import worst_mistakes, write_page
+from classifold.reporting.measures import MEASURES, SPACE, percent
+from classifold.reporting.page import write_page
 from classifold.reporting.pictures import to_uri
 from classifold.reporting.provenance import Provenance, read_provenance
-from classifold.reporting.tables import confusions_table, conversions_table
+from classifold.reporting.tables import (
+    confusions_table,
+    conversions_table,
+    lowest,
+    models_table,
+    shares_table,
+)
 from classifold.reporting.wording import (
-    SPACE,
     balance_sentence,
     compare_answers,
+    compare_scores,
     gain_sentence,
-    percent,
+    slices_sentence,
+    temperature_sentence,
 )
 from classifold.table import write_table
 
@@ -41,10 +57,54 @@ SECTIONS = [
 PLAIN = ("apple", "pear")
 HOSTILE = ("<script>alert(1)</script>", "=cmd()", '"><img src=x onerror=alert(2)>', "2020-01-01")
 MODELS = ("one", "two")
+TASKS = ("single", "multi")
 COPIES = 3
 LOOKED_FOR = {"exact": "drop", "near": "group", "conflicting": "drop"}
 SIDE = 8
 PROVENANCE = Provenance("abc1234", [], {"python": "3.12.0"})
+
+
+# Numbers that are nowhere else on the page.
+OF_EITHER = {
+    "macro_f1": 0.654321,
+    "log_loss": 0.543219,
+    "calibration_error": 0.043219,
+    "calibration_error_untempered": 0.087654,
+    "train_test_gap": 0.277655,
+    "validation_test_gap": 0.120988,
+    "n_copies_of_train": 2,
+}
+OF_MODELS = {"versus_stack", "untrained_accuracy", "untrained_micro_f1"}
+SCORES = {
+    "single": {
+        "accuracy": 0.712345,
+        "accuracy_ci95": [0.612345, 0.812345],
+        "top3_accuracy": 0.912345,
+        "top5_accuracy": 0.962345,
+        "macro_f1_ci95": [0.512345, 0.787654],
+        "accuracy_without_copies": 0.693456,
+        "untrained_accuracy": 0.134567,
+        "versus_stack": {
+            "difference": -0.0234,
+            "difference_ci95": [-0.0567, 0.0089],
+            "p_value": 0.345678,
+        },
+        **OF_EITHER,
+    },
+    "multi": {
+        "micro_f1": 0.712345,
+        "micro_f1_ci95": [0.612345, 0.812345],
+        "micro_f1_at_half": 0.676543,
+        "micro_f1_at_class_thresholds": 0.734567,
+        "subset_accuracy": 0.412345,
+        "mean_average_precision": 0.765432,
+        "hamming_loss": 0.098765,
+        "micro_f1_without_copies": 0.693456,
+        "untrained_micro_f1": 0.134567,
+        "versus_stack": {"difference": -0.0234, "difference_ci95": [-0.0567, 0.0089]},
+        **OF_EITHER,
+    },
+}
 
 
 class Run:
@@ -61,7 +121,9 @@ class Run:
         n_right=3,
         official=None,
         duplicates=None,
+        task="single",
     ):
+        self.task = task
         self.root, self.classes, self.n_test = root, list(classes), n_test
         self.labels = {f"{name}/{i}.png": name for name in classes for i in range(each)}
         self.ids = list(self.labels)
@@ -83,7 +145,7 @@ class Run:
         self.params = {
             "ingest": {"background": [255, 255, 255]},
             "filter": {"duplicates": LOOKED_FOR | (duplicates or {})},
-            "dataset": {"path": "data/raw/fruit", "layout": "folder", "task": "single"},
+            "dataset": {"path": "data/raw/fruit", "layout": "folder", "task": task},
             "train": {"device": "auto", "precision": "auto", "threads": 2},
             "models": {name: {"network": "mlp", "online": "turned"} for name in MODELS},
             "policies": {
@@ -216,6 +278,7 @@ class Run:
             size=SIDE,
             resize="lanczos",
             classes=sorted(self.classes),
+            task=self.task,
         ) as pack:
             for number, (image_id, label) in enumerate(self.labels.items()):
                 for copy in range(COPIES):
@@ -229,17 +292,24 @@ class Run:
                         transformation=words,
                         labels=[label],
                     )
+        metric = MEASURES[self.task].key
+        several = {"threshold": 0.4, "micro_f1_at_threshold": 0.861234}
         trained = {
-            "train_accuracy": 0.99,
-            "validation_accuracy": 0.833333,
+            f"train_{metric}": 0.99,
+            f"validation_{metric}": 0.833333,
+            **(several if self.task == "multi" else {}),
             "best_epoch": 2,
             "n_epochs": 3,
             "n_parameters": 12345,
         }
         majority = {
-            "train_accuracy": 0.5,
-            "validation_accuracy": 0.5,
-            "predicted_class": self.classes[0],
+            f"train_{metric}": 0.5,
+            f"validation_{metric}": 0.5,
+            **(
+                {"predicted_class": self.classes[0]}
+                if self.task == "single"
+                else {"predicted_classes": self.classes[:2]}
+            ),
             "n_parameters": 0,
         }
         self._metric("models", dict.fromkeys(MODELS, trained) | {"majority_baseline": majority})
@@ -248,7 +318,11 @@ class Run:
                 "model": name,
                 "epoch": epoch,
                 **{f"{part}_loss": 1 / epoch for part in ("train", "validation")},
-                **{f"{part}_accuracy": 1 - 0.5 / epoch for part in ("train", "validation")},
+                **{
+                    f"{part}_{score}": 1 - 0.5 / epoch
+                    for score in dict.fromkeys(("accuracy", metric))
+                    for part in ("train", "validation")
+                },
             }
             for name in MODELS
             for epoch in (1, 2, 3)
@@ -260,12 +334,15 @@ class Run:
                 "method": "dense",
                 "members": list(MODELS),
                 "n_members": len(MODELS),
-                "validation_accuracy": 0.666667,
+                "shares": {"one": 0.25, "two": 0.75},
+                f"validation_{metric}": 0.666667,
                 "best_member": "two",
-                "best_member_accuracy": 0.833333,
-                "mean_accuracy": 0.5,
+                f"best_member_{metric}": 0.833333,
+                f"mean_{metric}": 0.5,
                 "gain": -0.166667,
                 "gain_ci95": [-0.4, 0.1],
+                "gain_of_mean": -0.333333,
+                "gain_of_mean_ci95": [-0.5, -0.123],
                 "n_images": 6,
             },
         )
@@ -273,49 +350,34 @@ class Run:
             write_json(self.folders.timings / f"{name}.json", {"seconds": 75.0})
 
     def _evaluation(self):
-        scores = {
-            "accuracy": 0.712345,
-            "accuracy_ci95": [0.612345, 0.812345],
-            "top3_accuracy": 0.912345,
-            "top5_accuracy": 0.962345,
-            "macro_f1": 0.654321,
-            "log_loss": 0.543219,
-            "calibration_error": 0.043219,
-            "n_images": self.n_test,
-        }
         names = [*MODELS, "stack", "majority_baseline"]
-        self._metric("test", dict.fromkeys(names, scores if self.n_test else {"n_images": 0}))
+        tested = dict.fromkeys(names, SCORES[self.task] | {"n_images": self.n_test})
+        tested["stack"] = {k: v for k, v in tested["stack"].items() if k not in OF_MODELS}
+        nothing = {name: {"n_images": 0} for name in names}
+        self._metric("test", tested if self.n_test else nothing)
         n_classes = len(self.classes)
         position = {name: i for i, name in enumerate(self.classes)}
         labels = np.array([position[self.labels[i]] for i in self.test_ids], np.int64)
-        answers = np.full((self.n_test, n_classes), 0.3 / max(n_classes - 1, 1))
         wrong = np.arange(self.n_test) >= self.n_right
         predicted = (labels + wrong) % n_classes
-        answers[np.arange(self.n_test), predicted] = 0.7
-        folder = self.folders.evaluated
-        write_predictions(
-            folder / "predictions.parquet",
-            dict.fromkeys(names, answers),
-            dict.fromkeys(names, answers.argmax(axis=1)),
-            ids=self.test_ids,
-            labels=labels,
+        given = np.full((self.n_test, n_classes), 0.3 / max(n_classes - 1, 1))
+        given[np.arange(self.n_test), predicted] = 0.7
+        decision = {}
+        if self.task == "multi":
+            # Every image bears its class; answered is another where the answer is wrong.
+            labels, predicted = np.eye(n_classes, dtype=int)[labels], given > 0.4
+            decision = {"threshold": 0.4, "thresholds": [0.35] * n_classes}
+        dark = np.arange(self.n_test) % 2 == 0
+        slices = {"brightness": {"dark": dark, "bright": ~dark}} if self.n_test > 1 else {}
+        write_evaluation(
+            self.folders.evaluated,
+            dict.fromkeys(names, Answer(given, given, predicted, decision)),
+            Labelled(self.test_ids, labels),
             classes=self.classes,
+            slices=slices,
+            calibration_bins=5,
+            bootstrap={"resamples": 20, "seed": 1},
         )
-        pairs = [
-            {"actual": self.classes[a], "predicted": self.classes[p]}
-            for a, p in zip(labels, predicted, strict=True)
-        ]
-        write_rows(folder / "confusion.csv", pairs, columns=["actual", "predicted"])
-        measures = dict.fromkeys(("precision", "recall", "f1"), 0.75)
-        per_class = [
-            {"model": "stack", "class": name, **measures, "support": 2} for name in self.classes
-        ]
-        columns = ["model", "class", "precision", "recall", "f1", "support"]
-        write_rows(folder / "per_class.csv", per_class if self.n_test else [], columns=columns)
-        bins = {"low": 0.6, "high": 0.8, "n_images": 4, "confidence": 0.7, "accuracy": 0.75}
-        columns = ["model", *bins]
-        rows = [{"model": "stack", **bins}] if self.n_test else []
-        write_rows(folder / "calibration.csv", rows, columns=columns)
 
     def _analysis(self):
         rules = ("variance", "singular_values")
@@ -406,22 +468,26 @@ class Reader(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def test_the_page_has_every_section_in_its_order(tmp_path):
-    page = Run(tmp_path).page()
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("n_test", [4, 0])
+def test_the_page_has_every_section_in_its_order(tmp_path, task, n_test):
+    page = Run(tmp_path, task=task, n_test=n_test).page()
     assert re.findall(r'<section id="(\w+)"', page) == SECTIONS
     assert re.findall(r'href="#(\w+)"', page) == SECTIONS
 
 
-def test_headings_skip_no_level(tmp_path):
-    page = Run(tmp_path, kept_only=False).page()
+@pytest.mark.parametrize("task", TASKS)
+def test_headings_skip_no_level(tmp_path, task):
+    page = Run(tmp_path, kept_only=False, task=task).page()
     levels = [int(level) for level in re.findall(r"<h([1-6])[ >]", page)]
     assert levels[0] == 1
     steps = itertools.pairwise(levels)
     assert all(after <= before + 1 for before, after in steps)
 
 
-def test_nothing_is_loaded_from_a_network(tmp_path):
-    page = Run(tmp_path, kept_only=False, classes=HOSTILE).page()
+@pytest.mark.parametrize("task", TASKS)
+def test_nothing_is_loaded_from_a_network(tmp_path, task):
+    page = Run(tmp_path, kept_only=False, classes=HOSTILE, task=task).page()
     style = page[page.index("<style>") : page.index("</style>")]
     assert "url(" not in style and "@import" not in style
     for _, attributes in Reader(page).elements:
@@ -431,8 +497,9 @@ def test_nothing_is_loaded_from_a_network(tmp_path):
     assert "default-src 'none'; img-src data: blob:;" in page
 
 
-def test_every_picture_has_words_and_a_size(tmp_path):
-    page = Run(tmp_path, kept_only=False).page()
+@pytest.mark.parametrize("task", TASKS)
+def test_every_picture_has_words_and_a_size(tmp_path, task):
+    page = Run(tmp_path, kept_only=False, task=task).page()
     pictures = [attributes for tag, attributes in Reader(page).elements if tag == "img"]
     assert len(pictures) > 10
     for picture in pictures:
@@ -440,8 +507,9 @@ def test_every_picture_has_words_and_a_size(tmp_path):
         assert picture["alt"] or "src" not in picture
 
 
-def test_hostile_names_come_out_as_text(tmp_path):
-    page = Run(tmp_path, classes=HOSTILE, kept_only=False).page()
+@pytest.mark.parametrize("task", TASKS)
+def test_hostile_names_come_out_as_text(tmp_path, task):
+    page = Run(tmp_path, classes=HOSTILE, kept_only=False, task=task).page()
     reader = Reader(page)
     assert not [tag for tag, attributes in reader.elements if "onerror" in attributes]
     assert "<script>alert" not in page
@@ -464,14 +532,60 @@ def test_names_in_charts_reach_plotly_escaped(tmp_path):
     assert json.loads(told)["layout"]["xaxis"]["type"] == "category"
 
 
-def test_every_number_of_the_stack_on_test_images_is_told(tmp_path):
-    run = Run(tmp_path)
-    page = Reader(run.page()).text.replace(SPACE, " ")
-    numbers = ["71.2 %", "61.2 to 81.2 %", "91.2 %", "96.2 %", "0.654", "0.543", "0.043"]
-    measured = read_json(run.folders.metrics / "test.json")["stack"]
-    assert len(numbers) == len(measured) - 1
-    for number in [*numbers, "4 test images"]:
+@pytest.mark.parametrize(
+    ("task", "numbers"),
+    [
+        pytest.param(
+            "single",
+            ["71.2 %", "61.2 to 81.2 %", "91.2 %", "96.2 %", "69.3 %", "0.512 to 0.788"],
+            id="one label",
+        ),
+        pytest.param(
+            "multi",
+            ["0.712", "0.612 to 0.812", "0.677", "0.735", "41.2 %", "0.765", "0.099", "0.693"],
+            id="several labels",
+        ),
+    ],
+)
+def test_every_number_of_the_stack_on_test_images_is_told(tmp_path, task, numbers):
+    page = Reader(Run(tmp_path, task=task).page()).text.replace(SPACE, " ")
+    either = ["0.654", "0.543", "0.043", "0.088", "4 test images", "2 copies"]
+    for number in [*numbers, *either]:
         assert number in page
+
+
+def test_models_are_told_by_accuracy_with_their_gaps_and_what_they_lack_to_the_stack(tmp_path):
+    table = models_table(Run(tmp_path).facts())
+    told = {row[0].value: [cell.text.replace(SPACE, " ") for cell in row[1:]] for row in table.rows}
+    scores = ["99.0 %", "83.3 %", "71.2 %", "+27.8", "+12.1"]
+    assert told["one"] == [*scores, "−2.3", "0.346", "13.5 %"]
+    assert told["stack"] == ["–", "66.7 %", *scores[2:], "–", "–", "–"]
+    assert [column.title for column in table.columns][-3:] == ["minus stack", "p", "untrained"]
+    assert table.rows[0][6].note == "−5.7 to +0.9"
+    assert table.rows[-1][0] == ("majority baseline", "majority_baseline", "always “apple”")
+
+
+def test_models_of_several_labels_are_told_by_micro_f1_at_both_thresholds(tmp_path):
+    table = models_table(Run(tmp_path, task="multi").facts())
+    told = {row[0].value: [cell.text for cell in row[1:]] for row in table.rows}
+    scores = ["0.990", "0.833", "0.861", "0.712", "+0.278", "+0.121"]
+    assert told["one"] == [*scores, "−0.023", "0.135"]
+    assert told["stack"] == ["–", "–", "0.667", *scores[3:], "–", "–"]
+    assert [cell.note for cell in table.rows[0]][3:5] == ["at 0.40", "0.612 to 0.812"]
+    assert table.rows[-1][0].note == "always “apple”, “pear”"
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_without_test_images_models_are_told_by_validation_alone(tmp_path, task):
+    table = models_table(Run(tmp_path, n_test=0, task=task).facts())
+    assert "gap" in [column.title for column in table.columns]
+    gap = {"single": "+15.7", "multi": "+0.157"}[task]
+    assert [row[-1].text for row in table.rows] == [
+        gap,
+        gap,
+        "–",
+        "0.0" if task == "single" else "0.000",
+    ]
 
 
 def test_what_was_left_out_and_not_read_is_shown(tmp_path):
@@ -572,14 +686,86 @@ def test_a_run_with_nothing_amiss_says_so(tmp_path):
         assert sentence in page
 
 
-def test_without_test_images_the_page_shows_validation_and_says_so(tmp_path):
-    page = Run(tmp_path, n_test=0).page()
+@pytest.mark.parametrize(("task", "score"), [("single", "66.7 %"), ("multi", "0.667")])
+def test_without_test_images_the_page_shows_validation_and_says_so(tmp_path, task, score):
+    page = Run(tmp_path, n_test=0, task=task).page()
     text = Reader(page).text.replace(SPACE, " ")
     assert "There are no test images" in text
-    assert "66.7 %" in text and "6 validation images" in text and "optimistic" in text
-    assert 'data-chart="confusion"' not in page
+    assert score in text and "6 validation images" in text and "optimistic" in text
+    assert 'data-chart="confusion"' not in page and 'data-chart="precision-recall"' not in page
     assert "no answers were explained" in text
-    assert re.findall(r'<section id="(\w+)"', page) == SECTIONS
+
+
+def test_several_labels_have_curves_and_counts_and_no_confusion_matrix(tmp_path):
+    page = Run(tmp_path, task="multi").page()
+    charts_in_page = re.findall(r'data-chart="([\w-]+)"', page)
+    assert {"precision-recall", "class-counts", "curves-micro_f1"} <= set(charts_in_page)
+    assert "confusion" not in charts_in_page
+    text = Reader(page).text
+    assert "any number of labels an image" in text and "Best constant answer" in text
+    # Three images are right; of the last, the answer is wrong and its label is missed.
+    assert "4 test images bear 4 labels" in text
+    assert "The stack of 2 models finds 3 of them and answers 1 that they do not bear" in text
+    assert "“apple”, “pear” for every image" in text
+
+
+def test_labels_missed_and_labels_answered_wrongly_are_shown_apart(tmp_path):
+    text = Reader(Run(tmp_path, task="multi").page()).text.replace(SPACE, " ")
+    assert "2 mistakes of the stack in 8 pairs" in text
+    # The last of four images, apple/3.png, was taken for a pear.
+    missed = text.index("Labels it missed apple missed, 30.0 % bears apple answered pear")
+    wrong = text.index("Labels it answered wrongly pear wrong, 70.0 % bears apple answered pear")
+    assert missed < wrong
+
+
+def test_curves_of_classes_wait_behind_that_of_all_pairs(tmp_path):
+    run = Run(tmp_path, task="multi", n_test=8, n_right=6)
+    figure = precision_recall(run.facts()).figure
+    *classes, micro, point = figure.data
+    assert {curve.name for curve in classes} == set(PLAIN)
+    assert all(curve.visible == "legendonly" for curve in classes)
+    assert micro.visible is None and "micro" in micro.name
+    # Of 8 labels 6 are found; of 8 answers 6 are right.
+    assert (point.x[0], point.y[0]) == (0.75, 0.75)
+
+
+def test_of_200_classes_only_some_have_a_curve(tmp_path):
+    classes = [f"class {i:03}" for i in range(200)]
+    run = Run(tmp_path, classes=classes, each=1, n_test=200, n_right=150, task="multi")
+    assert len(precision_recall(run.facts()).figure.data) == MOST_CLASS_CURVES + 2
+    page = run.page()
+    assert len(page) < 8e6
+    assert f"of 200 classes there are the {MOST_CLASS_CURVES} with the lowest" in page
+
+
+def test_groups_of_test_images_are_told_with_intervals_where_there_are_two(tmp_path):
+    page = Run(tmp_path).page()
+    assert 'data-chart="slices"' in page
+    assert slices_sentence(["brightness"]) in Reader(page).text
+    assert 'data-chart="slices"' not in Run(tmp_path / "one", n_test=1).page()
+
+
+def test_shares_of_members_are_told_from_the_largest():
+    table = shares_table({"shares": {"one": 0.25, "two": 0.75}})
+    assert [[cell.value for cell in row] for row in table.rows] == [["two", 0.75], ["one", 0.25]]
+    assert shares_table({"shares": {"one": 1.0}}).rows == shares_table({}).rows == []
+
+
+def test_gains_of_the_stack_and_of_the_mean_are_told_with_intervals(tmp_path):
+    single = Reader(Run(tmp_path / "single").page()).text
+    assert "−16.7" in single and "−40.0 to +10.0" in single
+    assert "−33.3" in single and "−50.0 to −12.3" in single
+    several = Reader(Run(tmp_path / "multi", task="multi").page()).text
+    assert "−0.167" in several and "−0.500 to −0.123" in several
+
+
+def test_classes_without_a_mistake_are_not_among_the_worst():
+    rows = [
+        {"class": name, "f1": f1, "support": support}
+        for name, f1, support in (("a", "1.0", "9"), ("b", "0.0", "2"), ("c", "0.0", "5"))
+    ]
+    assert [row["class"] for row in lowest(rows, most=5)] == ["c", "b"]
+    assert [row["class"] for row in lowest(rows, most=1)] == ["c"]
 
 
 def test_200_classes_stay_within_a_few_charts_and_labels(tmp_path):
@@ -622,37 +808,90 @@ def test_percentages_by_hand(share, n_images, expected):
         pytest.param([0.01, 0.03], "lies above zero", id="better"),
         pytest.param([-0.03, -0.01], "lies below zero", id="worse"),
         pytest.param([-0.01, 0.0], "not distinguishable from zero", id="touching"),
-        pytest.param([0.0, 0.0], "not distinguishable from zero", id="equal"),
+        pytest.param([0.0, 0.0], "scores just as one does", id="equal"),
     ],
 )
 def test_a_gain_is_only_claimed_when_its_interval_excludes_zero(ends, expected):
-    assert expected in gain_sentence({"gain_ci95": ends, "best_member": "one"})
+    gain = sum(ends) / 2
+    stack = {"gain": gain, "gain_ci95": ends, "best_member": "one", "n_members": 2}
+    assert expected in gain_sentence(stack)
+
+
+def test_a_stack_of_one_member_claims_no_gain():
+    stack = {"gain": 0.0, "gain_ci95": [0.0, 0.0], "best_member": "one", "n_members": 1}
+    assert "nothing to combine" in gain_sentence(stack)
 
 
 @pytest.mark.parametrize(
-    ("only_stack", "only_other", "expected"),
+    ("only_stack", "p_value", "expected"),
     [
-        pytest.param(0, 0, "exactly the same images", id="equal"),
-        # Two tails of 2 ** -5.
-        pytest.param(5, 0, "Chance alone could do that (exact McNemar test, p = 0.062)", id="few"),
-        pytest.param(10, 0, "more than chance would do (exact McNemar test, p = 0.002)", id="many"),
+        pytest.param(0, 1.0, "exactly the same images", id="equal"),
+        pytest.param(
+            5, 0.0625, "Chance alone could do that (exact McNemar test, p = 0.062)", id="few"
+        ),
+        pytest.param(
+            10, 0.001953, "more than chance would do (exact McNemar test, p = 0.002)", id="many"
+        ),
+        pytest.param(30, 0.0, "would do (exact McNemar test, p < 0.001)", id="very many"),
     ],
 )
 def test_the_stack_and_a_model_are_told_apart_by_images_they_differ_in(
-    only_stack, only_other, expected
+    only_stack, p_value, expected
 ):
     right, wrong = {"label": "a", "predicted": "a"}, {"label": "a", "predicted": "b"}
-    stack = [right] * 7 + [right] * only_stack + [wrong] * only_other
-    other = [right] * 7 + [wrong] * only_stack + [right] * only_other
-    assert expected in compare_answers(stack, other, name="one")
+    stack = [right] * 7 + [right] * only_stack
+    other = [right] * 7 + [wrong] * only_stack
+    assert expected in compare_answers(stack, other, name="one", p_value=p_value)
 
 
-def test_the_most_confident_mistakes_come_first():
-    answers = [
-        {"id": i, "label": "a", "predicted": predicted, "probability": probability}
-        for i, predicted, probability in (("1", "b", 0.4), ("2", "a", 0.99), ("3", "b", 0.9))
-    ]
-    assert [row["id"] for row in worst_mistakes(answers, most=5)] == ["3", "1"]
+@pytest.mark.parametrize(
+    ("difference", "ends", "expected"),
+    [
+        pytest.param(
+            -0.02,
+            [-0.03, -0.01],
+            "by +0.020 (95 % interval +0.010 to +0.030). That is more",
+            id="gain",
+        ),
+        pytest.param(
+            0.01, [-0.01, 0.03], "by −0.010 (95 % interval −0.030 to +0.010). Chance", id="unclear"
+        ),
+        pytest.param(0.0, [0.0, 0.0], "scores the same as one", id="equal"),
+    ],
+)
+def test_the_stack_is_told_apart_from_a_model_of_several_labels_by_an_interval(
+    difference, ends, expected
+):
+    # Files hold the model's score less the stack's; the sentence tells the stack's gain.
+    versus = {"difference": difference, "difference_ci95": ends}
+    assert expected in compare_scores(versus, name="one", measure=MEASURES["multi"])
+
+
+@pytest.mark.parametrize(
+    ("difference", "task", "expected"),
+    [
+        pytest.param(0.0123, "single", "+1.2", id="points"),
+        pytest.param(-0.0004, "single", "0.0", id="no minus zero"),
+        pytest.param(-0.0123, "multi", "−0.012", id="places"),
+        pytest.param(-0.0001, "multi", "0.000", id="no minus zero places"),
+        pytest.param(None, "multi", "–", id="not measured"),
+    ],
+)
+def test_differences_by_hand(difference, task, expected):
+    assert MEASURES[task].difference(difference) == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "expected"),
+    [
+        pytest.param(0.03, "raised it here from 0.030", id="worse"),
+        pytest.param(0.06, "lowered it here from 0.060", id="better"),
+        pytest.param(0.05, "changed nothing", id="equal"),
+    ],
+)
+def test_what_the_temperature_did_is_told_truly(before, expected):
+    tested = {"calibration_error": 0.05, "calibration_error_untempered": before}
+    assert expected in temperature_sentence(tested)
 
 
 def test_the_most_frequent_confusions_come_first_with_their_share():

@@ -103,23 +103,27 @@ def models_table(facts: Facts) -> Table:
 
 def other_scores_table(facts: Facts) -> Table:
     """What else was measured on test images."""
-    keys = {"macro_f1": "macro F1"}
+    # Key in metrics/test.json -> title, and what stands below it.
+    keys = {"macro_f1": ("macro F1", "")}
     if facts.task == "single":
-        keys |= {"top3_accuracy": "top-3", "top5_accuracy": "top-5"}
+        keys |= {"top3_accuracy": ("top-3", "accuracy"), "top5_accuracy": ("top-5", "accuracy")}
     else:
         keys |= {
-            "subset_accuracy": "all labels right",
-            "mean_average_precision": "mean av. precision",
-            "hamming_loss": "Hamming loss",
-            "micro_f1_at_half": "micro F1 at 0.5",
-            "micro_f1_at_class_thresholds": "micro F1, a threshold a class",
+            "subset_accuracy": ("all right", "share of images"),
+            "mean_average_precision": ("av. precision", "mean over classes"),
+            "hamming_loss": ("Hamming", "loss"),
+            "micro_f1_at_half": ("micro F1", "at 0.5"),
+            "micro_f1_at_class_thresholds": ("micro F1", "a threshold a class"),
         }
     keys |= {
-        "log_loss": "log loss",
-        "calibration_error": "calibration error",
-        "calibration_error_untempered": "the same without temperature",
+        "log_loss": ("log loss", ""),
+        "calibration_error": ("cal. error", "after temperature"),
+        "calibration_error_untempered": ("cal. error", "before"),
     }
-    columns = [Column("model"), *(Column(title, numeric=True) for title in keys.values())]
+    columns = [
+        Column("model"),
+        *(Column(title, numeric=True, part=part) for title, part in keys.values()),
+    ]
     rows = [
         [_name(name), *(_test_cell(facts.metrics["test"][name], key) for key in keys)]
         for name in [*facts.models, STACK, MAJORITY]
