@@ -385,7 +385,14 @@ class Run:
         channels = ("red", "green", "blue")
         self._metric(
             "pca",
-            {"n_images": 10, "size": 8, "n_features": 64, **dict.fromkeys(channels, counts)},
+            {
+                **{"n_images": 10, "size": 8, "n_features": 64, **dict.fromkeys(channels, counts)},
+                "one_image": {
+                    "id": HOSTILE[0],
+                    "n_components": 8,
+                    **dict.fromkeys(channels, counts),
+                },
+            },
         )
         curve = [
             {
@@ -398,7 +405,8 @@ class Run:
             for k in (1, 2, 3, 4)
         ]
         write_rows(self.folders.pca / "explained.csv", curve, columns=list(curve[0]))
-        Image.new("RGB", (30, 10)).save(self.folders.pca / "components.png")
+        for name in ("components", "rebuilt", "own_components"):
+            Image.new("RGB", (30, 10)).save(self.folders.pca / f"{name}.png")
         tried = {"5": {"kl_divergence": 0.5, "trustworthiness": 0.98}}
         space = {"perplexity": 5, "tried": tried}
         self._metric("tsne", {"n_images": 10, "model": "one", "pixels": space, "features": space})
@@ -418,10 +426,12 @@ class Run:
                 "n_right": n_explained,
                 "n_wrong": 0,
                 "saliency_in_tenth": share,
+                **{"n_with_boxes": 2, "saliency_in_boxes": 0.6, "boxes_area": 0.4},
             },
         )
         if n_explained:
-            Image.new("RGB", (40, 20)).save(self.folders.explained / "explanations.png")
+            for name in ("explanations", "filters", "activations"):
+                Image.new("RGB", (40, 20)).save(self.folders.explained / f"{name}.png")
 
 
 EMPTY_ROW = {

@@ -358,12 +358,17 @@ def _understanding(facts: Facts) -> dict[str, Any]:
     positions = {row["id"]: number for number, row in enumerate(mapped)}
     uris = thumbnails(facts.folders.ingested, list(positions), side=MAP_THUMBNAIL)
     points = [[uris[row["id"]], row["id"], row["label"]] for row in mapped]
-    explanations = facts.folders.explained / "explanations.png"
+    pca, explained = facts.folders.pca, facts.folders.explained
+    needed = facts.metrics["pca"]
+    of_one = needed["one_image"]
     return {
         "pca": explained_variance(facts.components),
         "one_channel": channels_are_equal(facts.components),
-        "components": file_to_uri(facts.folders.pca / "components.png"),
-        "components_needed": components_table(facts.metrics["pca"]),
+        "components": file_to_uri(pca / "components.png"),
+        "components_needed": components_table(needed, n_features=needed["n_features"]),
+        "rebuilt": file_to_uri(pca / "rebuilt.png"),
+        "own_components": file_to_uri(pca / "own_components.png"),
+        "own_components_needed": components_table(of_one, n_features=of_one["n_components"]),
         "maps": [
             map_of_images(facts.maps, space=space, positions=positions)
             for space in ("pixels", "features")
@@ -373,5 +378,10 @@ def _understanding(facts: Facts) -> dict[str, Any]:
         "n_mapped": len(mapped),
         "n_map_classes": len({row["label"] for row in mapped}),
         "perplexities": perplexities_table(facts.metrics["tsne"]),
-        "explanations": file_to_uri(explanations) if explanations.is_file() else None,
+        # Some networks have no convolutions, and some data no test images.
+        **{
+            name: file_to_uri(path) if path.is_file() else None
+            for name in ("explanations", "filters", "activations")
+            for path in (explained / f"{name}.png",)
+        },
     }

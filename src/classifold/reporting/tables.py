@@ -329,8 +329,8 @@ def confusions_table(confusion: Rows) -> Table:
     return Table("The most frequent confusions of the stack on test images", columns, rows)
 
 
-def components_table(pca: Mapping[str, Any]) -> Table:
-    """How many components hold 90 and 95 %, by both rules."""
+def components_table(found: Mapping[str, Any], *, n_features: int) -> Table:
+    """How many of `n_features` components hold 90 and 95 %, by both rules."""
     keys = [
         f"components_{share}_{rule}"
         for rule in ("variance", "singular_values")
@@ -345,10 +345,10 @@ def components_table(pca: Mapping[str, Any]) -> Table:
         ),
     ]
     rows = [
-        [Cell(channel, channel), *(_number(pca[channel][key]) for key in keys)]
+        [Cell(channel, channel), *(_number(found[channel][key]) for key in keys)]
         for channel in ("red", "green", "blue")
     ]
-    return Table(f"Components needed, of {pca['n_features']:,}", columns, rows)
+    return Table(f"Components needed, of {n_features:,}", columns, rows)
 
 
 def perplexities_table(tsne: Mapping[str, Any]) -> Table:
