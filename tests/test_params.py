@@ -55,6 +55,7 @@ def test_the_projects_own_params_obey_every_rule_and_come_back_as_they_stand(val
 
 
 PHASE = "models.mlp.phases.p1"
+ONE_CYCLE = {"name": "one_cycle", "pct_start": 0.3, "div_factor": 25, "final_div_factor": 1000}
 
 
 @pytest.mark.parametrize(
@@ -150,6 +151,16 @@ PHASE = "models.mlp.phases.p1"
             f"{PHASE}.schedule",
             {"name": "cosine", "warmup_epochs": 1, "min_lr": 0.1},
             f"{PHASE}.schedule: unknown key 'min_lr'; known here: name, warmup_epochs",
+        ),
+        (
+            f"{PHASE}.schedule",
+            {"name": "cosine", "warmup_epochs": 1000},
+            f"{PHASE}: schedule.warmup_epochs must be below epochs",
+        ),
+        (
+            f"{PHASE}.schedule",
+            ONE_CYCLE | {"max_momentum": 0.8},
+            f"{PHASE}.schedule: base_momentum (0.85) must not be above max_momentum (0.8)",
         ),
         (
             f"{PHASE}.trainable",
@@ -257,9 +268,6 @@ def test_cross_entropy_is_refused_for_several_labels_with_the_models_name(valid,
     )
     with pytest.raises(UserError, match=message):
         check_params(write(content))
-
-
-ONE_CYCLE = {"name": "one_cycle", "pct_start": 0.3, "div_factor": 25, "final_div_factor": 1000}
 
 
 @pytest.mark.parametrize("key", ["base_momentum", "max_momentum"])

@@ -316,6 +316,10 @@ class Cosine(Section):
     warmup_epochs: NotNegative
 
 
+# What torch takes for the limits of momentum where they are not given.
+BASE_MOMENTUM, MAX_MOMENTUM = 0.85, 0.95
+
+
 class OneCycle(Section):
     name: Literal["one_cycle"]
     pct_start: Annotated[float, Field(gt=0, lt=1)]
@@ -325,6 +329,17 @@ class OneCycle(Section):
     max_momentum: Probability | None = None
     anneal_strategy: Literal["cos", "linear"] | None = None
     three_phase: bool | None = None
+
+    @model_validator(mode="after")
+    def _momentum_has_a_range(self) -> Self:
+        base = BASE_MOMENTUM if self.base_momentum is None else self.base_momentum
+        highest = MAX_MOMENTUM if self.max_momentum is None else self.max_momentum
+        if base > highest:
+            raise ValueError(
+                f"base_momentum ({base:g}) must not be above max_momentum ({highest:g}); they are "
+                f"{BASE_MOMENTUM:g} and {MAX_MOMENTUM:g} where they are not given"
+            )
+        return self
 
 
 class Stop(Section):
@@ -348,6 +363,11 @@ class Phase(Section):
             raise ValueError(
                 f"schedule.min_lr must be below optimizer.lr ({optimizer.lr:g}), the highest "
                 f"rate of the cycle; got {schedule.min_lr:g}"
+            )
+        if isinstance(schedule, Cosine) and schedule.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"schedule.warmup_epochs must be below epochs ({self.epochs}), or the rate would "
+                f"never fall; got {schedule.warmup_epochs:g}"
             )
         cycled = isinstance(optimizer, Adam) or getattr(optimizer, "momentum", None)
         for key in ("base_momentum", "max_momentum"):
