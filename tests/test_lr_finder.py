@@ -162,6 +162,15 @@ def test_a_loss_that_only_grows_suggests_nothing(smoothed):
         RangeTest(np.geomspace(0.1, 1, 4), smoothed, smoothed).suggestion()
 
 
+def test_a_fall_that_is_smaller_than_the_noise_of_steps_suggests_nothing():
+    smoothed = np.linspace(1.1, 1.05, 20)
+    rates = np.geomspace(1e-5, 1, 20)
+    quiet, loud = (smoothed + step * (-1.0) ** np.arange(20) for step in (0.04, 0.06))
+    assert RangeTest(rates, quiet, smoothed).suggestion() in rates
+    with pytest.raises(UserError, match="by less than steps differ from one another"):
+        RangeTest(rates, loud, smoothed).suggestion()
+
+
 @pytest.mark.parametrize("losses", [[3.0, 2.9, 2.5, 1.5, 1.4, 6.0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]])
 def test_the_picture_and_the_numbers_are_written_even_where_nothing_is_suggested(tmp_path, losses):
     rates, losses = np.geomspace(1e-5, 1, 6), np.array(losses)

@@ -25,7 +25,7 @@ from classifold.training.phase import Phase
 SMOOTHING = 0.04  # standard deviation of the weights of neighbours, as a share of all steps
 DIVERGED = 4.0  # times the first losses: the test is over
 GROWN = 1.2  # times the smoothed loss at the start: rates from here on are too high
-FALLEN = 0.99  # times the smoothed loss at the start: less is no learning
+LEAST_FALL = 0.01  # of the smoothed loss at the start: less is no learning
 FIRST = 5  # steps whose mean loss is the start
 
 
@@ -40,14 +40,16 @@ class RangeTest(NamedTuple):
         """The rate at which the smoothed loss falls most steeply over log rate.
 
         Raises:
-            UserError: if the loss never falls.
+            UserError: if the loss never falls, or by less than steps differ from one another.
         """
         grown = np.flatnonzero(self.smoothed > GROWN * self.smoothed[:1])
         sound = self.smoothed[: grown[0] if grown.size else None]
-        if len(sound) < 3 or sound.min() > FALLEN * sound[0]:
+        noise = float(np.std(self.losses - self.smoothed))
+        if len(sound) < 3 or sound[0] - sound.min() < max(LEAST_FALL * sound[0], noise):
             raise UserError(
-                "no learning rate lowered the loss in so few steps; try more (--steps), or begin "
-                "with a lower rate (--lowest), and look at the picture"
+                "no learning rate lowered the loss in so few steps, or by less than steps differ "
+                "from one another; try more (--steps), or begin with a lower rate (--lowest), and "
+                "look at the picture"
             )
         slopes = np.gradient(sound[: int(sound.argmin()) + 1])
         return float(self.rates[int(slopes.argmin())])
