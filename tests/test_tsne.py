@@ -2,9 +2,12 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.manifold import trustworthiness
 
+from classifold.analysis.files import write_maps
 from classifold.analysis.tsne import Map, choose, draw_sample, make_maps, map_rows, tsne_metrics
+from classifold.csv_file import read_rows
 from classifold.errors import UserError
 
 LABELS = np.repeat(np.arange(6), 20)
@@ -103,3 +106,25 @@ def test_points_are_told_with_the_label_that_colours_them(draw_pack):
         "x": 1.3333,
         "y": 1.6667,
     }
+
+
+def test_every_map_is_in_the_table_and_the_chosen_ones_in_the_picture(tmp_path, draw_pack):
+    pack = draw_pack(30)._replace(classes=["cat", "x$_y$", "long " * 20])
+    sample = draw_sample(pack.labels, n_classes=3, classes=3, images_per_class=9, seed=1)
+    random = np.random.default_rng(0)
+    maps = {
+        space: [Map(space, p, 0.1, p / 50, random.normal(0, 5, (27, 2))) for p in (5, 30)]
+        for space in ("pixels", "features")
+    }
+    for name in ("first", "again"):
+        (tmp_path / name).mkdir()
+        write_maps(tmp_path / name, maps, pack, sample)
+    assert len(read_rows(tmp_path / "first/maps.csv")) == 4 * 27
+    chosen = read_rows(tmp_path / "first/chosen.csv")
+    assert {row["perplexity"] for row in chosen} == {"30"}
+    with Image.open(tmp_path / "first/maps.png") as picture:
+        assert picture.size == (1200, 640)
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(10**6)}
+    assert {(0, 114, 178), (213, 94, 0), (0, 158, 115)} <= colours
+    first, again = (tmp_path / name / "maps.png" for name in ("first", "again"))
+    assert first.read_bytes() == again.read_bytes()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from classifold.analysis.map_picture import draw_maps
 from classifold.analysis.tsne import Map, Sample, choose, map_rows
 from classifold.csv_file import write_rows
 from classifold.pack import Pack
@@ -11,7 +12,7 @@ COLUMNS = ("space", "perplexity", "id", "label", "x", "y")
 
 
 def write_maps(folder: Path, maps: Mapping[str, Sequence[Map]], pack: Pack, sample: Sample) -> None:
-    """Write `maps.csv` with every map, and `chosen.csv` with the chosen one of each space.
+    """Write `maps.csv` with every map; the chosen one of each space to `chosen.csv`, `maps.png`.
 
     Args:
         folder: an existing folder.
@@ -23,3 +24,4 @@ def write_maps(folder: Path, maps: Mapping[str, Sequence[Map]], pack: Pack, samp
     chosen = [choose(found) for found in maps.values()]
     for name, some in (("maps", everything), ("chosen", chosen)):
         write_rows(folder / f"{name}.csv", map_rows(some, pack, sample), columns=COLUMNS)
+    draw_maps(folder / "maps.png", chosen, [pack.classes[label] for label in sample.labels])
