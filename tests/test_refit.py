@@ -105,8 +105,22 @@ def test_a_model_of_the_project_becomes_a_folder_that_says_what_it_has_seen(proj
     assert model.description["trained_on"] == ["train", "validation"]
     assert model.description["n_train_images"] == 60
     phases = read_json(root / "metrics/train/m.json")["phases"]
+    card = (root / "refit/m/MODEL_CARD.md").read_text()
+    assert "Refitted on training and validation images together**: 40 (with" in card
+    assert "That model was not measured on test images." in card
     rows = read_rows(root / "refit/m/history.csv")
     assert int(rows[-1]["epoch"]) == phases["p2"]["best_epoch"]
+
+
+@pytest.mark.parametrize("measure", ["accuracy", "micro_f1"])
+def test_the_card_quotes_the_score_of_the_model_before(project, measure):
+    root, params = project
+    tested = {"m": {"n_images": 1200, measure: 0.9, f"{measure}_ci95": [0.88, 0.92]}}
+    write_json(root / "metrics/test.json", tested)
+    refit_model("m", params, root=root, folder=root / "refit/m")
+    card = (root / "refit/m/MODEL_CARD.md").read_text()
+    told = f"That model's {measure.replace('_', ' ')} on 1,200 test images is 0.9000 (95 % interval"
+    assert f"{told} 0.8800 to 0.9200)." in card
 
 
 def test_a_model_that_was_not_trained_as_params_say_is_not_refitted(project):

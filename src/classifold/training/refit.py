@@ -141,3 +141,30 @@ def refit_model(name: str, params: Mapping[str, Any], *, root: Path, folder: Pat
             },
         )
         write_rows(new / "history.csv", history, columns=list(history[0]))
+        card = _model_card(
+            name, n_train=n_train, n_validation=n_validation, n_epochs=len(history), root=root
+        )
+        (new / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+
+
+def _model_card(name: str, *, n_train: int, n_validation: int, n_epochs: int, root: Path) -> str:
+    """Tell whoever gets the folder what the model has seen, and which score may be quoted."""
+    path = root / "metrics/test.json"
+    tested = (read_json(path) if path.is_file() else {}).get(name, {"n_images": 0})
+    measure = next((key for key in ("accuracy", "micro_f1") if key in tested), None)
+    quoted = "That model was not measured on test images."
+    if measure:
+        low, high = tested[f"{measure}_ci95"]
+        quoted = (
+            f"That model's {measure.replace('_', ' ')} on {tested['n_images']:,} test images is "
+            f"{tested[measure]:.4f} (95 % interval {low:.4f} to {high:.4f})."
+        )
+    return f"""# {name}, refitted
+
+- **Refitted on training and validation images together**: {n_train:,} (with their augmented
+  copies) and {n_validation:,}, for {n_epochs} epochs, as many as the model of the pipeline kept.
+- It has no score of its own, since no image was left to measure it on but the test images. The
+  score to quote is that of the same recipe trained without the validation images. {quoted}
+- Temperature and thresholds are those that were fitted for that model.
+- Network, preprocessing, classes and versions stand in `model.json`, the epochs in `history.csv`.
+"""
