@@ -419,14 +419,7 @@ def reliability(rows: Rows, *, task: str) -> Chart:
         mode="lines+markers",
         line={"color": BLUE, "width": 1.5},
         marker={"size": 8},
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": [high - share for (_, high), share in zip(ends, accuracy, strict=True)],
-            "arrayminus": [share - low for (low, _), share in zip(ends, accuracy, strict=True)],
-            "color": GRAY,
-            "thickness": 1.2,
-        },
+        error_y=_error_bars(accuracy, ends),
         customdata=n_images,
         hovertemplate=f"claimed %{{x:.1%}}, {came_true} %{{y:.1%}} of %{{customdata:,}} {things}"
         "<extra></extra>",
@@ -552,14 +545,7 @@ def _scores(
         y=names,
         mode="markers",
         marker={"color": colours, "size": 10},
-        error_x={
-            "type": "data",
-            "symmetric": False,
-            "array": [high - value for (_, high), value in zip(intervals, values, strict=True)],
-            "arrayminus": [value - low for (low, _), value in zip(intervals, values, strict=True)],
-            "color": GRAY,
-            "thickness": 1.5,
-        },
+        error_x=_error_bars(values, intervals),
         customdata=intervals,
         hovertemplate=f"%{{y}}: %{{x:{number}}} (%{{customdata[0]:{number}}} to "
         f"%{{customdata[1]:{number}}})<extra></extra>",
@@ -599,6 +585,18 @@ def _layout(**settings: Any) -> dict[str, Any]:
         "hoverlabel": {"align": "left"},
         "showlegend": True,
         **settings,
+    }
+
+
+def _error_bars(values: Sequence[float], intervals: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """Plotly's lines from the low to the high end of each value's interval."""
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [high - value for (_, high), value in zip(intervals, values, strict=True)],
+        "arrayminus": [value - low for (low, _), value in zip(intervals, values, strict=True)],
+        "color": GRAY,
+        "thickness": 1.5,
     }
 
 
