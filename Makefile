@@ -59,7 +59,7 @@ bench: $(READY) ## Compare our speed with our peers', in turn on the same images
 
 lock: ## Renew requirements.lock from pyproject.toml (needs uv)
 	{ echo "# Exact versions that set-up installs; made by 'make lock' from pyproject.toml."; \
-	  uv pip compile pyproject.toml --extra dev --extra onnx --universal --python-version 3.11 --upgrade \
+	  uv pip compile pyproject.toml --extra dev --extra onnx --extra postgres --universal --python-version 3.11 --upgrade \
 	    --no-emit-index-url --no-annotate --no-header --quiet; } > requirements.lock.partial
 	mv requirements.lock.partial requirements.lock
 

@@ -397,6 +397,7 @@ class Model(Section):
     network: str
     arguments: dict[str, Any]
     image_size: Pixels
+    train_size: Pixels | None = None
     normalize: Literal["imagenet", "half", "none"]
     online: str
     batch_size: Annotated[int, Field(ge=2)]

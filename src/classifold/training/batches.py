@@ -50,7 +50,7 @@ class TrainingImages:
         Args:
             pack: the training images.
             policy: `steps`, and how borders are filled.
-            image_size: of the network.
+            image_size: of the images as they are trained on.
             device: of the network.
         """
         self.pack = pack
@@ -79,7 +79,7 @@ class TrainingImages:
             rows: of the pack.
             slots: whose of the draws each image takes: its own, unless it is shown twice.
             draws: of the epoch, a row an image of the pack.
-            image_size: of the network.
+            image_size: of the images as they are trained on.
             normalize: of the network.
         """
         if not self.on_device:
@@ -137,7 +137,7 @@ def epoch_batches(
         batch_size: the most images in a step.
         seed: of the order and of online augmentation.
         epoch: counted over all phases.
-        image_size: of the network.
+        image_size: of the images as they are trained on.
         normalize: of the network.
         sampler: see `draw_rows`.
         pieces: into how many a process cuts its share of a step, where memory is small.

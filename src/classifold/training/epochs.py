@@ -41,6 +41,7 @@ class Recipe(NamedTuple):
     average: float | None = None  # decay of the moving average of weights, a step
     clip: float | None = None  # largest norm of the gradient
     accumulate: int = 1  # pieces of a step that are computed one after another
+    train_size: int | None = None  # of the images that are trained on, if not `image_size`
 
     @classmethod
     def of(cls, model: Mapping[str, Any]) -> "Recipe":
@@ -70,8 +71,9 @@ class Epochs:
     ) -> None:
         """Take the images to where they are needed, and make the loss."""
         self.recipe, self.machine, self.task = recipe, machine, train.task
+        self.train_size = recipe.train_size or recipe.image_size
         self.images = TrainingImages(
-            train, policy=policy, image_size=recipe.image_size, device=machine.device
+            train, policy=policy, image_size=self.train_size, device=machine.device
         )
         self.n_images = len(train.labels)
         self.n_steps = count_batches(self.n_images, recipe.batch_size)
@@ -139,7 +141,7 @@ class Epochs:
             batch_size=recipe.batch_size,
             seed=recipe.seed,
             epoch=epoch,
-            image_size=recipe.image_size,
+            image_size=self.train_size,
             normalize=recipe.normalize,
             sampler=recipe.sampler,
             pieces=recipe.accumulate,

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
 from classifold.device import choose_device, choose_precision, set_threads
+from classifold.errors import UserError
 from classifold.model_file import new_network
 from classifold.pack import Pack, read_pack
 from classifold.training.epochs import Recipe
@@ -47,6 +49,8 @@ def prepare(settings: Mapping[str, Any], model: Mapping[str, Any], *, packs: Pat
         arguments=model["arguments"],
         seed=model["seed"],
     )
+    if model.get("train_size"):
+        _try_size(network, model["train_size"], name=model["network"])
     return Training(
         network.to(machine.device),
         train,
@@ -55,3 +59,14 @@ def prepare(settings: Mapping[str, Any], model: Mapping[str, Any], *, packs: Pat
         machine,
         precision,
     )
+
+
+def _try_size(network: nn.Module, train_size: int, *, name: str) -> None:
+    try:
+        with torch.inference_mode():
+            network.eval()(torch.zeros(1, 3, train_size, train_size))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise UserError(
+            f"network {name} takes images of its image_size alone, got train_size {train_size}; "
+            f"leave train_size out, or take a network that averages over any size ({error})"
+        ) from None
