@@ -1,5 +1,6 @@
 """The command line: `classifold check`, `predict`, `refit`, `lr-find` and others."""
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -131,6 +132,39 @@ def export(
         f"{out} answers as torch does: on {exported.n_images} validation images probabilities "
         f"differ by {exported.difference:.1g} at most"
     )
+
+
+@app.command()
+def report(
+    against: Annotated[
+        str, typer.Option(help="A branch, tag, commit or experiment to compare with.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The page to write; reports/against-<name>.html if not said."),
+    ] = None,
+) -> None:
+    """Write the page of this run beside another revision's scores, data and params.
+
+    Needs what `dvc repro` leaves; differences have intervals where DVC's cache holds the answers
+    of the other revision.
+    """
+    # Heavy, and of no use to the other commands.
+    from classifold.reporting.against import compare  # noqa: PLC0415
+    from classifold.reporting.facts import Folders, read_facts  # noqa: PLC0415
+    from classifold.reporting.page import write_page  # noqa: PLC0415
+    from classifold.reporting.provenance import read_provenance  # noqa: PLC0415
+    from classifold.reporting.revision import read_revision  # noqa: PLC0415
+
+    with _told_without_traceback():
+        text = PARAMS_FILE.read_text(encoding="utf-8") if PARAMS_FILE.is_file() else ""
+        facts = read_facts(Folders.of(Path()), params=check_params(), params_text=text)
+        comparison = compare(facts, read_revision(Path(), against))
+        name = re.sub(r"[^\w.-]+", "-", against)
+        page = out or Path("reports") / f"against-{name}.html"
+        write_page(page, facts, read_provenance(Path()), comparison)
+    print(comparison.sentence)
+    print(f"{page} shows the rest; open it in a browser")
 
 
 def _keep_images(out: Path, images: list[str]) -> None:

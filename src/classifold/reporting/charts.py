@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
 
 from classifold.intervals import accuracy_interval
 from classifold.reporting.facts import STACK, Facts, Rows
@@ -71,11 +73,12 @@ class Chart(NamedTuple):
     height: int  # pixels
     min_width: int = 0  # pixels; on a narrower screen the chart scrolls in its box
     max_width: int = 0  # pixels; 0: as wide as the page
+    orders: Mapping[str, Mapping[str, Any]] = {}  # what a reader may choose -> change of the layout
 
     def to_json(self) -> str:
         """The figure as JSON that no `</script>` in it can end."""
         figure = json.loads(self.figure.to_json())
-        content = {"data": figure["data"], "layout": figure["layout"]}
+        content = {"data": figure["data"], "layout": figure["layout"], "orders": self.orders}
         return json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
 
 
@@ -311,7 +314,53 @@ def confusion_matrix(facts: Facts) -> Chart:
         side,
         min_width=0 if n_classes <= MOST_NUMBERED_CLASSES / 2 else min(side, 700),
         max_width=side + 40,
+        orders={
+            title: _class_order([classes[i] for i in order])
+            for title, order in confusion_orders(counts).items()
+        },
     )
+
+
+def confusion_orders(counts: np.ndarray) -> dict[str, list[int]]:
+    """In which orders a confusion matrix is worth reading.
+
+    Args:
+        counts: int array (n_classes, n_classes), actual by predicted.
+
+    Returns:
+        Title -> positions of the classes. Classes that are taken for one another come together
+        by the order of leaves of their average linkage (Bar-Joseph et al. 2001).
+    """
+    n_classes = len(counts)
+    support = counts.sum(axis=1)
+    shares = counts / np.maximum(support, 1)[:, None]
+    right = np.where(support > 0, np.diag(shares), np.nan)  # NaN is sorted to the end
+    orders = {
+        "as listed": np.arange(n_classes),
+        "worst first": np.argsort(right, kind="stable"),
+        "most often answered first": np.argsort(-counts.sum(axis=0), kind="stable"),
+    }
+    if n_classes > 2:
+        apart = 1 - (shares + shares.T) / 2
+        np.fill_diagonal(apart, 0)
+        tree = linkage(squareform(apart), method="average", optimal_ordering=True)
+        orders["confused with one another together"] = leaves_list(tree)
+    return {title: order.tolist() for title, order in orders.items()}
+
+
+def _class_order(classes: Sequence[str]) -> dict[str, Any]:
+    """What of a layout puts both axes of classes into this order, and shows all of them."""
+    labels = [text(name) for name in classes]
+    ticks = _class_ticks(classes, at=labels)
+    change: dict[str, Any] = {"xaxis.autorange": True, "yaxis.autorange": "reversed"}
+    for axis in ("xaxis", "yaxis"):
+        change |= {
+            f"{axis}.categoryorder": "array",
+            f"{axis}.categoryarray": labels,
+            f"{axis}.tickvals": ticks["tickvals"],
+            f"{axis}.ticktext": ticks["ticktext"],
+        }
+    return change
 
 
 def class_counts(rows: Rows) -> Chart:
