@@ -13,7 +13,6 @@ from classifold.progress import say
 from classifold.training.checkpoints import Checkpoint
 from classifold.training.epochs import Epochs, Recipe
 from classifold.training.machine import Machine
-from classifold.training.phase import Phase
 from classifold.training.scores import METRIC, merit
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -69,14 +68,7 @@ def fit(
         if name in summaries:  # before it was stopped
             continue
         settings = recipe.phases[name]
-        phase = Phase(
-            network,
-            settings,
-            machine=machine,
-            steps_per_epoch=epochs.n_steps,
-            average=recipe.average,
-            clip=recipe.clip,
-        )
+        phase = epochs.begin(network, settings)
         n_before = sum(summary["n_epochs"] for summary in summaries.values())
         best: dict[str, Any] = {}
         if state and len(history) > n_before:
