@@ -56,6 +56,7 @@ HOUSE = [
     "answers_file",
     "export",
     "plots_page",
+    "recipes",
     "cli",
     "__main__",
 ]

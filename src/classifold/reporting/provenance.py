@@ -20,8 +20,8 @@ class Provenance(NamedTuple):
 
 def read_provenance(root: Path) -> Provenance:
     """Ask Git in `root` and the installed packages."""
-    commit = _git(root, "rev-parse", "--short", "HEAD").strip() or None
-    status = _git(root, "status", "--porcelain") if commit else ""
+    commit = ask_git(root, "rev-parse", "--short", "HEAD").strip() or None
+    status = ask_git(root, "status", "--porcelain") if commit else ""
     return Provenance(
         commit=commit,
         changed=[line[3:] for line in status.splitlines()],
@@ -30,8 +30,8 @@ def read_provenance(root: Path) -> Provenance:
     )
 
 
-def _git(root: Path, *arguments: str) -> str:
-    """What Git answers; nothing where it is missing or `root` is in no repository."""
+def ask_git(root: Path, *arguments: str) -> str:
+    """What Git answers in `root`; nothing where it is missing or `root` is in no repository."""
     git = shutil.which("git")
     if git is None:
         return ""
