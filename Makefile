@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 SHOWN := Experiment$$|rev$$|typ$$|Created$$|State$$|metrics/stack\.json:validation_accuracy$$|gain$$|stack\.accuracy$$|(dataset|filter|split|augment|train|models|stack|evaluate|pca|tsne|explain)\.(?!accuracy|log_loss|macro|calib|top|n_images)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check repro experiments test lint format bench lock clean
+.PHONY: help setup check recipe repro experiments test lint format bench lock clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ $(READY): requirements.lock pyproject.toml
 
 check: $(READY) ## Check params.yaml before anything runs
 	python -m classifold check
+
+recipe: $(READY) ## List recipes; NAME=fruit_64 writes one to params.yaml (SHORT=1: its short form)
+	python -m classifold recipe $(NAME) $(if $(SHORT),--short) $(if $(FORCE),--force)
 
 repro: check ## Run the pipeline, whatever is not up to date; JOBS=2 trains two models at once
 ifneq ($(JOBS),1)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from classifold.filtering.files import read_candidates, write_selection
 from classifold.filtering.gallery import draw_galleries
+from classifold.filtering.limit import keep_few
 from classifold.filtering.selection import select, selection_metrics
 from classifold.folders import new_folder
 from classifold.metrics_file import write_json
@@ -13,11 +14,12 @@ from classifold.stage import run_stage
 
 
 def main() -> None:
-    settings = read_params("filter")
+    settings, images_per_class, seed = read_params("filter", "limit.images_per_class", "split.seed")
     ingested = Path("data/ingested")
     images = read_candidates(ingested)
 
     selection = select(images, **settings)
+    selection = keep_few(selection, images_per_class=images_per_class, seed=seed)
 
     with new_folder(Path("data/filtered")) as folder:
         write_selection(folder, selection)

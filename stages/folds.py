@@ -10,13 +10,14 @@ from classifold.params import read_params
 from classifold.progress import is_first_process, say
 from classifold.splitting.part_file import read_groups
 from classifold.stage import run_stage
+from classifold.training.limit import cap_epochs
 
 CHECKPOINTS = Path(".cache/folds")  # outside of the outputs, which DVC removes
 
 
 def main(name: str) -> None:
     n_folds, seed = read_params("stack.folds", "stack.seed")
-    settings, model = read_params("train", f"models.{name}")
+    settings, model, most_epochs = read_params("train", f"models.{name}", "limit.epochs")
     policy = read_params(f"policies.{model['online']}")
     found, metrics = NO_FOLDS, {"n_folds": 0, "n_images": 0}
     if n_folds:
@@ -26,7 +27,7 @@ def main(name: str) -> None:
         found, metrics = train_folds(
             name,
             settings=settings,
-            model=model,
+            model=cap_epochs(model, epochs=most_epochs),
             policy=policy,
             packs=Path("data/augmented"),
             groups=read_groups(Path("data/split/train.csv")),

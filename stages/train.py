@@ -17,6 +17,7 @@ from classifold.progress import say
 from classifold.stage import run_stage
 from classifold.training.checkpoints import Checkpoint, training_key
 from classifold.training.description import describe_training, training_metrics
+from classifold.training.limit import cap_epochs
 from classifold.training.loop import fit
 from classifold.training.scores import score_logits
 from classifold.training.setup import prepare
@@ -26,7 +27,8 @@ CHECKPOINTS = Path(".cache/checkpoints")  # outside of the outputs, which DVC re
 
 
 def main(name: str) -> None:
-    settings, model = read_params("train", f"models.{name}")
+    settings, model, most_epochs = read_params("train", f"models.{name}", "limit.epochs")
+    model = cap_epochs(model, epochs=most_epochs)
     policy = read_params(f"policies.{model['online']}")
     network, train, validation, recipe, machine, precision = prepare(settings, model, packs=PACKS)
     params = {"train": settings, "model": model, "policy": policy, "precision": precision}
@@ -63,7 +65,11 @@ def main(name: str) -> None:
             classes=train.classes,
             preprocessing={"pack_size": train.size, "resize": train.resize, **size},
             training=describe_training(
-                originals, loss=recipe.loss, precision=precision, threads=settings["threads"]
+                originals,
+                loss=recipe.loss,
+                precision=precision,
+                threads=settings["threads"],
+                most_epochs=most_epochs,
             ),
         )
         write_rows(folder / "history.csv", fitted.history, columns=list(fitted.history[0]))

@@ -108,6 +108,7 @@ class Run:
         self._evaluation()
         self._analysis()
         self.params = {
+            "limit": {"images_per_class": None, "epochs": None},
             "ingest": {"background": [255, 255, 255]},
             "filter": {"duplicates": LOOKED_FOR | (duplicates or {})},
             "dataset": {"path": "data/raw/fruit", "layout": "folder", "task": task},

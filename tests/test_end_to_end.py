@@ -229,7 +229,8 @@ def test_every_image_is_accounted_for(clone):
     assert ingest["n_unreadable"] == 1
     assert "square/cut.png" in (clone.root / "data/ingested/unreadable.csv").read_text()
     assert ingest["converted"]["grayscale"] == ingest["n_converted_to_rgb"] == 1
-    assert filtered["excluded"] == {"size": 1, "duplicate": 1, "conflicting_labels": 0}
+    reasons = {"size": 1, "duplicate": 1, "conflicting_labels": 0, "limit": 0}
+    assert filtered["excluded"] == reasons
     assert filtered["n_kept"] == n_good + 1  # the gray one
     assert split["n_train"] + split["n_validation"] + split["n_test"] == n_good + 1
     assert clone.metrics("augment")["n_images"] == 4 * split["n_train"]
@@ -284,6 +285,18 @@ def test_leaving_a_model_out_stacks_the_others_and_trains_none(clone):
     assert not [stage for stage in stages_run(output) if stage.startswith("train")]
     assert clone.metrics("stack")["members"] == ["resnet"]
     assert set(clone.metrics("test")) == {"resnet", "stack", "majority_baseline"}
+    clone.run("git", "checkout", "-q", ".")
+    clone.repro()
+
+
+def test_a_short_form_runs_on_fewer_images_and_epochs_and_says_so(clone):
+    short = ("-S", "limit.images_per_class=10", "-S", "limit.epochs=1")
+    ran = stages_run(clone.run("dvc", "exp", "run", *short))
+    assert "ingest" not in ran
+    assert {"filter", "split", "train@mlp", "train@resnet"} <= set(ran)
+    assert clone.metrics("filter")["kept_per_class"] == dict.fromkeys(CLASSES, 10)
+    assert clone.metrics("train/mlp")["n_epochs"] == 1
+    assert "no score here is that of the recipe" in (clone.root / "reports/index.html").read_text()
     clone.run("git", "checkout", "-q", ".")
     clone.repro()
 

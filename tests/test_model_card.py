@@ -45,6 +45,12 @@ def test_names_from_data_make_no_markup(tmp_path, task):
     assert "a|b" in html and "[x](http://y)" in html and "two lines" in html
 
 
+def test_a_short_form_is_stamped_on_top(tmp_path):
+    run = Run(tmp_path)
+    run.params["limit"] = {"images_per_class": 20, "epochs": None}
+    assert card(run).splitlines()[2].startswith("**Short form: about 20 images a class at most")
+
+
 def test_plain_text_by_hand():
     assert plain("a_b|c\n<d> & *e*") == r"a\_b\|c &lt;d&gt; &amp; \*e\*"
     assert plain("cherry tomato 7.5 %") == "cherry tomato 7.5 %"

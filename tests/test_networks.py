@@ -88,6 +88,16 @@ def test_alphanet_has_the_parameters_of_its_layers():
     assert count_parameters(network) == convolutions + dense + norms + 32 * 5 + 5
 
 
+@pytest.mark.parametrize(("given", "of_dense"), [({}, 0.4), ({"dense_dropout": 0.5}, 0.5)])
+def test_alphanet_may_drop_more_after_its_dense_layers(given, of_dense):
+    network = alphanet.build(3, image_size=8, dropout=0.4, widths=(2, 2), dense=(4, 4), **given)
+    dropped = {
+        part: [layer.p for layer in getattr(network, part) if isinstance(layer, torch.nn.Dropout)]
+        for part in ("blocks", "dense")
+    }
+    assert dropped == {"blocks": [0.4] * 2, "dense": [of_dense] * 2}
+
+
 def test_vgg_has_the_parameters_of_report_004_and_trains_what_it_trains():
     with torch.device("meta"):
         network = vgg.build(200, image_size=64)

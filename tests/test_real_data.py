@@ -114,6 +114,7 @@ def test_the_counts_of_fruit(run):
         "size": 38,
         "duplicate": 14,
         "conflicting_labels": 0,
+        "limit": 0,
     }
     assert done.metrics["max_share_gap"] < 0.0025
 
@@ -136,7 +137,8 @@ def test_the_counts_of_photos_with_several_labels(run):
 def test_the_counts_of_tiny_imagenet_and_its_official_parts(run):
     done = run("tiny-imagenet-40", "single")
     metrics = selection_metrics(done.selection)
-    assert metrics["excluded"] == {"size": 0, "duplicate": 0, "conflicting_labels": 6}
+    expected = {"size": 0, "duplicate": 0, "conflicting_labels": 6, "limit": 0}
+    assert metrics["excluded"] == expected
     assert done.counts["images_per_part"] == {"test": 2000, "train": 20000, "unlabelled": 429}
     assert set(done.counts["images_per_class"].values()) == {550}
     assert "Egyptian cat" in done.counts["images_per_class"]

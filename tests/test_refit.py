@@ -86,6 +86,7 @@ def project(tmp_path, write_packs, draw_pack, tiny_mlp, machine):
     }
     params = {
         "train": {"device": "cpu", "precision": "fp32", "threads": 1, "compile": False},
+        "limit": {"images_per_class": None, "epochs": None},
         "policies": {"none": NO_POLICY},
         "models": {"m": model},
     }
@@ -121,6 +122,22 @@ def test_the_card_quotes_the_score_of_the_model_before(project, measure):
     card = (root / "refit/m/MODEL_CARD.md").read_text()
     told = f"That model's {measure.replace('_', ' ')} on 1,200 test images is 0.9000 (95 % interval"
     assert f"{told} 0.8800 to 0.9200)." in card
+
+
+def test_a_short_form_is_refitted_in_its_own_epochs_and_marked(project):
+    root, params = project
+    # As if the training had been cut to what it was: the same rates, epoch by epoch.
+    for phase in params["models"]["m"]["phases"].values():
+        phase |= {"epochs": 40, "schedule": SCHEDULES["one_cycle"]}
+    params["limit"] = {"images_per_class": None, "epochs": 4}
+    refit_model("m", params, root=root, folder=root / "refit/m")
+    assert load_model(root / "refit/m").description["most_epochs"] == 4
+    assert (
+        "A short form, no result**: trained with limit.epochs: 4."
+        in (root / "refit/m/MODEL_CARD.md").read_text()
+    )
+    rates = [float(row["learning_rate"]) for row in read_rows(root / "refit/m/history.csv")]
+    assert max(rates) > 0.9 * ADAM["lr"]  # of 40 epochs the peak would come in the twelfth
 
 
 def test_a_model_that_was_not_trained_as_params_say_is_not_refitted(project):

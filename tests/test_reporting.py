@@ -237,6 +237,23 @@ def test_what_was_done_to_images_is_counted_a_kind(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("images", "epochs", "told"),
+    [
+        (None, None, None),
+        (20, None, "Short form: about 20 images a class at most"),
+        (None, 1, "Short form: about 1 epoch a phase at most"),
+        (20, 2, "Short form: about 20 images a class and 2 epochs a phase at most"),
+    ],
+)
+def test_a_short_form_is_stamped_before_any_score(tmp_path, images, epochs, told):
+    run = Run(tmp_path)
+    run.params["limit"] = {"images_per_class": images, "epochs": epochs}
+    before_scores = run.page().split('<dl class="scores">')[0]
+    assert ('class="stamp"' in before_scores) == bool(told)
+    assert not told or told in before_scores
+
+
 def test_official_parts_and_their_copies_in_training_are_told(tmp_path):
     official = {"train": 4, "test": 3, "unlabelled": 3}
     page = Reader(Run(tmp_path, kept_only=False, official=official).page()).text

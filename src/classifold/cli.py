@@ -13,6 +13,7 @@ from classifold.errors import UserError
 from classifold.params import PARAMS_FILE, check_params
 from classifold.plots_page import plots_page
 from classifold.progress import track
+from classifold.recipes import RECIPES, list_recipes, take_recipe
 from classifold.stage import INTERRUPTED
 
 EMBEDDED = Path("data/raw/digits")  # which the stage `digits` makes
@@ -280,6 +281,34 @@ def refit(
             with advise_on_memory(model):
                 refit_model(model, params, root=Path(), folder=out / model)
     print(f"{out} holds {', '.join(models)}, fitted to training and validation images together")
+
+
+@app.command()
+def recipe(
+    name: Annotated[str | None, typer.Argument(help="A file of recipes/; none lists all.")] = None,
+    short: Annotated[
+        bool, typer.Option("--short", help="In its short form: few images, few epochs.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if changes of params.yaml are lost.")
+    ] = False,
+) -> None:
+    """Write a recipe to params.yaml, and say what changed."""
+    with _told_without_traceback():
+        if name is None:
+            for known, title in list_recipes(Path()).items():
+                print(f"{known}: {title}")
+            return
+        changed = take_recipe(name, short=short, force=force, root=Path())
+        form = "in its short form, " if short else ""
+        print(f"{PARAMS_FILE} is now {RECIPES / name}.yaml, {form}and differs so:")
+        for line in changed:
+            print(f"  {line}")
+        dataset = check_params()["dataset"]
+        try:
+            _require_data(Path(dataset["path"]), layout=dataset["layout"])
+        except UserError as missing:
+            print(f"Before 'dvc repro': {missing}")
 
 
 @app.command("plots-page")

@@ -99,6 +99,11 @@ class Dataset(Section):
         )
 
 
+class Limit(Section):
+    images_per_class: Annotated[int, Field(ge=3)] | None  # one for each part
+    epochs: Count | None
+
+
 class Ingest(Section):
     background: Annotated[
         list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)
@@ -515,6 +520,7 @@ class Params(Section):
     NAME: ClassVar[str] = r"[A-Za-z][A-Za-z0-9_-]*"
 
     dataset: Dataset
+    limit: Limit
     ingest: Ingest
     filter: Filter
     split: Split

@@ -191,7 +191,12 @@ def fit_into(image: Image.Image, *, side: int) -> Image.Image:
 
 def measured_in_words(row: Row) -> str:
     """What was measured of an image left out."""
-    words = {"size": "is", "duplicate": "copy of", "conflicting_labels": "labelled"}
+    words = {
+        "size": "is",
+        "duplicate": "copy of",
+        "conflicting_labels": "labelled",
+        "limit": "beyond",
+    }
     measured = row["measured"]
     if row["reason"] == "conflicting_labels":
         measured = measured.replace(LABEL_SEPARATOR, ", ")

@@ -9,7 +9,7 @@ from classifold.filtering.copies import bits_apart, equal_groups, linked, near_g
 from classifold.filtering.size import modal_size, unusual
 from classifold.table import HELD_OUT, UNLABELLED
 
-REASONS = ("size", "duplicate", "conflicting_labels")
+REASONS = ("size", "duplicate", "conflicting_labels", "limit")
 
 # Images of these parts are never left out: an official test stays as it was published, and
 # whoever has images without a label wants an answer for each.
@@ -32,8 +32,8 @@ class Excluded(NamedTuple):
     """An image left out."""
 
     image: Candidate
-    reason: Literal["size", "duplicate", "conflicting_labels"]
-    measured: str  # its size, the image it is a copy of, or the labels of its copies
+    reason: Literal["size", "duplicate", "conflicting_labels", "limit"]
+    measured: str  # its size, the image it is a copy of, the labels of its copies, or the limit
 
 
 class Copy(NamedTuple):

@@ -19,6 +19,7 @@ def build(
     dropout: float,
     widths: Sequence[int] = (64, 128, 256),
     dense: Sequence[int] = (1024, 1024),
+    dense_dropout: float | None = None,
 ) -> nn.Module:
     """Build the network for square images of `image_size` pixels.
 
@@ -28,8 +29,16 @@ def build(
         dropout: probability, after every block and dense layer.
         widths: channels of each block of two convolutions.
         dense: units of each dense layer.
+        dense_dropout: probability after dense layers, if another than `dropout`.
     """
-    return AlphaNet(n_classes, image_size=image_size, dropout=dropout, widths=widths, dense=dense)
+    return AlphaNet(
+        n_classes,
+        image_size=image_size,
+        dropout=dropout,
+        widths=widths,
+        dense=dense,
+        dense_dropout=dropout if dense_dropout is None else dense_dropout,
+    )
 
 
 class AlphaNet(nn.Module):
@@ -43,6 +52,7 @@ class AlphaNet(nn.Module):
         dropout: float,
         widths: Sequence[int],
         dense: Sequence[int],
+        dense_dropout: float,
     ) -> None:
         super().__init__()
         blocks: list[nn.Module] = []
@@ -64,7 +74,7 @@ class AlphaNet(nn.Module):
                 nn.Linear(width, n_units, bias=False),
                 nn.BatchNorm1d(n_units),
                 nn.LeakyReLU(SLOPE, inplace=True),
-                nn.Dropout(dropout),
+                nn.Dropout(dense_dropout),
             ]
             width = n_units
         self.dense = nn.Sequential(*layers)

@@ -46,6 +46,7 @@ OUTCOMES = {
     "size": (VERMILION, "diamond"),
     "duplicate": (ORANGE, "square"),
     "conflicting_labels": (PURPLE, "triangle-up"),
+    "limit": (GRAY, "cross"),
 }
 
 MOST_BARS_IN_ORDER = 40  # more classes are sorted by size: nobody looks for one by its name

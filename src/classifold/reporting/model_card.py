@@ -13,7 +13,7 @@ from classifold.reporting.facts import MAJORITY, STACK, Facts
 from classifold.reporting.measures import count, decimal, first_upper
 from classifold.reporting.provenance import Provenance
 from classifold.reporting.tables import compared_slices, lowest
-from classifold.reporting.wording import balance_sentence, verdict
+from classifold.reporting.wording import balance_sentence, limit_sentence, verdict
 
 HERE = Path(__file__).parent
 MOST_WORST_CLASSES = 5
@@ -45,6 +45,7 @@ def write_model_card(path: Path, facts: Facts, provenance: Provenance) -> None:
         several=facts.task == "multi",
         threshold=facts.threshold,
         verdict=verdict(facts),
+        short_form=limit_sentence(facts.params["limit"]),
         balance=balance_sentence(facts.metrics["filter"]),
         worst=lowest(facts.per_class, most=MOST_WORST_CLASSES),
         slices=compared_slices(facts.slices),

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from classifold.errors import UserError
-from classifold.reporting.git import ask_git
+from classifold.git import ask_git
 
 PARAMS = "params.yaml"
 METRICS = ("ingest", "filter", "split", "augment", "models", "stack", "test")

@@ -41,6 +41,21 @@ def _imbalance(counts: Mapping[str, int]) -> str:
     return f"{max(counts.values()) / min(counts.values()):,.2f}"
 
 
+def limit_sentence(limit: Mapping[str, Any]) -> str | None:
+    """What was cut short, of `limit` in params; None where nothing was."""
+    images, epochs = limit["images_per_class"], limit["epochs"]
+    cut = [
+        images and f"{count(images, 'image')} a class",
+        epochs and f"{count(epochs, 'epoch')} a phase",
+    ]
+    if not any(cut):
+        return None
+    return (
+        f"Short form: about {' and '.join(filter(None, cut))} at most (limit in params.yaml). It "
+        "shows that everything runs; no score here is that of the recipe."
+    )
+
+
 def verdict(facts: Facts) -> list[str]:
     """What the run comes to, in a few sentences."""
     best, measure = facts.best_on_test, facts.measure

@@ -15,7 +15,12 @@ from classifold.training.scores import Score
 
 
 def describe_training(
-    originals: Pack, *, loss: Mapping[str, Any], precision: str, threads: int
+    originals: Pack,
+    *,
+    loss: Mapping[str, Any],
+    precision: str,
+    threads: int,
+    most_epochs: int | None,
 ) -> dict[str, Any]:
     """Tell what the weights depend on beside the network's arguments.
 
@@ -24,6 +29,7 @@ def describe_training(
         loss: that was trained with.
         precision: that was used.
         threads: that were used.
+        most_epochs: of a phase, as `limit.epochs` of params says; None where nothing is cut short.
     """
     counts = one_hot(originals.labels, len(originals.classes)).sum(0)
     return {
@@ -31,6 +37,7 @@ def describe_training(
         "loss": dict(loss),
         "precision": precision,
         "threads": threads,
+        "most_epochs": most_epochs,
         "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
         "n_train_images": len(originals.labels),
         "train_images_per_class": {

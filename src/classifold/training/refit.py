@@ -15,6 +15,7 @@ from classifold.pack import Pack, join
 from classifold.progress import say
 from classifold.training.description import describe_training
 from classifold.training.epochs import Epochs, Recipe
+from classifold.training.limit import cap_epochs
 from classifold.training.machine import Machine
 from classifold.training.scores import METRIC, Score, merit
 from classifold.training.setup import prepare
@@ -82,7 +83,8 @@ def refit_model(name: str, params: Mapping[str, Any], *, root: Path, folder: Pat
     Raises:
         UserError: if the model was not trained yet, or with other settings than params has now.
     """
-    settings, model = params["train"], params["models"][name]
+    settings, most_epochs = params["train"], params["limit"]["epochs"]
+    model = cap_epochs(params["models"][name], epochs=most_epochs)
     trained, metrics = root / "models" / name, root / "metrics/train" / f"{name}.json"
     if not (trained / "history.csv").is_file() or not metrics.is_file():
         raise UserError(f"model '{name}' is not trained yet; run 'dvc repro train@{name}' first")
@@ -129,17 +131,31 @@ def refit_model(name: str, params: Mapping[str, Any], *, root: Path, folder: Pat
                     loss=training.recipe.loss,
                     precision=training.precision,
                     threads=settings["threads"],
+                    most_epochs=most_epochs,
                 ),
             },
         )
         write_rows(new / "history.csv", history, columns=list(history[0]))
         card = _model_card(
-            name, n_train=n_train, n_validation=n_validation, n_epochs=len(history), root=root
+            name,
+            n_train=n_train,
+            n_validation=n_validation,
+            n_epochs=len(history),
+            limit=params["limit"],
+            root=root,
         )
         (new / "MODEL_CARD.md").write_text(card, encoding="utf-8")
 
 
-def _model_card(name: str, *, n_train: int, n_validation: int, n_epochs: int, root: Path) -> str:
+def _model_card(
+    name: str,
+    *,
+    n_train: int,
+    n_validation: int,
+    n_epochs: int,
+    limit: Mapping[str, Any],
+    root: Path,
+) -> str:
     """Tell whoever gets the folder what the model has seen, and which score may be quoted."""
     path = root / "metrics/test.json"
     tested = (read_json(path) if path.is_file() else {}).get(name, {"n_images": 0})
@@ -151,9 +167,11 @@ def _model_card(name: str, *, n_train: int, n_validation: int, n_epochs: int, ro
             f"That model's {measure.replace('_', ' ')} on {tested['n_images']:,} test images is "
             f"{tested[measure]:.4f} (95 % interval {low:.4f} to {high:.4f})."
         )
+    cut = [f"limit.{key}: {value}" for key, value in limit.items() if value is not None]
+    short = f"- **A short form, no result**: trained with {', '.join(cut)}.\n" if cut else ""
     return f"""# {name}, refitted
 
-- **Refitted on training and validation images together**: {n_train:,} (with their augmented
+{short}- **Refitted on training and validation images together**: {n_train:,} (with their augmented
   copies) and {n_validation:,}, for {n_epochs} epochs, as many as the model of the pipeline kept.
 - It has no score of its own, since no image was left to measure it on but the test images. The
   score to quote is that of the same recipe trained without the validation images. {quoted}

@@ -1,0 +1,27 @@
+"""A short form of a training: a few epochs a phase."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def cap_epochs(model: Mapping[str, Any], *, epochs: int | None) -> dict[str, Any]:
+    """Let each phase of a model in params take no more than so many epochs; None caps nothing.
+
+    Schedules that know the length of a phase fit into the shorter one: a cosine's warm-up takes
+    the same share of it. A cycle keeps its steps, a plateau its patience.
+    """
+    if epochs is None:
+        return dict(model)
+    return {
+        **model,
+        "phases": {name: _cap(phase, epochs) for name, phase in model["phases"].items()},
+    }
+
+
+def _cap(phase: Mapping[str, Any], epochs: int) -> dict[str, Any]:
+    if phase["epochs"] <= epochs:
+        return dict(phase)
+    schedule = dict(phase["schedule"])
+    if schedule["name"] == "cosine":
+        schedule["warmup_epochs"] *= epochs / phase["epochs"]
+    return {**phase, "epochs": epochs, "schedule": schedule}

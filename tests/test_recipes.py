@@ -1,0 +1,190 @@
+"""Recipes are whole and resolve in dvc.yaml; one is taken over without losing anything."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from dvc.parsing import DataResolver
+from dvc.repo import Repo
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
+
+from classifold.cli import app
+from classifold.errors import UserError
+from classifold.model_file import build_network
+from classifold.params import check_params, read_params
+from classifold.recipes import LIMIT, RECIPES, changes, list_recipes, read_recipe, take_recipe
+from classifold.training.freezing import count_parameters, set_trainable
+
+ROOT = Path(__file__).parents[1]
+NAMES = sorted(list_recipes(ROOT))
+PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
+HEAD = ("Source", "Data", "Reached|Expected", "Cost|Reached", "Command")
+
+
+@pytest.fixture(params=NAMES)
+def recipe(request):
+    return ROOT / RECIPES / f"{request.param}.yaml"
+
+
+def test_a_recipe_says_where_it_is_from_what_to_expect_and_how_it_is_run(recipe):
+    text = recipe.read_text()
+    head = text[: text.index("\ndataset:")]
+    assert all(line.startswith("#") for line in head.splitlines() if line)
+    for word in HEAD:
+        assert re.search(rf"^# ({word}): +\S", head, flags=re.MULTILINE), word
+    assert f"make recipe NAME={recipe.stem} " in head or f"recipes/{recipe.stem}.yaml" in head
+
+
+def test_a_short_form_differs_from_the_recipe_in_its_limit_alone(recipe, tmp_path):
+    assert len(LIMIT.findall(recipe.read_text())) == 1
+    short = tmp_path / "params.yaml"
+    short.write_text(read_recipe(recipe.stem, short=True, root=ROOT))
+    whole, cut = check_params(recipe), check_params(short)
+    assert {key for key in whole if whole[key] != cut[key]} == {"limit"}
+    assert set(whole["limit"].values()) == {None}
+    assert all(cut["limit"].values())
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory):
+    """A folder that DVC knows, with our pipeline."""
+    root = tmp_path_factory.mktemp("repo")
+    (root / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
+    with Repo.init(str(root), no_scm=True) as repo:
+        yield repo
+
+
+def test_a_recipe_resolves_in_dvc_yaml_with_every_param_and_network_it_names(repo, recipe):
+    root = Path(repo.root_dir)
+    (root / "params.yaml").write_text(recipe.read_text())
+    resolved = DataResolver(repo, str(root), PIPELINE).resolve()["stages"]
+    params = check_params(recipe)
+    single = {name for name, stage in PIPELINE["stages"].items() if "foreach" not in stage}
+    each = {f"{stage}@{model}" for stage in ("train", "folds") for model in params["models"]}
+    assert set(resolved) == single | each
+    for name, stage in resolved.items():
+        read_params(*(key for key in stage.get("params", []) if isinstance(key, str)), path=recipe)
+        code = [dep for dep in stage["deps"] if dep.startswith(("src/", "stages/"))]
+        assert all((ROOT / file).exists() for file in code), name
+    assert resolved["ingest"]["deps"][0] == params["dataset"]["path"]
+
+
+def test_the_networks_of_a_recipe_take_its_images(recipe):
+    for name, model in check_params(recipe)["models"].items():
+        arguments = model["arguments"] | (
+            {"weights": None} if "weights" in model["arguments"] else {}
+        )
+        with torch.device("meta"):  # shapes alone: nothing is computed
+            network = build_network(
+                model["network"], n_classes=7, image_size=model["image_size"], arguments=arguments
+            ).eval()
+            logits = network(torch.empty(2, 3, *[model["image_size"]] * 2))
+        assert logits.shape == (2, 7), name
+        for phase in model["phases"].values():
+            set_trainable(network, phase["trainable"])
+            assert count_parameters(network, trainable=True) > 0
+
+
+def test_what_differs_is_told_by_dotted_keys_and_by_names_by_hand():
+    before = {
+        "split": {"seed": 1, "shares": {"train": 0.7, "test": 0.3}},
+        "augment": {"flips": ["none"], "old": None},
+        "models": {"a": {"lr": 1}, "b": {"lr": 1}},
+    }
+    after = {
+        "split": {"seed": 2, "shares": {"train": 0.7, "test": 0.3}},
+        "augment": {"flips": ["none", "both"], "fill": "edge"},
+        "models": {"b": {"lr": 0.5}, "c": {"lr": 1}, "d": {"lr": 1}},
+    }
+    assert list(changes(before, after)) == [
+        "models, no more: a",
+        "models, new: c, d",
+        "split.seed: 1 -> 2",
+        'augment.flips: ["none"] -> ["none", "both"]',
+        "augment.old: null, no more",
+        "models.b.lr: 1 -> 0.5",
+        "augment.fill: edge, new",
+    ]
+    assert list(changes(before, before)) == []
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A repository with our params and recipes, all committed."""
+
+    def git(*arguments):
+        identity = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
+        subprocess.run(["git", "-C", tmp_path, *identity, *arguments], check=True)
+
+    (tmp_path / RECIPES).mkdir()
+    for file in ("params.yaml", *(str(RECIPES / f"{name}.yaml") for name in NAMES)):
+        (tmp_path / file).write_text((ROOT / file).read_text())
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-qm", "A state")
+    return tmp_path
+
+
+def take(project, name, *, short=False, force=False):
+    return take_recipe(name, short=short, force=force, root=project)
+
+
+def test_a_recipe_is_taken_over_as_it_stands_and_told(project):
+    told = take(project, "fruit_64")
+    assert (project / "params.yaml").read_text() == (ROOT / "recipes/fruit_64.yaml").read_text()
+    assert "dataset.path: data/raw/digits -> data/raw/fruit.zip" in told
+    assert "models, no more: mlp" in told
+    assert not [line for line in told if line.startswith("limit")]
+
+
+def test_what_is_a_recipe_whole_or_short_can_be_had_again_and_is_no_loss(project):
+    for short in (False, True, False):
+        take(project, "fruit_64", short=short)
+    assert any(
+        line.startswith("dataset.task: single -> multi") for line in take(project, "photos_96")
+    )
+    assert not list(project.glob("*.partial"))
+
+
+@pytest.mark.parametrize("tracked", [True, False])
+def test_changes_that_git_does_not_hold_are_overwritten_by_force_alone(project, tracked):
+    params = project / "params.yaml"
+    if not tracked:
+        subprocess.run(["git", "-C", project, "rm", "-q", "--cached", "params.yaml"], check=True)
+    changed = params.read_text().replace("seed: 2342", "seed: 5")
+    params.write_text(changed)
+    with pytest.raises(UserError, match="changes that Git does not hold, and they would be lost"):
+        take(project, "fruit_64")
+    assert params.read_text() == changed
+    assert "split.seed: 5 -> 2342" in take(project, "fruit_64", force=True)
+
+
+def test_an_unknown_recipe_is_refused_with_those_there_are(project):
+    message = "there is no recipe 'fruit64' in recipes; did you mean 'fruit_64'"
+    with pytest.raises(UserError, match=rf"{message}.*there are: {', '.join(NAMES)}"):
+        take(project, "fruit64")
+
+
+def test_a_recipe_that_breaks_a_rule_leaves_params_as_they_are(project):
+    (project / RECIPES / "broken.yaml").write_text("# Broken\ndataset: {}\n")
+    before = (project / "params.yaml").read_text()
+    with pytest.raises(UserError, match=r"breaks \d+ rules"):
+        take(project, "broken")
+    assert (project / "params.yaml").read_text() == before
+    assert not list(project.glob("*.partial"))
+    with pytest.raises(UserError, match=r"recipes/broken.yaml names no short form; write its"):
+        take(project, "broken", short=True)
+
+
+def test_the_command_lists_recipes_and_says_which_data_are_missing(project, monkeypatch):
+    monkeypatch.chdir(project)
+    listed = CliRunner().invoke(app, ["recipe"]).output.splitlines()
+    assert [line.split(":")[0] for line in listed] == NAMES
+    done = CliRunner().invoke(app, ["recipe", "fruit_64", "--short"])
+    assert done.exit_code == 0
+    assert "params.yaml is now recipes/fruit_64.yaml, in its short form" in done.output
+    assert "limit.epochs: null -> 2" in done.output
+    assert "data/raw/fruit.zip, which does not exist" in done.output
