@@ -32,8 +32,10 @@ KEPT = Path(".cache/gan/added")  # outside of the outputs, which DVC removes
 def main() -> None:
     check_gan_params()
     settings, training = read_params("add_generated", "train_gan", path=GAN_PARAMS)
-    model = read_params(f"models.{settings['model']}")
-    train, policies = read_params("train", "policies")
+    train, model = read_params("train", f"models.{settings['model']}")
+    gan_policy, policy = (
+        read_params(f"policies.{name}") for name in (training["online"], model["online"])
+    )
     machine, precision = one_machine(train)
     pack = read_pack(PACK)
     originals = pack.originals()
@@ -51,17 +53,17 @@ def main() -> None:
         arguments=model["arguments"],
         seed=model["seed"],
     )
-    read = {"settings": settings, "gan": training, "model": model, "policies": policies}
+    read = {"settings": settings, "gan": training, "model": model, "policies": [gan_policy, policy]}
     answers = add_generated(
         pack,
         folds,
         gan=Gan(
             GanRecipe.of(training | {"epochs": settings["gan_epochs"]}),
-            policies[training["online"]],
+            gan_policy,
             training["copies"],
             training["grid"],
         ),
-        small=Small(network.to(machine.device), Recipe.of(model), policies[model["online"]]),
+        small=Small(network.to(machine.device), Recipe.of(model), policy),
         share=settings["generated"],
         seed=settings["seed"],
         machine=machine,

@@ -24,8 +24,7 @@ KEPT = Path(".cache/gan/train")  # outside of the outputs, which DVC removes
 def main() -> None:
     check_gan_params()
     settings = read_params("train_gan", path=GAN_PARAMS)
-    train, policies = read_params("train", "policies")
-    policy = policies[settings["online"]]
+    train, policy = read_params("train", f"policies.{settings['online']}")
     machine, precision = one_machine(train)
     pack = read_pack(PACK)
     pack = pack if settings["copies"] else pack.originals()

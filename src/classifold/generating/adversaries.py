@@ -105,8 +105,7 @@ class Adversaries:
         self.discriminator.requires_grad_(True)
         images.requires_grad_(self.penalty > 0)
         with self.fabric.autocast():
-            real = self.discriminator(images, labels).float()
-            fake = self.discriminator(made.detach(), asked).float()
+            real, fake = self._judge(images, labels, made.detach(), asked)
             discriminator_loss = self.loss.of_discriminator(real, fake)
             if self.penalty > 0:
                 penalised = self.penalty * gradient_penalty(real, images)
@@ -115,7 +114,7 @@ class Adversaries:
 
         self.discriminator.requires_grad_(False)  # its gradients would be computed in vain
         with self.fabric.autocast():
-            again = self.discriminator(made, asked).float()
+            _, again = self._judge(images.detach(), labels, made, asked)
             generator_loss = self.loss.of_generator(again)
         self._descend("generator", generator_loss)
         self._average.update_parameters(self.generator)
@@ -148,6 +147,18 @@ class Adversaries:
             "average": self._average,
             **optimizers,
         }
+
+    def _judge(
+        self, images: Tensor, labels: Tensor, made: Tensor, asked: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Scores of real and of generated images, in one batch.
+
+        In batches of their own, batch norm would make the two equally bright and rich in
+        contrast, and the discriminator could not see whether they are.
+        """
+        scores = self.discriminator(torch.cat([images, made]), torch.cat([labels, asked])).float()
+        real, fake = scores.split([len(images), len(made)])
+        return real, fake
 
     def _descend(self, name: str, loss: Tensor) -> None:
         optimizer = self._optimizers[name]
