@@ -29,7 +29,7 @@ def draw_gains(path: Path, compared: Mapping[str, Any]) -> None:
         told = compared[sort]
         by_fold = zip(told["accuracy_by_fold"], reference["accuracy_by_fold"], strict=True)
         gains = [100 * (with_added - without) for with_added, without in by_fold]
-        axis.plot(gains, [row + 0.2] * len(gains), "|", color=NO_GAIN, markersize=9)
+        axis.plot(gains, [row + 0.22] * len(gains), "|", color=NO_GAIN, markersize=9)
         low, high = (100 * end for end in told["gain_ci95"])
         axis.plot([low, high], [row, row], color=COLOUR, linewidth=3, solid_capstyle="butt")
         axis.plot(100 * told["gain"], row, "o", color=COLOUR)
@@ -39,7 +39,9 @@ def draw_gains(path: Path, compared: Mapping[str, Any]) -> None:
         )
     axis.set_yticks(range(len(sorts)), [f"{sort} images added" for sort in sorts])
     axis.set_ylim(len(sorts) - 0.4, -0.5)
-    axis.set_xlabel("gain in accuracy over real images shown again, percentage points")
+    axis.set_xlabel(
+        "gain in accuracy over real images shown again, percentage points\n(strokes: each fold)"
+    )
     axis.set_title(
         f"{compared['n_images']:,} training images, each held out once: "
         f"accuracy {100 * reference['accuracy']:.2f} % without",
