@@ -35,10 +35,10 @@ def draw_gains(path: Path, compared: Mapping[str, Any]) -> None:
         axis.plot(100 * told["gain"], row, "o", color=COLOUR)
         text = f"{100 * told['gain']:+.2f} [{low:+.2f}, {high:+.2f}]"
         axis.annotate(
-            text, (100 * told["gain"], row), (0, -16), textcoords="offset points", ha="center"
+            text, (100 * told["gain"], row), (0, 7), textcoords="offset points", ha="center"
         )
     axis.set_yticks(range(len(sorts)), [f"{sort} images added" for sort in sorts])
-    axis.set_ylim(len(sorts) - 0.4, -0.5)
+    axis.set_ylim(len(sorts) - 0.5, -0.5)
     axis.set_xlabel(
         "gain in accuracy over real images shown again, percentage points\n(strokes: each fold)"
     )
