@@ -584,8 +584,12 @@ class Params(Section):
         return self
 
 
-def check_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
+def check_params(path: Path = PARAMS_FILE, schema: type[Section] = Params) -> dict[str, Any]:
     """Read the whole file and check it against the schema.
+
+    Args:
+        path: of the file.
+        schema: that of the pipeline, or a study's own.
 
     Returns:
         The file's content, as it stands there.
@@ -596,7 +600,7 @@ def check_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
     """
     content = _load(path)
     try:
-        Params.model_validate(content)
+        schema.model_validate(content)
     except ValidationError as error:
         lines = [_line(problem, content) for problem in error.errors()]
         raise UserError(
