@@ -1,11 +1,10 @@
 """The charts of a search: history, importance, slices, parallel coordinates."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from optuna.visualization import plot_parallel_coordinate
 from plotly.subplots import make_subplots
 
 from classifold.reporting.figures import (
@@ -19,11 +18,12 @@ from classifold.reporting.figures import (
     text,
 )
 from classifold.searching.plan import Plan
-from classifold.searching.results import Row, best_of, told_study
-from classifold.searching.search_file import Search
+from classifold.searching.results import Row, best_of
+from classifold.searching.search_file import Distribution, Search
 from classifold.searching.space import in_words, label, short_names
 
-SLICES_A_ROW = 3
+SLICES_A_ROW = 3  # at most
+N_TICKS = 4  # of a range
 SLICE_HEIGHT = 300  # pixels
 AXIS_WIDTH = 150  # of parallel coordinates
 FIRST_COLOUR, LAST_COLOUR = (148, 184, 207), (213, 94, 0)  # both are seen on light and on dark
@@ -68,7 +68,7 @@ def search_importance(shares: Mapping[str, float]) -> Chart:
     Args:
         shares: of paths, see `importances`.
     """
-    names = short_names(list(shares))
+    names = short_names(shares)
     paths = sorted(shares, key=lambda path: shares[path])
     figure = new_figure(showlegend=False)
     figure.add_bar(
@@ -91,9 +91,9 @@ def search_importance(shares: Mapping[str, float]) -> Chart:
 def search_slices(rows: Sequence[Row], plan: Plan) -> Chart:
     """The value over each setting alone; the best trial stands out."""
     search, complete = plan.search, _complete(rows)
-    names = short_names(list(search.space))
-    n_columns = min(len(names), SLICES_A_ROW)
+    names = short_names(search.space)
     n_rows = math.ceil(len(names) / SLICES_A_ROW)
+    n_columns = math.ceil(len(names) / n_rows)
     figure = make_subplots(
         rows=n_rows, cols=n_columns, shared_yaxes=True, horizontal_spacing=0.04,
         vertical_spacing=0.3 / n_rows,
@@ -101,7 +101,7 @@ def search_slices(rows: Sequence[Row], plan: Plan) -> Chart:
     figure.update_layout(**layout(showlegend=False))
     best = best_of(complete, search)
     for n, path in enumerate(search.space):
-        place = {"row": n // SLICES_A_ROW + 1, "col": n % SLICES_A_ROW + 1}
+        place = {"row": n // n_columns + 1, "col": n % n_columns + 1}
         figure.add_scatter(
             x=[_position(row.drawn[path]) for row in complete],
             y=[row.value for row in complete],
@@ -126,31 +126,82 @@ def search_slices(rows: Sequence[Row], plan: Plan) -> Chart:
 
 
 def search_parallel(rows: Sequence[Row], plan: Plan) -> Chart:
-    """A line a trial through all of its settings, the better the redder; drawn by Optuna."""
-    names = {path: text(name) for path, name in short_names(list(plan.search.space)).items()}
-    # Plotly reads some HTML: text is escaped before Optuna puts it anywhere.
-    study = told_study(
-        rows,
-        plan.search,
-        name=lambda path: names[path],
-        choice=lambda choice: text(choice) if isinstance(choice, str) else choice,
+    """A line a trial through all of its settings, the better the redder."""
+    search = plan.search
+    sign = -1 if search.metric == "loss" else 1
+    complete = sorted(_complete(rows), key=lambda row: (sign * (row.value or 0.0), -row.trial))
+    names = short_names(search.space)
+    scales = [_Scale.of_values([row.value or 0.0 for row in complete])]
+    scales += [_Scale.of_setting(search.space[path]) for path in search.space]
+    figure = new_figure(showlegend=False)
+    shades = np.linspace(FIRST_COLOUR, LAST_COLOUR, len(complete)).round().astype(int)
+    for row, shade in zip(complete, shades, strict=True):  # the best on top
+        values = [row.value, *(row.drawn[path] for path in search.space)]
+        is_best = row is complete[-1]
+        figure.add_scatter(
+            x=list(range(len(values))),
+            y=[scale.height(value) for scale, value in zip(scales, values, strict=True)],
+            mode="lines",
+            line={"color": f"rgb({','.join(map(str, shade))})", "width": 3.5 if is_best else 1.6},
+            opacity=1 if is_best else 0.8,
+            text=f"trial {row.trial}: {row.value:.4f}<br>{text(in_words(row.drawn))}",
+            hovertemplate="%{text}<extra></extra>",
+        )
+    for position, scale in enumerate(scales):
+        figure.add_shape(
+            type="line", x0=position, x1=position, y0=0, y1=1, line={"color": GRAY, "width": 1}
+        )
+        for height, tick in scale.ticks:
+            figure.add_annotation(
+                x=position,
+                y=height,
+                text=text(tick),
+                showarrow=False,
+                xanchor="right" if position == len(scales) - 1 else "left",
+                xshift=-5 if position == len(scales) - 1 else 5,
+                yshift=8,
+            )
+    heads = [_metric(search), *names.values()]
+    figure.update_xaxes(
+        tickmode="array",
+        tickvals=list(range(len(heads))),
+        ticktext=[text(head) for head in heads],
+        range=[-0.25, len(heads) - 0.75],
+        showgrid=False,
     )
-    figure = plot_parallel_coordinate(study, target_name=_metric(plan.search))
-    *lines, scale = figure.data  # from the worst trial to the best
-    shades = np.linspace(FIRST_COLOUR, LAST_COLOUR, len(lines)).round().astype(int)
-    for line, shade in zip(lines, shades, strict=True):
-        line.update(line={"color": f"rgb({','.join(map(str, shade))})", "width": 1.8}, opacity=0.85)
-    scale.visible = False
-    figure.update_layout(**layout(title=None, showlegend=False))
-    figure.update_layout(margin={"l": 60, "r": 60, "t": 20, "b": 20})
-    figure.update_xaxes(automargin=True)
-    return Chart(
-        "parallel",
-        "Every trial as a line through its settings",
-        figure,
-        380,
-        min_width=AXIS_WIDTH * (len(names) + 1),
-    )
+    figure.update_yaxes(visible=False, range=[-0.06, 1.1])
+    label_ = "Every trial as a line through its settings"
+    return Chart("parallel", label_, figure, 380, min_width=AXIS_WIDTH * len(heads))
+
+
+class _Scale(NamedTuple):
+    """How high values stand on an axis of parallel coordinates, from 0 to 1."""
+
+    height: Callable[[Any], float]
+    ticks: list[tuple[float, str]]
+
+    @classmethod
+    def of_setting(cls, drawn: Distribution) -> "_Scale":
+        if drawn.choices is None:
+            return cls._between(float(drawn.low or 0), float(drawn.high or 0), log=bool(drawn.log))
+        labels = [label(choice) for choice in drawn.choices]
+        heights = {value: n / max(len(labels) - 1, 1) for n, value in enumerate(labels)}
+        return cls(heights.__getitem__, [(height, str(each)) for each, height in heights.items()])
+
+    @classmethod
+    def of_values(cls, values: Sequence[float]) -> "_Scale":
+        return cls._between(min(values), max(values), log=False)
+
+    @classmethod
+    def _between(cls, low: float, high: float, *, log: bool) -> "_Scale":
+        scaled: Callable[[float], float] = math.log if log else float
+        width = scaled(high) - scaled(low) or 1.0
+
+        def height(value: float) -> float:
+            return (scaled(value) - scaled(low)) / width
+
+        steps = np.geomspace(low, high, N_TICKS) if log else np.linspace(low, high, N_TICKS)
+        return cls(height, [(height(min(max(at, low), high)), f"{at:.3g}") for at in steps])
 
 
 def _complete(rows: Sequence[Row]) -> list[Row]:
@@ -169,6 +220,12 @@ def _position(value: Any) -> Any:
 def _axis(search: Search, path: str) -> dict[str, Any]:
     drawn = search.space[path]
     if drawn.choices is None:
-        return {"type": "log", "exponentformat": "power"} if drawn.log else {"type": "linear"}
+        if not drawn.log:
+            return {"type": "linear"}
+        ends = [math.log10(float(end or 1)) for end in (drawn.low, drawn.high)]
+        margin = 0.05 * (ends[1] - ends[0])
+        # Of less than a decade no power of ten may be seen.
+        ticks = {"dtick": 1, "exponentformat": "power"} if ends[1] - ends[0] > 1 else {"nticks": 4}
+        return {"type": "log", "range": [ends[0] - margin, ends[1] + margin], **ticks}
     order = [_position(label(choice)) for choice in drawn.choices]
     return {"type": "category", "categoryorder": "array", "categoryarray": order}

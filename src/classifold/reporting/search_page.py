@@ -29,6 +29,8 @@ from classifold.searching.space import short_names
 
 HERE = Path(__file__).parent
 
+MOST_LETTERS = 60  # of the reason why a trial failed; trials.csv has all
+
 
 def write_search_page(path: Path, rows: Sequence[Row], plan: Plan) -> None:
     """Write the page; it appears whole or not at all. Everything from data is escaped.
@@ -85,7 +87,7 @@ def _charts(rows: Sequence[Row], plan: Plan) -> dict[str, Chart]:
 
 def _choices(rows: Sequence[Row], search: Search) -> list[Table]:
     """Of every setting with choices, the best that each choice reached."""
-    names = short_names(list(search.space))
+    names = short_names(search.space)
     tables = []
     for path, table in best_per_choice(rows, search).items():
         best = best_of(list(table.values()), search)
@@ -121,13 +123,14 @@ def _n_complete(rows: Sequence[Row], path: str, choice: str) -> int:
 
 def _trials(rows: Sequence[Row], search: Search) -> Table:
     """Every trial that has ended."""
-    names = short_names(list(search.space))
+    names = short_names(search.space)
     best = best_of(rows, search)
     metric = search.metric
     scored = next((row.outcome for row in rows if row.outcome), {})
     others = [key for key in scored if key.startswith("validation_") and metric not in key]
     columns = [
         Column("trial"),
+        Column("state"),
         *(Column(name, numeric=search.space[path].choices is None) for path, name in names.items()),
         Column(metric.replace("_", " "), numeric=True, part="validation"),
         *(
@@ -140,11 +143,11 @@ def _trials(rows: Sequence[Row], search: Search) -> Table:
         Column("best epoch", True),
         Column("epochs", True),
         Column("time", True),
-        Column("state"),
     ]
     table = [
         [
             _whole(row.trial),
+            Cell(row.state, row.state, row.failure[:MOST_LETTERS]),
             *(_drawn(row.drawn[path]) for path in names),
             Cell(_value(row.value, search), row.value),
             *(Cell(decimal(row.outcome.get(key)), row.outcome.get(key)) for key in others),
@@ -152,7 +155,6 @@ def _trials(rows: Sequence[Row], search: Search) -> Table:
             _whole(row.outcome.get("best_epoch")),
             _whole(row.n_epochs),
             Cell(duration(row.seconds), row.seconds),
-            Cell(row.state, row.state, row.failure[:200]),
         ]
         for row in rows
     ]

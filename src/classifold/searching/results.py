@@ -1,11 +1,10 @@
 """What a search found: a row a trial, the best of them, and how much each setting mattered."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import optuna
-from optuna.distributions import CategoricalDistribution
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -85,35 +84,15 @@ def best_per_choice(rows: Sequence[Row], search: Search) -> dict[str, dict[str, 
     return table
 
 
-def told_study(
-    rows: Sequence[Row],
-    search: Search,
-    *,
-    name: Callable[[str], str] = str,
-    choice: Callable[[Any], Any] = lambda value: value,
-) -> optuna.Study:
-    """The complete trials as a study of Optuna's in memory.
-
-    Args:
-        rows: of the search.
-        search: as it is in its file.
-        name: what to call a path.
-        choice: what to call a choice.
-    """
+def told_study(rows: Sequence[Row], search: Search) -> optuna.Study:
+    """The complete trials as a study of Optuna's in memory."""
     study = optuna.create_study(direction="minimize" if search.metric == "loss" else "maximize")
-    renamed = {
-        name(path): CategoricalDistribution([choice(value) for value in drawn.choices])
-        if isinstance(drawn, CategoricalDistribution)
-        else drawn
-        for path, drawn in distributions(search).items()
-    }
-    for row in rows:
-        if row.value is not None:
-            values = {
-                name(path): choice(value) if search.space[path].choices is not None else value
-                for path, value in row.drawn.items()
-            }
-            study.add_trial(create_trial(params=values, distributions=renamed, value=row.value))
+    space = distributions(search)
+    study.add_trials(
+        create_trial(params=row.drawn, distributions=space, value=row.value)
+        for row in rows
+        if row.value is not None
+    )
     return study
 
 

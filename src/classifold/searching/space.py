@@ -4,7 +4,7 @@ import copy
 import itertools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import optuna
@@ -165,20 +165,23 @@ def corners(search: Search) -> list[Drawn]:
     return [first, *others]
 
 
-def short_names(paths: list[str]) -> dict[str, str]:
-    """Paths without the beginning that all of them share; the last key always stays."""
-    split = [path.split(".") for path in paths]
-    n_shared = 0
-    while all(len(keys) - 1 > n_shared for keys in split) and (
-        len({keys[n_shared] for keys in split}) == 1
-    ):
-        n_shared += 1
-    return {path: ".".join(keys[n_shared:]) for path, keys in zip(paths, split, strict=True)}
+def short_names(paths: Iterable[str]) -> dict[str, str]:
+    """The last two keys of each path, or as many as tell them apart."""
+    keys = {path: path.split(".") for path in paths}
+    for n in itertools.count(2):
+        # A model's own settings, such as its batch size, go without its name.
+        names = {
+            path: ".".join(each[max(2 if each[0] == "models" and n == 2 else 0, len(each) - n) :])
+            for path, each in keys.items()
+        }
+        if len(set(names.values())) == len(names):
+            break
+    return names
 
 
 def in_words(drawn: Mapping[str, Any]) -> str:
     """Such as "name sgd, lr 0.0034"."""
-    names = short_names(list(drawn))
+    names = short_names(drawn)
     return ", ".join(
         f"{names[path]} {value:.4g}" if isinstance(value, float) else f"{names[path]} {value}"
         for path, value in drawn.items()
