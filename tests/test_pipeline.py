@@ -7,9 +7,11 @@ import pytest
 from ruamel.yaml import YAML
 
 from classifold.params import check_params
+from classifold.searching.plan import CODE
 
 ROOT = Path(__file__).parents[1]
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
+SEARCH = YAML(typ="safe").load((ROOT / "studies/search/dvc.yaml").read_text())["stages"]["search"]
 STAGES = {name: stage.get("do", stage) for name, stage in PIPELINE["stages"].items()}
 SOURCES = sorted((ROOT / "src/classifold").rglob("*.py"))
 
@@ -47,6 +49,7 @@ HOUSE = [
     "model_file",
     "inference",
     "training",
+    "searching",
     "compared",
     "stacking",
     "evaluation",
@@ -144,6 +147,41 @@ def test_stage_declares_all_the_code_it_runs(stage):
 def test_stage_declares_no_code_it_does_not_run(stage):
     declared = {dep for dep in STAGES[stage]["deps"] if dep.endswith(".py") and "${" not in dep}
     assert declared <= code_behind(f"stages/{stage}.py")
+
+
+def code_of_searches() -> set[str]:
+    files = [*(ROOT / "src/classifold/searching").glob("*.py")]
+    files.append(ROOT / "src/classifold/reporting/search_page.py")
+    return set().union(*(code_behind(str(file.relative_to(ROOT))) for file in files)) - {EXEMPT}
+
+
+def test_searches_declare_the_code_that_they_run_and_no_other():
+    declared = SEARCH["do"]["deps"]
+    for file in code_of_searches():
+        assert file in declared or any(file.startswith(f"{folder}/") for folder in declared), file
+    assert {dep for dep in declared if dep.endswith(".py")} <= code_of_searches()
+    assert "src/classifold/networks" in declared
+
+
+def test_every_search_file_is_a_stage_that_the_main_pipeline_does_not_run():
+    files = {path.stem for path in (ROOT / "studies/search/searches").glob("*.yaml")}
+    assert set(SEARCH["foreach"]) == files
+    assert "search" not in STAGES
+    assert SEARCH["do"]["wdir"] == "../.."
+    assert not any("studies" in dep for stage in STAGES.values() for dep in stage["deps"])
+
+
+def test_searches_are_told_apart_by_the_code_behind_a_trial():
+    code = {f"src/classifold/{place}" for place in CODE}
+    behind = code_behind("src/classifold/searching/trial.py")
+    behind |= code_behind("src/classifold/searching/space.py")
+    silent = {"src/classifold/errors.py", "src/classifold/progress.py"}  # they change no score
+    assert code == behind - silent - {EXEMPT}
+
+
+def test_searches_never_see_test_images():
+    assert not [dep for dep in SEARCH["do"]["deps"] if dep.startswith("data/split")]
+    assert SEARCH["do"]["deps"][0] == "data/augmented"  # training and validation images
 
 
 @pytest.mark.parametrize("stage", ["train", "folds", "evaluate", "tsne", "explain"])

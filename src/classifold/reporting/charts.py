@@ -5,8 +5,6 @@ transparent and colours readable on light and on dark; the page's script sets th
 text and grids, which follow the reader's scheme.
 """
 
-import html
-import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -20,11 +18,22 @@ from scipy.spatial.distance import squareform
 
 from classifold.intervals import accuracy_interval
 from classifold.reporting.facts import STACK, Facts, Rows
+from classifold.reporting.figures import (
+    BLUE,
+    GRAY,
+    GREEN,
+    LINE_HEIGHT,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    Chart,
+    text,
+)
+from classifold.reporting.figures import layout as _layout
+from classifold.reporting.figures import new_figure as _figure
 from classifold.reporting.measures import Measure, count
 
-# Okabe & Ito's colours, without black and yellow, which vanish on dark and on light.
-BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-ORANGE, SKY, GRAY = "#E69F00", "#56B4E9", "#868686"
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, GRAY)
 SYMBOLS = (
     "circle",
@@ -59,33 +68,9 @@ MOST_POINTS_A_CURVE = 250
 MOST_POINTS_A_MAP = 1500
 
 # Pixels.
-LINE_HEIGHT = 24  # of a horizontal bar
 LETTER_WIDTH = 7
 WIDEST_CELL = 44
 WIDEST_MATRIX = 700
-
-
-class Chart(NamedTuple):
-    """A figure with the room it takes, known before it is drawn."""
-
-    name: str
-    label: str  # what it shows, for those who cannot see it
-    figure: go.Figure
-    height: int  # pixels
-    min_width: int = 0  # pixels; on a narrower screen the chart scrolls in its box
-    max_width: int = 0  # pixels; 0: as wide as the page
-    orders: Mapping[str, Mapping[str, Any]] = {}  # what a reader may choose -> change of the layout
-
-    def to_json(self) -> str:
-        """The figure as JSON that no `</script>` in it can end."""
-        figure = json.loads(self.figure.to_json())
-        content = {"data": figure["data"], "layout": figure["layout"], "orders": self.orders}
-        return json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def text(value: object) -> str:
-    """Text from data as text: Plotly must read neither tags nor entities in it."""
-    return html.escape(str(value), quote=False)
 
 
 def class_balance(facts: Facts) -> Chart:
@@ -619,25 +604,6 @@ def _add_curve(figure: go.Figure, name: str, rows: Rows, *, colour: str, width: 
     )
 
 
-def _layout(**settings: Any) -> dict[str, Any]:
-    return {
-        "template": {},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "margin": {"l": 10, "r": 14, "t": 14, "b": 10},
-        "legend": {
-            "orientation": "h",
-            "yanchor": "bottom",
-            "y": 1.02,
-            "x": 0,
-            "traceorder": "normal",
-        },
-        "hoverlabel": {"align": "left"},
-        "showlegend": True,
-        **settings,
-    }
-
-
 def _error_bars(values: Sequence[float], intervals: Sequence[Sequence[float]]) -> dict[str, Any]:
     """Plotly's lines from the low to the high end of each value's interval."""
     return {
@@ -648,14 +614,6 @@ def _error_bars(values: Sequence[float], intervals: Sequence[Sequence[float]]) -
         "color": GRAY,
         "thickness": 1.5,
     }
-
-
-def _figure(**settings: Any) -> go.Figure:
-    figure = go.Figure(layout=_layout(**settings))
-    axis = {"automargin": True, "zeroline": False, "ticks": ""}
-    figure.update_xaxes(**axis, showgrid=True)
-    figure.update_yaxes(**axis, showgrid=True)
-    return figure
 
 
 def _class_ticks(classes: Sequence[str], *, at: Sequence[int | str]) -> dict[str, Any]:

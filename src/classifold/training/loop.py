@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -35,6 +35,7 @@ def fit(
     policy: Mapping[str, Any],
     machine: Machine,
     checkpoint: Checkpoint | None = None,
+    after_epoch: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> Fitted:
     """Train `network` in place, phase after phase in the order of their names.
 
@@ -51,6 +52,7 @@ def fit(
         policy: of online augmentation, its steps and how borders are filled.
         machine: what computes.
         checkpoint: where the state is kept after every epoch, and looked for at the beginning.
+        after_epoch: is given the history's row of every epoch; what it raises ends the training.
 
     Raises:
         UserError: if the loss explodes or is no number.
@@ -111,6 +113,8 @@ def fit(
                         "phase": phase.state_dict(),
                     }
                 )
+            if after_epoch:
+                after_epoch(history[-1])
 
         network.load_state_dict(best["network"])
         summaries[name] = phase.summary(history[n_before:], best["row"])
