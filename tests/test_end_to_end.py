@@ -295,7 +295,8 @@ def test_the_study_of_generated_images_runs_by_its_name_alone(clone):
 
     assert not [stage for stage in stages_run(clone.repro()) if "gan" in stage]
     ran = stages_run(clone.repro("studies/gan/dvc.yaml"))
-    assert ran == [f"studies/gan/dvc.yaml:{stage}" for stage in small]
+    # In either order: generated images are not judged by what they are added to.
+    assert set(ran) == {f"studies/gan/dvc.yaml:{stage}" for stage in small}
     assert stages_run(clone.repro("studies/gan/dvc.yaml")) == []
     added = json.loads((clone.root / "studies/gan/metrics/add_generated.json").read_text())
     assert added["n_images"] == clone.metrics("split")["n_train"]
