@@ -69,4 +69,4 @@ lock: ## Renew requirements.lock from pyproject.toml (needs uv)
 clean: ## Remove what the pipeline made (DVC's cache keeps it) and tools' caches
 	rm -rf data/ingested data/filtered data/split data/augmented data/compared data/evaluated \
 	  data/pca data/tsne data/explained data/raw/digits models ensemble metrics/train timings \
-	  reports dvc_plots .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	  studies/gan/made reports dvc_plots .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -5,30 +5,21 @@ from pathlib import Path
 from classifold.params import PARAMS_FILE, check_params
 from classifold.progress import say
 from classifold.reporting.facts import Folders, read_facts
+from classifold.reporting.model_card import write_model_card
 from classifold.reporting.page import write_page
 from classifold.reporting.provenance import read_provenance
 from classifold.stage import run_stage
 
 
 def main() -> None:
-    folders = Folders(
-        ingested=Path("data/ingested"),
-        filtered=Path("data/filtered"),
-        augmented=Path("data/augmented/train"),
-        compared=Path("data/compared"),
-        evaluated=Path("data/evaluated"),
-        pca=Path("data/pca"),
-        tsne=Path("data/tsne"),
-        explained=Path("data/explained"),
-        metrics=Path("metrics"),
-        timings=Path("timings"),
-    )
-    facts = read_facts(
-        folders, params=check_params(), params_text=PARAMS_FILE.read_text(encoding="utf-8")
-    )
+    text = PARAMS_FILE.read_text(encoding="utf-8")
+    facts = read_facts(Folders.of(Path()), params=check_params(), params_text=text)
+
+    provenance = read_provenance(Path())
 
     page = Path("reports/index.html")
-    write_page(page, facts, read_provenance(Path()))
+    write_page(page, facts, provenance)
+    write_model_card(page.with_name("MODEL_CARD.md"), facts, provenance)
     say(f"  {page}: {page.stat().st_size / 2**20:.1f} MiB; open it in a browser")
 
 

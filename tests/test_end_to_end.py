@@ -280,6 +280,34 @@ def test_one_key_asks_each_model_about_every_training_image_out_of_fold(clone):
     assert clone.metrics("folds/mlp") == {"n_folds": 0, "n_images": 0}
 
 
+def test_the_study_of_generated_images_runs_by_its_name_alone(clone):
+    file = "studies/gan/params.yaml"
+    small = {
+        "train_gan": {"epochs": 2, "copies": True},
+        "sample_gan": {"model": "resnet", "images": 40},
+        "add_generated": {"model": "mlp", "folds": 3, "gan_epochs": 1},
+    }
+    yaml = YAML()
+    params = yaml.load((clone.root / file).read_text())
+    for stage, settings in small.items():
+        params[stage] |= settings
+    yaml.dump(params, clone.root / file)
+
+    assert not [stage for stage in stages_run(clone.repro()) if "gan" in stage]
+    ran = stages_run(clone.repro("studies/gan/dvc.yaml"))
+    assert ran == [f"studies/gan/dvc.yaml:{stage}" for stage in small]
+    assert stages_run(clone.repro("studies/gan/dvc.yaml")) == []
+    added = json.loads((clone.root / "studies/gan/metrics/add_generated.json").read_text())
+    assert added["n_images"] == clone.metrics("split")["n_train"]
+    assert {"repeated", "generated", "warped"} <= set(added)
+
+    params["sample_gan"]["images"] = 30
+    yaml.dump(params, clone.root / file)
+    ran = stages_run(clone.repro("studies/gan/dvc.yaml"))
+    assert ran == ["studies/gan/dvc.yaml:sample_gan"]
+    clone.run("git", "checkout", "-q", ".")
+
+
 def test_leaving_a_model_out_stacks_the_others_and_trains_none(clone):
     output = clone.run("dvc", "exp", "run", "-S", "~models.mlp")
     assert not [stage for stage in stages_run(output) if stage.startswith("train")]

@@ -7,15 +7,18 @@ import pytest
 from ruamel.yaml import YAML
 
 from classifold.params import check_params
+from classifold.searching.plan import CODE
 
 ROOT = Path(__file__).parents[1]
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
+SEARCH = YAML(typ="safe").load((ROOT / "studies/search/dvc.yaml").read_text())["stages"]["search"]
 STAGES = {name: stage.get("do", stage) for name, stage in PIPELINE["stages"].items()}
 SOURCES = sorted((ROOT / "src/classifold").rglob("*.py"))
 
 # A module imports only from rooms above its own.
 HOUSE = [
     "errors",
+    "git",
     "metrics_file",
     "csv_file",
     "folders",
@@ -46,10 +49,12 @@ HOUSE = [
     "model_file",
     "inference",
     "training",
+    "searching",
     "compared",
     "stacking",
     "evaluation",
     "analysis",
+    "generating",
     "reporting",
     "new_images",
     "predict",
@@ -144,6 +149,41 @@ def test_stage_declares_no_code_it_does_not_run(stage):
     assert declared <= code_behind(f"stages/{stage}.py")
 
 
+def code_of_searches() -> set[str]:
+    files = [*(ROOT / "src/classifold/searching").glob("*.py")]
+    files.append(ROOT / "src/classifold/reporting/search_page.py")
+    return set().union(*(code_behind(str(file.relative_to(ROOT))) for file in files)) - {EXEMPT}
+
+
+def test_searches_declare_the_code_that_they_run_and_no_other():
+    declared = SEARCH["do"]["deps"]
+    for file in code_of_searches():
+        assert file in declared or any(file.startswith(f"{folder}/") for folder in declared), file
+    assert {dep for dep in declared if dep.endswith(".py")} <= code_of_searches()
+    assert "src/classifold/networks" in declared
+
+
+def test_every_search_file_is_a_stage_that_the_main_pipeline_does_not_run():
+    files = {path.stem for path in (ROOT / "studies/search/searches").glob("*.yaml")}
+    assert set(SEARCH["foreach"]) == files
+    assert "search" not in STAGES
+    assert SEARCH["do"]["wdir"] == "../.."
+    assert not any("studies" in dep for stage in STAGES.values() for dep in stage["deps"])
+
+
+def test_searches_are_told_apart_by_the_code_behind_a_trial():
+    code = {f"src/classifold/{place}" for place in CODE}
+    behind = code_behind("src/classifold/searching/trial.py")
+    behind |= code_behind("src/classifold/searching/space.py")
+    silent = {"src/classifold/errors.py", "src/classifold/progress.py"}  # they change no score
+    assert code == behind - silent - {EXEMPT}
+
+
+def test_searches_never_see_test_images():
+    assert not [dep for dep in SEARCH["do"]["deps"] if dep.startswith("data/split")]
+    assert SEARCH["do"]["deps"][0] == "data/augmented"  # training and validation images
+
+
 @pytest.mark.parametrize("stage", ["train", "folds", "evaluate", "tsne", "explain"])
 def test_stage_that_builds_networks_declares_them(stage):
     networks = [d for d in STAGES[stage]["deps"] if d.startswith("src/classifold/networks")]
@@ -214,7 +254,8 @@ def test_no_pickle_is_loaded():
         *("pickle.load", "Unpickler(", "allow_pickle=True"),
         *("joblib.load(", "read_pickle"),
     )
-    for file in [*SOURCES, *(ROOT / "stages").glob("*.py")]:
+    scripts = [*(ROOT / "stages").glob("*.py"), *(ROOT / "studies").rglob("*.py")]
+    for file in [*SOURCES, *scripts]:
         text = file.read_text()
         assert not [word for word in refused if word in text], file
         loads = [node for node in ast.walk(ast.parse(text)) if _calls_torch_load(node)]

@@ -6,33 +6,24 @@ import itertools
 import json
 import re
 import subprocess
-from collections import Counter
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from classifold.csv_file import write_rows
-from classifold.evaluation.answers import Answer
-from classifold.evaluation.files import write_evaluation
-from classifold.evaluation.labels import Labelled
-from classifold.metrics_file import write_json
-from classifold.pack import new_pack
 from classifold.reporting.augmentations import write_gallery
 from classifold.reporting.charts import (
     MOST_CLASS_CURVES,
     MOST_LABELLED_CLASSES,
     confusion_matrix,
+    confusion_orders,
     image_sizes,
     precision_recall,
 )
-from classifold.reporting.facts import Folders, read_facts
 from classifold.reporting.measures import MEASURES, SPACE, percent
-from classifold.reporting.page import write_page
 from classifold.reporting.pictures import to_uri
-from classifold.reporting.provenance import Provenance, read_provenance
+from classifold.reporting.provenance import read_provenance
 from classifold.reporting.tables import (
     confusions_table,
     conversions_table,
@@ -48,407 +39,12 @@ from classifold.reporting.wording import (
     slices_sentence,
     temperature_sentence,
 )
-from classifold.table import write_table
+from drawn_run import HOSTILE, LOOKED_FOR, MODELS, PLAIN, TASKS, Run
 
 SECTIONS = [
     *("verdict", "data", "split", "augmentation", "models"),
     *("stack", "test", "understanding", "rebuild"),
 ]
-PLAIN = ("apple", "pear")
-HOSTILE = ("<script>alert(1)</script>", "=cmd()", '"><img src=x onerror=alert(2)>', "2020-01-01")
-MODELS = ("one", "two")
-TASKS = ("single", "multi")
-COPIES = 3
-LOOKED_FOR = {"exact": "drop", "near": "group", "conflicting": "drop"}
-SIDE = 8
-PROVENANCE = Provenance("abc1234", [], {"python": "3.12.0"})
-
-
-# Numbers that are nowhere else on the page.
-OF_EITHER = {
-    "macro_f1": 0.654321,
-    "log_loss": 0.543219,
-    "calibration_error": 0.043219,
-    "calibration_error_untempered": 0.087654,
-    "train_test_gap": 0.277655,
-    "validation_test_gap": 0.120988,
-    "n_copies_of_train": 2,
-}
-OF_MODELS = {"versus_stack", "untrained_accuracy", "untrained_micro_f1"}
-SCORES = {
-    "single": {
-        "accuracy": 0.712345,
-        "accuracy_ci95": [0.612345, 0.812345],
-        "top3_accuracy": 0.912345,
-        "top5_accuracy": 0.962345,
-        "macro_f1_ci95": [0.512345, 0.787654],
-        "accuracy_without_copies": 0.693456,
-        "untrained_accuracy": 0.134567,
-        "versus_stack": {
-            "difference": -0.0234,
-            "difference_ci95": [-0.0567, 0.0089],
-            "p_value": 0.345678,
-        },
-        **OF_EITHER,
-    },
-    "multi": {
-        "micro_f1": 0.712345,
-        "micro_f1_ci95": [0.612345, 0.812345],
-        "micro_f1_at_half": 0.676543,
-        "micro_f1_at_class_thresholds": 0.734567,
-        "subset_accuracy": 0.412345,
-        "mean_average_precision": 0.765432,
-        "hamming_loss": 0.098765,
-        "micro_f1_without_copies": 0.693456,
-        "untrained_micro_f1": 0.134567,
-        "versus_stack": {"difference": -0.0234, "difference_ci95": [-0.0567, 0.0089]},
-        **OF_EITHER,
-    },
-}
-
-
-class Run:
-    """What the stages leave of a run over a handful of drawn images."""
-
-    def __init__(
-        self,
-        root: Path,
-        *,
-        classes=PLAIN,
-        n_test=4,
-        each=5,
-        kept_only=True,
-        n_right=3,
-        official=None,
-        duplicates=None,
-        task="single",
-    ):
-        self.task = task
-        self.root, self.classes, self.n_test = root, list(classes), n_test
-        self.labels = {f"{name}/{i}.png": name for name in classes for i in range(each)}
-        self.ids = list(self.labels)
-        self.left_out = [] if kept_only else self.ids[:2]
-        self.test_ids = [self.ids[i % len(self.ids)] for i in range(n_test)]
-        self.n_right = n_right
-        self.official = official or {}
-        self.folders = Folders(
-            **{name: root / name for name in Folders._fields if name not in {"metrics", "timings"}},
-            metrics=root / "metrics",
-            timings=root / "timings",
-        )
-        for folder in self.folders:
-            folder.mkdir(parents=True, exist_ok=True)
-        self._data()
-        self._training()
-        self._evaluation()
-        self._analysis()
-        self.params = {
-            "limit": {"images_per_class": None, "epochs": None},
-            "ingest": {"background": [255, 255, 255]},
-            "filter": {"duplicates": LOOKED_FOR | (duplicates or {})},
-            "dataset": {"path": "data/raw/fruit", "layout": "folder", "task": task},
-            "train": {"device": "auto", "precision": "auto", "threads": 2},
-            "models": {name: {"network": "mlp", "online": "turned"} for name in MODELS},
-            "policies": {
-                "none": {"fill": "reflect", "steps": []},
-                "turned": {"fill": "black", "steps": [{"rotate": 20}, {"shift": [0.1, 0.2]}]},
-            },
-        }
-
-    def facts(self):
-        return read_facts(self.folders, params=self.params, params_text="a: 1 # <b>why</b>\n")
-
-    def page(self):
-        path = self.root / "reports" / "index.html"
-        write_page(path, self.facts(), PROVENANCE)
-        return path.read_text(encoding="utf-8")
-
-    def _metric(self, name, content):
-        write_json(self.folders.metrics / f"{name}.json", content)
-
-    def _data(self):
-        rows = ({"id": i, "image": {"bytes": drawn(i), "path": i}} for i in self.ids)
-        write_table(self.folders.ingested, ({**EMPTY_ROW, **row} for row in rows))
-        counts = Counter(self.labels.values())
-        gone = Counter(self.labels[i] for i in self.left_out)
-        n_images, n_gone = len(self.ids), len(self.left_out)
-        broken = [{"id": "b<i>.png", "reason": "cut <b>off</b>"}] * (25 if n_gone else 0)
-        converted = {"grayscale": 1 if n_gone else 0, "palette": 0}
-        self._metric(
-            "ingest",
-            {
-                "n_files": n_images + len(broken),
-                "n_images": n_images,
-                "n_unreadable": len(broken),
-                "n_converted_to_rgb": sum(converted.values()),
-                "converted": converted,
-                "n_turned_upright": 0,
-                "n_animated": 2 if n_gone else 0,
-                "n_unlabelled": self.official.get("unlabelled", 0),
-                "images_per_part": self.official,
-                "n_classes": len(self.classes),
-                "images_per_class": counts,
-            },
-        )
-        conversions = {"8-bit RGB": n_images - (n_gone > 0)}
-        conversions |= {"grayscale": 1, "animated": 2} if n_gone else {}
-        write_rows(
-            self.folders.ingested / "conversions.csv",
-            ({"kind": kind, "n_images": number} for kind, number in conversions.items()),
-            columns=["kind", "n_images"],
-        )
-        self._metric(
-            "filter",
-            {
-                "n_images": n_images,
-                "n_kept": n_images - n_gone,
-                "n_excluded": n_gone,
-                "excluded": {"size": 1 if n_gone else 0, "duplicate": 1 if n_gone else 0},
-                "modal_size": [SIDE, SIDE],
-                "kept_per_class": {name: counts[name] - gone[name] for name in self.classes},
-                "excluded_per_class": {name: gone[name] for name in self.classes},
-                "excluded_per_reason_and_class": {
-                    reason: {name: int(self.labels[i] == name) for name in self.classes}
-                    for i, reason in zip(self.left_out, ("size", "duplicate"), strict=False)
-                },
-                "n_copy_groups": 1 if n_gone else 0,
-                "n_copies": {"exact": 2, "near": 1} if n_gone else {},
-                "n_test_images_with_copies": 1 if "test" in self.official else 0,
-            },
-        )
-        write_rows(self.folders.ingested / "unreadable.csv", broken, columns=["id", "reason"])
-        excluded = [
-            {"id": i, "label": self.labels[i], "reason": reason, "measured": measured}
-            for i, reason, measured in zip(
-                self.left_out, ("size", "duplicate"), ("4x4", self.ids[2]), strict=False
-            )
-        ]
-        filtered = self.folders.filtered
-        columns = ["id", "label", "reason", "measured"]
-        write_rows(filtered / "excluded.csv", excluded, columns=columns)
-        columns = ["group", "id", "label", "part", "kind", "kept"]
-        first, second, third = self.ids[1], self.ids[2], self.ids[-1]
-        fates = [
-            (first, self.labels[first], "", "exact", "false"),
-            (second, self.labels[second], "", "exact", "true"),
-            (third, "|".join(self.classes[:2]), "test", "near", "true"),
-        ]
-        copies = [dict(zip(columns, (first, *fate), strict=True)) for fate in fates if n_gone]
-        write_rows(filtered / "copies.csv", copies, columns=columns)
-        sizes = [("8x8", "kept", n_images - n_gone), ("4x4", "size", 1), ("8x8", "duplicate", 1)]
-        columns = ["size", "outcome", "n_images"]
-        shown = sizes if n_gone else sizes[:1]
-        write_rows(
-            filtered / "sizes.csv",
-            (dict(zip(columns, size, strict=True)) for size in shown),
-            columns=columns,
-        )
-
-    def _training(self):
-        n_images, n_classes = len(self.ids), len(self.classes)
-        shares = {name: 1 / n_classes for name in self.classes}
-        self._metric(
-            "split",
-            {
-                "n_train": n_images,
-                "n_validation": 6,
-                "n_test": self.n_test,
-                "class_shares": {
-                    "train": shares,
-                    "validation": shares,
-                    "test": shares if self.n_test else {},
-                },
-                "max_share_gap": 0.0123,
-                "n_groups": n_images,
-                "n_groups_across_parts": 0,
-            },
-        )
-        self._metric(
-            "augment",
-            {
-                "n_source": n_images,
-                "n_images": n_images * COPIES,
-                "copies": COPIES,
-                "n_validation": 6,
-                "n_bytes": 1,
-            },
-        )
-        with new_pack(
-            self.folders.augmented,
-            n_images=n_images * COPIES,
-            size=SIDE,
-            resize="lanczos",
-            classes=sorted(self.classes),
-            task=self.task,
-        ) as pack:
-            for number, (image_id, label) in enumerate(self.labels.items()):
-                for copy in range(COPIES):
-                    words = f"rotate {copy}.00" if copy else "none"
-                    pack.put(
-                        number * COPIES + copy, [np.full((SIDE, SIDE, 3), 40 * copy, np.uint8)]
-                    )
-                    pack.describe(
-                        image_id=image_id,
-                        copy=copy,
-                        transformation=words,
-                        labels=[label],
-                    )
-        metric = MEASURES[self.task].key
-        several = {"threshold": 0.4, "micro_f1_at_threshold": 0.861234}
-        trained = {
-            f"train_{metric}": 0.99,
-            f"validation_{metric}": 0.833333,
-            **(several if self.task == "multi" else {}),
-            "best_epoch": 2,
-            "n_epochs": 3,
-            "n_parameters": 12345,
-        }
-        majority = {
-            f"train_{metric}": 0.5,
-            f"validation_{metric}": 0.5,
-            **(
-                {"predicted_class": self.classes[0]}
-                if self.task == "single"
-                else {"predicted_classes": self.classes[:2]}
-            ),
-            "n_parameters": 0,
-        }
-        self._metric("models", dict.fromkeys(MODELS, trained) | {"majority_baseline": majority})
-        history = [
-            {
-                "model": name,
-                "epoch": epoch,
-                **{f"{part}_loss": 1 / epoch for part in ("train", "validation")},
-                **{
-                    f"{part}_{score}": 1 - 0.5 / epoch
-                    for score in dict.fromkeys(("accuracy", metric))
-                    for part in ("train", "validation")
-                },
-            }
-            for name in MODELS
-            for epoch in (1, 2, 3)
-        ]
-        write_rows(self.folders.compared / "history.csv", history, columns=list(history[0]))
-        self._metric(
-            "stack",
-            {
-                "method": "dense",
-                "members": list(MODELS),
-                "n_members": len(MODELS),
-                "shares": {"one": 0.25, "two": 0.75},
-                f"validation_{metric}": 0.666667,
-                "best_member": "two",
-                f"best_member_{metric}": 0.833333,
-                f"mean_{metric}": 0.5,
-                "gain": -0.166667,
-                "gain_ci95": [-0.4, 0.1],
-                "gain_of_mean": -0.333333,
-                "gain_of_mean_ci95": [-0.5, -0.123],
-                "n_images": 6,
-            },
-        )
-        for name in ("ingest", "train/one", "train/two", "stack"):
-            write_json(self.folders.timings / f"{name}.json", {"seconds": 75.0})
-
-    def _evaluation(self):
-        names = [*MODELS, "stack", "majority_baseline"]
-        tested = dict.fromkeys(names, SCORES[self.task] | {"n_images": self.n_test})
-        tested["stack"] = {k: v for k, v in tested["stack"].items() if k not in OF_MODELS}
-        nothing = {name: {"n_images": 0} for name in names}
-        self._metric("test", tested if self.n_test else nothing)
-        n_classes = len(self.classes)
-        position = {name: i for i, name in enumerate(self.classes)}
-        labels = np.array([position[self.labels[i]] for i in self.test_ids], np.int64)
-        wrong = np.arange(self.n_test) >= self.n_right
-        predicted = (labels + wrong) % n_classes
-        given = np.full((self.n_test, n_classes), 0.3 / max(n_classes - 1, 1))
-        given[np.arange(self.n_test), predicted] = 0.7
-        decision = {}
-        if self.task == "multi":
-            # Every image bears its class; answered is another where the answer is wrong.
-            labels, predicted = np.eye(n_classes, dtype=int)[labels], given > 0.4
-            decision = {"threshold": 0.4, "thresholds": [0.35] * n_classes}
-        dark = np.arange(self.n_test) % 2 == 0
-        slices = {"brightness": {"dark": dark, "bright": ~dark}} if self.n_test > 1 else {}
-        write_evaluation(
-            self.folders.evaluated,
-            dict.fromkeys(names, Answer(given, given, predicted, decision)),
-            Labelled(self.test_ids, labels),
-            classes=self.classes,
-            slices=slices,
-            calibration_bins=5,
-            bootstrap={"resamples": 20, "seed": 1},
-        )
-
-    def _analysis(self):
-        rules = ("variance", "singular_values")
-        counts = {f"components_{share}_{rule}": 4 for rule in rules for share in (90, 95)}
-        channels = ("red", "green", "blue")
-        self._metric(
-            "pca",
-            {
-                **{"n_images": 10, "size": 8, "n_features": 64, **dict.fromkeys(channels, counts)},
-                "one_image": {
-                    "id": HOSTILE[0],
-                    "n_components": 8,
-                    **dict.fromkeys(channels, counts),
-                },
-            },
-        )
-        curve = [
-            {
-                "channel": channel,
-                "component": k,
-                "variance_share": k / 4,
-                "singular_value_share": k / 5,
-            }
-            for channel in channels
-            for k in (1, 2, 3, 4)
-        ]
-        write_rows(self.folders.pca / "explained.csv", curve, columns=list(curve[0]))
-        for name in ("components", "rebuilt", "own_components"):
-            Image.new("RGB", (30, 10)).save(self.folders.pca / f"{name}.png")
-        tried = {"5": {"kl_divergence": 0.5, "trustworthiness": 0.98}}
-        space = {"perplexity": 5, "tried": tried}
-        self._metric("tsne", {"n_images": 10, "model": "one", "pixels": space, "features": space})
-        points = [
-            {"space": name, "perplexity": 5, "id": i, "label": self.labels[i], "x": x, "y": -x}
-            for name in ("pixels", "features")
-            for x, i in enumerate(self.ids)
-        ]
-        write_rows(self.folders.tsne / "chosen.csv", points, columns=list(points[0]))
-        n_explained = min(self.n_test, 2)
-        share = 0.3 if n_explained else None
-        self._metric(
-            "explain",
-            {
-                "model": "one",
-                "n_images": n_explained,
-                "n_right": n_explained,
-                "n_wrong": 0,
-                "saliency_in_tenth": share,
-                **{"n_with_boxes": 2, "saliency_in_boxes": 0.6, "boxes_area": 0.4},
-            },
-        )
-        if n_explained:
-            for name in ("explanations", "filters", "activations"):
-                Image.new("RGB", (40, 20)).save(self.folders.explained / f"{name}.png")
-
-
-EMPTY_ROW = {
-    **dict.fromkeys(("part", "group", "boxes", "mode", "sha256", "perceptual_hash")),
-    "labels": [],
-    "width": SIDE,
-    "height": SIDE,
-}
-
-
-def drawn(image_id):
-    """A small picture of its own colour."""
-    buffer = io.BytesIO()
-    colour = tuple(sum(image_id.encode()) * factor % 256 for factor in (1, 3, 7))
-    Image.new("RGB", (SIDE, SIDE), colour).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 class Reader(HTMLParser):
@@ -803,6 +399,19 @@ def test_200_classes_stay_within_a_few_charts_and_labels(tmp_path):
     confusion = confusion_matrix(run.facts())
     assert len(confusion.figure.layout.xaxis.ticktext) <= MOST_LABELLED_CLASSES
     assert confusion.height <= 950
+
+
+def test_the_confusion_matrix_can_be_put_into_orders_worked_by_hand():
+    #           0 and 3 are taken for one another, 2 has no test images, 1 is always right
+    counts = np.array([[5, 0, 0, 5], [0, 4, 0, 0], [0, 0, 0, 0], [2, 0, 1, 7]])
+    orders = confusion_orders(counts)
+    assert orders["as listed"] == [0, 1, 2, 3]
+    assert orders["worst first"] == [0, 3, 1, 2]
+    assert orders["most often answered first"] == [3, 0, 1, 2]
+    together = orders["confused with one another together"]
+    assert sorted(together) == [0, 1, 2, 3]
+    assert abs(together.index(0) - together.index(3)) == 1
+    assert list(confusion_orders(np.eye(2, dtype=int))) == list(orders)[:3]
 
 
 def test_the_confusion_matrix_counts_every_test_image(tmp_path):

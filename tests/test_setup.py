@@ -156,3 +156,11 @@ def test_other_errors_are_left_as_they_are():
         raise RuntimeError("shapes do not fit")
     with advise_on_memory("m"):
         pass
+
+
+def test_a_network_of_one_size_cannot_train_on_another(packs):
+    message = r"network mlp takes images of its image_size alone, got train_size 6; leave"
+    with pytest.raises(UserError, match=message):
+        prepare(SETTINGS, MODEL | {"train_size": 6}, packs=packs)
+    resnet = {"network": "small_resnet", "arguments": {"widths": [16], "depth": 1}}
+    assert prepare(SETTINGS, MODEL | resnet | {"train_size": 6}, packs=packs).recipe.train_size == 6

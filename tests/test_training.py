@@ -85,6 +85,17 @@ def test_a_tiny_network_of_each_kind_learns_32_images_by_heart(draw_pack, name):
     assert fitted.history[0]["train_loss"] > 2 * fitted.history[-1]["train_loss"]
 
 
+def test_training_takes_images_of_its_own_size_and_validation_those_of_the_network(draw_pack):
+    pack = draw_pack(24, size=16)
+    network = tiny("small_resnet", image_size=16)
+    sides = {True: set(), False: set()}
+    network.register_forward_pre_hook(
+        lambda network, images: sides[network.training].add(images[0].shape[-1])
+    )
+    train(network, pack, train_size=8, policy=CROP_FLIP, phases={"p1": PHASE | {"epochs": 1}})
+    assert sides == {True: {8}, False: {16}}
+
+
 OPTIMIZERS = {
     "sgd": {"name": "sgd", "lr": 0.1},
     "nesterov": {"name": "sgd", "lr": 0.02, "momentum": 0.9, "nesterov": True},

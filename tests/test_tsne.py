@@ -5,6 +5,8 @@ import pytest
 from PIL import Image
 from sklearn.manifold import trustworthiness
 
+from classifold.analysis import embedding
+from classifold.analysis.embedding import embed, reduce_dimensions
 from classifold.analysis.files import write_maps
 from classifold.analysis.tsne import Map, choose, draw_sample, make_maps, map_rows, tsne_metrics
 from classifold.csv_file import read_rows
@@ -78,7 +80,7 @@ def test_fewer_than_ten_images_are_refused_with_advice():
 
 def test_the_most_trustworthy_map_is_chosen_and_all_are_told():
     maps = [
-        Map("pixels", perplexity, kl_divergence, trust, np.zeros((1, 2)))
+        Map("pixels", perplexity, np.zeros((1, 2)), kl_divergence, trust)
         for perplexity, kl_divergence, trust in ((5, 0.9, 0.7), (30, 0.5, 0.8), (50, 0.1, 0.8))
     ]
     assert choose(maps).perplexity == 30
@@ -95,7 +97,7 @@ def test_the_most_trustworthy_map_is_chosen_and_all_are_told():
 def test_points_are_told_with_the_label_that_colours_them(draw_pack):
     pack = draw_pack(6)
     sample = draw_sample(pack.labels, n_classes=3, classes=3, images_per_class=1, seed=1)
-    one = Map("pixels", 5, 0.1, 0.9, np.arange(6).reshape(3, 2) / 3)
+    one = Map("pixels", 5, np.arange(6).reshape(3, 2) / 3, 0.1, 0.9)
     rows = map_rows([one], pack, sample)
     assert [row["label"] for row in rows] == [pack.classes[pack.labels[r]] for r in sample.rows]
     assert rows[2] == {
@@ -113,7 +115,7 @@ def test_every_map_is_in_the_table_and_the_chosen_ones_in_the_picture(tmp_path, 
     sample = draw_sample(pack.labels, n_classes=3, classes=3, images_per_class=9, seed=1)
     random = np.random.default_rng(0)
     maps = {
-        space: [Map(space, p, 0.1, p / 50, random.normal(0, 5, (27, 2))) for p in (5, 30)]
+        space: [Map(space, p, random.normal(0, 5, (27, 2)), 0.1, p / 50) for p in (5, 30)]
         for space in ("pixels", "features")
     }
     for name in ("first", "again"):
@@ -128,3 +130,38 @@ def test_every_map_is_in_the_table_and_the_chosen_ones_in_the_picture(tmp_path, 
     assert {(0, 114, 178), (213, 94, 0), (0, 158, 115)} <= colours
     first, again = (tmp_path / name / "maps.png" for name in ("first", "again"))
     assert first.read_bytes() == again.read_bytes()
+
+
+def test_as_many_components_are_kept_as_hold_90_percent_of_the_variance(monkeypatch):
+    spreads = np.array([6, 3, 2, 1, 0.5, 0.5])
+    points = np.random.default_rng(0).normal(size=(300, 6)) * spreads + 5
+    variances = np.sort(np.linalg.eigvalsh(np.cov(points.T)))[::-1]
+    needed = int(np.searchsorted(np.cumsum(variances) / variances.sum(), 0.9)) + 1
+    exact = reduce_dimensions(points, seed=1)
+    assert exact.shape == (300, needed)
+
+    monkeypatch.setattr(embedding, "MANY", 200)  # as if these were many
+    fast = reduce_dimensions(points, seed=1)
+    np.testing.assert_allclose(np.abs(fast), np.abs(exact), atol=1e-4)
+
+
+def test_many_points_are_embedded_by_another_algorithm_to_a_map_as_good(monkeypatch):
+    random = np.random.default_rng(0)
+    points = np.repeat(random.normal(0, 10, (4, 5)), 60, axis=0) + random.normal(0, 1, (240, 5))
+    exact = embed(points, perplexity=20, seed=1)
+    monkeypatch.setattr(embedding, "MANY", 200)
+    fast, again = (embed(points, perplexity=20, seed=1) for _ in range(2))
+    np.testing.assert_array_equal(fast.points, again.points)
+    assert not np.allclose(fast.points, exact.points)
+    assert fast.trustworthiness == pytest.approx(exact.trustworthiness, abs=0.01)
+    assert fast.kl_divergence == pytest.approx(exact.kl_divergence, abs=0.1)
+
+
+def test_of_many_points_some_are_judged(monkeypatch):
+    random = np.random.default_rng(0)
+    points = random.normal(size=(120, 6))
+    monkeypatch.setattr(embedding, "MOST_JUDGED", 60)
+    found = embed(points, perplexity=10, seed=1)
+    every = trustworthiness(points, found.points, n_neighbors=10)
+    assert found.trustworthiness == pytest.approx(every, abs=0.1)
+    assert found.trustworthiness != every

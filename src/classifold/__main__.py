@@ -2,4 +2,5 @@
 
 from classifold.cli import app
 
-app(prog_name="python -m classifold")
+if __name__ == "__main__":  # processes that are started anew read this module, too
+    app(prog_name="python -m classifold")

@@ -1,5 +1,6 @@
-"""The command line: `classifold check`, `predict`, `refit`, `lr-find` and others."""
+"""The command line: `classifold check`, `predict`, `refit`, `lr-find`, `search` and others."""
 
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from classifold.stage import INTERRUPTED
 EMBEDDED = Path("data/raw/digits")  # which the stage `digits` makes
 PACKS = Path("data/augmented")
 MODELS = Path("models")
+SEARCHES = Path(".cache/searches")  # outside of the outputs, which DVC removes
 
 app = typer.Typer(
     help="A pipeline from a folder of labelled images to a classifier its owner can defend.",
@@ -28,12 +30,12 @@ app = typer.Typer(
 
 
 @contextmanager
-def _told_without_traceback() -> Iterator[None]:
-    """End the command with a user's mistake, or Ctrl-C, as one message."""
+def _told_without_traceback(kept: str = "nothing half-written is left") -> Iterator[None]:
+    """End the command with a user's mistake, or Ctrl-C, as one message; `kept` is what is left."""
     try:
         yield
     except KeyboardInterrupt:
-        print("\nstopped by Ctrl-C; nothing half-written is left", file=sys.stderr)
+        print(f"\nstopped by Ctrl-C; {kept}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     except (UserError, OSError) as error:
         print(error, file=sys.stderr)
@@ -134,6 +136,39 @@ def export(
     )
 
 
+@app.command()
+def report(
+    against: Annotated[
+        str, typer.Option(help="A branch, tag, commit or experiment to compare with.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The page to write; reports/against-<name>.html if not said."),
+    ] = None,
+) -> None:
+    """Write the page of this run beside another revision's scores, data and params.
+
+    Needs what `dvc repro` leaves; differences have intervals where DVC's cache holds the answers
+    of the other revision.
+    """
+    # Heavy, and of no use to the other commands.
+    from classifold.reporting.against import compare  # noqa: PLC0415
+    from classifold.reporting.facts import Folders, read_facts  # noqa: PLC0415
+    from classifold.reporting.page import write_page  # noqa: PLC0415
+    from classifold.reporting.provenance import read_provenance  # noqa: PLC0415
+    from classifold.reporting.revision import read_revision  # noqa: PLC0415
+
+    with _told_without_traceback():
+        text = PARAMS_FILE.read_text(encoding="utf-8") if PARAMS_FILE.is_file() else ""
+        facts = read_facts(Folders.of(Path()), params=check_params(), params_text=text)
+        comparison = compare(facts, read_revision(Path(), against))
+        name = re.sub(r"[^\w.-]+", "-", against)
+        page = out or Path("reports") / f"against-{name}.html"
+        write_page(page, facts, read_provenance(Path()), comparison)
+    print(comparison.sentence)
+    print(f"{page} shows the rest; open it in a browser")
+
+
 def _keep_images(out: Path, images: list[str]) -> None:
     """Refuse to write over what is read."""
     if out.is_file() and any(Path(name).exists() and out.samefile(name) for name in images):
@@ -195,8 +230,7 @@ def lr_find(
             raise UserError(
                 f"params.yaml has no model '{model}'; it has {', '.join(params['models'])}"
             )
-        if not (PACKS / "train" / "pack.json").is_file():
-            raise UserError(f"there is no pack in {PACKS}; make it with 'dvc repro augment'")
+        _require_packs()
         if lowest >= highest:
             raise UserError(f"--lowest ({lowest:g}) must be below --highest ({highest:g})")
         settings = params["models"][model]
@@ -218,6 +252,61 @@ def lr_find(
             f"{tried.suggestion():.2g}, a fair peak for one_cycle and cyclical schedules; a "
             "constant rate is best taken somewhat lower"
         )
+
+
+@app.command()
+def search(
+    file: Annotated[Path, typer.Argument(help="Such as one of studies/search/searches.")],
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1, max=256, help="Processes that train.", envvar="CLASSIFOLD_SEARCH_WORKERS"
+        ),
+    ] = 1,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="sqlite:///<file> or postgresql://…; a file in .cache/searches, if not given.",
+            envvar="CLASSIFOLD_SEARCH_STORAGE",
+        ),
+    ] = None,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Run nothing: write the best so far into params.yaml.")
+    ] = False,
+) -> None:
+    """Search for better settings of a model, or go on with a search that was stopped.
+
+    Needs the packs that `dvc repro augment` makes. Several may work on one search: start it again,
+    with the same storage. A page, a table and metrics are written once all trials have ended.
+    """
+    # Heavy, and of no use to the other commands.
+    from classifold.reporting.search_page import write_search_page  # noqa: PLC0415
+    from classifold.searching.apply import apply_best  # noqa: PLC0415
+    from classifold.searching.plan import make_plan  # noqa: PLC0415
+    from classifold.searching.results import write_results  # noqa: PLC0415
+    from classifold.searching.storage import storage_url  # noqa: PLC0415
+    from classifold.searching.worker import run_search  # noqa: PLC0415
+
+    with _told_without_traceback("what was finished is kept, and the same command goes on"):
+        _require_packs()
+        plan = make_plan(file, check_params(), packs=PACKS)
+        url = storage_url(storage, default=SEARCHES / f"{file.stem}.sqlite3")
+        if apply:
+            told = apply_best(PARAMS_FILE, plan, url=url)
+            print("\n".join(told))
+            return
+        rows = run_search(plan, url=url, n_workers=workers)
+        page = Path("reports/search") / file.stem / "index.html"
+        write_search_page(page, rows, plan)
+        best = write_results(
+            rows, plan, metrics=Path("metrics/search"), table=page.with_name("trials.csv")
+        )
+    print(f"{best}; all trials: {page}")
+
+
+def _require_packs() -> None:
+    if not (PACKS / "train" / "pack.json").is_file():
+        raise UserError(f"there is no pack in {PACKS}; make it with 'dvc repro augment'")
 
 
 @app.command()

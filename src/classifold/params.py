@@ -584,8 +584,12 @@ class Params(Section):
         return self
 
 
-def check_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
+def check_params(path: Path = PARAMS_FILE, schema: type[Section] = Params) -> dict[str, Any]:
     """Read the whole file and check it against the schema.
+
+    Args:
+        path: of the file.
+        schema: that of the pipeline, or a study's own.
 
     Returns:
         The file's content, as it stands there.
@@ -594,16 +598,36 @@ def check_params(path: Path = PARAMS_FILE) -> dict[str, Any]:
         UserError: if the file cannot be read or breaks a rule; all broken rules are named,
             each with the path of its key.
     """
-    content = _load(path)
-    try:
-        Params.model_validate(content)
-    except ValidationError as error:
-        lines = [_line(problem, content) for problem in error.errors()]
+    content = read_mapping(path)
+    check_content(schema, content, path=path)
+    return content
+
+
+def check_content(schema: type[Section], content: Mapping[str, Any], *, path: Path) -> None:
+    """Check what a file holds.
+
+    Args:
+        schema: that it must obey.
+        content: of the file.
+        path: of the file, for the message.
+
+    Raises:
+        UserError: if a rule is broken; all broken rules are named.
+    """
+    if lines := broken_rules(schema, content):
         raise UserError(
             f"{path} breaks {len(lines)} rule{'s' * (len(lines) > 1)}; correct it and run "
             "again:\n" + "\n".join(f"  {line}" for line in lines)
-        ) from None
-    return content
+        )
+
+
+def broken_rules(schema: type[Section], content: Mapping[str, Any]) -> list[str]:
+    """Name the rules of `schema` that `content` breaks, each as `key.path: what is wrong`."""
+    try:
+        schema.model_validate(content)
+    except ValidationError as error:
+        return [_line(problem, content) for problem in error.errors()]
+    return []
 
 
 def read_params(*keys: str, path: Path = PARAMS_FILE) -> Any:
@@ -611,7 +635,7 @@ def read_params(*keys: str, path: Path = PARAMS_FILE) -> Any:
 
     A stage reads exactly the keys that it declares in `dvc.yaml`; a test compares them.
     """
-    content = _load(path)
+    content = read_mapping(path)
     values = []
     for key in keys:
         value: Any = content
@@ -623,7 +647,12 @@ def read_params(*keys: str, path: Path = PARAMS_FILE) -> Any:
     return values[0] if len(values) == 1 else tuple(values)
 
 
-def _load(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a YAML file of sections, which nothing is checked of yet.
+
+    Raises:
+        UserError: if the file cannot be read, is no YAML, or holds something else.
+    """
     if not path.is_file():
         raise UserError(f"there is no {path} here; run from the folder that holds it")
     try:

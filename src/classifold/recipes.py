@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from classifold.errors import UserError
+from classifold.git import ask_git
 from classifold.params import PARAMS_FILE, check_params
-from classifold.reporting.provenance import ask_git
 
 RECIPES = Path("recipes")
 

@@ -1,19 +1,16 @@
-"""Maps of images by t-SNE (van der Maaten & Hinton 2008), on pixels and on features."""
+"""Maps of a sample of images by t-SNE, on pixels and on features."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE, trustworthiness
 
+from classifold.analysis.embedding import embed, reduce_dimensions
 from classifold.errors import UserError
 from classifold.pack import Pack
 from classifold.progress import track
 from classifold.seeding import generator
 
-VARIANCE_KEPT = 0.9  # report 000, section 8.3
-NEIGHBOURS = 10
 FEWEST_IMAGES = 10
 
 
@@ -22,9 +19,9 @@ class Map(NamedTuple):
 
     space: str  # pixels or features
     perplexity: float
+    points: np.ndarray  # float32 (N, 2)
     kl_divergence: float
     trustworthiness: float  # in [0, 1]: whether neighbours on the map are neighbours in truth
-    points: np.ndarray  # float32 (N, 2)
 
 
 class Sample(NamedTuple):
@@ -87,19 +84,11 @@ def make_maps(
             "tsne.images_per_class"
         )
     usable = [p for p in perplexities if p < n_points / 3] or [n_points / 10]
-    points = points.astype(np.float64)
-    differ = np.ptp(points, axis=0).max() > 0
-    if differ:
-        points = PCA(VARIANCE_KEPT, svd_solver="full", random_state=seed).fit_transform(points)
-    maps = []
-    for perplexity in track(usable, task=f"t-SNE of {space}", total=len(usable), unit="maps"):
-        # The first two components as a start: maps of several perplexities look alike.
-        init = "pca" if differ and points.shape[1] >= 2 else "random"
-        tsne = TSNE(perplexity=perplexity, init=init, random_state=seed)
-        embedded = tsne.fit_transform(points)
-        trust = trustworthiness(points, embedded, n_neighbors=min(NEIGHBOURS, n_points // 2 - 1))
-        maps.append(Map(space, perplexity, float(tsne.kl_divergence_), float(trust), embedded))
-    return maps
+    points = reduce_dimensions(points, seed=seed)
+    return [
+        Map(space, perplexity, *embed(points, perplexity=perplexity, seed=seed))
+        for perplexity in track(usable, task=f"t-SNE of {space}", total=len(usable), unit="maps")
+    ]
 
 
 def choose(maps: Sequence[Map]) -> Map:

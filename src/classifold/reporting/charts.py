@@ -5,8 +5,6 @@ transparent and colours readable on light and on dark; the page's script sets th
 text and grids, which follow the reader's scheme.
 """
 
-import html
-import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -15,14 +13,27 @@ from typing import Any, NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
 
 from classifold.intervals import accuracy_interval
 from classifold.reporting.facts import STACK, Facts, Rows
+from classifold.reporting.figures import (
+    BLUE,
+    GRAY,
+    GREEN,
+    LINE_HEIGHT,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    Chart,
+    text,
+)
+from classifold.reporting.figures import layout as _layout
+from classifold.reporting.figures import new_figure as _figure
 from classifold.reporting.measures import Measure, count
 
-# Okabe & Ito's colours, without black and yellow, which vanish on dark and on light.
-BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-ORANGE, SKY, GRAY = "#E69F00", "#56B4E9", "#868686"
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, GRAY)
 SYMBOLS = (
     "circle",
@@ -57,32 +68,9 @@ MOST_POINTS_A_CURVE = 250
 MOST_POINTS_A_MAP = 1500
 
 # Pixels.
-LINE_HEIGHT = 24  # of a horizontal bar
 LETTER_WIDTH = 7
 WIDEST_CELL = 44
 WIDEST_MATRIX = 700
-
-
-class Chart(NamedTuple):
-    """A figure with the room it takes, known before it is drawn."""
-
-    name: str
-    label: str  # what it shows, for those who cannot see it
-    figure: go.Figure
-    height: int  # pixels
-    min_width: int = 0  # pixels; on a narrower screen the chart scrolls in its box
-    max_width: int = 0  # pixels; 0: as wide as the page
-
-    def to_json(self) -> str:
-        """The figure as JSON that no `</script>` in it can end."""
-        figure = json.loads(self.figure.to_json())
-        content = {"data": figure["data"], "layout": figure["layout"]}
-        return json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def text(value: object) -> str:
-    """Text from data as text: Plotly must read neither tags nor entities in it."""
-    return html.escape(str(value), quote=False)
 
 
 def class_balance(facts: Facts) -> Chart:
@@ -312,7 +300,53 @@ def confusion_matrix(facts: Facts) -> Chart:
         side,
         min_width=0 if n_classes <= MOST_NUMBERED_CLASSES / 2 else min(side, 700),
         max_width=side + 40,
+        orders={
+            title: _class_order([classes[i] for i in order])
+            for title, order in confusion_orders(counts).items()
+        },
     )
+
+
+def confusion_orders(counts: np.ndarray) -> dict[str, list[int]]:
+    """In which orders a confusion matrix is worth reading.
+
+    Args:
+        counts: int array (n_classes, n_classes), actual by predicted.
+
+    Returns:
+        Title -> positions of the classes. Classes that are taken for one another come together
+        by the order of leaves of their average linkage (Bar-Joseph et al. 2001).
+    """
+    n_classes = len(counts)
+    support = counts.sum(axis=1)
+    shares = counts / np.maximum(support, 1)[:, None]
+    right = np.where(support > 0, np.diag(shares), np.nan)  # NaN is sorted to the end
+    orders = {
+        "as listed": np.arange(n_classes),
+        "worst first": np.argsort(right, kind="stable"),
+        "most often answered first": np.argsort(-counts.sum(axis=0), kind="stable"),
+    }
+    if n_classes > 2:
+        apart = 1 - (shares + shares.T) / 2
+        np.fill_diagonal(apart, 0)
+        tree = linkage(squareform(apart), method="average", optimal_ordering=True)
+        orders["confused with one another together"] = leaves_list(tree)
+    return {title: order.tolist() for title, order in orders.items()}
+
+
+def _class_order(classes: Sequence[str]) -> dict[str, Any]:
+    """What of a layout puts both axes of classes into this order, and shows all of them."""
+    labels = [text(name) for name in classes]
+    ticks = _class_ticks(classes, at=labels)
+    change: dict[str, Any] = {"xaxis.autorange": True, "yaxis.autorange": "reversed"}
+    for axis in ("xaxis", "yaxis"):
+        change |= {
+            f"{axis}.categoryorder": "array",
+            f"{axis}.categoryarray": labels,
+            f"{axis}.tickvals": ticks["tickvals"],
+            f"{axis}.ticktext": ticks["ticktext"],
+        }
+    return change
 
 
 def class_counts(rows: Rows) -> Chart:
@@ -570,25 +604,6 @@ def _add_curve(figure: go.Figure, name: str, rows: Rows, *, colour: str, width: 
     )
 
 
-def _layout(**settings: Any) -> dict[str, Any]:
-    return {
-        "template": {},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "margin": {"l": 10, "r": 14, "t": 14, "b": 10},
-        "legend": {
-            "orientation": "h",
-            "yanchor": "bottom",
-            "y": 1.02,
-            "x": 0,
-            "traceorder": "normal",
-        },
-        "hoverlabel": {"align": "left"},
-        "showlegend": True,
-        **settings,
-    }
-
-
 def _error_bars(values: Sequence[float], intervals: Sequence[Sequence[float]]) -> dict[str, Any]:
     """Plotly's lines from the low to the high end of each value's interval."""
     return {
@@ -599,14 +614,6 @@ def _error_bars(values: Sequence[float], intervals: Sequence[Sequence[float]]) -
         "color": GRAY,
         "thickness": 1.5,
     }
-
-
-def _figure(**settings: Any) -> go.Figure:
-    figure = go.Figure(layout=_layout(**settings))
-    axis = {"automargin": True, "zeroline": False, "ticks": ""}
-    figure.update_xaxes(**axis, showgrid=True)
-    figure.update_yaxes(**axis, showgrid=True)
-    return figure
 
 
 def _class_ticks(classes: Sequence[str], *, at: Sequence[int | str]) -> dict[str, Any]:

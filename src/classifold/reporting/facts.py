@@ -39,6 +39,23 @@ class Folders(NamedTuple):
     metrics: Path
     timings: Path
 
+    @classmethod
+    def of(cls, root: Path) -> "Folders":
+        """Those of the pipeline in `root`."""
+        data = root / "data"
+        return cls(
+            ingested=data / "ingested",
+            filtered=data / "filtered",
+            augmented=data / "augmented/train",
+            compared=data / "compared",
+            evaluated=data / "evaluated",
+            pca=data / "pca",
+            tsne=data / "tsne",
+            explained=data / "explained",
+            metrics=root / "metrics",
+            timings=root / "timings",
+        )
+
 
 class Facts(NamedTuple):
     """What a run was, and what came of it."""
@@ -59,7 +76,7 @@ class Facts(NamedTuple):
     slices: Rows  # of the stack
     mistakes: Rows  # the stack's surest
     precision_recall: Rows  # the stack's curves; none with one label an image
-    answers: dict[str, list[dict[str, Any]]]  # the stack's and the best model's on test images
+    answers: dict[str, list[dict[str, Any]]]  # model, or the stack -> its rows on test images
     components: Rows  # channel, component, two shares
     maps: Rows  # the chosen t-SNE maps: space, id, label, x, y
     seconds: dict[str, float]  # stage -> time it took, in the order of the pipeline
@@ -88,6 +105,12 @@ class Facts(NamedTuple):
     def n_test(self) -> int:
         """How many test images there are; may be none."""
         return int(self.metrics["test"][STACK]["n_images"])
+
+    @property
+    def threshold(self) -> float | None:
+        """Of the stack, with several labels an image and test images: fitted on validation."""
+        thresholds = [row["threshold"] for row in self.per_class if "threshold" in row]
+        return float(thresholds[0]) if thresholds else None
 
     @property
     def best_on_test(self) -> str | None:
@@ -131,13 +154,12 @@ def read_facts(folders: Folders, *, params: Mapping[str, Any], params_text: str)
     if facts.task == "multi":
         curves = read_rows(folders.evaluated / "precision_recall.csv")
         facts = facts._replace(precision_recall=curves)
-    if facts.best_on_test is None:
+    if not facts.n_test:
         return facts
     predictions = folders.evaluated / "predictions.parquet"
-    answers = {
-        name: read_predictions(predictions, model=name) for name in (STACK, facts.best_on_test)
-    }
-    return facts._replace(answers=answers)
+    return facts._replace(
+        answers={name: read_predictions(predictions, model=name) for name in (*facts.models, STACK)}
+    )
 
 
 def _of_stack(rows: Rows) -> Rows:

@@ -54,7 +54,7 @@
 
   async function draw(source) {
     const plot = document.getElementById(source.dataset.chart);
-    const { data, layout } = JSON.parse(source.textContent);
+    const { data, layout, orders } = JSON.parse(source.textContent);
     // On a touch screen a drag over a chart must scroll the page.
     if (coarse.matches) layout.dragmode = false;
     const config = { responsive: true, displayModeBar: false, doubleClick: "reset" };
@@ -63,6 +63,8 @@
       await paint(plot, scheme());
       plots.push(plot);
       if (plot.id.startsWith("map-")) point(plot);
+      const chooser = document.querySelector(`[data-orders="${plot.id}"]`);
+      chooser?.addEventListener("change", () => Plotly.relayout(plot, orders[chooser.value]));
     } catch (error) {
       plot.textContent = `This chart could not be drawn: ${error.message}`;
       console.error(error);

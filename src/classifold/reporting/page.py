@@ -1,7 +1,6 @@
 """One HTML page that opens from the disk, with everything in it."""
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from operator import itemgetter
@@ -25,6 +24,7 @@ from classifold.filtering.gallery import (
     spread,
 )
 from classifold.pack import Pack, read_pack
+from classifold.reporting.against import Comparison
 from classifold.reporting.augmentations import augmented_pictures, steps_in_words
 from classifold.reporting.charts import (
     CURVES,
@@ -49,6 +49,7 @@ from classifold.reporting.pictures import Picture, file_to_uri, pixels_to_uri, t
 from classifold.reporting.provenance import Provenance
 from classifold.reporting.tables import (
     class_shares_table,
+    compared_slices,
     components_table,
     confusions_table,
     conversions_table,
@@ -91,21 +92,24 @@ MOST_AUGMENTED = 48
 MAP_THUMBNAIL = 48  # pixels
 
 
-def write_page(path: Path, facts: Facts, provenance: Provenance) -> None:
+def write_page(
+    path: Path, facts: Facts, provenance: Provenance, comparison: Comparison | None = None
+) -> None:
     """Write the page; it appears whole or not at all.
 
     Args:
         path: of the HTML file; its folder is made if need be.
         facts: of the run.
         provenance: of the code.
+        comparison: with another revision, if one is asked for.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(render_page(facts, provenance), encoding="utf-8")
+    partial.write_text(render_page(facts, provenance, comparison), encoding="utf-8")
     partial.replace(path)
 
 
-def render_page(facts: Facts, provenance: Provenance) -> str:
+def render_page(facts: Facts, provenance: Provenance, comparison: Comparison | None = None) -> str:
     """Render the page. Everything from data is escaped, wherever it stands."""
     environment = Environment(
         loader=FileSystemLoader(HERE),
@@ -126,6 +130,7 @@ def render_page(facts: Facts, provenance: Provenance) -> str:
         facts=facts,
         metrics=facts.metrics,
         provenance=provenance,
+        comparison=comparison,
         measure=facts.measure,
         several=facts.task == "multi",
         verdict=verdict(facts),
@@ -275,8 +280,7 @@ def _models(facts: Facts) -> dict[str, Any]:
 def _test(facts: Facts) -> dict[str, Any]:
     if not facts.n_test:
         return {}
-    kinds = Counter(row["slice"] for row in facts.slices)
-    compared = [row for row in facts.slices if kinds[row["slice"]] > 1]
+    compared = compared_slices(facts.slices)
     worst = lowest(facts.per_class, most=MOST_WORST_CLASSES)
     return {
         "other_scores": other_scores_table(facts),
@@ -309,7 +313,7 @@ def _of_several_labels(facts: Facts) -> dict[str, Any]:
         "precision_recall": precision_recall(facts),
         "class_counts": class_counts(facts.per_class),
         "counts": counts_table(facts.per_class),
-        "threshold": float(facts.per_class[0]["threshold"]),
+        "threshold": facts.threshold,
         "n_mistakes": sum(int(row[kind]) for row in facts.per_class for kind in kinds),
     }
 

@@ -1,11 +1,11 @@
 """Where a result comes from: the commit, and the versions of what computed it."""
 
 import platform
-import shutil
-import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
+
+from classifold.git import ask_git
 
 PACKAGES = ("torch", "torchvision", "numpy", "dvc")
 
@@ -20,26 +20,14 @@ class Provenance(NamedTuple):
 
 def read_provenance(root: Path) -> Provenance:
     """Ask Git in `root` and the installed packages."""
-    commit = ask_git(root, "rev-parse", "--short", "HEAD").strip() or None
-    status = ask_git(root, "status", "--porcelain") if commit else ""
+    commit = ask_git(root, "rev-parse", "--short", "HEAD")
+    status = ask_git(root, "status", "--porcelain") or ""
     return Provenance(
-        commit=commit,
+        commit=commit.strip() if commit else None,
         changed=[line[3:] for line in status.splitlines()],
         versions={"python": platform.python_version()}
         | {name: found for name in PACKAGES if (found := _version(name))},
     )
-
-
-def ask_git(root: Path, *arguments: str) -> str:
-    """What Git answers in `root`; nothing where it is missing or `root` is in no repository."""
-    git = shutil.which("git")
-    if git is None:
-        return ""
-    command = [git, "-C", str(root), *arguments]
-    answer = subprocess.run(  # noqa: S603 - fixed arguments, no shell
-        command, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False
-    )
-    return answer.stdout if answer.returncode == 0 else ""
 
 
 def _version(package: str) -> str | None:

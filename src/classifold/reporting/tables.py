@@ -235,6 +235,12 @@ def lowest(rows: Rows, *, most: int) -> Rows:
     return sorted(wanting, key=lambda row: (float(row["f1"]), -int(row["support"])))[:most]
 
 
+def compared_slices(rows: Rows) -> Rows:
+    """Those of `slices.csv` that are one of several groups; the only group says nothing new."""
+    kinds = Counter(row["slice"] for row in rows)
+    return [row for row in rows if kinds[row["slice"]] > 1]
+
+
 def per_class_table(rows: Rows, *, caption: str) -> Table:
     """Precision, recall, F1 and support; of several labels average precision and threshold too.
 

@@ -85,6 +85,22 @@ class Epochs:
             weights = torch.from_numpy(balanced).to(machine.device)
         self.loss = make_loss(task=train.task, weights=weights, **recipe.loss)
 
+    def begin(self, network: nn.Module, settings: Mapping[str, Any]) -> Phase:
+        """Begin a phase: freeze what does not train, make optimizer and schedule.
+
+        Args:
+            network: on the machine's device; its weights will change in place.
+            settings: of the phase.
+        """
+        return Phase(
+            network,
+            settings,
+            machine=self.machine,
+            steps_per_epoch=self.n_steps,
+            average=self.recipe.average,
+            clip=self.recipe.clip,
+        )
+
     def train(self, phase: Phase, epoch: int, *, name: str) -> Score:
         """Go once through the training images.
 

@@ -96,7 +96,12 @@ def train_folds(
 
 
 def assign_folds(
-    originals: Pack, groups: Mapping[str, str], *, n_folds: int, seed: int
+    originals: Pack,
+    groups: Mapping[str, str],
+    *,
+    n_folds: int,
+    seed: int,
+    setting: str = "stack.folds",
 ) -> np.ndarray:
     """Share out images to folds of the same mix of classes, groups whole.
 
@@ -105,6 +110,7 @@ def assign_folds(
         groups: id -> group.
         n_folds: how many.
         seed: of the order in which groups are shared out.
+        setting: that says how many, for messages.
 
     Returns:
         int64 array (N,): the fold of each image, from 1.
@@ -121,7 +127,7 @@ def assign_folds(
     bears = one_hot(originals.labels, len(originals.classes)).astype(bool)
     labels = [[originals.classes[i] for i in np.flatnonzero(row)] for row in bears]
     of_images = [groups[image_id] for image_id in originals.ids]
-    folds = stratify_folds(labels, of_images, n_folds=n_folds, seed=seed, setting="stack.folds") + 1
+    folds = stratify_folds(labels, of_images, n_folds=n_folds, seed=seed, setting=setting) + 1
     for name, borne in zip(originals.classes, bears.T, strict=True):
         if len(set(folds[borne])) == 1:
             say(

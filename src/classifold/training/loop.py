@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -13,7 +13,6 @@ from classifold.progress import say
 from classifold.training.checkpoints import Checkpoint
 from classifold.training.epochs import Epochs, Recipe
 from classifold.training.machine import Machine
-from classifold.training.phase import Phase
 from classifold.training.scores import METRIC, merit
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -36,6 +35,7 @@ def fit(
     policy: Mapping[str, Any],
     machine: Machine,
     checkpoint: Checkpoint | None = None,
+    after_epoch: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> Fitted:
     """Train `network` in place, phase after phase in the order of their names.
 
@@ -52,6 +52,7 @@ def fit(
         policy: of online augmentation, its steps and how borders are filled.
         machine: what computes.
         checkpoint: where the state is kept after every epoch, and looked for at the beginning.
+        after_epoch: is given the history's row of every epoch; what it raises ends the training.
 
     Raises:
         UserError: if the loss explodes or is no number.
@@ -69,14 +70,7 @@ def fit(
         if name in summaries:  # before it was stopped
             continue
         settings = recipe.phases[name]
-        phase = Phase(
-            network,
-            settings,
-            machine=machine,
-            steps_per_epoch=epochs.n_steps,
-            average=recipe.average,
-            clip=recipe.clip,
-        )
+        phase = epochs.begin(network, settings)
         n_before = sum(summary["n_epochs"] for summary in summaries.values())
         best: dict[str, Any] = {}
         if state and len(history) > n_before:
@@ -119,6 +113,8 @@ def fit(
                         "phase": phase.state_dict(),
                     }
                 )
+            if after_epoch:
+                after_epoch(history[-1])
 
         network.load_state_dict(best["network"])
         summaries[name] = phase.summary(history[n_before:], best["row"])

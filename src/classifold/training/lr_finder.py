@@ -20,7 +20,6 @@ from classifold.training.batches import Batch
 from classifold.training.epochs import Epochs, Recipe
 from classifold.training.freezing import train_mode
 from classifold.training.machine import Machine
-from classifold.training.phase import Phase
 
 SMOOTHING = 0.04  # standard deviation of the weights of neighbours, as a share of all steps
 DIVERGED = 4.0  # times the first losses: the test is over
@@ -78,18 +77,12 @@ def try_rates(
         highest: the last one, unless the loss has grown too far before.
         n_steps: how many rates are tried.
     """
+    recipe = recipe._replace(average=None)  # the weights as they move
     epochs = Epochs(train, recipe=recipe, policy=policy, machine=machine)
     settings = dict(recipe.phases[min(recipe.phases)])
     settings["schedule"] = {"name": "constant"}
     settings["optimizer"] = settings["optimizer"] | {"lr": 1.0}
-    phase = Phase(
-        network,
-        settings,
-        machine=machine,
-        steps_per_epoch=epochs.n_steps,
-        average=None,
-        clip=recipe.clip,
-    )
+    phase = epochs.begin(network, settings)
     factors = [group["lr"] for group in phase.optimizer.param_groups]
     rates = np.geomspace(lowest, highest, n_steps)
     losses: list[float] = []

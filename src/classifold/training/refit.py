@@ -17,7 +17,6 @@ from classifold.training.description import describe_training
 from classifold.training.epochs import Epochs, Recipe
 from classifold.training.limit import cap_epochs
 from classifold.training.machine import Machine
-from classifold.training.phase import Phase
 from classifold.training.scores import METRIC, Score, merit
 from classifold.training.setup import prepare
 
@@ -55,14 +54,7 @@ def refit(
     history: Rows = []
     for name in sorted(recipe.phases):
         settings = recipe.phases[name]
-        phase = Phase(
-            network,
-            settings,
-            machine=machine,
-            steps_per_epoch=epochs.n_steps,
-            average=recipe.average,
-            clip=recipe.clip,
-        )
+        phase = epochs.begin(network, settings)
         metric = (settings.get("stop") or {}).get("metric") or METRIC[images.task]
         rows = [row for row in recorded if row["phase"] == name]
         for row in rows:

@@ -1,0 +1,176 @@
+"""The page of a search: its best trial, charts, every trial; it opens with no network."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from classifold.reporting.figures import Chart
+from classifold.reporting.measures import NOTHING, count, decimal, duration, percent
+from classifold.reporting.search_charts import (
+    search_history,
+    search_importance,
+    search_parallel,
+    search_slices,
+)
+from classifold.reporting.tables import Cell, Column, Table
+from classifold.searching.plan import Plan
+from classifold.searching.results import (
+    Row,
+    best_of,
+    best_per_choice,
+    importances,
+)
+from classifold.searching.search_file import Search
+from classifold.searching.space import short_names
+
+HERE = Path(__file__).parent
+
+MOST_LETTERS = 60  # of the reason why a trial failed; trials.csv has all
+
+
+def write_search_page(path: Path, rows: Sequence[Row], plan: Plan) -> None:
+    """Write the page; it appears whole or not at all. Everything from data is escaped.
+
+    Args:
+        path: of the HTML file; its folder is made if need be.
+        rows: of the trials that have ended.
+        plan: of the search.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"count": count, "duration": duration}
+    search = plan.search
+    best = best_of(rows, search)
+    page = environment.get_template("search.html").render(
+        plan=plan,
+        search=search,
+        metric=search.metric.replace("_", " "),
+        best=best,
+        best_value=_value(best.value if best else None, search),
+        n_of={
+            state: sum(row.state == state for row in rows)
+            for state in ("complete", "pruned", "failed")
+        },
+        seconds=sum(row.seconds for row in rows),
+        charts=_charts(rows, plan),
+        choices=_choices(rows, search),
+        trials=_trials(rows, search),
+        # Ours and Plotly's own, not from data.
+        style=Markup((HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704
+        script=Markup((HERE / "page.js").read_text(encoding="utf-8")),  # noqa: S704
+        plotly=Markup(get_plotlyjs()),  # noqa: S704
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(page, encoding="utf-8")
+    partial.replace(path)
+
+
+def _charts(rows: Sequence[Row], plan: Plan) -> dict[str, Chart]:
+    """The charts by their names; those that have nothing to show are left out."""
+    if sum(row.value is not None for row in rows) < 2:
+        return {}
+    charts = [search_history(rows, plan), search_slices(rows, plan), search_parallel(rows, plan)]
+    if shares := importances(rows, plan.search):
+        charts.append(search_importance(shares))
+    return {chart.name: chart for chart in charts}
+
+
+def _choices(rows: Sequence[Row], search: Search) -> list[Table]:
+    """Of every setting with choices, the best that each choice reached."""
+    names = short_names(search.space)
+    tables = []
+    for path, table in best_per_choice(rows, search).items():
+        best = best_of(list(table.values()), search)
+        tables.append(
+            Table(
+                f"The best trial of each {names[path]}",
+                [
+                    Column(names[path]),
+                    Column(search.metric.replace("_", " "), numeric=True, part="validation"),
+                    Column("epoch", numeric=True),
+                    Column("trial", numeric=True),
+                    Column("trials", numeric=True, hint="complete ones with this choice"),
+                ],
+                [
+                    [
+                        Cell(choice, choice),
+                        Cell(_value(row.value, search), row.value),
+                        _whole(row.outcome["best_epoch"]),
+                        _whole(row.trial),
+                        _whole(_n_complete(rows, path, choice)),
+                    ]
+                    for choice, row in table.items()
+                ],
+                frozenset(choice for choice, row in table.items() if row is best),
+            )
+        )
+    return tables
+
+
+def _n_complete(rows: Sequence[Row], path: str, choice: str) -> int:
+    return sum(row.value is not None and str(row.drawn[path]) == choice for row in rows)
+
+
+def _trials(rows: Sequence[Row], search: Search) -> Table:
+    """Every trial that has ended."""
+    names = short_names(search.space)
+    best = best_of(rows, search)
+    metric = search.metric
+    scored = next((row.outcome for row in rows if row.outcome), {})
+    others = [key for key in scored if key.startswith("validation_") and metric not in key]
+    columns = [
+        Column("trial"),
+        Column("state"),
+        *(Column(name, numeric=search.space[path].choices is None) for path, name in names.items()),
+        Column(metric.replace("_", " "), numeric=True, part="validation"),
+        *(
+            Column(key.removeprefix("validation_").replace("_", " "), True, "validation")
+            for key in others
+        ),
+        Column(
+            "accuracy", True, "train", "of the best epoch, on the images as they were trained on"
+        ),
+        Column("best epoch", True),
+        Column("epochs", True),
+        Column("time", True),
+    ]
+    table = [
+        [
+            _whole(row.trial),
+            Cell(row.state, row.state, row.failure[:MOST_LETTERS]),
+            *(_drawn(row.drawn[path]) for path in names),
+            Cell(_value(row.value, search), row.value),
+            *(Cell(decimal(row.outcome.get(key)), row.outcome.get(key)) for key in others),
+            Cell(percent(row.outcome.get("train_accuracy")), row.outcome.get("train_accuracy")),
+            _whole(row.outcome.get("best_epoch")),
+            _whole(row.n_epochs),
+            Cell(duration(row.seconds), row.seconds),
+        ]
+        for row in rows
+    ]
+    highlighted = frozenset({str(best.trial)}) if best else frozenset()
+    return Table("Every trial", columns, table, highlighted)
+
+
+def _value(value: float | None, search: Search) -> str:
+    return percent(value) if search.metric == "accuracy" else decimal(value)
+
+
+def _whole(number: int | None) -> Cell:
+    return Cell(NOTHING if number is None else str(number), number)
+
+
+def _drawn(value: Any) -> Cell:
+    if isinstance(value, float):
+        return Cell(f"{value:.4g}", value)
+    return Cell(str(value), value if isinstance(value, int) else str(value))

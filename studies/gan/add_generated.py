@@ -1,0 +1,90 @@
+"""Measure, cross-fitted, what a model gains from generated images added to its training."""
+
+import shutil
+from pathlib import Path
+
+from classifold.folders import new_folder
+from classifold.generating.added import (
+    Gan,
+    Small,
+    add_generated,
+    compare,
+    write_answers,
+)
+from classifold.generating.adversaries import GanRecipe
+from classifold.generating.figure import draw_gains
+from classifold.generating.machine import one_machine
+from classifold.generating.params import GAN_PARAMS, check_gan_params
+from classifold.metrics_file import write_json
+from classifold.model_file import new_network
+from classifold.pack import read_pack
+from classifold.params import read_params
+from classifold.splitting.part_file import read_groups
+from classifold.stage import run_stage
+from classifold.training.checkpoints import training_key
+from classifold.training.epochs import Recipe
+from classifold.training.folds import assign_folds
+
+PACK, PART = Path("data/augmented/train"), Path("data/split/train.csv")
+KEPT = Path(".cache/gan/added")  # outside of the outputs, which DVC removes
+
+
+def main() -> None:
+    check_gan_params()
+    settings, training = read_params("add_generated", "train_gan", path=GAN_PARAMS)
+    train, model = read_params("train", f"models.{settings['model']}")
+    gan_policy, policy = (
+        read_params(f"policies.{name}") for name in (training["online"], model["online"])
+    )
+    machine, precision = one_machine(train)
+    pack = read_pack(PACK)
+    originals = pack.originals()
+    folds = assign_folds(
+        originals,
+        read_groups(PART),
+        n_folds=settings["folds"],
+        seed=settings["seed"],
+        setting="add_generated.folds",
+    )
+    network = new_network(
+        model["network"],
+        n_classes=len(pack.classes),
+        image_size=model["image_size"],
+        arguments=model["arguments"],
+        seed=model["seed"],
+    )
+    read = {"settings": settings, "gan": training, "model": model, "policies": [gan_policy, policy]}
+    answers = add_generated(
+        pack,
+        folds,
+        gan=Gan(
+            GanRecipe.of(training | {"epochs": settings["gan_epochs"]}),
+            gan_policy,
+            training["copies"],
+            training["grid"],
+        ),
+        small=Small(network.to(machine.device), Recipe.of(model), policy),
+        share=settings["generated"],
+        seed=settings["seed"],
+        machine=machine,
+        checkpoints=KEPT,
+        key=training_key(
+            read | {"train": train, "precision": precision, "folds": folds.tolist()},
+            sorted(PACK.iterdir()),
+        ),
+    )
+
+    compared = compare(answers, originals.labels, **settings["bootstrap"])
+    with new_folder(Path("studies/gan/made/added")) as folder:
+        write_answers(folder / "answers.csv", answers, originals)
+        draw_gains(folder / "gains.png", compared)
+        shutil.copytree(KEPT / "pictures", folder / "pictures")
+    write_json(
+        Path("studies/gan/metrics/add_generated.json"),
+        {"model": settings["model"], "n_folds": settings["folds"], **compared},
+    )
+    shutil.rmtree(KEPT)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,54 @@
+"""Generate images with the trained generator, and measure how good they are."""
+
+from pathlib import Path
+
+from classifold.folders import new_folder
+from classifold.generating.adversaries import GanRecipe, new_generator
+from classifold.generating.drawing import generated_pack
+from classifold.generating.files import load_generator, save_images
+from classifold.generating.machine import one_machine
+from classifold.generating.params import GAN_PARAMS, check_gan_params
+from classifold.generating.quality import measure_quality
+from classifold.metrics_file import write_json
+from classifold.model_file import load_model
+from classifold.pack import read_pack
+from classifold.params import read_params
+from classifold.stage import run_stage
+
+
+def main() -> None:
+    check_gan_params()
+    settings, training = read_params("sample_gan", "train_gan", path=GAN_PARAMS)
+    machine, _ = one_machine(read_params("train"))
+    real = read_pack(Path("data/augmented/train")).originals()
+    model = load_model(Path("models") / settings["model"])
+    model.network.to(machine.device)
+    trained = load_generator(Path("studies/gan/made/generator")).network
+    first = new_generator(GanRecipe.of(training), n_classes=len(real.classes), image_size=real.size)
+    generated, untrained = (
+        generated_pack(
+            network.to(machine.device),
+            real,
+            settings["images"],
+            seed=settings["seed"],
+            device=machine.device,
+        )
+        for network in (trained, first)
+    )
+    quality = measure_quality(
+        real,
+        generated,
+        untrained,
+        model=model,
+        neighbours=settings["neighbours"],
+        seed=settings["seed"],
+        device=machine.device,
+    )
+
+    with new_folder(Path("studies/gan/made/generated")) as folder:
+        save_images(folder, generated)
+    write_json(Path("studies/gan/metrics/sample_gan.json"), {"model": settings["model"], **quality})
+
+
+if __name__ == "__main__":
+    run_stage(main)

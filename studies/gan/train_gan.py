@@ -1,0 +1,69 @@
+"""Train a GAN on the training images, and keep its generator."""
+
+import shutil
+from pathlib import Path
+
+from classifold.csv_file import write_rows
+from classifold.folders import new_folder
+from classifold.generating.adversaries import GanRecipe
+from classifold.generating.files import save_generator
+from classifold.generating.loop import Grid, fit_gan
+from classifold.generating.machine import one_machine
+from classifold.generating.params import GAN_PARAMS, check_gan_params
+from classifold.metrics_file import write_json
+from classifold.pack import read_pack
+from classifold.params import read_params
+from classifold.progress import say
+from classifold.stage import run_stage
+from classifold.training.checkpoints import Checkpoint, training_key
+
+PACK = Path("data/augmented/train")
+KEPT = Path(".cache/gan/train")  # outside of the outputs, which DVC removes
+
+
+def main() -> None:
+    check_gan_params()
+    settings = read_params("train_gan", path=GAN_PARAMS)
+    train, policy = read_params("train", f"policies.{settings['online']}")
+    machine, precision = one_machine(train)
+    pack = read_pack(PACK)
+    pack = pack if settings["copies"] else pack.originals()
+    say(f"  GAN on {machine.device.type}, {precision}, {len(pack.labels):,} images")
+    read = {"settings": settings, "policy": policy, "train": train, "precision": precision}
+    checkpoint = Checkpoint(
+        KEPT / "checkpoint.safetensors", training_key(read, sorted(PACK.iterdir()))
+    )
+    fitted = fit_gan(
+        pack,
+        recipe=GanRecipe.of(settings),
+        policy=policy,
+        machine=machine,
+        checkpoint=checkpoint,
+        grid=Grid(KEPT / "grids", **settings["grid"]),
+    )
+
+    with new_folder(Path("studies/gan/made/generator")) as folder:
+        save_generator(
+            folder,
+            fitted.generator,
+            arguments=settings["generator"],
+            classes=pack.classes if settings["conditional"] else [],
+            training={"precision": precision, "threads": train["threads"]},
+        )
+        write_rows(folder / "history.csv", fitted.history, columns=list(fitted.history[0]))
+        shutil.copytree(KEPT / "grids", folder / "grids")
+    last = {name: value for name, value in fitted.history[-1].items() if name != "epoch"}
+    write_json(
+        Path("studies/gan/metrics/train_gan.json"),
+        {
+            "n_images": len(pack.labels),
+            "n_epochs": len(fitted.history),
+            "n_parameters": fitted.n_parameters,
+            **last,
+        },
+    )
+    shutil.rmtree(KEPT)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,308 @@
+"""The study of generated images: its params, what its dvc.yaml declares, its scripts for real."""
+
+import ast
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from classifold.csv_file import read_rows, write_rows
+from classifold.errors import UserError
+from classifold.generating.params import check_gan_params
+from classifold.metrics_file import read_json
+from classifold.model_file import new_network, save_model
+from classifold.pack import read_pack
+from test_params import changed
+from test_pipeline import EXEMPT, PIPELINE, code_behind
+
+ROOT = Path(__file__).parents[1]
+HOME = ROOT / "studies/gan"
+yaml = YAML(typ="safe", pure=True)
+STAGES = yaml.load((HOME / "dvc.yaml").read_text())["stages"]
+OWN = "studies/gan/params.yaml"
+EXEMPT_HERE = {EXEMPT, "src/classifold/generating/params.py"}
+
+# Names in the scripts' f-strings, as dvc.yaml writes them; of two policies it declares all.
+IN_DVC_YAML = {
+    "policies.{settings['online']}": "policies.${train_gan.online}",
+    "models.{settings['model']}": "models.${add_generated.model}",
+    "policies.{name}": "policies",
+}
+
+
+def script(stage):
+    return f"studies/gan/{stage}.py"
+
+
+def params_read(stage):
+    """The keys that a script asks for: of the pipeline's params, and of the study's own."""
+    keys = {"pipeline": set(), "own": set()}
+    for node in ast.walk(ast.parse((ROOT / script(stage)).read_text())):
+        match node:
+            case ast.Call(func=ast.Name(id="read_params"), args=arguments, keywords=keywords):
+                whose = "own" if keywords else "pipeline"
+                for argument in arguments:
+                    text = ast.unparse(argument).removeprefix("f").strip("\"'")
+                    keys[whose].add(IN_DVC_YAML.get(text, text))
+    return keys
+
+
+def params_declared(stage):
+    keys = {"pipeline": set(), "own": set()}
+    for entry in STAGES[stage]["params"]:
+        if isinstance(entry, dict):
+            keys["own"] |= set(entry[OWN])
+        else:
+            keys["pipeline"].add(entry)
+    return keys
+
+
+def test_every_stage_has_a_script_a_section_and_a_purpose():
+    assert {path.stem for path in HOME.glob("*.py")} == set(STAGES)
+    assert set(yaml.load((HOME / "params.yaml").read_text())) == set(STAGES)
+    assert all(stage["desc"].endswith(".") for stage in STAGES.values())
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_declares_exactly_the_code_it_runs(stage):
+    declared = {dep for dep in STAGES[stage]["deps"] if dep.endswith(".py")}
+    needed = code_behind(script(stage)) - EXEMPT_HERE
+    builds = "src/classifold/model_file.py" in needed
+    assert ("src/classifold/networks" in STAGES[stage]["deps"]) == builds
+    assert declared == {file for file in needed if "/networks/" not in file}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_declares_exactly_the_params_it_reads(stage):
+    assert params_read(stage) == params_declared(stage)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_names_every_file_of_data_it_reads_and_leaves(stage):
+    paths = {
+        text.value
+        for text in ast.walk(ast.parse((ROOT / script(stage)).read_text()))
+        if isinstance(text, ast.Constant)
+        and isinstance(text.value, str)
+        and re.match(r"(data|models|studies)/", text.value)
+    }
+    entry = STAGES[stage]
+    metrics = {next(iter(metric)) for metric in entry["metrics"]}
+    declared = {*entry["deps"], *entry["outs"], *metrics, "models/" * (stage == "sample_gan")}
+    assert paths <= declared
+
+
+def test_no_stage_sees_validation_or_test_images():
+    for stage in STAGES.values():
+        read = [dep for dep in stage["deps"] if dep.startswith("data/")]
+        assert set(read) <= {"data/augmented/train", "data/split/train.csv"}
+
+
+def test_the_pipeline_does_without_the_study():
+    for stage in PIPELINE["stages"].values():
+        stage = stage.get("do", stage)  # noqa: PLW2901
+        assert not [dep for dep in stage["deps"] if "studies" in dep or "generating" in dep]
+    for stage in STAGES.values():
+        assert all(out.startswith(("studies/gan/made/", "timings/")) for out in stage["outs"])
+
+
+@pytest.fixture
+def valid():
+    return yaml.load((HOME / "params.yaml").read_text())
+
+
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        yaml.dump(content, file)
+    return path
+
+
+def test_the_studys_own_params_obey_every_rule_and_come_back_as_they_stand(valid):
+    assert check_gan_params(HOME / "params.yaml") == valid
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("train_gan.epoch", 3, "train_gan: unknown key 'epoch'; did you mean 'epochs'"),
+        ("train_gan.loss", "wasserstein", "train_gan.loss: must be 'non_saturating' or 'hinge'"),
+        (
+            "train_gan.generator.widths",
+            [64],
+            "train_gan.generator.widths: List should have at least 2 items",
+        ),
+        ("train_gan.conditional", "yes", "train_gan.conditional: must be a boolean, got 'yes'"),
+        ("train_gan.average", 1.0, "train_gan.average: must be less than 1, got 1.0"),
+        ("train_gan.optimizer.betas", [0.5], "train_gan.optimizer.betas: List should have at"),
+        ("add_generated.folds", 2, "add_generated.folds: must be greater than or equal to 3"),
+        ("add_generated.generated", 0.0, "add_generated.generated: must be greater than 0"),
+        ("sample", {}, "unknown key 'sample'; did you mean 'sample_gan'"),
+    ],
+)
+def test_a_broken_rule_is_refused_with_the_path_of_its_key(valid, tmp_path, key, value, message):
+    path = write(tmp_path / "params.yaml", changed(valid, key, value))
+    with pytest.raises(UserError, match=re.escape(message)):
+        check_gan_params(path)
+
+
+MODEL = {
+    "network": "mlp",
+    "arguments": {"hidden": [16], "dropout": 0.0},
+    "image_size": 8,
+    "normalize": "half",
+    "online": "none",
+    "batch_size": 16,
+    "seed": 1,
+    "loss": {"name": "cross_entropy"},
+    "phases": {
+        "p1": {
+            "epochs": 3,
+            "trainable": "all",
+            "optimizer": {"name": "adam", "lr": 0.01},
+            "schedule": {"name": "constant"},
+        }
+    },
+}
+
+
+@pytest.fixture
+def workplace(tmp_path, write_packs, valid):
+    """A folder as the study finds it, with the model `m`; call it to set the GAN's epochs."""
+    n_images = 48
+    write_packs(tmp_path / "data/augmented", train=n_images)
+    rows = [
+        {"id": f"{i:03}", "label": f"class{i % 3}", "group": str(i // 2)} for i in range(n_images)
+    ]
+    write_rows(tmp_path / "data/split/train.csv", rows, columns=["id", "label", "group"])
+    arguments = MODEL["arguments"]
+    network = new_network("mlp", n_classes=3, image_size=8, arguments=arguments, seed=1)
+    (tmp_path / "models/m").mkdir(parents=True)
+    save_model(
+        tmp_path / "models/m",
+        network,
+        network="mlp",
+        arguments=arguments,
+        classes=["class0", "class1", "class2"],
+        preprocessing={"pack_size": 8, "resize": "box", "image_size": 8, "normalize": "half"},
+        training={},
+    )
+
+    def configure(**settings):
+        params = yaml.load((ROOT / "params.yaml").read_text())
+        params["models"] = {"m": MODEL}
+        params["explain"]["model"] = "m"
+        params["train"] |= {"device": "cpu", "precision": "fp32", "threads": 1}
+        write(tmp_path / "params.yaml", params)
+        valid["train_gan"] |= {
+            "generator": {"noise": 8, "embedding": 4, "widths": [16, 16, 8]},
+            "discriminator": {"widths": [8, 16], "dense": 16},
+            "epochs": 4,
+            **settings,
+        }
+        valid["sample_gan"] |= {"model": "m", "images": 60}
+        valid["add_generated"] |= {"model": "m", "folds": 3, "gan_epochs": 2}
+        write(tmp_path / OWN, valid)
+        return tmp_path
+
+    return configure
+
+
+def run(folder, stage, *, expect=0):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / script(stage))],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == expect, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout if expect == 0 else done.stderr
+
+
+def made(folder):
+    files = [
+        path
+        for name in ("made", "metrics")
+        for path in sorted((folder / "studies/gan" / name).rglob("*.*"))
+    ]
+    return {path.relative_to(folder): path.read_bytes() for path in files if path.is_file()}
+
+
+@pytest.mark.slow
+def test_the_scripts_run_in_turn_without_dvc_and_twice_leave_the_same_bytes(workplace):
+    folder = workplace()
+    for stage in STAGES:
+        run(folder, stage)
+    home = folder / "studies/gan"
+    generated = read_pack(home / "made/generated")
+    assert len(generated.labels) == 60
+    assert [sum(generated.labels == i) for i in range(3)] == pytest.approx([20] * 3, abs=6)
+    quality = read_json(home / "metrics/sample_gan.json")
+    assert quality["n_images"] == 24
+    assert {"real", "generated", "untrained", "noise"} <= set(quality)
+    added = read_json(home / "metrics/add_generated.json")
+    rows = read_rows(home / "made/added/answers.csv")
+    for sort in ("repeated", "generated"):
+        right = sum(row[sort] == row["label"] for row in rows) / 48
+        assert added[sort]["accuracy"] == pytest.approx(right, abs=1e-6)
+    assert (home / "made/added/gains.png").read_bytes()[:4] == b"\x89PNG"
+    assert len(list((home / "made/added/pictures").iterdir())) == 3
+    assert not list((folder / ".cache/gan").iterdir())
+
+    expected = made(folder)
+    for stage in STAGES:
+        run(folder, stage)
+    assert made(folder) == expected
+
+
+@pytest.mark.slow
+def test_a_training_killed_in_the_middle_goes_on_and_ends_with_the_same_bytes(workplace):
+    folder = workplace(epochs=60)
+    run(folder, "train_gan")
+    expected = made(folder)
+    shutil.rmtree(folder / "studies/gan/made")
+    shutil.rmtree(folder / "studies/gan/metrics")
+
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / script("train_gan"))],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while not (folder / ".cache/gan/train/grids/epoch_0005.png").exists():
+        assert process.poll() is None, "the training ended before it could be killed"
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert made(folder) == {}
+    assert "going on after epoch" in run(folder, "train_gan")
+    assert made(folder) == expected
+
+
+@pytest.mark.slow
+def test_asked_for_no_class_it_samples_without_agreement_and_refuses_to_add(workplace):
+    folder = workplace(conditional=False)
+    run(folder, "train_gan")
+    run(folder, "sample_gan")
+    quality = read_json(folder / "studies/gan/metrics/sample_gan.json")
+    assert "agreement" in quality["real"]
+    assert "agreement" not in quality["generated"]
+    assert "set train_gan.conditional to true" in run(folder, "add_generated", expect=1)
+
+
+@pytest.mark.slow
+def test_a_mistake_in_the_studys_params_ends_as_one_message(workplace):
+    folder = workplace(batch_size=1)
+    told = run(folder, "train_gan", expect=1)
+    assert "train_gan.batch_size: must be greater than or equal to 2, got 1" in told

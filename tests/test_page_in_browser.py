@@ -1,0 +1,185 @@
+"""The page of each data set in a real browser: drawn, silent, off the network, for everybody."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Error, sync_playwright
+from ruamel.yaml import YAML
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+REAL = ROOT.parent / "shared" / "data"
+SCREENSHOTS = ROOT / ".screenshots"  # kept, to be looked at
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+LARGEST_PAGE = 20e6  # bytes
+
+# Data set -> its task, and the pixels that images are stored in.
+DATA_SETS = {
+    "digits": ("single", 32),
+    "fruit": ("single", 64),
+    "photos": ("multi", 64),
+    "tiny-imagenet-40": ("single", 64),
+}
+SCREENS = {"light": {"width": 1280, "height": 900}, "dark": {"width": 390, "height": 844}}
+
+# All stages in one process: what takes time is importing the libraries.
+STAGES = (
+    *("ingest", "filter", "split", "augment", "train mlp", "train resnet"),
+    *("compare", "stack", "evaluate", "pca", "tsne", "explain", "report"),
+)
+DRIVER = """
+import runpy, sys
+for stage in sys.argv[1].split(","):
+    name, *arguments = stage.split()
+    sys.argv = [f"stages/{name}.py", *arguments]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """A function from a data set's name to its page, made once by the real stages."""
+    made = {}
+
+    def page_of(name):
+        if name not in made:
+            made[name] = _make_page(name, tmp_path_factory.mktemp(name))
+        return made[name]
+
+    return page_of
+
+
+def _make_page(name, root):
+    task, size = DATA_SETS[name]
+    archive = REAL / f"{name}.zip"
+    if name != "digits" and not archive.is_file():
+        pytest.skip(f"the real images of {archive.name} are not beside the project")
+    shutil.copytree(ROOT / "stages", root / "stages")
+    yaml = YAML()
+    params = yaml.load((ROOT / "params.yaml").read_text())
+    if name != "digits":
+        params["dataset"] |= {"path": str(archive), "layout": "auto", "task": task}
+    params["augment"] |= {"size": size, "flips": ["none"], "warped": 0}
+    loss = "cross_entropy" if task == "single" else "binary_cross_entropy"
+    resnet = dict(params["models"]["small_resnet"])
+    for model in (mlp := dict(params["models"]["mlp"]), resnet):
+        (phase,) = model["phases"].values()
+        model["loss"] = {"name": loss}
+        model["phases"] = {"p1": {**phase, "epochs": 1, "schedule": {"name": "constant"}}}
+    resnet |= {"image_size": 32, "arguments": {"widths": [8, 16], "depth": 1, "stem_stride": 2}}
+    params["models"] = {"mlp": mlp, "resnet": resnet}
+    params["tsne"] |= {"images_per_class": 30, "perplexities": [5, 20]}
+    params["explain"] |= {"model": "resnet", "images": 6, "smooth_samples": 4}
+    params["pca"]["size"] = 16
+    yaml.dump(params, root / "params.yaml")
+    stages = [*(["digits"] if name == "digits" else []), *STAGES]
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, ",".join(stages)],
+        cwd=root,
+        check=False,
+        env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return root / "reports" / "index.html"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses root one
+    with sync_playwright() as playwright:
+        try:
+            opened = playwright.chromium.launch(executable_path=executable, args=sandbox)
+        except Error as error:
+            pytest.skip(f"no Chromium to open pages in: {error.message.splitlines()[0]}")
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(params=[(name, scheme) for name in DATA_SETS for scheme in SCREENS], ids="-".join)
+def opened(request, pages, browser):
+    """The page of a data set in light on a desk, in dark on a phone; and what it said."""
+    name, scheme = request.param
+    context = browser.new_context(color_scheme=scheme, viewport=SCREENS[scheme], offline=True)
+    page = context.new_page()
+    page.set_default_timeout(120_000)
+    said, asked = [], []
+    page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: said.append(f"error: {error}"))
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(pages(name).as_uri())
+    # Pictures far below wait for the reader, and would be missing from the screenshot.
+    page.evaluate("for (const one of document.images) one.loading = 'eager'")
+    page.wait_for_function(
+        "[...document.querySelectorAll('.plot')].every((one) => one.childElementCount)"
+    )
+    yield page, said, asked
+    SCREENSHOTS.mkdir(exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}.png", full_page=True)
+    context.close()
+
+
+def test_the_page_is_drawn_and_asks_nobody_for_anything(opened):
+    page, said, asked = opened
+    charts = page.evaluate(
+        """[...document.querySelectorAll("script[data-chart]")].map((source) => {
+            const plot = document.getElementById(source.dataset.chart);
+            const { width, height } = plot.querySelector(".main-svg").getBoundingClientRect();
+            return [plot.id, plot.data.length, width, height];
+        })"""
+    )
+    assert len(charts) >= 9
+    assert all(traces and width > 200 and height > 90 for _, traces, width, height in charts)
+    pictures = page.evaluate(
+        """Promise.all([...document.images].filter((one) => one.src).map(
+            (one) => one.decode().then(() => one.naturalWidth, () => 0)))"""
+    )
+    assert len(pictures) > 40 and all(pictures)
+    # Nothing sticks out to the side.
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert said == []
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+def test_nobody_is_shut_out(opened):
+    page, *_ = opened
+    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+    found = Axe().run(page).response["violations"]
+    grave = [one for one in found if one["impact"] in {"serious", "critical"}]
+    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in grave] == []
+
+
+def test_the_page_stays_small(pages):
+    for name in DATA_SETS:
+        assert pages(name).stat().st_size < LARGEST_PAGE
+
+
+def test_the_confusion_matrix_and_tables_are_sorted_by_hand(pages, browser):
+    page = browser.new_page()
+    page.goto(pages("digits").as_uri())
+    page.wait_for_selector("#confusion .main-svg")
+    axes = "['x', 'y'].map((one) => document.getElementById('confusion').layout[`${one}axis`]"
+    page.get_by_label("Order of classes").select_option("worst first")
+    page.wait_for_function(f"{axes}.categoryarray?.length === 10).every(Boolean)")
+    columns, rows = page.evaluate(f"{axes}.categoryarray)")
+    assert columns == rows and sorted(rows) == [str(i) for i in range(10)]
+
+    table = page.get_by_role("region", name="Every model").locator("table")
+    head = table.get_by_role("columnheader").nth(1)
+    values = """(table) => [...table.tBodies[0].rows]
+        .map((row) => row.cells[1].dataset.value).filter(Boolean).map(Number)"""
+    head.get_by_role("button").click()
+    falling = table.evaluate(values)
+    assert head.get_attribute("aria-sort") == "descending"
+    assert falling == sorted(falling, reverse=True)
+    head.get_by_role("button").click()
+    assert table.evaluate(values) == falling[::-1]
+    page.close()

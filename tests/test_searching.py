@@ -1,0 +1,939 @@
+"""Searches: what is drawn, what a trial is, that a search goes on, and that workers share it."""
+
+import contextlib
+import copy
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+import torch
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
+
+from classifold.cli import app
+from classifold.csv_file import read_rows
+from classifold.errors import UserError
+from classifold.metrics_file import read_json
+from classifold.params import check_params
+from classifold.reporting.search_page import write_search_page
+from classifold.searching import trial as trial_module
+from classifold.searching import worker
+from classifold.searching.apply import apply_best, apply_trial
+from classifold.searching.plan import make_plan
+from classifold.searching.results import (
+    Row,
+    best_of,
+    best_per_choice,
+    importances,
+    search_metrics,
+    write_results,
+)
+from classifold.searching.search_file import Search, read_search
+from classifold.searching.space import (
+    cells,
+    corners,
+    distributions,
+    in_words,
+    n_trials,
+    sampler_of,
+    short_names,
+    values_of,
+    with_values,
+)
+from classifold.searching.storage import open_search, storage_url
+from classifold.searching.trial import run_trial
+from classifold.searching.worker import run_search
+
+ROOT = Path(__file__).parents[1]
+SEARCHES = sorted((ROOT / "studies/search/searches").glob("*.yaml"))
+LR = "models.m.phases.p1.optimizer.lr"
+NAME = "models.m.phases.p1.optimizer.name"
+BATCH = "models.m.batch_size"
+POSTGRES = Path("/usr/lib/postgresql/15/bin")
+
+MODEL = {
+    "network": "mlp",
+    "arguments": {"hidden": [8], "dropout": 0.1},
+    "image_size": 8,
+    "normalize": "half",
+    "online": "none",
+    "batch_size": 8,
+    "seed": 1,
+    "loss": {"name": "cross_entropy"},
+    "phases": {
+        "p1": {
+            "epochs": 9,
+            "trainable": "all",
+            "optimizer": {"name": "adam", "lr": 0.01},
+            "schedule": {"name": "constant"},
+        }
+    },
+}
+SEARCH = {
+    "model": "m",
+    "metric": "accuracy",
+    "epochs": 2,
+    "n_trials": 4,
+    "sampler": {"name": "random", "seed": 1},
+    "pruner": {"name": "none"},
+    "fixed": {},
+    "space": {LR: {"low": 0.0001, "high": 0.1, "log": True}},
+}
+GRID = {"sampler": {"name": "grid"}, "n_trials": None}
+
+
+@pytest.fixture
+def params():
+    """The project's params with one tiny model, computed the same everywhere."""
+    content = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    content["models"] = {"m": copy.deepcopy(MODEL)}
+    content["explain"]["model"] = "m"
+    content["train"] = {"device": "cpu", "precision": "fp32", "threads": 1, "compile": False}
+    return content
+
+
+@pytest.fixture
+def project(tmp_path, params, write_packs):
+    """A folder with packs, `params.yaml` and `search.yaml`; changes are of the search."""
+
+    def make(name="project", **changes):
+        root = tmp_path / name
+        write_packs(root / "data/augmented", train=32, validation=24)
+        dump(root / "params.yaml", params)
+        dump(root / "search.yaml", SEARCH | changes)
+        return root
+
+    return make
+
+
+@pytest.fixture
+def plan(project, params):
+    """The plan of a search with changes."""
+
+    def make(name="project", **changes):
+        root = project(name, **changes)
+        return make_plan(root / "search.yaml", params, packs=root / "data/augmented")
+
+    return make
+
+
+def dump(path, content):
+    buffer = io.StringIO()
+    YAML(typ="safe", pure=True).dump(content, buffer)
+    path.write_text(buffer.getvalue(), encoding="utf-8")
+
+
+def run(plan, file, *, n_workers=1):
+    return run_search(plan, url=storage_url(None, default=file), n_workers=n_workers)
+
+
+def all_trials(storage, beginning="search"):
+    """Every trial of Optuna's, interrupted ones too, of the studies whose names begin so."""
+    url = storage_url(None, default=storage) if isinstance(storage, Path) else storage
+    opened = optuna.storages.RDBStorage(url.render_as_string(hide_password=False))
+    try:
+        names = [n for n in optuna.get_all_study_names(opened) if n.startswith(beginning)]
+        return [t for n in names for t in optuna.load_study(study_name=n, storage=opened).trials]
+    finally:
+        opened.remove_session()
+        opened.engine.dispose()
+
+
+def row(trial, value, drawn, **changes):
+    outcome = {"validation_accuracy": value, "best_epoch": 1, "train_accuracy": 0.5}
+    defaults = {"state": "complete", "outcome": outcome, "n_epochs": 2, "seconds": 1.5}
+    return Row(
+        **defaults | {"trial": trial, "value": value, "drawn": drawn, "failure": ""} | changes
+    )
+
+
+# ---------------------------------------------------------------------------------- the file
+
+
+@pytest.mark.parametrize("file", SEARCHES, ids=lambda file: file.stem)
+def test_every_search_file_suits_the_projects_params(file, tmp_path, write_packs):
+    write_packs(tmp_path, train=4, validation=4)
+    found = make_plan(file, check_params(ROOT / "params.yaml"), packs=tmp_path)
+    assert found.n_trials >= 3
+
+
+def test_table_1_is_a_random_search_of_four_optimizers_over_rates_as_in_the_report():
+    search = read_search(ROOT / "studies/search/searches/alphanet_table_1.yaml")
+    (name, lr) = search.space.values()
+    assert set(name.choices) == {"adam", "rmsprop", "adadelta", "sgd"}
+    assert (lr.low, lr.high) == (0.0001, 0.01)
+    assert (search.sampler.name, search.epochs) == ("random", 5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"modle": "m"}, "unknown key 'modle'; did you mean 'model'?"),
+        ({"metric": "f1"}, "metric: must be 'accuracy', 'loss' or 'micro_f1', got 'f1'"),
+        ({"n_trials": 0}, "n_trials: must be greater than or equal to 1, got 0"),
+        ({"n_trials": None}, "n_trials must be a number with sampler random"),
+        ({"sampler": {"name": "cma", "seed": 1}}, "sampler.name: must be one of 'random', 'tpe'"),
+        ({"sampler": {"name": "random"}}, "sampler.seed: is missing; add it"),
+        (
+            {"pruner": {"name": "median", "n_warmup_steps": 1}},
+            "n_startup_trials: is missing; add it",
+        ),
+        ({"space": {}}, "space: "),
+        ({"space": {LR: {}}}, f"space.{LR}: needs choices: [...], or low and high"),
+        ({"space": {LR: {"low": 1.0}}}, f"space.{LR}: needs choices: [...], or low and high"),
+        ({"space": {LR: {"low": 2, "high": 1}}}, "low must be below high, got 2 and 1"),
+        (
+            {"space": {LR: {"low": 0, "high": 1, "log": True}}},
+            "log: true needs a low above 0, got 0",
+        ),
+        ({"space": {LR: {"low": 1, "high": 4, "step": 0.5}}}, "must be whole, got 0.5; write low"),
+        (
+            {"space": {LR: {"low": 1, "high": 4, "step": 2}}},
+            "whole steps above low, got 1, 4 and 2",
+        ),
+        ({"space": {LR: {"choices": [1, 2], "low": 1}}}, "choices stand alone, got low beside"),
+        ({"space": {LR: {"choices": [1, 2, 1]}}}, "choices must differ from one another"),
+        ({"fixed": {LR: 1.0}}, f"fixed.{LR}: is drawn, too"),
+        (
+            GRID | {"n_trials": 3, "space": {LR: {"choices": [0.1]}}},
+            "must be null with sampler grid",
+        ),
+        (GRID, f"space.{LR}: sampler grid goes through choices: [...], got a range"),
+        (
+            {
+                "metric": "loss",
+                "space": {"models.m.loss.label_smoothing": {"low": 0.0, "high": 0.1}},
+            },
+            "cannot compare trials whose losses differ",
+        ),
+    ],
+)
+def test_a_file_that_breaks_a_rule_is_refused_in_one_message(project, params, changes, message):
+    root = project(**changes)
+    with pytest.raises(UserError) as refused:
+        make_plan(root / "search.yaml", params, packs=root / "data/augmented")
+    assert str(refused.value).startswith(f"{root / 'search.yaml'} breaks 1 rule; ")
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "n"}, "model: params.yaml has no model 'n'; it has m"),
+        ({"metric": "micro_f1"}, "metric: must be accuracy or loss for one label an image"),
+        (
+            {"space": {"augment.size": {"choices": [8, 16]}}},
+            "space.augment.size: a search trains one model on the images that data/augmented "
+            "holds, and augment belongs to other stages; sweep it with dvc exp run --queue -S "
+            "'augment.size=…,…'",
+        ),
+        ({"fixed": {"split.seed": 3}}, "fixed.split.seed: a search trains one model"),
+        ({"space": {"stack.method": {"choices": ["mean"]}}}, "and stack belongs to other stages"),
+        ({"space": {"models.n.batch_size": {"choices": [8]}}}, "another model than 'm'"),
+        ({"space": {"models.m.seed": {"choices": [1, 2]}}}, "stays the same in all trials"),
+        ({"space": {"models.m": {"choices": [{}]}}}, "is a whole section; name a key in it"),
+        ({"space": {"policies.crop.fill": {"choices": ["edge"]}}}, "it uses none"),
+        (
+            {"space": {"models.m.phases.p2.epochs": {"choices": [1]}}},
+            "there is no 'models.m.phases.p2'; known there: p1; correct `space` or `fixed`",
+        ),
+        ({"space": {"models.m.seed.x": {"choices": [1]}}}, "models.m.seed is 1"),
+        ({"space": {"models.m.arguments.hidden.3": {"choices": [1]}}}, "known there: 0"),
+        (
+            {"space": {LR: {"low": -0.1, "high": 0.1}}},
+            f"would break a rule with optimizer.lr -0.1: {LR}: must be greater than 0, got -0.1",
+        ),
+        (
+            {"space": {NAME: {"choices": ["adam", "lion"]}}},
+            "with optimizer.name lion: models.m.phases.p1.optimizer.name: must be one of",
+        ),
+        (
+            {"space": {"models.m.arguments.width": {"choices": [1]}}},
+            "which network mlp does not take",
+        ),
+        ({"fixed": {BATCH: 1}}, "models.m.batch_size: must be greater than or equal to 2, got 1"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused_before_anything_trains(
+    project, params, changes, message
+):
+    root = project(**changes)
+    with pytest.raises(UserError) as refused:
+        make_plan(root / "search.yaml", params, packs=root / "data/augmented")
+    assert message in str(refused.value)
+    assert str(refused.value).startswith(f"{root / 'search.yaml'}: ")
+
+
+def test_a_value_that_only_one_cell_of_a_grid_makes_wrong_is_found(project, params):
+    min_lr = "models.m.phases.p1.schedule.min_lr"
+    schedule = {"name": "cyclical", "min_lr": 0.001, "step_size": 4}
+    root = project(
+        **GRID,
+        fixed={"models.m.phases.p1.schedule": schedule},
+        space={LR: {"choices": [0.1, 0.001]}, min_lr: {"choices": [0.0001, 0.01]}},
+    )
+    with pytest.raises(UserError, match=r"with optimizer.lr 0.001, schedule.min_lr 0.01: "):
+        make_plan(root / "search.yaml", params, packs=root / "data/augmented")
+
+
+# ---------------------------------------------------------------------------------- the space
+
+
+def test_values_are_set_by_their_paths_and_the_rest_stays():
+    content = {"a": {"b": [1, {"c": 2}]}, "d": 3}
+    before = copy.deepcopy(content)
+    changed = with_values(content, {"a.b.1.c": 5, "a.new": [6], "d": {"e": 7}, "d.e": 8})
+    assert changed == {"a": {"b": [1, {"c": 5}], "new": [6]}, "d": {"e": 8}}
+    assert content == before
+
+
+def test_the_cells_of_a_grid_by_hand():
+    search = Search.model_validate(
+        SEARCH | GRID | {"space": {"a.b": {"choices": [1, 2]}, "c.d": {"choices": ["x", [3]]}}}
+    )
+    assert n_trials(search) == 4
+    assert [tuple(cell.values()) for cell in cells(search)] == [
+        (1, "x"), (1, "[3]"), (2, "x"), (2, "[3]"),
+    ]  # fmt: skip
+    assert values_of(cells(search)[3], search) == {"a.b": 2, "c.d": [3]}
+
+
+def test_ranges_are_of_whole_numbers_only_where_both_ends_are():
+    space = {
+        "a": {"low": 1, "high": 9, "step": 4},
+        "b": {"low": 1, "high": 9.0},
+        "c": {"low": 2, "high": 64, "log": True},
+    }
+    found = distributions(Search.model_validate(SEARCH | {"space": space}))
+    assert found["a"] == optuna.distributions.IntDistribution(1, 9, step=4)
+    assert found["b"] == optuna.distributions.FloatDistribution(1.0, 9.0)
+    assert found["c"] == optuna.distributions.IntDistribution(2, 64, log=True)
+
+
+def test_corners_try_every_choice_and_both_ends_by_hand():
+    space = {"a.x": {"choices": [1, 2, 3]}, "a.y": {"low": 0.1, "high": 0.2}}
+    found = corners(Search.model_validate(SEARCH | {"space": space}))
+    pairs = [(drawn["a.x"], drawn["a.y"]) for drawn in found]
+    assert pairs == [(1, 0.1), (2, 0.1), (3, 0.1), (1, 0.2)]
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        ([LR, BATCH], ["optimizer.lr", "batch_size"]),
+        (["models.m.phases.p1.epochs", "models.m.phases.p2.epochs"], ["p1.epochs", "p2.epochs"]),
+        (
+            ["models.m.phases.p1.optimizer.lr", "models.m.phases.p2.optimizer.lr"],
+            ["p1.optimizer.lr", "p2.optimizer.lr"],
+        ),
+        (["policies.crop.fill"], ["crop.fill"]),
+    ],
+)
+def test_short_names_tell_paths_apart(paths, names):
+    assert list(short_names(paths).values()) == names
+
+
+def test_what_was_drawn_is_told_in_words():
+    assert in_words({LR: 0.00123456, BATCH: 8}) == "optimizer.lr 0.001235, batch_size 8"
+
+
+@pytest.mark.parametrize("name", ["random", "tpe"])
+def test_a_trial_is_drawn_by_the_seed_and_its_number_wherever_it_is_drawn(name):
+    sampler = {"name": name, "seed": 4} | ({"n_startup_trials": 50} if name == "tpe" else {})
+    search = Search.model_validate(SEARCH | {"sampler": sampler})
+    study = optuna.create_study()
+
+    def draw(number):
+        study.sampler = sampler_of(search, number)
+        return study.ask(distributions(search)).params[LR]
+
+    drawn = [draw(number) for number in range(1, 41)]
+    assert [draw(number) for number in (7, 3, 40)] == [drawn[6], drawn[2], drawn[39]]
+    assert len(set(drawn)) == 40
+    # Evenly in the logarithm: half of the draws of [1e-4, 1e-1] lie below the geometric middle.
+    assert 10 <= sum(value < 10**-2.5 for value in drawn) <= 30
+
+
+# ---------------------------------------------------------------------------------- one trial
+
+
+@pytest.fixture
+def weights(monkeypatch):
+    """The weights of every network before and after it is trained in a trial."""
+    seen = []
+    fit = trial_module.fit
+
+    def spy(network, *arguments, **settings):
+        before = {name: value.clone() for name, value in network.state_dict().items()}
+        fitted = fit(network, *arguments, **settings)
+        seen.append((before, {n: v.clone() for n, v in network.state_dict().items()}))
+        return fitted
+
+    monkeypatch.setattr(trial_module, "fit", spy)
+    return seen
+
+
+def equal(first, second):
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_all_trials_begin_with_the_same_weights_and_end_with_others(plan, tmp_path, weights):
+    space = {NAME: {"choices": ["adam", "sgd"]}, LR: {"choices": [0.01, 0.1]}}
+    space["models.m.arguments.dropout"] = {"choices": [0.0, 0.5]}
+    run(plan(**GRID, space=space), tmp_path / "s.sqlite3")
+    assert len(weights) == 8
+    assert all(equal(before, weights[0][0]) for before, _ in weights)
+    assert not any(equal(after, weights[0][1]) for _, after in weights[1:])
+
+
+@pytest.mark.parametrize("average", [None, 0.9])
+def test_a_trial_after_others_is_to_the_bit_what_it_is_alone(plan, tmp_path, weights, average):
+    space = {NAME: {"choices": ["adam", "rmsprop", "sgd"]}, BATCH: {"choices": [4, 16]}}
+    found = plan(**GRID, space=space, fixed={"models.m.average": average})
+    rows = run(found, tmp_path / "s.sqlite3")
+    after_others = [after for _, after in weights]
+    torch.manual_seed(99)
+    np.random.seed(99)
+    for number in (5, 2):
+        drawn = cells(found.search)[number - 1]
+        outcome = run_trial(found.params_of(drawn), "m", packs=found.packs)
+        assert equal(weights[-1][1], after_others[number - 1])
+        assert outcome.validation.accuracy == rows[number - 1].value
+        assert round(outcome.validation.loss, 6) == rows[number - 1].outcome["validation_loss"]
+
+
+def test_the_value_of_a_trial_is_the_score_that_the_stage_train_writes(plan, tmp_path, params):
+    found = plan(n_trials=1, epochs=3)
+    (only,) = run(found, tmp_path / "s.sqlite3")
+    root = found.packs.parents[1]
+    dump(root / "params.yaml", found.params_of(only.drawn))
+    work([ROOT / "stages/train.py", "m"], root)
+    metrics = read_json(root / "metrics/train/m.json")
+    assert round(only.value, 6) == metrics["validation_accuracy"]
+    assert only.outcome["validation_loss"] == metrics["validation_loss"]
+    assert only.outcome["best_epoch"] == metrics["best_epoch"]
+    assert only.n_epochs == metrics["n_epochs"] == 3
+
+
+def test_epochs_are_those_of_the_search_or_of_params(plan, tmp_path):
+    assert run(plan(n_trials=1), tmp_path / "a.sqlite3")[0].n_epochs == 2
+    assert run(plan(n_trials=1, epochs=None), tmp_path / "b.sqlite3")[0].n_epochs == 9
+
+
+def test_a_trial_whose_loss_explodes_fails_with_its_reason_and_the_others_go_on(plan, tmp_path):
+    found = plan(**GRID, space={LR: {"choices": [0.01, 1e30, 0.02]}}, fixed={NAME: "sgd"})
+    rows = run(found, tmp_path / "s.sqlite3")
+    assert [each.state for each in rows] == ["complete", "failed", "complete"]
+    assert re.match(r"phase p1, epoch 1, step \d: the loss", rows[1].failure)
+    assert rows[1].value is None
+    metrics = search_metrics(rows, found)
+    assert (metrics["n_complete"], metrics["n_pruned"], metrics["n_failed"]) == (2, 0, 1)
+
+
+def test_values_that_do_not_go_together_fail_one_trial_alone(plan, tmp_path):
+    # Each is right beside the lowest of the other; 0.05 is not below 0.02.
+    space = {
+        LR: {"low": 0.04, "high": 0.06},
+        "models.m.phases.p1.schedule.min_lr": {"low": 0.0001, "high": 0.039},
+    }
+    schedule = {"name": "cyclical", "min_lr": 0.001, "step_size": 4}
+    found = plan(n_trials=2, space=space, fixed={"models.m.phases.p1.schedule": schedule})
+    assert all(each.state == "complete" for each in run(found, tmp_path / "s.sqlite3"))
+    bad = {LR: 0.04, "models.m.phases.p1.schedule.min_lr": 0.05}
+    with pytest.raises(UserError, match=r"with optimizer.lr 0.04, schedule.min_lr 0.05: .*below"):
+        found.params_of(bad)
+
+
+def test_where_no_trial_ends_well_the_files_tell_why(plan, tmp_path):
+    found = plan(**GRID, space={LR: {"choices": [1e30, 1e31]}}, fixed={NAME: "sgd"})
+    rows = run(found, tmp_path / "s.sqlite3")
+    with pytest.raises(UserError, match=r"no trial of search was trained to its end; .*the loss"):
+        write_results(rows, found, metrics=tmp_path, table=tmp_path / "trials.csv")
+    assert read_json(tmp_path / "search.json")["best_value"] is None
+    assert ["the loss" in each["failure"] for each in read_rows(tmp_path / "trials.csv")] == [
+        True
+    ] * 2
+    write_search_page(tmp_path / "index.html", rows, found)
+    assert "No trial was trained to its end" in (tmp_path / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "pruner",
+    [
+        {"name": "median", "n_startup_trials": 2, "n_warmup_steps": 1},
+        {"name": "hyperband", "min_resource": 1, "reduction_factor": 2},
+    ],
+    ids=lambda pruner: pruner["name"],
+)
+def test_trials_that_do_not_learn_are_pruned(plan, tmp_path, pruner):
+    rates = [0.02, 0.03, 0.04, 0.02001, 1e-9, 1.1e-9, 1.2e-9, 1.3e-9]
+    rows = run(
+        plan(**GRID, epochs=6, metric="loss", pruner=pruner, space={LR: {"choices": rates}}),
+        tmp_path / "s.sqlite3",
+    )
+    pruned = [each for each in rows if each.state == "pruned"]
+    assert pruned
+    assert all(each.n_epochs < 6 and each.value is None for each in pruned)
+    assert any(each.drawn[LR] < 1e-8 for each in pruned)
+    assert all(each.n_epochs == 6 for each in rows if each.state == "complete")
+    if pruner["name"] == "median":  # after the second epoch all of them are worse than the median
+        assert [each.trial for each in pruned if each.drawn[LR] < 1e-8] == [5, 6, 7, 8]
+
+
+# ---------------------------------------------------------------------------------- going on
+
+
+def work(arguments, root, **environment):
+    """A command of the project, from its folder."""
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=root,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+
+DATABASE = ".cache/searches/search.sqlite3"
+SEARCH_COMMAND = ["-m", "classifold", "search", "search.yaml"]
+TPE = {
+    "epochs": 60,
+    "n_trials": 6,
+    "sampler": {"name": "tpe", "seed": 1, "n_startup_trials": 3},
+    "space": {LR: SEARCH["space"][LR], BATCH: {"choices": [4, 8, 16]}},
+}
+
+
+def start(root, *options, **environment):
+    return subprocess.Popen(
+        [sys.executable, *SEARCH_COMMAND, *options],
+        cwd=root,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def kill_at(beginning, process):
+    """End the process, and no other, once it has told a line that begins so."""
+    for line in process.stdout:
+        if line.startswith(beginning):
+            process.kill()
+            break
+    process.stdout.close()
+    assert process.wait() == -signal.SIGKILL
+
+
+def invoke(root, *arguments, **environment):
+    """The command in this process."""
+    with contextlib.chdir(root):
+        return CliRunner().invoke(app, ["search", "search.yaml", *arguments], env=environment)
+
+
+def results_of(root):
+    """What a search leaves, but for the time it took."""
+    table = read_rows(root / "reports/search/search/trials.csv")
+    for each in table:
+        del each["seconds"]
+    return (root / "metrics/search/search.json").read_bytes(), table
+
+
+def test_a_search_killed_in_the_middle_ends_as_if_nothing_had_happened(project):
+    whole, killed = project("whole", **TPE), project("killed", **TPE)
+    assert invoke(whole).exit_code == 0
+    kill_at("  trial 5 of 6", start(killed))
+    assert not (killed / "metrics").exists()
+
+    told = invoke(killed).output
+    assert "search: 4 of 6 trials are done" in told
+    assert "trial 4 of 6" not in told and "trial 5 of 6" in told
+    # The same trials, of which the later ones are drawn by what the earlier ones have found.
+    assert results_of(killed) == results_of(whole)
+    states = [trial.state.name for trial in all_trials(killed / DATABASE)]
+    assert states == ["COMPLETE"] * 4 + ["FAIL"] + ["COMPLETE"] * 2
+    assert "6 of 6 trials are done" in invoke(killed).output
+
+
+def test_workers_end_with_their_parent_and_others_try_what_is_left_of_a_grid_once(project):
+    space = {LR: {"choices": [0.01, 0.02, 0.03]}, BATCH: {"choices": [4, 8, 16]}}
+    alone, shared = (project(name, **GRID, space=space, epochs=40) for name in ("alone", "shared"))
+    assert invoke(alone).exit_code == 0
+    process = start(shared, "--workers", "2")
+    kill_at("  trial 4 of 9", process)
+    deadline = time.monotonic() + 60
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)
+        pytest.fail("workers are left")
+
+    assert invoke(shared, "--workers", "2").exit_code == 0
+    complete = [t for t in all_trials(shared / DATABASE) if t.state.name == "COMPLETE"]
+    assert len(complete) == len({tuple(sorted(trial.params.items())) for trial in complete}) == 9
+    assert results_of(shared) == results_of(alone)
+
+
+def test_processes_started_by_hand_share_the_trials_and_all_end_with_the_whole(project):
+    root = project(n_trials=7, epochs=40)
+    processes = [start(root) for _ in range(2)]
+    told = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    trials = all_trials(root / DATABASE)
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 7
+    assert sorted(trial.user_attrs["trial"] for trial in trials) == list(range(1, 8))
+    assert len({text.splitlines()[-1] for text in told}) == 1  # the same best trial
+
+
+def test_a_trial_that_another_process_runs_is_left_to_it(plan, tmp_path, monkeypatch):
+    found, file = plan(n_trials=3), tmp_path / "s.sqlite3"
+    monkeypatch.setattr(worker, "SECONDS_BETWEEN_LOOKS", 0.01)
+    naps = []
+    with (
+        open_search(found, storage_url(None, default=file)) as opened,
+        contextlib.ExitStack() as held,
+    ):
+        held.enter_context(opened.locks.take("trial-2"))
+
+        def give_back(_):
+            naps.append(len(all_trials(file)))
+            held.close()
+
+        monkeypatch.setattr(worker.time, "sleep", give_back)
+        rows = run(found, file)
+    assert naps == [2]  # all but the one that was held
+    assert [each.trial for each in rows] == [1, 2, 3]
+    numbers = [trial.user_attrs["trial"] for trial in all_trials(file)]
+    assert numbers == [1, 3, 2]
+
+
+def test_more_trials_go_on_with_a_search_and_another_space_begins_a_new_one(plan, tmp_path):
+    file = tmp_path / "s.sqlite3"
+    two = run(plan(n_trials=2), file)
+    three = run(plan(n_trials=3), file)
+    assert [each.drawn for each in three[:2]] == [each.drawn for each in two]
+    assert len(all_trials(file)) == 3
+    run(plan(n_trials=2, space={LR: {"low": 0.001, "high": 0.1, "log": True}}), file)
+    assert len(all_trials(file)) == 5
+    assert [each.drawn for each in run(plan(n_trials=2), file)] == [each.drawn for each in two]
+
+
+def test_searches_are_told_apart_by_all_that_trials_depend_on(plan, params, write_packs):
+    key = plan().key
+    assert plan(n_trials=50).key == key
+    assert plan(epochs=3).key != key
+    assert plan(metric="loss").key != key
+    params["models"]["m"]["phases"]["p1"]["optimizer"]["lr"] = 0.5  # which the search sets
+    params["policies"]["crop"]["fill"] = "edge"  # which the model does not use
+    params["split"]["seed"] += 1
+    assert plan().key == key
+    params["models"]["m"]["batch_size"] = 16
+    assert plan().key != key
+
+
+def test_other_images_begin_a_new_search(project, params, write_packs):
+    root = project()
+    packs = root / "data/augmented"
+    key = make_plan(root / "search.yaml", params, packs=packs).key
+    shutil.rmtree(packs)
+    write_packs(packs, train=33, validation=24)
+    assert make_plan(root / "search.yaml", params, packs=packs).key != key
+
+
+# ---------------------------------------------------------------------------------- storages
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("search.sqlite3", "the storage must be a URL such as sqlite:///<file> or postgresql://"),
+        ("mysql://u:secret@host/db", "got one that begins with mysql:"),
+        ("sqlite://", "got one that begins with sqlite:"),
+        ("postgresql://u:secret@host:port/db", "the storage must be a URL such as"),
+    ],
+)
+def test_storages_of_no_known_kind_are_refused_and_no_password_is_told(given, message):
+    with pytest.raises(UserError) as refused:
+        storage_url(given, default=Path("s.sqlite3"))
+    assert message in str(refused.value)
+    assert "secret" not in str(refused.value)
+
+
+def test_a_file_that_is_no_storage_is_told_without_a_traceback(project):
+    root = project()
+    (root / "s.sqlite3").write_text("something else, and long enough to be no database at all")
+    result = invoke(root, "--storage", "sqlite:///s.sqlite3")
+    assert result.exit_code == 1
+    assert (
+        "the storage sqlite:///s.sqlite3 cannot be used (file is not a database)" in result.stderr
+    )
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory):
+    """The URL of a PostgreSQL server that ends with the tests."""
+    if not (POSTGRES / "initdb").is_file():
+        pytest.skip("PostgreSQL 15 is not installed")
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    folder = Path("/tmp") / f"classifold-postgres-{os.getpid()}"
+    folder.mkdir()
+    user = []
+    if os.getuid() == 0:  # it refuses to run as root
+        user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+        shutil.chown(folder, "postgres", "postgres")
+    (folder / "password").write_text("top-secret")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    subprocess.run(
+        [*user, POSTGRES / "initdb", "-D", folder / "data", "-U", "seeker", "-A", "scram-sha-256",
+         "--pwfile", folder / "password", "--no-sync"],
+        check=True, capture_output=True, cwd="/",
+    )  # fmt: skip
+    server = subprocess.Popen(
+        [*user, POSTGRES / "postgres", "-D", folder / "data", "-p", str(port), "-k", folder,
+         "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"],
+        stderr=subprocess.DEVNULL, cwd="/",
+    )  # fmt: skip
+    try:
+        for _ in range(300):
+            ready = [POSTGRES / "pg_isready", "-h", "127.0.0.1", "-p", str(port)]
+            if subprocess.run(ready, capture_output=True, check=False).returncode == 0:
+                break
+            time.sleep(0.1)
+        yield f"postgresql://seeker:top-secret@127.0.0.1:{port}/postgres"
+    finally:
+        server.send_signal(signal.SIGINT)  # fast shutdown
+        server.wait(30)
+        shutil.rmtree(folder)
+
+
+def test_a_search_in_postgresql_is_killed_and_ends_as_in_sqlite(project, postgres):
+    """The password comes by the environment, and is in no output."""
+    alone, killed = project("alone", **TPE), project("killed", **TPE)
+    assert invoke(alone).exit_code == 0
+    environment = {"CLASSIFOLD_SEARCH_STORAGE": postgres}
+    kill_at("  trial 3 of 6", start(killed, **environment))
+    told = invoke(killed, **environment).output
+    assert "search: 2 of 6 trials are done" in told
+    assert results_of(killed) == results_of(alone)
+    assert not (killed / DATABASE).exists()
+    written = [path for path in killed.rglob("*") if path.is_file()]
+    assert len(written) > 6
+    assert not [path for path in written if b"top-secret" in path.read_bytes()]
+    assert "top-secret" not in told
+
+
+def test_workers_share_a_grid_in_postgresql(project, postgres):
+    space = {LR: {"choices": [0.01, 0.02]}, BATCH: {"choices": [4, 8, 16]}}
+    root = project(**GRID, space=space, epochs=40)
+    (root / "search.yaml").rename(root / "shared.yaml")
+    with contextlib.chdir(root):
+        result = CliRunner().invoke(
+            app, ["search", "shared.yaml", "--storage", postgres, "--workers", "2"]
+        )
+    assert result.exit_code == 0
+    trials = all_trials(storage_url(postgres, default=root), "shared")
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 6
+    assert len({tuple(sorted(trial.params.items())) for trial in trials}) == 6
+
+
+def test_a_wrong_password_is_told_without_it(project, postgres):
+    result = invoke(
+        project(),
+        CLASSIFOLD_SEARCH_STORAGE=postgres.replace("top-secret", "mistaken"),
+    )  # fmt: skip
+    assert result.exit_code == 1
+    assert "password authentication failed" in result.stderr
+    assert "seeker:***@127.0.0.1" in result.stderr
+    assert "mistaken" not in result.output
+
+
+# ---------------------------------------------------------------------------------- results
+
+
+SEARCHED = Search.model_validate(
+    SEARCH | {"space": {NAME: {"choices": ["adam", "sgd"]}, LR: {"low": 0.001, "high": 0.1}}}
+)
+ROWS = [
+    row(1, 0.5, {NAME: "adam", LR: 0.01}),
+    row(2, 0.7, {NAME: "sgd", LR: 0.02}),
+    row(3, None, {NAME: "adam", LR: 0.03}, state="pruned", outcome={}),
+    row(4, 0.7, {NAME: "adam", LR: 0.04}),
+]
+
+
+def test_the_best_trial_is_the_first_with_the_best_value():
+    assert best_of(ROWS, SEARCHED).trial == 2
+    assert best_of(ROWS, SEARCHED.model_copy(update={"metric": "loss"})).trial == 1
+    assert best_of(ROWS[2:3], SEARCHED) is None
+
+
+def test_the_best_of_each_choice_by_hand():
+    table = best_per_choice(ROWS, SEARCHED)
+    assert {c: r.trial for c, r in table[NAME].items()} == {"adam": 4, "sgd": 2}
+    assert list(table) == [NAME]
+
+
+def test_metrics_and_table_by_hand(plan, tmp_path):
+    found = plan()._replace(search=SEARCHED)
+    assert "trial 2 is the best of 4" in write_results(
+        ROWS, found, metrics=tmp_path, table=tmp_path / "trials.csv"
+    )
+    metrics = read_json(tmp_path / "search.json")
+    assert metrics.pop("importance").keys() == {NAME, LR}
+    assert metrics == {
+        "model": "m", "metric": "validation_accuracy", "sampler": "random", "n_trials": 4,
+        "n_complete": 3, "n_pruned": 1, "n_failed": 0, "best_value": 0.7, "best_trial": 2,
+        "best_epoch": 1, "best_params": {NAME: "sgd", LR: 0.02},
+        "best_per_choice": {NAME: {"adam": 0.7, "sgd": 0.7}},
+    }  # fmt: skip
+    table = read_rows(tmp_path / "trials.csv")
+    assert [each["state"] for each in table] == ["complete", "complete", "pruned", "complete"]
+    assert table[2]["validation_accuracy"] == ""
+    assert [each[LR] for each in table] == ["0.01", "0.02", "0.03", "0.04"]
+
+
+def test_importance_goes_to_the_setting_that_decides():
+    random = np.random.default_rng(1)
+    drawn = [{NAME: random.choice(["adam", "sgd"]).item(), LR: random.uniform(0.001, 0.1)}
+             for _ in range(40)]  # fmt: skip
+    rows = [row(n, each[LR] * 5, each) for n, each in enumerate(drawn, start=1)]
+    shares = importances(rows, SEARCHED)
+    assert shares[LR] > 0.95
+    assert sum(shares.values()) == pytest.approx(1)
+    constant = [each._replace(value=0.5) for each in rows]
+    assert importances(constant, SEARCHED) == importances(rows[:1], SEARCHED) == {}
+
+
+HOSTILE = "</script><b onclick=alert(1)>&amp;"
+
+
+def test_the_page_shows_every_trial_opens_offline_and_takes_no_name_for_markup(plan, tmp_path):
+    search = Search.model_validate(
+        SEARCH | {"space": {NAME: {"choices": ["adam", HOSTILE]}, LR: {"low": 0.001, "high": 0.1}}}
+    )
+    found = plan()._replace(search=search, name=HOSTILE)
+    rows = [each._replace(drawn=each.drawn | {NAME: HOSTILE}) if n == 1 else each
+            for n, each in enumerate(ROWS)]  # fmt: skip
+    rows.append(row(5, None, {NAME: "adam", LR: 0.05}, state="failed", failure=HOSTILE, outcome={}))
+    write_search_page(tmp_path / "index.html", rows, found)
+    page = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert HOSTILE not in page and "<b onclick" not in page
+    assert "default-src 'none'" in page
+    markup = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', markup)
+    charts = dict(re.findall(r'data-chart="(\w+)">(.*?)</script>', page))
+    assert set(charts) == {"history", "importance", "slices", "parallel"}
+    drawn = {name: json.loads(text) for name, text in charts.items()}
+    assert drawn["history"]["data"][0]["x"] == [1, 2, 4]
+    assert len(drawn["parallel"]["data"]) == 3
+    assert drawn["parallel"]["data"][-1]["text"].startswith("trial 2: 0.7000")
+    # Escaped, since Plotly reads some HTML.
+    assert "<b" not in json.dumps(drawn) and "&lt;b onclick" in json.dumps(drawn)
+    categories = drawn["slices"]["layout"]["xaxis"]["categoryarray"]
+    assert categories == ["adam", "&lt;/script&gt;&lt;b onclick=alert(1)&gt;&amp;amp;"]
+    assert page.count("<tr") == 2 + 1 + 5 + 1  # best of two choices, five trials, two heads
+
+
+# ---------------------------------------------------------------------------------- applying
+
+
+def test_the_best_trial_is_written_into_params_and_nothing_else_is_touched(plan, tmp_path, params):
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    base = "models.mlp."
+    space = {
+        f"{base}phases.p1.optimizer.lr": {"low": 1e-6, "high": 0.1, "log": True},
+        f"{base}batch_size": {"choices": [64, 32]},
+        f"{base}arguments.hidden": {"choices": [[255], [64, 32]]},
+        f"{base}clip": {"low": 0.5, "high": 2.0},
+    }
+    fixed = {f"{base}phases.p1.schedule": {"name": "constant"}, f"{base}online": "none"}
+    search = Search.model_validate(SEARCH | {"model": "mlp", "space": space, "fixed": fixed})
+    drawn = dict(zip(space, [1.2345678901234568e-05, 64, "[64, 32]", 1.5], strict=True))
+    told = apply_trial(path, row(1, 0.9, drawn), plan()._replace(search=search))
+    assert told == [
+        "models.mlp.clip: not set -> 1.5",
+        "models.mlp.arguments.hidden: [255] -> [64, 32]",
+        "models.mlp.phases.p1.schedule: {'name': 'plateau', 'factor': 0.316, 'patience': 2} -> "
+        "{'name': 'constant'}",
+        "models.mlp.phases.p1.optimizer.lr: 0.001 -> 1.2345678901234568e-05",
+    ]
+    after = path.read_text(encoding="utf-8")
+    removed, added = (
+        [line for line in first.splitlines() if line not in second.splitlines()]
+        for first, second in ((text, after), (after, text))
+    )
+    assert [line.strip() for line in removed] == [
+        "arguments: {hidden: [255], dropout: 0.2}"
+    ]  # of the other two lines, other models have the like
+    assert "        optimizer: {name: adam, lr: 0.000012345678901234568}" in added
+    assert "    arguments: {hidden: [64, 32], dropout: 0.2}" in added
+    assert (
+        check_params(path)["models"]["mlp"]["phases"]["p1"]["optimizer"]["lr"]
+        == drawn[f"{base}phases.p1.optimizer.lr"]
+    )
+    assert apply_trial(path, row(1, 0.9, drawn), plan()._replace(search=search)) == []
+    assert path.read_text(encoding="utf-8") == after
+
+
+def test_after_applying_the_search_is_the_same_and_done(project):
+    root = project(n_trials=2)
+    assert invoke(root, "--apply").exit_code == 1
+    assert invoke(root).exit_code == 0
+    result = invoke(root, "--apply")
+    assert result.exit_code == 0
+    best = read_json(root / "metrics/search/search.json")
+    lr = check_params(root / "params.yaml")["models"]["m"]["phases"]["p1"]["optimizer"]["lr"]
+    assert lr == pytest.approx(best["best_params"][LR], abs=1e-6)
+    assert f"{LR}: 0.01 -> {lr}" in result.output
+    assert "2 of 2 trials are done" in invoke(root).output
+    assert "holds all of it already" in invoke(root, "--apply").output
+
+
+def test_nothing_is_applied_of_a_search_that_has_no_trial(plan, tmp_path):
+    url = storage_url(None, default=tmp_path / "s.sqlite3")
+    with pytest.raises(UserError, match="search has no trial that was trained to its end"):
+        apply_best(tmp_path / "params.yaml", plan(), url=url)
+
+
+# ---------------------------------------------------------------------------------- the command
+
+
+def test_the_command_tells_of_mistakes_in_one_message(project, tmp_path):
+    root = project(space={LR: {"low": 1}})
+    result = invoke(root)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("search.yaml breaks 1 rule; correct it and run again:\n")
+    (root / "search.yaml").unlink()
+    assert "there is no search.yaml here" in invoke(root).stderr
+    shutil.rmtree(root / "data")
+    assert "make it with 'dvc repro augment'" in invoke(root).stderr
+
+
+def test_torchrun_is_refused(project):
+    result = invoke(project(), WORLD_SIZE="2")
+    assert result.exit_code == 1
+    assert "start it without torchrun" in result.stderr
+
+
+def test_the_command_line_starts_without_optuna_and_optuna_says_nothing(project):
+    loaded = "import sys, classifold.cli; print('optuna' in sys.modules, 'torch' in sys.modules)"
+    assert work(["-c", loaded], ROOT).stdout.split() == ["False", "False"]
+    done = work(["-W", "error", *SEARCH_COMMAND], project(**TPE | {"epochs": 1}))
+    assert done.stderr == ""
+    assert "ExperimentalWarning" not in done.stdout and "[I 20" not in done.stdout
