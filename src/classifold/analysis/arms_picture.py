@@ -33,9 +33,14 @@ def draw_arms(
         axis.set_xticks(range(len(names)), list(names.values()))
         axis.set_xlim(-0.6, len(names) - 0.4)
         axis.set_title(title, fontsize=10)
-    axes[0].set_ylabel("accuracy, % (bar: 95 % over images; ticks: seeds)")
+    axes[0].set_ylabel("accuracy, %")
     labels = ["validation images, which chose the epoch", f"{n_clean:,} clean images, never seen"]
-    figure.legend(axes[0].get_legend_handles_labels()[0][:2], labels, loc="outside lower center")
+    figure.legend(
+        axes[0].get_legend_handles_labels()[0],
+        labels,
+        loc="outside lower center",
+        title="bar: 95 % over images; ticks: a seed each",
+    )
     # No software version in the file: the same scores give the same bytes.
     figure.savefig(path, dpi=110, metadata={"Software": None})
     plt.close(figure)
