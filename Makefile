@@ -6,8 +6,9 @@ VENV := .venv
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-# Columns of `make experiments`: the stack's scores, and every parameter that changed.
-SHOWN := Experiment$$|rev$$|typ$$|Created$$|State$$|metrics/stack\.json:validation_accuracy$$|gain$$|stack\.accuracy$$|(dataset|filter|split|augment|train|models|stack|evaluate|pca|tsne|explain)\.(?!accuracy|log_loss|macro|calib|top|n_images)
+# Columns of `make experiments`: the stack's scores, those of models on validation images, and every
+# parameter that changed.
+SHOWN := Experiment$$|rev$$|typ$$|Created$$|State$$|metrics/stack\.json:validation_accuracy$$|gain$$|stack\.accuracy$$|(metrics/models\.json:|(?!stack\.))[^.:/]+\.validation_(accuracy|micro_f1)$$|(dataset|filter|split|augment|train|models|stack|evaluate|pca|tsne|explain)\.(?!accuracy|log_loss|macro|calib|top|n_images)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check recipe repro experiments test lint format bench lock clean

@@ -842,7 +842,7 @@ def test_the_page_shows_every_trial_opens_offline_and_takes_no_name_for_markup(p
     assert len(drawn["parallel"]["data"]) == 3
     assert drawn["parallel"]["data"][-1]["text"].startswith("trial 2: 0.7000")
     # Escaped, since Plotly reads some HTML.
-    assert "<b" not in json.dumps(drawn) and "&lt;b onclick" in json.dumps(drawn)
+    assert "<b " not in json.dumps(drawn) and "&lt;b onclick" in json.dumps(drawn)
     categories = drawn["slices"]["layout"]["xaxis"]["categoryarray"]
     assert categories == ["adam", "&lt;/script&gt;&lt;b onclick=alert(1)&gt;&amp;amp;"]
     assert page.count("<tr") == 2 + 1 + 5 + 1  # best of two choices, five trials, two heads

@@ -87,7 +87,7 @@ def open_search(plan: Plan, url: URL) -> Iterator[Opened]:
         storage = None
         try:
             # Two that make tables, or the same study, at once stand in each other's way.
-            with locks.take("opening", wait=True):
+            with _locks(url, "storage").take("opening", wait=True):
                 storage = RDBStorage(
                     url.render_as_string(hide_password=False), engine_kwargs=_engine(url)
                 )

@@ -50,10 +50,10 @@ def run_search(plan: Plan, *, url: URL, n_workers: int) -> list[Row]:
     with open_search(plan, url) as opened:
         n_ended = len(ended_trials(opened.study, plan))
         say(f"  {plan.name}: {n_ended} of {plan.n_trials} trials are done")
-        if n_workers == 1 or n_ended == plan.n_trials:
+        if n_workers == 1:
             work(plan, opened)
-    if n_workers > 1:
-        _run_workers(plan, url, n_workers)
+    if n_workers > 1 and n_ended < plan.n_trials:
+        _run_workers(plan, url, min(n_workers, plan.n_trials - n_ended))
     with open_search(plan, url) as opened:
         return read_rows_of(opened.study, plan)
 
