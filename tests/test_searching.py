@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import html
 import io
 import json
 import os
@@ -845,6 +846,9 @@ def test_the_page_shows_every_trial_opens_offline_and_takes_no_name_for_markup(p
     assert "<b " not in json.dumps(drawn) and "&lt;b onclick" in json.dumps(drawn)
     categories = drawn["slices"]["layout"]["xaxis"]["categoryarray"]
     assert categories == ["adam", "&lt;/script&gt;&lt;b onclick=alert(1)&gt;&amp;amp;"]
+    # Of two trials that are equally good the first is the best, wherever it is shown.
+    heads = re.findall(r'class=highlighted>\s*<th[^>]*data-value="([^"]*)"', page)
+    assert [html.unescape(head) for head in heads] == [HOSTILE, "2"]
     assert page.count("<tr") == 2 + 1 + 5 + 1  # best of two choices, five trials, two heads
 
 

@@ -88,9 +88,9 @@ def _charts(rows: Sequence[Row], plan: Plan) -> dict[str, Chart]:
 def _choices(rows: Sequence[Row], search: Search) -> list[Table]:
     """Of every setting with choices, the best that each choice reached."""
     names = short_names(search.space)
+    best = best_of(rows, search)
     tables = []
     for path, table in best_per_choice(rows, search).items():
-        best = best_of(list(table.values()), search)
         tables.append(
             Table(
                 f"The best trial of each {names[path]}",
