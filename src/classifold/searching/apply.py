@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.representer import RoundTripRepresenter
 from sqlalchemy import URL
 
 from classifold.errors import UserError
@@ -61,6 +62,7 @@ def apply_trial(path: Path, row: Row, plan: Plan) -> list[str]:
         UserError: if the new params break a rule.
     """
     yaml = YAML()
+    yaml.Representer = _Representer
     yaml.width = WIDEST_LINE
     yaml.preserve_quotes = True
     yaml.indent(mapping=2, sequence=4, offset=2)
@@ -82,6 +84,16 @@ def apply_trial(path: Path, row: Row, plan: Plan) -> list[str]:
     partial.write_text(buffer.getvalue(), encoding="utf-8")
     partial.replace(path)
     return told
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes null as null; ruamel would leave the place empty."""
+
+    def represent_none(self, data: None) -> Any:
+        return self.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+_Representer.add_representer(type(None), _Representer.represent_none)
 
 
 def _text(value: Any) -> str:
