@@ -275,3 +275,16 @@ def _calls_torch_load(node: ast.AST) -> bool:
 )
 def test_params_and_recipes_are_valid(file):
     assert set(check_params(file)) == set(check_params(ROOT / "params.yaml"))
+
+
+def test_what_studies_leave_is_neither_cached_nor_metrics():
+    """So `dvc pull` asks for nothing that nobody has made."""
+    files = sorted((ROOT / "studies").glob("*/dvc.yaml"))
+    assert len(files) == 3
+    for file in files:
+        for stage in YAML(typ="safe").load(file.read_text())["stages"].values():
+            stage = stage.get("do", stage)  # noqa: PLW2901
+            assert not stage.keys() & {"metrics", "plots"}
+            for out in stage["outs"]:
+                ((_, settings),) = out.items()
+                assert settings == {"cache": False}
