@@ -1,12 +1,15 @@
 """What another revision came to, and whether chance could have made the difference."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from classifold.cli import app
 from classifold.errors import UserError
 from classifold.intervals import gain_interval, micro_f1_gain_interval
 from classifold.metrics_file import read_json
@@ -180,6 +183,16 @@ def test_a_revision_without_results_is_told(repository):
     ask("commit", "-q", "-m", "without")
     with pytest.raises(UserError, match=r"has no metrics/test\.json, so it holds no results"):
         read_revision(run.root, "main")
+
+
+def test_a_folder_without_results_is_told_what_to_do(tmp_path, monkeypatch):
+    shutil.copy(Path(__file__).parents[1] / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    told = CliRunner().invoke(app, ["report", "--against", "main"])
+    assert told.exit_code == 1
+    assert re.search(
+        r"there is no \S+ here, so there is nothing to compare; run 'dvc repro'", told.stderr
+    )
 
 
 def test_without_git_it_is_said(repository, monkeypatch):

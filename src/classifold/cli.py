@@ -159,8 +159,15 @@ def report(
     from classifold.reporting.revision import read_revision  # noqa: PLC0415
 
     with _told_without_traceback():
-        text = PARAMS_FILE.read_text(encoding="utf-8") if PARAMS_FILE.is_file() else ""
-        facts = read_facts(Folders.of(Path()), params=check_params(), params_text=text)
+        params = check_params()
+        try:
+            text = PARAMS_FILE.read_text(encoding="utf-8")
+            facts = read_facts(Folders.of(Path()), params=params, params_text=text)
+        except FileNotFoundError as error:
+            raise UserError(
+                f"there is no {error.filename} here, so there is nothing to compare; run "
+                "'dvc repro', or 'dvc pull dvc.yaml' where a remote has the results"
+            ) from None
         comparison = compare(facts, read_revision(Path(), against))
         name = re.sub(r"[^\w.-]+", "-", against)
         page = out or Path("reports") / f"against-{name}.html"
