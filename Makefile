@@ -46,8 +46,8 @@ endif
 experiments: $(READY) ## Show experiments in a table that fits a screen
 	dvc exp show --only-changed --drop '^(?!$(SHOWN))'
 
-test: $(READY) ## Run all tests, the slow ones too
-	python -m pytest
+test: $(READY) ## Run all tests, the slow ones too, a file a core
+	python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY) ## Check style, types and formatting
 	ruff check .
@@ -63,7 +63,7 @@ bench: $(READY) ## Compare our speed with our peers', in turn on the same images
 
 lock: ## Renew requirements.lock from pyproject.toml (needs uv)
 	{ echo "# Exact versions that set-up installs; made by 'make lock' from pyproject.toml."; \
-	  uv pip compile pyproject.toml --extra dev --extra onnx --extra postgres --universal --python-version 3.11 --upgrade \
+	  uv pip compile pyproject.toml --extra dev --extra onnx --extra postgres --extra ray --universal --python-version 3.11 --upgrade \
 	    --no-emit-index-url --no-annotate --no-header --quiet; } > requirements.lock.partial
 	mv requirements.lock.partial requirements.lock
 
