@@ -44,7 +44,7 @@ def gain_interval(
     # A resample of N values out of three is one multinomial draw.
     shares = [np.mean(difference == value) for value in (-1, 0, 1)]
     counts = generator(seed, "gain").multinomial(n_images, shares, size=resamples)
-    return _middle((counts[:, 2] - counts[:, 0]) / n_images)
+    return central_interval((counts[:, 2] - counts[:, 0]) / n_images)
 
 
 def macro_f1_interval(
@@ -66,7 +66,7 @@ def macro_f1_interval(
         f1(*(draws @ of_class for of_class in (found, answered, borne))).mean(axis=1)
         for draws in resample(n_each, resamples=resamples, seed=seed)
     ]
-    return _middle(np.concatenate(scores))
+    return central_interval(np.concatenate(scores))
 
 
 def micro_f1_interval(
@@ -81,7 +81,7 @@ def micro_f1_interval(
         seed: of the draws.
     """
     (scores,) = _resampled_micro_f1([answers], labels, resamples=resamples, seed=seed)
-    return _middle(scores)
+    return central_interval(scores)
 
 
 def micro_f1_gain_interval(
@@ -102,7 +102,7 @@ def micro_f1_gain_interval(
         seed: of the draws.
     """
     ours, theirs = _resampled_micro_f1([answers, reference], labels, resamples=resamples, seed=seed)
-    return _middle(ours - theirs)
+    return central_interval(ours - theirs)
 
 
 def mcnemar(n_only_first: int, n_only_second: int) -> float:
@@ -168,7 +168,7 @@ def _indicators(classes: np.ndarray, n_classes: int) -> csr_array:
     return csr_array((np.ones(len(classes), np.int64), (rows, classes)), shape=shape)
 
 
-def _middle(values: np.ndarray) -> list[float]:
+def central_interval(values: np.ndarray) -> list[float]:
     """The limits between which 95 % of resampled values lie."""
     tail = (1 - LEVEL) / 2
     return [float(value) for value in np.quantile(values, [tail, 1 - tail])]

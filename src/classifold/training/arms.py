@@ -18,7 +18,7 @@ from torch import nn
 from classifold.augmentation.offline import make_copies
 from classifold.errors import UserError
 from classifold.inference import predict_logits
-from classifold.intervals import LEVEL, resample
+from classifold.intervals import central_interval, resample
 from classifold.pack import Pack
 from classifold.progress import say
 from classifold.training.checkpoints import Checkpoint
@@ -250,16 +250,16 @@ def tell_arms(
         told[name] = {
             "n_train_images": len(arms[name].train.labels),
             "n_validation_images": len(arms[name].validation.labels),
-            "validation_accuracy": round(validation.share, 6),
-            "validation_accuracy_ci95": _middle(drawn),
-            "validation_accuracy_by_seed": _rounded(on_validation.mean(1)),
-            "clean_accuracy": round(measured.share, 6),
-            "clean_accuracy_ci95": _middle(drawn_clean),
-            "clean_accuracy_by_seed": _rounded(on_clean.mean(1)),
-            "flattered": round(validation.share - measured.share, 6),
-            "flattered_ci95": _middle(drawn - drawn_clean),
-            "gain_over_none": round(gain.share, 6),
-            "gain_over_none_ci95": _middle(drawn_gain),
+            "validation_accuracy": validation.share,
+            "validation_accuracy_ci95": central_interval(drawn),
+            "validation_accuracy_by_seed": on_validation.mean(1).tolist(),
+            "clean_accuracy": measured.share,
+            "clean_accuracy_ci95": central_interval(drawn_clean),
+            "clean_accuracy_by_seed": on_clean.mean(1).tolist(),
+            "flattered": validation.share - measured.share,
+            "flattered_ci95": central_interval(drawn - drawn_clean),
+            "gain_over_none": gain.share,
+            "gain_over_none_ci95": central_interval(drawn_gain),
         }
     return told
 
@@ -275,12 +275,3 @@ def _right(network: nn.Module, pack: Pack, recipe: Recipe, machine: Machine) -> 
     )
     right: np.ndarray = logits.argmax(1) == pack.labels
     return right
-
-
-def _middle(values: np.ndarray) -> list[float]:
-    tail = (1 - LEVEL) / 2
-    return _rounded(np.quantile(values, [tail, 1 - tail]))
-
-
-def _rounded(values: np.ndarray) -> list[float]:
-    return [round(float(value), 6) for value in values]
