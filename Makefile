@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 SHOWN := Experiment$$|rev$$|typ$$|Created$$|State$$|metrics/stack\.json:validation_accuracy$$|gain$$|stack\.accuracy$$|(metrics/models\.json:|(?!stack\.))[^.:/]+\.validation_(accuracy|micro_f1)$$|(dataset|filter|split|augment|train|models|stack|evaluate|pca|tsne|explain)\.(?!accuracy|log_loss|macro|calib|top|n_images)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check recipe repro experiments test lint format bench lock clean
+.PHONY: help setup check recipe repro experiments test chaos lint format bench lock clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ experiments: $(READY) ## Show experiments in a table that fits a screen
 
 test: $(READY) ## Run all tests, the slow ones too, a file a core
 	python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+chaos: $(READY) ## Kill the pipeline at 50 random moments, and see it end as if nothing had happened
+	PYTHONPATH=tests python -m chaos $(if $(MOMENTS),--moments $(MOMENTS)) $(if $(SEED),--seed $(SEED))
 
 lint: $(READY) ## Check style, types and formatting
 	ruff check .

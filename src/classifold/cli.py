@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
+from classifold.dvc_files import mend_dvc_files, remove_damaged_copies
 from classifold.errors import UserError
+from classifold.faults import explain
 from classifold.params import PARAMS_FILE, check_params
 from classifold.plots_page import plots_page
 from classifold.progress import track
@@ -37,20 +39,43 @@ def _told_without_traceback(kept: str = "nothing half-written is left") -> Itera
     except KeyboardInterrupt:
         print(f"\nstopped by Ctrl-C; {kept}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
-    except (UserError, OSError) as error:
-        print(error, file=sys.stderr)
+    except Exception as error:
+        message = explain(error)
+        if message is None:
+            raise
+        print(message, file=sys.stderr)
         raise typer.Exit(1) from None
 
 
 @app.command()
 def check(
     path: Annotated[Path, typer.Argument(help="The file to check.")] = PARAMS_FILE,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Look for damage in DVC's cache, and take it out.")
+    ] = False,
 ) -> None:
-    """Check params.yaml against its schema, before any stage runs."""
+    """Check params.yaml against its schema, before any stage runs.
+
+    Where a DVC that was killed left dvc.lock cut short, it is restored.
+    """
     with _told_without_traceback():
+        for mended in mend_dvc_files(Path()):
+            print(mended)
+        if cache:
+            _take_out_damage()
         content = check_params(path)
         _require_data(Path(content["dataset"]["path"]), layout=content["dataset"]["layout"])
     print(f"{path} is right: {content['dataset']['path']}, models {', '.join(content['models'])}")
+
+
+def _take_out_damage() -> None:
+    removed = remove_damaged_copies(Path())
+    for copy in removed:
+        print(f"{copy} was damaged, and is removed")
+    if removed:
+        print("'dvc pull' brings back what a remote has, and 'dvc repro' makes the rest again")
+    else:
+        print("DVC's cache is whole")
 
 
 def _require_data(path: Path, *, layout: str) -> None:

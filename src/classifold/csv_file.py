@@ -5,6 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from classifold.faults import told_if_damaged
+from classifold.folders import new_file
+
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], *, columns: Sequence[str]) -> None:
     """Write `rows` under `columns`; the file appears whole or not at all.
@@ -17,14 +20,11 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], *, columns: Sequen
     Raises:
         ValueError: if a row has a key that is no column.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
     # newline="" and "\n": the same bytes on every system.
-    with partial.open("w", encoding="utf-8", newline="") as file:
+    with new_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(_UnixLines(file), columns, lineterminator="\r\n")
         writer.writeheader()
         writer.writerows(rows)
-    partial.replace(path)
 
 
 class _UnixLines:
@@ -42,6 +42,20 @@ class _UnixLines:
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Read all rows as text, by column."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    """Read all rows as text, by column.
+
+    Raises:
+        UserError: if the file is damaged; a missing one is a FileNotFoundError.
+    """
+    with (
+        told_if_damaged(path, kind="a CSV file"),
+        path.open(encoding="utf-8", newline="") as file,
+    ):
+        rows = csv.DictReader(file, strict=True)
+        return [_whole(row) for row in rows]
+
+
+def _whole(row: dict[str, str]) -> dict[str, str]:
+    if None in row or None in row.values():
+        raise ValueError("a row has not as many values as there are columns")
+    return row

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 
 from classifold.errors import UserError
+from classifold.faults import is_out_of_memory
 
 Precision = Literal["fp32", "bf16"]
 
@@ -56,8 +57,7 @@ def advise_on_memory(model: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        known = ("out of memory", "can't allocate memory", "not enough memory")
-        if not isinstance(error, MemoryError) and not any(text in str(error) for text in known):
+        if not is_out_of_memory(error):
             raise
         told = str(error).splitlines() or ["out of memory"]  # Python's own says nothing
         raise UserError(

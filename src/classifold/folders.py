@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all."""
+"""Folders and files that appear whole or not at all."""
 
 import shutil
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     What stood at `path` is replaced. If the block fails, `path` stays as it was and the
     unfinished folder `<path>.partial`, which Git and DVC ignore, is removed.
     """
-    partial = path.with_name(path.name + ".partial")
+    partial = _partial(path)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
@@ -21,6 +21,26 @@ def new_folder(path: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+    previous = path.with_name(path.name + ".previous.partial")
+    shutil.rmtree(previous, ignore_errors=True)
     if path.exists():
-        shutil.rmtree(path)
+        path.replace(previous)  # removing may fail midway; this does not
     partial.replace(path)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Give a path to write a file at, as `new_folder` does with a folder."""
+    partial = _partial(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield partial
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(path.name + ".partial")

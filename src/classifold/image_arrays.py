@@ -7,6 +7,9 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
+from classifold.errors import UserError
+from classifold.faults import CURE
+
 
 class ImageArray:
     """What all of them have: a shape, a length, and a way into memory."""
@@ -54,7 +57,12 @@ class EncodedImages(ImageArray):
 
     def _decode(self, row: int) -> np.ndarray:
         encoded = np.frombuffer(self._encoded[row].as_buffer(), np.uint8)
-        return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB))
+        image = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
+        if image is None:
+            raise UserError(
+                f"image {row} of {len(self)} of the JPEGs in data/augmented is damaged; {CURE}"
+            )
+        return np.asarray(image)
 
 
 class ChosenImages(ImageArray):

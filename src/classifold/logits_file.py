@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from classifold.faults import told_if_damaged
+
 
 class Logits(NamedTuple):
     """Row i of each is image i."""
@@ -20,6 +22,13 @@ def save_logits(path: Path, logits: Logits) -> None:
 
 
 def load_logits(path: Path) -> Logits:
-    """Read what `save_logits` wrote; nothing pickled is ever read."""
-    with np.load(path, allow_pickle=False) as arrays:
+    """Read what `save_logits` wrote; nothing pickled is ever read.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    with (
+        told_if_damaged(path, kind="an .npz file of logits"),
+        np.load(path, allow_pickle=False) as arrays,
+    ):
         return Logits(**{name: arrays[name] for name in Logits._fields})

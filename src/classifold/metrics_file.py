@@ -5,6 +5,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+from classifold.faults import told_if_damaged
+from classifold.folders import new_file
+
 DECIMAL_PLACES = 6
 SMALL, PLACES_OF_SMALL = 1e-3, 10  # learning rates go down to 1e-7
 
@@ -15,16 +18,19 @@ def write_json(path: Path, content: Any) -> None:
     The file appears whole or not at all. A float that is not finite becomes null, since
     strict readers refuse NaN.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
     text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)
+    with new_file(path) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
-    """Read what `write_json` wrote."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read what `write_json` wrote.
+
+    Raises:
+        UserError: if the file is damaged; a missing one is a FileNotFoundError.
+    """
+    with told_if_damaged(path, kind="a JSON file"):
+        return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _plain(value: Any) -> Any:

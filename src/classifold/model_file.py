@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from classifold.errors import UserError
+from classifold.faults import CURE, told_if_damaged
 from classifold.metrics_file import read_json, write_json
 from classifold.seeding import seed_torch
 
@@ -104,21 +104,20 @@ def load_model(folder: Path) -> Model:
     Raises:
         UserError: if files are missing, damaged, or the weights are of another network.
     """
+    path = folder / "weights.safetensors"
     try:
         description = read_json(folder / "model.json")
-        state = load_file(folder / "weights.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
-        raise UserError(
-            f"the model in {folder} cannot be read ({error}); restore it with 'dvc checkout', "
-            f"or train it again with 'dvc repro -f train@{folder.name}'"
-        ) from None
+        with told_if_damaged(path, kind="a safetensors file"):
+            state = load_file(path)
+    except FileNotFoundError as error:
+        raise UserError(f"the model in {folder} is not whole ({error}); {CURE}") from None
     network = build_network(description["network"], **_structure(description))
     try:
         network.load_state_dict(state)
     except RuntimeError:
         raise UserError(
-            f"{folder}/weights.safetensors does not fit network {description['network']}; train "
-            f"it again with 'dvc repro -f train@{folder.name}'"
+            f"{path} must hold the weights of network {description['network']}, but those of "
+            f"another; {CURE}"
         ) from None
     return _as_model(network, description)
 

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from classifold.faults import told_if_damaged
 from classifold.image_arrays import ChosenImages, EncodedImages, JoinedImages
 from classifold.metrics_file import read_json, write_json
 from classifold.table import LABEL_SEPARATOR
@@ -186,9 +187,14 @@ def _encode_jpeg(pixels: np.ndarray) -> bytes:
 
 
 def read_pack(folder: Path) -> Pack:
-    """Read a pack; the images stay on the disk until they are used."""
+    """Read a pack; the images stay on the disk until they are used.
+
+    Raises:
+        UserError: if a file of it is damaged.
+    """
     description = read_json(folder / "pack.json")
-    index = pq.read_table(folder / "index.parquet").to_pydict()
+    with told_if_damaged(folder / "index.parquet", kind="a Parquet file"):
+        index = pq.read_table(folder / "index.parquet").to_pydict()
     classes = description["classes"]
     position = {name: i for i, name in enumerate(classes)}
     if description["task"] == "multi":
@@ -197,12 +203,17 @@ def read_pack(folder: Path) -> Pack:
             labels[row, [position[name] for name in joined.split(LABEL_SEPARATOR) if name]] = 1
     else:
         labels = np.array([position[label] for label in index["label"]], np.int64)
-    if (folder / "images.arrow").is_file():
-        with pa.memory_map(str(folder / "images.arrow")) as file:
+    jpegs, raw = folder / "images.arrow", folder / "images.npy"
+    if jpegs.is_file():
+        with (
+            told_if_damaged(jpegs, kind="an Arrow file of JPEGs"),
+            pa.memory_map(str(jpegs)) as file,
+        ):
             encoded = pa.ipc.open_file(file).read_all()["jpeg"]
         images = cast(np.ndarray, EncodedImages(encoded, size=description["size"]))
     else:
-        images = np.load(folder / "images.npy", mmap_mode="r" if len(labels) else None)
+        with told_if_damaged(raw, kind="a NumPy array of images"):
+            images = np.load(raw, mmap_mode="r" if len(labels) else None)
     return Pack(
         images=images,
         labels=labels,

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -11,6 +10,7 @@ from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
 from classifold.errors import UserError
+from classifold.orphans import begin_helper
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -137,7 +137,7 @@ class _Pool(ProcessPoolExecutor):
     def __init__(self, n_processes: int) -> None:
         # forkserver: forking a process that has threads (Arrow, BLAS) may hang it.
         context = multiprocessing.get_context("forkserver")
-        super().__init__(n_processes, mp_context=context, initializer=_leave_ctrl_c)
+        super().__init__(n_processes, mp_context=context, initializer=begin_helper)
 
     def __exit__(self, *_: object) -> None:
         self.shutdown(wait=True, cancel_futures=True)
@@ -176,11 +176,6 @@ def _bundles(items: Iterable[Item], n_bytes: Callable[[Item], int]) -> Iterator[
             bundle, size = [], 0
     if bundle:
         yield bundle
-
-
-def _leave_ctrl_c() -> None:
-    """Ctrl-C reaches every process of a terminal; the parent alone decides what it means."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _apply(function: Callable[[Item], Result], task: list[Item]) -> list[Result]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from classifold.errors import UserError
+from classifold.folders import new_file
 from classifold.git import ask_git
 from classifold.params import PARAMS_FILE, check_params
 
@@ -51,13 +52,9 @@ def take_recipe(name: str, *, short: bool, force: bool, root: Path) -> list[str]
         before = check_params(params)
     except UserError:  # none yet, or one that breaks rules: all is new
         before = {}
-    partial = params.with_name(params.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    try:
+    with new_file(params) as partial:
+        partial.write_text(text, encoding="utf-8")
         after = check_params(partial)
-        partial.replace(params)
-    finally:
-        partial.unlink(missing_ok=True)
     return list(changes(before, after))
 
 

@@ -8,8 +8,9 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from classifold.errors import UserError
+from classifold.faults import explain
 from classifold.metrics_file import write_json
+from classifold.orphans import begin_stage, only_one
 from classifold.params import check_params
 from classifold.progress import is_first_process, say
 
@@ -20,31 +21,38 @@ def run_stage(main: Callable[..., None]) -> None:
     """Run a stage's `main` with the command line's arguments, and exit.
 
     The whole of `params.yaml` is checked first, so that a mistake in the last section stops
-    the first stage. A `UserError` or `OSError` ends as one message and exit code 1, Ctrl-C
-    as exit code 130, so that DVC never takes an unfinished stage for a good one. The time
+    the first stage. What its owner can mend (`explain`) ends as one message and exit code 1,
+    Ctrl-C as exit code 130, so that DVC never takes an unfinished stage for a good one. One
+    process at a time is at a stage, and none outlives the DVC that started it. The time
     and memory it took go to `timings/<stage>.json`, or `timings/<stage>/<argument>.json`.
     Set CLASSIFOLD_TRACEBACK=1 to see where an error came from.
     """
+    begin_stage()
     name = "/".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
-    start = time.perf_counter()
     try:
-        check_params()
-        main(*sys.argv[1:])
+        with only_one(name):
+            start = time.perf_counter()
+            check_params()
+            main(*sys.argv[1:])
+            if is_first_process():
+                _write_timings(name, time.perf_counter() - start)
     except KeyboardInterrupt:
         print(
             f"\n{name}: stopped by Ctrl-C; nothing half-written is left, and the next run goes on.",
             file=sys.stderr,
         )
         sys.exit(INTERRUPTED)
-    except (UserError, OSError) as error:
+    except Exception as error:
+        message = explain(error)
+        if message is None:
+            raise
         if os.environ.get("CLASSIFOLD_TRACEBACK"):
             traceback.print_exc()
-        print(f"{name}: {error}", file=sys.stderr)
+        print(f"{name}: {message}", file=sys.stderr)
         sys.exit(1)
 
-    if not is_first_process():
-        return
-    seconds = time.perf_counter() - start
+
+def _write_timings(name: str, seconds: float) -> None:
     write_json(
         Path("timings") / f"{name}.json",
         {"seconds": round(seconds, 2), "peak_memory_mib": _peak_memory_mib()},

@@ -5,11 +5,14 @@ and DuckDB read as they are.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from classifold.faults import told_if_damaged
 
 SCHEMA = pa.schema(
     [
@@ -58,7 +61,7 @@ def write_table(folder: Path, rows: Iterable[Mapping[str, Any]]) -> int:
         if writer is None:
             # Images are compressed already; the other columns are small.
             path = folder / f"images-{n_shards:05}.parquet"
-            writer = pq.ParquetWriter(path, SCHEMA, compression="none")
+            writer = pq.ParquetWriter(path, SCHEMA, compression="none", write_page_checksum=True)
             n_shards += 1
         writer.write_table(pa.Table.from_pylist(waiting, SCHEMA))
         waiting.clear()
@@ -88,11 +91,14 @@ def iter_columns(folder: Path, columns: Collection[str]) -> Iterator[dict[str, A
     """Go through some columns of all rows, in the order of the table, one mapping a row.
 
     Memory holds one row group.
+
+    Raises:
+        UserError: if a shard is damaged.
     """
     for shard in _shards(folder):
-        file = pq.ParquetFile(shard)
-        for i in range(file.num_row_groups):
-            yield from file.read_row_group(i, columns=list(columns)).to_pylist()
+        with _opened(shard) as file:
+            for i in range(file.num_row_groups):
+                yield from file.read_row_group(i, columns=list(columns)).to_pylist()
 
 
 def iter_images(folder: Path, ids: Collection[str]) -> Iterator[tuple[str, bytes]]:
@@ -102,21 +108,29 @@ def iter_images(folder: Path, ids: Collection[str]) -> Iterator[tuple[str, bytes
 
     Raises:
         KeyError: if an id is not in the table.
+        UserError: if a shard is damaged.
     """
     missing = set(ids)
     for shard in _shards(folder):
-        file = pq.ParquetFile(shard)
-        for i in range(file.num_row_groups):
-            row_ids = file.read_row_group(i, columns=["id"])["id"].to_pylist()
-            wanted = [row for row, image_id in enumerate(row_ids) if image_id in missing]
-            if not wanted:
-                continue
-            images = file.read_row_group(i, columns=["image.bytes"])["image"]
-            for row in wanted:
-                missing.discard(row_ids[row])
-                yield row_ids[row], images[row]["bytes"].as_py()
+        with _opened(shard) as file:
+            for i in range(file.num_row_groups):
+                row_ids = file.read_row_group(i, columns=["id"])["id"].to_pylist()
+                wanted = [row for row, image_id in enumerate(row_ids) if image_id in missing]
+                if not wanted:
+                    continue
+                images = file.read_row_group(i, columns=["image.bytes"])["image"]
+                for row in wanted:
+                    missing.discard(row_ids[row])
+                    yield row_ids[row], images[row]["bytes"].as_py()
     if missing:
         raise KeyError(f"{len(missing)} ids are not in the image table {folder}: {min(missing)} …")
+
+
+@contextmanager
+def _opened(shard: Path) -> Iterator[pq.ParquetFile]:
+    """Open a shard whose pages are checked when they are read, one flipped bit included."""
+    with told_if_damaged(shard, kind="a shard of the image table"):
+        yield pq.ParquetFile(shard, page_checksum_verification=True)
 
 
 def _shards(folder: Path) -> list[Path]:

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from classifold.faults import told_if_damaged
 from classifold.table import LABEL_SEPARATOR
 
 SCHEMA = pa.schema(
@@ -69,8 +70,13 @@ def write_predictions(
 
 
 def read_predictions(path: Path, *, model: str) -> list[dict]:
-    """Read one model's rows, in the order of test images."""
-    return pq.read_table(path, filters=[("model", "=", model)]).to_pylist()
+    """Read one model's rows, in the order of test images.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    with told_if_damaged(path, kind="a Parquet file"):
+        return pq.read_table(path, filters=[("model", "=", model)]).to_pylist()
 
 
 def _names(labels: np.ndarray, classes: Sequence[str]) -> list[str]:

@@ -23,6 +23,7 @@ from classifold.filtering.gallery import (
     shorten,
     spread,
 )
+from classifold.folders import new_file
 from classifold.pack import Pack, read_pack
 from classifold.reporting.against import Comparison
 from classifold.reporting.augmentations import augmented_pictures, steps_in_words
@@ -103,10 +104,8 @@ def write_page(
         provenance: of the code.
         comparison: with another revision, if one is asked for.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(render_page(facts, provenance, comparison), encoding="utf-8")
-    partial.replace(path)
+    with new_file(path) as partial:
+        partial.write_text(render_page(facts, provenance, comparison), encoding="utf-8")
 
 
 def render_page(facts: Facts, provenance: Provenance, comparison: Comparison | None = None) -> str:

@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from classifold.folders import new_file
 from classifold.reporting.figures import Chart
 from classifold.reporting.measures import NOTHING, count, decimal, duration, percent
 from classifold.reporting.search_charts import (
@@ -69,10 +70,8 @@ def write_search_page(path: Path, rows: Sequence[Row], plan: Plan) -> None:
         script=Markup((HERE / "page.js").read_text(encoding="utf-8")),  # noqa: S704
         plotly=Markup(get_plotlyjs()),  # noqa: S704
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+    with new_file(path) as partial:
+        partial.write_text(page, encoding="utf-8")
 
 
 def _charts(rows: Sequence[Row], plan: Plan) -> dict[str, Chart]:

@@ -11,6 +11,7 @@ from ruamel.yaml.representer import RoundTripRepresenter
 from sqlalchemy import URL
 
 from classifold.errors import UserError
+from classifold.folders import new_file
 from classifold.params import Params, check_content
 from classifold.searching.plan import Plan
 from classifold.searching.results import Row, best_of, read_rows_of
@@ -80,9 +81,8 @@ def apply_trial(path: Path, row: Row, plan: Plan) -> list[str]:
     yaml.dump(content, buffer)
     plain = YAML(typ="safe", pure=True).load(buffer.getvalue())
     check_content(Params, plain, path=path)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(buffer.getvalue(), encoding="utf-8")
-    partial.replace(path)
+    with new_file(path) as partial:
+        partial.write_text(buffer.getvalue(), encoding="utf-8")
     return told
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
+from classifold.faults import told_if_damaged
 from classifold.metrics_file import read_json, write_json
 from classifold.stacking.dense import DenseStack, fit_dense
 from classifold.stacking.logistic import apply_logistic, fit_logistic
@@ -117,7 +118,12 @@ def save_ensemble(folder: Path, ensemble: Ensemble) -> None:
 
 
 def load_ensemble(folder: Path) -> Ensemble:
-    """Read what `save_ensemble` wrote."""
-    return Ensemble(
-        **read_json(folder / "ensemble.json"), weights=load_file(folder / "weights.safetensors")
-    )
+    """Read what `save_ensemble` wrote.
+
+    Raises:
+        UserError: if a file is damaged.
+    """
+    path = folder / "weights.safetensors"
+    with told_if_damaged(path, kind="a safetensors file"):
+        weights = load_file(path)
+    return Ensemble(**read_json(folder / "ensemble.json"), weights=weights)

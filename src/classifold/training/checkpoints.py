@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from classifold.folders import new_file
 from classifold.progress import say
 
 
@@ -40,12 +41,10 @@ class Checkpoint:
         """
         tensors: dict[str, Tensor] = {}
         header = {"key": self.key, "state": json.dumps(_without_tensors(state, "", tensors))}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(".partial")
-        save_file(tensors, partial, header)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())  # the machine may stop, too
-        partial.replace(self.path)
+        with new_file(self.path) as partial:
+            save_file(tensors, partial, header)
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())  # the machine may stop, too
 
     def load(self) -> dict[str, Any] | None:
         """Read the state, if the file is there and of this training; tensors are on the CPU."""

@@ -1,0 +1,184 @@
+"""A clone of the project on drawn images: the real pipeline, through the `dvc` command."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+CLASSES = ("circle", "cross", "square")
+N_IMAGES = 40  # of each class
+TINY_MODEL = {
+    "network": "mlp",
+    "arguments": {"hidden": [32], "dropout": 0.0},
+    "image_size": 16,
+    "normalize": "half",
+    "online": "none",
+    "batch_size": 32,
+    "seed": 1,
+    "loss": {"name": "cross_entropy"},
+    "phases": {
+        "p1": {
+            "epochs": 3,
+            "trainable": "all",
+            "optimizer": {"name": "adam", "lr": 0.002},
+            "schedule": {"name": "constant"},
+        }
+    },
+}
+MODELS = {
+    "mlp": TINY_MODEL,
+    "resnet": TINY_MODEL
+    | {
+        "network": "small_resnet",
+        "arguments": {"widths": [8, 16], "depth": 1, "stem_stride": 2},
+        "online": "crop_flip",
+    },
+}
+
+
+class Clone:
+    """A clone of the project with images of its own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def environment(self) -> dict[str, str]:
+        """The project's own tools first, nothing of the user's."""
+        return os.environ | {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(self.root / "src"),
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "COLUMNS": "200",
+        }
+
+    def run(self, *command: str, expect: int | None = 0) -> str:
+        """Run a command there; everything it printed."""
+        done = subprocess.run(
+            command,
+            cwd=self.root,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if expect is not None:
+            assert done.returncode == expect, done.stdout
+        return done.stdout
+
+    def repro(self, *arguments: str, expect: int | None = 0) -> str:
+        return self.run("dvc", "repro", *arguments, expect=expect)
+
+    def refused(self) -> str:
+        """What a repro says that must end in an error that a person can read."""
+        output = self.repro(expect=None)
+        assert "ERROR: failed to reproduce" in output
+        assert "Traceback" not in output
+        return output
+
+    def commit(self) -> None:
+        self.run("git", "add", "-A")
+        identity = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
+        self.run("git", *identity, "commit", "--allow-empty", "-qm", "A state")
+
+    def metrics(self, name: str) -> dict:
+        return json.loads((self.root / f"metrics/{name}.json").read_text())
+
+    def change(self, text: str, replacement: str) -> None:
+        """Change params.yaml, where `text` stands once."""
+        path = self.root / "params.yaml"
+        content = path.read_text()
+        assert content.count(text) == 1
+        path.write_text(content.replace(text, replacement))
+
+    def content(self) -> dict[str, str]:
+        """Hash of every file the pipeline made, but for those that may differ."""
+        made = ("data", "models", "metrics", "ensemble")
+        files = [path for folder in made for path in (self.root / folder).rglob("*")]
+        return {
+            str(path.relative_to(self.root)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in files
+            if path.is_file()
+        }
+
+
+def stages_run(output: str) -> list[str]:
+    return re.findall(r"^Running stage '(.+?)':", output, flags=re.MULTILINE)
+
+
+def draw(path: Path, shape: str, number: int, *, size: int = 24) -> None:
+    draw_from = np.random.default_rng([CLASSES.index(shape), number])
+    noise = draw_from.integers(0, 60, (size, size, 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    pen = ImageDraw.Draw(image)
+    x, y, r = (int(value) for value in draw_from.integers((8, 8, 4), (16, 16, 8)))
+    colour = tuple(int(value) for value in draw_from.integers(120, 255, 3))
+    match shape:
+        case "circle":
+            pen.ellipse((x - r, y - r, x + r, y + r), fill=colour)
+        case "square":
+            pen.rectangle((x - r, y - r, x + r, y + r), fill=colour)
+        case "cross":
+            pen.line((x - r, y - r, x + r, y + r), fill=colour, width=3)
+            pen.line((x - r, y + r, x + r, y - r), fill=colour, width=3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+
+
+def draw_data(folder: Path) -> None:
+    """120 good images, and one each: of another size, gray, a copy, cut off, no image."""
+    for shape in CLASSES:
+        for number in range(N_IMAGES):
+            draw(folder / shape / f"{number:02}.png", shape, number)
+    draw(folder / "circle/large.png", "circle", 100, size=30)
+    Image.open(folder / "cross/00.png").convert("L").save(folder / "cross/gray.png")
+    shutil.copyfile(folder / "square/00.png", folder / "square/copy.png")
+    whole = (folder / "square/01.png").read_bytes()
+    (folder / "square/cut.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "notes.txt").write_text("no image")
+
+
+def make_clone(root: Path) -> Clone:
+    """A clone in which nothing has been run."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, root / name)
+    (root / "dvc.lock").unlink(missing_ok=True)
+    shutil.rmtree(root / "metrics", ignore_errors=True)
+
+    yaml = YAML()
+    params = yaml.load((root / "params.yaml").read_text())
+    params["dataset"]["path"] = "data/raw/drawn"
+    params["augment"] |= {"size": 16, "flips": ["none", "horizontal"], "warped": 1}
+    params["train"]["threads"] = 1  # tiny networks are quickest so, on a busy machine above all
+    params["models"] = MODELS
+    params["explain"] |= {"model": "resnet", "images": 4, "smooth_samples": 2}
+    params["tsne"] |= {"images_per_class": 15, "perplexities": [5]}
+    params["pca"]["size"] = 12
+    yaml.dump(params, root / "params.yaml")
+
+    clone = Clone(root)
+    clone.run("git", "init", "-q")
+    clone.run(sys.executable, "-m", "classifold", "plots-page", ".dvc/plots_page.html")
+    draw_data(root / "data/raw/drawn")
+    clone.run("dvc", "add", "-q", "data/raw/drawn")
+    clone.commit()
+    return clone

@@ -1,0 +1,188 @@
+"""Faults from outside, such as a damaged file or a full disk, end in one message."""
+
+import errno
+import re
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import empty, zeros
+
+from classifold.csv_file import read_rows, write_rows
+from classifold.errors import UserError
+from classifold.evaluation.predictions import SCHEMA, read_predictions
+from classifold.faults import explain, told_if_damaged
+from classifold.logits_file import Logits, load_logits, save_logits
+from classifold.metrics_file import read_json, write_json
+from classifold.model_file import load_model
+from classifold.pack import new_pack, read_pack
+from classifold.stacking.ensemble import load_ensemble
+from classifold.table import iter_columns, iter_images, write_table
+
+
+def test_damage_is_told_with_the_file_and_what_to_do(tmp_path):
+    with (
+        pytest.raises(UserError, match=r"x\.csv must be a CSV file, but is damaged \(ouch\); .+"),
+        told_if_damaged(tmp_path / "x.csv", kind="a CSV file"),
+    ):
+        raise SyntaxError("ouch\nand more")
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError, PermissionError, UserError, MemoryError])
+def test_what_is_no_damage_stays_what_it_is(tmp_path, error):
+    with pytest.raises(error), told_if_damaged(tmp_path, kind="a file"):
+        raise error("as it is")
+
+
+@pytest.fixture
+def write(tmp_path, project, draw_pack, encode):
+    """What stages leave, by its name: the file, and how it is read."""
+
+    def pack(storage):
+        drawn = draw_pack(12)
+        with new_pack(
+            tmp_path / "pack",
+            n_images=12,
+            size=8,
+            resize="box",
+            classes=drawn.classes,
+            storage=storage,
+        ) as new:
+            new.put(0, list(drawn.images))
+            for name in drawn.ids:
+                new.describe(image_id=name, copy=0, transformation="none", labels=["class0"])
+        return lambda: read_pack(tmp_path / "pack")
+
+    def of_project(file, read):
+        root = project()
+        return root / file, lambda: read(root / file)
+
+    def table():
+        noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+        image = {"bytes": encode(noise), "path": "a.png"}
+        row = dict.fromkeys(["id", "part", "group", "mode", "sha256", "perceptual_hash"], "a") | {
+            "image": image,
+            "labels": ["x"],
+            "boxes": [],
+            "width": 8,
+            "height": 8,
+        }
+        write_table(tmp_path, [row])
+        return tmp_path / "images-00000.parquet", lambda: list(iter_images(tmp_path, ["a"]))
+
+    def columns():
+        path, _ = table()
+        return path, lambda: list(iter_columns(tmp_path, ["id"]))
+
+    def metrics():
+        write_json(tmp_path / "a.json", {"accuracy": 0.5})
+        return tmp_path / "a.json", lambda: read_json(tmp_path / "a.json")
+
+    def logits():
+        save_logits(tmp_path / "a.npz", Logits(np.array(["a"]), np.zeros(1), np.zeros((1, 2))))
+        return tmp_path / "a.npz", lambda: load_logits(tmp_path / "a.npz")
+
+    def predictions():
+        path = tmp_path / "a.parquet"
+        pa.parquet.write_table(pa.table({name: [] for name in SCHEMA.names}, SCHEMA), path)
+        return path, lambda: read_predictions(path, model="stack")
+
+    return {
+        "index of a pack": lambda: (tmp_path / "pack/index.parquet", pack("raw")),
+        "raw pack": lambda: (tmp_path / "pack/images.npy", pack("raw")),
+        "pack of JPEGs": lambda: (tmp_path / "pack/images.arrow", pack("jpeg")),
+        "image table": table,
+        "columns of the image table": columns,
+        "metrics": metrics,
+        "logits": logits,
+        "predictions": predictions,
+        "weights": lambda: of_project(
+            "models/flat/weights.safetensors", lambda path: load_model(path.parent)
+        ),
+        "model.json": lambda: of_project(
+            "models/flat/model.json", lambda path: load_model(path.parent)
+        ),
+        "stack": lambda: of_project(
+            "ensemble/weights.safetensors", lambda path: load_ensemble(path.parent)
+        ),
+    }
+
+
+FILES = (
+    "index of a pack,raw pack,pack of JPEGs,image table,columns of the image table,metrics,"
+    "logits,predictions,weights,model.json,stack"
+)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.95])
+@pytest.mark.parametrize("name", FILES.split(","))
+def test_a_file_cut_short_is_named_with_what_to_do(write, name, share):
+    path, read = write[name]()
+    read()
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(UserError) as told:
+        read()
+    assert str(path) in str(told.value)
+    assert "damaged" in str(told.value)
+    assert "dvc repro" in str(told.value)
+
+
+def test_a_row_of_a_csv_cut_short_is_told(tmp_path):
+    path = tmp_path / "a.csv"
+    write_rows(path, [{"id": "a", "n": 1}, {"id": "b", "n": 2}], columns=["id", "n"])
+    path.write_text(path.read_text()[:-3])
+    with pytest.raises(UserError, match=r"a\.csv must be .* damaged \(a row has not"):
+        read_rows(path)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_one_bit_flipped_in_the_image_table_is_found(write, share):
+    path, read = write["image table"]()
+    content = bytearray(path.read_bytes())
+    content[content.index(b"IDAT") + int(100 * share)] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"images-00000\.parquet must be .+ but is damaged \(.*CRC"):
+        read()
+
+
+def test_weights_of_another_network_are_told(write):
+    path, read = write["weights"]()
+    save_file({"other": zeros(3)}, path)
+    with pytest.raises(UserError, match=r"the weights of network mlp, but .* another; .*dvc repro"):
+        read()
+
+
+FULL = "No space left on device"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, FULL, "data/x"), "the disk is full .*data/x.*run again"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "the disk is full .*quota.*run again"),
+        (OSError(errno.EFBIG, "File too large"), "the disk is full .*run again"),
+        (SafetensorError(f"I/O error: {FULL} (os error 28)"), "the disk is full .*run again"),
+        (OSError(errno.EROFS, "Read-only file system", "data"), "'data'; see to it that you may"),
+        (PermissionError(errno.EACCES, "Permission denied", "m"), "'m'; see to it that you may"),
+        (MemoryError(), r"memory was too small \(MemoryError\); .*run again"),
+        (RuntimeError("can't allocate memory: 8 bytes\nat x"), r"small \(.* 8 bytes\); .* again"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "a.csv"), "No such file: 'a.csv'"),
+        (UserError("as it is"), "^as it is$"),
+    ],
+)
+def test_faults_are_explained(error, told):
+    assert re.search(told, explain(error), re.DOTALL)
+
+
+@pytest.mark.parametrize("error", [ValueError("ours"), RuntimeError("ours"), KeyError("ours")])
+def test_what_is_our_fault_keeps_its_traceback(error):
+    assert explain(error) is None
+
+
+def test_memory_that_torch_cannot_have_is_told():
+    with pytest.raises(RuntimeError) as raised:
+        empty(2**50)
+    assert "memory was too small" in explain(raised.value)
