@@ -24,6 +24,7 @@ HOUSE = [
     "folders",
     "progress",
     "parallel",
+    "ray_cluster",
     "seeding",
     "params",
     "stage",
