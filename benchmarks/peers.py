@@ -1,9 +1,13 @@
 """The same work as people write it: a plain loop with Pillow, or the library they take."""
 
 import hashlib
+import logging
+import multiprocessing
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import imagehash
 import numpy as np
@@ -59,6 +63,32 @@ def ingest_all(folder: Path, out: Path) -> None:
         flush()
     if writer:
         writer.close()
+
+
+def map_in_processes(
+    function: Callable[[Any], Any], items: Sequence[Any], *, chunksize: int
+) -> None:
+    """Apply a function in processes, all items handed in at once."""
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(mp_context=context) as pool:
+        assert sum(1 for _ in pool.map(function, items, chunksize=chunksize)) == len(items)
+
+
+def map_with_ray_data(function: Callable[[Any], Any], items: Sequence[Any]) -> None:
+    """Apply a function with Ray Data, in order, all items put into its store at once."""
+    import ray.data  # noqa: PLC0415 - slow to import, and not always there
+
+    def apply(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        results = np.empty(len(batch["item"]), dtype=object)
+        results[:] = [function(item) for item in batch["item"]]
+        return {"result": results}
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    mapped = ray.data.from_items(list(items)).map_batches(apply, batch_size=32)
+    assert sum(1 for _ in mapped.iter_rows()) == len(items)
 
 
 def near_pairs(hashes: list[str], *, distance: int) -> int:

@@ -1,11 +1,14 @@
 """The benchmarks, and how two ways to do the same work are compared."""
 
 import importlib.util
+import os
 import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,8 +25,9 @@ from classifold.device import choose_device, choose_precision
 from classifold.filtering.copies import near_groups
 from classifold.networks.small_resnet import build
 from classifold.pack import Pack, read_pack
+from classifold.parallel import FEWEST_ITEMS_FOR_PROCESSES, ordered_map
 from classifold.sources.detection import find_source
-from classifold.sources.ingestion import ingest
+from classifold.sources.ingestion import Read, decode_read, ingest
 from classifold.sources.tree import FolderTree
 from classifold.splitting.stratified import stratify
 from classifold.training.batches import TrainingImages, epoch_batches
@@ -102,6 +106,71 @@ def _copy_benchmarks(_: Path) -> Iterator[Benchmark]:
         lambda _: near_groups(hashes, distance=4),
         lambda _: peers.near_pairs(hashes, distance=4),
     )
+
+
+def _engine_benchmarks(root: Path) -> Iterator[Benchmark]:
+    """What the interface to engines costs, and what Ray costs, on the same images."""
+    folder = draw_photos(root / "photos", n_images=6000, size=300)
+    reads = [Read(path.read_bytes(), None) for path in sorted(folder.rglob("*.jpg"))]
+    decode = partial(decode_read, background=(255, 255, 255))
+    few = reads[: FEWEST_ITEMS_FOR_PROCESSES - 1]
+
+    def through(engine: str, images: list[Read]) -> None:
+        with _asked_for(engine):
+            results = ordered_map(
+                decode, images, n_items=len(images), n_bytes=lambda read: len(read.content)
+            )
+            assert sum(1 for _ in results) == len(images)
+
+    name = "the engine interface, ingest's decoding, 300 px"
+    yield Benchmark(
+        f"{name}, one process",
+        "a loop of direct calls",
+        "images",
+        len(few),
+        lambda _: through("local", few),
+        lambda _: [decode(read) for read in few],
+    )
+    yield Benchmark(
+        f"{name}, processes",
+        "ProcessPoolExecutor.map, by 32",
+        "images",
+        len(reads),
+        lambda _: through("local", reads),
+        lambda _: peers.map_in_processes(decode, reads, chunksize=32),
+    )
+    if not importlib.util.find_spec("ray"):
+        print("Ray on one node: Ray is not installed, so nothing is compared")
+        return
+    through("ray", reads)  # starts a node of this machine, with its processes
+    yield Benchmark(
+        f"{name}, Ray on one node",
+        "local processes",
+        "images",
+        len(reads),
+        lambda _: through("ray", reads),
+        lambda _: through("local", reads),
+    )
+    yield Benchmark(
+        f"{name}, Ray on one node",
+        "Ray Data's from_items and map_batches on the same node",
+        "images",
+        len(reads),
+        lambda _: through("ray", reads),
+        lambda _: peers.map_with_ray_data(decode, reads),
+    )
+
+
+@contextmanager
+def _asked_for(engine: str) -> Iterator[None]:
+    before = os.environ.get("CLASSIFOLD_ENGINE")
+    os.environ["CLASSIFOLD_ENGINE"] = engine
+    try:
+        yield
+    finally:
+        del os.environ["CLASSIFOLD_ENGINE"]
+        if before is not None:
+            os.environ["CLASSIFOLD_ENGINE"] = before
 
 
 def _split_benchmarks(_: Path) -> Iterator[Benchmark]:
@@ -256,6 +325,7 @@ BENCHMARKS = {
     "train": _train_benchmarks,
     "warp": _warp_benchmarks,
     "ingest": _ingest_benchmarks,
+    "engine": _engine_benchmarks,
     "copies": _copy_benchmarks,
     "split": _split_benchmarks,
     "augment": _augment_benchmarks,

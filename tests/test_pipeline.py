@@ -26,6 +26,7 @@ HOUSE = [
     "progress",
     "orphans",
     "parallel",
+    "ray_cluster",
     "seeding",
     "params",
     "stage",

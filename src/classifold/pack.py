@@ -78,11 +78,18 @@ def join(first: Pack, second: Pack) -> Pack:
     )
 
 
-class PackWriter:
-    """Takes images in any order, from any thread, and their rows of the index in order."""
+Put = Callable[[int, Sequence[np.ndarray | bytes]], None]
 
-    def __init__(self, put: Callable[[int, Sequence[np.ndarray]], None]) -> None:
-        self.put = put  # first row, images of uint8 (size, size, 3) that follow one another
+
+class PackWriter:
+    """Takes images in any order, from any thread, and their rows of the index in order.
+
+    `put` takes the first row, and images that follow one another: uint8 arrays (size, size, 3),
+    or, where the pack keeps JPEG, what `encode_jpeg` made of them.
+    """
+
+    def __init__(self, put: Put) -> None:
+        self.put = put
         self.columns: dict[str, list[object]] = {name: [] for name in INDEX.names}
 
     def describe(
@@ -130,9 +137,7 @@ def new_pack(
 
 
 @contextmanager
-def _raw_images(
-    folder: Path, n_images: int, size: int
-) -> Iterator[Callable[[int, Sequence[np.ndarray]], None]]:
+def _raw_images(folder: Path, n_images: int, size: int) -> Iterator[Put]:
     lock = Lock()
     with (folder / "images.npy").open("wb") as file:
         shape = (n_images, size, size, 3)
@@ -141,7 +146,7 @@ def _raw_images(
         start = file.tell()
 
         # Written, since putting images into a mapped file takes six times as long.
-        def put(row: int, images: Sequence[np.ndarray]) -> None:
+        def put(row: int, images: Sequence[np.ndarray | bytes]) -> None:
             with lock:
                 file.seek(start + row * math.prod(shape[1:]))
                 for image in images:
@@ -151,7 +156,7 @@ def _raw_images(
 
 
 @contextmanager
-def _jpeg_images(folder: Path) -> Iterator[Callable[[int, Sequence[np.ndarray]], None]]:
+def _jpeg_images(folder: Path) -> Iterator[Put]:
     lock = Lock()
     early: dict[int, list[bytes]] = {}  # first row -> images whose turn has not come
     batch: list[bytes] = []
@@ -162,9 +167,9 @@ def _jpeg_images(folder: Path) -> Iterator[Callable[[int, Sequence[np.ndarray]],
             file.write_batch(pa.record_batch([pa.array(batch, pa.binary())], schema=JPEGS))
             batch.clear()
 
-        def put(row: int, images: Sequence[np.ndarray]) -> None:
+        def put(row: int, images: Sequence[np.ndarray | bytes]) -> None:
             nonlocal n_rows
-            encoded = [_encode_jpeg(image) for image in images]
+            encoded = [i if isinstance(i, bytes) else encode_jpeg(i) for i in images]
             with lock:
                 early[row] = encoded
                 while n_rows in early:
@@ -179,7 +184,8 @@ def _jpeg_images(folder: Path) -> Iterator[Callable[[int, Sequence[np.ndarray]],
             flush()
 
 
-def _encode_jpeg(pixels: np.ndarray) -> bytes:
+def encode_jpeg(pixels: np.ndarray) -> bytes:
+    """An image, uint8 (size, size, 3), as a pack that keeps JPEG has it."""
     settings = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     blue_first = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)  # as OpenCV expects it
     _, encoded = cv2.imencode(".jpg", blue_first, settings)

@@ -1,4 +1,4 @@
-"""Work shared out to processes, in bounded memory."""
+"""Work shared out to processes, to threads or to a Ray cluster, in order and in bounded memory."""
 
 import multiprocessing
 import os
@@ -6,14 +6,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from importlib import import_module
 from itertools import islice
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from classifold.errors import UserError
 from classifold.orphans import begin_helper
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+# How the items are worked on where there is no cluster.
+Locally = Literal["processes", "threads", "in place"]
 
 # Starting processes costs about a second; fewer items than this are done in place.
 FEWEST_ITEMS_FOR_PROCESSES = 1000
@@ -30,12 +34,22 @@ ENDED = (
     "programs and run again"
 )
 
+ENGINE = "CLASSIFOLD_ENGINE"
+ENGINES = ("local", "ray")
 
-class _Task(NamedTuple, Generic[Item, Result]):
-    """Some items on their way through another process."""
+
+class Bundle(NamedTuple, Generic[Item]):
+    """Items that travel together."""
 
     items: list[Item]
-    results: "Future[list[Result]]"
+    n_bytes: int
+
+
+class Task(NamedTuple, Generic[Item]):
+    """A bundle on its way through another process, and the engine's handle of it."""
+
+    bundle: Bundle[Item]
+    handle: Any
 
 
 def ordered_map(
@@ -45,60 +59,48 @@ def ordered_map(
     n_items: int,
     n_bytes: Callable[[Item], int] = lambda _: 0,
     crashed: Callable[[Item], Result] | None = None,
+    items_a_task: int | None = None,
+    locally: Locally = "processes",
+    n_cores: int = 1,
 ) -> Iterator[Result]:
-    """Apply `function` to each item, in as many processes as there are cores.
+    """Apply `function` to each item, on all cores of this machine or of a Ray cluster.
 
-    Results come in the order of `items`, and are the same whatever the number of processes.
-    At most a few hundred items, or a few tasks of `BYTES_A_TASK`, are in flight:
-    `Executor.map` takes in the whole iterable first (its `buffersize` came with Python 3.14),
-    so the window is ours.
+    Which of the two is no parameter of the pipeline, since results are the same: it is the
+    cluster where `CLASSIFOLD_ENGINE` is `ray`, or `RAY_ADDRESS` names one. Results come in the
+    order of `items`, and are the same whatever the number of processes. At most a few hundred
+    items a core, or a few tasks of `BYTES_A_TASK`, are in flight: `Executor.map` takes in the
+    whole iterable first (its `buffersize` came with Python 3.14), so the window is ours.
 
     Args:
-        function: a function of a module (it travels to other processes by name).
+        function: of a module; it travels to other processes once, and what it holds with it.
         items: anything; read only as far as the window reaches.
-        n_items: how many there are about, to decide whether processes pay.
-        n_bytes: how large an item is, where items may be large.
+        n_items: how many there are about, each of a millisecond or so, to decide whether
+            other processes pay.
+        n_bytes: how large an item, or its result, is, where one may be large.
         crashed: the result for an item that ends the process that works on it (a decoder's
             fault); without it, that is an error.
+        items_a_task: how many items travel together; 1 where each is a second's work.
+        locally: how it is done on this machine. `threads` are for work that leaves Python's lock
+            alone and whose results are large, `in place` for what uses all cores by itself.
+        n_cores: how many cores of a cluster one call of `function` keeps busy.
 
     Raises:
-        UserError: if a process was ended, and `crashed` does not say what that means.
+        UserError: if a process was ended, and `crashed` does not say what that means; or if the
+            cluster cannot be used.
     """
-    n_processes = _n_cores()
-    if n_processes == 1 or n_items < FEWEST_ITEMS_FOR_PROCESSES:
+    few = n_items < FEWEST_ITEMS_FOR_PROCESSES
+    if _engine() == "ray" and not few:
+        # By name: whoever asks for no cluster depends on none of its code.
+        cluster = import_module("classifold.ray_cluster")
+        bundles = _bundles(items, n_bytes, items_a_task)
+        yield from cluster.map_bundles(function, bundles, crashed=crashed, n_cores=n_cores)
+    elif locally == "threads":
+        yield from threaded_map(function, items)
+    elif locally == "in place" or few or count_cores() == 1:
         yield from map(function, items)
-        return
-
-    bundles = _bundles(items, n_bytes)
-    waiting: deque[_Task[Item, Result]] = deque()
-    n_crashes = 0
-    while True:
-        try:
-            with _Pool(n_processes) as pool:
-                yield from _in_order(pool, function, bundles, waiting, n_processes * TASKS_AHEAD)
-            return
-        except BrokenProcessPool:
-            if crashed is None:
-                raise UserError(ENDED) from None
-        # One of the items in flight ended the pool: they are tried again, one at a time.
-        suspects = deque(item for task in waiting for item in task.items)
-        waiting.clear()
-        while suspects:
-            n_done = 0
-            try:
-                with _Pool(1) as pool:
-                    while suspects:
-                        result = pool.submit(function, suspects[0]).result()
-                        suspects.popleft()
-                        n_done += 1
-                        yield result
-            except BrokenProcessPool:
-                if n_done:
-                    continue  # not yet sure: the item gets a process that has done nothing else
-                n_crashes += 1
-                if n_crashes > MOST_CRASHES:
-                    raise UserError(ENDED) from None
-                yield crashed(suspects.popleft())
+    else:
+        bundles = _bundles(items, n_bytes, items_a_task)
+        yield from _map_bundles(function, bundles, crashed=crashed)
 
 
 def threaded_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
@@ -111,7 +113,7 @@ def threaded_map(function: Callable[[Item], Result], items: Iterable[Item]) -> I
         function: anything that threads may call at once.
         items: read only as far as the window reaches.
     """
-    n_threads = _n_cores()
+    n_threads = count_cores()
     remaining = iter(items)
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(n_threads) as pool:
@@ -127,17 +129,75 @@ def threaded_map(function: Callable[[Item], Result], items: Iterable[Item]) -> I
                 future.cancel()
 
 
-def _n_cores() -> int:
+def count_cores() -> int:
+    """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+
+def is_full(waiting: Iterable[Task[Any]], n_workers: int) -> bool:
+    """Whether enough is in flight: a few tasks a worker, or fewer if they are large."""
+    tasks = list(waiting)
+    n_bytes = sum(task.bundle.n_bytes for task in tasks)
+    most = n_workers * TASKS_AHEAD
+    return len(tasks) >= most or (len(tasks) > n_workers and n_bytes >= most * BYTES_A_TASK)
+
+
+def _engine() -> str:
+    """The engine that the environment asks for."""
+    name = os.environ.get(ENGINE) or ("ray" if os.environ.get("RAY_ADDRESS") else "local")
+    if name not in ENGINES:
+        raise UserError(
+            f"{ENGINE} must be {' or '.join(ENGINES)}, got {name!r}; correct or unset it"
+        )
+    return name
+
+
+def _map_bundles(
+    function: Callable[[Item], Result],
+    bundles: Iterator[Bundle[Item]],
+    *,
+    crashed: Callable[[Item], Result] | None,
+) -> Iterator[Result]:
+    """Apply `function` in processes of this machine."""
+    n_processes = count_cores()
+    waiting: deque[Task[Item]] = deque()
+    n_crashes = 0
+    while True:
+        try:
+            with _Pool(n_processes, function) as pool:
+                yield from _in_order(pool, bundles, waiting, n_processes)
+            return
+        except BrokenProcessPool:
+            if crashed is None:
+                raise UserError(ENDED) from None
+        # One of the items in flight ended the pool: they are tried again, one at a time.
+        suspects = deque(item for task in waiting for item in task.bundle.items)
+        waiting.clear()
+        while suspects:
+            n_done = 0
+            try:
+                with _Pool(1, function) as pool:
+                    while suspects:
+                        (result,) = pool.submit(_apply, [suspects[0]]).result()
+                        suspects.popleft()
+                        n_done += 1
+                        yield result
+            except BrokenProcessPool:
+                if n_done:
+                    continue  # not yet sure: the item gets a process that has done nothing else
+                n_crashes += 1
+                if n_crashes > MOST_CRASHES:
+                    raise UserError(ENDED) from None
+                yield crashed(suspects.popleft())
 
 
 class _Pool(ProcessPoolExecutor):
     """Processes that give up what waits as soon as their block is left."""
 
-    def __init__(self, n_processes: int) -> None:
+    def __init__(self, n_processes: int, function: Callable[[Any], Any]) -> None:
         # forkserver: forking a process that has threads (Arrow, BLAS) may hang it.
         context = multiprocessing.get_context("forkserver")
-        super().__init__(n_processes, mp_context=context, initializer=begin_helper)
+        super().__init__(n_processes, mp_context=context, initializer=_begin, initargs=(function,))
 
     def __exit__(self, *_: object) -> None:
         self.shutdown(wait=True, cancel_futures=True)
@@ -145,38 +205,49 @@ class _Pool(ProcessPoolExecutor):
 
 def _in_order(
     pool: ProcessPoolExecutor,
-    function: Callable[[Item], Result],
-    bundles: Iterator[list[Item]],
-    waiting: "deque[_Task[Item, Result]]",
-    most_waiting: int,
-) -> Iterator[Result]:
+    bundles: Iterator[Bundle[Item]],
+    waiting: deque[Task[Item]],
+    n_workers: int,
+) -> Iterator[Any]:
     while True:
-        while len(waiting) < most_waiting and (bundle := next(bundles, None)):
+        while not is_full(waiting, n_workers) and (bundle := next(bundles, None)):
             try:
-                results = pool.submit(_apply, function, bundle)
+                results = pool.submit(_apply, bundle.items)
             except BrokenProcessPool:
-                waiting.append(_Task(bundle, Future()))  # taken from the items: not to be lost
+                waiting.append(Task(bundle, Future()))  # taken from the items: not to be lost
                 raise
-            waiting.append(_Task(bundle, results))
+            waiting.append(Task(bundle, results))
         if not waiting:
             return
-        done = waiting[0].results.result()
+        done = waiting[0].handle.result()
         waiting.popleft()
         yield from done
 
 
-def _bundles(items: Iterable[Item], n_bytes: Callable[[Item], int]) -> Iterator[list[Item]]:
+def _bundles(
+    items: Iterable[Item], n_bytes: Callable[[Item], int], most_items: int | None
+) -> Iterator[Bundle[Item]]:
+    most_items = most_items or ITEMS_A_TASK
     bundle: list[Item] = []
     size = 0
     for item in items:
         bundle.append(item)
         size += n_bytes(item)
-        if len(bundle) == ITEMS_A_TASK or size >= BYTES_A_TASK:
-            yield bundle
+        if len(bundle) == most_items or size >= BYTES_A_TASK:
+            yield Bundle(bundle, size)
             bundle, size = [], 0
     if bundle:
-        yield bundle
+        yield Bundle(bundle, size)
 
 
-def _apply(function: Callable[[Item], Result], task: list[Item]) -> list[Result]:
-    return [function(item) for item in task]
+# In a helper process: what it applies to everything it is sent.
+_given: list[Callable[[Any], Any]] = []
+
+
+def _begin(function: Callable[[Any], Any]) -> None:
+    begin_helper()
+    _given[:] = [function]
+
+
+def _apply(items: list[Any]) -> list[Any]:
+    return [_given[0](item) for item in items]

@@ -1,7 +1,7 @@
 """A trained ensemble, or one of its models, answers for new images."""
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from classifold.inference import BATCH_SIZE
 from classifold.metrics_file import read_json
 from classifold.model_file import Model
 from classifold.new_images import NewImages, open_images
+from classifold.parallel import ordered_map
 from classifold.params import PARAMS_FILE, check_params
 from classifold.stacking.ensemble import Ensemble, load_ensemble
 
@@ -134,17 +135,33 @@ class Classifier(NamedTuple):
         """Answer for images that are open."""
         pixels = images.pixels(size=self.pack_size, resize=self.resize, background=self.background)
         named = zip(images.names, pixels, strict=True)
-        while some := list(islice(named, IMAGES_AT_ONCE)):
-            decoded = [outcome for _, outcome in some if not isinstance(outcome, str)]
-            rows: Iterator[tuple[np.ndarray, np.ndarray]] = iter(())
-            if decoded:
-                decided = self._decide(np.stack(decoded))
-                rows = zip(decided.probabilities, decided.predicted, strict=True)
-            for name, outcome in some:
-                if isinstance(outcome, str):
-                    yield Answer(name, [], {}, reason=outcome)
-                else:
-                    yield self._answer(name, *next(rows))
+        chunks = iter(lambda: list(islice(named, IMAGES_AT_ONCE)), [])
+        if self.device.type == "cpu":
+            answered = ordered_map(
+                self._answer_all,
+                chunks,
+                n_items=len(images.names),
+                items_a_task=1,
+                locally="in place",  # torch uses all cores
+                n_cores=max(model.description["threads"] for model in self.members.values()),
+            )
+        else:
+            answered = map(self._answer_all, chunks)
+        yield from chain.from_iterable(answered)
+
+    def _answer_all(self, named: Sequence[tuple[str, np.ndarray | str]]) -> list[Answer]:
+        """Answer for images by their names: each is pixels, or the reason why there are none."""
+        decoded = [outcome for _, outcome in named if not isinstance(outcome, str)]
+        rows: Iterator[tuple[np.ndarray, np.ndarray]] = iter(())
+        if decoded:
+            decided = self._decide(np.stack(decoded))
+            rows = zip(decided.probabilities, decided.predicted, strict=True)
+        return [
+            Answer(name, [], {}, reason=outcome)
+            if isinstance(outcome, str)
+            else self._answer(name, *next(rows))
+            for name, outcome in named
+        ]
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """Compute probabilities; those of an image have the same bits among any others.

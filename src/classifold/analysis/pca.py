@@ -1,10 +1,13 @@
 """Principal components of images, a colour channel at a time."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+
+from classifold.parallel import ordered_map
 
 CHANNELS = ("red", "green", "blue")
 SHARES = (0.90, 0.95)
@@ -117,17 +120,40 @@ def count_components(found: Components | OwnComponents) -> dict[str, int]:
     }
 
 
+class _Sums(NamedTuple):
+    """Sums over images of whole numbers in [0, 255]: exact, in whatever order they are added."""
+
+    total: np.ndarray  # float64 (side^2,)
+    products: np.ndarray  # float64 (side^2, side^2)
+
+
+def _sums(batch: np.ndarray, *, side: int) -> _Sums:
+    """Runs here, or on a cluster: the sums over images (N, H, H) of one channel."""
+    rows = _shrunk(batch, side).reshape(len(batch), -1).astype(np.float64)
+    return _Sums(rows.sum(axis=0), rows.T @ rows)
+
+
 def _decompose(images: np.ndarray, channel: int, side: int) -> Components:
     n_images = len(images)
     total = np.zeros(side**2)
     products = np.zeros((side**2, side**2))
-    for start in range(0, n_images, BATCH_SIZE):
-        batch = images[start : start + BATCH_SIZE][..., channel]
-        rows = shrink(batch, side).reshape(len(batch), -1)
-        total += rows.sum(axis=0)
-        products += rows.T @ rows
+    batches = (
+        np.ascontiguousarray(images[start : start + BATCH_SIZE][..., channel])
+        for start in range(0, n_images, BATCH_SIZE)
+    )
+    for sums in ordered_map(
+        partial(_sums, side=side),
+        batches,
+        n_items=n_images,
+        n_bytes=lambda _, n_bytes=products.nbytes: n_bytes,  # type: ignore[misc]
+        items_a_task=1,
+        locally="in place",  # BLAS uses all cores
+    ):
+        total += sums.total
+        products += sums.products
     mean = total / n_images
-    covariance = (products - n_images * np.outer(mean, mean)) / (n_images - 1)
+    covariance = (products - np.outer(total, mean)) / ((n_images - 1) * 255**2)
+    mean /= 255
     variances, vectors = np.linalg.eigh(covariance)
     n_components = min(side**2, n_images - 1)
     strongest = slice(None, -n_components - 1, -1)
@@ -144,11 +170,15 @@ def _decompose(images: np.ndarray, channel: int, side: int) -> Components:
 
 def shrink(batch: np.ndarray, side: int) -> np.ndarray:
     """Images (N, H, H) or (N, H, H, 3) of uint8 to float64 of `side` pixels in [0, 1]."""
-    if batch.shape[1] != side:
-        batch = np.stack(
-            [cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) for image in batch]
-        )
-    return batch / 255.0
+    return _shrunk(batch, side) / 255.0
+
+
+def _shrunk(batch: np.ndarray, side: int) -> np.ndarray:
+    if batch.shape[1] == side:
+        return batch
+    return np.stack(
+        [cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) for image in batch]
+    )
 
 
 def _cumulated(strengths: np.ndarray) -> np.ndarray:

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 from classifold.augmentation.warp import flip, rotations, scalings, shears, shifts, warp_arrays
-from classifold.pack import PackWriter, new_pack
-from classifold.parallel import threaded_map
+from classifold.pack import encode_jpeg, new_pack
+from classifold.parallel import ordered_map
 from classifold.pixels import rgb_pixels
 from classifold.progress import track
 from classifold.seeding import generator
@@ -121,7 +121,6 @@ def write_packs(
         seed: of the draws.
         augmentation: the other arguments of `make_copies`.
     """
-    cv2.setNumThreads(1)  # our threads use all cores already
     bears = (names for part in labels.values() for names in part.values())
     classes = sorted({name for names in bears for name in names})
     untouched = augmentation | {"flips": ["none"], "warped": 0}
@@ -130,44 +129,67 @@ def write_packs(
         ("validation", "raw", untouched),
     ):
         copies = n_copies(flips=settings["flips"], warped=settings["warped"])  # type: ignore[arg-type]
+        n_sources = len(labels[part])
         with new_pack(
             folder / part,
-            n_images=len(labels[part]) * copies,
+            n_images=n_sources * copies,
             size=size,
             resize=resize,
             classes=classes,
             task=task,
             storage=kept_as,
         ) as pack:
-            make = partial(
-                _augment, pack=pack, size=size, resize=resize, seed=seed, settings=settings
+            augmented = ordered_map(
+                partial(
+                    _augment,
+                    size=size,
+                    resize=resize,
+                    storage=kept_as,
+                    seed=seed,
+                    settings=settings,
+                ),
+                images[part],
+                n_items=n_sources,
+                n_bytes=lambda image, copies=copies: len(image[1]) + copies * size**2 * 3,  # type: ignore[misc]
+                locally="threads",
             )
-            augmented = threaded_map(make, enumerate(images[part]))
-            n_sources = len(labels[part])
-            for image_id, transformations in track(
-                augmented, task=f"augment {part}", total=n_sources, unit="images"
-            ):
-                for number, transformation in enumerate(transformations):
+            tracked = track(augmented, task=f"augment {part}", total=n_sources, unit="images")
+            for row, made in enumerate(tracked):
+                pack.put(row * copies, made.pictures)
+                for number, transformation in enumerate(made.transformations):
                     pack.describe(
-                        image_id=image_id,
+                        image_id=made.image_id,
                         copy=number,
                         transformation=transformation,
-                        labels=labels[part][image_id],
+                        labels=labels[part][made.image_id],
                     )
 
 
+class _Augmented(NamedTuple):
+    """All copies of an image, as the pack keeps them."""
+
+    image_id: str
+    pictures: Sequence[np.ndarray | bytes]
+    transformations: list[str]
+
+
 def _augment(
-    numbered: tuple[int, tuple[str, bytes]],
+    image: tuple[str, bytes],
     *,
-    pack: PackWriter,
     size: int,
     resize: str,
+    storage: str,
     seed: int,
     settings: Mapping[str, object],
-) -> tuple[str, list[str]]:
-    """Runs in threads: puts all copies of an image into the pack, and tells what they are."""
-    number, (image_id, encoded) = numbered
+) -> _Augmented:
+    """Runs in threads, or elsewhere: all copies of an image."""
+    cv2.setNumThreads(1)  # all cores are in use already
+    image_id, encoded = image
     pixels = rgb_pixels(encoded, size=size, resize=resize)
     copies = make_copies(pixels, image_id=image_id, seed=seed, **settings)  # type: ignore[arg-type]
-    pack.put(number * len(copies), [copy.pixels for copy in copies])
-    return image_id, [copy.transformation for copy in copies]
+    pictures = [copy.pixels for copy in copies]
+    return _Augmented(
+        image_id,
+        [encode_jpeg(picture) for picture in pictures] if storage == "jpeg" else pictures,
+        [copy.transformation for copy in copies],
+    )

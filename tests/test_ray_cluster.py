@@ -1,0 +1,289 @@
+"""A Ray cluster gives what this machine gives, byte for byte, whatever becomes of its nodes."""
+
+import hashlib
+import importlib
+import operator
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from classifold import parallel, ray_cluster
+from classifold.analysis.pca import principal_components
+from classifold.augmentation.offline import write_packs
+from classifold.errors import UserError
+from classifold.filtering import copies
+from classifold.filtering.copies import near_groups
+from classifold.pack import read_pack
+from classifold.parallel import ordered_map
+from classifold.predict import Classifier
+from classifold.sources.detection import find_source
+from classifold.sources.ingestion import ingest
+from classifold.sources.tree import FolderTree
+from classifold.table import iter_columns, iter_images
+from cluster_work import negative, slowly
+
+MANY = 10**6  # enough items for other processes to pay
+N_IMAGES = 1100
+
+STORE = 80 * 2**20
+NODE = {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two nodes of one core on this machine."""
+    pytest.importorskip("ray", reason="Ray is not installed (pip install classifold[ray])")
+    code = [str(Path(parallel.__file__).parents[1]), str(Path(__file__).parent)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(code))  # as if both were installed there
+        for name, value in ray_cluster.QUIET.items():
+            patch.setenv(name, value)
+        utils = importlib.import_module("ray.cluster_utils")
+        nodes = utils.Cluster(initialize_head=True, head_node_args=NODE)
+        nodes.add_node(**NODE)
+        nodes.wait_for_nodes()
+        yield nodes
+        importlib.import_module("ray").shutdown()
+        nodes.shutdown()
+
+
+@pytest.fixture
+def on_cluster(cluster, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    return cluster
+
+
+@pytest.fixture(autouse=True)
+def nothing_asked_for(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("CLASSIFOLD_ENGINE", raising=False)
+
+
+def counted(items, taken):
+    for item in items:
+        taken.append(item)
+        yield item
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_the_results_in_their_order_from_a_bounded_window(on_cluster):
+    taken = []
+    results = ordered_map(operator.neg, counted(range(3000), taken), n_items=MANY)
+    assert next(results) == 0
+    assert len(taken) <= 2 * parallel.TASKS_AHEAD * parallel.ITEMS_A_TASK
+    assert list(results) == [-item for item in range(1, 3000)]
+
+
+@pytest.mark.slow
+def test_large_items_wait_outside_of_the_cluster(on_cluster):
+    taken = []
+    images = (np.full((1024, 1024, 8), i % 256, np.uint8) for i in range(40))
+    results = ordered_map(
+        np.max, counted(images, taken), n_items=MANY, n_bytes=lambda image: image.nbytes
+    )
+    assert next(results) == 0
+    assert len(taken) <= 5  # of 8 MiB; four tasks of 4 MiB a worker
+    assert list(results) == list(range(1, 40))
+
+
+@pytest.mark.slow
+def test_failures_arrive_as_they_are(on_cluster):
+    with pytest.raises(TypeError, match="bad operand type"):
+        list(ordered_map(operator.neg, [1, 2, "three", *range(100)], n_items=MANY))
+
+    def items():
+        yield from range(100)
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        list(ordered_map(operator.neg, items(), n_items=MANY))
+
+
+@pytest.mark.slow
+def test_an_item_that_ends_its_process_is_told_apart_as_on_one_machine(on_cluster, monkeypatch):
+    monkeypatch.setattr(parallel, "ITEMS_A_TASK", 3)
+    items = [*range(5), 13, 113, *range(20, 40)]
+    results = ordered_map(negative, items, n_items=MANY, crashed="item {} crashed".format)
+    expected = [f"item {i} crashed" if i % 100 == 13 else -i for i in items]
+    assert list(results) == expected
+    with pytest.raises(UserError, match="a helper process was ended from outside"):
+        list(ordered_map(negative, [1, 13], n_items=MANY))
+
+
+@pytest.mark.slow
+def test_a_node_that_runs_other_code_is_refused(on_cluster, monkeypatch):
+    monkeypatch.setattr(ray_cluster, "code_version", lambda: "classifold 00000000")
+    with pytest.raises(UserError, match=r"the Ray node .* has classifold .*, and this machine"):
+        list(ordered_map(operator.neg, range(10), n_items=MANY))
+
+
+@pytest.mark.slow
+def test_a_node_that_dies_in_the_middle_costs_no_result(cluster, on_cluster, monkeypatch):
+    monkeypatch.setattr(parallel, "ITEMS_A_TASK", 8)
+    lost = cluster.add_node(**NODE | {"num_cpus": 2})
+    cluster.wait_for_nodes()
+    n_items, done = 1200, []
+    results = ordered_map(slowly, range(n_items), n_items=MANY, crashed=lambda item: (0, "crashed"))
+    for result in results:
+        done.append(result)
+        if len(done) == n_items // 4:
+            cluster.remove_node(lost, allow_graceful=False)
+    assert [value for _, value in done] == [-item for item in range(n_items)]
+    before, after = ({pid for pid, _ in some} for some in (done[:300], done[-300:]))
+    assert len(before) >= 3  # a process a core; those of the lost node are gone afterwards
+    assert before - after
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Drawn images of two classes, some near copies of others, and one that is none."""
+    root = tmp_path_factory.mktemp("photos")
+    random = np.random.default_rng(1)
+    for i in range(N_IMAGES):
+        coarse = random.integers(0, 256, (6, 6, 3), np.uint8)
+        picture = Image.fromarray(coarse).resize((24 + i % 3, 24), Image.Resampling.BICUBIC)
+        folder = root / f"class{i % 2}"
+        folder.mkdir(exist_ok=True)
+        picture.save(folder / f"{i:05}.{'png' if i % 5 else 'jpg'}")
+        if i % 50 == 0:
+            picture.save(folder / f"{i:05}-again.jpg", quality=60)
+    (root / "class0/broken.jpg").write_bytes(b"no image")
+    return root
+
+
+class Watched(FolderTree):
+    """A folder that does something when so many of its files were read."""
+
+    def __init__(self, root, *, after=0, do=None):
+        super().__init__(root)
+        self._after, self._do, self._n_read = after, do, 0
+
+    def read(self, name):
+        self._n_read += 1
+        if self._n_read == self._after:
+            self._do()
+        return super().read(name)
+
+
+def through_the_stages(tree, out):
+    """Table, near copies, packs and components of a folder, as the stages make them."""
+    table = out / "table"
+    table.mkdir(parents=True)
+    source = find_source(tree, layout="folder", task="single", where="photos")
+    ingest(tree, source, table, background=(255, 255, 255), most_unreadable=0.1)
+    rows = list(iter_columns(table, ["id", "labels", "perceptual_hash"]))
+    groups = near_groups([row["perceptual_hash"] for row in rows], distance=8)
+    labels = {row["id"]: row["labels"] for row in rows}
+    for storage in ("raw", "jpeg"):
+        write_packs(
+            {"train": iter_images(table, labels), "validation": []},
+            {"train": labels, "validation": {}},
+            out / storage,
+            **{"task": "single", "size": 16, "resize": "lanczos", "storage": storage, "seed": 1},
+            **{"flips": ["none", "horizontal"], "warped": 1, "rotate": 15, "scale": [0.8, 1.0]},
+            **{"shear": 5, "shift": [0.1, 0], "fill": "reflect"},
+        )
+    found = principal_components(read_pack(out / "raw/train").originals().images, size=12)
+    components = {name: [array.tobytes() for array in found[name]] for name in found}
+    return groups, components
+
+
+def hashes(folder):
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.mark.slow
+def test_the_data_stages_leave_the_same_bytes_though_a_node_dies(
+    photos, cluster, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(copies, "PAIRS_A_MILLISECOND", 1)  # so that the search is shared out
+    expected = through_the_stages(FolderTree(photos), tmp_path / "here")
+    assert 10 < len(expected[0]) < 100
+
+    lost = cluster.add_node(**NODE)
+    cluster.wait_for_nodes()
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    tree = Watched(
+        photos, after=N_IMAGES // 2, do=lambda: cluster.remove_node(lost, allow_graceful=False)
+    )
+    found = through_the_stages(tree, tmp_path / "there")
+    assert lost not in cluster.list_all_nodes()
+    assert found == expected
+    assert hashes(tmp_path / "there") == hashes(tmp_path / "here")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["single", "multi"])
+def test_answers_to_new_images_have_the_same_bits(project, on_cluster, monkeypatch, task):
+    root = project(task)
+    monkeypatch.setattr(parallel, "FEWEST_ITEMS_FOR_PROCESSES", 2)
+    images = [root / "source"]
+    found = list(Classifier.load(root).predict(images))
+    monkeypatch.setenv("CLASSIFOLD_ENGINE", "local")
+    assert found == list(Classifier.load(root).predict(images))
+    assert len(found) == 8
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
+def test_a_cluster_that_does_not_answer_is_a_message_soon(monkeypatch, address):
+    pytest.importorskip("ray", reason="Ray is not installed (pip install classifold[ray])")
+    address = address.format(free_port())
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setattr(ray_cluster, "_is_connected", lambda _: False)
+    start = time.monotonic()
+    with pytest.raises(UserError, match=f"RAY_ADDRESS is {address}, and no Ray cluster answers"):
+        list(ordered_map(operator.neg, range(10), n_items=MANY))
+    assert time.monotonic() - start < 30
+
+
+def test_ray_that_is_not_installed_is_a_message(monkeypatch):
+    monkeypatch.setenv("CLASSIFOLD_ENGINE", "ray")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"install it with 'pip install classifold\[ray\]'"):
+        list(ordered_map(operator.neg, range(10), n_items=MANY))
+
+
+def test_an_engine_that_nobody_knows_is_refused(monkeypatch):
+    monkeypatch.setenv("CLASSIFOLD_ENGINE", "spark")
+    with pytest.raises(UserError, match="CLASSIFOLD_ENGINE must be local or ray, got 'spark'"):
+        list(ordered_map(operator.neg, range(10), n_items=MANY))
+
+
+def test_the_local_engine_can_be_asked_for_beside_a_cluster(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setenv("CLASSIFOLD_ENGINE", "local")
+    assert list(ordered_map(operator.neg, [1, 2], n_items=MANY, locally="threads")) == [-1, -2]
+
+
+WITHOUT_RAY = """
+import sys
+from classifold.analysis import pca
+from classifold.augmentation import offline
+from classifold.filtering import copies
+from classifold.sources import ingestion
+from classifold.parallel import ordered_map
+list(ordered_map(abs, range(2000), n_items=2000, locally="threads"))
+assert not {"ray", "classifold.ray_cluster"} & set(sys.modules)
+"""
+
+
+def test_who_asks_for_no_cluster_imports_none():
+    environment = {**os.environ, "PYTHONPATH": str(Path(parallel.__file__).parents[1])}
+    subprocess.run([sys.executable, "-c", WITHOUT_RAY], check=True, env=environment)
