@@ -11,6 +11,7 @@ import typer
 
 from classifold.errors import UserError
 from classifold.params import PARAMS_FILE, check_params
+from classifold.plain_text import plain_text, use_utf8
 from classifold.plots_page import plots_page
 from classifold.progress import track
 from classifold.recipes import RECIPES, list_recipes, take_recipe
@@ -38,18 +39,34 @@ def _told_without_traceback(kept: str = "nothing half-written is left") -> Itera
         print(f"\nstopped by Ctrl-C; {kept}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     except (UserError, OSError) as error:
-        print(error, file=sys.stderr)
+        print(plain_text(str(error)), file=sys.stderr)
         raise typer.Exit(1) from None
+
+
+@app.callback()
+def start() -> None:
+    """Begin every command alike, whatever the locale."""
+    use_utf8()
 
 
 @app.command()
 def check(
     path: Annotated[Path, typer.Argument(help="The file to check.")] = PARAMS_FILE,
 ) -> None:
-    """Check params.yaml against its schema, before any stage runs."""
+    """Check params.yaml against its schema, and that its networks can be built, before any stage.
+
+    Nothing is computed.
+    """
     with _told_without_traceback():
         content = check_params(path)
         _require_data(Path(content["dataset"]["path"]), layout=content["dataset"]["layout"])
+        # Slow to import, so not before what needs no torch is right.
+        from classifold.device import choose_device  # noqa: PLC0415
+        from classifold.training.setup import try_model  # noqa: PLC0415
+
+        choose_device(content["train"]["device"])
+        for name, model in content["models"].items():
+            try_model(name, model)
     print(f"{path} is right: {content['dataset']['path']}, models {', '.join(content['models'])}")
 
 
@@ -60,7 +77,11 @@ def _require_data(path: Path, *, layout: str) -> None:
             f"dataset.path in params.yaml names {path}, which is no folder; make it with "
             f"'mkdir -p {path}', and {layout} is downloaded into it where there is a network"
         )
-    made_by_dvc = path == EMBEDDED or path.with_name(path.name + ".dvc").is_file()
+    try:
+        path.exists()
+    except OSError as error:  # a name that no file can have
+        raise UserError(f"dataset.path in params.yaml cannot be a path: {error.strerror}") from None
+    made_by_dvc = path == EMBEDDED or Path(f"{path}.dvc").is_file()
     if not path.exists() and not made_by_dvc:
         raise UserError(
             f"dataset.path in params.yaml names {path}, which does not exist; correct it, or add "

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from classifold.errors import UserError
+
 
 class Logits(NamedTuple):
     """Row i of each is image i."""
@@ -20,6 +22,18 @@ def save_logits(path: Path, logits: Logits) -> None:
 
 
 def load_logits(path: Path) -> Logits:
-    """Read what `save_logits` wrote; nothing pickled is ever read."""
-    with np.load(path, allow_pickle=False) as arrays:
-        return Logits(**{name: arrays[name] for name in Logits._fields})
+    """Read what `save_logits` wrote; nothing pickled is ever read.
+
+    Raises:
+        UserError: if the file is damaged, or holds something else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return Logits(**{name: arrays[name] for name in Logits._fields})
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # a damaged archive leads its reader to anything
+        raise UserError(
+            f"{path} cannot be read as logits ({error}); restore it with 'dvc checkout "
+            f"{path.parent}', or make it again with 'dvc repro -f'"
+        ) from None

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from classifold.errors import UserError
 from classifold.image_arrays import ChosenImages, EncodedImages, JoinedImages
 from classifold.metrics_file import read_json, write_json
 from classifold.table import LABEL_SEPARATOR
@@ -202,7 +203,7 @@ def read_pack(folder: Path) -> Pack:
             encoded = pa.ipc.open_file(file).read_all()["jpeg"]
         images = cast(np.ndarray, EncodedImages(encoded, size=description["size"]))
     else:
-        images = np.load(folder / "images.npy", mmap_mode="r" if len(labels) else None)
+        images = _read_raw(folder / "images.npy", mapped=len(labels) > 0)
     return Pack(
         images=images,
         labels=labels,
@@ -211,3 +212,14 @@ def read_pack(folder: Path) -> Pack:
         transformations=index["transformation"],
         **description,
     )
+
+
+def _read_raw(path: Path, *, mapped: bool) -> np.ndarray:
+    """Read `images.npy`; an array of Python objects, which would be a pickle, is refused."""
+    try:
+        return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise UserError(
+            f"{path} cannot be read as images ({error}); restore it with 'dvc checkout', or make "
+            "it again with 'dvc repro -f augment'"
+        ) from None

@@ -11,6 +11,7 @@ from pathlib import Path
 from classifold.errors import UserError
 from classifold.metrics_file import write_json
 from classifold.params import check_params
+from classifold.plain_text import plain_text, use_utf8
 from classifold.progress import is_first_process, say
 
 INTERRUPTED = 130
@@ -25,6 +26,7 @@ def run_stage(main: Callable[..., None]) -> None:
     and memory it took go to `timings/<stage>.json`, or `timings/<stage>/<argument>.json`.
     Set CLASSIFOLD_TRACEBACK=1 to see where an error came from.
     """
+    use_utf8()
     name = "/".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
     start = time.perf_counter()
     try:
@@ -39,7 +41,7 @@ def run_stage(main: Callable[..., None]) -> None:
     except (UserError, OSError) as error:
         if os.environ.get("CLASSIFOLD_TRACEBACK"):
             traceback.print_exc()
-        print(f"{name}: {error}", file=sys.stderr)
+        print(plain_text(f"{name}: {error}"), file=sys.stderr)
         sys.exit(1)
 
     if not is_first_process():

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
+from classifold.errors import UserError
 from classifold.metrics_file import read_json, write_json
 from classifold.stacking.dense import DenseStack, fit_dense
 from classifold.stacking.logistic import apply_logistic, fit_logistic
@@ -117,7 +118,22 @@ def save_ensemble(folder: Path, ensemble: Ensemble) -> None:
 
 
 def load_ensemble(folder: Path) -> Ensemble:
-    """Read what `save_ensemble` wrote."""
-    return Ensemble(
-        **read_json(folder / "ensemble.json"), weights=load_file(folder / "weights.safetensors")
-    )
+    """Read what `save_ensemble` wrote, and ask it once.
+
+    Raises:
+        UserError: if files are damaged, or their numbers are of another stack.
+    """
+    try:
+        ensemble = Ensemble(
+            **read_json(folder / "ensemble.json"), weights=load_file(folder / "weights.safetensors")
+        )
+        nothing = np.zeros((1, ensemble.n_classes))
+        ensemble_logits(ensemble, dict.fromkeys(ensemble.members, nothing))
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # whatever a damaged file leads to
+        raise UserError(
+            f"the stack in {folder} cannot be read ({type(error).__name__}: {error}); restore it "
+            "with 'dvc checkout ensemble', or make it again with 'dvc repro -f stack'"
+        ) from None
+    return ensemble
