@@ -5,13 +5,15 @@ JOBS ?= 1
 VENV := .venv
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# Names of files are UTF-8, under whatever locale.
+export PYTHONUTF8 := 1
 
 # Columns of `make experiments`: the stack's scores, those of models on validation images, and every
 # parameter that changed.
 SHOWN := Experiment$$|rev$$|typ$$|Created$$|State$$|metrics/stack\.json:validation_accuracy$$|gain$$|stack\.accuracy$$|(metrics/models\.json:|(?!stack\.))[^.:/]+\.validation_(accuracy|micro_f1)$$|(dataset|filter|split|augment|train|models|stack|evaluate|pca|tsne|explain)\.(?!accuracy|log_loss|macro|calib|top|n_images)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check recipe repro experiments test chaos lint format bench lock clean
+.PHONY: help setup check recipe repro experiments test chaos lint format bench lock audit clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,7 +40,7 @@ recipe: $(READY) ## List recipes; NAME=fruit_64 writes one to params.yaml (SHORT
 repro: check ## Run the pipeline, whatever is not up to date; JOBS=2 trains two models at once
 ifneq ($(JOBS),1)
 	dvc repro augment
-	dvc stage list --name-only train folds | xargs -P $(JOBS) -I{} sh -c 'dvc --wait-for-lock repro -s {} || exit 1'
+	dvc stage list --name-only train folds | xargs -P $(JOBS) -I{} sh -c 'dvc --wait-for-lock repro -s "$$0" || exit 1' {}
 endif
 	dvc repro
 	@echo "The report: $(CURDIR)/reports/index.html"
@@ -69,6 +71,9 @@ lock: ## Renew requirements.lock from pyproject.toml (needs uv)
 	  uv pip compile pyproject.toml --extra dev --extra onnx --extra postgres --extra ray --universal --python-version 3.11 --upgrade \
 	    --no-emit-index-url --no-annotate --no-header --quiet; } > requirements.lock.partial
 	mv requirements.lock.partial requirements.lock
+
+audit: ## Look for known faults of the locked packages (needs uv, and the network)
+	uv tool run pip-audit --requirement requirements.lock --no-deps --disable-pip --strict
 
 clean: ## Remove what the pipeline made (DVC's cache keeps it) and tools' caches
 	rm -rf data/ingested data/filtered data/split data/augmented data/compared data/evaluated \

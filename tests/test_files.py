@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifold.csv_file import read_rows, write_rows
+from classifold.csv_file import as_text, read_rows, write_rows
 from classifold.folders import new_folder
 from classifold.logits_file import Logits, load_logits, save_logits
 from classifold.metrics_file import read_json, write_json
@@ -24,6 +24,42 @@ def folder(tmp_path_factory):
 def test_any_text_comes_back_from_csv_as_it_was(folder, rows):
     write_rows(folder / "rows.csv", rows, columns=["id", "label, or two"])
     assert read_rows(folder / "rows.csv") == rows
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("+1|cmd", "'+1|cmd"),
+        ("-2+3", "'-2+3"),
+        ("-1\n", "'-1\n"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("\t=1", "'\t=1"),
+        ("＝1", "'＝1"),
+        ("'quoted'", "''quoted'"),
+        ("-1", "-1"),
+        ("-0.5", "-0.5"),
+        ("a=1", "a=1"),
+        ("", ""),
+    ],
+)
+def test_a_cell_is_no_formula(text, written):
+    assert as_text(text) == written
+
+
+@given(st.text(max_size=6))
+def test_no_cell_begins_as_a_formula_does_and_each_text_comes_back(text):
+    written = as_text(text)
+    assert written.removeprefix("'") == text
+    number = written.removeprefix("-").replace(".", "", 1).isdecimal()
+    assert number or not written.startswith(tuple("=+-@\t\r\n＝＋－＠"))
+
+
+def test_only_texts_are_guarded_and_each_comes_back(tmp_path):
+    row = {"id": "=cmd()", "measured": "'s", "margin": -1e-05}
+    write_rows(tmp_path / "a.csv", [row], columns=list(row))
+    assert (tmp_path / "a.csv").read_text() == "id,measured,margin\n'=cmd(),''s,-1e-05\n"
+    assert read_rows(tmp_path / "a.csv") == [{**row, "margin": "-1e-05"}]
 
 
 def test_csv_has_its_header_even_without_rows_and_the_same_bytes_everywhere(tmp_path):

@@ -91,17 +91,17 @@ ONE_CYCLE = {"name": "one_cycle", "pct_start": 0.3, "div_factor": 25, "final_div
         ("augment.scale", [1.1, 0.9], "augment.scale: must be [smallest, largest], got [1.1, 0.9]"),
         ("train.threads", "2", "integer, got '2'"),
         ("train.device", "gpu", "train.device: must be 'auto', 'cpu', 'cuda' or 'mps', got 'gpu'"),
-        ("models.mlp.network", "mpl", "models.mlp: network must be one of alphanet, initial_cnn"),
+        ("models.mlp.network", "mpl", "models.mlp.network: must be one of alphanet, initial_cnn"),
         (
             "models.mlp.arguments.dropuot",
             0.1,
-            "models.mlp: arguments has 'dropuot', which network mlp does not take; "
-            "did you mean 'dropout'? it takes: hidden, dropout",
+            "models.mlp.arguments: unknown key 'dropuot'; did you mean 'dropout'? known here: "
+            "hidden, dropout",
         ),
         (
             "models.alphanet_a.arguments",
             {},
-            "models.alphanet_a: arguments must name dropout for network alphanet",
+            "models.alphanet_a.arguments.dropout: is missing; add it",
         ),
         ("models.mlp.batch_size", 1, "models.mlp.batch_size: must be greater than or equal to 2"),
         ("models.mlp.phases", {}, "models.mlp.phases: "),
@@ -337,10 +337,22 @@ def test_each_way_to_train_obeys_the_rules(valid, write, key, value):
     assert check_params(write(content)) == content
 
 
-@pytest.mark.parametrize("name", ["stack", "majority_baseline", "two words", "1st", "a.b"])
-def test_a_models_name_must_be_usable_as_file_name_and_key(valid, write, name):
+@pytest.mark.parametrize("name", ["two words", "1st", "a.b", "$(reboot)", "x;reboot", "../x", ""])
+@pytest.mark.parametrize("section", ["models", "policies", "models.mlp.phases"])
+def test_a_name_must_be_usable_as_file_name_and_key_and_in_a_command(valid, write, section, name):
+    place = valid
+    for key in section.split("."):
+        place = place[key]
+    place[name] = next(iter(place.values()))
+    message = re.escape(f"{section}.{name}: a name must be a letter followed by letters, digits")
+    with pytest.raises(UserError, match=message):
+        check_params(write(valid))
+
+
+@pytest.mark.parametrize("name", ["stack", "majority_baseline"])
+def test_a_model_is_not_called_as_what_stands_beside_models(valid, write, name):
     valid["models"][name] = valid["models"]["mlp"]
-    with pytest.raises(UserError, match=f"models.{name}: a model's name must be a letter"):
+    with pytest.raises(UserError, match=f"models.{name}: a model's name must be neither 'stack'"):
         check_params(write(valid))
 
 

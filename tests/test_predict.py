@@ -9,12 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from classifold import new_images, parallel, predict
-from classifold.answers_file import as_text, write_answers
+from classifold.answers_file import write_answers
 from classifold.cli import app
 from classifold.csv_file import read_rows
 from classifold.decisions import probabilities
@@ -361,35 +359,6 @@ def test_a_row_of_several_labels_by_hand(tmp_path):
         "a.png,cat|dog,dog,0.3333333333333333,\n"
         "b.png,,dog,0.1,\n"
     )
-
-
-@pytest.mark.parametrize(
-    ("text", "written"),
-    [
-        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
-        ("+1|cmd", "'+1|cmd"),
-        ("-2+3", "'-2+3"),
-        ("-1\n", "'-1\n"),
-        ("@SUM(A1)", "'@SUM(A1)"),
-        ("\t=1", "'\t=1"),
-        ("＝1", "'＝1"),
-        ("'quoted'", "''quoted'"),
-        ("-1", "-1"),
-        ("-0.5", "-0.5"),
-        ("a=1", "a=1"),
-        ("", ""),
-    ],
-)
-def test_a_cell_is_no_formula(text, written):
-    assert as_text(text) == written
-
-
-@given(st.text(max_size=6))
-def test_no_cell_begins_as_a_formula_does_and_each_text_comes_back(text):
-    written = as_text(text)
-    assert written.removeprefix("'") == text
-    number = written.removeprefix("-").replace(".", "", 1).isdecimal()
-    assert number or not written.startswith(tuple("=+-@\t\r\n＝＋－＠"))
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("the disk is full")])

@@ -1,6 +1,5 @@
 """`predictions.csv`: one row an image, which any spreadsheet may open."""
 
-import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,18 +10,13 @@ from classifold.errors import UserError
 from classifold.predict import Answer
 from classifold.table import LABEL_SEPARATOR
 
-# What spreadsheets take for a formula, full-width characters among them. An apostrophe is
-# here so that one in front can be told from a name's own. A plain number is none.
-FORMULA = re.compile(r"(?!-?\d+(\.\d+)?\Z)['=+\-@\t\r\n＝＋－＠]")
-
 
 def write_answers(path: Path, answers: Iterable[Answer], *, task: str, top: int) -> int:
     """Write `answers` as CSV; the file appears whole or not at all.
 
     Columns: image, predicted (in `multi` labels joined by `|`), probability (in `single`, of
     what is predicted), class_1, probability_1 and so on, reason. Probabilities have all their
-    digits. A text that a spreadsheet might take for a formula, or that begins with an
-    apostrophe, gets an apostrophe in front.
+    digits.
 
     Args:
         path: where to; what stood there is replaced.
@@ -60,20 +54,15 @@ def write_answers(path: Path, answers: Iterable[Answer], *, task: str, top: int)
     return n_unreadable
 
 
-def as_text(value: str) -> str:
-    """Write a text so that no spreadsheet takes it for a formula."""
-    return f"'{value}" if FORMULA.match(value) else value
-
-
 def _row(answer: Answer, columns: list[str], *, top: int) -> dict[str, Any]:
     ranked = list(answer.probabilities.items())[:top]
     row: dict[str, Any] = dict.fromkeys(columns, "")
-    row["image"] = as_text(answer.image)
-    row["predicted"] = as_text(LABEL_SEPARATOR.join(answer.labels))
-    row["reason"] = as_text(answer.reason or "")
+    row["image"] = answer.image
+    row["predicted"] = LABEL_SEPARATOR.join(answer.labels)
+    row["reason"] = answer.reason or ""
     if "probability" in row and ranked:
         row["probability"] = ranked[0][1]
     for rank, (name, probability) in enumerate(ranked, start=1):
-        row[f"class_{rank}"] = as_text(name)
+        row[f"class_{rank}"] = name
         row[f"probability_{rank}"] = probability
     return row

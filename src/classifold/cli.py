@@ -13,6 +13,7 @@ from classifold.dvc_files import mend_dvc_files, remove_damaged_copies
 from classifold.errors import UserError
 from classifold.faults import explain
 from classifold.params import PARAMS_FILE, check_params
+from classifold.plain_text import plain_text, use_utf8
 from classifold.plots_page import plots_page
 from classifold.progress import track
 from classifold.recipes import RECIPES, list_recipes, take_recipe
@@ -43,8 +44,14 @@ def _told_without_traceback(kept: str = "nothing half-written is left") -> Itera
         message = explain(error)
         if message is None:
             raise
-        print(message, file=sys.stderr)
+        print(plain_text(message), file=sys.stderr)
         raise typer.Exit(1) from None
+
+
+@app.callback()
+def start() -> None:
+    """Begin every command alike, whatever the locale."""
+    use_utf8()
 
 
 @app.command()
@@ -54,9 +61,9 @@ def check(
         bool, typer.Option("--cache", help="Look for damage in DVC's cache, and take it out.")
     ] = False,
 ) -> None:
-    """Check params.yaml against its schema, before any stage runs.
+    """Check params.yaml against its schema, and that its networks can be built, before any stage.
 
-    Where a DVC that was killed left dvc.lock cut short, it is restored.
+    Nothing is computed. Where a DVC that was killed left dvc.lock cut short, it is restored.
     """
     with _told_without_traceback():
         for mended in mend_dvc_files(Path()):
@@ -65,6 +72,13 @@ def check(
             _take_out_damage()
         content = check_params(path)
         _require_data(Path(content["dataset"]["path"]), layout=content["dataset"]["layout"])
+        # Slow to import, so not before what needs no torch is right.
+        from classifold.device import choose_device  # noqa: PLC0415
+        from classifold.training.setup import try_model  # noqa: PLC0415
+
+        choose_device(content["train"]["device"])
+        for name, model in content["models"].items():
+            try_model(name, model)
     print(f"{path} is right: {content['dataset']['path']}, models {', '.join(content['models'])}")
 
 
@@ -85,7 +99,11 @@ def _require_data(path: Path, *, layout: str) -> None:
             f"dataset.path in params.yaml names {path}, which is no folder; make it with "
             f"'mkdir -p {path}', and {layout} is downloaded into it where there is a network"
         )
-    made_by_dvc = path == EMBEDDED or path.with_name(path.name + ".dvc").is_file()
+    try:
+        path.exists()
+    except OSError as error:  # a name that no file can have
+        raise UserError(f"dataset.path in params.yaml cannot be a path: {error.strerror}") from None
+    made_by_dvc = path == EMBEDDED or Path(f"{path}.dvc").is_file()
     if not path.exists() and not made_by_dvc:
         raise UserError(
             f"dataset.path in params.yaml names {path}, which does not exist; correct it, or add "

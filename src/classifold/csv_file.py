@@ -1,6 +1,12 @@
-"""CSV files that stages exchange: one header line, one row a record, UTF-8."""
+"""CSV files that stages exchange and people open: one header line, one row a record, UTF-8.
+
+Names of files and classes are anybody's, and a spreadsheet runs what it takes for a formula. So
+a text that begins as one does gets an apostrophe in front, in every file, and loses it when it is
+read here. Another reader takes one apostrophe off the beginning of a cell.
+"""
 
 import csv
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -8,9 +14,13 @@ from typing import Any, TextIO
 from classifold.faults import told_if_damaged
 from classifold.folders import new_file
 
+# What spreadsheets take for a formula, full-width characters among them. An apostrophe is
+# here so that one in front can be told from a name's own. A plain number is none.
+FORMULA = re.compile(r"(?!-?\d+(\.\d+)?\Z)['=+\-@\t\r\n＝＋－＠]")
+
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], *, columns: Sequence[str]) -> None:
-    """Write `rows` under `columns`; the file appears whole or not at all.
+    """Write `rows` under `columns`, no text as a formula; the file appears whole or not at all.
 
     Args:
         path: where to; its folder is made if need be.
@@ -24,7 +34,7 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], *, columns: Sequen
     with new_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(_UnixLines(file), columns, lineterminator="\r\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: _guarded(value) for name, value in row.items()} for row in rows)
 
 
 class _UnixLines:
@@ -42,7 +52,7 @@ class _UnixLines:
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Read all rows as text, by column.
+    """Read all rows as the text that was written, by column.
 
     Raises:
         UserError: if the file is damaged; a missing one is a FileNotFoundError.
@@ -51,11 +61,19 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         told_if_damaged(path, kind="a CSV file"),
         path.open(encoding="utf-8", newline="") as file,
     ):
-        rows = csv.DictReader(file, strict=True)
-        return [_whole(row) for row in rows]
+        return [_as_written(row) for row in csv.DictReader(file, strict=True)]
 
 
-def _whole(row: dict[str, str]) -> dict[str, str]:
+def as_text(value: str) -> str:
+    """Write a text so that no spreadsheet takes it for a formula."""
+    return f"'{value}" if FORMULA.match(value) else value
+
+
+def _guarded(value: Any) -> Any:
+    return as_text(value) if isinstance(value, str) else value
+
+
+def _as_written(row: dict[str, str]) -> dict[str, str]:
     if None in row or None in row.values():
         raise ValueError("a row has not as many values as there are columns")
-    return row
+    return {name: value.removeprefix("'") for name, value in row.items()}

@@ -3,16 +3,39 @@
 import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from classifold.errors import UserError
 from classifold.faults import CURE, told_if_damaged
 from classifold.metrics_file import read_json, write_json
+from classifold.params import Pixels, broken_rules
 from classifold.seeding import seed_torch
+
+
+class _Preprocessing(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    pack_size: Pixels
+    resize: Literal["lanczos", "bicubic", "bilinear", "box", "nearest"]
+    image_size: Pixels
+    normalize: Literal["imagenet", "half", "none"]
+
+
+class _Description(BaseModel):
+    """What `model.json` must hold at least: it may come from a stranger."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    network: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]  # a file of ours, and no path
+    arguments: dict[str, Any]
+    classes: Annotated[list[str], Field(min_length=1)]
+    preprocessing: _Preprocessing
+    threads: Annotated[int, Field(ge=1)] | None = None
 
 
 class Model(NamedTuple):
@@ -32,15 +55,18 @@ def build_network(
     Raises:
         UserError: if the network refuses its arguments.
     """
-    module = importlib.import_module(f"classifold.networks.{network}")
     try:
+        module = importlib.import_module(f"classifold.networks.{network}")
         built = module.build(n_classes, image_size=image_size, **arguments)
         # Images that are too small show only when one goes through.
         with torch.inference_mode():
             built.eval()(torch.zeros(1, 3, image_size, image_size))
     except UserError:
         raise
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+    except (
+        *(TypeError, ValueError, RuntimeError, AssertionError, ArithmeticError),
+        *(LookupError, ImportError),
+    ) as error:
         raise UserError(
             f"network {network} cannot be built for images of {image_size} pixels with "
             f"arguments {dict(arguments)}: {error}"
@@ -101,6 +127,9 @@ def save_model(
 def load_model(folder: Path) -> Model:
     """Read what `save_model` wrote.
 
+    Nothing in the files is run. The weights are compared with the network's shapes before any
+    memory is taken for it.
+
     Raises:
         UserError: if files are missing, damaged, or the weights are of another network.
     """
@@ -111,15 +140,22 @@ def load_model(folder: Path) -> Model:
             state = load_file(path)
     except FileNotFoundError as error:
         raise UserError(f"the model in {folder} is not whole ({error}); {CURE}") from None
-    network = build_network(description["network"], **_structure(description))
-    try:
-        network.load_state_dict(state)
-    except RuntimeError:
+    if broken := broken_rules(_Description, description):
+        raise UserError(f"{folder}/model.json describes no model of ours: {broken[0]}; {CURE}")
+    with torch.device("meta"):
+        expected = build_network(description["network"], **_structure(description)).state_dict()
+    if _shapes(expected) != _shapes(state):
         raise UserError(
             f"{path} must hold the weights of network {description['network']}, but those of "
             f"another; {CURE}"
-        ) from None
+        )
+    network = build_network(description["network"], **_structure(description))
+    network.load_state_dict(state)
     return _as_model(network, description)
+
+
+def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in state.items()}
 
 
 def untrained(model: Model, *, seed: int) -> Model:

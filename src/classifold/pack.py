@@ -219,7 +219,7 @@ def read_pack(folder: Path) -> Pack:
         images = cast(np.ndarray, EncodedImages(encoded, size=description["size"]))
     else:
         with told_if_damaged(raw, kind="a NumPy array of images"):
-            images = np.load(raw, mmap_mode="r" if len(labels) else None)
+            images = np.load(raw, mmap_mode="r" if len(labels) else None, allow_pickle=False)
     return Pack(
         images=images,
         labels=labels,

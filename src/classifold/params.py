@@ -6,10 +6,13 @@ the signatures that the values are unpacked into.
 
 import ast
 import difflib
+import math
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -17,17 +20,29 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
+    create_model,
     field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
+from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from classifold.errors import UserError
+from classifold.plain_text import one_line, plain_text
 
 PARAMS_FILE = Path("params.yaml")
 NETWORKS = Path(__file__).parent / "networks"
+
+# A file of params is some thousands of letters; a larger one was made to take time or memory.
+MOST_BYTES = 2**18
+MOST_LETTERS_WRITTEN_OUT = 2**20  # where every alias stands for all that it names
+MOST_DIGITS = 40
+
+MOST_LETTERS_TOLD = 500  # of a broken rule
 
 # Of the 64 bits of a perceptual hash; further apart are strangers, and the search grows slow.
 MOST_BITS_APART = 12
@@ -35,17 +50,46 @@ MOST_BITS_APART = 12
 # Each trains every model once more.
 MOST_FOLDS = 20
 
+# What the arguments of networks are annotated with, as YAML has it; of others nothing is checked.
+ARGUMENT_TYPES: dict[str, Any] = {
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "str": str,
+    "float | None": float | None,
+    "Sequence[int]": list[int],
+    "Mapping[str, str] | None": dict[str, str] | None,
+    "str | Mapping[str, str] | None": str | dict[str, str] | None,
+}
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Pixels = Annotated[int, Field(ge=4, le=2048)]
 Fill = Literal["reflect", "edge", "black"]
 Degrees = Annotated[float, Field(ge=0, le=180)]
 Slant = Annotated[float, Field(ge=0, le=60)]
 ShiftShares = Annotated[list[Share], Field(min_length=2, max_length=2)]
+
+
+def _is_name(name: str) -> str:
+    """Names are parts of dotted keys, of files' names and of commands."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
+        raise ValueError("a name must be a letter followed by letters, digits, '_' or '-'")
+    return name
+
+
+def _is_model_name(name: str) -> str:
+    if name in {"stack", "majority_baseline"}:
+        raise ValueError("a model's name must be neither 'stack' nor 'majority_baseline'")
+    return _is_name(name)
+
+
+Name = Annotated[str, AfterValidator(_is_name)]
+ModelName = Annotated[str, AfterValidator(_is_model_name)]
 
 
 def _ascends(limits: list[float]) -> list[float]:
@@ -63,7 +107,7 @@ FactorRange = Annotated[
 class Section(BaseModel):
     """A mapping of known keys, each of which must be of the right type."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -121,12 +165,17 @@ class SizeRule(Section):
 
     @model_validator(mode="after")
     def _ranges_are_given(self) -> Self:
-        ranges = {name: getattr(self, name) for name in ("width", "height", "area", "aspect")}
-        given = {name: value for name, value in ranges.items() if value is not None}
+        names = ("width", "height", "area", "aspect")
+        given = [name for name in names if getattr(self, name) is not None]
         if self.rule == "ranges" and not given:
             raise ValueError(
                 "rule: ranges needs at least one of width, height, area (pixels) and aspect "
                 "(width / height), each as [smallest, largest]"
+            )
+        if self.rule != "ranges" and given:
+            raise ValueError(
+                f"rule: {self.rule} looks at no {', '.join(given)}; set rule to ranges, or leave "
+                f"{'it' if len(given) == 1 else 'them'} out"
             )
         return self
 
@@ -254,7 +303,7 @@ class Policy(Section):
 class Train(Section):
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["auto", "fp32", "bf16"]
-    threads: Count
+    threads: Annotated[int, Field(ge=1, le=1024)]
     compile: bool
 
 
@@ -413,27 +462,22 @@ class Model(Section):
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
     clip: Positive | None = None
     accumulate: Count | None = None
-    phases: Annotated[dict[str, Phase], Field(min_length=1)]
+    phases: Annotated[dict[Name, Phase], Field(min_length=1)]
 
-    @model_validator(mode="after")
-    def _network_takes_its_arguments(self) -> Self:
-        file = NETWORKS / f"{self.network}.py"
+    @field_validator("network")
+    @classmethod
+    def _is_there(cls, network: str) -> str:
         names = sorted(path.stem for path in NETWORKS.glob("[a-z]*.py"))
-        if self.network not in names:
-            raise ValueError(f"network must be one of {', '.join(names)}, got '{self.network}'")
-        known, required = _arguments_of(file)
-        for argument in self.arguments:
-            if argument not in known:
-                close = difflib.get_close_matches(argument, known, n=1)
-                hint = f"did you mean '{close[0]}'? " if close else ""
-                raise ValueError(
-                    f"arguments has '{argument}', which network {self.network} does not "
-                    f"take; {hint}it takes: {', '.join(known) or 'none'}"
-                )
-        missing = [argument for argument in required if argument not in self.arguments]
-        if missing:
-            raise ValueError(f"arguments must name {', '.join(missing)} for network {self.network}")
-        return self
+        if network not in names:
+            raise ValueError(f"must be one of {', '.join(names)}, got '{network}'")
+        return network
+
+    @field_validator("arguments")
+    @classmethod
+    def _network_takes_them(cls, arguments: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "network" in info.data:  # else its own message says enough
+            _arguments_of(info.data["network"]).model_validate(arguments)
+        return arguments
 
 
 class Stack(Section):
@@ -455,7 +499,7 @@ class Stack(Section):
 
 
 class Dense(Section):
-    hidden: list[Count]
+    hidden: list[Annotated[int, Field(ge=1, le=65_536)]]
     dropout: Probability
     lr: Positive
     weight_decay: NotNegative
@@ -468,7 +512,7 @@ class Logistic(Section):
 
 
 class Greedy(Section):
-    rounds: Count
+    rounds: Annotated[int, Field(ge=1, le=100_000)]
 
 
 class Bootstrap(Section):
@@ -482,7 +526,7 @@ class TestTime(Section):
 
 
 class Evaluate(Section):
-    calibration_bins: Count
+    calibration_bins: Annotated[int, Field(ge=1, le=1000)]
     bootstrap: Bootstrap
     test_time: TestTime
 
@@ -501,9 +545,9 @@ class Tsne(Section):
 class Explain(Section):
     model: str
     images: Annotated[int, Field(ge=1, le=64)]
-    smooth_samples: Count
+    smooth_samples: Annotated[int, Field(ge=1, le=10_000)]
     smooth_noise: NotNegative
-    integrated_steps: Count
+    integrated_steps: Annotated[int, Field(ge=1, le=10_000)]
     occluded_share: Annotated[float, Field(gt=0, lt=1)]
     layers: "Layers"
     seed: Seed
@@ -517,8 +561,6 @@ class Layers(Section):
 class Params(Section):
     """The whole of `params.yaml`."""
 
-    NAME: ClassVar[str] = r"[A-Za-z][A-Za-z0-9_-]*"
-
     dataset: Dataset
     limit: Limit
     ingest: Ingest
@@ -526,8 +568,8 @@ class Params(Section):
     split: Split
     augment: Augment
     train: Train
-    policies: dict[str, Policy]
-    models: Annotated[dict[str, Model], Field(min_length=1)]
+    policies: dict[Name, Policy]
+    models: Annotated[dict[ModelName, Model], Field(min_length=1)]
     stack: Stack
     evaluate: Evaluate
     pca: Pca
@@ -537,12 +579,6 @@ class Params(Section):
     @model_validator(mode="after")
     def _names_known_models(self) -> Self:
         listed = ", ".join(self.models)
-        for name in self.models:
-            if not re.fullmatch(self.NAME, name) or name in {"stack", "majority_baseline"}:
-                raise ValueError(
-                    f"models.{name}: a model's name must be a letter followed by letters, "
-                    "digits, '_' or '-', and neither 'stack' nor 'majority_baseline'"
-                )
         for name, model in self.models.items():
             if model.online not in self.policies:
                 raise ValueError(
@@ -621,12 +657,13 @@ def check_content(schema: type[Section], content: Mapping[str, Any], *, path: Pa
         )
 
 
-def broken_rules(schema: type[Section], content: Mapping[str, Any]) -> list[str]:
+def broken_rules(schema: type[BaseModel], content: Any) -> list[str]:
     """Name the rules of `schema` that `content` breaks, each as `key.path: what is wrong`."""
     try:
         schema.model_validate(content)
     except ValidationError as error:
-        return [_line(problem, content) for problem in error.errors()]
+        lines = (_line(problem, content) for problem in _problems(error))
+        return [one_line(line, most=MOST_LETTERS_TOLD) for line in lines]
     return []
 
 
@@ -655,14 +692,98 @@ def read_mapping(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise UserError(f"there is no {path} here; run from the folder that holds it")
+    with path.open("rb") as file:
+        encoded = file.read(MOST_BYTES + 1)
+    if len(encoded) > MOST_BYTES:
+        raise UserError(
+            f"{path} is larger than {MOST_BYTES:,} bytes, the most that is read; is it a file of "
+            "params?"
+        )
     try:
-        # YAML 1.2, as DVC reads it: 5e-4 is a number, off is a word, no key may stand twice.
-        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no valid YAML: {error}") from None
+        text = encoded.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path} is no valid YAML: byte {error.start + 1:,} is not of UTF-8; save it as UTF-8"
+        ) from None
+    content = parse_yaml(text, where=str(path))
     if not isinstance(content, dict):
-        raise UserError(f"{path} must hold sections such as 'dataset:', got {content!r}")
+        got = one_line(repr(content), most=MOST_LETTERS_TOLD)
+        raise UserError(f"{path} must hold sections such as 'dataset:', got {got}")
     return content
+
+
+def parse_yaml(text: str, *, where: str) -> Any:
+    """Parse YAML 1.2 as DVC does: 5e-4 is a number, off is a word, no key may stand twice.
+
+    Nothing but text, numbers, lists, mappings and the like is made, and of aliases (`*name`)
+    no more than fits into memory.
+
+    Args:
+        text: of the file.
+        where: what to call it in the message.
+
+    Raises:
+        UserError: if it is no YAML, or was made to take time or memory.
+    """
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Constructor = _Constructor
+    try:
+        return yaml.load(text)
+    except RecursionError:
+        reason = "its lists and mappings stand too deep in one another"
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        reason = place + ", ".join(filter(None, (error.context, error.problem)))
+    except Exception as error:  # odd dates, numbers and directives lead the reader to anything
+        reason = str(error) or type(error).__name__
+    told = one_line(reason, most=MOST_LETTERS_TOLD)
+    raise UserError(f"{where} is no valid YAML: {told}; correct it") from None
+
+
+class _Constructor(SafeConstructor):
+    """Makes plain values, once it is known that they are not too many."""
+
+    def construct_document(self, node: Node) -> Any:
+        if _written_out(node, {}) > MOST_LETTERS_WRITTEN_OUT:
+            raise ConstructorError(
+                None,
+                None,
+                "its aliases (*name) stand for too much, or for what holds themselves; write "
+                "out what they name",
+                node.start_mark,
+            )
+        return super().construct_document(node)
+
+
+def _written_out(node: Node, known: dict[Node, float]) -> float:
+    """How many letters a document has without aliases; endless if one names what holds it."""
+    if isinstance(node, ScalarNode):
+        if node.tag.endswith(":int") and len(node.value) > MOST_DIGITS:
+            raise ConstructorError(
+                None, None, f"a number of {len(node.value):,} digits", node.start_mark
+            )
+        return len(node.value) + 1
+    if node not in known:
+        known[node] = math.inf  # until it is counted
+        inside: list[Node] = []
+        if isinstance(node, SequenceNode):
+            inside = node.value
+        elif isinstance(node, MappingNode):
+            inside = [part for pair in node.value for part in pair]
+        known[node] = 1 + sum(_written_out(part, known) for part in inside)
+    return known[node]
+
+
+def _problems(error: ValidationError) -> Iterator[Any]:
+    """All problems, those of a schema within the schema by their whole paths."""
+    for problem in error.errors():
+        inner = problem.get("ctx", {}).get("error")
+        if isinstance(inner, ValidationError):
+            for each in _problems(inner):
+                yield {**each, "loc": (*problem["loc"], *each["loc"])}
+        else:
+            yield problem
 
 
 def _line(problem: Any, content: Any) -> str:
@@ -703,22 +824,32 @@ def _line(problem: Any, content: Any) -> str:
     return f"{name}: {rule}, got {problem['input']!r}"
 
 
-def _arguments_of(file: Path) -> tuple[list[str], list[str]]:
-    """The keyword arguments of a network file's `build`: all, and those without a default.
+@cache
+def _arguments_of(network: str) -> type[Section]:
+    """The keyword arguments of a network's `build` as a schema.
 
-    The file is parsed, not imported: importing torch would cost every stage two seconds.
+    Its file is parsed, not imported: importing torch would cost every stage two seconds.
     """
+    file = NETWORKS / f"{network}.py"
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef) and node.name == "build":
-            names = [argument.arg for argument in node.args.kwonlyargs]
-            required = [
-                name
-                for name, default in zip(names, node.args.kw_defaults, strict=True)
-                if default is None
-            ]
-            given = {"image_size"}  # by the pipeline
-            return (
-                [name for name in names if name not in given],
-                [name for name in required if name not in given],
-            )
+            fields: dict[str, Any] = {
+                argument.arg: (_type_of(argument), ... if default is None else None)
+                for argument, default in zip(
+                    node.args.kwonlyargs, node.args.kw_defaults, strict=True
+                )
+                if argument.arg != "image_size"  # which the pipeline gives
+            }
+            return create_model(network, __base__=Section, **fields)
     raise ValueError(f"{file.name} has no function build(n_classes, *, image_size, …)")
+
+
+def _type_of(argument: ast.arg) -> Any:
+    return ARGUMENT_TYPES.get(ast.unparse(argument.annotation), Any) if argument.annotation else Any
+
+
+if __name__ == "__main__":  # what dvc.yaml runs before a command that names a model
+    try:
+        check_params()
+    except (UserError, OSError) as problem:
+        sys.exit(plain_text(str(problem)))

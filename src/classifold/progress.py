@@ -15,6 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from classifold.plain_text import plain_text
+
 Item = TypeVar("Item")
 
 SECONDS_BETWEEN_LINES = 15.0
@@ -28,7 +30,7 @@ def is_first_process() -> bool:
 def say(text: str) -> None:
     """Print a line at once, whether or not a terminal listens; only the first process does."""
     if is_first_process():
-        print(text, flush=True)
+        print(plain_text(text), flush=True)
 
 
 def track(items: Iterable[Item], *, task: str, total: int, unit: str) -> Iterator[Item]:

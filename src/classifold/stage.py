@@ -12,6 +12,7 @@ from classifold.faults import explain
 from classifold.metrics_file import write_json
 from classifold.orphans import begin_stage, only_one
 from classifold.params import check_params
+from classifold.plain_text import plain_text, use_utf8
 from classifold.progress import is_first_process, say
 
 INTERRUPTED = 130
@@ -27,6 +28,7 @@ def run_stage(main: Callable[..., None]) -> None:
     and memory it took go to `timings/<stage>.json`, or `timings/<stage>/<argument>.json`.
     Set CLASSIFOLD_TRACEBACK=1 to see where an error came from.
     """
+    use_utf8()
     begin_stage()
     name = "/".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
     try:
@@ -48,7 +50,7 @@ def run_stage(main: Callable[..., None]) -> None:
             raise
         if os.environ.get("CLASSIFOLD_TRACEBACK"):
             traceback.print_exc()
-        print(f"{name}: {message}", file=sys.stderr)
+        print(plain_text(f"{name}: {message}"), file=sys.stderr)
         sys.exit(1)
 
 

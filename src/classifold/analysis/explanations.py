@@ -12,6 +12,7 @@ import torch
 from classifold.analysis.boxes import Box, inside
 from classifold.analysis.layers import Convolution, convolutions, draw_activations, draw_filters
 from classifold.analysis.saliency import Maps, explain_answer
+from classifold.glyphs import printable
 from classifold.model_file import Model
 from classifold.preprocessing import to_input
 from classifold.progress import track
@@ -230,7 +231,7 @@ def _title(prediction: Mapping[str, Any]) -> list[str]:
         lines.append(f"answered: {answered}")
     right = prediction["predicted"] == prediction["label"]
     lines.append("right" if right else f"wrong: is {borne}")
-    return [_cut(" ".join(line.split())) for line in lines]
+    return [_cut(printable(" ".join(line.split()))) for line in lines]
 
 
 def _cut(line: str) -> str:

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 
 from classifold.analysis.tsne import Map
+from classifold.glyphs import printable
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -29,18 +31,21 @@ def draw_maps(path: Path, maps: Sequence[Map], labels: Sequence[str]) -> None:
         1, len(maps), figsize=(6 * len(maps), 6.4), squeeze=False, layout="constrained"
     )
     classes = sorted(set(labels))
+    handles: dict[str, Any] = {}
     rows = {name: np.array([label == name for label in labels]) for name in classes}
     for axis, one in zip(axes[0], maps, strict=True):
         for i, (name, chosen) in enumerate(rows.items()):
             style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
-            axis.scatter(*one.points[chosen].T, s=14, linewidths=0, label=name, **style)
+            points = axis.scatter(*one.points[chosen].T, s=14, linewidths=0, **style)
+            handles[name] = points
         axis.set_title(f"by {one.space}, perplexity {one.perplexity:g}")
         axis.set_xticks([])
         axis.set_yticks([])
     if len(classes) <= MOST_NAMED:
+        # matplotlib takes a name that begins with an underscore for one to be left out.
+        names = [f" {printable(name)}" for name in handles]
         # No mathematics: a class may be called $x$.
-        handles, _ = axes[0][0].get_legend_handles_labels()
-        legend = figure.legend(handles, classes, loc="outside lower center", ncols=5)
+        legend = figure.legend(list(handles.values()), names, loc="outside lower center", ncols=5)
         for text in legend.get_texts():
             text.set_parse_math(False)
     # No software version in the file: the same maps give the same bytes.

@@ -3,7 +3,6 @@
 import io
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
 from itertools import islice, zip_longest
 from operator import attrgetter, itemgetter
 from pathlib import Path
@@ -11,14 +10,13 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont
-from matplotlib.ft2font import FT2Font
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.transforms import IdentityTransform
 from PIL import Image
 
 from classifold.csv_file import read_rows
+from classifold.glyphs import FONTS, printable
 from classifold.table import HELD_OUT, LABEL_SEPARATOR, UNLABELLED, iter_images
 
 MOST_LEFT_OUT = 48
@@ -33,9 +31,6 @@ SIDE = 128  # of an image
 LINE = 13  # of text
 MARGIN = 16
 
-# Letters of one width, so that what fits can be counted. Both fonts come with matplotlib, and no
-# other is asked for: the picture is the same on every machine.
-FONTS = ("DejaVu Sans Mono", "DejaVu Sans")
 POINTS = 7
 LETTERS = 27  # of a line
 TITLE_POINTS = 9
@@ -226,23 +221,6 @@ def shorten(text: str, most: int) -> str:
         return text
     n_last = most // 2
     return f"{text[: most - n_last - 1]}…{text[-n_last:]}"
-
-
-def printable(text: str) -> str:
-    """Write what is no letter of the fonts, such as a line feed, as Python's escape of it."""
-    return "".join(
-        letter if ord(letter) in _glyphs() and letter.isprintable() else _escape(letter)
-        for letter in text
-    )
-
-
-def _escape(letter: str) -> str:
-    return letter.encode("unicode_escape").decode("ascii")
-
-
-@cache
-def _glyphs() -> frozenset[int]:
-    return frozenset().union(*(FT2Font(findfont(name)).get_charmap() for name in FONTS))
 
 
 def _thumbnails(ingested: Path, rows: Iterable[Row]) -> dict[str, Image.Image]:

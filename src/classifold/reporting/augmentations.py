@@ -5,16 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from classifold.augmentation.online import augment_rows, epoch_draws
 from classifold.errors import UserError
 from classifold.images import UnreadableImageError, decode
 from classifold.pixels import rgb_pixels
+from classifold.reporting.environment import inlined, page_environment
 from classifold.reporting.pictures import Picture, pixels_to_uri
-
-HERE = Path(__file__).parent
 
 
 def read_images(paths: Sequence[Path], *, size: int) -> np.ndarray:
@@ -93,16 +90,16 @@ def write_gallery(
         }
         for i, (image, name) in enumerate(zip(images, names, strict=True))
     ]
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined
-    )
-    style = Markup((HERE / "style.css").read_text(encoding="utf-8"))  # noqa: S704 - ours
-    text = environment.get_template("augmentations.html").render(
-        policy_name=policy_name,
-        steps=steps_in_words(policy),
-        fill=policy["fill"],
-        rows=rows,
-        style=style,
+    text = (
+        page_environment()
+        .get_template("augmentations.html")
+        .render(
+            policy_name=policy_name,
+            steps=steps_in_words(policy),
+            fill=policy["fill"],
+            rows=rows,
+            style=inlined("style.css"),
+        )
     )
     path.write_text(text, encoding="utf-8")
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
+from classifold.plain_text import plain_text
+
 # Okabe & Ito's colours, without black and yellow, which vanish on dark and on light.
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, GRAY = "#E69F00", "#56B4E9", "#868686"
@@ -34,7 +36,7 @@ class Chart(NamedTuple):
 
 def text(value: object) -> str:
     """Text from data as text: Plotly must read neither tags nor entities in it."""
-    return html.escape(str(value), quote=False)
+    return html.escape(plain_text(str(value)), quote=False)
 
 
 def layout(**settings: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from classifold.plain_text import plain_text
 from classifold.reporting.facts import MAJORITY, STACK, Facts
 from classifold.reporting.measures import count, decimal, first_upper
 from classifold.reporting.provenance import Provenance
@@ -57,5 +58,7 @@ def write_model_card(path: Path, facts: Facts, provenance: Provenance) -> None:
 
 def plain(text: str) -> str:
     """Text on one line, of which Markdown, and HTML within it, reads nothing."""
-    line = " ".join(text.split())
-    return re.sub(r"([\\`*_\[\]|#~!$])", r"\\\1", html.escape(line, quote=False))
+    line = plain_text(" ".join(text.split()))
+    escaped = re.sub(r"([\\`*_\[\]|#~!$])", r"\\\1", html.escape(line, quote=False))
+    # GitHub makes links of bare addresses, too.
+    return re.sub(r"(:)(?=//)|(?<=www)(\.)", r"\\\1\2", escaped, flags=re.IGNORECASE)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -25,6 +24,7 @@ from classifold.filtering.gallery import (
 )
 from classifold.folders import new_file
 from classifold.pack import Pack, read_pack
+from classifold.plain_text import plain_text
 from classifold.reporting.against import Comparison
 from classifold.reporting.augmentations import augmented_pictures, steps_in_words
 from classifold.reporting.charts import (
@@ -44,6 +44,7 @@ from classifold.reporting.charts import (
     scores_of_slices,
     scores_on_test,
 )
+from classifold.reporting.environment import inlined, page_environment
 from classifold.reporting.facts import MAJORITY, STACK, Facts
 from classifold.reporting.measures import count, decimal, duration, first_upper, percent
 from classifold.reporting.pictures import Picture, file_to_uri, pixels_to_uri, thumbnails
@@ -78,8 +79,6 @@ from classifold.reporting.wording import (
 )
 from classifold.table import LABEL_SEPARATOR, UNLABELLED
 
-HERE = Path(__file__).parent
-
 MOST_UNREADABLE = 20
 MOST_EXCLUDED = 24
 MOST_COPY_GROUPS = 24
@@ -110,19 +109,13 @@ def write_page(
 
 def render_page(facts: Facts, provenance: Provenance, comparison: Comparison | None = None) -> str:
     """Render the page. Everything from data is escaped, wherever it stands."""
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment()
     environment.filters |= {word.__name__: word for word in (percent, decimal, count, duration)}
     environment.filters["first_upper"] = first_upper
     # Ours and Plotly's own, not from data; neither holds the end of a script or a style.
-    inlined = {
-        "style": Markup((HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704
-        "script": Markup((HERE / "page.js").read_text(encoding="utf-8")),  # noqa: S704
+    parts = {
+        "style": inlined("style.css"),
+        "script": inlined("page.js"),
         "plotly": Markup(get_plotlyjs()),  # noqa: S704
     }
     return environment.get_template("page.html").render(
@@ -148,7 +141,7 @@ def render_page(facts: Facts, provenance: Provenance, comparison: Comparison | N
         timings=timings_table(facts.seconds),
         total_seconds=sum(facts.seconds.values()),
         training_seconds=sum(facts.seconds.get(f"train/{name}", 0.0) for name in facts.models),
-        **inlined,
+        **parts,
     )
 
 
@@ -362,7 +355,7 @@ def _understanding(facts: Facts) -> dict[str, Any]:
     mapped = mapped_images(facts.maps)
     positions = {row["id"]: number for number, row in enumerate(mapped)}
     uris = thumbnails(facts.folders.ingested, list(positions), side=MAP_THUMBNAIL)
-    points = [[uris[row["id"]], row["id"], row["label"]] for row in mapped]
+    points = [[uris[row["id"]], plain_text(row["id"]), plain_text(row["label"])] for row in mapped]
     pca, explained = facts.folders.pca, facts.folders.explained
     needed = facts.metrics["pca"]
     of_one = needed["one_image"]

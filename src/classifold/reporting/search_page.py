@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from classifold.folders import new_file
+from classifold.reporting.environment import inlined, page_environment
 from classifold.reporting.figures import Chart
 from classifold.reporting.measures import NOTHING, count, decimal, duration, percent
 from classifold.reporting.search_charts import (
@@ -28,8 +28,6 @@ from classifold.searching.results import (
 from classifold.searching.search_file import Search
 from classifold.searching.space import short_names
 
-HERE = Path(__file__).parent
-
 MOST_LETTERS = 60  # of the reason why a trial failed; trials.csv has all
 
 
@@ -41,13 +39,7 @@ def write_search_page(path: Path, rows: Sequence[Row], plan: Plan) -> None:
         rows: of the trials that have ended.
         plan: of the search.
     """
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment()
     environment.filters |= {"count": count, "duration": duration}
     search = plan.search
     best = best_of(rows, search)
@@ -66,8 +58,8 @@ def write_search_page(path: Path, rows: Sequence[Row], plan: Plan) -> None:
         choices=_choices(rows, search),
         trials=_trials(rows, search),
         # Ours and Plotly's own, not from data.
-        style=Markup((HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704
-        script=Markup((HERE / "page.js").read_text(encoding="utf-8")),  # noqa: S704
+        style=inlined("style.css"),
+        script=inlined("page.js"),
         plotly=Markup(get_plotlyjs()),  # noqa: S704
     )
     with new_file(path) as partial:

@@ -18,6 +18,8 @@ import numpy as np
 
 from classifold.errors import UserError
 from classifold.sources.entries import (
+    MOST_LETTERS_A_NAME,
+    TOO_LONG,
     NotRead,
     entry_id,
     readable_id,
@@ -83,20 +85,24 @@ class ZipTree:
         self._raw: dict[str, str] = {}  # names that are not their ids
         self._numbers = np.empty((len(entries), len(ENTRY_FIELDS)), dtype=np.uint64)
         for row, entry in enumerate(entries):
-            if not entry.filename.endswith("/"):
-                self._note(entry, row)
             self._numbers[row] = [getattr(entry, field) for field in ENTRY_FIELDS]
+        overlapping = _overlapping(self._numbers)
+        for row, entry in enumerate(entries):
+            if not entry.filename.endswith("/"):
+                self._note(entry, row, overlaps=bool(overlapping[row]))
         # The library's records take half a kilobyte each; there may be millions.
         entries.clear()
         self._archive.NameToInfo.clear()
         self._names = sorted(self._places)
 
-    def _note(self, entry: zipfile.ZipInfo, row: int) -> None:
+    def _note(self, entry: zipfile.ZipInfo, row: int, *, overlaps: bool) -> None:
         # Some archivers on Windows part folders by backslashes.
         name = entry_id(entry.filename.replace("\\", "/"))
         reason = _reason_to_refuse(entry) if name else CLIMBS_OUT
+        if overlaps:
+            reason = OVERLAPS
         if name is None or reason:
-            self.refused.append(NotRead(readable_id(entry.filename) or "(no name)", str(reason)))
+            self.refused.append(NotRead(_shown(entry.filename), str(reason)))
             return
         if name in self._places:
             self.refused.append(NotRead(name, REPLACED))
@@ -140,6 +146,9 @@ _ZIP_DAMAGES = (
 )
 
 REPLACED = "replaced by a later entry of the same name"
+OVERLAPS = "it shares bytes with another entry, as in an archive made to exhaust time"
+
+BYTES_OF_HEADER = 30  # at least, before the content of an entry
 
 
 class _Content(NamedTuple):
@@ -212,6 +221,8 @@ class TarTree:
             linked = entry_id(member.linkname) if member.islnk() else None
             if name is None:
                 reason = CLIMBS_OUT
+            elif len(name) > MOST_LETTERS_A_NAME:
+                reason = TOO_LONG
             elif member.islnk() and linked in self._contents:
                 self._let_in(name, self._contents[linked])  # one file under two names
                 continue
@@ -222,7 +233,7 @@ class TarTree:
             else:
                 self._let_in(name, _Content(member.offset_data, member.size))
                 continue
-            self.refused.append(NotRead(readable_id(member.name), reason))
+            self.refused.append(NotRead(_shown(member.name), reason))
         # tarfile takes a damaged header for the end.
         self._file.seek(archive.offset)
         if self._file.read(tarfile.BLOCKSIZE).strip(b"\0"):
@@ -237,7 +248,27 @@ class TarTree:
 CLIMBS_OUT = "its name climbs out of the archive"
 
 
+def _shown(name: str) -> str:
+    """The name of an entry that is not let in."""
+    return readable_id(name)[:MOST_LETTERS_A_NAME] or "(no name)"
+
+
+def _overlapping(numbers: np.ndarray) -> np.ndarray:
+    """Which entries run into the next one: bool, a row each.
+
+    The library looks for these where it reads entries by records of its own.
+    """
+    starts, sizes = numbers[:, 0], numbers[:, 1]
+    order = np.argsort(starts, kind="stable")
+    overlaps = np.zeros(len(numbers), bool)
+    ends = starts[order] + sizes[order] + BYTES_OF_HEADER
+    overlaps[order[:-1]] = ends[:-1] > starts[order[1:]]
+    return overlaps
+
+
 def _reason_to_refuse(entry: zipfile.ZipInfo) -> str | None:
+    if len(entry.filename) > MOST_LETTERS_A_NAME:
+        return TOO_LONG
     if stat.S_ISLNK(entry.external_attr >> 16):
         return "a link; links of archives are not followed"
     if entry.flag_bits & 0x1:

@@ -12,6 +12,13 @@ MOST_BYTES_A_FILE = 256 * 2**20
 MOST_FILES = 2_000_000
 
 
+# Systems allow 255 bytes a folder or file. Tables keep names in cells of one width, so that one of
+# an archive's 65,535 letters would take gigabytes.
+MOST_LETTERS_A_NAME = 1024
+
+TOO_LONG = f"its name has more than {MOST_LETTERS_A_NAME:,} letters"
+
+
 class NotRead(NamedTuple):
     """Something that is no row of the table, and why."""
 

@@ -21,6 +21,8 @@ PART_NAMES = {
     "testing": HELD_OUT,
 }
 
+MOST_LETTERS_A_LABEL = 255  # as of a folder; names of classes and groups are in every file
+
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, upper left corner first
 
 
@@ -106,7 +108,7 @@ def check_labels(images: Sequence[SourceImage], *, task: str, where: str) -> Non
     Raises:
         UserError: if images bear several labels in a `single` task, there are too few classes,
             a held-out part has classes that training images lack, or a name would be
-            mistaken for several labels.
+            mistaken for several labels, or is too long.
     """
     several = [image for image in images if len(image.labels) > 1]
     if several and task == "single":
@@ -128,6 +130,12 @@ def check_labels(images: Sequence[SourceImage], *, task: str, where: str) -> Non
         raise UserError(
             f"dataset.path: the class {joined[0]!r} of {where} has {LABEL_SEPARATOR!r} in its "
             "name, which separates the labels of an image; rename it"
+        )
+    longest = max((*per_class, *(image.group or "" for image in images)), key=len, default="")
+    if len(longest) > MOST_LETTERS_A_LABEL:
+        raise UserError(
+            f"dataset.path: a class or group of {where} has a name of {len(longest):,} letters, "
+            f"more than {MOST_LETTERS_A_LABEL}: {longest[:40]!r}…; give it a shorter one"
         )
     held_out = {"validation", HELD_OUT}
     learned = {label for image in images if image.part not in held_out for label in image.labels}

@@ -9,7 +9,14 @@ from typing import Protocol
 
 from classifold.errors import UserError
 from classifold.sources.archives import TarTree, ZipTree, is_tar, is_zip
-from classifold.sources.entries import NotRead, readable_id, refuse_too_large, refuse_too_many
+from classifold.sources.entries import (
+    MOST_LETTERS_A_NAME,
+    TOO_LONG,
+    NotRead,
+    readable_id,
+    refuse_too_large,
+    refuse_too_many,
+)
 
 
 class Tree(Protocol):
@@ -53,6 +60,9 @@ class FolderTree:
                     self.refused.append(NotRead(readable_id(prefix + name), reason))
             for name in files:
                 image_id = readable_id(prefix + name)
+                if len(image_id) > MOST_LETTERS_A_NAME:
+                    self.refused.append(NotRead(image_id[:MOST_LETTERS_A_NAME], TOO_LONG))
+                    continue
                 if image_id != prefix + name:
                     if image_id in self._raw or os.path.lexists(root / image_id):
                         reason = "its name is no Unicode, and is written as another file's is"

@@ -118,12 +118,16 @@ def save_ensemble(folder: Path, ensemble: Ensemble) -> None:
 
 
 def load_ensemble(folder: Path) -> Ensemble:
-    """Read what `save_ensemble` wrote.
+    """Read what `save_ensemble` wrote, and ask it once.
 
     Raises:
-        UserError: if a file is damaged.
+        UserError: if a file is damaged, or the numbers are of another stack.
     """
     path = folder / "weights.safetensors"
     with told_if_damaged(path, kind="a safetensors file"):
         weights = load_file(path)
-    return Ensemble(**read_json(folder / "ensemble.json"), weights=weights)
+    with told_if_damaged(folder / "ensemble.json", kind="the description of these weights"):
+        ensemble = Ensemble(**read_json(folder / "ensemble.json"), weights=weights)
+        nothing = np.zeros((1, ensemble.n_classes))
+        ensemble_logits(ensemble, dict.fromkeys(ensemble.members, nothing))
+    return ensemble

@@ -9,10 +9,12 @@ from torch import nn
 
 from classifold.device import choose_device, choose_precision, set_threads
 from classifold.errors import UserError
-from classifold.model_file import new_network
+from classifold.model_file import build_network, new_network
 from classifold.pack import Pack, read_pack
 from classifold.training.epochs import Recipe
+from classifold.training.freezing import parameters_under, set_trainable
 from classifold.training.machine import Machine, set_up
+from classifold.weights_file import read_weights
 
 
 class Training(NamedTuple):
@@ -59,6 +61,39 @@ def prepare(settings: Mapping[str, Any], model: Mapping[str, Any], *, packs: Pat
         machine,
         precision,
     )
+
+
+def try_model(name: str, model: Mapping[str, Any]) -> None:
+    """Build a model's network as shapes alone, which takes no memory and hardly any time.
+
+    Args:
+        name: of the model, for the message.
+        model: its section of params, which obeys the schema.
+
+    Raises:
+        UserError: if the network refuses its arguments or sizes, a phase names layers that it has
+            not, or a file of weights is not the one that is named.
+    """
+    arguments = dict(model["arguments"])
+    weights = arguments.pop("weights", None)
+    try:
+        if isinstance(weights, Mapping):
+            read_weights(Path(weights.get("file", "")), weights.get("sha256", ""))
+        with torch.device("meta"):
+            network = build_network(
+                model["network"],
+                n_classes=2,
+                image_size=model["image_size"],
+                arguments=arguments,
+            )
+            if model.get("train_size"):
+                _try_size(network, model["train_size"], name=model["network"])
+        for phase in model["phases"].values():
+            set_trainable(network, phase["trainable"])
+            for start in phase["optimizer"].get("lr_factors") or {}:
+                parameters_under(network, start)
+    except UserError as error:
+        raise UserError(f"models.{name}: {error}") from None
 
 
 def _try_size(network: nn.Module, train_size: int, *, name: str) -> None:

@@ -1,0 +1,330 @@
+"""Every wrong params file ends as one message with the path of its key, and at once."""
+
+import copy
+import datetime
+import math
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
+
+from classifold.cli import app
+from classifold.errors import UserError
+from classifold.generating.params import GanParams
+from classifold.params import (
+    ARGUMENT_TYPES,
+    MOST_LETTERS_TOLD,
+    NETWORKS,
+    Params,
+    _arguments_of,
+    broken_rules,
+    check_params,
+    parse_yaml,
+    read_mapping,
+)
+from classifold.plain_text import plain_text
+from classifold.searching.search_file import Search
+
+ROOT = Path(__file__).parents[1]
+SCHEMAS = {
+    ROOT / "params.yaml": Params,
+    ROOT / "studies/gan/params.yaml": GanParams,
+    **dict.fromkeys(sorted((ROOT / "studies/search/searches").glob("*.yaml")), Search),
+    **dict.fromkeys(sorted((ROOT / "recipes").glob("*.yaml")), Params),
+}
+CONTENTS = {path: read_mapping(path) for path in SCHEMAS}
+
+# Mappings whose keys are their owner's; and what a search may set in any way, which is checked as
+# params once it is set.
+FREE = {"policies", "models", "phases", "lr_factors", "fixed", "space"}
+ANYTHING = {"fixed", "choices"}
+
+
+def places(content, path=()):
+    """The path of every value in a content, of sections and lists too."""
+    if path:
+        yield path
+    if isinstance(content, dict | list):
+        for name, value in content.items() if isinstance(content, dict) else enumerate(content):
+            yield from places(value, (*path, name))
+
+
+def at(content, path):
+    for step in path:
+        content = content[step]
+    return content
+
+
+def changed(content, path, value):
+    """A copy with another value at a path; as deep as the path, and no deeper."""
+    if not path:
+        return value
+    content = copy.copy(content)
+    content[path[0]] = changed(content[path[0]], path[1:], value)
+    return content
+
+
+def told_at(lines, path):
+    """Whether a line names every step of a path, or of its beginning and then the last."""
+    return any(all(str(step) in line for step in path) for line in lines)
+
+
+def is_free(path):
+    return bool(ANYTHING & set(map(str, path)))
+
+
+FILES = [path for path in SCHEMAS if path.parent.name != "recipes"]
+PLACES = {path: list(places(content)) for path, content in CONTENTS.items()}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_no_value_anywhere_may_be_of_another_kind(path):
+    content, schema = CONTENTS[path], SCHEMAS[path]
+    assert broken_rules(schema, content) == []
+    for place in places(content):
+        before = at(content, place)
+        wrong = [{"surprise": 1}, [{"surprise": [1]}], datetime.date(2020, 1, 1), b"bytes"]
+        if isinstance(before, int | float) and not isinstance(before, bool):
+            wrong += [math.nan, math.inf, -math.inf, "1", True]
+        if not is_free(place):
+            for value in wrong:
+                lines = broken_rules(schema, changed(content, place, value))
+                assert told_at(lines, place), (place, value, lines)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_key_that_nobody_knows_is_told_in_every_section(path):
+    content, schema = CONTENTS[path], SCHEMAS[path]
+    sections = [place for place in [(), *places(content)] if isinstance(at(content, place), dict)]
+    for place in sections:
+        if is_free(place) or (place and place[-1] in FREE):
+            continue
+        lines = broken_rules(
+            schema, changed(content, place, {**at(content, place), "surprise": None})
+        )
+        (line,) = [line for line in lines if "unknown key 'surprise'" in line]
+        assert line.startswith((".".join(map(str, place)) or "the whole file") + ": ")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_key_that_is_missing_is_told_or_may_be_missing(path):
+    content, schema = CONTENTS[path], SCHEMAS[path]
+    for place in places(content):
+        *parents, key = place
+        section = at(content, parents)
+        if not isinstance(section, dict):
+            continue
+        rest = {name: value for name, value in section.items() if name != key}
+        lines = broken_rules(schema, changed(content, tuple(parents), rest))
+        if not lines:
+            continue  # an optional key, or one of several names
+        assert told_at(lines, parents) or "models" in place, (place, lines)
+        name = ".".join(map(str, place))
+        if len(parents) < 2 and not FREE & set(parents):
+            tag = f"{name.removesuffix('.name')}: is missing its 'name'"
+            assert {f"{name}: is missing; add it", tag} & set(lines), (place, lines)
+
+
+WRONG = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.floats(),
+    st.integers(),
+    st.sampled_from([10**30, -(10**30), 2**31, 2**32, 2**63, 0, -1, 1e308, 5e-324]),
+    st.text(max_size=8),
+    st.sampled_from(["x" * 5000, "\x1b[31m", "\u202e", "a\nb", "$(reboot)", "../..", "\0", "nan"]),
+    st.sampled_from([[], {}, [[]], [None], {"": None}, {None: 1}, {1: 2}, [math.nan, math.nan]]),
+    st.recursive(st.none(), lambda inside: st.lists(inside, max_size=2), max_leaves=9),
+    st.binary(max_size=3),
+    st.dates(),
+)
+
+
+@given(st.sampled_from(list(SCHEMAS)), st.data())
+def test_whatever_stands_in_a_place_is_right_or_told_by_lines_that_a_terminal_survives(path, data):
+    content = CONTENTS[path]
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.sampled_from(PLACES[path]))
+        try:
+            content = changed(content, place, data.draw(WRONG))
+        except (TypeError, LookupError):  # the place is gone by an earlier change
+            continue
+    for line in broken_rules(SCHEMAS[path], content):
+        assert plain_text(line) == line and "\n" not in line
+        assert len(line) <= MOST_LETTERS_TOLD
+        assert line.startswith(("the whole file: ", *map(str, CONTENTS[path]))), line
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_yaml_or_a_message(text):
+    try:
+        parse_yaml(text, where="params.yaml")
+    except UserError as error:
+        assert str(error).startswith("params.yaml is no valid YAML: ")
+        assert plain_text(str(error)) == str(error)
+
+
+def laughs(levels, *, merge=False):
+    """Aliases that stand for ten of the ones before: 10 ** levels of the first."""
+    lines = ["a0: &a0 {x: 1}"]
+    for level in range(1, levels + 1):
+        many = ", ".join([f"*a{level - 1}"] * 10)
+        inside = f"{{<<: [{many}]}}" if merge else f"[{many}]"
+        lines.append(f"a{level}: &a{level} {inside}")
+    return "\n".join(lines)
+
+
+ODD = {
+    "aliases of aliases": (laughs(20), "aliases (*name) stand for too much"),
+    "merges of merges": (laughs(20, merge=True), "aliases (*name) stand for too much"),
+    "a long text many times": (
+        f"a: &a {'x' * 50_000}\nb: [{', '.join(['*a'] * 100)}]",
+        "aliases (*name) stand for too much",
+    ),
+    "what holds itself": ("a: &a [*a]", "aliases (*name) stand for too much"),
+    "a mapping that holds itself": ("a: &a {b: *a}", "aliases (*name) stand for too much"),
+    "deep lists": ("a: " + "[" * 2_000, "stand too deep in one another"),
+    "deep mappings": ("{a: " * 20_000, "stand too deep in one another"),
+    "deep blocks": ("- " * 20_000, "stand too deep in one another"),
+    "a number without end": ("a: " + "9" * 100_000, "a number of 100,000 digits"),
+    "a hexadecimal number": ("a: 0x" + "f" * 100_000, "a number of 100,002 digits"),
+    "a day that is none": ("a: 2024-13-45", "month must be in 1..12"),
+    "a Python object": (
+        "a: !!python/object/apply:os.system [id]",
+        "could not determine a constructor for the tag",
+    ),
+    "a Python name": ("a: !!python/name:os.system", "could not determine a constructor"),
+    "a tag of one's own": ("a: !reboot now", "could not determine a constructor for the tag"),
+    "an alias of nothing": ("a: *nothing", "undefined alias"),
+    "a tab": ("a:\n\tb: 1", "cannot start any token"),
+    "a key twice": ("a: 1\na: 2", 'found duplicate key "a"'),
+    "two documents": ("a: 1\n---\nb: 2", "expected a single document"),
+    "half a list": ("a: [1", "expected ',' or ']'"),
+    "a control character": ("a: \x07", "special characters are not allowed"),
+    "another YAML": ("%YAML 7.1\n---\na: 1", "found incompatible YAML document"),
+    "bytes that are none": ("a: !!binary ä", "failed to convert base64"),
+}
+
+
+@pytest.mark.parametrize("oddity", ODD)
+def test_odd_yaml_is_one_message_at_once(tmp_path, oddity):
+    text, message = ODD[oddity]
+    path = tmp_path / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    start = time.process_time()
+    with pytest.raises(UserError, match="is no valid YAML: ") as caught:
+        check_params(path)
+    assert time.process_time() - start < 20
+    told = str(caught.value)
+    assert message in told
+    assert told.isprintable()
+    assert len(told) < MOST_LETTERS_TOLD + 300
+
+
+@pytest.mark.parametrize(
+    ("encoded", "message"),
+    [
+        pytest.param(b"a: \xff", "byte 4 is not of UTF-8; save it as UTF-8", id="no UTF-8"),
+        pytest.param("a: ü".encode("utf-16"), "byte 1 is not of UTF-8", id="UTF-16"),
+        pytest.param(b"#" * (2**18 + 1), "larger than 262,144 bytes", id="huge"),
+        pytest.param(b"", "must hold sections such as 'dataset:', got None", id="empty"),
+        pytest.param(b"[1, 2]", "must hold sections such as 'dataset:', got [1, 2]", id="list"),
+        pytest.param(b"a\x00b: 1", "special characters are not allowed", id="null byte"),
+        pytest.param(b"? [1, 2]\n: 2", "unknown key '(1, 2)'", id="a list for a key"),
+        pytest.param(b"? {a: 1}\n: 2", "unhashable", id="a mapping for a key"),
+        pytest.param(b"1: 2\nnull: 3", "unknown key '1'", id="keys that are no names"),
+    ],
+)
+def test_a_file_that_is_no_params_is_one_message(tmp_path, encoded, message):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(encoded)
+    with pytest.raises(UserError) as caught:
+        check_params(path)
+    assert message in str(caught.value)
+
+
+def test_a_byte_order_mark_aliases_and_merges_are_allowed(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("a: &a {x: 1}\nb: {<<: *a, y: 2}\nc: *a", encoding="utf-8-sig")
+    assert read_mapping(path) == {"a": {"x": 1}, "b": {"x": 1, "y": 2}, "c": {"x": 1}}
+
+
+def test_of_every_network_the_arguments_are_checked():
+    for file in NETWORKS.glob("[a-z]*.py"):
+        for name, field in _arguments_of(file.stem).model_fields.items():
+            assert field.annotation in ARGUMENT_TYPES.values(), (file.stem, name)
+
+
+@pytest.fixture
+def check(tmp_path, monkeypatch):
+    """`classifold check` on params with one value changed."""
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    def run(key, value):
+        content = changed(CONTENTS[ROOT / "params.yaml"], ("dataset", "path"), "data")
+        content = changed(content, ("train", "device"), "cpu")
+        with Path("params.yaml").open("w", encoding="utf-8") as file:
+            YAML(typ="safe", pure=True).dump(changed(content, tuple(key.split(".")), value), file)
+        return CliRunner().invoke(app, ["check"])
+
+    return run
+
+
+def test_right_params_are_said_to_be_right(check):
+    done = check("models.mlp.seed", 2)
+    assert done.exit_code == 0, done.output
+    assert "params.yaml is right: data, models alphanet_a, initial_cnn, mlp" in done.stdout
+
+
+PHASE = "models.mlp.phases.p1"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("models.mlp.arguments.hidden", "255", "models.mlp.arguments.hidden: must be a list, got"),
+        ("models.mlp.arguments.hidden", [True], "models.mlp.arguments.hidden.0: must be an int"),
+        ("models.mlp.arguments.dropout", 7, "models.mlp: network mlp cannot be built for images"),
+        ("models.mlp.arguments.hidden", [-1], "models.mlp: network mlp cannot be built for"),
+        ("models.small_resnet.arguments.widths", [], "models.small_resnet: network small_resnet"),
+        ("models.small_resnet.arguments.stem_stride", 0, "models.small_resnet: network"),
+        ("models.initial_cnn.image_size", 8, "models.initial_cnn: network initial_cnn cannot be"),
+        (f"{PHASE}.trainable", ["hiden"], "models.mlp: 'hiden' (in a phase's trainable or"),
+        (
+            f"{PHASE}.optimizer",
+            {"name": "adam", "lr": 0.1, "lr_factors": {"hed": 2}},
+            "models.mlp: 'hed' (in a phase's trainable or lr_factors) begins the name of no",
+        ),
+        (
+            "models.mlp",
+            CONTENTS[ROOT / "params.yaml"]["models"]["mlp"] | {"train_size": 8},
+            "models.mlp: network mlp takes images of its image_size alone, got train_size 8",
+        ),
+        ("dataset.path", "nowhere", "dataset.path in params.yaml names nowhere, which does not"),
+        ("dataset.path", "x" * 5000, "dataset.path in params.yaml cannot be a path: File name"),
+        ("dataset.path", "a\0b", "dataset.path in params.yaml names a\\x00b, which does not"),
+        ("filter.size.width", [1, 2], "rule: modal looks at no width; set rule to ranges, or"),
+        ("stack.members", ["mlp", "mlp"], "stack.members names a model twice: mlp, mlp"),
+        ("split.seed", 2**40, "split.seed: must be less than 4294967296, got 1099511627776"),
+    ],
+)
+def test_what_only_a_stage_would_find_is_said_before_any_starts(check, key, value, message):
+    section, last = key.rsplit(".", 1)
+    if key == "filter.size.width":  # a key that is not there
+        size = CONTENTS[ROOT / "params.yaml"]["filter"]["size"]
+        key, value = section, {**size, last: value}
+    done = check(key, value)
+    assert done.exit_code == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.output
+    assert not isinstance(done.exception, Exception) or isinstance(done.exception, SystemExit)
+
+
+def test_a_network_of_any_size_is_tried_without_its_memory(check):
+    done = check("models.mlp.arguments.hidden", [10**7, 10**7])  # 400 TB
+    assert done.exit_code == 0, done.output

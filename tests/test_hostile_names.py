@@ -1,0 +1,178 @@
+"""Classes and files of hostile names go through every stage, and come out as text everywhere."""
+
+import csv
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from markdown_it import MarkdownIt
+from PIL import Image
+from ruamel.yaml import YAML
+
+from classifold.csv_file import FORMULA, read_rows
+from classifold.metrics_file import read_json
+from classifold.plain_text import plain_text
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+CLASSES = (
+    "=cmd()",
+    "<script>alert(1)</script>",
+    '"; touch pwned; $(touch pwned) `touch pwned`',
+    "@SUM(A1)\n\r-2+3",
+    "'quoted', \\ and ${HOME} {{ 7 * 7 }}",
+    "_\x1b[31m red \u202e desrever",
+    "[link](http://evil.example) ![x](y) www.evil.example $x$",
+    "犬 \u2028 --",
+)
+N_IMAGES = 16  # of each class
+STAGES = (
+    *("ingest", "filter", "split", "augment", "train mlp", "folds mlp", "compare", "stack"),
+    *("evaluate", "pca", "tsne", "explain", "report"),
+)
+
+# All stages in one process, and the answers of `predict`: what takes time is importing libraries.
+DRIVER = """
+import runpy, sys
+for stage in sys.argv[1].split(","):
+    name, *arguments = stage.split()
+    sys.argv = [f"stages/{name}.py", *arguments]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+from classifold.cli import app
+app(["predict", "images", "--out", "predictions.csv"])
+"""
+
+
+class Page(HTMLParser):
+    """The elements of a page with their attributes, and its text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.words = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A project whose classes and files have such names, run to its end, and what it printed."""
+    root = tmp_path_factory.mktemp("hostile")
+    (root / "stages").symlink_to(ROOT / "stages")
+    images = root / "images"
+    images.mkdir()
+    random = np.random.default_rng(1)
+    rows = []
+    for number, name in enumerate(CLASSES):
+        for i in range(N_IMAGES):
+            pixels = random.integers(0, 90, (16, 16, 3), np.uint8)
+            pixels[number : number + 8] += 150
+            file = f"{'=-+@'[i % 4]}<b>{i} {number}\u202e.png"
+            Image.fromarray(pixels).save(images / file)
+            rows.append({"path": file, "label": name, "group": f"=group {number} {i // 2}"})
+    (images / "<i>\x1b[31m.png").write_bytes(b"no image")
+    with (images / "t.csv").open("w", encoding="utf-8", newline="") as table:
+        writer = csv.DictWriter(table, ["path", "label", "group"])
+        writer.writeheader()
+        writer.writerows(rows)
+    yaml = YAML()
+    params = yaml.load((ROOT / "params.yaml").read_text())
+    params["dataset"] = {"path": "images", "layout": "table", "task": "single"}
+    params["ingest"]["most_unreadable"] = 1.0
+    params["filter"]["duplicates"] |= {"near": "group"}
+    params["augment"] |= {"size": 16, "warped": 1}
+    mlp = params["models"]["mlp"]
+    mlp["phases"]["p1"]["epochs"] = 2
+    params["models"] = {"mlp": mlp}
+    params["stack"]["folds"] = 2
+    params["explain"] |= {"model": "mlp", "images": 4, "smooth_samples": 2}
+    params["tsne"] |= {"classes": 8, "images_per_class": 6, "perplexities": [4]}
+    params["pca"]["size"] = 8
+    yaml.dump(params, root / "params.yaml")
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, ",".join(STAGES)],
+        cwd=root,
+        env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"},
+        capture_output=True,
+        check=False,
+    )
+    said = (done.stdout + done.stderr).decode()
+    assert done.returncode == 0, said
+    return root, said
+
+
+def test_every_class_is_told_by_its_name(run):
+    root, _ = run
+    counted = read_json(root / "metrics/ingest.json")["images_per_class"]
+    assert counted == dict.fromkeys(sorted(name.strip() for name in CLASSES), N_IMAGES)
+    assert {row["class"] for row in read_rows(root / "data/evaluated/per_class.csv")} == set(
+        counted
+    )
+    listed = {row["label"] for row in read_rows(root / "data/split/train.csv")}
+    assert listed == set(counted)
+
+
+def test_nothing_was_run_and_no_terminal_commanded(run):
+    root, said = run
+    assert not list(root.rglob("pwned"))
+    assert plain_text(said) == said
+    assert "Glyph" not in said
+    assert "49" not in re.findall(r"HOME\S* (\S+)", said)
+
+
+def test_no_cell_of_any_table_is_a_formula(run):
+    root, _ = run
+    tables = [path for path in root.rglob("*.csv") if path.parent.name != "images"]
+    assert {"unreadable.csv", "train.csv", "label_errors.csv", "predictions.csv"} <= {
+        path.name for path in tables
+    }
+    hostile = 0
+    for path in tables:
+        with path.open(encoding="utf-8", newline="") as file:
+            cells = [cell for row in csv.reader(file) for cell in row]
+        numbers = [cell for cell in cells if re.fullmatch(r"-?\d+(\.\d+)?(e-?\d+)?", cell)]
+        for cell in set(cells) - set(numbers):
+            assert cell.startswith("'") or not FORMULA.match(cell), (path, cell)
+        hostile += sum(cell.startswith("'=") for cell in cells)
+    assert hostile > N_IMAGES
+
+
+def test_the_page_has_no_element_of_a_names_making(run):
+    root, _ = run
+    text = (root / "reports/index.html").read_text(encoding="utf-8")
+    page = Page(text)
+    tags = {tag for tag, _ in page.elements}
+    assert not tags & {"i", "iframe", "object", "embed", "form", "input", "base"}
+    assert "alert(1)" not in re.sub(r"&lt;script&gt;alert\(1\)|u003cscript>alert\(1\)", "", text)
+    for tag, attributes in page.elements:
+        assert not [name for name in attributes if name.startswith("on")], tag
+        assert attributes.get("href", "#").startswith(("#", "data:"))
+    assert not set("\u202e\x1b\u2028") & set(text)
+    words = " ".join(page.words)
+    for name in ("=cmd()", "<script>alert(1)</script>", "${HOME} {{ 7 * 7 }}", r"_\x1b[31m red"):
+        assert name in words
+
+
+def test_the_model_card_has_no_markup_of_a_names_making(run):
+    root, _ = run
+    card = (root / "reports/MODEL_CARD.md").read_text(encoding="utf-8")
+    tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse(card)
+    every = [each for token in tokens for each in [token, *(token.children or [])]]
+    assert not [each for each in every if each.type in {"html_block", "html_inline", "image"}]
+    links = [each.attrs["href"] for each in every if each.type == "link_open"]
+    assert links == ["index.html"]
+    shown = "".join(each.content for each in every if each.type in {"text", "text_special"})
+    assert "<script>alert(1)</script>" in shown
+    assert "[link](http://evil.example) ![x](y) www.evil.example $x$" in shown
+    assert not re.search(r"(?<!\\):(?=//)|www\.", card)  # of which GitHub makes links
+    assert not set("\u202e\x1b\u2028\r") & set(card)

@@ -1,0 +1,418 @@
+"""Nothing that a stranger's file holds is run, wherever the file lies: pickles and archives."""
+
+import io
+import json
+import pickle
+import runpy
+import shutil
+import stat
+import struct
+import sys
+import tarfile
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+from ruamel.yaml import YAML
+from safetensors.numpy import save as save_tensors
+from typer.testing import CliRunner
+
+from classifold.cli import app
+from classifold.csv_file import read_rows
+from classifold.errors import UserError
+from classifold.logits_file import Logits, load_logits, save_logits
+from classifold.metrics_file import read_json, write_json
+from classifold.model_file import load_model
+from classifold.pack import read_pack
+from classifold.sources.detection import open_source
+from classifold.stacking.ensemble import load_ensemble
+from classifold.training.checkpoints import Checkpoint
+
+ROOT = Path(__file__).parents[1]
+
+
+class Evil:
+    """Leaves a mark where it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self):
+        return (Path.touch, (self.mark,))
+
+
+@pytest.fixture
+def mark(tmp_path):
+    """The file that an unpickled `Evil` leaves."""
+    return tmp_path / "unpickled"
+
+
+@pytest.fixture
+def pickles(mark):
+    """Files that run something where a careless reader opens them."""
+    evil, array, arrays, saved = Evil(mark), io.BytesIO(), io.BytesIO(), io.BytesIO()
+    objects = np.array([evil] * 3, dtype=object)
+    np.save(array, objects, allow_pickle=True)
+    np.savez(arrays, ids=objects, labels=objects, logits=objects)
+    torch.save({"weight": evil}, saved)
+    return {
+        "npy": array.getvalue(),
+        "npz": arrays.getvalue(),
+        "pt": saved.getvalue(),
+        "pkl": pickle.dumps(evil),
+    }
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "pt", "pkl"])
+def test_the_pickles_of_these_tests_do_run_where_a_reader_is_careless(
+    tmp_path, pickles, mark, kind
+):
+    path = tmp_path / f"careless.{kind}"
+    path.write_bytes(pickles[kind])
+    match kind:
+        case "pt":
+            torch.load(path, weights_only=False)
+        case "npz":
+            with np.load(path, allow_pickle=True) as arrays:
+                assert len(arrays["ids"]) == 3
+        case _:
+            np.load(path, allow_pickle=True)
+    assert mark.exists()
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "pkl"])
+def test_a_pack_is_no_pickle(write_packs, tmp_path, pickles, mark, kind):
+    write_packs(tmp_path, train=3)
+    (tmp_path / "train/images.npy").write_bytes(pickles[kind])
+    with pytest.raises((UserError, ValueError), match=r"images\.npy .*restore it|pickle"):
+        read_pack(tmp_path / "train")
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "pt", "pkl"])
+def test_logits_are_no_pickle(tmp_path, pickles, mark, kind):
+    path = tmp_path / "mlp.npz"
+    path.write_bytes(pickles[kind])
+    with pytest.raises(UserError, match=r"mlp\.npz "):
+        load_logits(path)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz", "pt", "pkl"])
+def test_a_checkpoint_is_no_pickle(tmp_path, pickles, mark, capsys, kind):
+    path = tmp_path / "mlp.safetensors"
+    path.write_bytes(pickles[kind])
+    assert Checkpoint(path, "key").load() is None
+    assert "cannot be read" in capsys.readouterr().out
+    assert not mark.exists()
+
+
+@pytest.fixture
+def predict(project, monkeypatch):
+    """`classifold predict` in a project, after a file of it was replaced."""
+    root = project()
+    monkeypatch.chdir(root)
+
+    def run(name, content):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return CliRunner().invoke(app, ["predict", "source/cat", "--out", "p.csv"])
+
+    return run
+
+
+@pytest.mark.parametrize("kind", ["npz", "pt", "pkl"])
+@pytest.mark.parametrize("folder", ["models/deep", "ensemble"])
+def test_weights_are_no_pickle(predict, pickles, mark, folder, kind):
+    done = predict(f"{folder}/weights.safetensors", pickles[kind])
+    assert done.exit_code == 1, done.output
+    assert done.stderr.count("\n") == 1
+    assert folder in done.stderr
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("folder", ["models", "models/deep", "ensemble", "data/compared", "source"])
+def test_pickles_that_lie_beside_other_files_are_left_alone(predict, pickles, mark, folder):
+    for kind, content in pickles.items():
+        done = predict(f"{folder}/beside.{kind}", content)
+        assert done.exit_code == 0, done.output
+    assert not mark.exists()
+
+
+DESCRIPTION = {
+    "network": "mlp",
+    "arguments": {"hidden": [3]},
+    "classes": ["a", "b"],
+    "preprocessing": {"pack_size": 8, "resize": "box", "image_size": 8, "normalize": "half"},
+    "threads": 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"network": "../../evil"}, "network: "),
+        ({"network": "os"}, "network os cannot be built"),
+        ({"network": "torchvision.models"}, "network: "),
+        ({"network": ["mlp"]}, "network: "),
+        ({"network": "torchvision", "arguments": {"name": "os.system"}}, "one of torchvision's"),
+        ({"network": "torchvision", "arguments": {"name": "resnet18"}}, "does not fit network"),
+        ({"arguments": {"hidden": [3], "shell": "id"}}, "network mlp cannot be built"),
+        ({"arguments": {"hidden": "id"}}, "network mlp cannot be built"),
+        ({"arguments": {"hidden": [10**7, 10**7]}}, "does not fit network mlp"),  # 400 TB
+        ({"arguments": ["hidden"]}, "arguments: "),
+        ({"classes": "ab"}, "classes: "),
+        ({"classes": []}, "classes: "),
+        ({"classes": ["a"] * 100_000}, "does not fit network mlp"),
+        ({"preprocessing": {}}, "preprocessing.pack_size: is missing"),
+        ({"preprocessing": {**DESCRIPTION["preprocessing"], "image_size": 10**6}}, "image_size: "),
+        ({"preprocessing": {**DESCRIPTION["preprocessing"], "resize": "eval"}}, "resize: "),
+        ({"threads": "many"}, "threads: "),
+    ],
+)
+def test_the_description_of_a_strangers_model_is_checked_before_it_is_believed(
+    tmp_path, change, message
+):
+    tensors = {"anything": np.zeros((2, 2), np.float32)}
+    (tmp_path / "weights.safetensors").write_bytes(save_tensors(tensors))
+    write_json(tmp_path / "model.json", DESCRIPTION | change)
+    with pytest.raises(UserError, match=message):
+        load_model(tmp_path)
+
+
+HEADER = b'{"w":{"dtype":"F32","shape":[1000000,1000000],"data_offsets":[0,4]}}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        struct.pack("<Q", 2**63) + b"{}",
+        struct.pack("<Q", 2**31) + b"{}",
+        struct.pack("<Q", len(HEADER)) + HEADER + bytes(4),
+        struct.pack("<Q", 2) + b"{}",
+        b"",
+    ],
+    ids=["endless header", "header beyond the file", "shape beyond the data", "nothing", "empty"],
+)
+def test_weights_that_lie_about_their_size_are_refused(tmp_path, content):
+    (tmp_path / "weights.safetensors").write_bytes(content)
+    write_json(tmp_path / "model.json", DESCRIPTION)
+    with pytest.raises(UserError, match=r"restore it|does not fit"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"method": "os.system"},
+        {"n_classes": 10**12},
+        {"n_classes": "3"},
+        {"members": ["flat"]},
+        {"members": 5},
+        {"settings": {"hidden": [10**7, 10**7]}},
+        {"settings": {"shell": "id"}},
+        {"surprise": 1},
+    ],
+)
+def test_a_strangers_stack_is_asked_once_before_it_is_believed(project, change):
+    folder = project() / "ensemble"
+    assert load_ensemble(folder).method == "dense"
+    write_json(folder / "ensemble.json", read_json(folder / "ensemble.json") | change)
+    with pytest.raises(UserError, match=r"the stack in .*ensemble cannot be read"):
+        load_ensemble(folder)
+
+
+def test_a_parquet_table_with_pickled_types_is_read_as_plain_columns(tmp_path, encode, mark):
+    columns = {"path": ["1.png", "2.png"], "label": ["a", "b"]}
+    evil = {
+        b"ARROW:extension:name": b"arrow.py_extension_type",
+        b"ARROW:extension:metadata": pickle.dumps(Evil(mark)),
+    }
+    fields = [pa.field(name, pa.string(), metadata=evil) for name in columns]
+    table = pa.table(list(columns.values()), schema=pa.schema(fields))
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in columns["path"]:
+        (source / name).write_bytes(encode(np.zeros((8, 8, 3), np.uint8)))
+    pq.write_table(table, source / "t.parquet")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with open_source(str(source), layout="table", task="single", scratch=tmp_path) as opened:
+            labels = {image.id: image.labels for image in opened[1].images}
+    assert labels == {"1.png": ("a",), "2.png": ("b",)}
+    assert not mark.exists()
+
+
+@pytest.fixture
+def ingest(tmp_path, monkeypatch, capsys):
+    """The stage `ingest` on a source, in a project of its own: exit code, what it said, rows."""
+    root = tmp_path / "project"
+    root.mkdir()
+    monkeypatch.chdir(root)
+
+    def run(source, *, layout="auto"):
+        params = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text())
+        params["dataset"] = {"path": str(source), "layout": layout, "task": "single"}
+        params["ingest"]["most_unreadable"] = 1.0
+        with Path("params.yaml").open("w", encoding="utf-8") as file:
+            YAML(typ="safe", pure=True).dump(params, file)
+        monkeypatch.setattr(sys, "argv", ["stages/ingest.py"])
+        code = 0
+        try:
+            runpy.run_path(str(ROOT / "stages/ingest.py"), run_name="__main__")
+        except SystemExit as stopped:
+            code = stopped.code
+        said = capsys.readouterr()
+        unreadable = Path("data/ingested/unreadable.csv")
+        listed = {row["id"]: row["reason"] for row in read_rows(unreadable)} if not code else {}
+        return code, said.out + said.err, listed
+
+    return run
+
+
+def picture(shade=0):
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((8, 8, 3), shade, np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+LINK = "a link; links of archives are not followed"
+CLIMBS = "its name climbs out of the archive"
+LONG = f"cat/{'x' * 60_000}.png"
+
+
+def files_around(folder):
+    """What lies in a folder but for the project."""
+    return {path for path in folder.rglob("*") if "project" not in path.parts}
+
+
+def test_a_zip_that_would_break_out_is_taken_in_whole_and_writes_nothing(tmp_path, ingest, pickles):
+    path = tmp_path / "evil.zip"
+    link = zipfile.ZipInfo("cat/link.png")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ["cat/1.png", "cat/CON.png", "cat/aux", "dog/nul.png", "dog/=cmd().png"]:
+            archive.writestr(name, picture())
+        for name in ["../evil.png", "cat/../../evil.png", "/evil.png", "C:\\evil.png", LONG]:
+            archive.writestr(name, picture())
+        archive.writestr(link, "/etc/passwd")
+        archive.writestr("cat/bomb.png", bytes(300 * 2**20))
+        archive.writestr("cat/pickle.png", pickles["pkl"])
+        for kind, content in pickles.items():
+            archive.writestr(f"cat/beside.{kind}", content)
+    before = files_around(tmp_path)
+    code, said, listed = ingest(path)
+    assert code == 0, said
+    assert files_around(tmp_path) == before
+    assert read_json(Path("metrics/ingest.json"))["images_per_class"] == {"cat": 2, "dog": 2}
+    assert listed.pop("cat/bomb.png").endswith("the most read from one file is 268,435,456")
+    assert listed.pop(LONG[:1024]) == "its name has more than 1,024 letters"
+    assert listed == {
+        **dict.fromkeys(["../evil.png", "cat/../../evil.png", "/evil.png"], CLIMBS),
+        "C:\\evil.png": CLIMBS,
+        "cat/link.png": LINK,
+        "cat/pickle.png": "not an image in a format that is read here",
+    }
+    assert "\x1b" not in said
+
+
+def test_entries_that_share_bytes_are_refused(tmp_path, ingest):
+    """A bomb of kilobytes that unpacks to petabytes has thousands of names for one content."""
+    path = tmp_path / "evil.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("cat/1.png", "dog/1.png", "dog/2.png", "dog/3.png"):
+            archive.writestr(name, picture())
+    content = bytearray(path.read_bytes())
+    entries = [i for i in range(len(content)) if content.startswith(b"PK\1\2", i)]
+    for entry in entries[2:]:  # all begin where the second does
+        content[entry + 42 : entry + 46] = content[entries[1] + 42 : entries[1] + 46]
+    path.write_bytes(content)
+    code, said, listed = ingest(path)
+    assert code == 0, said
+    reason = "it shares bytes with another entry, as in an archive made to exhaust time"
+    assert [listed[name] for name in ("dog/1.png", "dog/2.png")] == [reason] * 2
+
+
+def test_a_tar_that_would_break_out_is_taken_in_whole_and_writes_nothing(tmp_path, ingest, pickles):
+    path = tmp_path / "evil.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+
+        def add(name, content=b"", **fields):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            for field, value in fields.items():
+                setattr(member, field, value)
+            archive.addfile(member, io.BytesIO(content))
+
+        for name in ["cat/1.png", "dog/1.png", "../evil.png", "/evil.png", LONG]:
+            add(name, picture())
+        add("cat/soft.png", type=tarfile.SYMTYPE, linkname="/etc/passwd")
+        add("cat/hard.png", type=tarfile.LNKTYPE, linkname="/etc/passwd")
+        add("cat/disk.png", type=tarfile.BLKTYPE, devmajor=8)
+        add("cat/pickle.png", pickles["pt"])
+        add("cat/beside.pkl", pickles["pkl"])
+    before = files_around(tmp_path)
+    code, said, listed = ingest(path)
+    assert code == 0, said
+    assert files_around(tmp_path) == before
+    assert listed == {
+        **dict.fromkeys(["../evil.png", "/evil.png"], CLIMBS),
+        **dict.fromkeys(["cat/soft.png", "cat/hard.png"], LINK),
+        "cat/disk.png": "no plain file",
+        "cat/pickle.png": "not an image in a format that is read here",
+        LONG[:1024]: "its name has more than 1,024 letters",
+    }
+
+
+def test_names_of_classes_and_groups_have_an_end(tmp_path, ingest):
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "1.png").write_bytes(picture())
+    (source / "2.png").write_bytes(picture())
+    (source / "t.csv").write_text(f"path,label\n1.png,a\n2.png,{'b' * 100_000}\n")
+    code, said, _ = ingest(source)
+    assert code == 1
+    assert "has a name of 100,000 letters, more than 255: 'bbbb" in said
+    assert len(said) < 500
+    assert "Traceback" not in said
+
+
+def test_what_a_stage_says_of_strangers_names_commands_no_terminal(tmp_path, ingest):
+    source = tmp_path / "source"
+    for folder in ("cat", "dog", "\x1b[31mred\u202e"):
+        (source / folder).mkdir(parents=True)
+        (source / folder / "1.png").write_bytes(picture())
+    (source / "\x1b]0;title\x07.png").write_bytes(picture())
+    code, said, _ = ingest(source)
+    assert code == 1
+    assert "lie in no class folder" in said
+    assert not {"\x1b", "\x07", "\u202e"} & set(said)
+    shutil.rmtree(source / "\x1b[31mred\u202e")
+
+
+def test_a_stage_says_so_where_a_file_is_a_pickle(
+    write_packs, tmp_path, monkeypatch, pickles, mark
+):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    write_packs(tmp_path / "data/augmented", train=3, validation=3)
+    (tmp_path / "data/augmented/train/images.npy").write_bytes(pickles["npy"])
+    monkeypatch.setattr(sys, "argv", ["stages/pca.py"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(ROOT / "stages/pca.py"), run_name="__main__")
+    assert stopped.value.code == 1
+    assert not mark.exists()
+    assert not (tmp_path / "data/pca").exists()
+
+
+def test_a_file_of_logits_that_is_whole_is_read(tmp_path):
+    logits = Logits(np.array(["a"]), np.array([0]), np.zeros((1, 2), np.float32))
+    save_logits(tmp_path / "whole.npz", logits)
+    assert json.dumps(load_logits(tmp_path / "whole.npz").ids.tolist()) == '["a"]'
