@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -12,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from classifold import parallel
 from classifold.csv_file import read_rows
 from classifold.errors import UserError
+from classifold.filtering import copies
 from classifold.filtering.copies import bits_apart, equal_groups, linked, near_groups
 from classifold.filtering.files import read_candidates, write_selection
 from classifold.filtering.selection import Candidate, select, selection_metrics
@@ -121,6 +124,20 @@ def test_near_hashes_are_found_in_a_crowd_without_comparing_all():
     hashes = [f"{word:016x}" for word in words]
     assert near_groups(hashes, distance=3) == []
     assert near_groups(hashes, distance=4) == [[7, 40_000]]
+
+
+@pytest.mark.parametrize("n_hashes", [3, 700])
+def test_a_search_shared_out_to_processes_finds_the_same_groups(monkeypatch, n_hashes):
+    random = np.random.default_rng(1)
+    words = random.integers(0, 2**63, n_hashes, dtype=np.uint64)
+    words[n_hashes // 2 :] = words[: n_hashes - n_hashes // 2] ^ np.uint64(0b1001)
+    hashes = [f"{word:016x}" for word in words.tolist()]
+    expected = near_groups(hashes, distance=4)
+    assert len(expected) == n_hashes // 2
+    monkeypatch.setattr(parallel, "FEWEST_ITEMS_FOR_PROCESSES", 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    monkeypatch.setattr(copies, "HASHES_A_SEARCH", 100)
+    assert near_groups(hashes, distance=4) == expected
 
 
 def reasons(selection):

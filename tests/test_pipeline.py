@@ -247,6 +247,19 @@ def test_imports_point_one_way(file):
         assert HOUSE.index(room(module)) <= HOUSE.index(here), f"{here} imports {module}"
 
 
+def test_what_is_loaded_by_name_is_a_network_or_may_change_no_byte():
+    """No stage declares the cluster's side: tests/test_ray_cluster.py holds it to the bytes."""
+    by_name = {
+        ast.unparse(node.args[0])
+        for file in SOURCES
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module")
+    }
+    ours = {name for name in by_name if "classifold" in name}
+    assert ours == {"'classifold.ray_cluster'", "f'classifold.networks.{network}'"}
+    assert not any("ray_cluster" in dep for stage in STAGES.values() for dep in stage["deps"])
+
+
 def test_networks_import_no_sibling_and_nothing_about_training():
     for file in (ROOT / "src/classifold/networks").glob("*.py"):
         assert set(imports(file)) <= {"classifold.errors", "classifold.weights_file"}

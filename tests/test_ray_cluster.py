@@ -1,5 +1,6 @@
 """A Ray cluster gives what this machine gives, byte for byte, whatever becomes of its nodes."""
 
+import contextlib
 import hashlib
 import importlib
 import operator
@@ -36,6 +37,20 @@ STORE = 80 * 2**20
 NODE = {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False}
 
 
+def patiently(start):
+    """Start a node; Ray gives it half a minute, which a busy machine may not keep."""
+    for _ in range(2):
+        with contextlib.suppress(Exception):
+            return start()
+    return start()
+
+
+def add_node(cluster, **settings):
+    node = patiently(lambda: cluster.add_node(**NODE | settings))
+    cluster.wait_for_nodes()
+    return node
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """Two nodes of one core on this machine."""
@@ -46,9 +61,8 @@ def cluster():
         for name, value in ray_cluster.QUIET.items():
             patch.setenv(name, value)
         utils = importlib.import_module("ray.cluster_utils")
-        nodes = utils.Cluster(initialize_head=True, head_node_args=NODE)
-        nodes.add_node(**NODE)
-        nodes.wait_for_nodes()
+        nodes = patiently(lambda: utils.Cluster(initialize_head=True, head_node_args=NODE))
+        add_node(nodes)
         yield nodes
         importlib.import_module("ray").shutdown()
         nodes.shutdown()
@@ -127,8 +141,7 @@ def test_a_node_that_runs_other_code_is_refused(on_cluster, monkeypatch):
 @pytest.mark.slow
 def test_a_node_that_dies_in_the_middle_costs_no_result(cluster, on_cluster, monkeypatch):
     monkeypatch.setattr(parallel, "ITEMS_A_TASK", 8)
-    lost = cluster.add_node(**NODE | {"num_cpus": 2})
-    cluster.wait_for_nodes()
+    lost = add_node(cluster, num_cpus=2)
     n_items, done = 1200, []
     results = ordered_map(slowly, range(n_items), n_items=MANY, crashed=lambda item: (0, "crashed"))
     for result in results:
@@ -211,8 +224,7 @@ def test_the_data_stages_leave_the_same_bytes_though_a_node_dies(
     expected = through_the_stages(FolderTree(photos), tmp_path / "here")
     assert 10 < len(expected[0]) < 100
 
-    lost = cluster.add_node(**NODE)
-    cluster.wait_for_nodes()
+    lost = add_node(cluster)
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
     tree = Watched(
         photos, after=N_IMAGES // 2, do=lambda: cluster.remove_node(lost, allow_graceful=False)

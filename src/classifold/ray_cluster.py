@@ -240,7 +240,7 @@ def _connected() -> ModuleType:
     address = os.environ.get("RAY_ADDRESS")
     if address:
         _require_answer(address)
-    own = {
+    own: dict[str, Any] = {
         "num_cpus": count_cores(),
         "include_dashboard": False,
         "object_store_memory": BYTES_OF_OWN_STORE,
