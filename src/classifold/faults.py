@@ -28,8 +28,8 @@ def explain(error: Exception) -> str | None:
     if _is_full_disk(error):
         return (
             f"the disk is full ({_first_line(error)}); free some of it ('dvc gc --workspace' drops "
-            "from DVC's cache what the params of today do not need), and run again: what was "
-            "finished is kept"
+            "from DVC's cache what this state of the project does not need), and run again: what "
+            "was finished is kept"
         )
     if is_out_of_memory(error):
         return (

@@ -15,7 +15,17 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from chaos.killing import SAME, START, Kill, Moment, Repro, differences, run_killed, state
+from chaos.killing import (
+    SAME,
+    SECONDS_BETWEEN_LOOKS,
+    START,
+    Kill,
+    Moment,
+    Repro,
+    differences,
+    run_killed,
+    state,
+)
 from drawn_clone import Clone, make_clone, stages_run
 
 UP_TO_DATE = "Data and pipelines are up to date."
@@ -27,6 +37,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=2342, help="of what is drawn (2342)")
     parser.add_argument("--out", type=Path, default=Path(".cache/chaos.md"), help="the table")
     options = parser.parse_args()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     drawn = random.Random(options.seed)
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
@@ -49,10 +60,9 @@ def main() -> int:
             for kill in found:
                 kills.append(kill)
                 print(row(len(kills), kill), flush=True)
-    text = report(kills, options.seed, minutes=(time.monotonic() - begin) / 60)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(text)
-    print(text)
+            minutes = (time.monotonic() - begin) / 60
+            options.out.write_text(report(kills, options.seed, minutes=minutes))
+    print(options.out.read_text())
     return int(any(not kill.outcome.startswith(SAME) for kill in kills))
 
 
@@ -68,7 +78,7 @@ def time_stages(clone: Clone) -> dict[str, float]:
     begun = {START: repro.start}
     while not repro.ended():
         begun.setdefault(repro.stages()[-1], time.monotonic())
-        time.sleep(0.01)
+        time.sleep(SECONDS_BETWEEN_LOOKS)
     assert repro.process.returncode == 0, repro.output()
     ends = [*list(begun.values())[1:], time.monotonic()]
     return {stage: end - start for (stage, start), end in zip(begun.items(), ends, strict=True)}

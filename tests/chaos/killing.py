@@ -18,11 +18,11 @@ from drawn_clone import Clone
 
 START = "(DVC starts)"
 RUNNING = re.compile(r"^Running stage '(.+?)':", re.MULTILINE)
-SECONDS_BETWEEN_LOOKS = 0.002
+SECONDS_BETWEEN_LOOKS = 0.02
 MOST_SECONDS_OF_ORPHANS = 600  # importing torch on a busy machine takes long
 
 # DVC writes both in place. A kill in the middle leaves half, which DVC refuses.
-CUT_SHORT = ("is corrupted", "unable to read: 'dvc.lock'", "'dvc.lock' validation failed")
+CUT_SHORT = ("dvc.lock' validation failed", "dvc.lock' is invalid", "Unable to read RWLock-file")
 MENDED = "the same bytes; DVC's own file was cut short, and mended by classifold check"
 SAME = "the same bytes"
 
