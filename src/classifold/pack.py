@@ -217,7 +217,10 @@ def read_pack(folder: Path) -> Pack:
 def _read_raw(path: Path, *, mapped: bool) -> np.ndarray:
     """Read `images.npy`; an array of Python objects, which would be a pickle, is refused."""
     try:
-        return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        images = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        if not isinstance(images, np.ndarray):  # NumPy reads archives of arrays, too
+            raise ValueError("an archive")
+        return images
     except (ValueError, EOFError) as error:
         raise UserError(
             f"{path} cannot be read as images ({error}); restore it with 'dvc checkout', or make "
