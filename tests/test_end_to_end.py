@@ -331,3 +331,49 @@ def test_another_persons_clone_in_another_place_and_language_leaves_the_same_byt
     assert (other.root / "data/ingested/classes.json").stat().st_mode & 0o077 == 0
     here, there = clone.content(), other.content()
     assert {name for name in here | there if here.get(name) != there.get(name)} == set()
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ("task: single", "task: sngle", "dataset.task: must be 'single' or 'multi', got 'sngle'"),
+        ("warped: 1", "warped: .nan", "augment.warped: must be "),
+        ("calibration_bins: 15", "calibration_bins: 10000", "evaluate.calibration_bins: must be "),
+        ("rounds: 50", "rounds: &r [*r]", "aliases (*name) stand for too much"),
+    ],
+)
+def test_a_wrong_param_stops_the_stage_before_any_work_and_undone_all_is_back(
+    clone, right, wrong, message
+):
+    clone.run("git", "checkout", "-q", ".")
+    clone.repro()
+    before = clone.content()
+    (clone.root / ".venv").mkdir(exist_ok=True)
+    (clone.root / ".venv/.ready").touch()
+    clone.change(right, wrong)
+    try:
+        told = clone.run("make", "repro", expect=2)
+        assert message in told
+        assert not stages_run(told)
+        assert len(stages_run(clone.refused())) <= 1
+    finally:
+        clone.change(wrong, right)
+    assert stages_run(clone.repro()) == []
+    assert clone.content() == before
+    shutil.rmtree(clone.root / ".venv")
+
+
+def test_a_models_name_is_no_command_of_the_shells(clone):
+    clone.run("git", "checkout", "-q", ".")
+    clone.repro()
+    before = clone.content()
+    path = clone.root / "params.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("  mlp:\n", "  mlp;touch${IFS}pwned:\n", 1))
+    try:
+        assert "a name must be a letter followed by letters" in clone.refused()
+    finally:
+        path.write_text(text)
+    assert not list(clone.root.rglob("pwned*"))
+    clone.repro()
+    assert clone.content() == before

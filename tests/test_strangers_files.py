@@ -90,7 +90,7 @@ def test_the_pickles_of_these_tests_do_run_where_a_reader_is_careless(
 def test_a_pack_is_no_pickle(write_packs, tmp_path, pickles, mark, kind):
     write_packs(tmp_path, train=3)
     (tmp_path / "train/images.npy").write_bytes(pickles[kind])
-    with pytest.raises((UserError, ValueError), match=r"images\.npy .*restore it|pickle"):
+    with pytest.raises(UserError, match=r"images\.npy "):
         read_pack(tmp_path / "train")
     assert not mark.exists()
 
@@ -138,11 +138,12 @@ def test_weights_are_no_pickle(predict, pickles, mark, folder, kind):
     assert not mark.exists()
 
 
-@pytest.mark.parametrize("folder", ["models", "models/deep", "ensemble", "data/compared", "source"])
-def test_pickles_that_lie_beside_other_files_are_left_alone(predict, pickles, mark, folder):
-    for kind, content in pickles.items():
-        done = predict(f"{folder}/beside.{kind}", content)
-        assert done.exit_code == 0, done.output
+def test_pickles_that_lie_beside_other_files_are_left_alone(predict, pickles, mark):
+    for folder in ("models", "models/deep", "ensemble", "data/compared", "source/cat"):
+        for kind, content in pickles.items():
+            Path(f"{folder}/beside.{kind}").write_bytes(content)
+    done = predict("models/beside.pkl", pickles["pkl"])
+    assert done.exit_code == 0, done.output
     assert not mark.exists()
 
 
@@ -303,7 +304,7 @@ def test_a_zip_that_would_break_out_is_taken_in_whole_and_writes_nothing(tmp_pat
         for name in ["../evil.png", "cat/../../evil.png", "/evil.png", "C:\\evil.png", LONG]:
             archive.writestr(name, picture())
         archive.writestr(link, "/etc/passwd")
-        archive.writestr("cat/bomb.png", bytes(300 * 2**20))
+        archive.writestr("cat/bomb.png", bytes(300 * 2**20), compresslevel=1)
         archive.writestr("cat/pickle.png", pickles["pkl"])
         for kind, content in pickles.items():
             archive.writestr(f"cat/beside.{kind}", content)
@@ -327,12 +328,12 @@ def test_entries_that_share_bytes_are_refused(tmp_path, ingest):
     """A bomb of kilobytes that unpacks to petabytes has thousands of names for one content."""
     path = tmp_path / "evil.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in ("cat/1.png", "dog/1.png", "dog/2.png", "dog/3.png"):
+        for name in ("cat/1.png", "dog/0.png", "dog/1.png", "dog/2.png", "dog/3.png"):
             archive.writestr(name, picture())
     content = bytearray(path.read_bytes())
     entries = [i for i in range(len(content)) if content.startswith(b"PK\1\2", i)]
-    for entry in entries[2:]:  # all begin where the second does
-        content[entry + 42 : entry + 46] = content[entries[1] + 42 : entries[1] + 46]
+    for entry in entries[3:]:  # all begin where the third does
+        content[entry + 42 : entry + 46] = content[entries[2] + 42 : entries[2] + 46]
     path.write_bytes(content)
     code, said, listed = ingest(path)
     assert code == 0, said

@@ -220,6 +220,8 @@ def read_pack(folder: Path) -> Pack:
     else:
         with told_if_damaged(raw, kind="a NumPy array of images"):
             images = np.load(raw, mmap_mode="r" if len(labels) else None, allow_pickle=False)
+            if not isinstance(images, np.ndarray):  # NumPy reads archives of arrays, too
+                raise ValueError("an archive of several")
     return Pack(
         images=images,
         labels=labels,

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from classifold.errors import UserError
 from classifold.git import ask_git
+from classifold.params import parse_yaml
 
 PARAMS = "params.yaml"
 METRICS = ("ingest", "filter", "split", "augment", "models", "stack", "test")
@@ -48,10 +47,10 @@ def read_revision(root: Path, name: str) -> Revision:
             f"--against {name}: commit {commit[:7]} has no {missing[0]}, so it holds no results "
             "of the pipeline; name a commit in which metrics/ was committed"
         )
+    content = parse_yaml(params or "", where=f"--against {name}: {PARAMS} of commit {commit[:7]}")
     try:
-        content = YAML(typ="safe", pure=True).load(params)
         read = {one: json.loads(text) for one, text in metrics.items() if text is not None}
-    except (YAMLError, ValueError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"--against {name}: commit {commit[:7]} cannot be read: {error}") from None
     return Revision(name, commit[:7], content, read, _read_answers(root, commit))
 
