@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -21,6 +23,8 @@ ITEMS_A_TASK = 32
 TASKS_AHEAD = 4
 THREAD_ITEMS_AHEAD = 4
 BYTES_A_TASK = 4 * 2**20
+
+SECONDS_BETWEEN_LOOKS = 0.5  # at whether the parent is still there
 
 # A machine that ends helpers again and again has another fault than one bad item.
 MOST_CRASHES = 20
@@ -101,8 +105,10 @@ def ordered_map(
                 yield crashed(suspects.popleft())
 
 
-def threaded_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Apply `function` to each item in as many threads as there are cores, in order.
+def threaded_map(
+    function: Callable[[Item], Result], items: Iterable[Item], *, n_threads: int | None = None
+) -> Iterator[Result]:
+    """Apply `function` to each item in several threads, in order.
 
     For work that leaves Python's lock alone (OpenCV, Pillow's decoders) and whose results are
     large: nothing travels between processes. A few items are in flight.
@@ -110,8 +116,9 @@ def threaded_map(function: Callable[[Item], Result], items: Iterable[Item]) -> I
     Args:
         function: anything that threads may call at once.
         items: read only as far as the window reaches.
+        n_threads: as many as there are cores, if not given.
     """
-    n_threads = _n_cores()
+    n_threads = n_threads or _n_cores()
     remaining = iter(items)
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(n_threads) as pool:
@@ -125,6 +132,22 @@ def threaded_map(function: Callable[[Item], Result], items: Iterable[Item]) -> I
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def end_with_parent(parent: int | None = None) -> None:
+    """From now on, end this process once its parent is gone, even if that was killed.
+
+    Args:
+        parent: its process id, if it is known since before this process has begun.
+    """
+    expected = parent or os.getppid()
+
+    def look() -> None:
+        while os.getppid() == expected:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        os._exit(1)
+
+    threading.Thread(target=look, daemon=True).start()
 
 
 def _n_cores() -> int:

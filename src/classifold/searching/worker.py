@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +14,7 @@ from optuna.trial import TrialState
 from sqlalchemy import URL
 
 from classifold.errors import UserError
+from classifold.parallel import end_with_parent
 from classifold.progress import say
 from classifold.searching.plan import Plan
 from classifold.searching.results import (
@@ -165,18 +165,11 @@ def _run_workers(plan: Plan, url: URL, n_workers: int) -> None:
 def _work_alone(plan: Plan, url: URL) -> None:
     # Ctrl-C reaches every process of a terminal; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    parent = multiprocessing.parent_process()
+    end_with_parent(parent.pid if parent else None)
     try:
         with open_search(plan, url) as opened:
             work(plan, opened)
     except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         sys.exit(1)
-
-
-def _end_with_parent() -> None:
-    """End this process once its parent is gone, even if that was killed."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
