@@ -10,17 +10,20 @@ from classifold.params import read_params
 from classifold.progress import is_first_process, say
 from classifold.splitting.part_file import read_groups
 from classifold.stage import run_stage
+from classifold.training.launch import launch, one_voice
 from classifold.training.limit import cap_epochs
 
 CHECKPOINTS = Path(".cache/folds")  # outside of the outputs, which DVC removes
 
 
+@one_voice()
 def main(name: str) -> None:
     n_folds, seed = read_params("stack.folds", "stack.seed")
     settings, model, most_epochs = read_params("train", f"models.{name}", "limit.epochs")
     policy = read_params(f"policies.{model['online']}")
     found, metrics = NO_FOLDS, {"n_folds": 0, "n_images": 0}
     if n_folds:
+        launch(settings, batch_size=model["batch_size"])
         # Not at the top: torch takes seconds to be imported, which no folds must not cost.
         from classifold.training.folds import train_folds  # noqa: PLC0415
 

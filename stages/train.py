@@ -8,7 +8,6 @@ import numpy as np
 from classifold.csv_file import write_rows
 from classifold.device import advise_on_memory
 from classifold.folders import new_folder
-from classifold.inference import predict_logits
 from classifold.logits_file import Logits, save_logits
 from classifold.metrics_file import write_json
 from classifold.model_file import save_model
@@ -17,24 +16,28 @@ from classifold.progress import say
 from classifold.stage import run_stage
 from classifold.training.checkpoints import Checkpoint, training_key
 from classifold.training.description import describe_training, training_metrics
+from classifold.training.launch import launch, one_voice
 from classifold.training.limit import cap_epochs
 from classifold.training.loop import fit
 from classifold.training.scores import score_logits
 from classifold.training.setup import prepare
+from classifold.training.shared_prediction import predict_together
 
 PACKS = Path("data/augmented")
 CHECKPOINTS = Path(".cache/checkpoints")  # outside of the outputs, which DVC removes
 
 
+@one_voice()
 def main(name: str) -> None:
     settings, model, most_epochs = read_params("train", f"models.{name}", "limit.epochs")
+    launch(settings, batch_size=model["batch_size"])
     model = cap_epochs(model, epochs=most_epochs)
     policy = read_params(f"policies.{model['online']}")
     network, train, validation, recipe, machine, precision = prepare(settings, model, packs=PACKS)
     params = {"train": settings, "model": model, "policy": policy, "precision": precision}
     checkpoint = Checkpoint(
         CHECKPOINTS / f"{name}.safetensors",
-        training_key(params, sorted(path for path in PACKS.rglob("*") if path.is_file())),
+        training_key(params, sorted(path for path in PACKS.rglob("*") if path.is_file()), machine),
     )
     say(f"  {name} on {machine.device.type}, {precision}, {len(train.labels):,} images")
     with advise_on_memory(name):
@@ -47,45 +50,45 @@ def main(name: str) -> None:
             machine=machine,
             checkpoint=checkpoint,
         )
-    if not machine.fabric.is_global_zero:
-        return  # one process writes
-
     size: dict[str, Any] = {"image_size": recipe.image_size, "normalize": recipe.normalize}
     originals = train.originals()
     train_logits, logits = (
-        predict_logits(network, images, device=machine.device, **size)
-        for images in (originals.images, validation.images)
+        predict_together(network, pack, machine=machine, **size) for pack in (originals, validation)
     )
-    with new_folder(Path("models") / name) as folder:
-        save_model(
-            folder,
-            network,
-            network=model["network"],
-            arguments=model["arguments"],
-            classes=train.classes,
-            preprocessing={"pack_size": train.size, "resize": train.resize, **size},
-            training=describe_training(
-                originals,
-                loss=recipe.loss,
-                precision=precision,
-                threads=settings["threads"],
-                most_epochs=most_epochs,
-            ),
-        )
-        write_rows(folder / "history.csv", fitted.history, columns=list(fitted.history[0]))
-        save_logits(
-            folder / "validation.npz",
-            Logits(np.array(validation.ids), validation.labels, logits),
-        )
     score = score_logits(logits, validation.labels, loss=recipe.loss)
-    metrics = training_metrics(
-        network,
-        fitted,
-        train=score_logits(train_logits, originals.labels, loss=recipe.loss),
-        validation=score,
-    )
-    write_json(Path("metrics/train") / f"{name}.json", metrics)
-    checkpoint.remove()
+    if machine.fabric.is_global_zero:  # one process writes
+        with new_folder(Path("models") / name) as folder:
+            save_model(
+                folder,
+                network,
+                network=model["network"],
+                arguments=model["arguments"],
+                classes=train.classes,
+                preprocessing={"pack_size": train.size, "resize": train.resize, **size},
+                training=describe_training(
+                    originals,
+                    loss=recipe.loss,
+                    precision=precision,
+                    threads=settings["threads"],
+                    processes=fitted.processes,
+                    most_epochs=most_epochs,
+                ),
+            )
+            write_rows(folder / "history.csv", fitted.history, columns=list(fitted.history[0]))
+            save_logits(
+                folder / "validation.npz",
+                Logits(np.array(validation.ids), validation.labels, logits),
+            )
+        metrics = training_metrics(
+            network,
+            fitted,
+            train=score_logits(train_logits, originals.labels, loss=recipe.loss),
+            validation=score,
+        )
+        write_json(Path("metrics/train") / f"{name}.json", metrics)
+    machine.fabric.barrier()
+    if machine.keeps_files:
+        checkpoint.remove()
     say(f"  {name}: {score.in_words()}")
 
 

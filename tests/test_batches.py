@@ -9,6 +9,7 @@ import torch
 
 from classifold.augmentation.online import epoch_draws
 from classifold.errors import UserError
+from classifold.image_arrays import ImageArray
 from classifold.training.batches import TrainingImages, count_batches, draw_rows, epoch_batches
 
 CPU = torch.device("cpu")
@@ -83,7 +84,7 @@ def test_online_augmentation_does_not_depend_on_the_size_of_batches(draw_pack, p
 
 
 @pytest.mark.parametrize(
-    ("n_processes", "pieces"), [(1, 2), (1, 5), (2, 1), (3, 1), (2, 2), (3, 2)]
+    ("n_processes", "pieces"), [(1, 2), (1, 5), (2, 1), (3, 1), (2, 3), (2, 4), (4, 4), (3, 2)]
 )
 @pytest.mark.parametrize("sampler", ["shuffle", "balanced"])
 def test_processes_and_pieces_share_the_images_of_each_step_and_change_no_pixel(
@@ -98,20 +99,22 @@ def test_processes_and_pieces_share_the_images_of_each_step_and_change_no_pixel(
         epoch_of(pack, pieces=pieces, process=process, n_processes=n_processes, **settings)
         for process in range(n_processes)
     ]
+    n_own = -(-pieces // n_processes)  # two processes share three pieces as if they were four
     for share in shares:
         ends = [batch.ends_step for batch in share]
-        assert ends == [*[False] * (pieces - 1), True] * 3
+        assert ends == [*[False] * (n_own - 1), True] * 3
     for number, step in enumerate(whole):
-        parts = [b for share in shares for b in share[number * pieces : (number + 1) * pieces]]
+        parts = [b for share in shares for b in share[number * n_own : (number + 1) * n_own]]
         assert {batch.n_in_step for batch in parts} == {step.n_in_step} == {15}
         sizes = [len(batch.labels) for batch in parts]
-        assert max(sizes) - min(sizes) <= 2  # one for processes, one for pieces
+        assert max(sizes) - min(sizes) <= 1
+        assert max(sizes) <= -(-15 // pieces)  # no larger than with one process
         for column in ("inputs", "labels", "targets"):
             assert torch.equal(together(parts, column), getattr(step, column))
 
 
 @pytest.mark.parametrize(
-    ("n_processes", "pieces"), [(1, 8), (8, 1), (3, 2)], ids=["pieces", "processes", "both"]
+    ("n_processes", "pieces"), [(1, 8), (8, 1), (3, 4)], ids=["pieces", "processes", "both"]
 )
 def test_a_step_with_fewer_images_than_pieces_and_processes_is_refused(grays, n_processes, pieces):
     # 33 images in 7 steps: some of them have 4.
@@ -121,6 +124,70 @@ def test_a_step_with_fewer_images_than_pieces_and_processes_is_refused(grays, n_
     )
     with pytest.raises(UserError, match=re.escape(message)):
         epoch_of(grays, batch_size=5, n_processes=n_processes, pieces=pieces)
+
+
+def test_a_step_is_cut_alike_however_many_processes_share_its_pieces(draw_pack):
+    """So batch norms go by the same images, and gradients are the same."""
+    settings = {"policy": MIX, "batch_size": 23, "pieces": 4}
+    alone = epoch_of(draw_pack(45), **settings)
+    for n_processes in (2, 4):
+        shares = [
+            iter(epoch_of(draw_pack(45), process=process, n_processes=n_processes, **settings))
+            for process in range(n_processes)
+        ]
+        n_own = 4 // n_processes
+        together = [next(share) for _ in range(2) for share in shares for _ in range(n_own)]
+        assert [len(batch.labels) for batch in together] == [len(batch.labels) for batch in alone]
+        for one, other in zip(together, alone, strict=True):
+            assert torch.equal(one.inputs, other.inputs)
+
+
+class CountedImages(ImageArray):
+    """Images that count how often each of them is read."""
+
+    def __init__(self, images):
+        self.images, self.shape = images, images.shape
+        self.n_reads = Counter()
+
+    def __getitem__(self, key):
+        self.n_reads.update(np.atleast_1d(np.arange(len(self))[key]).tolist())
+        return self.images[key]
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("on_device", [False, True])
+def test_a_process_reads_its_own_images_once_an_epoch_and_no_other(draw_pack, ahead, on_device):
+    pack = draw_pack(61)
+    reads = []
+    for process in range(3):
+        counted = CountedImages(pack.images)
+        images = TrainingImages(
+            pack._replace(images=counted), policy=CROP_FLIP, image_size=8, device=CPU
+        )
+        images.reads_ahead, images.on_device = ahead, on_device
+        batches = list(
+            epoch_batches(
+                images, batch_size=16, seed=1, epoch=2, image_size=8, normalize="none",
+                pieces=4, process=process, n_processes=3,
+            )
+        )  # fmt: skip
+        assert sum(len(batch.labels) for batch in batches) == sum(counted.n_reads.values())
+        reads.append(counted.n_reads)
+    assert sum(reads, Counter()) == Counter(range(61))
+
+
+def test_reading_ahead_changes_no_batch(draw_pack):
+    policy = {"fill": "edge", "steps": [*CROP_FLIP["steps"], *MIX["steps"]]}
+    images = TrainingImages(draw_pack(45), policy=policy, image_size=8, device=CPU)
+    settings = {"batch_size": 8, "seed": 1, "epoch": 1, "image_size": 8, "normalize": "half"}
+    for on_device in (False, True):
+        images.on_device = on_device
+        epochs = []
+        for images.reads_ahead in (False, True):
+            epochs.append(list(epoch_batches(images, **settings)))
+        for one, other in zip(*epochs, strict=True):
+            for column in ("inputs", "labels", "targets"):
+                assert torch.equal(getattr(one, column), getattr(other, column))
 
 
 def test_as_many_pieces_as_images_are_enough(grays):
@@ -233,7 +300,7 @@ def test_images_on_a_device_are_augmented_there_as_on_the_cpu(draw_pack):
     draws = epoch_draws(policy, n_images=8, seed=1, epoch=1)
     rows, slots = np.array([5, 5, 2, 0]), np.array([0, 1, 7, 3])  # one of them is shown twice
     first, second = (
-        images.inputs(rows, slots, draws, image_size=16, normalize="none")[0]
+        images.inputs(images.read(rows, slots, draws), image_size=16, normalize="none")
         for images in (on_cpu, there)
     )
     assert (first - second).abs().max() <= 3 / 255

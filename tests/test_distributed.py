@@ -1,11 +1,15 @@
 """The stage `train` under torchrun: two processes do together what one does alone."""
 
+import contextlib
+import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +131,173 @@ def test_a_training_killed_with_all_its_processes_goes_on_and_ends_with_the_same
 
 def outputs(folder):
     return [path for name in ("models", "metrics") for path in sorted((folder / name).rglob("*.*"))]
+
+
+# ---------------------------------------------------------------------------------- elastic
+
+
+def start_node(folder, port, **environment):
+    """One of up to two computers that train together; it shares no disk with the other."""
+    elastic = [
+        *("-m", "torch.distributed.run", "--nnodes=1:2", "--nproc-per-node=1", "--max-restarts=3"),
+        *("--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port}", "--local-addr=127.0.0.1"),
+        "--rdzv-conf=last_call_timeout=1,keep_alive_interval=1",
+    ]
+    return subprocess.Popen(
+        [sys.executable, *elastic, str(ROOT / "tests/watched_train.py"), *STAGE],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"} | environment,
+        stdout=(folder / "told.txt").open("a"),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def wait_until(happens, nodes, *, what, seconds=400):
+    deadline = time.monotonic() + seconds
+    while not happens():
+        assert {node.poll() for node in nodes} <= {None, 0}, f"a node ended before {what}"
+        assert time.monotonic() < deadline, f"no {what} in {seconds} s"
+        time.sleep(0.05)
+
+
+def processes_below(pid):
+    """The processes that a process has started, and those that they have, as Linux tells."""
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    for child in children.read_text().split() if children.exists() else []:
+        yield int(child)
+        yield from processes_below(child)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks Linux about processes")
+def test_a_node_that_is_killed_and_comes_back_costs_no_epoch_and_every_image_is_shown_once(
+    workplace,
+):
+    yaml = YAML(typ="safe", pure=True)
+    params = yaml.load((workplace / "params.yaml").read_text())
+    arguments = {"channels": [4, 6], "hidden": [16, 12], "dropout": 0.0}
+    params["models"]["m"] |= {"network": "initial_cnn", "arguments": arguments, "image_size": 16}
+    params["models"]["m"]["phases"]["p1"]["epochs"] = 6
+    with (workplace / "params.yaml").open("w") as file:
+        yaml.dump(params, file)
+    first, second = workplace, workplace.with_name(f"{workplace.name}-second")
+    shutil.copytree(first, second)
+    watched = first / "watched.jsonl"
+    watched.touch()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def processes():
+        return [json.loads(line)["processes"] for line in watched.read_text().splitlines()]
+
+    nodes = [start_node(first, port, WATCHED=str(watched), HOLD="alone")]
+    try:
+        wait_until(lambda: is_open(port), nodes, what="rendezvous")
+        lost = start_node(second, port, WATCHED=str(watched), HOLD="3")
+        wait_until(lambda: processes()[-2:] == [2, 2], [*nodes, lost], what="epochs of both")
+        (its_process, *_) = processes_below(lost.pid)
+        lost.kill()
+        lost.wait()
+        wait_until(lambda: not is_alive(its_process), nodes, what="end of what it had started")
+        wait_until(lambda: processes()[-1] == 1, nodes, what="epoch of the one that is left")
+        # A computer that comes back without its disk.
+        shutil.rmtree(second / ".cache")
+        nodes.append(start_node(second, port, WATCHED=str(watched)))
+        wait_until(lambda: all(n.poll() is not None for n in nodes), [], what="end")
+    finally:
+        for node in nodes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(node.pid, signal.SIGTERM)
+            node.wait(60)
+    told = (first / "told.txt").read_text() + (second / "told.txt").read_text()
+    assert [node.returncode for node in nodes] == [0, 0], told
+    rows = [json.loads(line) for line in watched.read_text().splitlines()]
+    assert {(row["least"], row["most"]) for row in rows} == {(1, 1)}
+    last = {row["epoch"]: row["processes"] for row in rows}
+    assert list(last) == [1, 2, 3, 4, 5, 6]
+
+    (made,) = [folder for folder in (first, second) if (folder / "models/m").exists()]
+    turns = [number for number, _ in groupby(last.values())]
+    assert turns == [2, 1, 2]
+    assert read_json(made / "models/m/model.json")["training"]["processes"] == turns
+    for folder in (first, second):
+        assert not [path for path in (folder / ".cache").rglob("*") if path.is_file()]
+    together = load_file(made / "models/m/weights.safetensors")
+    run(first, *STAGE)
+    for name, weight in load_file(first / "models/m/weights.safetensors").items():
+        np.testing.assert_allclose(together[name], weight, atol=5e-5)
+
+
+def is_open(port):
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0
+
+
+def is_alive(pid):
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
+
+
+# ---------------------------------------------------------------------------------- launched
+
+
+def launched(workplace, **changes):
+    """Let the stage start two processes by itself, with other settings of its model."""
+    yaml = YAML(typ="safe", pure=True)
+    params = yaml.load((workplace / "params.yaml").read_text())
+    params["train"]["launcher"] = {"torchrun": 2}
+    params["models"]["m"] |= changes
+    with (workplace / "params.yaml").open("w") as file:
+        yaml.dump(params, file)
+    return subprocess.Popen(
+        [sys.executable, *STAGE],
+        cwd=workplace,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.slow
+def test_the_stage_starts_two_processes_and_tells_a_mistake_once_and_without_a_traceback(
+    workplace,
+):
+    told, errors = launched(workplace, arguments={"hidden": [-3]}).communicate(timeout=400)
+    assert "network mlp cannot be built" in errors
+    assert errors.count("cannot be built") == 1
+    assert len(errors.splitlines()) == 1
+    assert told == ""
+
+    process = launched(workplace, arguments={"hidden": [16]})
+    told, errors = process.communicate(timeout=400)
+    assert (process.returncode, errors) == (0, "")
+    assert told.count("train/m: done") == 1
+    assert read_json(workplace / "models/m/model.json")["training"]["processes"] == [2]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks Linux about processes")
+@pytest.mark.parametrize(
+    ("ending", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+)
+def test_whatever_ends_the_stage_ends_its_processes(workplace, ending, status):
+    phase = MODEL["phases"]["p1"] | {"epochs": 100_000, "stop": {"patience": 100_000}}
+    process = launched(workplace, phases={"p1": phase})
+    while "epoch 1/" not in (line := process.stdout.readline()):
+        assert line, process.stderr.read()
+    started = list(processes_below(process.pid))
+    assert len(started) == 2
+    process.send_signal(ending)
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == status
+    assert "Traceback" not in errors
+    assert errors.count("stopped by Ctrl-C") == (ending == signal.SIGINT)
+    deadline = time.monotonic() + 30
+    while any(map(is_alive, started)):
+        assert time.monotonic() < deadline, "processes are left"
+        time.sleep(0.1)
+    assert not (workplace / "models/m").exists()

@@ -101,16 +101,16 @@ def test_every_image_is_asked_about_once_by_who_saw_neither_it_nor_its_copies_no
         assert validation == "validation"  # epochs are chosen there
         assert np.array_equal(train.images[:][:, 0, 0, 0], [int(i) for i in train.ids])
         seen.append(train.ids)
-        return Fitted([], {}, best_epoch=len(seen))
+        return Fitted([], {}, best_epoch=len(seen), processes=[])
 
-    def ask(_, images, **settings):
-        numbers = images[:][:, 0, 0, 0].astype(int)
+    def ask(_, held_out, **settings):
+        numbers = held_out.images[:][:, 0, 0, 0].astype(int)
         asked.append((set(seen[-1]), numbers.tolist()))
         return np.repeat(numbers[:, None], 3, axis=1).astype(np.float32)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(folds_module, "fit", learn)
-        patch.setattr(folds_module, "predict_logits", ask)
+        patch.setattr(folds_module, "predict_together", ask)
         patch.setattr(folds_module, "Checkpoint", _Forgetful)
         logits, best_epochs = fit_folds(
             torch.nn.Linear(1, 1),
@@ -399,7 +399,8 @@ def test_without_folds_torch_is_not_imported_and_an_empty_result_is_left(workpla
 def test_the_model_is_asked_about_every_training_image_and_measured(workplace):
     folder = workplace(folds=3, epochs=6)
     groups = read_groups(folder / "data/split/train.csv")
-    settings = {"device": "cpu", "precision": "fp32", "threads": 1, "compile": False}
+    settings = {"launcher": "none", "device": "cpu", "precision": "fp32", "threads": 1}
+    settings["compile"] = False
     found, metrics = train_folds(
         "m",
         settings=settings,

@@ -90,6 +90,15 @@ ONE_CYCLE = {"name": "one_cycle", "pct_start": 0.3, "div_factor": 25, "final_div
         ("augment.flips", ["none", "both", "both"], "name each flip once"),
         ("augment.scale", [1.1, 0.9], "augment.scale: must be [smallest, largest], got [1.1, 0.9]"),
         ("train.threads", "2", "integer, got '2'"),
+        (
+            "train.launcher",
+            "torchrun",
+            "train.launcher: must be auto, none or {torchrun: 2} for so many processes, got "
+            "'torchrun'",
+        ),
+        ("train.launcher", {"torchrun": 0}, "for so many processes, got {'torchrun': 0}"),
+        ("train.launcher", {"torchrun": 2, "nodes": 2}, "train.launcher: must be auto, none or"),
+        ("train.launcher", ABSENT, "train.launcher: is missing; add it"),
         ("train.device", "gpu", "train.device: must be 'auto', 'cpu', 'cuda' or 'mps', got 'gpu'"),
         ("models.mlp.network", "mpl", "models.mlp.network: must be one of alphanet, initial_cnn"),
         (

@@ -61,7 +61,7 @@ SEARCHES = sorted((ROOT / "studies/search/searches").glob("*.yaml"))
 LR = "models.m.phases.p1.optimizer.lr"
 NAME = "models.m.phases.p1.optimizer.name"
 BATCH = "models.m.batch_size"
-POSTGRES = Path("/usr/lib/postgresql/15/bin")
+POSTGRES = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path())  # where Debian puts it
 
 MODEL = {
     "network": "mlp",
@@ -100,7 +100,7 @@ def params():
     content = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     content["models"] = {"m": copy.deepcopy(MODEL)}
     content["explain"]["model"] = "m"
-    content["train"] = {"device": "cpu", "precision": "fp32", "threads": 1, "compile": False}
+    content["train"] |= {"device": "cpu", "precision": "fp32", "threads": 1, "compile": False}
     return content
 
 
@@ -244,6 +244,7 @@ def test_a_file_that_breaks_a_rule_is_refused_in_one_message(project, params, ch
         ({"space": {"models.n.batch_size": {"choices": [8]}}}, "another model than 'm'"),
         ({"space": {"models.m.seed": {"choices": [1, 2]}}}, "stays the same in all trials"),
         ({"space": {"models.m": {"choices": [{}]}}}, "is a whole section; name a key in it"),
+        ({"fixed": {"train.launcher": "auto"}}, "has no part in a trial, which one process trains"),
         ({"space": {"policies.crop.fill": {"choices": ["edge"]}}}, "it uses none"),
         (
             {"space": {"models.m.phases.p2.epochs": {"choices": [1]}}},
@@ -528,12 +529,20 @@ def start(root, *options, **environment):
     )
 
 
+def read_until(beginning, process):
+    """What the process tells, up to a line that begins so."""
+    told = ""
+    for line in process.stdout:
+        told += line
+        if line.startswith(beginning):
+            return told
+    pytest.fail(f"ended before {beginning!r}: {told}")
+
+
 def kill_at(beginning, process):
     """End the process, and no other, once it has told a line that begins so."""
-    for line in process.stdout:
-        if line.startswith(beginning):
-            process.kill()
-            break
+    read_until(beginning, process)
+    process.kill()
     process.stdout.close()
     assert process.wait() == -signal.SIGKILL
 
@@ -639,6 +648,7 @@ def test_searches_are_told_apart_by_all_that_trials_depend_on(plan, params, writ
     params["models"]["m"]["phases"]["p1"]["optimizer"]["lr"] = 0.5  # which the search sets
     params["policies"]["crop"]["fill"] = "edge"  # which the model does not use
     params["split"]["seed"] += 1
+    params["train"]["launcher"] = "none"  # a trial is trained in one process
     assert plan().key == key
     params["models"]["m"]["batch_size"] = 16
     assert plan().key != key
@@ -686,7 +696,7 @@ def test_a_file_that_is_no_storage_is_told_without_a_traceback(project):
 def postgres(tmp_path_factory):
     """The URL of a PostgreSQL server that ends with the tests."""
     if not (POSTGRES / "initdb").is_file():
-        pytest.skip("PostgreSQL 15 is not installed")
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
     pytest.importorskip("psycopg", reason="psycopg is not installed")
     folder = Path("/tmp") / f"classifold-postgres-{os.getpid()}"
     folder.mkdir()
@@ -749,6 +759,35 @@ def test_workers_share_a_grid_in_postgresql(project, postgres):
     trials = all_trials(storage_url(postgres, default=root), "shared")
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 6
     assert len({tuple(sorted(trial.params.items())) for trial in trials}) == 6
+
+
+def test_of_two_workers_in_postgresql_one_is_killed_and_the_other_takes_over_its_trial(
+    project, postgres
+):
+    """Each in a folder of its own, as on two machines."""
+    alone, left, lost = (project(name, n_trials=5, epochs=20) for name in ("alone", "left", "lost"))
+    assert invoke(alone).exit_code == 0
+    environment = {"CLASSIFOLD_SEARCH_STORAGE": postgres}
+    killed = start(lost, **environment)
+    read_until("  trial 1 of 5", killed)
+    killed.send_signal(signal.SIGSTOP)  # in the middle of its trial, for as long as it takes
+    others = start(left, **environment)
+    told = read_until("  waiting for trials that others run: 1\n", others)
+    assert "  trial 5 of 5" in told
+    killed.kill()
+    killed.stdout.close()
+    assert killed.wait() == -signal.SIGKILL
+    told = others.communicate(timeout=300)[0]
+    assert told.startswith("  trial 1 of 5")
+    assert others.returncode == 0
+    assert results_of(left) == results_of(alone)
+    trials = all_trials(storage_url(postgres, default=left))
+    mine = [trial.state.name for trial in trials if trial.params in parameters_of(alone)]
+    assert sorted(mine) == ["COMPLETE"] * 5 + ["FAIL"]
+
+
+def parameters_of(root):
+    return [trial.params for trial in all_trials(root / DATABASE)]
 
 
 def test_a_wrong_password_is_told_without_it(project, postgres):

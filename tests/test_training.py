@@ -585,7 +585,10 @@ def test_the_metrics_of_a_training_on_several_labels_tell_their_f1_besides(
 def test_a_training_is_described_by_what_its_weights_depend_on(draw_pack, draw_multi_pack):
     pack = draw_pack(31)
     loss = ENTROPY | {"label_smoothing": 0.1}
-    description = describe_training(pack, loss=loss, precision="fp32", threads=2, most_epochs=None)
+    description = describe_training(
+        pack, loss=loss, precision="fp32", threads=2, processes=[2, 2, 1, 2], most_epochs=None
+    )
+    assert description["processes"] == [2, 1, 2]
     assert (description["precision"], description["threads"]) == ("fp32", 2)
     assert (description["task"], description["loss"]) == ("single", loss)
     assert description["versions"]["torch"] == torch.__version__
@@ -593,7 +596,7 @@ def test_a_training_is_described_by_what_its_weights_depend_on(draw_pack, draw_m
     assert description["train_images_per_class"] == {f"class{i}": per_class[i] for i in range(3)}
 
     several = describe_training(
-        draw_multi_pack(12), loss=BINARY, precision="fp32", threads=1, most_epochs=3
+        draw_multi_pack(12), loss=BINARY, precision="fp32", threads=1, processes=[1], most_epochs=3
     )
     assert several["task"] == "multi"
     # Of 000, 100, 010, 110, 001, ... and again the first four.

@@ -30,9 +30,14 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[Path]:
-    """Give a path to write a file at, as `new_folder` does with a folder."""
-    partial = _partial(path)
+def new_file(path: Path, *, partial: Path | None = None) -> Iterator[Path]:
+    """Give a path to write a file at, as `new_folder` does with a folder.
+
+    Args:
+        path: of the file.
+        partial: what becomes it, in the same folder; `<path>.partial`, if not given.
+    """
+    partial = partial or _partial(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield partial

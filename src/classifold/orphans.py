@@ -24,6 +24,9 @@ SECONDS_BETWEEN_LOOKS = 0.2
 STARTED_BY_DVC = "DVC_STAGE"
 STARTED_BY_TORCHRUN = "TORCHELASTIC_RUN_ID"
 
+# Set by a stage that starts torchrun by itself: it holds its lock for all the processes.
+LAUNCHED = "CLASSIFOLD_LAUNCHED"
+
 
 def begin_stage() -> None:
     """See to it that this process ends as soon as the DVC or torchrun that started it is gone."""
@@ -51,7 +54,7 @@ def only_one(stage: str) -> Iterator[None]:
     Args:
         stage: such as `split` or `train/small_resnet`.
     """
-    if not is_first_process():
+    if not is_first_process() or LAUNCHED in os.environ:
         yield
         return
     path = LOCKS / f"{stage}.lock"

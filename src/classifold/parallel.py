@@ -26,6 +26,8 @@ TASKS_AHEAD = 4
 THREAD_ITEMS_AHEAD = 4
 BYTES_A_TASK = 4 * 2**20
 
+SECONDS_BETWEEN_LOOKS = 0.5  # at whether the parent is still there
+
 # A machine that ends helpers again and again has another fault than one bad item.
 MOST_CRASHES = 20
 
@@ -103,8 +105,10 @@ def ordered_map(
         yield from _map_bundles(function, bundles, crashed=crashed)
 
 
-def threaded_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Apply `function` to each item in as many threads as there are cores, in order.
+def threaded_map(
+    function: Callable[[Item], Result], items: Iterable[Item], *, n_threads: int | None = None
+) -> Iterator[Result]:
+    """Apply `function` to each item in several threads, in order.
 
     For work that leaves Python's lock alone (OpenCV, Pillow's decoders) and whose results are
     large: nothing travels between processes. A few items are in flight.
@@ -112,8 +116,9 @@ def threaded_map(function: Callable[[Item], Result], items: Iterable[Item]) -> I
     Args:
         function: anything that threads may call at once.
         items: read only as far as the window reaches.
+        n_threads: as many as there are cores, if not given.
     """
-    n_threads = count_cores()
+    n_threads = n_threads or count_cores()
     remaining = iter(items)
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(n_threads) as pool:

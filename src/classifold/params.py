@@ -300,7 +300,19 @@ class Policy(Section):
     steps: list[Step]
 
 
+def _launches(launcher: Any) -> Any:
+    match launcher:
+        case "auto" | "none":
+            return launcher
+        case {"torchrun": int(n_processes), **others} if n_processes >= 1 and not others:
+            return launcher
+    raise ValueError(
+        f"must be auto, none or {{torchrun: 2}} for so many processes, got {launcher!r}"
+    )
+
+
 class Train(Section):
+    launcher: Annotated[Any, AfterValidator(_launches)]
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["auto", "fp32", "bf16"]
     threads: Annotated[int, Field(ge=1, le=1024)]

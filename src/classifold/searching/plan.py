@@ -33,6 +33,7 @@ CODE = (
     "metrics_file.py",
     "model_file.py",
     "pack.py",
+    "parallel.py",
     "preprocessing.py",
     "searching/search_file.py",
     "searching/space.py",
@@ -51,6 +52,7 @@ CODE = (
     "training/schedules.py",
     "training/scores.py",
     "training/setup.py",
+    "training/shared_prediction.py",
     "weights_file.py",
 )
 LIBRARY = Path(__file__).parents[1]
@@ -156,6 +158,8 @@ def _refusal(path: str, model: str, *, policies: list[str], drawn: bool) -> str 
             return None
         case ["policies", name, _, *_] if name not in policies:
             return f"belongs to a policy that '{model}' does not use; it uses {', '.join(policies)}"
+        case ["train", "launcher"]:
+            return "has no part in a trial, which one process trains; see --workers"
         case ["policies", _, _, *_] | ["train", _]:
             return None
         case ["models" | "policies" | "train", *_]:
@@ -189,7 +193,7 @@ def _key(plan: Plan, policies: list[str]) -> str:
     blank = with_blanks(plan.params, sorted(plan.search.space, key=len, reverse=True))
     told = {
         "search": plan.search.model_dump(exclude={"n_trials"}),
-        "train": blank["train"],
+        "train": {key: value for key, value in blank["train"].items() if key != "launcher"},
         "precision": precision,
         "model": blank["models"][plan.search.model],
         "policies": {name: blank["policies"][name] for name in policies},

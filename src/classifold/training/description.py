@@ -1,6 +1,7 @@
 """What is told of a training: the facts beside its weights, and its metrics."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ def describe_training(
     loss: Mapping[str, Any],
     precision: str,
     threads: int,
+    processes: Sequence[int],
     most_epochs: int | None,
 ) -> dict[str, Any]:
     """Tell what the weights depend on beside the network's arguments.
@@ -28,7 +30,8 @@ def describe_training(
         originals: the training images without copies.
         loss: that was trained with.
         precision: that was used.
-        threads: that were used.
+        threads: that were used, in each process.
+        processes: how many trained together, in each epoch.
         most_epochs: of a phase, as `limit.epochs` of params says; None where nothing is cut short.
     """
     counts = one_hot(originals.labels, len(originals.classes)).sum(0)
@@ -37,6 +40,7 @@ def describe_training(
         "loss": dict(loss),
         "precision": precision,
         "threads": threads,
+        "processes": [number for number, _ in groupby(processes)],  # one after another
         "most_epochs": most_epochs,
         "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
         "n_train_images": len(originals.labels),

@@ -9,16 +9,22 @@ import torch
 from torch import Tensor, nn
 
 from classifold.errors import UserError
-from classifold.inference import predict_logits
 from classifold.pack import Pack
 from classifold.progress import track
 from classifold.seeding import seed_torch
-from classifold.training.batches import Batch, TrainingImages, count_batches, epoch_batches
+from classifold.training.batches import (
+    Batch,
+    TrainingImages,
+    count_batches,
+    epoch_batches,
+    pieces_of_each,
+)
 from classifold.training.freezing import train_mode
 from classifold.training.losses import class_weights, make_loss
 from classifold.training.machine import Machine
 from classifold.training.phase import Phase
 from classifold.training.scores import Score, count, score_logits, to_score
+from classifold.training.shared_prediction import predict_together
 
 # Fetching a loss makes the device wait: it is looked at once in so many steps.
 STEPS_BETWEEN_LOOKS = 50
@@ -40,7 +46,7 @@ class Recipe(NamedTuple):
     sampler: str = "shuffle"  # or `balanced`
     average: float | None = None  # decay of the moving average of weights, a step
     clip: float | None = None  # largest norm of the gradient
-    accumulate: int = 1  # pieces of a step that are computed one after another
+    accumulate: int = 1  # pieces of a step, which processes share and compute one after another
     train_size: int | None = None  # of the images that are trained on, if not `image_size`
 
     @classmethod
@@ -124,7 +130,9 @@ class Epochs:
         told = torch.zeros(self.n_steps, 5, device=self.machine.device)
         step = 0
         sizes: list[int] = []
-        n_pieces = self.n_steps * recipe.accumulate
+        n_pieces = self.n_steps * pieces_of_each(
+            recipe.accumulate, n_processes=self.machine.n_processes
+        )
         for batch in track(
             self.batches(epoch), task=f"epoch {epoch}", total=n_pieces, unit="steps"
         ):
@@ -140,6 +148,7 @@ class Epochs:
                 step += 1
                 if step % STEPS_BETWEEN_LOOKS == 0 or step == self.n_steps:
                     self._look(told[:step, 0], phase, epoch=epoch, name=name)
+        phase.share_statistics()
         sums: Any = fabric.all_reduce(told, reduce_op="sum")
         losses_, counts = np.split(sums.cpu().double().numpy(), [1], axis=1)
         return to_score(
@@ -167,17 +176,16 @@ class Epochs:
 
     def validate(self, network: nn.Module, validation: Pack) -> Score:
         """Measure a network on other images, at the precision of training."""
-        score: Score | None = None
-        if self.machine.fabric.is_global_zero:
-            with self.machine.fabric.autocast():
-                logits = predict_logits(
-                    network,
-                    validation.images,
-                    image_size=self.recipe.image_size,
-                    normalize=self.recipe.normalize,
-                    device=self.machine.device,
-                )
-            score = score_logits(logits, validation.labels, loss=self.recipe.loss)
+        with self.machine.fabric.autocast():
+            logits = predict_together(
+                network,
+                validation,
+                machine=self.machine,
+                image_size=self.recipe.image_size,
+                normalize=self.recipe.normalize,
+            )
+        score = score_logits(logits, validation.labels, loss=self.recipe.loss)
+        # The first process's: on another processor the last bits may differ, and with them the end.
         told: Any = self.machine.fabric.broadcast(score)
         return Score(*told)
 

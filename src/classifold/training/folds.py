@@ -16,7 +16,6 @@ from torch import nn
 
 from classifold.device import advise_on_memory
 from classifold.errors import UserError
-from classifold.inference import predict_logits
 from classifold.logits_file import Logits
 from classifold.out_of_fold import OutOfFold
 from classifold.pack import Pack
@@ -29,6 +28,7 @@ from classifold.training.losses import one_hot
 from classifold.training.machine import Machine
 from classifold.training.scores import score_logits
 from classifold.training.setup import prepare
+from classifold.training.shared_prediction import predict_together
 
 
 def train_folds(
@@ -57,7 +57,7 @@ def train_folds(
         checkpoints: folder in which is kept what must survive a stop; see `fit_folds`.
 
     Returns:
-        What was found, whole in the first process alone, and `metrics/folds/<name>.json`.
+        What was found, and `metrics/folds/<name>.json`.
 
     Raises:
         UserError: if packs and groups are of different images, if there are too few groups, or
@@ -70,7 +70,8 @@ def train_folds(
         **{"train": settings, "model": model, "policy": policy, "precision": precision},
         "folds": folds.tolist(),
     }
-    key = training_key(params, sorted(path for path in packs.rglob("*") if path.is_file()))
+    files = sorted(path for path in packs.rglob("*") if path.is_file())
+    key = training_key(params, files, machine)
     say(f"  {name} on {machine.device.type}, {precision}, {n_folds} folds")
     with advise_on_memory(name):
         logits, best_epochs = fit_folds(
@@ -166,22 +167,21 @@ def fit_folds(
         key: of everything that the trainings depend on, see `training_key`.
 
     Returns:
-        float32 array (N, n_classes), whole in the first process, and the best epoch of each fold.
+        float32 array (N, n_classes), and the best epoch of each fold.
     """
     originals = train.originals()
     fold_of = dict(zip(originals.ids, folds.tolist(), strict=True))
     fold_of_row = np.array([fold_of[image_id] for image_id in train.ids])
     first_weights = copy.deepcopy(network.state_dict())
-    first_process = machine.fabric.is_global_zero
     logits = np.zeros((len(folds), len(train.classes)), np.float32)
     best_epochs: list[int] = []
     n_folds = int(folds.max())
     for fold in range(1, n_folds + 1):
         running = Checkpoint(checkpoints / f"{fold}.safetensors", key)
         done = Checkpoint(checkpoints / f"{fold}.done.safetensors", key)
-        kept = done.load() if first_process else None
-        best_epoch: Any = machine.fabric.broadcast(kept and kept["best_epoch"])
-        if best_epoch is not None:
+        done.bring(machine)
+        kept = done.load()
+        if kept is not None:
             say(f"  fold {fold}/{n_folds}: trained before the stop")
         else:
             others = train.subset(np.flatnonzero(fold_of_row != fold))
@@ -200,24 +200,22 @@ def fit_folds(
                 machine=machine,
                 checkpoint=running,
             )
-            best_epoch = fitted.best_epoch
             if machine.device.type == "cuda":
                 torch.cuda.empty_cache()  # or the next fold's images seem not to fit
-            if first_process:
-                found = predict_logits(
-                    network,
-                    held_out.images,
-                    image_size=recipe.image_size,
-                    normalize=recipe.normalize,
-                    device=machine.device,
-                )
-                kept = {"best_epoch": best_epoch, "logits": torch.from_numpy(found)}
-                done.save(kept)
-                score = score_logits(found, held_out.labels, loss=recipe.loss)
-                said = score.in_words().replace("validation", "out-of-fold")
-                say(f"  fold {fold}/{n_folds}: best epoch {best_epoch}, {said}")
-        best_epochs.append(best_epoch)
-        if kept is not None:
-            logits[folds == fold] = kept["logits"].numpy()
-            running.remove()
+            found = predict_together(
+                network,
+                held_out,
+                machine=machine,
+                image_size=recipe.image_size,
+                normalize=recipe.normalize,
+            )
+            kept = {"best_epoch": fitted.best_epoch, "logits": torch.from_numpy(found)}
+            done.save_everywhere(kept, machine)
+            score = score_logits(found, held_out.labels, loss=recipe.loss)
+            said = score.in_words().replace("validation", "out-of-fold")
+            say(f"  fold {fold}/{n_folds}: best epoch {fitted.best_epoch}, {said}")
+        best_epochs.append(kept["best_epoch"])
+        logits[folds == fold] = kept["logits"].numpy()
+        running.remove()
+    machine.fabric.barrier()  # nobody saves any more: what is kept may be removed
     return logits, best_epochs

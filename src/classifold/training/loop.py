@@ -24,6 +24,7 @@ class Fitted(NamedTuple):
     history: list[dict[str, Any]]  # one row an epoch
     phases: dict[str, dict[str, Any]]  # phase -> its numbers
     best_epoch: int  # of the last phase, counted from 1 over all phases
+    processes: list[int]  # how many trained together, in each epoch
 
 
 def fit(
@@ -60,9 +61,13 @@ def fit(
     epochs = Epochs(train, recipe=recipe, policy=policy, machine=machine)
     history: list[dict[str, Any]] = []
     summaries: dict[str, dict[str, Any]] = {}
-    state = checkpoint.load() if checkpoint else None
+    processes: list[int] = []
+    state = None
+    if checkpoint:
+        checkpoint.bring(machine)
+        state = checkpoint.load()
     if state:
-        history, summaries = state["history"], state["phases"]
+        history, summaries, processes = state["history"], state["phases"], state["processes"]
         network.load_state_dict(state["network"])
         say(f"  going on after epoch {len(history)}")
 
@@ -99,19 +104,22 @@ def fit(
                     **validated.told("validation"),
                 }
             )
+            processes.append(machine.n_processes)
             if not best or reached > best["merit"]:
                 kept = copy.deepcopy(phase.averaged.state_dict())
                 best = {"row": history[-1], "merit": reached, "network": kept}
             lines.tell(history[-1], best["row"], n_done=n_done + 1)
-            if checkpoint and machine.fabric.is_global_zero:
-                checkpoint.save(
+            if checkpoint:
+                checkpoint.save_everywhere(
                     {
                         "history": history,
+                        "processes": processes,
                         "phases": summaries,
                         "best": best,
                         "network": network.state_dict(),
                         "phase": phase.state_dict(),
-                    }
+                    },
+                    machine,
                 )
             if after_epoch:
                 after_epoch(history[-1])
@@ -119,7 +127,7 @@ def fit(
         network.load_state_dict(best["network"])
         summaries[name] = phase.summary(history[n_before:], best["row"])
     network.eval()
-    return Fitted(history, summaries, best["row"]["epoch"])
+    return Fitted(history, summaries, best["row"]["epoch"], processes)
 
 
 class _EpochLines:

@@ -1,10 +1,15 @@
 """What computes: one device, or several processes with one each, by Lightning Fabric."""
 
+import inspect
+import logging
 import os
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+from torch.nn.parallel import DistributedDataParallel
 
 FABRIC_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed"}
 
@@ -19,6 +24,29 @@ class Machine(NamedTuple):
     def device(self) -> torch.device:
         """The device of this process."""
         return self.fabric.device
+
+    @property
+    def n_processes(self) -> int:
+        """How many train together, on this computer and on others."""
+        return self.fabric.world_size
+
+    @property
+    def keeps_files(self) -> bool:
+        """Whether this process is the one of its computer that writes what each must hold."""
+        return self.fabric.local_rank == 0
+
+    def sum(self, array: np.ndarray) -> np.ndarray:
+        """Add up an array over the processes; all of them call this, with arrays of one shape."""
+        if self.n_processes == 1:
+            return array
+        total = self.fabric.all_reduce(torch.from_numpy(array).to(self.device), reduce_op="sum")
+        return np.asarray(total.cpu().numpy())  # type: ignore[union-attr]
+
+    def gather(self, numbers: np.ndarray) -> np.ndarray:
+        """Put the numbers (K,) of all processes below one another: (n_processes, K)."""
+        rows = np.zeros((self.n_processes, len(numbers)), numbers.dtype)
+        rows[self.fabric.global_rank] = numbers
+        return self.sum(rows)
 
 
 def set_up(*, device: torch.device, precision: str, compile: bool = False) -> Machine:
@@ -35,8 +63,17 @@ def set_up(*, device: torch.device, precision: str, compile: bool = False) -> Ma
         accelerator=device.type,
         devices=n_here,
         num_nodes=n_processes // n_here,
-        strategy="ddp" if n_processes > 1 else "auto",
+        # What norms count is averaged once an epoch, see `Phase.share_statistics`.
+        strategy=DDPStrategy(**{_buffers_argument(): False}) if n_processes > 1 else "auto",
         precision=FABRIC_PRECISION[precision],  # type: ignore[arg-type]
     )
+    # That processes join is no news.
+    logging.getLogger("lightning_fabric.utilities").setLevel(logging.WARNING)
     fabric.launch()
     return Machine(fabric, compile)
+
+
+def _buffers_argument() -> str:
+    """What torch calls it that each step begins with the first process's buffers."""
+    known = inspect.signature(DistributedDataParallel.__init__).parameters
+    return "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"

@@ -87,6 +87,15 @@ class Phase:
         if self._average is not None:
             self._average.update_parameters(self.network)
 
+    def share_statistics(self) -> None:
+        """Average what norms have counted over the processes, each of which saw its share alone."""
+        if self.fabric.world_size == 1:
+            return
+        for network in {id(each): each for each in (self.network, self.averaged)}.values():
+            for buffer in network.buffers():
+                if buffer.is_floating_point():
+                    buffer.copy_(self.fabric.all_reduce(buffer, reduce_op="mean"))  # type: ignore[arg-type]
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must hold beside the network's weights."""
         return {

@@ -131,6 +131,7 @@ def refit_model(name: str, params: Mapping[str, Any], *, root: Path, folder: Pat
                     loss=training.recipe.loss,
                     precision=training.precision,
                     threads=settings["threads"],
+                    processes=[training.machine.n_processes],
                     most_epochs=most_epochs,
                 ),
             },

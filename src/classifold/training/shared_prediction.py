@@ -1,0 +1,47 @@
+"""Logits by all processes that train together, to the bit what one of them computes alone."""
+
+from typing import cast
+
+import numpy as np
+from torch import nn
+
+from classifold.image_arrays import ChosenImages
+from classifold.inference import BATCH_SIZE, predict_logits
+from classifold.pack import Pack
+from classifold.training.machine import Machine
+
+
+def predict_together(
+    network: nn.Module, pack: Pack, *, machine: Machine, image_size: int, normalize: str
+) -> np.ndarray:
+    """Compute logits in fp32 and evaluation mode; each process reads its own images alone.
+
+    Args:
+        network: on the machine's device, the same in all processes.
+        pack: the images.
+        machine: what computes; all its processes call this.
+        image_size: of the network.
+        normalize: of the network.
+
+    Returns:
+        float32 array (N, n_classes), whole in every process.
+    """
+    n_images = len(pack.labels)
+    # Whole batches, which are computed by one process as by another.
+    batches = np.array_split(np.arange(-(-n_images // BATCH_SIZE)), machine.n_processes)
+    own = batches[machine.fabric.global_rank]
+    rows = np.arange(n_images)
+    rows = rows[own[0] * BATCH_SIZE : (own[-1] + 1) * BATCH_SIZE] if len(own) else rows[:0]
+    found = predict_logits(
+        network,
+        pack.images if len(rows) == n_images else cast(np.ndarray, ChosenImages(pack.images, rows)),
+        image_size=image_size,
+        normalize=normalize,
+        device=machine.device,
+    )
+    if machine.n_processes == 1:
+        return found
+    logits = np.zeros((n_images, len(pack.classes)), np.float32)
+    if len(rows):
+        logits[rows] = found
+    return machine.sum(logits)
