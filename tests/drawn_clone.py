@@ -86,6 +86,12 @@ class Clone:
         assert "Traceback" not in output
         return output
 
+    def use_store(self, settings: dict[str, str]) -> None:
+        """Push to a DVC remote, and pull from it; the settings stay on this machine."""
+        self.run("dvc", "remote", "add", "-d", "-f", "--local", "store", settings["url"])
+        for key in settings.keys() - {"url"}:
+            self.run("dvc", "remote", "modify", "--local", "store", key, settings[key])
+
     def commit(self) -> None:
         self.run("git", "add", "-A")
         identity = ("-c", "user.name=Test", "-c", "user.email=test@example.org")

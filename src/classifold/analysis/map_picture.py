@@ -30,11 +30,11 @@ def draw_maps(path: Path, maps: Sequence[Map], labels: Sequence[str]) -> None:
     figure, axes = plt.subplots(
         1, len(maps), figsize=(6 * len(maps), 6.4), squeeze=False, layout="constrained"
     )
-    classes = sorted(set(labels))
+    classes, class_of = np.unique(np.array(labels, object), return_inverse=True)
+    by_class = np.split(np.argsort(class_of, kind="stable"), np.bincount(class_of).cumsum()[:-1])
     handles: dict[str, Any] = {}
-    rows = {name: np.array([label == name for label in labels]) for name in classes}
     for axis, one in zip(axes[0], maps, strict=True):
-        for i, (name, chosen) in enumerate(rows.items()):
+        for i, (name, chosen) in enumerate(zip(classes, by_class, strict=True)):
             style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
             points = axis.scatter(*one.points[chosen].T, s=14, linewidths=0, **style)
             handles[name] = points

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from itertools import combinations
+from math import comb
 from typing import NamedTuple
 
 import numpy as np
@@ -12,9 +13,8 @@ from scipy.sparse.csgraph import connected_components
 from classifold.parallel import ordered_map
 
 BITS = 64
-BANDS = 4
-BITS_A_BAND = BITS // BANDS
-BUCKETS = 2**BITS_A_BAND
+MOST_BANDS = 8
+WIDEST_BAND = 22  # bits: a table of its buckets takes 32 MB
 
 PAIRS_AT_ONCE = 4_000_000
 PAIRS_A_MILLISECOND = 20_000
@@ -39,10 +39,11 @@ def equal_groups(values: Sequence[Hashable]) -> list[list[int]]:
 def near_groups(hashes: Sequence[str], *, distance: int) -> list[list[int]]:
     """Group the positions of hashes that are near, or linked by others that are.
 
-    Two hashes that differ in at most `distance` of their 64 bits differ in at most
-    `distance // 4` bits of one of their four bands of 16, so only images in such neighbouring
-    buckets of a band are compared: no pair is missed, and time does not grow with the square
-    of the number of images, unless most of them look the same.
+    Two hashes that differ in at most `distance` of their 64 bits differ in at most `distance // m`
+    bits of one of their m bands, so only images in such neighbouring buckets of a band are
+    compared: no pair is missed. The more images, the fewer and the wider the bands, so that time
+    does not grow with the square of their number, up to some ten millions of them, or unless most
+    of them look the same.
 
     Args:
         hashes: 16 hexadecimal digits for each image.
@@ -94,6 +95,26 @@ def _merge(component: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.n
     return connected_components(links, directed=False)[1][component]
 
 
+def choose_bands(n_words: int, *, distance: int) -> list[int]:
+    """Choose into how many bands, and how wide ones, hashes are cut: bits of each.
+
+    The choice is that with the fewest look-ups and comparisons, of hashes drawn at random: each of
+    n words looks into so many buckets of a band as there are flips of few of its bits, and finds
+    n / 2^width words in each.
+    """
+    choices = []
+    for n_bands in range(-(-BITS // WIDEST_BAND), MOST_BANDS + 1):
+        share, rest = divmod(BITS, n_bands)
+        widths = [share + (band < rest) for band in range(n_bands)]
+        n_flips = distance // n_bands
+        cost = sum(
+            sum(comb(width, n) for n in range(n_flips + 1)) * (1 + n_words / 2**width)
+            for width in widths
+        )
+        choices.append((cost, widths))
+    return min(choices)[1]
+
+
 class _Pairs(NamedTuple):
     """Positions of hashes that are near: `first` and `second` of each pair."""
 
@@ -101,10 +122,22 @@ class _Pairs(NamedTuple):
     second: np.ndarray
 
 
+class _Band(NamedTuple):
+    """Some bits of every hash that follow one another."""
+
+    shift: int  # of its lowest bit
+    width: int
+
+    def keys(self, words: np.ndarray) -> np.ndarray:
+        """The numbers that these bits are, int64 (N,)."""
+        buckets = words >> np.uint64(self.shift) & np.uint64(2**self.width - 1)
+        return buckets.astype(np.int64)
+
+
 class _Search(NamedTuple):
     """Which pairs to look for: of hashes `start` to `stop`, with those whose band differs so."""
 
-    band: int
+    band: _Band
     mask: int  # the bits in which the bands of a pair differ
     start: int
     stop: int
@@ -112,19 +145,18 @@ class _Search(NamedTuple):
 
 def _near_pairs(words: np.ndarray, distance: int) -> Iterator[_Pairs]:
     """Find all pairs of different words at most `distance` bits apart, some of them twice."""
-    n_flips = distance // BANDS
-    masks = [
-        sum(1 << bit for bit in bits)
-        for n_bits in range(n_flips + 1)
-        for bits in combinations(range(BITS_A_BAND), n_bits)
-    ]
+    widths = choose_bands(len(words), distance=distance)
+    bands = [_Band(sum(widths[:band]), width) for band, width in enumerate(widths)]
     searches = [
         _Search(band, mask, start, min(start + HASHES_A_SEARCH, len(words)))
-        for band in range(BANDS)
-        for mask in masks
+        for band in bands
+        for mask in _masks(band.width, distance // len(bands))
         for start in range(0, len(words), HASHES_A_SEARCH)
     ]
-    n_pairs = BANDS * len(masks) * len(words) ** 2 // BUCKETS  # were the hashes random
+    # Were the hashes random.
+    n_pairs = sum(
+        (search.stop - search.start) * len(words) >> search.band.width for search in searches
+    )
     return ordered_map(
         _PairFinder(words, distance),
         searches,
@@ -133,12 +165,19 @@ def _near_pairs(words: np.ndarray, distance: int) -> Iterator[_Pairs]:
     )
 
 
+def _masks(width: int, most_flips: int) -> Iterator[int]:
+    """All numbers of `width` bits of which at most so many are set."""
+    for n_flips in range(most_flips + 1):
+        for bits in combinations(range(width), n_flips):
+            yield sum(1 << bit for bit in bits)
+
+
 class _PairFinder:
     """Runs in other processes, if there are many: finds the near pairs of a search."""
 
     def __init__(self, words: np.ndarray, distance: int) -> None:
         self._words, self._distance = words, distance
-        self._band = -1  # for which the following are
+        self._band: _Band | None = None  # for which the following are
         self._keys = self._order = self._starts = np.empty(0, np.int64)
 
     def __call__(self, search: _Search) -> _Pairs:
@@ -152,11 +191,10 @@ class _PairFinder:
         ]
         return _Pairs(*map(np.concatenate, zip(*found, strict=True)))
 
-    def _sort(self, band: int) -> None:
-        shifted = self._words >> np.uint64(band * BITS_A_BAND)
-        self._keys = (shifted & np.uint64(BUCKETS - 1)).astype(np.int64)
+    def _sort(self, band: _Band) -> None:
+        self._keys = band.keys(self._words)
         self._order = np.argsort(self._keys, kind="stable")
-        self._starts = np.searchsorted(self._keys[self._order], np.arange(BUCKETS + 1))
+        self._starts = np.searchsorted(self._keys[self._order], np.arange(2**band.width + 1))
         self._band = band
 
     def _compare(
