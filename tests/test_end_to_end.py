@@ -17,7 +17,17 @@ from ruamel.yaml import YAML
 
 from classifold.csv_file import read_rows
 from classifold.out_of_fold import read_out_of_fold
-from drawn_clone import CLASSES, MODELS, N_IMAGES, Clone, draw, draw_data, make_clone, stages_run
+from drawn_clone import (
+    CLASSES,
+    MODELS,
+    N_IMAGES,
+    ROOT,
+    Clone,
+    draw,
+    draw_data,
+    make_clone,
+    stages_run,
+)
 
 pytestmark = pytest.mark.slow
 
