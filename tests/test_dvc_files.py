@@ -8,7 +8,7 @@ from dvc.dvcfile import Lockfile
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from classifold.dvc_files import is_whole_lock, mend_dvc_files
+from classifold.dvc_files import damaged_copies, is_whole_lock, mend_dvc_files
 from classifold.errors import UserError
 
 LOCK = """\
@@ -110,3 +110,15 @@ def test_nothing_is_touched_while_a_dvc_is_at_work(project):
         assert mend_dvc_files(project) == []
     assert (project / "dvc.lock").read_text() == CUT
     assert mend_dvc_files(project)
+
+
+def test_copies_in_the_cache_are_compared_with_their_names(tmp_path):
+    repo = Repo.init(tmp_path, no_scm=True)
+    (tmp_path / "images").write_bytes(b"good")
+    repo.add(str(tmp_path / "images"))
+    (copy,) = (tmp_path / ".dvc/cache/files/md5").glob("??/*")
+    (copy.parent / f"{copy.name}.aBc.tmp").touch()  # what a DVC at work has just begun
+    assert damaged_copies(tmp_path) == []
+    copy.chmod(0o644)
+    copy.write_bytes(b"goot")
+    assert damaged_copies(tmp_path) == [copy]

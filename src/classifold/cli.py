@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from classifold.dvc_files import mend_dvc_files, remove_damaged_copies
+from classifold.dvc_files import damaged_copies, mend_dvc_files
 from classifold.errors import UserError
 from classifold.faults import explain
 from classifold.params import PARAMS_FILE, check_params
@@ -83,10 +83,11 @@ def check(
 
 
 def _take_out_damage() -> None:
-    removed = remove_damaged_copies(Path())
-    for copy in removed:
+    damaged = damaged_copies(Path())
+    for copy in damaged:
+        copy.unlink()
         print(f"{copy} was damaged, and is removed")
-    if removed:
+    if damaged:
         print("'dvc pull' brings back what a remote has, and 'dvc repro' makes the rest again")
     else:
         print("DVC's cache is whole")

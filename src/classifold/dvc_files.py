@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from classifold.git import ask_git
 from classifold.progress import track
 
 LOCK = "dvc.lock"
+COPY = re.compile(r"[0-9a-f]{30}(\.dir)?")  # and no file that a DVC at work has just begun
 CONFLICT = "<<<<<<<"  # Git's mark, where two branches are being merged
 
 
@@ -36,28 +38,24 @@ def mend_dvc_files(root: Path) -> list[str]:
     done = []
     with _dvc_kept_out(root) as idle:
         lock, blocked = root / LOCK, root / ".dvc/tmp/rwlock"
-        if idle and lock.is_file() and not is_whole_lock(lock.read_text(encoding="utf-8")):
-            done.append(_restore(lock, root))
+        if idle and lock.is_file() and not is_whole_lock(text := _text(lock)):
+            done.append(_restore(lock, root, merging=CONFLICT in text))
         if idle and blocked.is_file() and not _is_json(blocked):
             blocked.unlink()
             done.append(f"{blocked} was cut short and is removed; it told who was at work")
     return done
 
 
-def remove_damaged_copies(root: Path) -> list[Path]:
-    """Remove from DVC's cache what is not what its name says: DVC would hand it out as good.
-
-    Returns:
-        What was removed.
-    """
-    copies = sorted((_cache(root) / "files/md5").glob("??/*"))
+def damaged_copies(root: Path) -> list[Path]:
+    """Find in DVC's cache what is not what its name says: DVC would hand it out as good."""
+    found = sorted((_cache(root) / "files/md5").glob("??/*"))
+    copies = [path for path in found if COPY.fullmatch(path.name)]
     damaged = []
     for copy in track(copies, task="look into DVC's cache", total=len(copies), unit="files"):
         with copy.open("rb") as file:
-            found = hashlib.file_digest(file, _md5).hexdigest()
-        if found != copy.parent.name + copy.name.removesuffix(".dir"):
+            content = hashlib.file_digest(file, _md5).hexdigest()
+        if content != copy.parent.name + copy.name.removesuffix(".dir"):
             damaged.append(copy)
-            copy.unlink()
     return damaged
 
 
@@ -74,8 +72,12 @@ def is_whole_lock(text: str) -> bool:
     return True
 
 
-def _restore(lock: Path, root: Path) -> str:
-    if CONFLICT in lock.read_text(encoding="utf-8"):
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")  # cut in the middle of a letter
+
+
+def _restore(lock: Path, root: Path, *, merging: bool) -> str:
+    if merging:
         raise UserError(
             f"{LOCK} holds both sides of a merge; take one with 'git checkout --ours {LOCK}' or "
             f"'git checkout --theirs {LOCK}', and run 'dvc repro'"
@@ -112,7 +114,7 @@ def _md5() -> "hashlib._Hash":
 
 def _is_json(path: Path) -> bool:
     try:
-        json.loads(path.read_text(encoding="utf-8"))
+        json.loads(_text(path))
     except ValueError:
         return False
     return True

@@ -52,7 +52,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 def told_if_damaged(path: Path, *, kind: str) -> Iterator[None]:
     """Turn whatever a reader raises into one message that names the file, and says what to do.
 
-    That a file is missing or may not be read is no damage, and is left to Python's own errors.
+    That a file is missing, may not be read, or that the machine refuses is no damage of the file.
 
     Args:
         path: what is read in the block, and nothing else.
@@ -63,9 +63,11 @@ def told_if_damaged(path: Path, *, kind: str) -> Iterator[None]:
     """
     try:
         yield
-    except (UserError, FileNotFoundError, PermissionError, MemoryError):
+    except UserError:
         raise
     except Exception as error:  # readers of damaged bytes raise anything, SyntaxError too
+        if is_out_of_memory(error) or (isinstance(error, OSError) and error.errno is not None):
+            raise
         raise UserError(
             f"{path} must be {kind}, but is damaged ({_first_line(error)}); {CURE}"
         ) from None

@@ -1,6 +1,5 @@
 """`dvc repro` killed at chosen moments, and what is left when it has gone on to its end."""
 
-import hashlib
 import os
 import re
 import signal
@@ -14,6 +13,7 @@ from typing import NamedTuple
 import psutil
 from ruamel.yaml import YAML
 
+from classifold.dvc_files import damaged_copies
 from drawn_clone import Clone
 
 START = "(DVC starts)"
@@ -181,8 +181,5 @@ def differences(clone: Clone, expected: dict[str, object]) -> list[str]:
     wrong += [f"{path} is left over" for path in clone.root.rglob("*.partial")]
     kept = [path for path in (clone.root / ".cache").rglob("*") if path.is_file()]
     wrong += [f"{path} is left over" for path in kept if path.suffix != ".lock"]
-    for path in (clone.root / ".dvc/cache/files/md5").glob("??/*"):
-        digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
-        if digest != (path.parent.name + path.name).removesuffix(".dir"):
-            wrong.append(f"DVC's cache holds {path.name} with another content")
+    wrong += [f"{path} is damaged" for path in damaged_copies(clone.root)]
     return wrong
