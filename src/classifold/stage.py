@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from classifold.errors import UserError
 from classifold.metrics_file import write_json
 from classifold.params import check_params
@@ -27,6 +29,9 @@ def run_stage(main: Callable[..., None]) -> None:
     Set CLASSIFOLD_TRACEBACK=1 to see where an error came from.
     """
     use_utf8()
+    # Sums, and so components, maps and shares, would depend on how many cores there are; torch's
+    # number of threads is a parameter, and is set by who uses torch.
+    threadpool_limits(1)
     name = "/".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
     start = time.perf_counter()
     try:
