@@ -262,7 +262,7 @@ def test_a_file_that_breaks_a_rule_is_refused_in_one_message(project, params, ch
         ),
         (
             {"space": {"models.m.arguments.width": {"choices": [1]}}},
-            "which network mlp does not take",
+            "models.m.arguments: unknown key 'width'",
         ),
         ({"fixed": {BATCH: 1}}, "models.m.batch_size: must be greater than or equal to 2, got 1"),
     ],

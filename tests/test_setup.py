@@ -66,7 +66,7 @@ def test_an_untrained_model_has_the_weights_its_training_began_with(packs, tmp_p
         network=MODEL["network"],
         arguments=MODEL["arguments"],
         classes=training.train.classes,
-        preprocessing={"image_size": 8, "normalize": "half"},
+        preprocessing={"pack_size": 8, "resize": "box", "image_size": 8, "normalize": "half"},
         training={"threads": 1},
     )
     model = untrained(load_model(tmp_path), seed=MODEL["seed"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from threadpoolctl import threadpool_limits
 
 from classifold.dvc_files import damaged_copies, mend_dvc_files
 from classifold.errors import UserError
@@ -52,6 +53,7 @@ def _told_without_traceback(kept: str = "nothing half-written is left") -> Itera
 def start() -> None:
     """Begin every command alike, whatever the locale."""
     use_utf8()
+    threadpool_limits(1)  # as in stages, so that the same is answered
 
 
 @app.command()

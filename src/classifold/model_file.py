@@ -141,7 +141,7 @@ def load_model(folder: Path) -> Model:
     except FileNotFoundError as error:
         raise UserError(f"the model in {folder} is not whole ({error}); {CURE}") from None
     if broken := broken_rules(_Description, description):
-        raise UserError(f"{folder}/model.json describes no model of ours: {broken[0]}; {CURE}")
+        raise UserError(f"{folder}/model.json describes no model of ours ({broken[0]}); {CURE}")
     with torch.device("meta"):
         expected = build_network(description["network"], **_structure(description)).state_dict()
     if _shapes(expected) != _shapes(state):

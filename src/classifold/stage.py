@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from classifold.faults import explain
 from classifold.metrics_file import write_json
 from classifold.orphans import begin_stage, only_one
@@ -30,6 +32,9 @@ def run_stage(main: Callable[..., None]) -> None:
     """
     use_utf8()
     begin_stage()
+    # Sums, and so components, maps and shares, would depend on how many cores there are; torch's
+    # number of threads is a parameter, and is set by who uses torch.
+    threadpool_limits(1)
     name = "/".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
     try:
         with only_one(name):

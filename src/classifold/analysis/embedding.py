@@ -6,6 +6,7 @@ import numpy as np
 import openTSNE
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE, trustworthiness
+from threadpoolctl import threadpool_limits
 
 from classifold.seeding import generator
 
@@ -72,7 +73,8 @@ def embed(points: np.ndarray, *, perplexity: float, seed: int) -> Embedding:
         embedded, kl_divergence = np.asarray(found, np.float32), found.kl_divergence
     else:
         tsne = TSNE(perplexity=perplexity, init=start, random_state=seed)
-        embedded = tsne.fit_transform(points)
+        with threadpool_limits(1):  # it takes as many threads as OpenMP gives, as torch set it
+            embedded = tsne.fit_transform(points)
         kl_divergence = tsne.kl_divergence_
     judged = generator(seed, "judged").permutation(len(points))[:MOST_JUDGED]
     trust = trustworthiness(

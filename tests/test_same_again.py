@@ -1,0 +1,120 @@
+"""What must not matter does not: two clones of two people leave the same bytes."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+
+from test_end_to_end import MODELS, draw_data
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+
+# All stages in one process; what takes time is importing the libraries.
+DRIVER = """
+import os, runpy, sys
+cores = int(sys.argv[2])
+if cores and hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+for stage in sys.argv[1].split(","):
+    name, *arguments = stage.split()
+    sys.argv = [f"stages/{name}.py", *arguments]
+    runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+DATA = ("ingest", "filter", "split", "augment")
+MODEL = ("train mlp", "train resnet", "folds mlp", "folds resnet", "compare", "stack", "evaluate")
+REST = ("pca", "tsne", "explain", "report")
+MADE = ("data", "models", "metrics", "ensemble")
+
+
+class Person:
+    """Somebody's copy of the project, on drawn images."""
+
+    def __init__(self, root, *, cores=0, umask=0o022, **environment):
+        self.root, self.cores, self.umask = root, cores, umask
+        kept = {key: value for key, value in os.environ.items() if key != "PYTHONHASHSEED"}
+        self.environment = kept | environment | {"PYTHONPATH": str(root / "src")}
+        for folder in ("stages", "src"):
+            ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+            shutil.copytree(ROOT / folder, root / folder, ignore=ignored)
+        yaml = YAML()
+        params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+        params["dataset"]["path"] = "data/raw/drawn"
+        params["augment"] |= {"size": 16, "flips": ["none", "horizontal"], "warped": 1}
+        params["models"] = MODELS
+        params["stack"]["folds"] = 2
+        params["explain"] |= {"model": "resnet", "images": 4, "smooth_samples": 2}
+        params["tsne"] |= {"images_per_class": 20, "perplexities": [5, 10]}
+        params["pca"]["size"] = 12
+        yaml.dump(params, root / "params.yaml")
+
+    def run(self, *stages):
+        done = subprocess.run(
+            [sys.executable, "-c", DRIVER, ",".join(stages), str(self.cores)],
+            cwd=self.root,
+            env=self.environment,
+            umask=self.umask,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 0, (done.stdout + done.stderr).decode()
+
+    def content(self):
+        """Hash of every file that was made, but for clock times and the page."""
+        files = [path for folder in MADE for path in (self.root / folder).rglob("*")]
+        return {
+            path.relative_to(self.root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in files
+            if path.is_file()
+        }
+
+
+def test_place_language_clock_user_order_of_files_cores_and_processes_do_not_matter(tmp_path):
+    here = Person(tmp_path / "here", OMP_NUM_THREADS="2")
+    draw_data(here.root / "data/raw/drawn")
+    here.run(*DATA, *MODEL, *REST)
+
+    locale = tmp_path / "locales" / "tr_TR.ISO-8859-9"  # of 8 bits
+    locale.parent.mkdir()
+    if shutil.which("localedef"):
+        made = ["localedef", "-i", "tr_TR", "-f", "ISO-8859-9", str(locale)]
+        subprocess.run(made, check=False, capture_output=True)
+    there = Person(
+        tmp_path / "Başka bir klasör 数" / "proje",
+        cores=1,
+        umask=0o077,
+        OMP_NUM_THREADS="1",
+        LC_ALL=locale.name if locale.is_dir() else "POSIX",
+        LOCPATH=str(locale.parent),
+        TZ="Pacific/Chatham",
+        USER="başka biri",
+        HOME=str(tmp_path),
+        PYTHONHASHSEED="4711",
+    )
+    files = [path for path in (here.root / "data/raw").rglob("*") if path.is_file()]
+    for number in np.random.default_rng(0).permutation(len(files)):  # another order on the disk
+        target = there.root / files[number].relative_to(here.root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(files[number], target)
+    there.run(*DATA, *reversed(MODEL[:4]), *MODEL[4:], *REST)
+    assert (there.root / "data/ingested/classes.json").stat().st_mode & 0o077 == 0
+    expected = here.content()
+    assert len(expected) > 200
+    content = there.content()
+    assert {n for n in expected | content if expected.get(n) != content.get(n)} == set()
+
+    # In processes, which so few images are not shared out to, on as many cores as there are.
+    parallel = there.root / "src/classifold/parallel.py"
+    text = parallel.read_text(encoding="utf-8")
+    assert "FEWEST_ITEMS_FOR_PROCESSES = 1000" in text
+    parallel.write_text(text.replace("PROCESSES = 1000", "PROCESSES = 10"), encoding="utf-8")
+    there.cores = 0
+    there.run(*DATA)
+    assert there.content() == expected
