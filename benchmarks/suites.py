@@ -110,7 +110,7 @@ def _copy_benchmarks(_: Path) -> Iterator[Benchmark]:
 
 def _engine_benchmarks(root: Path) -> Iterator[Benchmark]:
     """What the interface to engines costs, and what Ray costs, on the same images."""
-    folder = draw_photos(root / "photos", n_images=6000, size=300)
+    folder = draw_photos(root / "photos", n_images=3000, size=128)
     reads = [Read(path.read_bytes(), None) for path in sorted(folder.rglob("*.jpg"))]
     decode = partial(decode_read, background=(255, 255, 255))
     few = reads[: FEWEST_ITEMS_FOR_PROCESSES - 1]
@@ -122,7 +122,7 @@ def _engine_benchmarks(root: Path) -> Iterator[Benchmark]:
             )
             assert sum(1 for _ in results) == len(images)
 
-    name = "the engine interface, ingest's decoding, 300 px"
+    name = "the engine interface, ingest's decoding, 128 px"
     yield Benchmark(
         f"{name}, one process",
         "a loop of direct calls",

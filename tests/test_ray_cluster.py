@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -247,22 +246,29 @@ def test_answers_to_new_images_have_the_same_bits(project, on_cluster, monkeypat
     assert len(found) == 8
 
 
+@pytest.fixture
+def silent_port():
+    """Where something listens and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
 def free_port():
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         return server.getsockname()[1]
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
-def test_a_cluster_that_does_not_answer_is_a_message_soon(monkeypatch, address):
+@pytest.mark.parametrize("port", ["free_port", "silent_port"])
+def test_a_cluster_that_does_not_answer_is_a_message_soon(monkeypatch, request, port):
     pytest.importorskip("ray", reason="Ray is not installed (pip install classifold[ray])")
-    address = address.format(free_port())
+    address = f"127.0.0.1:{request.getfixturevalue(port)}"
     monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setattr(ray_cluster, "SECONDS_TO_ANSWER", 0.5)
     monkeypatch.setattr(ray_cluster, "_is_connected", lambda _: False)
-    start = time.monotonic()
     with pytest.raises(UserError, match=f"RAY_ADDRESS is {address}, and no Ray cluster answers"):
         list(ordered_map(operator.neg, range(10), n_items=MANY))
-    assert time.monotonic() - start < 30
 
 
 def test_ray_that_is_not_installed_is_a_message(monkeypatch):

@@ -34,6 +34,7 @@ BYTES_OF_OWN_STORE = 2**30
 PACKAGES = ("numpy", "opencv-python-headless", "pillow", "scipy", "torch")
 
 QUIET = {
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
@@ -227,7 +228,8 @@ def _connected() -> ModuleType:
     Raises:
         UserError: if Ray is not installed, or nothing answers.
     """
-    os.environ.update(QUIET)
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     try:
         import ray  # noqa: PLC0415 - heavy, and of no use to who has one machine
     except ImportError:
@@ -271,18 +273,27 @@ CORRECT = "correct RAY_ADDRESS, start one with 'ray start --head', or unset it t
 
 
 def _require_answer(address: str) -> None:
-    """Ray itself waits for a minute and then ends the process.
+    """Ray itself waits for minutes where another program listens, or nobody.
 
     Raises:
-        UserError: if nobody listens at `host:port`.
+        UserError: if at `host:port` nobody speaks HTTP/2, as Ray's processes do.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host:
         return  # "auto", which Ray looks up
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=SECONDS_TO_ANSWER):
-            pass
-    except (OSError, ValueError) as error:
+        with socket.create_connection((host.strip("[]"), port), SECONDS_TO_ANSWER) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") != "0":
+                return
+            connection.sendall(GREETING)
+            if connection.recv(len(SETTINGS))[3:4] != SETTINGS[3:4]:
+                raise OSError("another program listens")
+    except OSError as error:
         raise UserError(
             f"RAY_ADDRESS is {address}, and no Ray cluster answers there ({error}); {CORRECT}"
         ) from None
+
+
+# How a client begins (RFC 9113, section 3.4): the answer is a frame of the same type, 4.
+SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SETTINGS
