@@ -8,6 +8,7 @@ size and the resize filter.
 """
 
 import math
+import mmap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -198,9 +199,9 @@ def read_pack(folder: Path) -> Pack:
     else:
         labels = np.array([position[label] for label in index["label"]], np.int64)
     if (folder / "images.arrow").is_file():
-        with pa.memory_map(str(folder / "images.arrow")) as file:
-            encoded = pa.ipc.open_file(file).read_all()["jpeg"]
-        images = cast(np.ndarray, EncodedImages(encoded, size=description["size"]))
+        with (folder / "images.arrow").open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        images = cast(np.ndarray, EncodedImages(mapped, size=description["size"]))
     else:
         images = np.load(folder / "images.npy", mmap_mode="r" if len(labels) else None)
     return Pack(
