@@ -1,10 +1,13 @@
 """A pack gives back what was put in, in its order."""
 
+import cv2
 import numpy as np
 import pytest
 
+from classifold import image_arrays
 from classifold.analysis.pca import principal_components
-from classifold.pack import new_pack, read_pack
+from classifold.image_arrays import ask_for
+from classifold.pack import join, new_pack, read_pack
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 3), np.uint8)
 ROWS = [
@@ -150,3 +153,29 @@ def test_originals_kept_as_jpeg_have_the_principal_components_of_the_raw_ones(tm
     )
     np.testing.assert_allclose(jpeg.mean, raw.mean, atol=0.02)
     assert jpeg.variances[0] == pytest.approx(raw.variances[0], rel=0.05)
+
+
+@pytest.mark.parametrize("storage", ["raw", "jpeg"])
+def test_the_places_that_are_asked_for_are_those_of_the_images(tmp_path, monkeypatch, storage):
+    with new_pack(
+        tmp_path, n_images=300, size=30, resize="box", classes=["cat"], storage=storage
+    ) as pack:
+        pack.put(0, np.random.default_rng(0).integers(0, 256, (300, 30, 30, 3), np.uint8))
+        for row in range(300):
+            pack.describe(image_id=str(row), copy=0, transformation="none", labels=["cat"])
+    pack = read_pack(tmp_path)
+    rows = np.array([299, 0, 7])
+    again = join(pack.subset(np.array([9, 299])), pack.subset(np.array([0, 1, 7])))
+    told = []
+    monkeypatch.setattr(image_arrays, "_will_need", lambda *place: told.append(place))
+    ask_for(pack.images, rows)
+    ask_for(again.images, np.array([1, 2, 4]))
+    found = [mapped[first : first + n] for mapped, places in told for first, n in places]
+    if storage == "jpeg":
+        found = [cv2.imdecode(np.frombuffer(f, np.uint8), cv2.IMREAD_COLOR_RGB) for f in found]
+    for image, content in zip([*pack.images[rows]] * 2, found, strict=True):
+        assert bytes(content) == image.tobytes()
+
+    monkeypatch.undo()
+    ask_for(pack.images, np.arange(300))  # what the system refuses is an error
+    ask_for(np.zeros((2, 4, 4, 3), np.uint8), np.array([1]))  # in memory: nothing to do

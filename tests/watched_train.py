@@ -1,9 +1,8 @@
 """The stage `train`, which writes down how often an epoch has shown each image.
 
 A line an epoch goes to the file WATCHED, once the epoch is done: its number, how many processes
-trained together, the least and the most that an image was shown. HOLD=3 lets nothing of epoch 3
-begin, so that a test has the time to end this process; HOLD=alone an epoch of one process after
-another such epoch.
+trained together, the least and the most that an image was shown. HOLD=2,2 lets no epoch of two
+processes begin after two such epochs, so that a test has the time to end this process.
 """
 
 import json
@@ -19,7 +18,7 @@ from classifold.training.batches import TrainingImages
 from classifold.training.epochs import Epochs
 
 WATCHED = Path(os.environ["WATCHED"])
-HOLD = os.environ.get("HOLD")
+HOLD = [int(number) for number in os.environ.get("HOLD", "0").split(",")]
 real_read, real_train = TrainingImages.read, Epochs.train
 rows_read = []
 
@@ -31,9 +30,8 @@ def read(self, rows, slots, draws):
 
 def train(self, phase, epoch, *, name):
     n_processes = self.machine.n_processes
-    done = [json.loads(line) for line in WATCHED.read_text().splitlines()]
-    alone_again = n_processes == 1 and [row["processes"] for row in done[-1:]] == [1]
-    if str(epoch) == HOLD or (HOLD == "alone" and alone_again):
+    before = [json.loads(line)["processes"] for line in WATCHED.read_text().splitlines()]
+    if n_processes == HOLD[-1] and before[-len(HOLD) :] == HOLD:
         time.sleep(600)
     rows_read.clear()
     score = real_train(self, phase, epoch, name=name)

@@ -8,6 +8,7 @@ size and the resize filter.
 """
 
 import math
+import mmap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -211,12 +212,10 @@ def read_pack(folder: Path) -> Pack:
         labels = np.array([position[label] for label in index["label"]], np.int64)
     jpegs, raw = folder / "images.arrow", folder / "images.npy"
     if jpegs.is_file():
-        with (
-            told_if_damaged(jpegs, kind="an Arrow file of JPEGs"),
-            pa.memory_map(str(jpegs)) as file,
-        ):
-            encoded = pa.ipc.open_file(file).read_all()["jpeg"]
-        images = cast(np.ndarray, EncodedImages(encoded, size=description["size"]))
+        with told_if_damaged(jpegs, kind="an Arrow file of JPEGs"):
+            with jpegs.open("rb") as file:
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            images = cast(np.ndarray, EncodedImages(mapped, size=description["size"]))
     else:
         with told_if_damaged(raw, kind="a NumPy array of images"):
             images = np.load(raw, mmap_mode="r" if len(labels) else None, allow_pickle=False)

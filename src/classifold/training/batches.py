@@ -15,6 +15,7 @@ from classifold.augmentation.online import (
 )
 from classifold.augmentation.policy import Plan, draw_plan, moves_pixels
 from classifold.errors import UserError
+from classifold.image_arrays import ask_for
 from classifold.pack import Pack
 from classifold.parallel import threaded_map
 from classifold.preprocessing import normalized, to_input
@@ -210,7 +211,14 @@ def epoch_batches(
     def read_piece(piece: np.ndarray) -> Read:
         return images.read(order[piece], places[piece], draws)
 
-    pieces_to_read = (piece for piece, _, _ in own)
+    def asked_for() -> Iterator[np.ndarray]:
+        """Each piece, once the one after it has been asked for."""
+        for number, (piece, _, _) in enumerate(own):
+            for coming, _, _ in own[number + bool(number) : number + 2]:  # the first one, too
+                ask_for(pack.images, order[coming])
+            yield piece
+
+    pieces_to_read = asked_for() if images.stored is None else (piece for piece, _, _ in own)
     found: Iterator[Read] = map(read_piece, pieces_to_read)
     if images.reads_ahead:
         found = threaded_map(read_piece, pieces_to_read, n_threads=torch.get_num_threads())
