@@ -27,13 +27,13 @@ def explain(error: Exception) -> str | None:
         return str(error)
     if _is_full_disk(error):
         return (
-            f"the disk is full ({_first_line(error)}); free some of it ('dvc gc --workspace' drops "
+            f"the disk is full ({first_line(error)}); free some of it ('dvc gc --workspace' drops "
             "from DVC's cache what this state of the project does not need), and run again: what "
             "was finished is kept"
         )
     if is_out_of_memory(error):
         return (
-            f"memory was too small ({_first_line(error)}); close other programs, or take a "
+            f"memory was too small ({first_line(error)}); close other programs, or take a "
             "machine with more, and run again: what was finished is kept"
         )
     if isinstance(error, OSError) and error.errno in FORBIDDEN:
@@ -69,7 +69,7 @@ def told_if_damaged(path: Path, *, kind: str) -> Iterator[None]:
         if is_out_of_memory(error) or (isinstance(error, OSError) and error.errno is not None):
             raise
         raise UserError(
-            f"{path} must be {kind}, but is damaged ({_first_line(error)}); {CURE}"
+            f"{path} must be {kind}, but is damaged ({first_line(error)}); {CURE}"
         ) from None
 
 
@@ -78,6 +78,6 @@ def _is_full_disk(error: Exception) -> bool:
     return known or any(word in str(error) for word in WORDS_OF_FULL)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """What an error says, if it says anything."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

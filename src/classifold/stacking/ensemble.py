@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
-from classifold.faults import told_if_damaged
+from classifold.errors import UserError
+from classifold.faults import CURE, first_line, told_if_damaged
 from classifold.metrics_file import read_json, write_json
 from classifold.stacking.dense import DenseStack, fit_dense
 from classifold.stacking.logistic import apply_logistic, fit_logistic
@@ -126,8 +127,13 @@ def load_ensemble(folder: Path) -> Ensemble:
     path = folder / "weights.safetensors"
     with told_if_damaged(path, kind="a safetensors file"):
         weights = load_file(path)
-    with told_if_damaged(folder / "ensemble.json", kind="the description of these weights"):
-        ensemble = Ensemble(**read_json(folder / "ensemble.json"), weights=weights)
+    description = read_json(folder / "ensemble.json")
+    try:
+        ensemble = Ensemble(**description, weights=weights)
         nothing = np.zeros((1, ensemble.n_classes))
         ensemble_logits(ensemble, dict.fromkeys(ensemble.members, nothing))
+    except Exception as error:  # wrong numbers lead to anything, to too little memory, too
+        raise UserError(
+            f"{folder}/ensemble.json must describe the weights beside it ({first_line(error)}); {CURE}"
+        ) from None
     return ensemble
