@@ -63,7 +63,7 @@ def told_if_damaged(path: Path, *, kind: str) -> Iterator[None]:
     """
     try:
         yield
-    except UserError:
+    except (UserError, FileNotFoundError, PermissionError):
         raise
     except Exception as error:  # readers of damaged bytes raise anything, SyntaxError too
         if is_out_of_memory(error) or (isinstance(error, OSError) and error.errno is not None):

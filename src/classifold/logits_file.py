@@ -29,6 +29,7 @@ def load_logits(path: Path) -> Logits:
     """
     with (
         told_if_damaged(path, kind="an .npz file of logits"),
-        np.load(path, allow_pickle=False) as arrays,
+        path.open("rb") as file,  # which NumPy leaves open when it is damaged
+        np.load(file, allow_pickle=False) as arrays,
     ):
         return Logits(**{name: arrays[name] for name in Logits._fields})
