@@ -57,6 +57,7 @@ def cluster():
     code = [str(Path(parallel.__file__).parents[1]), str(Path(__file__).parent)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(code))  # as if both were installed there
+        patch.setenv("RAY_worker_niceness", "0")  # 15, where other tests run beside it
         for name, value in ray_cluster.QUIET.items():
             patch.setenv(name, value)
         utils = importlib.import_module("ray.cluster_utils")
