@@ -147,14 +147,15 @@ def start_node(folder, port, **environment):
         *("--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port}", "--local-addr=127.0.0.1"),
         "--rdzv-conf=last_call_timeout=1,keep_alive_interval=1",
     ]
-    return subprocess.Popen(
-        [sys.executable, *elastic, str(ROOT / "tests/watched_train.py"), *STAGE],
-        cwd=folder,
-        env=os.environ | ELASTIC | environment,
-        stdout=(folder / "told.txt").open("a"),
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    with (folder / "told.txt").open("a") as told:
+        return subprocess.Popen(
+            [sys.executable, *elastic, str(ROOT / "tests/watched_train.py"), *STAGE],
+            cwd=folder,
+            env=os.environ | ELASTIC | environment,
+            stdout=told,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
 def wait_until(happens, nodes, *, what, seconds=400):
@@ -225,7 +226,7 @@ def test_a_node_that_is_killed_and_comes_back_costs_no_epoch_and_every_image_is_
     (made,) = [folder for folder in (first, second) if (folder / "models/m").exists()]
     turns = [number for number, _ in groupby(last.values())]
     assert turns[-3:] == [2, 1, 2]  # perhaps after an epoch before the second had come
-    assert read_json(made / "models/m/model.json")["training"]["processes"] == turns
+    assert read_json(made / "models/m/model.json")["processes"] == turns
     for folder in (first, second):
         assert not [path for path in (folder / ".cache").rglob("*") if path.is_file()]
     together = load_file(made / "models/m/weights.safetensors")
@@ -280,7 +281,7 @@ def test_the_stage_starts_two_processes_and_tells_a_mistake_once_and_without_a_t
     told, errors = process.communicate(timeout=400)
     assert (process.returncode, errors) == (0, "")
     assert told.count("train/m: done") == 1
-    assert read_json(workplace / "models/m/model.json")["training"]["processes"] == [2]
+    assert read_json(workplace / "models/m/model.json")["processes"] == [2]
 
 
 @pytest.mark.slow
