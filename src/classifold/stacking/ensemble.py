@@ -134,6 +134,7 @@ def load_ensemble(folder: Path) -> Ensemble:
         ensemble_logits(ensemble, dict.fromkeys(ensemble.members, nothing))
     except Exception as error:  # wrong numbers lead to anything, to too little memory, too
         raise UserError(
-            f"{folder}/ensemble.json must describe the weights beside it ({first_line(error)}); {CURE}"
+            f"{folder}/ensemble.json must describe the weights beside it ({first_line(error)}); "
+            f"{CURE}"
         ) from None
     return ensemble
