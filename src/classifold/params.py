@@ -771,7 +771,7 @@ class _Constructor(SafeConstructor):
 def _written_out(node: Node, known: dict[Node, float]) -> float:
     """How many letters a document has without aliases; endless if one names what holds it."""
     if isinstance(node, ScalarNode):
-        if node.tag.endswith(":int") and len(node.value) > MOST_DIGITS:
+        if str(node.tag).endswith(":int") and len(node.value) > MOST_DIGITS:
             raise ConstructorError(
                 None, None, f"a number of {len(node.value):,} digits", node.start_mark
             )
