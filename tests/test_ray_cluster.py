@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -36,17 +37,22 @@ STORE = 80 * 2**20
 NODE = {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False}
 
 
-def patiently(start):
-    """Start a node; Ray gives it half a minute, which a busy machine may not keep."""
-    for _ in range(2):
-        with contextlib.suppress(Exception):
-            return start()
-    return start()
+def patient(get_node):
+    """Wait for a node longer than Ray, whose half a minute is little on a busy machine."""
+
+    def get(*args):
+        for _ in range(300):
+            with contextlib.suppress(RuntimeError):
+                return get_node(*args)
+            time.sleep(1)
+        return get_node(*args)
+
+    return get
 
 
 def add_node(cluster, **settings):
-    node = patiently(lambda: cluster.add_node(**NODE | settings))
-    cluster.wait_for_nodes()
+    node = cluster.add_node(**NODE | settings)
+    cluster.wait_for_nodes(timeout=300)
     return node
 
 
@@ -61,7 +67,9 @@ def cluster():
         for name, value in ray_cluster.QUIET.items():
             patch.setenv(name, value)
         utils = importlib.import_module("ray.cluster_utils")
-        nodes = patiently(lambda: utils.Cluster(initialize_head=True, head_node_args=NODE))
+        services = importlib.import_module("ray._private.services")
+        patch.setattr(services, "get_node", patient(services.get_node))
+        nodes = utils.Cluster(initialize_head=True, head_node_args=NODE)
         add_node(nodes)
         yield nodes
         importlib.import_module("ray").shutdown()

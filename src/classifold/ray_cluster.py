@@ -121,7 +121,7 @@ def _version(package: str) -> str:
         return "missing"
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=4)  # `predict` decodes and asks networks in turn
 def _unpacked(given: Any) -> Callable[[Any], Any]:
     """The function, unpacked once in each process and not once in each task."""
     import ray  # noqa: PLC0415 - only a cluster's process comes here
