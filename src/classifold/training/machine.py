@@ -3,7 +3,7 @@
 import inspect
 import logging
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -64,7 +64,7 @@ def set_up(*, device: torch.device, precision: str, compile: bool = False) -> Ma
         devices=n_here,
         num_nodes=n_processes // n_here,
         # What norms count is averaged once an epoch, see `Phase.share_statistics`.
-        strategy=DDPStrategy(**{_buffers_argument(): False}) if n_processes > 1 else "auto",
+        strategy=DDPStrategy(**_buffers_stay()) if n_processes > 1 else "auto",
         precision=FABRIC_PRECISION[precision],  # type: ignore[arg-type]
     )
     # That processes join is no news.
@@ -73,7 +73,8 @@ def set_up(*, device: torch.device, precision: str, compile: bool = False) -> Ma
     return Machine(fabric, compile)
 
 
-def _buffers_argument() -> str:
-    """What torch calls it that each step begins with the first process's buffers."""
+def _buffers_stay() -> dict[str, Any]:
+    """How torch is told not to begin each step with the first process's buffers."""
     known = inspect.signature(DistributedDataParallel.__init__).parameters
-    return "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    renamed = "forward_sync_buffers" in known
+    return {"forward_sync_buffers" if renamed else "broadcast_buffers": False}
