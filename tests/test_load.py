@@ -110,9 +110,12 @@ def split_images(images):
     ],
 )
 def test_twice_the_images_and_classes_take_about_twice_the_work(step, what):
-    once, twice = (getattr(Load(n_classes), what) for n_classes in (100, 200))
-    for measure in (operations, memory):
-        assert measure(step, twice) < MOST_GROWTH * measure(step, once)
+    # The split trades 400 kinds of images at most: smaller sets have fewer.
+    for measure, n_classes in ((operations, 100), (memory, 400)):
+        once, twice = (getattr(Load(n), what) for n in (n_classes, 2 * n_classes))
+        step(once)  # imports on the way are made once
+        few, many = measure(step, once), measure(step, twice)
+        assert many < MOST_GROWTH * few, measure.__name__
 
 
 def test_a_step_of_quadratic_work_or_memory_would_be_noticed():
@@ -164,7 +167,7 @@ def test_bands_grow_wider_with_the_number_of_images():
 @pytest.mark.parametrize("task", ["single", "multi"])
 def test_the_page_grows_by_some_hundred_bytes_a_class(tmp_path, task):
     sizes = []
-    for n_classes in (300, 600):
+    for n_classes in (220, 440):
         classes = [f"class {i:04}" for i in range(n_classes)]
         run = Run(
             tmp_path / str(n_classes),
@@ -175,7 +178,7 @@ def test_the_page_grows_by_some_hundred_bytes_a_class(tmp_path, task):
             task=task,
         )
         sizes.append(len(run.page()))
-    assert 0 < sizes[1] - sizes[0] < 300 * 3000
+    assert 0 < sizes[1] - sizes[0] < 220 * 3000
 
 
 def test_of_very_many_classes_the_matrix_shows_those_that_are_confused(tmp_path):
