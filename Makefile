@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 SHOWN := Experiment$$|rev$$|typ$$|Created$$|State$$|metrics/stack\.json:validation_accuracy$$|gain$$|stack\.accuracy$$|(metrics/models\.json:|(?!stack\.))[^.:/]+\.validation_(accuracy|micro_f1)$$|(dataset|filter|split|augment|train|models|stack|evaluate|pca|tsne|explain)\.(?!accuracy|log_loss|macro|calib|top|n_images)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check recipe repro experiments test lint format bench lock clean
+.PHONY: help setup check recipe repro experiments test lint format bench load lock clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,10 @@ format: $(READY) ## Format the code
 
 bench: $(READY) ## Compare our speed with our peers', in turn on the same images
 	python benchmarks/run.py
+
+load: $(READY) ## Run all stages on up to 200,000 drawn images; half an hour, and 5 GB of disk
+	python benchmarks/load.py --images 50000 200000 --classes 10
+	python benchmarks/load.py --images 25000 100000 --classes 500 2000
 
 lock: ## Renew requirements.lock from pyproject.toml (needs uv)
 	{ echo "# Exact versions that set-up installs; made by 'make lock' from pyproject.toml."; \

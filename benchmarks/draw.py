@@ -1,7 +1,9 @@
 """Drawn data for benchmarks: photos (coloured gradients with noise), labels, hashes."""
 
+import zipfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -38,3 +40,36 @@ def draw_hashes(n_images: int) -> list[str]:
     bits = draw.integers(0, 63, (n_copies, 2), dtype=np.uint64)
     words[-n_copies:] = words[:n_copies] ^ (1 << bits[:, 0]) ^ (1 << bits[:, 1])
     return [f"{word:016x}" for word in words.tolist()]
+
+
+def draw_set(path: Path, *, n_images: int, n_classes: int, size: int) -> Path:
+    """Draw JPEGs into a zip with one folder a class, and return it.
+
+    Each has coarse shapes of its own and some of its class, and noise. Some are copies of another
+    of their class, to the byte (1 in 101) or as recompression makes them (1 in 53), and some look
+    like one of another class (1 in 211).
+    """
+    draw = np.random.default_rng(1)
+    of_class = draw.uniform(0, 255, (n_classes, 8, 8, 3)).astype(np.float32)
+    noise = draw.normal(0, 8, (16, size, size, 3)).astype(np.float32)
+    last: dict[int, tuple[np.ndarray, bytes]] = {}  # of each class: coarse shapes, JPEG
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(n_images):
+            label = number % n_classes
+            encoded, quality = b"", 90
+            if number < 2 * n_classes or (number % 101 and number % 53 and number % 211):
+                own = draw.uniform(0, 255, (8, 8, 3)).astype(np.float32)
+                coarse = 0.4 * of_class[label] + 0.6 * own
+            elif number % 101 == 0:
+                coarse, encoded = last[label]
+            else:
+                coarse, _ = last[label if number % 53 == 0 else (label + 1) % n_classes]
+                quality = 60
+            if not encoded:
+                picture = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
+                pixels = np.clip(picture + noise[number % len(noise)], 0, 255).astype(np.uint8)
+                _, jpeg = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+                encoded = jpeg.tobytes()
+            last[label] = coarse, encoded
+            archive.writestr(f"class{label:05}/{number:07}.jpg", encoded)
+    return path

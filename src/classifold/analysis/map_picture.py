@@ -28,10 +28,10 @@ def draw_maps(path: Path, maps: Sequence[Map], labels: Sequence[str]) -> None:
     figure, axes = plt.subplots(
         1, len(maps), figsize=(6 * len(maps), 6.4), squeeze=False, layout="constrained"
     )
-    classes = sorted(set(labels))
-    rows = {name: np.array([label == name for label in labels]) for name in classes}
+    classes, class_of = np.unique(np.array(labels, object), return_inverse=True)
+    by_class = np.split(np.argsort(class_of, kind="stable"), np.bincount(class_of).cumsum()[:-1])
     for axis, one in zip(axes[0], maps, strict=True):
-        for i, (name, chosen) in enumerate(rows.items()):
+        for i, (name, chosen) in enumerate(zip(classes, by_class, strict=True)):
             style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
             axis.scatter(*one.points[chosen].T, s=14, linewidths=0, label=name, **style)
         axis.set_title(f"by {one.space}, perplexity {one.perplexity:g}")

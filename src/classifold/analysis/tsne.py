@@ -52,9 +52,11 @@ def draw_sample(
     else:
         of_chosen = labels[:, chosen]
         label_of = np.where(of_chosen.sum(axis=1) == 1, chosen[of_chosen.argmax(axis=1)], -1)
+    by_label = np.argsort(label_of, kind="stable")
+    ends = np.searchsorted(label_of[by_label], [chosen, chosen + 1])
     drawn = [
-        generator(seed, "images", int(label)).permutation(np.flatnonzero(label_of == label))
-        for label in chosen
+        generator(seed, "images", int(label)).permutation(by_label[start:end])
+        for label, start, end in zip(chosen, *ends, strict=True)
     ]
     rows = np.sort(np.concatenate([rows[:images_per_class] for rows in drawn]))
     return Sample(rows, label_of[rows])

@@ -113,8 +113,8 @@ def constant_answer(
         predicted = np.full(n_images, classes.index(baseline["predicted_class"]))
     else:
         answered = np.isin(classes, baseline["predicted_classes"])
-        predicted = np.tile(answered, (n_images, 1))
-    shares = np.tile(shares, (n_images, 1))
+        predicted = np.broadcast_to(answered, (n_images, len(classes)))
+    shares = np.broadcast_to(shares, (n_images, len(classes)))  # one row in memory
     return Answer(shares, shares, predicted, {})
 
 

@@ -72,10 +72,11 @@ def confident_thresholds(shares: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Returns:
         float64 (n_classes,); infinite for a class that no image bears.
     """
-    thresholds = np.full(shares.shape[1], np.inf)
-    for label in np.unique(labels):
-        thresholds[label] = shares[labels == label, label].mean(dtype=np.float64)
-    return thresholds
+    n_classes = shares.shape[1]
+    of_label = shares[np.arange(len(labels)), labels].astype(np.float64)
+    sums = np.bincount(labels, of_label, minlength=n_classes)
+    n_images = np.bincount(labels, minlength=n_classes)
+    return np.where(n_images > 0, sums / np.maximum(n_images, 1), np.inf)
 
 
 def confident_joint(shares: np.ndarray, labels: np.ndarray) -> np.ndarray:

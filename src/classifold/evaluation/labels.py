@@ -30,14 +30,16 @@ def read_labelled(path: Path, *, classes: Sequence[str], task: str) -> Labelled:
     """
     part = read_part(path)
     position = {name: i for i, name in enumerate(classes)}
-    borne = np.zeros((len(part), len(classes)), np.uint8)
-    for row, (image_id, names) in zip(borne, part.items(), strict=True):
+    for image_id, names in part.items():
         for name in names:
             if name not in position:
                 raise UserError(
                     f"{path}: {image_id!r} bears '{name}', which no training image bears, so that "
                     "no model can answer it; take the class out of the data, or add images of it"
                 )
-            row[position[name]] = 1
-    labels = borne.argmax(axis=1) if task == "single" else borne
-    return Labelled(list(part), labels)
+    if task == "single":
+        return Labelled(list(part), np.array([position[name] for (name,) in part.values()], int))
+    borne = np.zeros((len(part), len(classes)), np.uint8)
+    for row, names in zip(borne, part.values(), strict=True):
+        row[[position[name] for name in names]] = 1
+    return Labelled(list(part), borne)

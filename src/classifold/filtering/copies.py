@@ -3,15 +3,15 @@
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from itertools import combinations
+from math import comb
 
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 BITS = 64
-BANDS = 4
-BITS_A_BAND = BITS // BANDS
-BUCKETS = 2**BITS_A_BAND
+MOST_BANDS = 8
+WIDEST_BAND = 22  # bits: a table of its buckets takes 32 MB
 
 PAIRS_AT_ONCE = 4_000_000
 
@@ -34,10 +34,11 @@ def equal_groups(values: Sequence[Hashable]) -> list[list[int]]:
 def near_groups(hashes: Sequence[str], *, distance: int) -> list[list[int]]:
     """Group the positions of hashes that are near, or linked by others that are.
 
-    Two hashes that differ in at most `distance` of their 64 bits differ in at most
-    `distance // 4` bits of one of their four bands of 16, so only images in such neighbouring
-    buckets of a band are compared: no pair is missed, and time does not grow with the square
-    of the number of images, unless most of them look the same.
+    Two hashes that differ in at most `distance` of their 64 bits differ in at most `distance // m`
+    bits of one of their m bands, so only images in such neighbouring buckets of a band are
+    compared: no pair is missed. The more images, the fewer and the wider the bands, so that time
+    does not grow with the square of their number, up to some ten millions of them, or unless most
+    of them look the same.
 
     Args:
         hashes: 16 hexadecimal digits for each image.
@@ -89,19 +90,44 @@ def _merge(component: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.n
     return connected_components(links, directed=False)[1][component]
 
 
+def choose_bands(n_words: int, *, distance: int) -> list[int]:
+    """Choose into how many bands, and how wide ones, hashes are cut: bits of each.
+
+    The choice is that with the fewest look-ups and comparisons, of hashes drawn at random: each of
+    n words looks into so many buckets of a band as there are flips of few of its bits, and finds
+    n / 2^width words in each.
+    """
+    choices = []
+    for n_bands in range(-(-BITS // WIDEST_BAND), MOST_BANDS + 1):
+        share, rest = divmod(BITS, n_bands)
+        widths = [share + (band < rest) for band in range(n_bands)]
+        n_flips = distance // n_bands
+        cost = sum(
+            sum(comb(width, n) for n in range(n_flips + 1)) * (1 + n_words / 2**width)
+            for width in widths
+        )
+        choices.append((cost, widths))
+    return min(choices)[1]
+
+
+def _masks(width: int, most_flips: int) -> Iterator[int]:
+    """All numbers of `width` bits of which at most so many are set."""
+    for n_flips in range(most_flips + 1):
+        for bits in combinations(range(width), n_flips):
+            yield sum(1 << bit for bit in bits)
+
+
 def _near_pairs(words: np.ndarray, distance: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Find all pairs of different words at most `distance` bits apart, some of them twice."""
-    n_flips = distance // BANDS
-    masks = [
-        sum(1 << bit for bit in bits)
-        for n_bits in range(n_flips + 1)
-        for bits in combinations(range(BITS_A_BAND), n_bits)
-    ]
-    for band in range(BANDS):
-        keys = ((words >> np.uint64(band * BITS_A_BAND)) & np.uint64(BUCKETS - 1)).astype(np.int64)
+    widths = choose_bands(len(words), distance=distance)
+    n_flips = distance // len(widths)
+    for band, width in enumerate(widths):
+        n_buckets = 2**width
+        keys = words >> np.uint64(sum(widths[:band])) & np.uint64(n_buckets - 1)
+        keys = keys.astype(np.int64)
         order = np.argsort(keys, kind="stable")
-        starts = np.searchsorted(keys[order], np.arange(BUCKETS + 1))
-        for mask in masks:
+        starts = np.searchsorted(keys[order], np.arange(n_buckets + 1))
+        for mask in _masks(width, n_flips):
             neighbours = keys ^ mask
             n_in_bucket = starts[neighbours + 1] - starts[neighbours]
             for chunk in _chunks(n_in_bucket):

@@ -62,6 +62,7 @@ MOST_BARS_IN_ORDER = 40  # more classes are sorted by size: nobody looks for one
 MOST_SIZES = 30
 MOST_NUMBERED_CLASSES = 20  # more cells are too small for a number
 MOST_LABELLED_CLASSES = 60
+MOST_MATRIX_CLASSES = 200  # of more, as many as can be labelled: a cell must be seen
 MOST_LEGEND_CLASSES = 24
 MOST_CLASS_CURVES = 24  # of precision and recall
 MOST_POINTS_A_CURVE = 250
@@ -250,13 +251,18 @@ def scores_of_slices(facts: Facts, rows: Rows) -> Chart:
 
 def confusion_matrix(facts: Facts) -> Chart:
     """Actual against predicted classes of the stack; cells are shares of the actual class."""
-    classes = facts.classes
+    classes = confused_classes(facts)
     n_classes = len(classes)
     position = {name: i for i, name in enumerate(classes)}
     counts = np.zeros((n_classes, n_classes), int)
+    support = np.zeros(n_classes, int)  # what is taken for a class that is not shown counts too
     for row in facts.confusion:
-        counts[position[row["actual"]], position[row["predicted"]]] += 1
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        actual, predicted = (position.get(row[key]) for key in ("actual", "predicted"))
+        if actual is not None:
+            support[actual] += 1
+            if predicted is not None:
+                counts[actual, predicted] += 1
+    shares = counts / np.maximum(support, 1)[:, None]
     right = np.eye(n_classes, dtype=bool)
     numbered = n_classes <= MOST_NUMBERED_CLASSES
     figure = _figure(showlegend=False)
@@ -302,23 +308,45 @@ def confusion_matrix(facts: Facts) -> Chart:
         max_width=side + 40,
         orders={
             title: _class_order([classes[i] for i in order])
-            for title, order in confusion_orders(counts).items()
+            for title, order in confusion_orders(counts, support=support).items()
         },
     )
 
 
-def confusion_orders(counts: np.ndarray) -> dict[str, list[int]]:
+def confused_classes(facts: Facts) -> list[str]:
+    """The classes that a confusion matrix shows, in their order.
+
+    All, or of very many those of the most frequent confusions: pairs of classes that are taken for
+    one another, either way, until there is no room for more.
+    """
+    classes = facts.classes
+    if len(classes) <= MOST_MATRIX_CLASSES:
+        return classes
+    pairs = Counter(
+        tuple(sorted((row["actual"], row["predicted"])))
+        for row in facts.confusion
+        if row["actual"] != row["predicted"]
+    )
+    ranked = sorted(pairs, key=lambda pair: (-pairs[pair], pair))
+    # Classes that are never confused come last.
+    names = dict.fromkeys([name for pair in ranked for name in pair] + classes)
+    shown = set(list(names)[:MOST_LABELLED_CLASSES])
+    return [name for name in classes if name in shown]
+
+
+def confusion_orders(counts: np.ndarray, *, support: np.ndarray) -> dict[str, list[int]]:
     """In which orders a confusion matrix is worth reading.
 
     Args:
         counts: int array (n_classes, n_classes), actual by predicted.
+        support: int array (n_classes,): test images of each class, also those that are taken for
+            a class which the matrix does not have.
 
     Returns:
         Title -> positions of the classes. Classes that are taken for one another come together
         by the order of leaves of their average linkage (Bar-Joseph et al. 2001).
     """
     n_classes = len(counts)
-    support = counts.sum(axis=1)
     shares = counts / np.maximum(support, 1)[:, None]
     right = np.where(support > 0, np.diag(shares), np.nan)  # NaN is sorted to the end
     orders = {

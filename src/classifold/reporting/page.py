@@ -32,6 +32,7 @@ from classifold.reporting.charts import (
     channels_are_equal,
     class_balance,
     class_counts,
+    confused_classes,
     confusion_matrix,
     explained_variance,
     image_sizes,
@@ -238,7 +239,7 @@ def _example_rows(pack: Pack, n_wanted: int) -> list[int]:
 def _first_of_classes(labels: np.ndarray) -> list[int]:
     """The first image of each class that has one; labels (N,), or 0 and 1 in (N, n_classes)."""
     if labels.ndim == 1:
-        return [int(np.argmax(labels == label)) for label in np.unique(labels)]
+        return np.unique(labels, return_index=True)[1].tolist()
     return [int(np.argmax(borne)) for borne in labels.T if borne.any()]
 
 
@@ -302,6 +303,7 @@ def _of_one_label(facts: Facts) -> dict[str, Any]:
     wrong = [row for row in facts.confusion if row["actual"] != row["predicted"]]
     return {
         "confusion": confusion_matrix(facts),
+        "n_confused": len(confused_classes(facts)),
         "confusions": confusions_table(facts.confusion),
         "n_mistakes": len(wrong),
     }

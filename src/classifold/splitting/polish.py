@@ -1,9 +1,11 @@
 """Trade images between parts until no trade brings their mixes of labels closer."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
+from scipy.sparse import csr_array
 
 # Images with the same labels are one kind. Trades of the most frequent kinds do; the square of
 # this many is weighed at each step.
@@ -11,7 +13,7 @@ MOST_KINDS = 400
 MOST_TRADES = 2000
 
 
-def polish(parts: list[str], counts: np.ndarray, *, targets: Mapping[str, np.ndarray]) -> list[str]:
+def polish(parts: list[str], counts: csr_array, *, targets: Mapping[str, np.ndarray]) -> list[str]:
     """Swap or move groups between parts as long as the counts come closer to their targets.
 
     Greedy iterative stratification settles each label in its turn; where every image bears
@@ -19,27 +21,33 @@ def polish(parts: list[str], counts: np.ndarray, *, targets: Mapping[str, np.nda
 
     Args:
         parts: the part of each group.
-        counts: int array (n_groups, n_counts); what each group brings: its images of each
+        counts: int (n_groups, n_counts), sparse; what each group brings: its images of each
             label, and all its images.
         targets: part -> float array (n_counts,), what the part should hold.
 
     Returns:
         The part of each group.
     """
-    kinds, kind_of = np.unique(counts, axis=0, return_inverse=True)
-    frequent = np.argsort(-np.bincount(kind_of), kind="stable")[:MOST_KINDS]
-    vectors = np.vstack([kinds[frequent], np.zeros_like(kinds[:1])]).astype(float)  # or nothing
-    place = {int(kind): row for row, kind in enumerate(frequent)}
+    kind_of = _kinds(counts)
+    n_each = Counter(kind_of)
+    frequent = sorted(n_each, key=lambda kind: (-n_each[kind], kind))[:MOST_KINDS]
+    vectors = np.zeros((len(frequent) + 1, counts.shape[1]))  # the last: nothing
+    for row, kind in enumerate(frequent):
+        for column, value in kind:
+            vectors[row, -column] = value
+    place = {kind: row for row, kind in enumerate(frequent)}
     here: dict[tuple[str, int], list[int]] = defaultdict(list)  # (part, row) -> groups
-    for group, (part, kind) in enumerate(zip(parts, kind_of.tolist(), strict=True)):
+    for group, (part, kind) in enumerate(zip(parts, kind_of, strict=True)):
         if kind in place:
             here[part, place[kind]].append(group)
     excess = {name: -target for name, target in targets.items()}
     for name in targets:
-        excess[name] = excess[name] + counts[np.array(parts) == name].sum(axis=0)
+        excess[name] = excess[name] + counts[np.flatnonzero(np.array(parts) == name)].sum(axis=0)
     # Deviations count as shares of their part: one image off is worse in a small part.
     scale = {name: 1 / max(target[-1], 1.0) for name, target in targets.items()}
-    squares = ((vectors[:, None] - vectors[None]) ** 2).sum(axis=2)
+    lengths = (vectors**2).sum(axis=1)
+    # Of whole numbers, so that nothing is rounded.
+    squares = lengths[:, None] + lengths - 2 * vectors @ vectors.T
 
     names = list(targets)
     pairs = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :]]
@@ -67,6 +75,19 @@ def polish(parts: list[str], counts: np.ndarray, *, targets: Mapping[str, np.nda
         excess[a] = excess[a] - change
         excess[b] = excess[b] + change
     return parts
+
+
+def _kinds(counts: csr_array) -> list[tuple[tuple[int, int], ...]]:
+    """What each group brings, as pairs of (minus the column, the count).
+
+    The minus lets kinds be sorted as their whole rows would be.
+    """
+    counts.sort_indices()
+    columns, values = (-counts.indices).tolist(), counts.data.tolist()
+    return [
+        tuple(zip(columns[start:end], values[start:end], strict=True))
+        for start, end in pairwise(counts.indptr.tolist())
+    ]
 
 
 def _stay(

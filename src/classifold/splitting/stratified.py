@@ -2,8 +2,10 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from heapq import heapify, heappop, heappush
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from classifold.errors import UserError
 from classifold.seeding import generator
@@ -124,14 +126,19 @@ def _share_out(
     targets = {label: dict(of_label) for label, of_label in lacking.items()}
     part_of: dict[str, str] = {}
     left = {label: len(of_label) for label, of_label in bearers.items()}
-    while left:
-        label = min(left, key=lambda name: (name == NO_LABEL, left[name], name))
+    rarest = [_rank(label, n_groups) for label, n_groups in left.items()]
+    heapify(rarest)
+    while rarest:
+        *_, n_groups, label = heappop(rarest)
+        if left[label] != n_groups:
+            continue  # it was ranked anew since, or has no groups left
         waiting = [group for group in bearers[label] if group not in part_of]
         generator(seed, label).shuffle(waiting)
         waiting.sort(key=lambda group: -borne[group][label])
         reached = {part_of[group] for group in bearers[label] if group in part_of}
         empty = [part for part in wanted if part not in reached]
         lacks = lacking[label]
+        fewer = set()
         for n_left, group in zip(range(len(waiting), 0, -1), waiting, strict=True):
             # The last groups go to parts that would stay without the label.
             choice = empty if len(empty) >= n_left else wanted
@@ -140,16 +147,23 @@ def _share_out(
             room[part] -= len(members[group])
             for name, count in borne[group].items():
                 left[name] -= 1
+                fewer.add(name)
                 if name != NO_LABEL:  # which lacks what there is room for
                     lacking[name][part] -= count
             if part in empty:
                 empty.remove(part)
-        del left[label]
-        left = {name: count for name, count in left.items() if count}
+        for name in fewer:
+            if left[name]:
+                heappush(rarest, _rank(name, left[name]))
     if any(len(of_group) > 1 for of_group in borne.values()):
         whole = {part: share * len(labels) for part, share in wanted.items()}
         part_of = _polished(part_of, borne, members, targets, whole)
     return [part_of[group] for group in groups]
+
+
+def _rank(label: str, n_groups: int) -> tuple[bool, int, str]:
+    """Which label is shared out first: the rarest, and images without a label last."""
+    return label == NO_LABEL, n_groups, label
 
 
 def _polished(
@@ -161,10 +175,17 @@ def _polished(
 ) -> dict[str, str]:
     names = list(part_of)
     labels = sorted(set(targets) - {NO_LABEL})
-    # Of each group, the images of each label and all of them.
-    counts = np.array(
-        [[*(borne[name][label] for label in labels), len(members[name])] for name in names]
-    )
+    column = {label: i for i, label in enumerate(labels)}
+    # Of each group, the images of each label and all of them; most groups bear few labels of many.
+    cells = [
+        (row, column[label], count)
+        for row, name in enumerate(names)
+        for label, count in borne[name].items()
+        if label != NO_LABEL
+    ]
+    cells += [(row, len(labels), len(members[name])) for row, name in enumerate(names)]
+    rows, columns, values = np.array(cells).T
+    counts = csr_array((values, (rows, columns)), shape=(len(names), len(labels) + 1))
     wanted = {
         part: np.array([*(targets[label][part] for label in labels), n_images])
         for part, n_images in whole.items()

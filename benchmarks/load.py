@@ -1,0 +1,203 @@
+"""Load: the real stages over drawn sets of growing size, and how their time and memory grow.
+
+    python benchmarks/load.py --images 50000 200000 --classes 10
+    python benchmarks/load.py --images 25000 100000 --classes 500 2000
+
+Each size is a folder with the stages, a `params.yaml` for it, and a zip of drawn images; one after
+the other they run as `dvc repro` would run them. The table tells seconds and memory of every stage
+at every size, and the exponent to which each grows: 1 is linear, 2 quadratic; n log n is 1.08 from
+50,000 to 200,000. Seconds are those of the processors, over all processes of a stage: other work on
+the machine does not count. Memory is what they hold at once, without the files that they map. Both
+are looked at ten times a second. Work that does not grow, such as importing libraries, lowers
+exponents.
+"""
+
+import argparse
+import json
+import math
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import psutil
+from ruamel.yaml import YAML
+
+from draw import draw_set
+
+ROOT = Path(__file__).parents[1]
+SIZE = 64  # pixels
+INTERVAL = 0.1  # seconds between two looks at memory
+
+STAGES = (
+    *("ingest", "filter", "split", "augment", "train mlp", "compare", "stack", "evaluate"),
+    *("pca", "tsne", "explain", "report"),
+)
+
+# One small network for one epoch: what is measured is the way of the data, not of the network.
+MODEL = {
+    "network": "mlp",
+    "arguments": {"hidden": [128], "dropout": 0.0},
+    "image_size": 16,
+    "normalize": "half",
+    "online": "none",
+    "batch_size": 256,
+    "seed": 1,
+    "loss": {"name": "cross_entropy"},
+    "phases": {
+        "p1": {
+            "epochs": 1,
+            "trainable": "all",
+            "optimizer": {"name": "adam", "lr": 0.002},
+            "schedule": {"name": "constant"},
+        }
+    },
+}
+
+
+class Cost(NamedTuple):
+    """What a stage took."""
+
+    seconds: float  # of the processors
+    gib: float  # of memory, at most
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    asked.add_argument("--images", type=int, nargs="+", default=[50_000, 200_000])
+    asked.add_argument("--classes", type=int, nargs="+", default=[10], help="one, or one a size")
+    asked.add_argument("--folder", type=Path, help="where to work; some 25 kB an image")
+    asked.add_argument("--keep", action="store_true", help="leave what the last size made there")
+    options = asked.parse_args()
+    n_sizes = len(options.images)
+    classes = options.classes * n_sizes if len(options.classes) == 1 else options.classes
+    costs: list[dict[str, Cost]] = []
+    with tempfile.TemporaryDirectory(dir=options.folder) as scratch:
+        for number, (n_images, n_classes) in enumerate(zip(options.images, classes, strict=True)):
+            root = Path(scratch) / str(n_images)
+            prepare(root, n_images=n_images, n_classes=n_classes)
+            costs.append(measure(root))
+            if options.keep and number == n_sizes - 1:
+                shutil.move(root, options.folder / f"kept-{n_images}-{n_classes}")
+            shutil.rmtree(root, ignore_errors=True)
+    print(table(options.images, classes, costs))
+
+
+def prepare(root: Path, *, n_images: int, n_classes: int) -> None:
+    """Make the folder of one size."""
+    root.mkdir(parents=True)
+    shutil.copytree(ROOT / "stages", root / "stages")
+    draw_set(root / "drawn.zip", n_images=n_images, n_classes=n_classes, size=SIZE)
+    yaml = YAML()
+    params = yaml.load((ROOT / "params.yaml").read_text())
+    params["dataset"]["path"] = "drawn.zip"
+    params["filter"]["duplicates"]["near"] = "group"
+    params["augment"] |= {
+        "size": SIZE,
+        "flips": ["none", "horizontal"],
+        "warped": 1,  # four images of each
+        "storage": "jpeg",
+    }
+    params["models"] = {"mlp": MODEL}
+    params["explain"]["model"] = "mlp"
+    # A sample that grows with the set: a fortieth of the images, in ten classes.
+    params["tsne"] |= {
+        "classes": min(n_classes, max(10, n_classes // 20)),
+        "images_per_class": max(20, n_images // 40 // max(10, n_classes // 20)),
+        "perplexities": [30],
+    }
+    yaml.dump(params, root / "params.yaml")
+
+
+def measure(root: Path) -> dict[str, Cost]:
+    """Run all stages in a folder, and tell what each took."""
+    costs = {}
+    for stage in STAGES:
+        name, *arguments = stage.split()
+        with (root / "log.txt").open("a") as log:
+            process = psutil.Popen(
+                [sys.executable, f"stages/{name}.py", *arguments],
+                cwd=root,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+            seconds: dict[int, float] = {}  # of each process, as it was last seen
+            most = 0
+            while process.poll() is None:
+                most = max(most, look(process, seconds))
+                time.sleep(INTERVAL)
+        if process.returncode:
+            raise SystemExit(f"{stage} failed:\n{(root / 'log.txt').read_text()[-4000:]}")
+        costs[stage] = cost = Cost(sum(seconds.values()), most / 2**30)
+        print(f"{root.name} {stage}: {cost.seconds:.1f} s, {cost.gib:.2f} GiB", file=sys.stderr)
+    made = {
+        "table": (root / "data/ingested", "images-*"),
+        "pack": (root / "data/augmented", "*/*"),
+        "answers": (root / "data/evaluated", "*"),
+        "page": (root / "reports", "index.html"),
+    }
+    sizes = {
+        what: round(sum(path.stat().st_size for path in folder.glob(files)) / 2**20, 1)
+        for what, (folder, files) in made.items()
+    }
+    print(f"{root.name} MiB: {json.dumps(sizes)}", file=sys.stderr)
+    return costs
+
+
+def look(process: psutil.Process, seconds: dict[int, float]) -> int:
+    """Note how long a process and its children have computed, and tell what they hold.
+
+    Returns:
+        Bytes of memory, without mapped files.
+    """
+    total = 0
+    for one in [process, *_children(process)]:
+        try:
+            memory, times = one.memory_info(), one.cpu_times()
+        except psutil.Error:
+            continue
+        total += memory.rss - getattr(memory, "shared", 0)
+        seconds[one.pid] = times.user + times.system
+    return total
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def table(images: Sequence[int], classes: Sequence[int], costs: Sequence[dict[str, Cost]]) -> str:
+    """What was measured, in Markdown."""
+    heads = [f"{n:,} of {c:,}" for n, c in zip(images, classes, strict=True)]
+    lines = [
+        f"| stage | {' | '.join(heads)} | exponents: time, memory |",
+        f"|---|{'---|' * (len(heads) + 1)}",
+    ]
+    for stage in STAGES:
+        of_stage = [cost[stage] for cost in costs]
+        cells = [f"{cost.seconds:.1f} s, {cost.gib:.2f} GiB" for cost in of_stage]
+        grown = ", ".join(
+            f"{exponent(images, values):.2f}" for values in zip(*of_stage, strict=True)
+        )
+        lines.append(f"| `{stage}` | {' | '.join(cells)} | {grown} |")
+    return "\n".join(lines)
+
+
+def exponent(sizes: Sequence[int], values: Sequence[float]) -> float:
+    """The slope of the line through logarithms: values grow as sizes to this power."""
+    if len(sizes) == 1:
+        return math.nan
+    return float(np.polyfit(np.log(sizes), np.log(np.maximum(values, 1e-3)), 1)[0])
+
+
+if __name__ == "__main__":
+    main()

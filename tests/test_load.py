@@ -1,0 +1,223 @@
+"""No step may cost the square of images and classes: twice as many take about twice as much.
+
+Counted are Python's operations and bytes of memory, which repeat, not seconds.
+"""
+
+import sys
+import tracemalloc
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from classifold.evaluation.labels import read_labelled
+from classifold.filtering import copies
+from classifold.filtering.copies import choose_bands, near_groups
+from classifold.filtering.limit import keep_few
+from classifold.filtering.selection import Candidate, select, selection_metrics
+from classifold.reporting.charts import MOST_LABELLED_CLASSES, confused_classes, confusion_matrix
+from classifold.splitting.files import write_parts
+from classifold.splitting.parts import Image, assign_parts, split_metrics
+from drawn_run import Run
+
+SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
+DUPLICATES = {"exact": "drop", "near": "group", "distance": 4, "conflicting": "drop"}
+MOST_GROWTH = 2.6  # of what is doubled; n log n of these sizes: 2.2, the square: 4
+
+
+@dataclass(frozen=True)
+class Load:
+    """Images of many classes; some images are copies, and some of those bear another label."""
+
+    n_classes: int
+    each: int = 10
+
+    @property
+    def candidates(self):
+        draw = np.random.default_rng(1)
+        n_images = self.n_classes * self.each
+        words = draw.integers(0, 2**63, n_images, dtype=np.uint64)
+        words[::10] ^= np.uint64(1)
+        words[5::50] = words[4::50]
+        return [
+            Candidate(
+                id=f"{number % self.n_classes:05}/{number:07}.jpg",
+                labels=(f"{number % self.n_classes:05}",),
+                part=None,
+                group=None,
+                size=(64, 64),
+                sha256=f"{number:064x}",
+                perceptual_hash=f"{word:016x}",
+            )
+            for number, word in enumerate(words.tolist())
+        ]
+
+    @property
+    def images(self):
+        """Every tenth image belongs together with the next, which bears another label."""
+        found = self.candidates
+        groups = [found[i - (i % 10 == 1)].id for i in range(len(found))]
+        return [
+            Image(one.id, one.labels, group, None) for one, group in zip(found, groups, strict=True)
+        ]
+
+
+def operations(function, *arguments):
+    """Run it; how many of Python's instructions that took."""
+    count = 0
+
+    def trace(frame, event, _):
+        nonlocal count
+        if event == "call":
+            frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        elif event == "opcode":
+            count += 1
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        function(*arguments)
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def memory(function, *arguments):
+    """Run it; how many bytes of memory that took at most."""
+    tracemalloc.start()
+    try:
+        function(*arguments)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def filter_images(images):
+    selection = select(images, size={"rule": "modal", "tolerance": 0}, duplicates=DUPLICATES)
+    return selection_metrics(keep_few(selection, images_per_class=8, seed=1))
+
+
+def split_images(images):
+    return split_metrics(images, assign_parts(images, shares=SHARES, seed=1))
+
+
+@pytest.mark.parametrize(
+    ("step", "what"),
+    [
+        pytest.param(filter_images, "candidates", id="filter"),
+        pytest.param(split_images, "images", id="split"),
+    ],
+)
+def test_twice_the_images_and_classes_take_about_twice_the_work(step, what):
+    # The split trades 400 kinds of images at most: smaller sets have fewer.
+    for measure, n_classes in ((operations, 100), (memory, 400)):
+        once, twice = (getattr(Load(n), what) for n in (n_classes, 2 * n_classes))
+        step(once)  # imports on the way are made once
+        few, many = measure(step, once), measure(step, twice)
+        assert many < MOST_GROWTH * few, measure.__name__
+
+
+def test_a_step_of_quadratic_work_or_memory_would_be_noticed():
+    def pairs(n):
+        return sum(1 for i in range(n) for j in range(n))
+
+    assert operations(pairs, 100) > MOST_GROWTH * operations(pairs, 50)
+
+    def matrix(n):
+        return np.zeros((n, n)).sum()
+
+    assert memory(matrix, 600) > MOST_GROWTH * memory(matrix, 300)
+
+
+def test_several_labels_of_thousands_are_split_in_memory_that_follows_what_images_bear():
+    def images(n_classes):
+        return [
+            Image(f"{i}", (f"{i % n_classes}", f"{(7 * i + 1) % n_classes}"), f"{i}", None)
+            for i in range(10 * n_classes)
+        ]
+
+    once, twice = (memory(split_images, images(n_classes)) for n_classes in (600, 1200))
+    assert twice < MOST_GROWTH * once
+
+
+@pytest.mark.parametrize("n_images", [100_000, 400_000])
+def test_comparisons_of_hashes_stay_some_tens_an_image(monkeypatch, n_images):
+    n_compared = 0
+    count_bits = np.bitwise_count
+
+    def count(words):
+        nonlocal n_compared
+        n_compared += len(words)
+        return count_bits(words)
+
+    monkeypatch.setattr(copies.np, "bitwise_count", count)
+    words = np.random.default_rng(1).integers(0, 2**63, n_images, dtype=np.uint64)
+    near_groups([f"{word:016x}" for word in words.tolist()], distance=4)
+    assert 0 < n_compared < 40 * n_images
+
+
+def test_bands_grow_wider_with_the_number_of_images():
+    for n_words in (10, 10_000, 1_000_000, 100_000_000):
+        widths = choose_bands(n_words, distance=4)
+        assert sum(widths) == 64 and max(widths) <= 22
+    assert len(choose_bands(1_000, distance=4)) > len(choose_bands(10_000_000, distance=4))
+
+
+@pytest.mark.parametrize("task", ["single", "multi"])
+def test_the_page_grows_by_some_hundred_bytes_a_class(tmp_path, task):
+    sizes = []
+    for n_classes in (220, 440):
+        classes = [f"class {i:04}" for i in range(n_classes)]
+        run = Run(
+            tmp_path / str(n_classes),
+            classes=classes,
+            each=1,
+            n_test=n_classes,
+            n_right=n_classes // 2,
+            task=task,
+        )
+        sizes.append(len(run.page()))
+    assert 0 < sizes[1] - sizes[0] < 220 * 3000
+
+
+def test_of_very_many_classes_the_matrix_shows_those_that_are_confused(tmp_path):
+    classes = [f"{i:03}" for i in range(300)]
+    run = Run(tmp_path, classes=classes, each=1, n_test=300, n_right=298)
+    facts = run.facts()
+    # The last two images are taken for the next class: 298 for 299, and 299 for 000.
+    shown = confused_classes(facts)
+    assert {"298", "299", "000"} <= set(shown) and len(shown) == MOST_LABELLED_CLASSES
+    assert shown == sorted(shown)
+    chart = confusion_matrix(facts)
+    assert all(trace.z.shape == (len(shown),) * 2 for trace in chart.figure.data)
+    right, wrong = chart.figure.data
+    at = {name: i for i, name in enumerate(shown)}
+    assert wrong.z[at["298"], at["299"]] == wrong.z[at["299"], at["000"]] == 1
+    assert np.isnan(right.z[at["298"], at["298"]]) and right.z[at["000"], at["000"]] == 1
+    assert "Of 300 classes, these 60 are those of the most frequent confusions" in run.page()
+
+
+def test_what_is_taken_for_a_class_that_is_not_shown_counts_in_shares(tmp_path, monkeypatch):
+    run = Run(tmp_path, classes=[f"{i:03}" for i in range(300)], each=1, n_test=300, n_right=300)
+    rows = [{"actual": "000", "predicted": name} for name in ("000", "001", "001", "299")]
+    rows += [{"actual": f"{i:03}", "predicted": f"{i + 1:03}"} for i in range(2, 62, 2)] * 2
+    chart = confusion_matrix(run.facts()._replace(confusion=rows))
+    right, wrong = chart.figure.data
+    assert "299" not in right.x
+    assert (right.z[0, 0], wrong.z[0, 1]) == (0.25, 0.5)
+
+
+def test_labels_of_test_images_take_no_matrix_of_images_and_classes(tmp_path):
+    def read(load):
+        path = tmp_path / f"{load.n_classes}"
+        images = [image._replace(group=image.id) for image in load.images]
+        write_parts(path, images, ["test"] * len(images))
+        classes = sorted({label for image in images for label in image.labels})
+
+        def labels():
+            return read_labelled(path / "test.csv", classes=classes, task="single")
+
+        return memory(labels)
+
+    assert read(Load(800, each=5)) < MOST_GROWTH * read(Load(400, each=5))
