@@ -10,9 +10,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
+from moto.server import ThreadedMotoServer
 from PIL import Image, ImageDraw
 from ruamel.yaml import YAML
 
@@ -111,6 +113,12 @@ class Clone:
         assert "ERROR: failed to reproduce" in output
         assert "Traceback" not in output
         return output
+
+    def use_store(self, settings: dict[str, str]) -> None:
+        """Push to a DVC remote, and pull from it; the settings stay on this machine."""
+        self.run("dvc", "remote", "add", "-d", "-f", "--local", "store", settings["url"])
+        for key in settings.keys() - {"url"}:
+            self.run("dvc", "remote", "modify", "--local", "store", key, settings[key])
 
     def commit(self) -> None:
         self.run("git", "add", "-A")
@@ -366,17 +374,79 @@ def test_a_training_killed_with_its_dvc_goes_on_and_ends_with_the_same_bytes(clo
     assert not stages_run(clone.repro())  # everything is back, from the cache
 
 
-def test_a_colleague_pulls_and_runs_nothing(clone, tmp_path):
+@pytest.fixture(params=["folder", "s3"])
+def store(request, tmp_path):
+    """The settings of a DVC remote: a folder, or a bucket of a server on the loopback."""
+    if request.param == "folder":
+        yield {"url": str(tmp_path / "store")}
+        return
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        endpoint = f"http://{host}:{port}"
+        urlopen(Request(f"{endpoint}/bucket", method="PUT")).close()
+        yield {
+            "url": "s3://bucket/classifold",
+            "endpointurl": endpoint,
+            "region": "us-east-1",
+            "access_key_id": "anybody",
+            "secret_access_key": "anything",
+        }
+    finally:
+        server.stop()
+
+
+def test_a_colleague_gets_every_state_and_trains_nothing(clone, store, tmp_path):
     clone.run("git", "checkout", "-q", ".")
     clone.repro()
     clone.commit()
-    clone.run("dvc", "remote", "add", "-d", "-f", "--local", "store", str(tmp_path / "store"))
+    clone.use_store(store)
     clone.run("dvc", "push", "-q")
+    origin = str(tmp_path / "origin.git")
+    clone.run("git", "clone", "-q", "--bare", str(clone.root), origin)
+    clone.run("git", "remote", "add", "-f", "origin", origin)
     colleague = Clone(tmp_path / "colleague")
-    clone.run("git", "clone", "-q", str(clone.root), str(colleague.root))
-    colleague.run("dvc", "remote", "add", "-d", "--local", "store", str(tmp_path / "store"))
-    colleague.run("dvc", "pull", "-q")
+    clone.run("git", "clone", "-q", origin, str(colleague.root))
+    colleague.use_store(store)
+
+    # What is committed: nothing runs.
+    assert stages_run(colleague.repro("--pull")) == []
+    assert colleague.content() == clone.content()
+
+    # What is not: the same change brings the trainings back.
+    for one in (clone, colleague):
+        one.change("stem_stride: 2", "stem_stride: 1")
+    clone.repro()
+    clone.run("dvc", "push", "-q", "--run-cache")
+    ran = stages_run(colleague.repro("--pull"))
+    assert not [stage for stage in ran if stage.startswith(("train", "folds", "ingest"))]
+    assert "compare" in ran  # its metrics are kept in Git
+    assert colleague.content() == clone.content()
+
+    # What CI says of it.
+    branch = clone.run("git", "branch", "--show-current").strip()
+    report = YAML(typ="safe").load((ROOT / "examples/ci/github/report.yml").read_text())
+    scripts = {step.get("name"): step.get("run") for step in report["jobs"]["report"]["steps"]}
+    for name in ("Reproduce", "Compare"):
+        colleague.run("env", f"BASE=origin/{branch}", "bash", "-e", "-c", scripts[name])
+    comment = (colleague.root / "comment/metrics.md").read_text()
+    assert re.match(r"On the same \d+ test images the stack", comment)
+    assert "arguments.stem_stride | 2" in comment and "stack.log_loss" in comment
+    assert (colleague.root / "page/report.html").is_file()
+
+    # An experiment that was never committed.
+    clone.run("git", "checkout", "-q", ".")
+    clone.run("dvc", "exp", "run", "-n", "small-steps", "-S", "models.mlp.batch_size=16")
+    clone.run("dvc", "exp", "push", "origin", "small-steps")
+    colleague.run("git", "checkout", "-q", ".")
+    colleague.run("dvc", "exp", "pull", "origin", "small-steps")
+    colleague.run("dvc", "exp", "apply", "small-steps")
     assert stages_run(colleague.repro()) == []
+    assert colleague.content() == clone.content()
+    clone.run("git", "remote", "remove", "origin")
+    clone.run("git", "checkout", "-q", ".")
+    clone.repro()
 
 
 def test_plots_open_without_a_network(clone):
