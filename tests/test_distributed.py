@@ -256,6 +256,8 @@ def launched(workplace, **changes):
     params["models"]["m"] |= changes
     with (workplace / "params.yaml").open("w") as file:
         yaml.dump(params, file)
+    # In the background of a script Ctrl-C is ignored, by children too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(
         [sys.executable, *STAGE],
         cwd=workplace,
