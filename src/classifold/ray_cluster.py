@@ -254,9 +254,9 @@ def _connected() -> ModuleType:
             log_to_driver=False,
             **({} if address else own),
         )
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises bare ones, such as of a node that is slow to start
         where = f"the Ray cluster at {address}" if address else "a Ray cluster of this machine"
-        raise UserError(f"{where} cannot be used: {error}; {CORRECT}") from None
+        raise UserError(f"{where} cannot be used ({error}); {CORRECT}") from None
     # Ray would tell of each process that ends, in twenty lines; a harmless wish where this is gone.
     ray._private.worker._worker_logs_enabled = False
     n_nodes = sum(node["Alive"] for node in ray.nodes())
