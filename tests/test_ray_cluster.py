@@ -41,7 +41,7 @@ def patient(get_node):
     """Wait for a node longer than Ray, whose half a minute is little on a busy machine."""
 
     def get(*args):
-        for _ in range(300):
+        for _ in range(60):
             with contextlib.suppress(RuntimeError):
                 return get_node(*args)
             time.sleep(1)
@@ -52,7 +52,7 @@ def patient(get_node):
 
 def add_node(cluster, **settings):
     node = cluster.add_node(**NODE | settings)
-    cluster.wait_for_nodes(timeout=300)
+    cluster.wait_for_nodes(timeout=60)
     return node
 
 
