@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from test_end_to_end import MODELS, draw_data
+from drawn_clone import MODELS, draw_data
 
 pytestmark = pytest.mark.slow
 
