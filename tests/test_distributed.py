@@ -228,7 +228,7 @@ def test_a_node_that_is_killed_and_comes_back_costs_no_epoch_and_every_image_is_
     assert turns[-3:] == [2, 1, 2]  # perhaps after an epoch before the second had come
     assert read_json(made / "models/m/model.json")["processes"] == turns
     for folder in (first, second):
-        assert not [path for path in (folder / ".cache").rglob("*") if path.is_file()]
+        assert not [path for path in (folder / ".cache/checkpoints").rglob("*") if path.is_file()]
     together = load_file(made / "models/m/weights.safetensors")
     run(first, *STAGE)
     for name, weight in load_file(first / "models/m/weights.safetensors").items():
