@@ -246,6 +246,7 @@ def test_a_colleague_gets_every_state_and_trains_nothing(clone, store, tmp_path)
     clone.run("dvc", "push", "-q")
     origin = str(tmp_path / "origin.git")
     clone.run("git", "clone", "-q", "--bare", str(clone.root), origin)
+    clone.run("git", "remote", "remove", "origin", expect=None)  # of the other kind of store
     clone.run("git", "remote", "add", "-f", "origin", origin)
     colleague = Clone(tmp_path / "colleague")
     clone.run("git", "clone", "-q", origin, str(colleague.root))
@@ -255,9 +256,10 @@ def test_a_colleague_gets_every_state_and_trains_nothing(clone, store, tmp_path)
     assert stages_run(colleague.repro("--pull")) == []
     assert colleague.content() == clone.content()
 
-    # What is not: the same change brings the trainings back.
+    # What is not: the same change brings the trainings back. (One that was run twice, by -f, has
+    # two entries in the run-cache, with different clock times; DVC may choose one not pushed.)
     for one in (clone, colleague):
-        one.change("stem_stride: 2", "stem_stride: 1")
+        one.change("depth: 1", "depth: 2")
     clone.repro()
     clone.run("dvc", "push", "-q", "--run-cache")
     ran = stages_run(colleague.repro("--pull"))
@@ -273,7 +275,7 @@ def test_a_colleague_gets_every_state_and_trains_nothing(clone, store, tmp_path)
         colleague.run("env", f"BASE=origin/{branch}", "bash", "-e", "-c", scripts[name])
     comment = (colleague.root / "comment/metrics.md").read_text()
     assert re.match(r"On the same \d+ test images the stack", comment)
-    assert "arguments.stem_stride | 2" in comment and "stack.log_loss" in comment
+    assert "arguments.depth | 1" in comment and "stack.log_loss" in comment
     assert (colleague.root / "page/report.html").is_file()
 
     # An experiment that was never committed.
@@ -285,7 +287,6 @@ def test_a_colleague_gets_every_state_and_trains_nothing(clone, store, tmp_path)
     colleague.run("dvc", "exp", "apply", "small-steps")
     assert stages_run(colleague.repro()) == []
     assert colleague.content() == clone.content()
-    clone.run("git", "remote", "remove", "origin")
     clone.run("git", "checkout", "-q", ".")
     clone.repro()
 

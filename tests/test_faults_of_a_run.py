@@ -64,6 +64,7 @@ def test_a_stage_killed_with_dvc_or_left_by_it_ends_with_the_same_bytes(clone, m
     only = ("-f", "-s", moment.stage)
     kills, _ = run_killed(clone, [moment], order=[START, moment.stage], arguments=only)
     assert [kill.outcome for kill in kills] == ["the same bytes"]
+    clone.repro()  # killed while it writes dvc.lock, DVC may forget what other stages made
 
 
 @pytest.mark.parametrize("stage", STAGES)
