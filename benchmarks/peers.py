@@ -78,16 +78,20 @@ def map_with_ray_data(function: Callable[[Any], Any], items: Sequence[Any]) -> N
     """Apply a function with Ray Data, in order, all items put into its store at once."""
     import ray.data  # noqa: PLC0415 - slow to import, and not always there
 
+    kind = type(items[0])
+
     def apply(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        results = np.empty(len(batch["item"]), dtype=object)
-        results[:] = [function(item) for item in batch["item"]]
+        results = np.empty(len(batch["content"]), dtype=object)
+        results[:] = [function(kind(content, None)) for content in batch["content"]]
         return {"result": results}
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
-    mapped = ray.data.from_items(list(items)).map_batches(apply, batch_size=32)
+    # A named tuple would come as an array.
+    contents = [{"content": item.content} for item in items]
+    mapped = ray.data.from_items(contents).map_batches(apply, batch_size=32)
     assert sum(1 for _ in mapped.iter_rows()) == len(items)
 
 
