@@ -98,6 +98,7 @@ ONE_CYCLE = {"name": "one_cycle", "pct_start": 0.3, "div_factor": 25, "final_div
         ),
         ("train.launcher", {"torchrun": 0}, "for so many processes, got {'torchrun': 0}"),
         ("train.launcher", {"torchrun": 2, "nodes": 2}, "train.launcher: must be auto, none or"),
+        ("train.launcher", {"torchrun": True}, "for so many processes, got {'torchrun': True}"),
         ("train.launcher", ABSENT, "train.launcher: is missing; add it"),
         ("train.device", "gpu", "train.device: must be 'auto', 'cpu', 'cuda' or 'mps', got 'gpu'"),
         ("models.mlp.network", "mpl", "models.mlp.network: must be one of alphanet, initial_cnn"),

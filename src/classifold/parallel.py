@@ -26,8 +26,6 @@ TASKS_AHEAD = 4
 THREAD_ITEMS_AHEAD = 4
 BYTES_A_TASK = 4 * 2**20
 
-SECONDS_BETWEEN_LOOKS = 0.5  # at whether the parent is still there
-
 # A machine that ends helpers again and again has another fault than one bad item.
 MOST_CRASHES = 20
 

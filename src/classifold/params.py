@@ -304,7 +304,7 @@ def _launches(launcher: Any) -> Any:
     match launcher:
         case "auto" | "none":
             return launcher
-        case {"torchrun": int(n_processes), **others} if n_processes >= 1 and not others:
+        case {"torchrun": int(n), **others} if not (isinstance(n, bool) or n < 1 or others):
             return launcher
     raise ValueError(
         f"must be auto, none or {{torchrun: 2}} for so many processes, got {launcher!r}"
