@@ -498,7 +498,7 @@ def test_a_path_to_nothing_says_what_to_do(tmp_path, opened):
 @pytest.mark.parametrize(
     "content",
     [
-        b"", b"a text file", b"PK", b"\x1f\x8b\x08\x00 cut", gzip.compress(b"no tar"),
+        b"", b"a text file", b"PK", b"\x1f\x8b\x08\x00 cut", gzip.compress(b"no tar", mtime=0),
         bz2.compress(b"no tar"), b"\xfd7zXZ\x00\x00", bytes(100),
     ],
 )  # fmt: skip
