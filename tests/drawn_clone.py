@@ -13,30 +13,19 @@ import numpy as np
 from PIL import Image, ImageDraw
 from ruamel.yaml import YAML
 
+from tiny_model import MODEL, PHASE
+
 ROOT = Path(__file__).parents[1]
 CLASSES = ("circle", "cross", "square")
 N_IMAGES = 40  # of each class
-TINY_MODEL = {
-    "network": "mlp",
-    "arguments": {"hidden": [32], "dropout": 0.0},
+OF_BOTH = MODEL | {
     "image_size": 16,
-    "normalize": "half",
-    "online": "none",
     "batch_size": 32,
-    "seed": 1,
-    "loss": {"name": "cross_entropy"},
-    "phases": {
-        "p1": {
-            "epochs": 3,
-            "trainable": "all",
-            "optimizer": {"name": "adam", "lr": 0.002},
-            "schedule": {"name": "constant"},
-        }
-    },
+    "phases": {"p1": PHASE | {"optimizer": {"name": "adam", "lr": 0.002}}},
 }
 MODELS = {
-    "mlp": TINY_MODEL,
-    "resnet": TINY_MODEL
+    "mlp": OF_BOTH | {"arguments": {"hidden": [32], "dropout": 0.0}},
+    "resnet": OF_BOTH
     | {
         "network": "small_resnet",
         "arguments": {"widths": [8, 16], "depth": 1, "stem_stride": 2},

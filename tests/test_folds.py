@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+import tiny_model
 from classifold.csv_file import read_rows, write_rows
 from classifold.errors import UserError
 from classifold.inference import predict_logits
@@ -327,15 +328,10 @@ def test_what_was_found_comes_back_and_so_does_nothing(tmp_path):
     assert (tmp_path / "folds.csv").read_text() == 'id,fold\na/1,2\n"b,2",1\n'
 
 
-MODEL = {
-    "network": "mlp",
-    "arguments": {"hidden": [16], "dropout": 0.0},  # processes would drop other units
-    "image_size": 8,
-    "normalize": "half",
+MODEL = tiny_model.MODEL | {
+    "arguments": {"hidden": [16], "dropout": 0.0},
     "online": "crop_flip",
     "batch_size": 10,
-    "seed": 1,
-    "loss": {"name": "cross_entropy"},
     "phases": {"p1": PHASE},
 }
 N_IMAGES = 48

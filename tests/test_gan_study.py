@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+import tiny_model
 from classifold.csv_file import read_rows, write_rows
 from classifold.errors import UserError
 from classifold.generating.params import check_gan_params
@@ -153,24 +154,7 @@ def test_a_broken_rule_is_refused_with_the_path_of_its_key(valid, tmp_path, key,
         check_gan_params(path)
 
 
-MODEL = {
-    "network": "mlp",
-    "arguments": {"hidden": [16], "dropout": 0.0},
-    "image_size": 8,
-    "normalize": "half",
-    "online": "none",
-    "batch_size": 16,
-    "seed": 1,
-    "loss": {"name": "cross_entropy"},
-    "phases": {
-        "p1": {
-            "epochs": 3,
-            "trainable": "all",
-            "optimizer": {"name": "adam", "lr": 0.01},
-            "schedule": {"name": "constant"},
-        }
-    },
-}
+MODEL = tiny_model.MODEL | {"arguments": {"hidden": [16], "dropout": 0.0}, "batch_size": 16}
 
 
 @pytest.fixture

@@ -1,10 +1,7 @@
 """Classes and files of hostile names go through every stage, and come out as text everywhere."""
 
 import csv
-import os
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,6 +14,7 @@ from ruamel.yaml import YAML
 from classifold.csv_file import FORMULA, read_rows
 from classifold.metrics_file import read_json
 from classifold.plain_text import plain_text
+from stages_in_one_process import run_stages
 
 pytestmark = pytest.mark.slow
 
@@ -37,13 +35,8 @@ STAGES = (
     *("evaluate", "pca", "tsne", "explain", "report"),
 )
 
-# All stages in one process, and the answers of `predict`: what takes time is importing libraries.
-DRIVER = """
-import runpy, sys
-for stage in sys.argv[1].split(","):
-    name, *arguments = stage.split()
-    sys.argv = [f"stages/{name}.py", *arguments]
-    runpy.run_path(sys.argv[0], run_name="__main__")
+# Answers for images, in the same process.
+PREDICT = """
 from classifold.cli import app
 app(["predict", "images", "--out", "predictions.csv"])
 """
@@ -99,16 +92,7 @@ def run(tmp_path_factory):
     params["tsne"] |= {"classes": 8, "images_per_class": 6, "perplexities": [4]}
     params["pca"]["size"] = 8
     yaml.dump(params, root / "params.yaml")
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVER, ",".join(STAGES)],
-        cwd=root,
-        env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"},
-        capture_output=True,
-        check=False,
-    )
-    said = (done.stdout + done.stderr).decode()
-    assert done.returncode == 0, said
-    return root, said
+    return root, run_stages(root, STAGES, then=PREDICT)
 
 
 def test_every_class_is_told_by_its_name(run):

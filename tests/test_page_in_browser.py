@@ -2,14 +2,14 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Error, sync_playwright
 from ruamel.yaml import YAML
+
+from stages_in_one_process import run_stages
 
 pytestmark = pytest.mark.slow
 
@@ -28,18 +28,10 @@ DATA_SETS = {
 }
 SCREENS = {"light": {"width": 1280, "height": 900}, "dark": {"width": 390, "height": 844}}
 
-# All stages in one process: what takes time is importing the libraries.
 STAGES = (
     *("ingest", "filter", "split", "augment", "train mlp", "train resnet"),
     *("compare", "stack", "evaluate", "pca", "tsne", "explain", "report"),
 )
-DRIVER = """
-import runpy, sys
-for stage in sys.argv[1].split(","):
-    name, *arguments = stage.split()
-    sys.argv = [f"stages/{name}.py", *arguments]
-    runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 
 
 @pytest.fixture(scope="module")
@@ -79,15 +71,7 @@ def _make_page(name, root):
     params["pca"]["size"] = 16
     yaml.dump(params, root / "params.yaml")
     stages = [*(["digits"] if name == "digits" else []), *STAGES]
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVER, ",".join(stages)],
-        cwd=root,
-        check=False,
-        env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    run_stages(root, stages)
     return root / "reports" / "index.html"
 
 

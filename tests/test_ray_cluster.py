@@ -5,6 +5,8 @@ import hashlib
 import importlib
 import operator
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -253,6 +256,48 @@ def test_answers_to_new_images_have_the_same_bits(project, on_cluster, monkeypat
     monkeypatch.setenv("CLASSIFOLD_ENGINE", "local")
     assert found == list(Classifier.load(root).predict(images))
     assert len(found) == 8
+
+
+STAGE_ON_OWN_CLUSTER = """
+from classifold.parallel import ordered_map
+from classifold.stage import run_stage
+from cluster_work import slowly
+
+def main():
+    for _, value in ordered_map(slowly, range(10**6), n_items=10**6):
+        print(-value, flush=True)
+
+run_stage(main)
+"""
+
+
+@pytest.mark.slow
+def test_a_cluster_of_this_machine_ends_with_the_stage_that_ctrl_c_stops(tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed (pip install classifold[ray])")
+    shutil.copyfile(Path(parallel.__file__).parents[2] / "params.yaml", tmp_path / "params.yaml")
+    (tmp_path / "stage.py").write_text(STAGE_ON_OWN_CLUSTER)
+    code = [str(Path(parallel.__file__).parents[1]), str(Path(__file__).parent)]
+    environment = {"CLASSIFOLD_ENGINE": "ray", "PYTHONPATH": os.pathsep.join(code)}
+    stage = subprocess.Popen(
+        [sys.executable, "stage.py"],
+        cwd=tmp_path,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    said = stage.stdout.readline()
+    assert "on Ray at this machine" in said
+    assert [int(stage.stdout.readline()) for _ in range(100)] == list(range(100))
+    below = psutil.Process(stage.pid).children(recursive=True)
+    assert "raylet" in {process.name() for process in below}
+    os.killpg(stage.pid, signal.SIGINT)  # as a terminal does
+    _, told = stage.communicate(timeout=60)
+    assert stage.returncode == 130
+    assert "stage: stopped by Ctrl-C; nothing half-written is left" in told
+    assert "Traceback" not in told
+    assert psutil.wait_procs(below, timeout=30)[1] == []
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,22 +11,12 @@ import pytest
 from ruamel.yaml import YAML
 
 from drawn_clone import MODELS, draw_data
+from stages_in_one_process import run_stages
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 
-# All stages in one process; what takes time is importing the libraries.
-DRIVER = """
-import os, runpy, sys
-cores = int(sys.argv[2])
-if cores and hasattr(os, "sched_setaffinity"):
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
-for stage in sys.argv[1].split(","):
-    name, *arguments = stage.split()
-    sys.argv = [f"stages/{name}.py", *arguments]
-    runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 DATA = ("ingest", "filter", "split", "augment")
 MODEL = ("train mlp", "train resnet", "folds mlp", "folds resnet", "compare", "stack", "evaluate")
 REST = ("pca", "tsne", "explain", "report")
@@ -56,15 +45,9 @@ class Person:
         yaml.dump(params, root / "params.yaml")
 
     def run(self, *stages):
-        done = subprocess.run(
-            [sys.executable, "-c", DRIVER, ",".join(stages), str(self.cores)],
-            cwd=self.root,
-            env=self.environment,
-            umask=self.umask,
-            capture_output=True,
-            check=False,
+        run_stages(
+            self.root, stages, environment=self.environment, cores=self.cores, umask=self.umask
         )
-        assert done.returncode == 0, (done.stdout + done.stderr).decode()
 
     def content(self):
         """Hash of every file that was made, but for clock times and the page."""

@@ -22,6 +22,7 @@ import torch
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
+import tiny_model
 from classifold.cli import app
 from classifold.csv_file import read_rows
 from classifold.errors import UserError
@@ -63,23 +64,9 @@ NAME = "models.m.phases.p1.optimizer.name"
 BATCH = "models.m.batch_size"
 POSTGRES = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path())  # where Debian puts it
 
-MODEL = {
-    "network": "mlp",
+MODEL = tiny_model.MODEL | {
     "arguments": {"hidden": [8], "dropout": 0.1},
-    "image_size": 8,
-    "normalize": "half",
-    "online": "none",
-    "batch_size": 8,
-    "seed": 1,
-    "loss": {"name": "cross_entropy"},
-    "phases": {
-        "p1": {
-            "epochs": 9,
-            "trainable": "all",
-            "optimizer": {"name": "adam", "lr": 0.01},
-            "schedule": {"name": "constant"},
-        }
-    },
+    "phases": {"p1": tiny_model.PHASE | {"epochs": 9}},
 }
 SEARCH = {
     "model": "m",

@@ -4,32 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+import tiny_model
 from classifold.device import advise_on_memory
 from classifold.errors import UserError
 from classifold.model_file import load_model, save_model, untrained
 from classifold.training.epochs import Recipe
 from classifold.training.setup import prepare
+from tiny_model import PHASE
 
 SETTINGS = {"device": "cpu", "precision": "fp32", "threads": 1, "compile": False}
-PHASES = {
-    "p1": {
-        "epochs": 2,
-        "trainable": "all",
-        "optimizer": {"name": "adam", "lr": 0.01},
-        "schedule": {"name": "constant"},
-    }
-}
-MODEL = {
-    "network": "mlp",
-    "arguments": {"hidden": [6], "dropout": 0.1},
-    "image_size": 8,
-    "normalize": "half",
-    "online": "none",
-    "batch_size": 8,
-    "seed": 1,
-    "loss": {"name": "cross_entropy"},
-    "phases": PHASES,
-}
+MODEL = tiny_model.MODEL | {"arguments": {"hidden": [6], "dropout": 0.1}}
 
 
 @pytest.fixture
@@ -45,7 +29,7 @@ def first_weights(packs, *, before=0, **changes):
 
 def test_first_weights_depend_on_the_network_and_its_seed_alone(packs):
     weights = first_weights(packs)
-    other_phases = {"p1": PHASES["p1"] | {"trainable": "head", "epochs": 9}}
+    other_phases = {"p1": PHASE | {"trainable": "head", "epochs": 9}}
     assert torch.equal(weights, first_weights(packs, before=7))
     changes = {"batch_size": 4, "online": "mix", "phases": other_phases, "normalize": "none"}
     assert torch.equal(weights, first_weights(packs, **changes))
@@ -81,7 +65,7 @@ def test_a_training_is_made_of_the_packs_and_the_params(packs):
     assert training.network.head.out_features == 3
     assert (training.precision, training.machine.device.type) == ("fp32", "cpu")
     assert training.recipe == Recipe(
-        phases=PHASES,
+        phases=MODEL["phases"],
         batch_size=8,
         seed=1,
         image_size=8,
@@ -101,14 +85,14 @@ def test_a_device_that_is_not_there_is_named(packs):
 
 
 def test_a_null_in_params_is_as_good_as_nothing():
-    phase = PHASES["p1"] | {
+    phase = PHASE | {
         "optimizer": {"name": "adam", "lr": 0.01, "betas": None, "weight_decay": None},
         "stop": {"metric": None, "patience": None},
     }
     nulls = dict.fromkeys(["class_weights", "sampler", "average", "clip", "accumulate"])
     loss = {"name": "cross_entropy", "label_smoothing": None}
     recipe = Recipe.of(MODEL | nulls | {"loss": loss, "phases": {"p1": phase}})
-    assert recipe == Recipe.of(MODEL | {"phases": {"p1": PHASES["p1"] | {"stop": {}}}})
+    assert recipe == Recipe.of(MODEL | {"phases": {"p1": PHASE | {"stop": {}}}})
     assert (recipe.sampler, recipe.accumulate, recipe.clip) == ("shuffle", 1, None)
 
 
