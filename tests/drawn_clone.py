@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
+from filelock import FileLock
 from PIL import Image, ImageDraw
 from ruamel.yaml import YAML
 
@@ -177,3 +179,25 @@ def make_clone(root: Path) -> Clone:
     clone.run("dvc", "add", "-q", "data/raw/drawn")
     clone.commit()
     return clone
+
+
+def finished_clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone in which everything has been run, by `make repro JOBS=2`, and committed.
+
+    It is made once, by the first of all test processes that asks; everybody gets a copy.
+    """
+    of_this_process = tmp_path_factory.getbasetemp()
+    of_all = of_this_process.parent if "PYTEST_XDIST_WORKER" in os.environ else of_this_process
+    made = Clone(of_all / "finished")
+    with FileLock(of_all / "finished.lock"):
+        if not made.root.exists():
+            shutil.rmtree(of_all / "unfinished", ignore_errors=True)  # of who failed at it
+            clone = make_clone(of_all / "unfinished")
+            (clone.root / ".venv").mkdir()
+            (clone.root / ".venv/.ready").touch()  # set up already, with the tools of these tests
+            clone.run("make", "repro", "JOBS=2")
+            clone.commit()
+            clone.root.rename(made.root)
+    copy = Clone(tmp_path_factory.mktemp("clone") / "project")
+    shutil.copytree(made.root, copy.root, symlinks=True)
+    return copy

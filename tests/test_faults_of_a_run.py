@@ -11,7 +11,7 @@ import time
 import pytest
 
 from chaos.killing import START, Moment, Repro, differences, run_killed, state
-from drawn_clone import MODELS, Clone, make_clone, stages_run
+from drawn_clone import MODELS, Clone, finished_clone, stages_run
 
 pytestmark = pytest.mark.slow
 
@@ -25,10 +25,7 @@ TABLE = "data/ingested/images-00000.parquet"
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory) -> Clone:
-    clone = make_clone(tmp_path_factory.mktemp("faults") / "project")
-    clone.repro()
-    clone.commit()
-    return clone
+    return finished_clone(tmp_path_factory)
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ REAL = ROOT.parent / "shared" / "data"
 SCREENSHOTS = ROOT / ".screenshots"  # kept, to be looked at
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 LARGEST_PAGE = 20e6  # bytes
+IMAGES_PER_CLASS = 60  # of the real sets
 
 # Data set -> its task, and the pixels that images are stored in.
 DATA_SETS = {
@@ -57,6 +58,7 @@ def _make_page(name, root):
     params = yaml.load((ROOT / "params.yaml").read_text())
     if name != "digits":
         params["dataset"] |= {"path": str(archive), "layout": "auto", "task": task}
+        params["limit"]["images_per_class"] = IMAGES_PER_CLASS
     params["augment"] |= {"size": size, "flips": ["none"], "warped": 0}
     loss = "cross_entropy" if task == "single" else "binary_cross_entropy"
     resnet = dict(params["models"]["small_resnet"])
@@ -88,7 +90,11 @@ def browser():
         opened.close()
 
 
-@pytest.fixture(params=[(name, scheme) for name in DATA_SETS for scheme in SCREENS], ids="-".join)
+@pytest.fixture(
+    params=[(name, scheme) for name in DATA_SETS for scheme in SCREENS],
+    ids="-".join,
+    scope="module",
+)
 def opened(request, pages, browser):
     """The page of a data set in light on a desk, in dark on a phone; and what it said."""
     name, scheme = request.param

@@ -61,7 +61,7 @@ def main() -> int:
                 kills.append(kill)
                 print(row(len(kills), kill), flush=True)
             minutes = (time.monotonic() - begin) / 60
-            options.out.write_text(report(kills, options.seed, minutes=minutes))
+            options.out.write_text(report(kills, list(lasted), seed=options.seed, minutes=minutes))
     print(options.out.read_text())
     return int(any(not kill.outcome.startswith(SAME) for kill in kills))
 
@@ -94,9 +94,9 @@ def draw_moments(drawn: random.Random, lasted: dict[str, float], *, most: int) -
     ]
 
 
-def report(kills: list[Kill], seed: int, *, minutes: float) -> str:
+def report(kills: list[Kill], order: list[str], *, seed: int, minutes: float) -> str:
     """The table, with a summary a stage above it."""
-    stages = dict.fromkeys(kill.stage for kill in kills)
+    stages = [stage for stage in order if stage in {kill.stage for kill in kills}]
     outcomes = sorted({kill.outcome for kill in kills})
     lines = [
         f"# {len(kills)} moments, seed {seed}, {minutes:.0f} minutes",
