@@ -11,6 +11,7 @@ import time
 import pytest
 
 from chaos.killing import START, Moment, Repro, differences, run_killed, state
+from classifold.metrics_file import read_json
 from drawn_clone import MODELS, Clone, finished_clone, stages_run
 
 pytestmark = pytest.mark.slow
@@ -58,6 +59,22 @@ def run_stage(clone, monkeypatch, capsys):
     ids=lambda moment: moment.stage,
 )
 def test_a_stage_killed_with_dvc_or_left_by_it_ends_with_the_same_bytes(clone, moment):
+    kill_and_go_on(clone, moment)
+    clone.repro()  # killed while it writes dvc.lock, DVC may forget what other stages made
+
+
+def test_a_training_in_two_processes_that_lost_its_dvc_ends_with_the_same_bytes(clone):
+    clone.change("launcher: auto", "launcher: {torchrun: 2}")
+    clone.repro("-s", "train@mlp")
+    assert read_json(clone.root / "models/mlp/model.json")["processes"] == [2]
+    together = state(clone)
+    kill_and_go_on(clone, Moment("train@mlp", 10.0, whole_group=False))
+    assert differences(clone, together) == []
+    clone.change("launcher: {torchrun: 2}", "launcher: auto")
+    assert not [stage for stage in stages_run(clone.repro()) if stage.startswith("train")]
+
+
+def kill_and_go_on(clone, moment):
     only = ("-f", "-s", moment.stage)
     kills, missed = [], [moment]
     while missed:
@@ -65,7 +82,6 @@ def test_a_stage_killed_with_dvc_or_left_by_it_ends_with_the_same_bytes(clone, m
         # On a machine so quick that the stage had ended before, earlier.
         missed = [late._replace(seconds=late.seconds / 2) for late in missed]
     assert [kill.outcome for kill in kills] == ["the same bytes"]
-    clone.repro()  # killed while it writes dvc.lock, DVC may forget what other stages made
 
 
 @pytest.mark.parametrize("stage", STAGES)
