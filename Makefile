@@ -66,7 +66,7 @@ format: $(READY) ## Format the code
 bench: $(READY) ## Compare our speed with our peers', in turn on the same images
 	python benchmarks/run.py
 
-load: $(READY) ## Run all stages on up to 200,000 drawn images; half an hour, and 5 GB of disk
+load: $(READY) ## Run all stages on up to 200,000 drawn images; an hour, and 5 GB of disk
 	python benchmarks/load.py --images 50000 200000 --classes 10
 	python benchmarks/load.py --images 25000 100000 --classes 500 2000
 

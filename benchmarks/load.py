@@ -34,6 +34,10 @@ ROOT = Path(__file__).parents[1]
 SIZE = 64  # pixels
 INTERVAL = 0.1  # seconds between two looks at memory
 
+# Images that `tsne` maps at the smallest size, and in proportion at others: more than the default,
+# and so many that the algorithms are those for many points.
+FEWEST_MAPPED = 12_500
+
 STAGES = (
     *("ingest", "filter", "split", "augment", "train mlp", "compare", "stack", "evaluate"),
     *("pca", "tsne", "explain", "report"),
@@ -81,7 +85,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as scratch:
         for number, (n_images, n_classes) in enumerate(zip(options.images, classes, strict=True)):
             root = Path(scratch) / str(n_images)
-            prepare(root, n_images=n_images, n_classes=n_classes)
+            n_mapped = FEWEST_MAPPED * n_images // options.images[0]
+            prepare(root, n_images=n_images, n_classes=n_classes, n_mapped=n_mapped)
             costs.append(measure(root))
             if options.keep and number == n_sizes - 1:
                 shutil.move(root, options.folder / f"kept-{n_images}-{n_classes}")
@@ -89,8 +94,8 @@ def main() -> None:
     print(table(options.images, classes, costs))
 
 
-def prepare(root: Path, *, n_images: int, n_classes: int) -> None:
-    """Make the folder of one size."""
+def prepare(root: Path, *, n_images: int, n_classes: int, n_mapped: int) -> None:
+    """Make the folder of one size, whose maps show so many images."""
     root.mkdir(parents=True)
     shutil.copytree(ROOT / "stages", root / "stages")
     draw_set(root / "drawn.zip", n_images=n_images, n_classes=n_classes, size=SIZE)
@@ -106,10 +111,9 @@ def prepare(root: Path, *, n_images: int, n_classes: int) -> None:
     }
     params["models"] = {"mlp": MODEL}
     params["explain"]["model"] = "mlp"
-    # A sample that grows with the set: a fortieth of the images, in ten classes.
     params["tsne"] |= {
-        "classes": min(n_classes, max(10, n_classes // 20)),
-        "images_per_class": max(20, n_images // 40 // max(10, n_classes // 20)),
+        "classes": n_classes,
+        "images_per_class": math.ceil(n_mapped / n_classes),
         "perplexities": [30],
     }
     yaml.dump(params, root / "params.yaml")
