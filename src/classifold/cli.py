@@ -76,7 +76,7 @@ def check(
         _require_data(Path(content["dataset"]["path"]), layout=content["dataset"]["layout"])
         # Slow to import, so not before what needs no torch is right.
         from classifold.device import choose_device  # noqa: PLC0415
-        from classifold.training.setup import try_model  # noqa: PLC0415
+        from classifold.training.try_model import try_model  # noqa: PLC0415
 
         choose_device(content["train"]["device"])
         for name, model in content["models"].items():

@@ -16,7 +16,6 @@ from typing import Any
 from urllib.error import URLError
 
 import torch
-import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -172,7 +171,10 @@ def _published(weights: str, classifier: str | None) -> dict[str, Tensor]:
             "arguments.weights must be null or a file as {file: …, sha256: …}, "
             f"got '{weights}': no weights are published by name for this network"
         )
-    by_name = torchvision.models.get_model_weights(classifier)
+    # It takes a second and a half to import, which whoever reads a file is spared.
+    from torchvision.models import get_model_weights  # noqa: PLC0415
+
+    by_name = get_model_weights(classifier)
     known = [name for name in by_name.__members__ if name not in UNUSABLE]
     if weights not in known:
         raise UserError(

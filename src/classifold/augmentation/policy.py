@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from classifold.augmentation.colour import (
     ORDERS,
@@ -225,7 +225,7 @@ def _mix(plan: Plan, draws: np.ndarray, settings: Mapping[str, Any]) -> None:
     ways = [way for way in ("mixup", "cutmix") if settings.get(way)]
     cut = np.array([way == "cutmix" for way in ways])[np.floor(draws[:, 0] * len(ways)).astype(int)]
     alphas = np.where(cut, settings.get("cutmix") or 1.0, settings.get("mixup") or 1.0)
-    shares = beta.ppf(draws[:, 1], alphas, alphas)
+    shares = betaincinv(alphas, alphas, draws[:, 1])  # quantiles of Beta(alpha, alpha)
     side = np.sqrt(1 - shares)
     boxes = _boxes(side, side, draws[:, 3:5], plan.size)
     covered = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / plan.size**2

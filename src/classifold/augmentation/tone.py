@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
-from torchvision.transforms.v2 import functional as v2
 
 # Amounts: bits that are kept, the level from which tones are inverted, a factor; none.
 NAMES = ("none", "posterize", "solarize", "sharpness", "autocontrast", "equalize")
@@ -22,14 +21,6 @@ _ON_PICTURES: dict[str, Callable[[Image.Image, float], Image.Image]] = {
     "sharpness": lambda image, factor: ImageEnhance.Sharpness(image).enhance(factor),
     "autocontrast": lambda image, _: ImageOps.autocontrast(image),
     "equalize": lambda image, _: ImageOps.equalize(image),
-}
-
-_ON_TENSORS: dict[str, Callable[[Tensor, float], Tensor]] = {
-    "posterize": lambda images, bits: v2.posterize(images, round(bits)),
-    "solarize": lambda images, level: v2.solarize(images, round(level)),
-    "sharpness": v2.adjust_sharpness,
-    "autocontrast": lambda images, _: v2.autocontrast(images),
-    "equalize": lambda images, _: v2.equalize(images),
 }
 
 
@@ -64,6 +55,20 @@ def retone_tensors(images: Tensor, tones: Tones) -> Tensor:
     keys = np.stack([tones.kinds[changed], tones.amounts[changed]], axis=1)
     for kind, amount in np.unique(keys, axis=0):
         rows = torch.from_numpy(changed[(keys == [kind, amount]).all(axis=1)]).to(images.device)
-        change = _ON_TENSORS[NAMES[int(kind)]]
-        result[rows] = change(levels[rows], float(amount)).to(images.dtype)
+        changed_ones = _on_tensor(NAMES[int(kind)], levels[rows], float(amount))
+        result[rows] = changed_ones.to(images.dtype)
     return result
+
+
+def _on_tensor(name: str, images: Tensor, amount: float) -> Tensor:
+    # It takes a second and a half to import, which whoever changes no tones of tensors is spared.
+    from torchvision.transforms.v2 import functional as v2  # noqa: PLC0415
+
+    changes: dict[str, Callable[[], Tensor]] = {
+        "posterize": lambda: v2.posterize(images, round(amount)),
+        "solarize": lambda: v2.solarize(images, round(amount)),
+        "sharpness": lambda: v2.adjust_sharpness(images, amount),
+        "autocontrast": lambda: v2.autocontrast(images),
+        "equalize": lambda: v2.equalize(images),
+    }
+    return changes[name]()

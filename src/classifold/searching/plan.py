@@ -52,6 +52,7 @@ CODE = (
     "training/schedules.py",
     "training/scores.py",
     "training/setup.py",
+    "training/try_model.py",
     "training/shared_prediction.py",
     "weights_file.py",
 )

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.model_selection import StratifiedShuffleSplit
 from torch import Tensor, nn
 
 from classifold.seeding import generator, seed_torch
@@ -112,6 +111,9 @@ def _hold_out(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
     if labels.ndim == 1:
         counts = np.bincount(labels)
         if counts[counts > 0].min() >= 2 and n_held_out >= np.count_nonzero(counts):
+            # Slow to import, and of no use to who asks a stack that was fitted.
+            from sklearn.model_selection import StratifiedShuffleSplit  # noqa: PLC0415
+
             splitter = StratifiedShuffleSplit(1, test_size=n_held_out, random_state=random_state)
             return next(splitter.split(labels, labels))
     order = generator(seed, "held out").permutation(len(labels))

@@ -1,7 +1,6 @@
 """Logistic regression over the members' answers."""
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
 Weights = dict[str, np.ndarray]
 
@@ -44,6 +43,9 @@ def _regress(inputs: np.ndarray, labels: np.ndarray, *, n_classes: int, c: float
     if len(classes) == 1:  # which scikit-learn refuses
         bias[classes] = 0
         return {"coef": coef, "bias": bias}
+    # Slow to import, and of no use to who asks a stack that was fitted.
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+
     model = LogisticRegression(C=c, max_iter=2000).fit(inputs, labels)
     # Of two classes scikit-learn keeps one score, that of the second.
     rows = model.classes_ if len(classes) > 2 else model.classes_[1:]

@@ -1,0 +1,67 @@
+"""Whether a model of params can be built at all, before anything of it is computed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from classifold.errors import UserError
+from classifold.model_file import build_network
+from classifold.training.freezing import parameters_under, set_trainable
+from classifold.weights_file import read_weights
+
+
+def try_model(name: str, model: Mapping[str, Any]) -> None:
+    """Build a model's network as shapes alone, which takes no memory and hardly any time.
+
+    Args:
+        name: of the model, for the message.
+        model: its section of params, which obeys the schema.
+
+    Raises:
+        UserError: if the network refuses its arguments or sizes, a phase names layers that it has
+            not, or a file of weights is not the one that is named.
+    """
+    arguments = dict(model["arguments"])
+    weights = arguments.pop("weights", None)
+    try:
+        if isinstance(weights, Mapping):
+            read_weights(Path(weights.get("file", "")), weights.get("sha256", ""))
+        with torch.device("meta"):
+            network = build_network(
+                model["network"],
+                n_classes=2,
+                image_size=model["image_size"],
+                arguments=arguments,
+            )
+            if model.get("train_size"):
+                try_size(network, model["train_size"], name=model["network"])
+        for phase in model["phases"].values():
+            set_trainable(network, phase["trainable"])
+            for start in phase["optimizer"].get("lr_factors") or {}:
+                parameters_under(network, start)
+    except UserError as error:
+        raise UserError(f"models.{name}: {error}") from None
+
+
+def try_size(network: nn.Module, train_size: int, *, name: str) -> None:
+    """See whether a network takes images of another size than its own.
+
+    Args:
+        network: on any device, shapes alone too.
+        train_size: pixels.
+        name: of the network, for the message.
+
+    Raises:
+        UserError: if it does not.
+    """
+    try:
+        with torch.inference_mode():
+            network.eval()(torch.zeros(1, 3, train_size, train_size))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise UserError(
+            f"network {name} takes images of its image_size alone, got train_size {train_size}; "
+            f"leave train_size out, or take a network that averages over any size ({error})"
+        ) from None
