@@ -1,6 +1,8 @@
 """The architecture: what dvc.yaml declares is what the code does."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -264,6 +266,14 @@ def test_what_is_loaded_by_name_is_a_network_or_may_change_no_byte():
 def test_networks_import_no_sibling_and_nothing_about_training():
     for file in (ROOT / "src/classifold/networks").glob("*.py"):
         assert set(imports(file)) <= {"classifold.errors", "classifold.weights_file"}
+
+
+@pytest.mark.parametrize("module", ["predict", "training.try_model", "reporting.page"])
+def test_who_fits_nothing_does_not_wait_for_what_fitting_needs(module):
+    slow = {"sklearn", "torchvision", "lightning_fabric", "torch._dynamo", "pandas", "optuna"}
+    code = f"import sys, classifold.{module}; print({slow} & set(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert loaded.stdout.strip() == b"set()"
 
 
 def test_init_files_are_empty():
