@@ -12,6 +12,7 @@ import pytest
 
 from chaos.killing import START, Moment, Repro, differences, run_killed, state
 from classifold.metrics_file import read_json
+from classifold.orphans import only_one
 from drawn_clone import MODELS, Clone, finished_clone, stages_run
 
 pytestmark = pytest.mark.slow
@@ -192,15 +193,17 @@ def test_a_lock_cut_short_is_mended_before_the_next_run(clone, share):
     assert stages_run(clone.repro()) == []
 
 
-def test_two_runs_at_once_do_not_mix(clone, tmp_path):
-    first = Repro(clone, ("-f", "-s", "split"), tmp_path / "log")
-    while "split" not in first.stages():
-        assert not first.ended(), first.output()
-        time.sleep(0.02)
-    told = clone.repro("-f", "-s", "split", expect=255)
+def test_two_runs_at_once_do_not_mix(clone, tmp_path, monkeypatch):
+    monkeypatch.chdir(clone.root)
+    with only_one("split"):  # so that the first is at work for as long as we like
+        first = Repro(clone, ("-f", "-s", "split"), tmp_path / "log")
+        while f"split: waiting for process {os.getpid()}" not in first.output():
+            assert not first.ended(), first.output()
+            time.sleep(0.02)
+        told = clone.repro("-f", "-s", "split", expect=255)
+    assert first.process.wait() == 0
     assert "is busy, it is being blocked by" in told
     assert f"(PID {first.process.pid})" in told
-    assert first.process.wait() == 0
 
 
 @pytest.mark.parametrize("seconds", [-(10**9), 10**9], ids=["backwards", "forwards"])
