@@ -52,8 +52,8 @@ CODE = (
     "training/schedules.py",
     "training/scores.py",
     "training/setup.py",
-    "training/try_model.py",
     "training/shared_prediction.py",
+    "training/try_model.py",
     "weights_file.py",
 )
 LIBRARY = Path(__file__).parents[1]
