@@ -129,7 +129,7 @@ def _engine_benchmarks(root: Path) -> Iterator[Benchmark]:
         "images",
         len(few),
         lambda _: through("local", few),
-        lambda _: [decode(read) for read in few],
+        lambda _: sum(1 for _ in map(decode, few)),  # as ours: no image is kept
     )
     yield Benchmark(
         f"{name}, processes",
