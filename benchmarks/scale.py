@@ -26,28 +26,28 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from classifold.analysis.pca import principal_components
+from classifold.analysis.pca.components import principal_components
 from classifold.augmentation.offline import make_copies, write_packs
-from classifold.augmentation.online import augment_rows, epoch_draws
-from classifold.evaluation.predictions import read_predictions, write_predictions
+from classifold.augmentation.online.batches import augment_rows, epoch_draws
+from classifold.data.image_table import iter_images, write_table
+from classifold.data.pack import JPEG_QUALITY, new_pack, read_pack
+from classifold.data.pixels import rgb_pixels
+from classifold.data.predictions import read_predictions, write_predictions
+from classifold.data.split_file import read_part
 from classifold.filtering.files import read_candidates
 from classifold.filtering.selection import select
-from classifold.images import decode
-from classifold.inference import predict_logits
+from classifold.ingest.archives import ZipTree
+from classifold.ingest.detection import find_source
+from classifold.ingest.images import decode
+from classifold.ingest.ingestion import Read, decode_read
+from classifold.ingest.layout import Source
+from classifold.models.inference import predict_logits
+from classifold.models.preprocessing import to_input
 from classifold.networks.torchvision import build
-from classifold.pack import JPEG_QUALITY, new_pack, read_pack
-from classifold.pixels import rgb_pixels
-from classifold.preprocessing import to_input
-from classifold.sources.archives import ZipTree
-from classifold.sources.detection import find_source
-from classifold.sources.ingestion import Read, decode_read
-from classifold.sources.layout import Source
 from classifold.splitting.files import write_parts
-from classifold.splitting.part_file import read_part
 from classifold.splitting.parts import Image as SplitImage
 from classifold.splitting.parts import assign_parts
 from classifold.splitting.stratified import stratify
-from classifold.table import iter_images, write_table
 
 SIZE = 224
 QUALITY = 90

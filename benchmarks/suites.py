@@ -19,16 +19,16 @@ import torch.nn.functional as F
 
 import peers
 from classifold.augmentation.offline import write_packs
-from classifold.augmentation.online import augment_arrays, epoch_draws
-from classifold.augmentation.policy import draw_plan
-from classifold.device import choose_device, choose_precision
-from classifold.filtering.copies import near_groups
+from classifold.augmentation.online.batches import augment_arrays, epoch_draws
+from classifold.augmentation.online.policy import draw_plan
+from classifold.data.pack import Pack, read_pack
+from classifold.filtering.duplicates import near_groups
+from classifold.ingest.detection import find_source
+from classifold.ingest.ingestion import Read, decode_read, ingest
+from classifold.ingest.tree import FolderTree
+from classifold.models.device import choose_device, choose_precision
 from classifold.networks.small_resnet import build
-from classifold.pack import Pack, read_pack
-from classifold.parallel import FEWEST_ITEMS_FOR_PROCESSES, ordered_map
-from classifold.sources.detection import find_source
-from classifold.sources.ingestion import Read, decode_read, ingest
-from classifold.sources.tree import FolderTree
+from classifold.runtime.parallel import FEWEST_ITEMS_FOR_PROCESSES, ordered_map
 from classifold.splitting.stratified import stratify
 from classifold.training.batches import TrainingImages, epoch_batches
 from draw import draw_hashes, draw_labels, draw_photos

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from classifold.augmentation.offline import n_copies, write_packs
-from classifold.folders import new_folder
-from classifold.metrics_file import write_json
-from classifold.params import read_params
-from classifold.progress import say
-from classifold.splitting.part_file import read_part
-from classifold.stage import run_stage
-from classifold.table import iter_images
+from classifold.data.image_table import iter_images
+from classifold.data.json_file import write_json
+from classifold.data.split_file import read_part
+from classifold.params.reader import read_params
+from classifold.runtime.atomic_files import new_folder
+from classifold.runtime.progress import say
+from classifold.runtime.stage import run_stage
 
 
 def main() -> None:

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from classifold.compared import compare_models, in_words, remove_unlisted
-from classifold.folders import new_folder
-from classifold.metrics_file import write_json
-from classifold.params import read_params
-from classifold.progress import say
-from classifold.stage import run_stage
+from classifold.data.json_file import write_json
+from classifold.params.reader import read_params
+from classifold.runtime.atomic_files import new_folder
+from classifold.runtime.progress import say
+from classifold.runtime.stage import run_stage
+from classifold.stacking.comparison import compare_models, in_words, remove_unlisted
 
 
 def main() -> None:

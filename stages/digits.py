@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from classifold.digits import write_digits
-from classifold.folders import new_folder
-from classifold.stage import run_stage
+from classifold.ingest.digits import write_digits
+from classifold.runtime.atomic_files import new_folder
+from classifold.runtime.stage import run_stage
 
 
 def main() -> None:

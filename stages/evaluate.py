@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from classifold.compared import MAJORITY
-from classifold.device import choose_device
+from classifold.data.json_file import read_json, write_json
 from classifold.evaluation.answers import STACK, answer, constant_answer, read_pixels
 from classifold.evaluation.files import write_evaluation
 from classifold.evaluation.labels import read_labelled
@@ -11,11 +10,12 @@ from classifold.evaluation.scores import in_words
 from classifold.evaluation.slices import find_slices
 from classifold.evaluation.summary import summarize
 from classifold.evaluation.untrained import untrained_logits
-from classifold.folders import new_folder
-from classifold.metrics_file import read_json, write_json
-from classifold.params import read_params
-from classifold.progress import say
-from classifold.stage import run_stage
+from classifold.models.baseline import MAJORITY
+from classifold.models.device import choose_device
+from classifold.params.reader import read_params
+from classifold.runtime.atomic_files import new_folder
+from classifold.runtime.progress import say
+from classifold.runtime.stage import run_stage
 
 
 def main() -> None:

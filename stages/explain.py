@@ -2,23 +2,23 @@
 
 from pathlib import Path
 
-from classifold.analysis.boxes import read_boxes
-from classifold.analysis.explanations import (
+from classifold.analysis.explain.boxes import read_boxes
+from classifold.analysis.explain.explanations import (
     choose_images,
     draw_explanations,
     draw_layers,
     explain_images,
     explanation_metrics,
 )
-from classifold.csv_file import write_rows
-from classifold.device import choose_device, set_threads
-from classifold.evaluation.predictions import SCHEMA, read_predictions
-from classifold.folders import new_folder
-from classifold.metrics_file import write_json
-from classifold.model_file import load_model
-from classifold.params import read_params
-from classifold.pixels import load_pixels
-from classifold.stage import run_stage
+from classifold.data.csv_file import write_rows
+from classifold.data.json_file import write_json
+from classifold.data.pixels import load_pixels
+from classifold.data.predictions import SCHEMA, read_predictions
+from classifold.models.device import choose_device, set_threads
+from classifold.models.model_file import load_model
+from classifold.params.reader import read_params
+from classifold.runtime.atomic_files import new_folder
+from classifold.runtime.stage import run_stage
 
 
 def main() -> None:

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
+from classifold.data.json_file import write_json
 from classifold.filtering.files import read_candidates, write_selection
 from classifold.filtering.gallery import draw_galleries
 from classifold.filtering.limit import keep_few
 from classifold.filtering.selection import select, selection_metrics
-from classifold.folders import new_folder
-from classifold.metrics_file import write_json
-from classifold.params import read_params
-from classifold.progress import say
-from classifold.stage import run_stage
+from classifold.params.reader import read_params
+from classifold.runtime.atomic_files import new_folder
+from classifold.runtime.progress import say
+from classifold.runtime.stage import run_stage
 
 
 def main() -> None:

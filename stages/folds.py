@@ -3,13 +3,13 @@
 import shutil
 from pathlib import Path
 
-from classifold.folders import new_folder
-from classifold.metrics_file import write_json
-from classifold.out_of_fold import NO_FOLDS, write_out_of_fold
-from classifold.params import read_params
-from classifold.progress import is_first_process, say
-from classifold.splitting.part_file import read_groups
-from classifold.stage import run_stage
+from classifold.data.json_file import write_json
+from classifold.data.out_of_fold import NO_FOLDS, write_out_of_fold
+from classifold.data.split_file import read_groups
+from classifold.params.reader import read_params
+from classifold.runtime.atomic_files import new_folder
+from classifold.runtime.progress import is_first_process, say
+from classifold.runtime.stage import run_stage
 from classifold.training.launch import launch, one_voice
 from classifold.training.limit import cap_epochs
 

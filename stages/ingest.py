@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from classifold.folders import new_folder
-from classifold.metrics_file import write_json
-from classifold.params import read_params
-from classifold.progress import say
-from classifold.sources.detection import open_source
-from classifold.sources.ingestion import ingest
-from classifold.stage import run_stage
+from classifold.data.json_file import write_json
+from classifold.ingest.detection import open_source
+from classifold.ingest.ingestion import ingest
+from classifold.params.reader import read_params
+from classifold.runtime.atomic_files import new_folder
+from classifold.runtime.progress import say
+from classifold.runtime.stage import run_stage
 
 
 def main() -> None:

@@ -2,13 +2,18 @@
 
 from pathlib import Path
 
-from classifold.analysis.pca import own_components, own_metrics, pca_metrics, principal_components
-from classifold.analysis.pca_files import write_components, write_own_components, write_rebuilt
-from classifold.folders import new_folder
-from classifold.metrics_file import write_json
-from classifold.pack import read_pack
-from classifold.params import read_params
-from classifold.stage import run_stage
+from classifold.analysis.pca.components import (
+    own_components,
+    own_metrics,
+    pca_metrics,
+    principal_components,
+)
+from classifold.analysis.pca.files import write_components, write_own_components, write_rebuilt
+from classifold.data.json_file import write_json
+from classifold.data.pack import read_pack
+from classifold.params.reader import read_params
+from classifold.runtime.atomic_files import new_folder
+from classifold.runtime.stage import run_stage
 
 
 def main() -> None:

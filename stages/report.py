@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from classifold.params import PARAMS_FILE, check_params
-from classifold.progress import say
+from classifold.params.reader import PARAMS_FILE
+from classifold.params.validation import check_params
 from classifold.reporting.facts import Folders, read_facts
 from classifold.reporting.model_card import write_model_card
 from classifold.reporting.page import write_page
 from classifold.reporting.provenance import read_provenance
-from classifold.stage import run_stage
+from classifold.runtime.progress import say
+from classifold.runtime.stage import run_stage
 
 
 def main() -> None:

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from classifold.folders import new_folder
-from classifold.metrics_file import write_json
-from classifold.params import read_params
-from classifold.progress import say
+from classifold.data.json_file import write_json
+from classifold.params.reader import read_params
+from classifold.runtime.atomic_files import new_folder
+from classifold.runtime.progress import say
+from classifold.runtime.stage import run_stage
 from classifold.splitting.files import read_kept, write_parts
 from classifold.splitting.parts import PARTS, assign_parts, split_metrics
-from classifold.stage import run_stage
 
 
 def main() -> None:

@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
-from classifold.decisions import fit_decision, probabilities
-from classifold.device import set_threads
+from classifold.data.json_file import read_json, write_json
+from classifold.data.split_file import read_groups
 from classifold.evaluation.label_errors import label_errors, write_label_errors
-from classifold.folders import new_folder
-from classifold.metrics_file import read_json, write_json
-from classifold.params import read_params
-from classifold.splitting.part_file import read_groups
+from classifold.evaluation.stack_scores import describe, stack_metrics, tell
+from classifold.models.decisions import fit_decision, probabilities
+from classifold.models.device import set_threads
+from classifold.params.reader import read_params
+from classifold.runtime.atomic_files import new_folder
+from classifold.runtime.stage import run_stage
 from classifold.stacking.cross_fitting import cross_fit
 from classifold.stacking.ensemble import ensemble_logits, save_ensemble
-from classifold.stacking.report import describe, stack_metrics, tell
 from classifold.stacking.unseen import read_unseen, share_out
-from classifold.stage import run_stage
 
 MOST_LABEL_ERRORS = 1000
 

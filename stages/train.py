@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from classifold.csv_file import write_rows
-from classifold.device import advise_on_memory
-from classifold.folders import new_folder
-from classifold.logits_file import Logits, save_logits
-from classifold.metrics_file import write_json
-from classifold.model_file import save_model
-from classifold.params import read_params
-from classifold.progress import say
-from classifold.stage import run_stage
+from classifold.data.csv_file import write_rows
+from classifold.data.json_file import write_json
+from classifold.data.logits_file import Logits, save_logits
+from classifold.models.device import advise_on_memory
+from classifold.models.model_file import save_model
+from classifold.params.reader import read_params
+from classifold.runtime.atomic_files import new_folder
+from classifold.runtime.progress import say
+from classifold.runtime.stage import run_stage
 from classifold.training.checkpoints import Checkpoint, training_key
 from classifold.training.description import describe_training, training_metrics
 from classifold.training.launch import launch, one_voice

@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from classifold.analysis.files import write_maps
-from classifold.analysis.tsne import draw_sample, make_maps, tsne_metrics
-from classifold.device import choose_device, set_threads
-from classifold.folders import new_folder
-from classifold.inference import predict_features
-from classifold.metrics_file import write_json
-from classifold.model_file import load_model
-from classifold.pack import read_pack
-from classifold.params import read_params
-from classifold.stage import run_stage
+from classifold.analysis.tsne.files import write_maps
+from classifold.analysis.tsne.maps import draw_sample, make_maps, tsne_metrics
+from classifold.data.json_file import write_json
+from classifold.data.pack import read_pack
+from classifold.models.device import choose_device, set_threads
+from classifold.models.inference import predict_features
+from classifold.models.model_file import load_model
+from classifold.params.reader import read_params
+from classifold.runtime.atomic_files import new_folder
+from classifold.runtime.stage import run_stage
 
 
 def main() -> None:

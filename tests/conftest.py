@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
-from classifold.images import ORIENTATION_TAG
-from classifold.metrics_file import write_json
-from classifold.model_file import build_network, save_model
-from classifold.pack import Pack, new_pack
-from classifold.seeding import seed_torch
-from classifold.sources.detection import open_source
-from classifold.sources.ingestion import ingest
+from classifold.data.json_file import write_json
+from classifold.data.pack import Pack, new_pack
+from classifold.data.seeding import seed_torch
+from classifold.ingest.detection import open_source
+from classifold.ingest.images import ORIENTATION_TAG
+from classifold.ingest.ingestion import ingest
+from classifold.models.model_file import build_network, save_model
 from classifold.stacking.ensemble import fit_ensemble, save_ensemble
 from classifold.training.machine import set_up
 

@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from classifold.csv_file import write_rows
+from classifold.data.csv_file import write_rows
+from classifold.data.image_table import write_table
+from classifold.data.json_file import write_json
+from classifold.data.pack import new_pack
 from classifold.evaluation.answers import Answer
 from classifold.evaluation.files import write_evaluation
 from classifold.evaluation.labels import Labelled
-from classifold.metrics_file import write_json
-from classifold.pack import new_pack
 from classifold.reporting.facts import Folders, read_facts
 from classifold.reporting.measures import MEASURES
 from classifold.reporting.page import write_page
 from classifold.reporting.provenance import Provenance
-from classifold.table import write_table
 
 PLAIN = ("apple", "pear")
 HOSTILE = ("<script>alert(1)</script>", "=cmd()", '"><img src=x onerror=alert(2)>', "2020-01-01")

@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from classifold.cli import app
+from classifold.data.json_file import read_json
 from classifold.errors import UserError
-from classifold.intervals import gain_interval, micro_f1_gain_interval
-from classifold.metrics_file import read_json
+from classifold.evaluation.intervals import gain_interval, micro_f1_gain_interval
 from classifold.reporting import revision
 from classifold.reporting.against import changed_keys, compare, paired
 from classifold.reporting.page import write_page

@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from classifold.analysis.arms_picture import draw_arms
 from classifold.augmentation.offline import make_copies
 from classifold.errors import UserError
-from classifold.params import Policy
-from classifold.training.arms import (
+from classifold.leakage.arms import (
     LATE,
     NONE,
     OFFLINE,
@@ -23,6 +21,8 @@ from classifold.training.arms import (
     train_arm,
     with_copies,
 )
+from classifold.leakage.picture import draw_arms
+from classifold.params.schema.policies import Policy
 from classifold.training.batches import count_batches
 from classifold.training.epochs import Recipe
 from test_pipeline import EXEMPT, code_behind

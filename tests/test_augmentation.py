@@ -9,8 +9,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from classifold.augmentation.offline import make_copies, n_copies, write_packs
-from classifold.augmentation.warp import flip, rotations, scalings, shears, shifts, warp_arrays
-from classifold.pack import read_pack
+from classifold.augmentation.online.warp import (
+    flip,
+    rotations,
+    scalings,
+    shears,
+    shifts,
+    warp_arrays,
+)
+from classifold.data.pack import read_pack
 
 NOISE = np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8)
 FOUR_FLIPS = ["none", "horizontal", "vertical", "both"]

@@ -14,20 +14,13 @@ from typer.testing import CliRunner
 
 from classifold.cli import app
 from classifold.errors import UserError
-from classifold.generating.params import GanParams
-from classifold.params import (
-    ARGUMENT_TYPES,
-    MOST_LETTERS_TOLD,
-    NETWORKS,
-    Params,
-    _arguments_of,
-    broken_rules,
-    check_params,
-    parse_yaml,
-    read_mapping,
-)
+from classifold.gan.params import GanParams
+from classifold.params.reader import MOST_LETTERS_TOLD, parse_yaml, read_mapping
+from classifold.params.schema.arguments import ARGUMENT_TYPES, NETWORKS, arguments_schema
+from classifold.params.schema.params import Params
+from classifold.params.validation import broken_rules, check_params
 from classifold.plain_text import plain_text
-from classifold.searching.search_file import Search
+from classifold.search.search_file import Search
 
 ROOT = Path(__file__).parents[1]
 SCHEMAS = {
@@ -255,7 +248,7 @@ def test_a_byte_order_mark_aliases_and_merges_are_allowed(tmp_path):
 
 def test_of_every_network_the_arguments_are_checked():
     for file in NETWORKS.glob("[a-z]*.py"):
-        for name, field in _arguments_of(file.stem).model_fields.items():
+        for name, field in arguments_schema(file.stem).model_fields.items():
             assert field.annotation in ARGUMENT_TYPES.values(), (file.stem, name)
 
 

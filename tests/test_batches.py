@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from classifold.augmentation.online import epoch_draws
+from classifold.augmentation.online.batches import epoch_draws
+from classifold.data.image_arrays import ImageArray
 from classifold.errors import UserError
-from classifold.image_arrays import ImageArray
 from classifold.training.batches import TrainingImages, count_batches, draw_rows, epoch_batches
 
 CPU = torch.device("cpu")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from classifold.model_file import build_network
-from classifold.seeding import seed_torch
+from classifold.data.seeding import seed_torch
+from classifold.models.model_file import build_network
 from classifold.training.checkpoints import Checkpoint, like_parameters, training_key
 from classifold.training.epochs import Recipe
 from classifold.training.loop import fit

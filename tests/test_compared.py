@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from classifold.compared import MAJORITY, compare_models, in_words, remove_unlisted
-from classifold.csv_file import write_rows
-from classifold.decisions import micro_f1
+from classifold.data.csv_file import write_rows
+from classifold.data.json_file import read_json, write_json
+from classifold.data.logits_file import Logits, save_logits
 from classifold.errors import UserError
-from classifold.logits_file import Logits, save_logits
-from classifold.metrics_file import read_json, write_json
+from classifold.models.baseline import MAJORITY
+from classifold.models.decisions import micro_f1
+from classifold.stacking.comparison import compare_models, in_words, remove_unlisted
 
 CLASSES = ["cat", "dog", "owl"]
 SEVERAL = np.array([[1, 1, 0], [1, 0, 0], [0, 1, 0], [1, 1, 1]], np.uint8)

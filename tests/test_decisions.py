@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.special import expit, log_softmax, softmax
 from sklearn.metrics import f1_score
 
-from classifold.decisions import (
+from classifold.models.decisions import (
     fit_decision,
     fit_temperature,
     fit_threshold,

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from safetensors.numpy import load_file
 
 import tiny_model
-from classifold.metrics_file import read_json
+from classifold.data.json_file import read_json
 
 ROOT = Path(__file__).parents[1]
 

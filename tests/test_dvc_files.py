@@ -9,8 +9,8 @@ from dvc.dvcfile import Lockfile
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from classifold.dvc_files import damaged_copies, is_whole_lock, mend_dvc_files
 from classifold.errors import UserError
+from classifold.project.dvc_files import damaged_copies, is_whole_lock, mend_dvc_files
 
 LOCK = """\
 schema: '2.0'

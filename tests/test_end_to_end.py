@@ -14,8 +14,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 from ruamel.yaml import YAML
 
-from classifold.csv_file import read_rows
-from classifold.out_of_fold import read_out_of_fold
+from classifold.data.csv_file import read_rows
+from classifold.data.out_of_fold import read_out_of_fold
 from drawn_clone import (
     CLASSES,
     MODELS,

@@ -8,9 +8,12 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from classifold.compared import MAJORITY
-from classifold.csv_file import read_rows, write_rows
-from classifold.decisions import fit_decision, probabilities
+from classifold.data.csv_file import read_rows, write_rows
+from classifold.data.image_table import write_table
+from classifold.data.json_file import write_json
+from classifold.data.pixels import rgb_pixels
+from classifold.data.predictions import read_predictions
+from classifold.data.seeding import seed_torch
 from classifold.errors import UserError
 from classifold.evaluation.answers import (
     STACK,
@@ -23,15 +26,12 @@ from classifold.evaluation.answers import (
 )
 from classifold.evaluation.files import write_evaluation
 from classifold.evaluation.labels import Labelled, read_labelled
-from classifold.evaluation.predictions import read_predictions
 from classifold.evaluation.summary import summarize
 from classifold.evaluation.untrained import untrained_logits
-from classifold.metrics_file import write_json
-from classifold.model_file import build_network, load_model, new_network, save_model
-from classifold.pixels import rgb_pixels
-from classifold.seeding import seed_torch
+from classifold.models.baseline import MAJORITY
+from classifold.models.decisions import fit_decision, probabilities
+from classifold.models.model_file import build_network, load_model, new_network, save_model
 from classifold.stacking.ensemble import Ensemble, ensemble_logits, save_ensemble
-from classifold.table import write_table
 
 CPU = torch.device("cpu")
 RANDOM = np.random.default_rng(0)

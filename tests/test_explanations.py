@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from classifold.analysis.boxes import Box, inside, read_boxes
-from classifold.analysis.explanations import (
+from classifold.analysis.explain.boxes import Box, inside, read_boxes
+from classifold.analysis.explain.explanations import (
     MAPS,
     choose_images,
     draw_explanations,
@@ -15,9 +15,9 @@ from classifold.analysis.explanations import (
     explain_images,
     explanation_metrics,
 )
-from classifold.analysis.saliency import explain_answer
-from classifold.model_file import Model
-from classifold.table import write_table
+from classifold.analysis.explain.saliency import explain_answer
+from classifold.data.image_table import write_table
+from classifold.models.model_file import Model
 
 
 def answer(image_id, label, predicted, probability, *, top_class=None, top_probability=None):

@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from classifold import export
 from classifold.cli import app
+from classifold.data.image_table import SCHEMA, iter_columns, iter_images, write_table
+from classifold.data.pack import new_pack
 from classifold.errors import UserError
-from classifold.export import export_onnx, images_to_check, interpolation_weights
-from classifold.pack import new_pack
-from classifold.predict import Classifier
+from classifold.serving import export
+from classifold.serving.export import export_onnx, images_to_check, interpolation_weights
+from classifold.serving.predict import Classifier
 from classifold.stacking.ensemble import Ensemble, ensemble_logits, fit_ensemble
 from classifold.stacking.module import EnsembleModule
-from classifold.table import SCHEMA, iter_columns, iter_images, write_table
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (70, 16, 16, 3), np.uint8)

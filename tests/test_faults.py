@@ -10,16 +10,16 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import empty, zeros
 
-from classifold.csv_file import read_rows, write_rows
+from classifold.data.csv_file import read_rows, write_rows
+from classifold.data.image_table import iter_columns, iter_images, write_table
+from classifold.data.json_file import read_json, write_json
+from classifold.data.logits_file import Logits, load_logits, save_logits
+from classifold.data.pack import new_pack, read_pack
+from classifold.data.predictions import SCHEMA, read_predictions
 from classifold.errors import UserError
-from classifold.evaluation.predictions import SCHEMA, read_predictions
-from classifold.faults import explain, told_if_damaged
-from classifold.logits_file import Logits, load_logits, save_logits
-from classifold.metrics_file import read_json, write_json
-from classifold.model_file import load_model
-from classifold.pack import new_pack, read_pack
+from classifold.models.model_file import load_model
+from classifold.runtime.faults import explain, told_if_damaged
 from classifold.stacking.ensemble import load_ensemble
-from classifold.table import iter_columns, iter_images, write_table
 
 
 def test_damage_is_told_with_the_file_and_what_to_do(tmp_path):

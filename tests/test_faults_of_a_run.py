@@ -11,8 +11,8 @@ import time
 import pytest
 
 from chaos.killing import START, Moment, Repro, differences, run_killed, state
-from classifold.metrics_file import read_json
-from classifold.orphans import only_one
+from classifold.data.json_file import read_json
+from classifold.runtime.orphans import only_one
 from drawn_clone import MODELS, Clone, finished_clone, stages_run
 
 pytestmark = pytest.mark.slow

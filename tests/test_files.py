@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifold.csv_file import as_text, read_rows, write_rows
-from classifold.folders import new_folder
-from classifold.logits_file import Logits, load_logits, save_logits
-from classifold.metrics_file import read_json, write_json
+from classifold.data.csv_file import as_text, read_rows, write_rows
+from classifold.data.json_file import read_json, write_json
+from classifold.data.logits_file import Logits, load_logits, save_logits
+from classifold.runtime.atomic_files import new_folder
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 

@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from classifold import parallel
-from classifold.csv_file import read_rows
+from classifold.data.csv_file import read_rows
+from classifold.data.image_table import write_table
 from classifold.errors import UserError
-from classifold.filtering import copies
-from classifold.filtering.copies import bits_apart, equal_groups, linked, near_groups
+from classifold.filtering import duplicates as copies
+from classifold.filtering.duplicates import bits_apart, equal_groups, linked, near_groups
 from classifold.filtering.files import read_candidates, write_selection
 from classifold.filtering.selection import Candidate, select, selection_metrics
 from classifold.filtering.size import modal_size, unusual
-from classifold.table import write_table
+from classifold.runtime import parallel
 
 REAL = Path(__file__).parents[1].parent / "shared" / "data"
 

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 import tiny_model
-from classifold.csv_file import read_rows, write_rows
+from classifold.data.csv_file import read_rows, write_rows
+from classifold.data.json_file import read_json
+from classifold.data.out_of_fold import NO_FOLDS, read_out_of_fold, write_out_of_fold
+from classifold.data.pack import Pack
+from classifold.data.split_file import read_groups
 from classifold.errors import UserError
-from classifold.inference import predict_logits
-from classifold.metrics_file import read_json
-from classifold.out_of_fold import NO_FOLDS, read_out_of_fold, write_out_of_fold
-from classifold.pack import Pack
-from classifold.splitting.part_file import read_groups
+from classifold.models.inference import predict_logits
 from classifold.training import folds as folds_module
 from classifold.training.checkpoints import Checkpoint
 from classifold.training.epochs import Recipe

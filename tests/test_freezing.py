@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from classifold.errors import UserError
-from classifold.model_file import build_network
+from classifold.models.model_file import build_network
 from classifold.training.freezing import count_parameters, set_trainable, train_mode
 
 

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifold.csv_file import read_rows
+from classifold.data.csv_file import read_rows
+from classifold.data.image_table import iter_columns, iter_images
+from classifold.data.pixels import rgb_pixels
 from classifold.errors import UserError
-from classifold.pixels import rgb_pixels
-from classifold.sources.detection import open_source
-from classifold.sources.ingestion import ingest
-from classifold.sources.tree import open_tree
-from classifold.table import iter_columns, iter_images
+from classifold.ingest.detection import open_source
+from classifold.ingest.ingestion import ingest
+from classifold.ingest.tree import open_tree
 
 # Format -> extension and how it is written.
 WRITTEN = {

@@ -9,24 +9,26 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from classifold.csv_file import write_rows
+from classifold.data.csv_file import write_rows
+from classifold.data.image_table import write_table
 from classifold.filtering.gallery import (
     LETTERS,
     MOST_LEFT_OUT,
     MOST_OF_A_GROUP,
     SIDE,
+    draw_galleries,
+)
+from classifold.pictures.examples import (
     choose_copies,
     choose_groups,
     choose_left_out,
     copy_groups,
     copy_in_words,
-    draw_galleries,
-    fit_into,
-    printable,
     shorten,
     spread,
 )
-from classifold.table import write_table
+from classifold.pictures.glyphs import printable
+from classifold.pictures.thumbnails import fit_into
 
 EXCLUDED = ("id", "label", "reason", "measured")
 COPIES = ("group", "id", "label", "part", "kind", "kept")

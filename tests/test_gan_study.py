@@ -14,12 +14,12 @@ import pytest
 from ruamel.yaml import YAML
 
 import tiny_model
-from classifold.csv_file import read_rows, write_rows
+from classifold.data.csv_file import read_rows, write_rows
+from classifold.data.json_file import read_json
+from classifold.data.pack import read_pack
 from classifold.errors import UserError
-from classifold.generating.params import check_gan_params
-from classifold.metrics_file import read_json
-from classifold.model_file import new_network, save_model
-from classifold.pack import read_pack
+from classifold.gan.params import check_gan_params
+from classifold.models.model_file import new_network, save_model
 from test_params import changed
 from test_pipeline import EXEMPT, PIPELINE, code_behind
 
@@ -28,7 +28,7 @@ HOME = ROOT / "studies/gan"
 yaml = YAML(typ="safe", pure=True)
 STAGES = yaml.load((HOME / "dvc.yaml").read_text())["stages"]
 OWN = "studies/gan/params.yaml"
-EXEMPT_HERE = {EXEMPT, "src/classifold/generating/params.py"}
+EXEMPT_HERE = {EXEMPT, "src/classifold/gan/params.py"}
 
 # Names in the scripts' f-strings, as dvc.yaml writes them; of two policies it declares all.
 IN_DVC_YAML = {
@@ -75,7 +75,7 @@ def test_every_stage_has_a_script_a_section_and_a_purpose():
 def test_stage_declares_exactly_the_code_it_runs(stage):
     declared = {dep for dep in STAGES[stage]["deps"] if dep.endswith(".py")}
     needed = code_behind(script(stage)) - EXEMPT_HERE
-    builds = "src/classifold/model_file.py" in needed
+    builds = "src/classifold/models/model_file.py" in needed
     assert ("src/classifold/networks" in STAGES[stage]["deps"]) == builds
     assert declared == {file for file in needed if "/networks/" not in file}
 

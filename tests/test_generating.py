@@ -10,24 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 
+from classifold.data.pack import join, read_pack
 from classifold.errors import UserError
-from classifold.generating import added
-from classifold.generating.added import Answers, Gan, Small, add_generated, compare
-from classifold.generating.adversaries import Adversaries, GanRecipe, new_generator
-from classifold.generating.discriminator import Discriminator
-from classifold.generating.distances import (
+from classifold.gan import added
+from classifold.gan.added import Answers, Gan, Small, add_generated, compare
+from classifold.gan.adversaries import Adversaries, GanRecipe, new_generator
+from classifold.gan.discriminator import Discriminator
+from classifold.gan.distances import (
     frechet_distance,
     nearest_distance,
     precision_recall,
 )
-from classifold.generating.drawing import draw_noise, generate, generated_pack, like_labels
-from classifold.generating.files import load_generator, save_generator, save_images
-from classifold.generating.generator import Generator
-from classifold.generating.loop import FittedGan, Grid, fit_gan
-from classifold.generating.losses import LOSSES, gradient_penalty
-from classifold.generating.quality import measure_quality
-from classifold.model_file import Model, new_network
-from classifold.pack import join, read_pack
+from classifold.gan.drawing import draw_noise, generate, generated_pack, like_labels
+from classifold.gan.files import load_generator, save_generator, save_images
+from classifold.gan.generator import Generator
+from classifold.gan.loop import FittedGan, Grid, fit_gan
+from classifold.gan.losses import LOSSES, gradient_penalty
+from classifold.gan.quality import measure_quality
+from classifold.models.model_file import Model, new_network
 from classifold.training.checkpoints import Checkpoint
 from classifold.training.epochs import Recipe
 

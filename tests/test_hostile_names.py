@@ -11,8 +11,8 @@ from markdown_it import MarkdownIt
 from PIL import Image
 from ruamel.yaml import YAML
 
-from classifold.csv_file import FORMULA, read_rows
-from classifold.metrics_file import read_json
+from classifold.data.csv_file import FORMULA, read_rows
+from classifold.data.json_file import read_json
 from classifold.plain_text import plain_text
 from stages_in_one_process import run_stages
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import EpsImagePlugin, Image, PngImagePlugin
 
-from classifold.images import (
+from classifold.data.pixels import FILTERS, rgb_pixels
+from classifold.ingest.images import (
     FORMATS,
     KEPT_FORMATS,
     MOST_PIXELS,
@@ -22,8 +23,7 @@ from classifold.images import (
     UnreadableImageError,
     decode,
 )
-from classifold.perceptual_hash import perceptual_hash
-from classifold.pixels import FILTERS, rgb_pixels
+from classifold.ingest.perceptual_hash import perceptual_hash
 
 GRADIENT = np.arange(0, 240, 5, dtype=np.uint8).reshape(6, 8)
 COLOURED = np.stack([GRADIENT, 255 - GRADIENT, GRADIENT // 2], axis=2)

@@ -5,7 +5,8 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from classifold.inference import (
+from classifold.data.seeding import seed_torch
+from classifold.models.inference import (
     BATCH_SIZE,
     View,
     aligned_rows,
@@ -13,9 +14,8 @@ from classifold.inference import (
     predict_features,
     predict_logits,
 )
-from classifold.model_file import build_network
-from classifold.preprocessing import to_input
-from classifold.seeding import seed_torch
+from classifold.models.model_file import build_network
+from classifold.models.preprocessing import to_input
 
 CPU = torch.device("cpu")
 SETTINGS = {"image_size": 8, "normalize": "half", "device": CPU}

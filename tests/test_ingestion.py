@@ -13,17 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from classifold import parallel
-from classifold.csv_file import read_rows
+from classifold.data.csv_file import read_rows
+from classifold.data.image_table import SCHEMA, iter_columns, iter_images
+from classifold.data.json_file import read_json
+from classifold.data.pixels import rgb_pixels
 from classifold.errors import UserError
-from classifold.images import ORIENTATION_TAG, UNREAD_EXTENSIONS
-from classifold.metrics_file import read_json
-from classifold.pixels import rgb_pixels
-from classifold.sources import ingestion
-from classifold.sources.detection import open_source
-from classifold.sources.ingestion import ingest
-from classifold.sources.layout import image_names
-from classifold.table import SCHEMA, iter_columns, iter_images
+from classifold.ingest import ingestion
+from classifold.ingest.detection import open_source
+from classifold.ingest.images import ORIENTATION_TAG, UNREAD_EXTENSIONS
+from classifold.ingest.ingestion import ingest
+from classifold.ingest.layout import image_names
+from classifold.runtime import parallel
 
 WHITE = (255, 255, 255)
 RED = np.full((8, 4, 3), (200, 0, 0), np.uint8)

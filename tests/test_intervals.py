@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, bootstrap, norm
 from sklearn.metrics import f1_score
 
-from classifold import intervals
-from classifold.intervals import (
+from classifold.evaluation import intervals
+from classifold.evaluation.intervals import (
     accuracy_interval,
     gain_interval,
     macro_f1_interval,

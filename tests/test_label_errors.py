@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import expit, softmax
 
-from classifold.csv_file import read_rows
+from classifold.data.csv_file import read_rows
 from classifold.evaluation.label_errors import (
     confident_joint,
     confident_thresholds,

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from classifold.errors import UserError
-from classifold.images import EXTENSIONS
-from classifold.sources.detection import find_source
-from classifold.sources.layout import SourceImage
-from classifold.sources.tree import open_tree
+from classifold.ingest.detection import find_source
+from classifold.ingest.images import EXTENSIONS
+from classifold.ingest.layout import SourceImage
+from classifold.ingest.tree import open_tree
 
 REAL = Path(__file__).parents[1].parent / "shared" / "data"
 

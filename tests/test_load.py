@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from classifold.evaluation.labels import read_labelled
-from classifold.filtering import copies
-from classifold.filtering.copies import choose_bands, near_groups
+from classifold.filtering import duplicates as copies
+from classifold.filtering.duplicates import choose_bands, near_groups
 from classifold.filtering.limit import keep_few
 from classifold.filtering.selection import Candidate, select, selection_metrics
 from classifold.reporting.charts import MOST_LABELLED_CLASSES, confused_classes, confusion_matrix

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from classifold.csv_file import read_rows
+from classifold.data.csv_file import read_rows
 from classifold.errors import UserError
 from classifold.reporting.rates import write_rates
+from classifold.search.lr_finder import RangeTest, try_rates
 from classifold.training.epochs import Recipe
 from classifold.training.loop import fit
-from classifold.training.lr_finder import RangeTest, try_rates
 
 NO_POLICY = {"fill": "reflect", "steps": []}
 RECIPE = Recipe(

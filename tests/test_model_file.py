@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from classifold.data.json_file import read_json, write_json
+from classifold.data.seeding import seed_torch
 from classifold.errors import UserError
-from classifold.inference import predict_logits
-from classifold.metrics_file import read_json, write_json
-from classifold.model_file import build_network, load_model, save_model
-from classifold.seeding import seed_torch
+from classifold.models.inference import predict_logits
+from classifold.models.model_file import build_network, load_model, save_model
 
 PREPROCESSING = {"pack_size": 8, "resize": "box", "image_size": 64, "normalize": "half"}
 ARGUMENTS = {"widths": [16, 20], "depth": 1}

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch.overrides import TorchFunctionMode
 
 from classifold.errors import UserError
-from classifold.model_file import build_network
+from classifold.models.model_file import build_network
 from classifold.networks import alphanet, initial_cnn, mlp, simple_convnet, small_resnet, vgg
 from classifold.networks import timm as timm_network
 from classifold.networks import torchvision as torchvision_network
@@ -229,7 +229,7 @@ def test_dropout_acts_in_training_alone(name):
 
 NARROW = """
 import torch
-from classifold.model_file import build_network
+from classifold.models.model_file import build_network
 
 torch.set_num_threads(1)
 weights = []

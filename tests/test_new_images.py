@@ -6,9 +6,10 @@ import zipfile
 import numpy as np
 import pytest
 
-from classifold import new_images, parallel
 from classifold.errors import UserError
-from classifold.new_images import open_images
+from classifold.runtime import parallel
+from classifold.serving import new_images
+from classifold.serving.new_images import open_images
 
 SETTINGS = {"size": 8, "resize": "box", "background": (255, 255, 255)}
 

@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from classifold.orphans import LOCKS, only_one
+from classifold.runtime.orphans import LOCKS, only_one
 
 MOST_SECONDS = 20  # of a busy machine
 
@@ -23,20 +23,20 @@ child.wait()
 """
 STAGE = """
 import time
-from classifold.orphans import begin_stage
+from classifold.runtime.orphans import begin_stage
 begin_stage()
 open("begun", "w").close()
 time.sleep(60)
 """
 HELPERS = """
 import os, time
-from classifold import parallel
+from classifold.runtime import parallel
 os.sched_getaffinity = lambda _: {0, 1}
 list(parallel.ordered_map(time.sleep, [60] * 2000, n_items=2000))
 """
 WRITER = """
 import sys, time
-from classifold.orphans import only_one
+from classifold.runtime.orphans import only_one
 with only_one("train/m"):
     with open("log", "a") as log:
         print("begins", sys.argv[1], file=log, flush=True)

@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from classifold import image_arrays
-from classifold.analysis.pca import principal_components
-from classifold.image_arrays import ask_for
-from classifold.pack import join, new_pack, read_pack
+from classifold.analysis.pca.components import principal_components
+from classifold.data import image_arrays
+from classifold.data.image_arrays import ask_for
+from classifold.data.pack import join, new_pack, read_pack
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 3), np.uint8)
 ROWS = [

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from classifold import parallel
 from classifold.errors import UserError
-from classifold.parallel import ordered_map, threaded_map
+from classifold.runtime import bundles, parallel
+from classifold.runtime.parallel import ordered_map, threaded_map
 
 MANY = 10**6  # enough items for processes to pay
 
@@ -20,8 +20,8 @@ def two_cores(monkeypatch):
 
 @pytest.fixture
 def small_tasks(monkeypatch):
-    monkeypatch.setattr(parallel, "ITEMS_A_TASK", 2)
-    monkeypatch.setattr(parallel, "TASKS_AHEAD", 2)
+    monkeypatch.setattr(bundles, "ITEMS_A_TASK", 2)
+    monkeypatch.setattr(bundles, "TASKS_AHEAD", 2)
 
 
 def negative(item):
@@ -41,18 +41,18 @@ def test_processes_give_the_results_of_one_in_their_order_from_a_bounded_window(
     n_items, taken = 3000, []
     results = ordered_map(operator.neg, counted(range(n_items), taken), n_items=n_items)
     assert next(results) == 0
-    assert len(taken) <= 2 * parallel.TASKS_AHEAD * parallel.ITEMS_A_TASK
+    assert len(taken) <= 2 * bundles.TASKS_AHEAD * bundles.ITEMS_A_TASK
     assert list(results) == [-item for item in range(1, n_items)]
 
 
 def test_the_window_is_bounded_in_bytes_too(monkeypatch):
-    monkeypatch.setattr(parallel, "BYTES_A_TASK", 100)
+    monkeypatch.setattr(bundles, "BYTES_A_TASK", 100)
     taken = []
     results = ordered_map(
         operator.neg, counted(range(200), taken), n_items=MANY, n_bytes=lambda _: 60
     )
     assert next(results) == 0
-    assert len(taken) <= 2 * parallel.TASKS_AHEAD * 2  # two items of 60 bytes are over 100
+    assert len(taken) <= 2 * bundles.TASKS_AHEAD * 2  # two items of 60 bytes are over 100
     assert list(results) == [-item for item in range(1, 200)]
 
 

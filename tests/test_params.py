@@ -9,7 +9,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from classifold.errors import UserError
-from classifold.params import check_params, read_params
+from classifold.params.reader import read_params
+from classifold.params.validation import check_params
 
 ROOT = Path(__file__).parents[1]
 ABSENT = object()

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 from sklearn.decomposition import PCA
 
-from classifold.analysis import pca
-from classifold.analysis.pca import (
+from classifold.analysis.pca import components as pca
+from classifold.analysis.pca.components import (
     CHANNELS,
     count_components,
     own_components,
@@ -14,8 +14,8 @@ from classifold.analysis.pca import (
     pca_metrics,
     principal_components,
 )
-from classifold.analysis.pca_files import write_components, write_own_components, write_rebuilt
-from classifold.csv_file import read_rows
+from classifold.analysis.pca.files import write_components, write_own_components, write_rebuilt
+from classifold.data.csv_file import read_rows
 
 
 def draw_images(n_images=60, size=6):

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from classifold.model_file import build_network
+from classifold.models.model_file import build_network
 from classifold.training.losses import make_loss
 from classifold.training.phase import Phase
 

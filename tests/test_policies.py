@@ -11,8 +11,15 @@ from PIL import Image, ImageEnhance, ImageOps
 from ruamel.yaml import YAML
 from torchvision.transforms.v2 import functional as v2
 
-from classifold.augmentation import policy as policy_module
-from classifold.augmentation.colour import (
+from classifold.augmentation.online import policy as policy_module
+from classifold.augmentation.online.batches import (
+    augment_arrays,
+    augment_tensors,
+    epoch_draws,
+    mix_arrays,
+    mix_tensors,
+)
+from classifold.augmentation.online.color import (
     brightened,
     contrasted,
     hued,
@@ -23,15 +30,8 @@ from classifold.augmentation.colour import (
     shuffled,
     then,
 )
-from classifold.augmentation.online import (
-    augment_arrays,
-    augment_tensors,
-    epoch_draws,
-    mix_arrays,
-    mix_tensors,
-)
-from classifold.augmentation.policy import count_draws, draw_plan
-from classifold.augmentation.tone import NAMES, Tones, retone_arrays, retone_tensors
+from classifold.augmentation.online.policy import count_draws, draw_plan
+from classifold.augmentation.online.tone import NAMES, Tones, retone_arrays, retone_tensors
 
 POLICIES = YAML(typ="safe").load(Path(__file__).parents[1] / "params.yaml")["policies"]
 NAMED = sorted(POLICIES)
@@ -361,6 +361,6 @@ def test_rand_augment_of_no_strength_at_all_changes_only_what_has_no_strength():
 
 
 def test_every_step_of_the_schema_is_known_and_every_known_step_is_in_the_schema():
-    from classifold.params import Step  # noqa: PLC0415
+    from classifold.params.schema.policies import Step  # noqa: PLC0415
 
     assert set(Step.model_fields) == set(policy_module._STEPS)

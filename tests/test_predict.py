@@ -11,18 +11,19 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from classifold import new_images, parallel, predict
-from classifold.answers_file import write_answers
 from classifold.cli import app
-from classifold.csv_file import read_rows
-from classifold.decisions import probabilities
+from classifold.data.csv_file import read_rows
+from classifold.data.json_file import read_json, write_json
+from classifold.data.pixels import load_pixels
 from classifold.errors import UserError
 from classifold.evaluation import answers as evaluation
-from classifold.inference import BATCH_SIZE
-from classifold.metrics_file import read_json, write_json
-from classifold.model_file import load_model
-from classifold.pixels import load_pixels
-from classifold.predict import IMAGES_AT_ONCE, Answer, Classifier
+from classifold.models.decisions import probabilities
+from classifold.models.inference import BATCH_SIZE
+from classifold.models.model_file import load_model
+from classifold.runtime import bundles, parallel
+from classifold.serving import new_images, predict
+from classifold.serving.predict import IMAGES_AT_ONCE, Answer, Classifier
+from classifold.serving.predictions_file import write_answers
 from classifold.stacking.ensemble import load_ensemble
 
 CPU = torch.device("cpu")
@@ -253,7 +254,7 @@ def test_no_more_images_are_read_than_the_window_holds(
         return read_image(read, name)
 
     monkeypatch.setattr(new_images, "read_image", counted)
-    window = n_processes * parallel.TASKS_AHEAD * parallel.ITEMS_A_TASK
+    window = n_processes * bundles.TASKS_AHEAD * bundles.ITEMS_A_TASK
     n_answered = 0
     for answer in Classifier.load(root, model="flat").predict([path]):
         # The images of one round were all read before its first answer.

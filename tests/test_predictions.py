@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from classifold.evaluation.predictions import read_predictions, write_predictions
+from classifold.data.predictions import read_predictions, write_predictions
 
 ANSWERS = {
     "a": np.array([[0.7, 0.2, 0.1], [0.2, 0.5, 0.3]]),

@@ -18,19 +18,19 @@ import psutil
 import pytest
 from PIL import Image
 
-from classifold import parallel, ray_cluster
-from classifold.analysis.pca import principal_components
+from classifold.analysis.pca.components import principal_components
 from classifold.augmentation.offline import write_packs
+from classifold.data.image_table import iter_columns, iter_images
+from classifold.data.pack import read_pack
 from classifold.errors import UserError
-from classifold.filtering import copies
-from classifold.filtering.copies import near_groups
-from classifold.pack import read_pack
-from classifold.parallel import ordered_map
-from classifold.predict import Classifier
-from classifold.sources.detection import find_source
-from classifold.sources.ingestion import ingest
-from classifold.sources.tree import FolderTree
-from classifold.table import iter_columns, iter_images
+from classifold.filtering import duplicates as copies
+from classifold.filtering.duplicates import near_groups
+from classifold.ingest.detection import find_source
+from classifold.ingest.ingestion import ingest
+from classifold.ingest.tree import FolderTree
+from classifold.runtime import bundles, parallel, ray_cluster
+from classifold.runtime.parallel import ordered_map
+from classifold.serving.predict import Classifier
 from cluster_work import negative, slowly
 
 MANY = 10**6  # enough items for other processes to pay
@@ -102,7 +102,7 @@ def test_a_cluster_gives_the_results_in_their_order_from_a_bounded_window(on_clu
     taken = []
     results = ordered_map(operator.neg, counted(range(3000), taken), n_items=MANY)
     assert next(results) == 0
-    assert len(taken) <= 2 * parallel.TASKS_AHEAD * parallel.ITEMS_A_TASK
+    assert len(taken) <= 2 * bundles.TASKS_AHEAD * bundles.ITEMS_A_TASK
     assert list(results) == [-item for item in range(1, 3000)]
 
 
@@ -133,7 +133,7 @@ def test_failures_arrive_as_they_are(on_cluster):
 
 @pytest.mark.slow
 def test_an_item_that_ends_its_process_is_told_apart_as_on_one_machine(on_cluster, monkeypatch):
-    monkeypatch.setattr(parallel, "ITEMS_A_TASK", 3)
+    monkeypatch.setattr(bundles, "ITEMS_A_TASK", 3)
     items = [*range(5), 13, 113, *range(20, 40)]
     results = ordered_map(negative, items, n_items=MANY, crashed="item {} crashed".format)
     expected = [f"item {i} crashed" if i % 100 == 13 else -i for i in items]
@@ -151,7 +151,7 @@ def test_a_node_that_runs_other_code_is_refused(on_cluster, monkeypatch):
 
 @pytest.mark.slow
 def test_a_node_that_dies_in_the_middle_costs_no_result(cluster, on_cluster, monkeypatch):
-    monkeypatch.setattr(parallel, "ITEMS_A_TASK", 8)
+    monkeypatch.setattr(bundles, "ITEMS_A_TASK", 8)
     lost = add_node(cluster, num_cpus=2)
     n_items, done = 1200, []
     results = ordered_map(slowly, range(n_items), n_items=MANY, crashed=lambda item: (0, "crashed"))
@@ -259,8 +259,8 @@ def test_answers_to_new_images_have_the_same_bits(project, on_cluster, monkeypat
 
 
 STAGE_ON_OWN_CLUSTER = """
-from classifold.parallel import ordered_map
-from classifold.stage import run_stage
+from classifold.runtime.parallel import ordered_map
+from classifold.runtime.stage import run_stage
 from cluster_work import slowly
 
 def main():
@@ -346,13 +346,13 @@ def test_the_local_engine_can_be_asked_for_beside_a_cluster(monkeypatch):
 
 WITHOUT_RAY = """
 import sys
-from classifold.analysis import pca
+from classifold.analysis.pca import components as pca
 from classifold.augmentation import offline
-from classifold.filtering import copies
-from classifold.sources import ingestion
-from classifold.parallel import ordered_map
+from classifold.filtering import duplicates as copies
+from classifold.ingest import ingestion
+from classifold.runtime.parallel import ordered_map
 list(ordered_map(abs, range(2000), n_items=2000, locally="threads"))
-assert not {"ray", "classifold.ray_cluster"} & set(sys.modules)
+assert not {"ray", "classifold.runtime.ray_cluster"} & set(sys.modules)
 """
 
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from classifold.data.image_table import iter_columns, iter_images
+from classifold.data.pixels import rgb_pixels
 from classifold.filtering.files import read_candidates
 from classifold.filtering.selection import Selection, select, selection_metrics
-from classifold.pixels import rgb_pixels
-from classifold.sources.detection import open_source
-from classifold.sources.ingestion import ingest
+from classifold.ingest.detection import open_source
+from classifold.ingest.ingestion import ingest
 from classifold.splitting import parts as splitting
-from classifold.table import iter_columns, iter_images
 
 REAL = Path(__file__).parents[1].parent / "shared" / "data"
 

@@ -13,9 +13,17 @@ from typer.testing import CliRunner
 
 from classifold.cli import app
 from classifold.errors import UserError
-from classifold.model_file import build_network
-from classifold.params import check_params, read_params
-from classifold.recipes import LIMIT, RECIPES, changes, list_recipes, read_recipe, take_recipe
+from classifold.models.model_file import build_network
+from classifold.params.reader import read_params
+from classifold.params.validation import check_params
+from classifold.project.recipes import (
+    LIMIT,
+    RECIPES,
+    changes,
+    list_recipes,
+    read_recipe,
+    take_recipe,
+)
 from classifold.training.freezing import count_parameters, set_trainable
 
 ROOT = Path(__file__).parents[1]

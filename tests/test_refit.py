@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from classifold.csv_file import read_rows, write_rows
+from classifold.data.csv_file import read_rows, write_rows
+from classifold.data.json_file import read_json, write_json
+from classifold.data.pack import join, new_pack, read_pack
 from classifold.errors import UserError
-from classifold.folders import new_folder
-from classifold.metrics_file import read_json, write_json
-from classifold.model_file import load_model
-from classifold.pack import join, new_pack, read_pack
+from classifold.models.model_file import load_model
+from classifold.runtime.atomic_files import new_folder
+from classifold.serving.refit import refit, refit_model
 from classifold.training.epochs import Recipe
 from classifold.training.loop import fit
-from classifold.training.refit import refit, refit_model
 
 ADAM = {"name": "adam", "lr": 0.01}
 SCHEDULES = {

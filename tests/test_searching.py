@@ -24,16 +24,16 @@ from typer.testing import CliRunner
 
 import tiny_model
 from classifold.cli import app
-from classifold.csv_file import read_rows
+from classifold.data.csv_file import read_rows
+from classifold.data.json_file import read_json
 from classifold.errors import UserError
-from classifold.metrics_file import read_json
-from classifold.params import check_params
+from classifold.params.validation import check_params
 from classifold.reporting.search_page import write_search_page
-from classifold.searching import trial as trial_module
-from classifold.searching import worker
-from classifold.searching.apply import apply_best, apply_trial
-from classifold.searching.plan import make_plan
-from classifold.searching.results import (
+from classifold.search import trial as trial_module
+from classifold.search import worker
+from classifold.search.apply import apply_best, apply_trial
+from classifold.search.plan import make_plan
+from classifold.search.results import (
     Row,
     best_of,
     best_per_choice,
@@ -41,8 +41,8 @@ from classifold.searching.results import (
     search_metrics,
     write_results,
 )
-from classifold.searching.search_file import Search, read_search
-from classifold.searching.space import (
+from classifold.search.search_file import Search, read_search
+from classifold.search.space import (
     cells,
     corners,
     distributions,
@@ -53,9 +53,9 @@ from classifold.searching.space import (
     values_of,
     with_values,
 )
-from classifold.searching.storage import open_search, storage_url
-from classifold.searching.trial import run_trial
-from classifold.searching.worker import run_search
+from classifold.search.storage import open_search, storage_url
+from classifold.search.trial import run_trial
+from classifold.search.worker import run_search
 
 ROOT = Path(__file__).parents[1]
 SEARCHES = sorted((ROOT / "studies/search/searches").glob("*.yaml"))

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifold.seeding import generator, seed_torch
+from classifold.data.seeding import generator, seed_torch
 
 COUNTER = st.one_of(st.integers(1, 2**31), st.text(max_size=5))
 COUNTERS = st.lists(COUNTER, max_size=3).map(tuple)

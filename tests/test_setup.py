@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import tiny_model
-from classifold.device import advise_on_memory
 from classifold.errors import UserError
-from classifold.model_file import load_model, save_model, untrained
+from classifold.models.device import advise_on_memory
+from classifold.models.model_file import load_model, save_model, untrained
 from classifold.training.epochs import Recipe
 from classifold.training.setup import prepare
 from tiny_model import PHASE

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from classifold.data.image_table import write_table
 from classifold.evaluation.slices import brightness, find_slices
 from classifold.filtering.files import read_candidates, write_selection
 from classifold.filtering.selection import select, selection_metrics
-from classifold.table import write_table
 
 SETTINGS = {
     "size": {"rule": "modal", "tolerance": 0},

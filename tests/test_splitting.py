@@ -10,10 +10,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedKFold
 
-from classifold.csv_file import read_rows, write_rows
+from classifold.data.csv_file import read_rows, write_rows
+from classifold.data.split_file import read_part
 from classifold.errors import UserError
 from classifold.splitting.files import read_kept, write_parts
-from classifold.splitting.part_file import read_part
 from classifold.splitting.parts import PARTS, Image, assign_parts, split_metrics
 from classifold.splitting.stratified import stratify, stratify_folds
 

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from scipy.special import expit, log_expit, log_softmax, logit, softmax
 from sklearn.linear_model import LogisticRegression
 
-from classifold.decisions import micro_f1
+from classifold.data.logits_file import Logits, save_logits
 from classifold.errors import UserError
-from classifold.logits_file import Logits, save_logits
+from classifold.evaluation.stack_scores import describe, stack_metrics
+from classifold.models.decisions import micro_f1
 from classifold.stacking import cross_fitting
 from classifold.stacking.dense import DenseStack, fit_dense
 from classifold.stacking.ensemble import (
@@ -20,7 +21,6 @@ from classifold.stacking.ensemble import (
     save_ensemble,
 )
 from classifold.stacking.members import join, mean_logits, probability_of_truth
-from classifold.stacking.report import describe, stack_metrics
 from classifold.stacking.shares import fit_shares, select_greedily
 from classifold.stacking.unseen import Unseen, read_unseen, share_out
 

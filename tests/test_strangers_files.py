@@ -24,13 +24,13 @@ from safetensors.numpy import save as save_tensors
 from typer.testing import CliRunner
 
 from classifold.cli import app
-from classifold.csv_file import read_rows
+from classifold.data.csv_file import read_rows
+from classifold.data.json_file import read_json, write_json
+from classifold.data.logits_file import Logits, load_logits, save_logits
+from classifold.data.pack import read_pack
 from classifold.errors import UserError
-from classifold.logits_file import Logits, load_logits, save_logits
-from classifold.metrics_file import read_json, write_json
-from classifold.model_file import load_model
-from classifold.pack import read_pack
-from classifold.sources.detection import open_source
+from classifold.ingest.detection import open_source
+from classifold.models.model_file import load_model
 from classifold.stacking.ensemble import load_ensemble
 from classifold.training.checkpoints import Checkpoint
 

@@ -4,9 +4,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from classifold import table
-from classifold.pixels import load_pixels
-from classifold.table import iter_columns, iter_images, write_table
+from classifold.data import image_table
+from classifold.data.image_table import iter_columns, iter_images, write_table
+from classifold.data.pixels import load_pixels
 
 
 def row(image_id, encoded=b"x" * 10, labels=("cat",)):
@@ -28,8 +28,8 @@ def row(image_id, encoded=b"x" * 10, labels=("cat",)):
 @pytest.fixture
 def small_shards(monkeypatch):
     """Two images a row group, four a shard."""
-    monkeypatch.setattr(table, "BYTES_A_ROW_GROUP", 20)
-    monkeypatch.setattr(table, "BYTES_A_SHARD", 40)
+    monkeypatch.setattr(image_table, "BYTES_A_ROW_GROUP", 20)
+    monkeypatch.setattr(image_table, "BYTES_A_SHARD", 40)
 
 
 @pytest.mark.parametrize("n_rows", [1, 2, 3, 4, 5, 8, 9])
@@ -44,8 +44,8 @@ def test_all_rows_come_back_in_their_order_over_any_number_of_shards(
 
 @pytest.mark.parametrize("bytes_a_shard", [10, 20, 30, 50])
 def test_no_row_is_lost_where_a_shard_ends_within_a_row_group(tmp_path, monkeypatch, bytes_a_shard):
-    monkeypatch.setattr(table, "BYTES_A_ROW_GROUP", 20)
-    monkeypatch.setattr(table, "BYTES_A_SHARD", bytes_a_shard)
+    monkeypatch.setattr(image_table, "BYTES_A_ROW_GROUP", 20)
+    monkeypatch.setattr(image_table, "BYTES_A_SHARD", bytes_a_shard)
     ids = [f"{i}.png" for i in range(9)]
     assert write_table(tmp_path, map(row, ids)) == 9
     assert [found["id"] for found in iter_columns(tmp_path, ["id"])] == ids
@@ -61,7 +61,7 @@ def test_the_same_rows_give_the_same_bytes(tmp_path):
 
 def test_a_table_without_rows_still_has_its_columns(tmp_path):
     assert write_table(tmp_path, []) == 0
-    assert pq.read_table(tmp_path).schema.equals(table.SCHEMA)
+    assert pq.read_table(tmp_path).schema.equals(image_table.SCHEMA)
     assert list(iter_columns(tmp_path, ["id"])) == []
 
 

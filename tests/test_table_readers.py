@@ -9,7 +9,7 @@ import polars
 import pytest
 from PIL import Image
 
-from classifold.table import write_table
+from classifold.data.image_table import write_table
 
 COLOURS = [(200, 0, 0), (0, 200, 0), (0, 0, 200)]
 

@@ -16,10 +16,10 @@ from sklearn.metrics import (
 )
 
 from classifold.evaluation.answers import Answer, decide
+from classifold.evaluation.intervals import accuracy_interval
 from classifold.evaluation.mistakes import worst_mistakes
 from classifold.evaluation.per_class import MOST_POINTS, per_class_table, precision_recall_rows
 from classifold.evaluation.scores import in_words, score, untrained_score, versus
-from classifold.intervals import accuracy_interval
 
 SETTINGS = {"calibration_bins": 15, "bootstrap": {"resamples": 100, "seed": 0}}
 MANY_LABELS = {"temperature": 1.5, "threshold": 0.4, "thresholds": [0.2, 0.5, 0.7, 0.4]}

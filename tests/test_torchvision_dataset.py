@@ -13,11 +13,11 @@ import pytest
 from PIL import Image
 from torchvision import datasets
 
+from classifold.data.image_table import iter_columns, iter_images
+from classifold.data.json_file import read_json
 from classifold.errors import UserError
-from classifold.metrics_file import read_json
-from classifold.sources.detection import open_source
-from classifold.sources.ingestion import ingest
-from classifold.table import iter_columns, iter_images
+from classifold.ingest.detection import open_source
+from classifold.ingest.ingestion import ingest
 
 
 def find(name, tmp_path, task="single"):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from classifold.data.seeding import seed_torch
 from classifold.errors import UserError
-from classifold.inference import predict_logits
-from classifold.model_file import build_network
-from classifold.seeding import seed_torch
+from classifold.models.inference import predict_logits
+from classifold.models.model_file import build_network
 from classifold.training import epochs as epochs_module
 from classifold.training.batches import draw_rows
 from classifold.training.description import describe_training, training_metrics

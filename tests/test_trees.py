@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from classifold.errors import UserError
-from classifold.sources import archives, entries
-from classifold.sources.detection import find_source
-from classifold.sources.tree import open_tree
+from classifold.ingest import archives, entries
+from classifold.ingest.detection import find_source
+from classifold.ingest.tree import open_tree
 
 FILES = {
     "cat/2.png": b"two",

@@ -5,11 +5,18 @@ import pytest
 from PIL import Image
 from sklearn.manifold import trustworthiness
 
-from classifold.analysis import embedding
-from classifold.analysis.embedding import embed, reduce_dimensions
-from classifold.analysis.files import write_maps
-from classifold.analysis.tsne import Map, choose, draw_sample, make_maps, map_rows, tsne_metrics
-from classifold.csv_file import read_rows
+from classifold.analysis.tsne import embedding
+from classifold.analysis.tsne.embedding import embed, reduce_dimensions
+from classifold.analysis.tsne.files import write_maps
+from classifold.analysis.tsne.maps import (
+    Map,
+    choose,
+    draw_sample,
+    make_maps,
+    map_rows,
+    tsne_metrics,
+)
+from classifold.data.csv_file import read_rows
 from classifold.errors import UserError
 
 LABELS = np.repeat(np.arange(6), 20)

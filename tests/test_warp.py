@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifold.augmentation.warp import (
+from classifold.augmentation.online.warp import (
     BORDERS,
     FLIPS,
     flip,

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from classifold.errors import UserError
-from classifold.weights_file import fill_network, find_weights, read_weights
+from classifold.models.weights_file import fill_network, find_weights, read_weights
 
 TENSORS = {"body.weight": torch.arange(6.0).view(2, 3), "head.bias": torch.tensor([7.0])}
 SUFFIXES = [".safetensors", ".pth", ".pt", ".bin"]

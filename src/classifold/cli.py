@@ -10,15 +10,17 @@ from typing import Annotated
 import typer
 from threadpoolctl import threadpool_limits
 
-from classifold.dvc_files import damaged_copies, mend_dvc_files
 from classifold.errors import UserError
-from classifold.faults import explain
-from classifold.params import PARAMS_FILE, check_params
-from classifold.plain_text import plain_text, use_utf8
-from classifold.plots_page import plots_page
-from classifold.progress import track
-from classifold.recipes import RECIPES, list_recipes, take_recipe
-from classifold.stage import INTERRUPTED
+from classifold.params.reader import PARAMS_FILE
+from classifold.params.validation import check_params
+from classifold.plain_text import plain_text
+from classifold.project.dvc_files import damaged_copies, mend_dvc_files
+from classifold.project.plots_page import plots_page
+from classifold.project.recipes import RECIPES, list_recipes, take_recipe
+from classifold.runtime.encoding import use_utf8
+from classifold.runtime.faults import explain
+from classifold.runtime.progress import track
+from classifold.runtime.stage import INTERRUPTED
 
 EMBEDDED = Path("data/raw/digits")  # which the stage `digits` makes
 PACKS = Path("data/augmented")
@@ -75,7 +77,7 @@ def check(
         content = check_params(path)
         _require_data(Path(content["dataset"]["path"]), layout=content["dataset"]["layout"])
         # Slow to import, so not before what needs no torch is right.
-        from classifold.device import choose_device  # noqa: PLC0415
+        from classifold.models.device import choose_device  # noqa: PLC0415
         from classifold.training.try_model import try_model  # noqa: PLC0415
 
         choose_device(content["train"]["device"])
@@ -133,9 +135,9 @@ def predict(
     Needs what `dvc repro` trains. An image that cannot be decoded is a row with a reason.
     """
     # Heavy, and of no use to the other commands.
-    from classifold.answers_file import write_answers  # noqa: PLC0415
-    from classifold.new_images import open_images  # noqa: PLC0415
-    from classifold.predict import Classifier  # noqa: PLC0415
+    from classifold.serving.new_images import open_images  # noqa: PLC0415
+    from classifold.serving.predict import Classifier  # noqa: PLC0415
+    from classifold.serving.predictions_file import write_answers  # noqa: PLC0415
 
     with _told_without_traceback():
         classifier = Classifier.load(model=model, models=models)
@@ -167,8 +169,8 @@ def export(
     Needs what `dvc repro` trains. The file is kept only if it gives the same answers.
     """
     # Heavy, and of no use to the other commands.
-    from classifold.export import export_onnx, images_to_check, require_packages  # noqa: PLC0415
-    from classifold.predict import Classifier  # noqa: PLC0415
+    from classifold.serving.export import export_onnx, images_to_check, require_packages  # noqa: PLC0415
+    from classifold.serving.predict import Classifier  # noqa: PLC0415
 
     with _told_without_traceback():
         if file_format != "onnx":
@@ -239,7 +241,8 @@ def augmentations(  # noqa: PLR0917 - the command's options
 ) -> None:
     """Write a page that shows what a policy of online augmentation makes of images."""
     # Heavy, and of no use to the other commands.
-    from classifold.reporting.augmentations import read_images, write_gallery  # noqa: PLC0415
+    from classifold.reporting.augmentations import write_gallery  # noqa: PLC0415
+    from classifold.serving.image_files import read_images  # noqa: PLC0415
 
     with _told_without_traceback():
         policies = check_params()["policies"]
@@ -272,9 +275,9 @@ def lr_find(
     Needs the packs that `dvc repro augment` makes. Nothing that training made is changed.
     """
     # Heavy, and of no use to the other commands.
-    from classifold.device import advise_on_memory  # noqa: PLC0415
+    from classifold.models.device import advise_on_memory  # noqa: PLC0415
     from classifold.reporting.rates import write_rates  # noqa: PLC0415
-    from classifold.training.lr_finder import try_rates  # noqa: PLC0415
+    from classifold.search.lr_finder import try_rates  # noqa: PLC0415
     from classifold.training.setup import prepare  # noqa: PLC0415
 
     with _told_without_traceback():
@@ -334,11 +337,11 @@ def search(
     """
     # Heavy, and of no use to the other commands.
     from classifold.reporting.search_page import write_search_page  # noqa: PLC0415
-    from classifold.searching.apply import apply_best  # noqa: PLC0415
-    from classifold.searching.plan import make_plan  # noqa: PLC0415
-    from classifold.searching.results import write_results  # noqa: PLC0415
-    from classifold.searching.storage import storage_url  # noqa: PLC0415
-    from classifold.searching.worker import run_search  # noqa: PLC0415
+    from classifold.search.apply import apply_best  # noqa: PLC0415
+    from classifold.search.plan import make_plan  # noqa: PLC0415
+    from classifold.search.results import write_results  # noqa: PLC0415
+    from classifold.search.storage import storage_url  # noqa: PLC0415
+    from classifold.search.worker import run_search  # noqa: PLC0415
 
     with _told_without_traceback("what was finished is kept, and the same command goes on"):
         _require_packs()
@@ -376,8 +379,8 @@ def refit(
     pipeline made is changed.
     """
     # Heavy, and of no use to the other commands.
-    from classifold.device import advise_on_memory  # noqa: PLC0415
-    from classifold.training.refit import refit_model  # noqa: PLC0415
+    from classifold.models.device import advise_on_memory  # noqa: PLC0415
+    from classifold.serving.refit import refit_model  # noqa: PLC0415
 
     with _told_without_traceback():
         params = check_params()

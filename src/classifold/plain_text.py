@@ -1,8 +1,6 @@
 """Text from data or params as it is shown: nothing in it commands a terminal or turns a line."""
 
-import os
 import re
-import sys
 
 # Control characters but for the tab and the line feed, ends of lines that only some programs know,
 # what turns the direction of all that follows, and halves of characters, which cannot be printed.
@@ -23,20 +21,6 @@ def one_line(text: str, *, most: int) -> str:
         return line
     n_last = most // 3
     return f"{line[: most - n_last - 3]} … {line[-n_last:]}"
-
-
-def use_utf8() -> None:
-    """Let names of files and what is printed be UTF-8, whatever the locale.
-
-    Else a name that is not ASCII would be another one under a locale of another encoding. There
-    the process starts anew, in Python's UTF-8 mode.
-    """
-    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
-        os.environ["PYTHONUTF8"] = "1"
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - no shell
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def _escape(letter: str) -> str:

@@ -3,24 +3,24 @@
 import shutil
 from pathlib import Path
 
-from classifold.folders import new_folder
-from classifold.generating.added import (
+from classifold.data.json_file import write_json
+from classifold.data.pack import read_pack
+from classifold.data.split_file import read_groups
+from classifold.gan.added import (
     Gan,
     Small,
     add_generated,
     compare,
     write_answers,
 )
-from classifold.generating.adversaries import GanRecipe
-from classifold.generating.figure import draw_gains
-from classifold.generating.machine import one_machine
-from classifold.generating.params import GAN_PARAMS, check_gan_params
-from classifold.metrics_file import write_json
-from classifold.model_file import new_network
-from classifold.pack import read_pack
-from classifold.params import read_params
-from classifold.splitting.part_file import read_groups
-from classifold.stage import run_stage
+from classifold.gan.adversaries import GanRecipe
+from classifold.gan.figure import draw_gains
+from classifold.gan.machine import one_machine
+from classifold.gan.params import GAN_PARAMS, check_gan_params
+from classifold.models.model_file import new_network
+from classifold.params.reader import read_params
+from classifold.runtime.atomic_files import new_folder
+from classifold.runtime.stage import run_stage
 from classifold.training.checkpoints import training_key
 from classifold.training.epochs import Recipe
 from classifold.training.folds import assign_folds

@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
-from classifold.folders import new_folder
-from classifold.generating.adversaries import GanRecipe, new_generator
-from classifold.generating.drawing import generated_pack
-from classifold.generating.files import load_generator, save_images
-from classifold.generating.machine import one_machine
-from classifold.generating.params import GAN_PARAMS, check_gan_params
-from classifold.generating.quality import measure_quality
-from classifold.metrics_file import write_json
-from classifold.model_file import load_model
-from classifold.pack import read_pack
-from classifold.params import read_params
-from classifold.stage import run_stage
+from classifold.data.json_file import write_json
+from classifold.data.pack import read_pack
+from classifold.gan.adversaries import GanRecipe, new_generator
+from classifold.gan.drawing import generated_pack
+from classifold.gan.files import load_generator, save_images
+from classifold.gan.machine import one_machine
+from classifold.gan.params import GAN_PARAMS, check_gan_params
+from classifold.gan.quality import measure_quality
+from classifold.models.model_file import load_model
+from classifold.params.reader import read_params
+from classifold.runtime.atomic_files import new_folder
+from classifold.runtime.stage import run_stage
 
 
 def main() -> None:

@@ -3,18 +3,18 @@
 import shutil
 from pathlib import Path
 
-from classifold.csv_file import write_rows
-from classifold.folders import new_folder
-from classifold.generating.adversaries import GanRecipe
-from classifold.generating.files import save_generator
-from classifold.generating.loop import Grid, fit_gan
-from classifold.generating.machine import one_machine
-from classifold.generating.params import GAN_PARAMS, check_gan_params
-from classifold.metrics_file import write_json
-from classifold.pack import read_pack
-from classifold.params import read_params
-from classifold.progress import say
-from classifold.stage import run_stage
+from classifold.data.csv_file import write_rows
+from classifold.data.json_file import write_json
+from classifold.data.pack import read_pack
+from classifold.gan.adversaries import GanRecipe
+from classifold.gan.files import save_generator
+from classifold.gan.loop import Grid, fit_gan
+from classifold.gan.machine import one_machine
+from classifold.gan.params import GAN_PARAMS, check_gan_params
+from classifold.params.reader import read_params
+from classifold.runtime.atomic_files import new_folder
+from classifold.runtime.progress import say
+from classifold.runtime.stage import run_stage
 from classifold.training.checkpoints import Checkpoint, training_key
 
 PACK = Path("data/augmented/train")

@@ -3,15 +3,9 @@
 import shutil
 from pathlib import Path
 
-from classifold.analysis.arms_picture import draw_arms
-from classifold.device import advise_on_memory
-from classifold.folders import new_folder
-from classifold.metrics_file import write_json
-from classifold.params import read_params
-from classifold.progress import say
-from classifold.splitting.part_file import read_groups
-from classifold.stage import run_stage
-from classifold.training.arms import (
+from classifold.data.json_file import write_json
+from classifold.data.split_file import read_groups
+from classifold.leakage.arms import (
     BOTH,
     LATE,
     NONE,
@@ -22,6 +16,12 @@ from classifold.training.arms import (
     tell_arms,
     train_arm,
 )
+from classifold.leakage.picture import draw_arms
+from classifold.models.device import advise_on_memory
+from classifold.params.reader import read_params
+from classifold.runtime.atomic_files import new_folder
+from classifold.runtime.progress import say
+from classifold.runtime.stage import run_stage
 from classifold.training.checkpoints import training_key
 from classifold.training.folds import assign_folds
 from classifold.training.setup import prepare

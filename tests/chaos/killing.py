@@ -13,7 +13,7 @@ from typing import NamedTuple
 import psutil
 from ruamel.yaml import YAML
 
-from classifold.dvc_files import damaged_copies
+from classifold.project.dvc_files import damaged_copies
 from drawn_clone import Clone
 
 START = "(DVC starts)"

@@ -12,12 +12,19 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from classifold.augmentation.warp import flip, rotations, scalings, shears, shifts, warp_arrays
-from classifold.pack import encode_jpeg, new_pack
-from classifold.parallel import ordered_map
-from classifold.pixels import rgb_pixels
-from classifold.progress import track
-from classifold.seeding import generator
+from classifold.augmentation.online.warp import (
+    flip,
+    rotations,
+    scalings,
+    shears,
+    shifts,
+    warp_arrays,
+)
+from classifold.data.pack import encode_jpeg, new_pack
+from classifold.data.pixels import rgb_pixels
+from classifold.data.seeding import generator
+from classifold.runtime.parallel import ordered_map
+from classifold.runtime.progress import track
 
 
 class AugmentedCopy(NamedTuple):

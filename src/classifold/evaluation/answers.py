@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from classifold.decisions import probabilities
-from classifold.device import set_threads
+from classifold.data.json_file import read_json
+from classifold.data.pixels import load_pixels
 from classifold.errors import UserError
-from classifold.inference import BATCH_SIZE, aligned_rows, predict_logits
-from classifold.metrics_file import read_json
-from classifold.model_file import Model, load_model
-from classifold.pixels import load_pixels
-from classifold.progress import say
+from classifold.models.decisions import probabilities
+from classifold.models.device import set_threads
+from classifold.models.inference import BATCH_SIZE, aligned_rows, predict_logits
+from classifold.models.model_file import Model, load_model
+from classifold.runtime.progress import say
 from classifold.stacking.ensemble import Ensemble, ensemble_logits, load_ensemble
 
 STACK = "stack"

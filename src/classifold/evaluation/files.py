@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from classifold.csv_file import write_rows
+from classifold.data.csv_file import write_rows
+from classifold.data.predictions import write_predictions
 from classifold.evaluation.answers import STACK, Answer
 from classifold.evaluation.calibration import calibration_table
 from classifold.evaluation.labels import Labelled
@@ -12,7 +13,6 @@ from classifold.evaluation.mistakes import COLUMNS as MISTAKES
 from classifold.evaluation.mistakes import worst_mistakes
 from classifold.evaluation.per_class import COLUMNS as PER_CLASS
 from classifold.evaluation.per_class import per_class_table, precision_recall_rows
-from classifold.evaluation.predictions import write_predictions
 from classifold.evaluation.scores import METRIC
 from classifold.evaluation.slices import Slices
 from classifold.evaluation.summary import slice_rows

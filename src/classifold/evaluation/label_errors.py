@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from classifold.csv_file import write_rows
+from classifold.data.csv_file import write_rows
 
 COLUMNS = ["rank", "id", "label", "suggested", "label_probability", "suggested_probability"]
 

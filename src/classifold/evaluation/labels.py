@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from classifold.data.split_file import read_part
 from classifold.errors import UserError
-from classifold.splitting.part_file import read_part
 
 
 class Labelled(NamedTuple):

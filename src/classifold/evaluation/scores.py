@@ -13,10 +13,9 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from classifold.decisions import micro_f1
 from classifold.evaluation.answers import Answer
 from classifold.evaluation.calibration import calibration_error
-from classifold.intervals import (
+from classifold.evaluation.intervals import (
     accuracy_interval,
     gain_interval,
     macro_f1_interval,
@@ -24,6 +23,7 @@ from classifold.intervals import (
     micro_f1_gain_interval,
     micro_f1_interval,
 )
+from classifold.models.decisions import micro_f1
 
 # By what models are compared.
 METRIC = {"single": "accuracy", "multi": "micro_f1"}

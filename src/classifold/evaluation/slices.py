@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from classifold.csv_file import read_rows
+from classifold.data.csv_file import read_rows
+from classifold.data.image_table import HELD_OUT, iter_columns
 from classifold.filtering.selection import REASONS, UNTOUCHED
 from classifold.filtering.size import unusual
-from classifold.table import HELD_OUT, iter_columns
 
 # Rec. 601, of red, green and blue.
 LUMA = np.array([0.299, 0.587, 0.114])

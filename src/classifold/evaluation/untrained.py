@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from classifold.evaluation.answers import model_logits
-from classifold.model_file import load_model, untrained
+from classifold.models.model_file import load_model, untrained
 
 
 def untrained_logits(

@@ -3,9 +3,9 @@
 from collections import Counter
 from pathlib import Path
 
-from classifold.csv_file import write_rows
+from classifold.data.csv_file import write_rows
+from classifold.data.image_table import LABEL_SEPARATOR, iter_columns
 from classifold.filtering.selection import Candidate, Selection
-from classifold.table import LABEL_SEPARATOR, iter_columns
 
 COLUMNS = (
     *("id", "labels", "part", "group", "width", "height"),

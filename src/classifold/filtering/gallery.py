@@ -1,12 +1,9 @@
 """Pictures of what the filter found: images left out, and copies side by side."""
 
-import io
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice, zip_longest
-from operator import attrgetter, itemgetter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,9 +12,22 @@ from matplotlib.patches import Rectangle
 from matplotlib.transforms import IdentityTransform
 from PIL import Image
 
-from classifold.csv_file import read_rows
-from classifold.glyphs import FONTS, printable
-from classifold.table import HELD_OUT, LABEL_SEPARATOR, UNLABELLED, iter_images
+from classifold.data.csv_file import read_rows
+from classifold.pictures.examples import (
+    CopyGroup,
+    Row,
+    choose_copies,
+    choose_groups,
+    choose_left_out,
+    copy_groups,
+    copy_in_words,
+    is_kept,
+    labels_in_words,
+    measured_in_words,
+    shorten,
+)
+from classifold.pictures.glyphs import FONTS, printable
+from classifold.pictures.thumbnails import fit_into, open_images
 
 MOST_LEFT_OUT = 48
 MOST_GROUPS = 16
@@ -36,23 +46,6 @@ LETTERS = 27  # of a line
 TITLE_POINTS = 9
 
 KEPT, LEFT_OUT, QUIET, INK = "#0072B2", "#D55E00", "#5b6670", "#1d232a"
-
-Row = Mapping[str, str]
-Item = TypeVar("Item")
-
-
-class CopyGroup(NamedTuple):
-    """Images that are copies of one another."""
-
-    rows: list[Row]  # of copies.csv
-    labels_differ: bool
-    any_near: bool  # some of them look alike and are not equal
-
-    def title(self, *, n_shown: int) -> str:
-        """How many there are, whether that troubles, and how many are shown."""
-        differ = ", labels differ" if self.labels_differ else ""
-        some = f", {n_shown} shown" if n_shown < len(self.rows) else ""
-        return f"{len(self.rows):,} copies{differ}{some}"
 
 
 class _Cell(NamedTuple):
@@ -96,131 +89,6 @@ def draw_galleries(filtered: Path, ingested: Path) -> None:
         for group, rows in zip(shown, copies, strict=True)
     ]
     _draw(filtered / "copies.png", _copies_title(groups, n_shown=len(shown)), blocks)
-
-
-def spread(
-    items: Sequence[Item], *, over: Sequence[Callable[[Item], Hashable]], most: int
-) -> list[Item]:
-    """Choose items, of each kind in turn, so that a frequent kind hides no other.
-
-    Args:
-        items: to choose from; of a kind the first are chosen.
-        over: what tells kinds apart, the most important first; each is spread over the next.
-        most: how many to choose, at most.
-    """
-    if not over:
-        return list(items[:most])
-    kinds: dict[Hashable, list[Item]] = {}
-    for item in items:
-        kinds.setdefault(over[0](item), []).append(item)
-    turns = zip_longest(*(spread(kind, over=over[1:], most=most) for kind in kinds.values()))
-    return list(islice((item for turn in turns for item in turn if item is not None), most))
-
-
-def choose_left_out(excluded: Sequence[Row], *, most: int) -> list[Row]:
-    """Choose of every reason, and of that of every class; what has one reason comes together."""
-    chosen = spread(excluded, over=[itemgetter("reason"), itemgetter("label")], most=most)
-    return sorted(chosen, key=itemgetter("reason", "id"))
-
-
-def copy_groups(copies: Sequence[Row]) -> list[CopyGroup]:
-    """Gather the rows of `copies.csv` by their group."""
-    groups: dict[str, list[Row]] = {}
-    for row in copies:
-        groups.setdefault(row["group"], []).append(row)
-    return [
-        CopyGroup(
-            rows=rows,
-            # An image that waits for a label contradicts no other.
-            labels_differ=len({row["label"] for row in rows if row["part"] != UNLABELLED}) > 1,
-            any_near=any(row["kind"] == "near" for row in rows),
-        )
-        for rows in groups.values()
-    ]
-
-
-def choose_groups(groups: Sequence[CopyGroup], *, most: int) -> list[CopyGroup]:
-    """Choose groups with different labels, groups that only look alike, and plain ones."""
-    return spread(groups, over=[attrgetter("labels_differ"), attrgetter("any_near")], most=most)
-
-
-def choose_copies(group: CopyGroup, *, most: int) -> list[Row]:
-    """Choose of a large group, of every label and fate, in the order of the group."""
-    keys = ("label", "kept", "part", "kind")
-    chosen = spread(group.rows, over=[itemgetter(key) for key in keys], most=most)
-    ids = {row["id"] for row in chosen}
-    return [row for row in group.rows if row["id"] in ids]
-
-
-def open_images(
-    ingested: Path, ids: Collection[str], *, side: int
-) -> Iterator[tuple[str, Image.Image]]:
-    """Open images of the table, in its order, one at a time.
-
-    Args:
-        ingested: folder of the image table.
-        ids: of the images wanted.
-        side: they will be shrunk to so many pixels; at least twice as many are decoded, if
-            there are.
-    """
-    for image_id, encoded in iter_images(ingested, ids):
-        with Image.open(io.BytesIO(encoded)) as image:
-            # A JPEG may be decoded at a fraction of its size, many times faster.
-            image.draft("RGB", (side * 2, side * 2))
-            yield image_id, image.convert("RGB")
-
-
-def fit_into(image: Image.Image, *, side: int) -> Image.Image:
-    """Fit into a square of `side` pixels; proportions stay.
-
-    A small image is enlarged by a whole factor: its pixels stay squares.
-    """
-    factor = side // max(image.size)
-    if factor > 1:
-        size = (image.width * factor, image.height * factor)
-        return image.resize(size, Image.Resampling.NEAREST)
-    scale = min(side / max(image.size), 1)
-    width, height = (max(1, round(length * scale)) for length in image.size)
-    return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2)
-
-
-def measured_in_words(row: Row) -> str:
-    """What was measured of an image left out."""
-    words = {
-        "size": "is",
-        "duplicate": "copy of",
-        "conflicting_labels": "labelled",
-        "limit": "beyond",
-    }
-    measured = row["measured"]
-    if row["reason"] == "conflicting_labels":
-        measured = measured.replace(LABEL_SEPARATOR, ", ")
-    return f"{words.get(row['reason'], 'measured')} {measured}"
-
-
-def labels_in_words(row: Row) -> str:
-    """The labels of an image, or that it has none."""
-    return row["label"].replace(LABEL_SEPARATOR, ", ") or "no label"
-
-
-def copy_in_words(row: Row) -> list[str]:
-    """What became of a copy, and how equal it is to another of its group."""
-    fate = "kept" if is_kept(row) else "left out"
-    official = {HELD_OUT: ", official test", UNLABELLED: ", to be labelled"}
-    return [f"{fate}{official.get(row['part'], '')}", f"{row['kind']} copy"]
-
-
-def is_kept(row: Row) -> bool:
-    """Whether the filter kept a copy."""
-    return row["kept"] == "true"
-
-
-def shorten(text: str, most: int) -> str:
-    """Cut out the middle of a long text: names differ at their ends."""
-    if len(text) <= most:
-        return text
-    n_last = most // 2
-    return f"{text[: most - n_last - 1]}…{text[-n_last:]}"
 
 
 def _thumbnails(ingested: Path, rows: Iterable[Row]) -> dict[str, Image.Image]:

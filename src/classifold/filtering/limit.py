@@ -3,9 +3,9 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
+from classifold.data.image_table import UNLABELLED
+from classifold.data.seeding import generator
 from classifold.filtering.selection import Candidate, Excluded, Selection
-from classifold.seeding import generator
-from classifold.table import UNLABELLED
 
 # Stands for the absence of labels among the labels; no class has this name.
 NO_LABEL = ""

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from classifold.data.image_table import HELD_OUT, UNLABELLED
 from classifold.errors import UserError
-from classifold.filtering.copies import bits_apart, equal_groups, linked, near_groups
+from classifold.filtering.duplicates import bits_apart, equal_groups, linked, near_groups
 from classifold.filtering.size import modal_size, unusual
-from classifold.table import HELD_OUT, UNLABELLED
 
 REASONS = ("size", "duplicate", "conflicting_labels", "limit")
 

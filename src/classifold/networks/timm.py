@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from classifold.errors import UserError
-from classifold.weights_file import fill_network, find_weights, is_under
+from classifold.models.weights_file import fill_network, find_weights, is_under
 
 
 def build(

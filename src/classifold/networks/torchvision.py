@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
 from classifold.errors import UserError
-from classifold.weights_file import fill_network, find_weights
+from classifold.models.weights_file import fill_network, find_weights
 
 # Builders that take the image's size, and by which name.
 SIZE_ARGUMENT = {"vit": "image_size", "maxvit": "input_size"}

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from classifold.weights_file import fill_network, find_weights
+from classifold.models.weights_file import fill_network, find_weights
 
 WIDTHS = (64, 128, 256, 512, 512)
 

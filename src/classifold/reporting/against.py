@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from classifold.intervals import gain_interval, mcnemar, micro_f1_gain_interval
+from classifold.data.image_table import LABEL_SEPARATOR
+from classifold.evaluation.intervals import gain_interval, mcnemar, micro_f1_gain_interval
 from classifold.reporting.facts import MAJORITY, STACK, Facts
 from classifold.reporting.measures import NOTHING, Measure, count, probability_of_chance
 from classifold.reporting.revision import Revision
 from classifold.reporting.tables import Cell, Column, Table
 from classifold.reporting.wording import SIGNIFICANCE
-from classifold.table import LABEL_SEPARATOR
 
 Rows = Sequence[Mapping[str, Any]]
 

@@ -6,27 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from classifold.augmentation.online import augment_rows, epoch_draws
-from classifold.errors import UserError
-from classifold.images import UnreadableImageError, decode
-from classifold.pixels import rgb_pixels
+from classifold.augmentation.online.batches import augment_rows, epoch_draws
 from classifold.reporting.environment import inlined, page_environment
 from classifold.reporting.pictures import Picture, pixels_to_uri
-
-
-def read_images(paths: Sequence[Path], *, size: int) -> np.ndarray:
-    """Read image files of any kind as uint8 array (N, size, size, 3).
-
-    Raises:
-        UserError: if one cannot be decoded.
-    """
-    pixels = []
-    for path in paths:
-        try:
-            pixels.append(rgb_pixels(decode(path.read_bytes()).encoded, size=size))
-        except UnreadableImageError as error:
-            raise UserError(f"{path} cannot be read: {error}") from None
-    return np.stack(pixels)
 
 
 def augmented_pictures(

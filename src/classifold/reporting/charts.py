@@ -16,7 +16,7 @@ from plotly.subplots import make_subplots
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-from classifold.intervals import accuracy_interval
+from classifold.evaluation.intervals import accuracy_interval
 from classifold.reporting.facts import STACK, Facts, Rows
 from classifold.reporting.figures import (
     BLUE,

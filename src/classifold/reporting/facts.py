@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from classifold.csv_file import read_rows
-from classifold.evaluation.predictions import read_predictions
-from classifold.metrics_file import read_json
+from classifold.data.csv_file import read_rows
+from classifold.data.json_file import read_json
+from classifold.data.predictions import read_predictions
 from classifold.reporting.measures import MEASURES, Measure
 
 # Entries of metrics/test.json that are no listed model.

@@ -11,7 +11,9 @@ import numpy as np
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from classifold.filtering.gallery import (
+from classifold.data.image_table import LABEL_SEPARATOR, UNLABELLED
+from classifold.data.pack import Pack, read_pack
+from classifold.pictures.examples import (
     choose_copies,
     choose_groups,
     choose_left_out,
@@ -22,8 +24,6 @@ from classifold.filtering.gallery import (
     shorten,
     spread,
 )
-from classifold.folders import new_file
-from classifold.pack import Pack, read_pack
 from classifold.plain_text import plain_text
 from classifold.reporting.against import Comparison
 from classifold.reporting.augmentations import augmented_pictures, steps_in_words
@@ -78,7 +78,7 @@ from classifold.reporting.wording import (
     temperature_sentence,
     verdict,
 )
-from classifold.table import LABEL_SEPARATOR, UNLABELLED
+from classifold.runtime.atomic_files import new_file
 
 MOST_UNREADABLE = 20
 MOST_EXCLUDED = 24

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from classifold.filtering.gallery import fit_into, open_images
+from classifold.pictures.thumbnails import fit_into, open_images
 
 MOST_PIXELS = 96  # a side of a thumbnail
 QUALITY = 80

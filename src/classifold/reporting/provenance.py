@@ -5,7 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
-from classifold.git import ask_git
+from classifold.reporting.git import ask_git
 
 PACKAGES = ("torch", "torchvision", "numpy", "dvc")
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from classifold.csv_file import write_rows
+from classifold.data.csv_file import write_rows
 from classifold.errors import UserError
-from classifold.training.lr_finder import RangeTest
+from classifold.search.lr_finder import RangeTest
 
 DOTS_AN_INCH = 120
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 
 from classifold.errors import UserError
-from classifold.git import ask_git
-from classifold.params import parse_yaml
+from classifold.params.reader import parse_yaml
+from classifold.reporting.git import ask_git
 
 PARAMS = "params.yaml"
 METRICS = ("ingest", "filter", "split", "augment", "models", "stack", "test")

@@ -17,10 +17,10 @@ from classifold.reporting.figures import (
     new_figure,
     text,
 )
-from classifold.searching.plan import Plan
-from classifold.searching.results import Row, best_of
-from classifold.searching.search_file import Distribution, Search
-from classifold.searching.space import in_words, label, short_names
+from classifold.search.plan import Plan
+from classifold.search.results import Row, best_of
+from classifold.search.search_file import Distribution, Search
+from classifold.search.space import in_words, label, short_names
 
 SLICES_A_ROW = 3  # at most
 N_TICKS = 4  # of a range

@@ -7,7 +7,6 @@ from typing import Any
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from classifold.folders import new_file
 from classifold.reporting.environment import inlined, page_environment
 from classifold.reporting.figures import Chart
 from classifold.reporting.measures import NOTHING, count, decimal, duration, percent
@@ -18,15 +17,16 @@ from classifold.reporting.search_charts import (
     search_slices,
 )
 from classifold.reporting.tables import Cell, Column, Table
-from classifold.searching.plan import Plan
-from classifold.searching.results import (
+from classifold.runtime.atomic_files import new_file
+from classifold.search.plan import Plan
+from classifold.search.results import (
     Row,
     best_of,
     best_per_choice,
     importances,
 )
-from classifold.searching.search_file import Search
-from classifold.searching.space import short_names
+from classifold.search.search_file import Search
+from classifold.search.space import short_names
 
 MOST_LETTERS = 60  # of the reason why a trial failed; trials.csv has all
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from classifold.csv_file import read_rows, write_rows
+from classifold.data.csv_file import read_rows, write_rows
+from classifold.data.image_table import LABEL_SEPARATOR, UNLABELLED
 from classifold.splitting.parts import PARTS, Image, class_shares
-from classifold.table import LABEL_SEPARATOR, UNLABELLED
 
 
 def read_kept(filtered: Path) -> list[Image]:

@@ -7,8 +7,8 @@ from heapq import heapify, heappop, heappush
 import numpy as np
 from scipy.sparse import csr_array
 
+from classifold.data.seeding import generator
 from classifold.errors import UserError
-from classifold.seeding import generator
 from classifold.splitting.polish import polish
 
 # Stands for the absence of labels among the labels; no class has this name.

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from classifold.seeding import generator, seed_torch
+from classifold.data.seeding import generator, seed_torch
 
 BATCH_SIZE = 64
 HELD_OUT_SHARE = 0.2

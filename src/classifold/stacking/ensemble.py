@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
 
+from classifold.data.json_file import read_json, write_json
 from classifold.errors import UserError
-from classifold.faults import CURE, first_line, told_if_damaged
-from classifold.metrics_file import read_json, write_json
+from classifold.runtime.faults import CURE, first_line, told_if_damaged
 from classifold.stacking.dense import DenseStack, fit_dense
 from classifold.stacking.logistic import apply_logistic, fit_logistic
 from classifold.stacking.members import (

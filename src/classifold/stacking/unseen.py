@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from classifold.data.logits_file import load_logits
 from classifold.errors import UserError
-from classifold.logits_file import load_logits
 from classifold.splitting.stratified import stratify_folds
 
 

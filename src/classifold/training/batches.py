@@ -7,19 +7,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from classifold.augmentation.online import (
+from classifold.augmentation.online.batches import (
     augment_rows,
     augment_tensors,
     epoch_draws,
     mix_tensors,
 )
-from classifold.augmentation.policy import Plan, draw_plan, moves_pixels
+from classifold.augmentation.online.policy import Plan, draw_plan, moves_pixels
+from classifold.data.image_arrays import ask_for
+from classifold.data.pack import Pack
+from classifold.data.seeding import generator
 from classifold.errors import UserError
-from classifold.image_arrays import ask_for
-from classifold.pack import Pack
-from classifold.parallel import threaded_map
-from classifold.preprocessing import normalized, to_input
-from classifold.seeding import generator
+from classifold.models.preprocessing import normalized, to_input
+from classifold.runtime.parallel import threaded_map
 from classifold.training.losses import one_hot
 
 # Of a device's free memory, for the training images; the rest is the network's.

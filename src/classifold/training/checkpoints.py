@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from classifold.errors import UserError
-from classifold.folders import new_file
-from classifold.progress import say
+from classifold.runtime.atomic_files import new_file
+from classifold.runtime.progress import say
 from classifold.training.machine import Machine
 
 BYTES_A_PIECE = 2**24  # of files, as processes hash them and send them to one another

@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
-from classifold.pack import Pack
+from classifold.data.pack import Pack
 from classifold.training.freezing import count_parameters
 from classifold.training.loop import Fitted
 from classifold.training.losses import one_hot

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from classifold.data.pack import Pack
+from classifold.data.seeding import seed_torch
 from classifold.errors import UserError
-from classifold.pack import Pack
-from classifold.progress import track
-from classifold.seeding import seed_torch
+from classifold.runtime.progress import track
 from classifold.training.batches import (
     Batch,
     TrainingImages,

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from classifold.device import advise_on_memory
+from classifold.data.logits_file import Logits
+from classifold.data.out_of_fold import OutOfFold
+from classifold.data.pack import Pack
 from classifold.errors import UserError
-from classifold.logits_file import Logits
-from classifold.out_of_fold import OutOfFold
-from classifold.pack import Pack
-from classifold.progress import say
+from classifold.models.device import advise_on_memory
+from classifold.runtime.progress import say
 from classifold.splitting.stratified import stratify_folds
 from classifold.training.checkpoints import Checkpoint, training_key
 from classifold.training.epochs import Recipe

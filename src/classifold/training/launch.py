@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from classifold.errors import UserError
-from classifold.orphans import LAUNCHED
-from classifold.progress import is_first_process
+from classifold.runtime.orphans import LAUNCHED
+from classifold.runtime.progress import is_first_process
 
 # A share of fewer images is no work for a GPU, and too few for a batch norm to go by.
 FEWEST_IMAGES_OF_EACH = 4
@@ -65,7 +65,7 @@ def count_processes(settings: Mapping[str, Any], *, batch_size: int) -> int:
 
     import torch  # noqa: PLC0415
 
-    from classifold.device import choose_device  # noqa: PLC0415
+    from classifold.models.device import choose_device  # noqa: PLC0415
 
     device = choose_device(settings["device"]).type
     n_devices = torch.cuda.device_count() if device == "cuda" else 1

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from classifold.pack import Pack
-from classifold.progress import say
+from classifold.data.pack import Pack
+from classifold.runtime.progress import say
 from classifold.training.checkpoints import Checkpoint
 from classifold.training.epochs import Epochs, Recipe
 from classifold.training.machine import Machine

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from classifold.device import choose_device, choose_precision, set_threads
-from classifold.model_file import new_network
-from classifold.pack import Pack, read_pack
+from classifold.data.pack import Pack, read_pack
+from classifold.models.device import choose_device, choose_precision, set_threads
+from classifold.models.model_file import new_network
 from classifold.training.epochs import Recipe
 from classifold.training.machine import Machine, set_up
 from classifold.training.try_model import try_size

@@ -5,9 +5,9 @@ from typing import cast
 import numpy as np
 from torch import nn
 
-from classifold.image_arrays import ChosenImages
-from classifold.inference import BATCH_SIZE, predict_logits
-from classifold.pack import Pack
+from classifold.data.image_arrays import ChosenImages
+from classifold.data.pack import Pack
+from classifold.models.inference import BATCH_SIZE, predict_logits
 from classifold.training.machine import Machine
 
 

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from classifold.errors import UserError
-from classifold.model_file import build_network
+from classifold.models.model_file import build_network
+from classifold.models.weights_file import read_weights
 from classifold.training.freezing import parameters_under, set_trainable
-from classifold.weights_file import read_weights
 
 
 def try_model(name: str, model: Mapping[str, Any]) -> None:

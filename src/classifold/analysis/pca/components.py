@@ -1,0 +1,192 @@
+"""Principal components of images, a colour channel at a time."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from classifold.runtime.parallel import ordered_map
+
+CHANNELS = ("red", "green", "blue")
+SHARES = (0.90, 0.95)
+BATCH_SIZE = 1024
+
+
+class Components(NamedTuple):
+    """The principal components of one channel, the strongest first."""
+
+    mean: np.ndarray  # float64 (size, size), of values in [0, 1]
+    components: np.ndarray  # float64 (n_components, size, size), each of length 1
+    variances: np.ndarray  # float64 (n_components,)
+
+    def shares(self) -> dict[str, np.ndarray]:
+        """What the first k components hold, for k = 1, 2 and so on, by two measures.
+
+        Returns:
+            `variance`: the share of the variance; `singular_values`: the same ratio of singular
+            values, which report 000 (section 8.2) calls retained variance.
+        """
+        return {
+            "variance": _cumulated(self.variances),
+            "singular_values": _cumulated(np.sqrt(self.variances)),
+        }
+
+    def rebuild(self, channel: np.ndarray, n_components: int) -> np.ndarray:
+        """Project a channel (size, size) onto the first components: the mean and their sum."""
+        directions = self.components[:n_components].reshape(-1, channel.size)
+        weights = directions @ (channel - self.mean).ravel()
+        return self.mean + (weights @ directions).reshape(channel.shape)
+
+
+class OwnComponents(NamedTuple):
+    """One channel of one image, as a sum of products of a column and a row."""
+
+    columns: np.ndarray  # float64 (size, n_components), each of length 1
+    singular_values: np.ndarray  # float64 (n_components,), falling
+    rows: np.ndarray  # float64 (n_components, size), each of length 1
+    mean: np.ndarray  # float64 (size,), of each column of pixels: it is left out of the sum
+
+    def shares(self) -> dict[str, np.ndarray]:
+        """What the first k components hold, as `Components.shares`."""
+        return {
+            "variance": _cumulated(self.singular_values**2),
+            "singular_values": _cumulated(self.singular_values),
+        }
+
+    def rebuild(self, n_components: int) -> np.ndarray:
+        """The mean and the first components: float64 (size, size)."""
+        some = slice(n_components)
+        return self.mean + (self.columns[:, some] * self.singular_values[some]) @ self.rows[some]
+
+
+def principal_components(images: np.ndarray, *, size: int) -> dict[str, Components]:
+    """Decompose each colour channel of images, exactly and in bounded memory.
+
+    The covariance is summed up batch by batch, so memory holds size^4 numbers however many
+    images there are; scikit-learn's incremental PCA would keep no more components than a batch
+    has images, and only nearly the right ones.
+
+    Args:
+        images: uint8 array (N, H, H, 3), N at least 2; memory-mapped if need be.
+        size: to which larger images are shrunk first, in pixels.
+
+    Returns:
+        Channel -> its components: as many as pixels, or as N - 1 if there are fewer images.
+    """
+    side = min(size, images.shape[1])
+    return {
+        channel: _decompose(images, position, side) for position, channel in enumerate(CHANNELS)
+    }
+
+
+def own_components(image: np.ndarray) -> dict[str, OwnComponents]:
+    """Decompose each colour channel of one image by itself, as figure 8 of report 000 does.
+
+    The rows of pixels of the image are the samples, so that a component is a row and how much
+    of it each row of pixels has.
+
+    Args:
+        image: uint8 array (size, size, 3).
+    """
+    found = {}
+    for position, channel in enumerate(CHANNELS):
+        pixels = image[..., position] / 255.0
+        mean = pixels.mean(axis=0)
+        found[channel] = OwnComponents(*np.linalg.svd(pixels - mean, full_matrices=False), mean)
+    return found
+
+
+def pca_metrics(channels: Mapping[str, Components], *, n_images: int) -> dict[str, Any]:
+    """Count the components that hold 90 % and 95 %, by variance and by singular values."""
+    size = channels[CHANNELS[0]].mean.shape[0]
+    metrics: dict[str, Any] = {"n_images": n_images, "size": size, "n_features": size**2}
+    return metrics | {channel: count_components(found) for channel, found in channels.items()}
+
+
+def own_metrics(channels: Mapping[str, OwnComponents], *, image_id: str) -> dict[str, Any]:
+    """The same of one image's own components."""
+    metrics: dict[str, Any] = {"id": image_id, "n_components": len(channels["red"].rows)}
+    return metrics | {channel: count_components(found) for channel, found in channels.items()}
+
+
+def count_components(found: Components | OwnComponents) -> dict[str, int]:
+    """Count those of one channel that hold 90 % and 95 %, such as `components_90_variance`."""
+    return {
+        f"components_{share:.0%}_{measure}".replace("%", ""): _count_for(shares, share)
+        for measure, shares in found.shares().items()
+        for share in SHARES
+    }
+
+
+class _Sums(NamedTuple):
+    """Sums over images of whole numbers in [0, 255]: exact, in whatever order they are added."""
+
+    total: np.ndarray  # float64 (side^2,)
+    products: np.ndarray  # float64 (side^2, side^2)
+
+
+def _sums(batch: np.ndarray, *, side: int) -> _Sums:
+    """Runs here, or on a cluster: the sums over images (N, H, H) of one channel."""
+    rows = _shrunk(batch, side).reshape(len(batch), -1).astype(np.float64)
+    return _Sums(rows.sum(axis=0), rows.T @ rows)
+
+
+def _decompose(images: np.ndarray, channel: int, side: int) -> Components:
+    n_images = len(images)
+    total = np.zeros(side**2)
+    products = np.zeros((side**2, side**2))
+    batches = (
+        np.ascontiguousarray(images[start : start + BATCH_SIZE][..., channel])
+        for start in range(0, n_images, BATCH_SIZE)
+    )
+    for sums in ordered_map(
+        partial(_sums, side=side),
+        batches,
+        n_items=n_images,
+        n_bytes=lambda _, n_bytes=products.nbytes: n_bytes,  # type: ignore[misc]
+        items_a_task=1,
+        locally="in place",  # BLAS uses all cores
+    ):
+        total += sums.total
+        products += sums.products
+    mean = total / n_images
+    covariance = (products - np.outer(total, mean)) / ((n_images - 1) * 255**2)
+    mean /= 255
+    variances, vectors = np.linalg.eigh(covariance)
+    n_components = min(side**2, n_images - 1)
+    strongest = slice(None, -n_components - 1, -1)
+    components = vectors.T[strongest]
+    # Their signs are free: with the largest number positive, channels can be compared by eye.
+    largest = np.abs(components).argmax(axis=1)
+    components = components * np.sign(components[np.arange(n_components), largest])[:, None]
+    return Components(
+        mean=mean.reshape(side, side),
+        components=components.reshape(-1, side, side),
+        variances=np.clip(variances[strongest], 0, None),  # rounding leaves tiny negatives
+    )
+
+
+def shrink(batch: np.ndarray, side: int) -> np.ndarray:
+    """Images (N, H, H) or (N, H, H, 3) of uint8 to float64 of `side` pixels in [0, 1]."""
+    return _shrunk(batch, side) / 255.0
+
+
+def _shrunk(batch: np.ndarray, side: int) -> np.ndarray:
+    if batch.shape[1] == side:
+        return batch
+    return np.stack(
+        [cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) for image in batch]
+    )
+
+
+def _cumulated(strengths: np.ndarray) -> np.ndarray:
+    """Running sums as shares of the whole; of images that do not differ the first holds all."""
+    total = strengths.sum()
+    return np.cumsum(strengths) / total if total > 0 else np.ones(len(strengths))
+
+
+def _count_for(shares: np.ndarray, share: float) -> int:
+    """How many components reach a share."""
+    return int(np.searchsorted(shares, share - 1e-9) + 1)

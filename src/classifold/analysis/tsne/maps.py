@@ -1,0 +1,138 @@
+"""Maps of a sample of images by t-SNE, on pixels and on features."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from classifold.analysis.tsne.embedding import embed, reduce_dimensions
+from classifold.data.pack import Pack
+from classifold.data.seeding import generator
+from classifold.errors import UserError
+from classifold.runtime.progress import track
+
+FEWEST_IMAGES = 10
+
+
+class Map(NamedTuple):
+    """One map of the plane."""
+
+    space: str  # pixels or features
+    perplexity: float
+    points: np.ndarray  # float32 (N, 2)
+    kl_divergence: float
+    trustworthiness: float  # in [0, 1]: whether neighbours on the map are neighbours in truth
+
+
+class Sample(NamedTuple):
+    """Images to map, in the order of the pack."""
+
+    rows: np.ndarray  # int (N,), of the pack
+    labels: np.ndarray  # int (N,): the class by which each is coloured
+
+
+def draw_sample(
+    labels: np.ndarray, *, n_classes: int, classes: int, images_per_class: int, seed: int
+) -> Sample:
+    """Draw classes, and images of each.
+
+    With several labels an image, those are drawn from that bear one of the drawn classes and
+    no other of them, so that each point has one colour.
+
+    Args:
+        labels: int array (N,), values in [0, n_classes), or 0 and 1 in (N, n_classes).
+        n_classes: how many classes there are.
+        classes: how many to draw; all, if there are fewer.
+        images_per_class: the most images of each.
+        seed: of the draw.
+    """
+    chosen = generator(seed, "classes").permutation(n_classes)[:classes]
+    if labels.ndim == 1:
+        label_of = labels
+    else:
+        of_chosen = labels[:, chosen]
+        label_of = np.where(of_chosen.sum(axis=1) == 1, chosen[of_chosen.argmax(axis=1)], -1)
+    by_label = np.argsort(label_of, kind="stable")
+    ends = np.searchsorted(label_of[by_label], [chosen, chosen + 1])
+    drawn = [
+        generator(seed, "images", int(label)).permutation(by_label[start:end])
+        for label, start, end in zip(chosen, *ends, strict=True)
+    ]
+    rows = np.sort(np.concatenate([rows[:images_per_class] for rows in drawn]))
+    return Sample(rows, label_of[rows])
+
+
+def make_maps(
+    points: np.ndarray, *, space: str, perplexities: Sequence[float], seed: int
+) -> list[Map]:
+    """Map points for each perplexity that their number allows.
+
+    PCA to 90 % of the variance comes first. A perplexity of a third of the points or more asks
+    for more neighbours than there are, and is left out; if none is left, a tenth is taken.
+
+    Args:
+        points: float array (N, n_features).
+        space: what the points are: pixels or features.
+        perplexities: to try.
+        seed: of t-SNE.
+
+    Raises:
+        UserError: if there are fewer than ten points.
+    """
+    n_points = len(points)
+    if n_points < FEWEST_IMAGES:
+        raise UserError(
+            f"t-SNE needs {FEWEST_IMAGES} images or more, got {n_points}; raise tsne.classes or "
+            "tsne.images_per_class"
+        )
+    usable = [p for p in perplexities if p < n_points / 3] or [n_points / 10]
+    points = reduce_dimensions(points, seed=seed)
+    return [
+        Map(space, perplexity, *embed(points, perplexity=perplexity, seed=seed))
+        for perplexity in track(usable, task=f"t-SNE of {space}", total=len(usable), unit="maps")
+    ]
+
+
+def choose(maps: Sequence[Map]) -> Map:
+    """Choose the most trustworthy map; of equals the first.
+
+    Kullback-Leibler divergences of several perplexities measure different distributions and
+    fall as perplexity rises, so the smallest would always choose the largest perplexity.
+    """
+    return max(maps, key=lambda one: round(one.trustworthiness, 6))
+
+
+def tsne_metrics(maps: Sequence[Map]) -> dict[str, Any]:
+    """Tell of the maps of one space what was chosen and what was tried."""
+    return {
+        "perplexity": choose(maps).perplexity,
+        "tried": {
+            f"{one.perplexity:g}": {
+                "kl_divergence": one.kl_divergence,
+                "trustworthiness": one.trustworthiness,
+            }
+            for one in maps
+        },
+    }
+
+
+def map_rows(maps: Sequence[Map], pack: Pack, sample: Sample) -> list[dict[str, Any]]:
+    """Describe the points of maps: space, perplexity, id, label, x, y.
+
+    Args:
+        maps: of the same images.
+        pack: that the images are from.
+        sample: the images in the pack.
+    """
+    return [
+        {
+            "space": one.space,
+            "perplexity": one.perplexity,
+            "id": pack.ids[row],
+            "label": pack.classes[label],
+            "x": round(float(x), 4),
+            "y": round(float(y), 4),
+        }
+        for one in maps
+        for row, label, (x, y) in zip(*sample, one.points, strict=True)
+    ]

@@ -1,0 +1,53 @@
+"""Maps of images as one picture."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+
+from classifold.analysis.tsne.maps import Map
+from classifold.pictures.glyphs import printable
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+# Okabe and Ito's palette, which colour-blind people can tell apart; markers help where it ends.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+MOST_NAMED = 20
+
+
+def draw_maps(path: Path, maps: Sequence[Map], labels: Sequence[str]) -> None:
+    """Draw maps of the same images side by side, coloured by class.
+
+    Args:
+        path: of the PNG.
+        maps: the chosen one of each space.
+        labels: the class of each image.
+    """
+    figure, axes = plt.subplots(
+        1, len(maps), figsize=(6 * len(maps), 6.4), squeeze=False, layout="constrained"
+    )
+    classes, class_of = np.unique(np.array(labels, object), return_inverse=True)
+    by_class = np.split(np.argsort(class_of, kind="stable"), np.bincount(class_of).cumsum()[:-1])
+    handles: dict[str, Any] = {}
+    for axis, one in zip(axes[0], maps, strict=True):
+        for i, (name, chosen) in enumerate(zip(classes, by_class, strict=True)):
+            style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+            points = axis.scatter(*one.points[chosen].T, s=14, linewidths=0, **style)
+            handles[name] = points
+        axis.set_title(f"by {one.space}, perplexity {one.perplexity:g}")
+        axis.set_xticks([])
+        axis.set_yticks([])
+    if len(classes) <= MOST_NAMED:
+        # matplotlib takes a name that begins with an underscore for one to be left out.
+        names = [f" {printable(name)}" for name in handles]
+        # No mathematics: a class may be called $x$.
+        legend = figure.legend(list(handles.values()), names, loc="outside lower center", ncols=5)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+    # No software version in the file: the same maps give the same bytes.
+    figure.savefig(path, dpi=100, metadata={"Software": None})
+    plt.close(figure)

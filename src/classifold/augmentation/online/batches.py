@@ -1,0 +1,166 @@
+"""Augmentation drawn anew for every image in every epoch."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from classifold.augmentation.online.color import recolour_arrays, recolour_tensors
+from classifold.augmentation.online.policy import Mix, Plan, count_draws, draw_plan
+from classifold.augmentation.online.tone import retone_arrays, retone_tensors
+from classifold.augmentation.online.warp import identity, warp_arrays, warp_tensors
+from classifold.data.seeding import generator
+
+MIDDLE_GREY = 127
+
+
+def epoch_draws(policy: Mapping[str, Any], *, n_images: int, seed: int, epoch: int) -> np.ndarray:
+    """Draw all the random numbers of an epoch: a row an image of the training pack.
+
+    A row depends on `seed`, `epoch` and the image's place alone, so neither the order of
+    batches, nor the number of processes, nor a resumed run changes what becomes of an image.
+
+    Returns:
+        float32 array (n_images, n_draws) in [0, 1).
+    """
+    shape = (n_images, count_draws(policy["steps"]))
+    return generator(seed, "online", epoch).random(shape, dtype=np.float32)
+
+
+def augment_rows(
+    stored: np.ndarray,
+    rows: np.ndarray,
+    slots: np.ndarray,
+    draws: np.ndarray,
+    *,
+    policy: Mapping[str, Any],
+    size: int,
+) -> tuple[np.ndarray, Plan]:
+    """Augment some images of a pack, mixed with their partners if the policy says so.
+
+    Args:
+        stored: uint8 array (n_images, H, W, 3), of the whole pack.
+        rows: of the pack.
+        slots: whose of the draws each image takes: its own, unless it is shown twice.
+        draws: of the epoch, a row an image of the pack.
+        policy: `steps`, and how borders are filled.
+        size: width and height of the result.
+
+    Returns:
+        uint8 array (N, size, size, 3), and what was done.
+    """
+    steps, fill = policy["steps"], policy["fill"]
+    plan = draw_plan(steps, draws[slots], size=size, n_in_pack=len(stored))
+    images = augment_arrays(stored[rows], plan, fill=fill)
+    if plan.mix is None:
+        return images, plan
+    partners = plan.mix.partners
+    others = draw_plan(steps, draws[partners], size=size, n_in_pack=len(stored))
+    return mix_arrays(images, augment_arrays(stored[partners], others, fill=fill), plan.mix), plan
+
+
+def augment_arrays(images: np.ndarray, plan: Plan, *, fill: str) -> np.ndarray:
+    """Do to images what `plan` says, but for mixing, on the CPU.
+
+    Args:
+        images: uint8 array (N, H, W, 3).
+        plan: for N images; those of another size than `plan.size` are resized on the way.
+        fill: of the border, see `warp`.
+
+    Returns:
+        uint8 array (N, plan.size, plan.size, 3); `images` itself where nothing is done.
+    """
+    result = images
+    geometry = _geometry(plan, size=images.shape[1])
+    if geometry is not None:
+        result = warp_arrays(images, geometry, size=plan.size, fill=fill)
+    if result is images and (plan.colours is not None or plan.tones or _has_spots(plan)):
+        result = images.copy()
+    if plan.colours is not None:
+        recolour_arrays(result, plan.colours)
+    for tones in plan.tones:
+        retone_arrays(result, tones)
+    if plan.jpeg is not None:
+        for i, quality in enumerate(plan.jpeg.tolist()):
+            # OpenCV writes blue first, and may read red first.
+            settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
+            blue_first = cv2.cvtColor(result[i], cv2.COLOR_RGB2BGR)
+            _, encoded = cv2.imencode(".jpg", blue_first, settings)
+            result[i] = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB))
+    if plan.erased is not None:
+        for image, (x0, y0, x1, y1) in zip(result, plan.erased.tolist(), strict=True):
+            image[y0:y1, x0:x1] = MIDDLE_GREY
+    return result
+
+
+def augment_tensors(images: Tensor, plan: Plan, *, fill: str) -> Tensor:
+    """Do what `augment_arrays` does in one batch on any device, but for JPEG.
+
+    Args:
+        images: float tensor (N, 3, H, W) in [0, 255].
+        plan: for N images.
+        fill: of the border, see `warp`.
+
+    Returns:
+        float tensor (N, 3, plan.size, plan.size) in [0, 255].
+    """
+    if plan.jpeg is not None:
+        raise ValueError("JPEG compression is done on the CPU alone")
+    result = images
+    geometry = _geometry(plan, size=images.shape[-1])
+    if geometry is not None:
+        result = warp_tensors(images, geometry, size=plan.size, fill=fill)
+    if plan.colours is not None:
+        result = recolour_tensors(result, plan.colours)
+    for tones in plan.tones:
+        result = retone_tensors(result, tones)
+    if plan.erased is not None:
+        result = torch.where(_inside(plan.erased, result), float(MIDDLE_GREY), result)
+    return result
+
+
+def mix_arrays(images: np.ndarray, partners: np.ndarray, mix: Mix) -> np.ndarray:
+    """Mix each image, uint8 (N, H, W, 3), with its partner."""
+    mixed = np.empty_like(images)
+    boxes, shares = mix.boxes.tolist(), mix.shares.tolist()
+    for i, ((x0, y0, x1, y1), share) in enumerate(zip(boxes, shares, strict=True)):
+        if mix.cut[i]:
+            mixed[i] = images[i]
+            mixed[i, y0:y1, x0:x1] = partners[i, y0:y1, x0:x1]
+        else:
+            cv2.addWeighted(images[i], share, partners[i], 1 - share, 0, dst=mixed[i])
+    return mixed
+
+
+def mix_tensors(images: Tensor, partners: Tensor, mix: Mix) -> Tensor:
+    """Mix each image, float (N, 3, H, W), with its partner."""
+    shares = torch.from_numpy(mix.shares).to(images)[:, None, None, None]
+    cut = torch.from_numpy(mix.cut).to(images.device)[:, None, None, None]
+    blended = torch.lerp(partners, images, shares)
+    pasted = torch.where(_inside(mix.boxes, images), partners, images)
+    return torch.where(cut, pasted, blended)
+
+
+def _geometry(plan: Plan, *, size: int) -> np.ndarray | None:
+    """The plan's, or what merely resizes images of another size."""
+    if plan.geometry is None and size != plan.size:
+        return identity(plan.n_images)
+    return plan.geometry
+
+
+def _has_spots(plan: Plan) -> bool:
+    return plan.jpeg is not None or plan.erased is not None
+
+
+def _inside(boxes: np.ndarray, images: Tensor) -> Tensor:
+    """Where boxes (N, 4) cover images (N, 3, H, W): bool (N, 1, H, W)."""
+    height, width = images.shape[-2:]
+    x0, y0, x1, y1 = torch.from_numpy(boxes).to(images.device).T[:, :, None]
+    columns = torch.arange(width, device=images.device)
+    rows = torch.arange(height, device=images.device)
+    across = (columns >= x0) & (columns < x1)  # (N, W)
+    down = (rows >= y0) & (rows < y1)  # (N, H)
+    return (down[:, :, None] & across[:, None, :])[:, None]

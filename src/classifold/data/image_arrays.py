@@ -1,0 +1,148 @@
+"""Images that lie elsewhere and look like a uint8 array (N, size, size, 3) to who indexes them."""
+
+import math
+import mmap
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from classifold.errors import UserError
+from classifold.runtime.faults import CURE
+
+
+class ImageArray:
+    """What all of them have: a shape, a length, and a way into memory."""
+
+    dtype = np.dtype(np.uint8)
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes the images would take in memory."""
+        return math.prod(self.shape)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """Take one image (for an integer), or several (for a slice or integers)."""
+        raise NotImplementedError
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[:].astype(dtype or np.uint8, copy=False)
+
+    def ask_for(self, rows: np.ndarray) -> None:
+        """Let the system read some images, as the function of this name does."""
+
+
+def ask_for(images: np.ndarray, rows: np.ndarray) -> None:
+    """Let the system read some images of a memory-mapped file while other work is done.
+
+    It reads exactly these. Where they are only touched it reads what lies around each of them too,
+    seven times as much as an eighth of the images, one after the other.
+    """
+    if isinstance(images, ImageArray):
+        images.ask_for(rows)
+    elif isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap):
+        start = images.offset % mmap.ALLOCATIONGRANULARITY
+        n_bytes = math.prod(images.shape[1:]) * images.itemsize
+        _will_need(images.base, [(start + row * n_bytes, n_bytes) for row in rows.tolist()])
+
+
+def _will_need(mapped: mmap.mmap, places: list[tuple[int, int]]) -> None:
+    """Tell the system of places (first byte, length) of a file."""
+    if hasattr(mmap, "MADV_WILLNEED"):  # not on Windows
+        for first, n_bytes in places:
+            page = first - first % mmap.PAGESIZE
+            mapped.madvise(mmap.MADV_WILLNEED, page, first + n_bytes - page)
+
+
+class EncodedImages(ImageArray):
+    """Images kept as JPEG, decoded when they are used."""
+
+    def __init__(self, file: mmap.mmap, *, size: int) -> None:
+        """Take what a memory-mapped file holds.
+
+        Args:
+            file: in Arrow's format, with a column `jpeg` of JPEG files.
+            size: width and height of each image.
+        """
+        # Arrow's own way to map a file lets the system read the whole of it.
+        whole = pa.py_buffer(file)
+        starts, ends = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+        for chunk in pa.ipc.open_file(pa.BufferReader(whole)).read_all()["jpeg"].chunks:
+            _, limits, content = chunk.buffers()
+            places = np.frombuffer(limits, np.int32)[: len(chunk) + 1] + np.int64(
+                content.address - whole.address
+            )
+            starts.append(places[:-1])
+            ends.append(places[1:])
+        self._file = file
+        self._starts, self._ends = np.concatenate(starts), np.concatenate(ends)
+        self.shape = (len(self._starts), size, size, 3)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        if isinstance(key, (int, np.integer)):
+            return self._decode(int(key))
+        rows = np.arange(len(self))[key].tolist()
+        images = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        for image, row in zip(images, rows, strict=True):
+            image[:] = self._decode(row)
+        return images
+
+    def ask_for(self, rows: np.ndarray) -> None:  # noqa: D102 - as above
+        lengths = self._ends[rows] - self._starts[rows]
+        _will_need(
+            self._file, list(zip(self._starts[rows].tolist(), lengths.tolist(), strict=True))
+        )
+
+    def _decode(self, row: int) -> np.ndarray:
+        start, end = int(self._starts[row]), int(self._ends[row])
+        encoded = np.frombuffer(self._file, np.uint8, count=end - start, offset=start)
+        image = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
+        if image is None:
+            raise UserError(
+                f"image {row} of {len(self)} of the JPEGs in data/augmented is damaged; {CURE}"
+            )
+        return np.asarray(image)
+
+
+class ChosenImages(ImageArray):
+    """Some images of an array."""
+
+    def __init__(self, images: np.ndarray, rows: np.ndarray) -> None:
+        """Take those of `rows`, in this order."""
+        self._images, self._rows = images, rows
+        self.shape = (len(rows), *images.shape[1:])
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        return self._images[self._rows[key]]
+
+    def ask_for(self, rows: np.ndarray) -> None:  # noqa: D102 - as above
+        ask_for(self._images, self._rows[rows])
+
+
+class JoinedImages(ImageArray):
+    """The images of two arrays, one after the other."""
+
+    def __init__(self, first: np.ndarray, second: np.ndarray) -> None:
+        """Put the images of `second` after those of `first`; they are of one size."""
+        self._first, self._second = first, second
+        self.shape = (len(first) + len(second), *first.shape[1:])
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        rows = np.arange(len(self))[key]
+        n_first = len(self._first)
+        if rows.ndim == 0:
+            return self._first[rows] if rows < n_first else self._second[rows - n_first]
+        images = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        of_first = rows < n_first
+        images[of_first] = self._first[rows[of_first]]
+        images[~of_first] = self._second[rows[~of_first] - n_first]
+        return images
+
+    def ask_for(self, rows: np.ndarray) -> None:  # noqa: D102 - as above
+        ask_for(self._first, rows[rows < len(self._first)])
+        ask_for(self._second, rows[rows >= len(self._first)] - len(self._first))

@@ -1,0 +1,137 @@
+"""The image table: Parquet shards of encoded images, one row an image.
+
+The column `image` is the struct {bytes, path} that Hugging Face `datasets`, Ray Data, Polars
+and DuckDB read as they are.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from classifold.runtime.faults import told_if_damaged
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),  # POSIX path inside the source
+        ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        ("labels", pa.list_(pa.string())),  # class names; none: unlabelled
+        ("part", pa.string()),  # official train, validation, test; unlabelled; or null
+        ("group", pa.string()),  # patient, burst …, or null
+        (
+            "boxes",  # in pixels, upper left corner first
+            pa.list_(pa.struct([(side, pa.int32()) for side in ("x0", "y0", "x1", "y1")])),
+        ),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("mode", pa.string()),  # Pillow's mode of the file as it came
+        ("sha256", pa.string()),  # of the RGB pixels
+        ("perceptual_hash", pa.string()),
+    ]
+)
+
+# Joins the labels of an image in CSV files.
+LABEL_SEPARATOR = "|"
+
+UNLABELLED = "unlabelled"
+HELD_OUT = "test"  # an official labelled part that is never thinned or moved
+
+BYTES_A_ROW_GROUP = 16 * 2**20
+BYTES_A_SHARD = 256 * 2**20
+
+
+def write_table(folder: Path, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Write rows of `SCHEMA` into shards `images-00000.parquet` and so on.
+
+    Memory holds one row group, however many rows there are. The same rows give the same
+    bytes.
+
+    Returns:
+        The number of rows.
+    """
+    n_rows = n_shards = n_bytes_in_shard = n_bytes_waiting = 0
+    waiting: list[Mapping[str, Any]] = []
+    writer: pq.ParquetWriter | None = None
+
+    def flush() -> None:
+        nonlocal writer, n_shards, n_bytes_waiting
+        if writer is None:
+            # Images are compressed already; the other columns are small.
+            path = folder / f"images-{n_shards:05}.parquet"
+            writer = pq.ParquetWriter(path, SCHEMA, compression="none", write_page_checksum=True)
+            n_shards += 1
+        writer.write_table(pa.Table.from_pylist(waiting, SCHEMA))
+        waiting.clear()
+        n_bytes_waiting = 0
+
+    try:
+        for row in rows:
+            waiting.append(row)
+            n_rows += 1
+            size = len(row["image"]["bytes"])
+            n_bytes_waiting += size
+            n_bytes_in_shard += size
+            if n_bytes_waiting >= BYTES_A_ROW_GROUP:
+                flush()
+            if writer is not None and n_bytes_in_shard >= BYTES_A_SHARD:
+                writer.close()
+                writer, n_bytes_in_shard = None, 0
+        if waiting or n_shards == 0:
+            flush()
+    finally:
+        if writer is not None:
+            writer.close()
+    return n_rows
+
+
+def iter_columns(folder: Path, columns: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Go through some columns of all rows, in the order of the table, one mapping a row.
+
+    Memory holds one row group.
+
+    Raises:
+        UserError: if a shard is damaged.
+    """
+    for shard in _shards(folder):
+        with _opened(shard) as file:
+            for i in range(file.num_row_groups):
+                yield from file.read_row_group(i, columns=list(columns)).to_pylist()
+
+
+def iter_images(folder: Path, ids: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """Go through the encoded images of `ids`, in the order of the table.
+
+    Memory holds one row group. Row groups without a wanted image are not read.
+
+    Raises:
+        KeyError: if an id is not in the table.
+        UserError: if a shard is damaged.
+    """
+    missing = set(ids)
+    for shard in _shards(folder):
+        with _opened(shard) as file:
+            for i in range(file.num_row_groups):
+                row_ids = file.read_row_group(i, columns=["id"])["id"].to_pylist()
+                wanted = [row for row, image_id in enumerate(row_ids) if image_id in missing]
+                if not wanted:
+                    continue
+                images = file.read_row_group(i, columns=["image.bytes"])["image"]
+                for row in wanted:
+                    missing.discard(row_ids[row])
+                    yield row_ids[row], images[row]["bytes"].as_py()
+    if missing:
+        raise KeyError(f"{len(missing)} ids are not in the image table {folder}: {min(missing)} …")
+
+
+@contextmanager
+def _opened(shard: Path) -> Iterator[pq.ParquetFile]:
+    """Open a shard whose pages are checked when they are read, one flipped bit included."""
+    with told_if_damaged(shard, kind="a shard of the image table"):
+        yield pq.ParquetFile(shard, page_checksum_verification=True)
+
+
+def _shards(folder: Path) -> list[Path]:
+    return sorted(folder.glob("images-*.parquet"))

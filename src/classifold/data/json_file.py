@@ -1,0 +1,48 @@
+"""JSON files that stages exchange: metrics, decisions, descriptions."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from classifold.runtime.atomic_files import new_file
+from classifold.runtime.faults import told_if_damaged
+
+DECIMAL_PLACES = 6
+SMALL, PLACES_OF_SMALL = 1e-3, 10  # learning rates go down to 1e-7
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as JSON: floats to six places, small ones to ten, keys in their given order.
+
+    The file appears whole or not at all. A float that is not finite becomes null, since
+    strict readers refuse NaN.
+    """
+    text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+    with new_file(path) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read what `write_json` wrote.
+
+    Raises:
+        UserError: if the file is damaged; a missing one is a FileNotFoundError.
+    """
+    with told_if_damaged(path, kind="a JSON file"):
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _plain(value: Any) -> Any:
+    """Mappings, sequences, NumPy scalars and arrays as what JSON knows."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        return round(value, DECIMAL_PLACES if abs(value) >= SMALL else PLACES_OF_SMALL)
+    return value

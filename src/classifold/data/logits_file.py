@@ -1,0 +1,35 @@
+"""Logits of one model on one part, with the labels they should find."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from classifold.runtime.faults import told_if_damaged
+
+
+class Logits(NamedTuple):
+    """Row i of each is image i."""
+
+    ids: np.ndarray  # text (N,)
+    labels: np.ndarray  # int64 (N,): positions in the model's classes
+    logits: np.ndarray  # float32 (N, n_classes)
+
+
+def save_logits(path: Path, logits: Logits) -> None:
+    """Write an `.npz`; the same values give the same bytes."""
+    np.savez(path, **logits._asdict())
+
+
+def load_logits(path: Path) -> Logits:
+    """Read what `save_logits` wrote; nothing pickled is ever read.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    with (
+        told_if_damaged(path, kind="an .npz file of logits"),
+        path.open("rb") as file,  # which NumPy leaves open when it is damaged
+        np.load(file, allow_pickle=False) as arrays,
+    ):
+        return Logits(**{name: arrays[name] for name in Logits._fields})

@@ -1,0 +1,46 @@
+"""`data/folds/<model>/`: what networks said of training images that they had not seen.
+
+`logits.npz` holds their logits on all training images, in the order of the pack's originals;
+`folds.csv` (id, fold) says from which training each was left out. Both are empty where
+`stack.folds` is 0.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from classifold.data.csv_file import read_rows, write_rows
+from classifold.data.logits_file import Logits, load_logits, save_logits
+
+
+class OutOfFold(NamedTuple):
+    """Row i of each is image i."""
+
+    logits: Logits
+    folds: np.ndarray  # int64 (N,): the fold that the image was left out with, from 1
+
+
+NO_FOLDS = OutOfFold(
+    Logits(np.empty(0, "U1"), np.empty(0, np.int64), np.empty((0, 0), np.float32)),
+    np.empty(0, np.int64),
+)
+
+
+def write_out_of_fold(folder: Path, found: OutOfFold) -> None:
+    """Write both files into `folder`."""
+    save_logits(folder / "logits.npz", found.logits)
+    write_rows(
+        folder / "folds.csv",
+        (
+            {"id": image_id, "fold": fold}
+            for image_id, fold in zip(found.logits.ids, found.folds, strict=True)
+        ),
+        columns=["id", "fold"],
+    )
+
+
+def read_out_of_fold(folder: Path) -> OutOfFold:
+    """Read what `write_out_of_fold` wrote."""
+    folds = [int(row["fold"]) for row in read_rows(folder / "folds.csv")]
+    return OutOfFold(load_logits(folder / "logits.npz"), np.array(folds, np.int64))

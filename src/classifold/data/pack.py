@@ -1,0 +1,231 @@
+"""The pack: images of one size, ready to train on, in a few large files.
+
+`images.npy` is a uint8 array (N, size, size, 3), memory-mapped when read; where that would be
+too large, `images.arrow` holds them as JPEG, and they are decoded when they are used.
+`index.parquet` has a row for each: row, id, copy number (0: the original), transformation,
+label (several are joined by `|`); `pack.json` names the task, the classes in their order, the
+size and the resize filter.
+"""
+
+import math
+import mmap
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple, cast
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from classifold.data.image_arrays import ChosenImages, EncodedImages, JoinedImages
+from classifold.data.image_table import LABEL_SEPARATOR
+from classifold.data.json_file import read_json, write_json
+from classifold.runtime.faults import told_if_damaged
+
+JPEGS = pa.schema([("jpeg", pa.binary())])
+JPEGS_A_BATCH = 256
+JPEG_QUALITY = 95
+
+INDEX = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("id", pa.string()),
+        ("copy", pa.int32()),
+        ("transformation", pa.string()),
+        ("label", pa.string()),
+    ]
+)
+
+
+class Pack(NamedTuple):
+    """Images with their labels; row i of each array is image i."""
+
+    images: np.ndarray  # uint8 (N, size, size, 3); or an ImageArray, which acts as one
+    labels: np.ndarray  # positions in `classes`, int64 (N,); of a `multi` task uint8 (N, n_classes)
+    ids: list[str]
+    copies: np.ndarray  # int32 (N,): 0 for originals
+    transformations: list[str]
+    task: str  # `single`: one label an image; `multi`: any number
+    classes: list[str]
+    size: int
+    resize: str
+
+    def originals(self) -> "Pack":
+        """Leave the augmented copies out."""
+        return self.subset(np.flatnonzero(self.copies == 0))
+
+    def subset(self, rows: np.ndarray) -> "Pack":
+        """Take some images, in the order of `rows`; those that lie on the disk stay there."""
+        return self._replace(
+            images=cast(np.ndarray, ChosenImages(self.images, rows)),
+            labels=self.labels[rows],
+            ids=[self.ids[row] for row in rows],
+            copies=self.copies[rows],
+            transformations=[self.transformations[row] for row in rows],
+        )
+
+
+def join(first: Pack, second: Pack) -> Pack:
+    """Put the images of `second` after those of `first`; both know the same classes."""
+    return first._replace(
+        images=cast(np.ndarray, JoinedImages(first.images, second.images)),
+        labels=np.concatenate([first.labels, second.labels]),
+        ids=first.ids + second.ids,
+        copies=np.concatenate([first.copies, second.copies]),
+        transformations=first.transformations + second.transformations,
+    )
+
+
+Put = Callable[[int, Sequence[np.ndarray | bytes]], None]
+
+
+class PackWriter:
+    """Takes images in any order, from any thread, and their rows of the index in order.
+
+    `put` takes the first row, and images that follow one another: uint8 arrays (size, size, 3),
+    or, where the pack keeps JPEG, what `encode_jpeg` made of them.
+    """
+
+    def __init__(self, put: Put) -> None:
+        self.put = put
+        self.columns: dict[str, list[object]] = {name: [] for name in INDEX.names}
+
+    def describe(
+        self, *, image_id: str, copy: int, transformation: str, labels: Sequence[str]
+    ) -> None:
+        """Append a row of the index."""
+        row = len(self.columns["row"])
+        values = (row, image_id, copy, transformation, LABEL_SEPARATOR.join(labels))
+        for name, value in zip(INDEX.names, values, strict=True):
+            self.columns[name].append(value)
+
+
+@contextmanager
+def new_pack(
+    folder: Path,
+    *,
+    n_images: int,
+    size: int,
+    resize: str,
+    classes: Sequence[str],
+    task: str = "single",
+    storage: str = "raw",
+) -> Iterator[PackWriter]:
+    """Write a pack of exactly `n_images` images into `folder`, straight to the disk.
+
+    Args:
+        folder: of the pack.
+        n_images: how many will come.
+        size: width and height of each.
+        resize: the filter that was used, for the record.
+        classes: in their order.
+        task: `single` or `multi`.
+        storage: `raw` or `jpeg`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    store = _raw_images(folder, n_images, size) if storage == "raw" else _jpeg_images(folder)
+    with store as put:
+        writer = PackWriter(put)
+        yield writer
+    if len(writer.columns["row"]) != n_images:
+        raise ValueError(f"{folder}: {len(writer.columns['row'])} of {n_images} images described")
+    pq.write_table(pa.table(writer.columns, INDEX), folder / "index.parquet")
+    description = {"task": task, "classes": list(classes), "size": size, "resize": resize}
+    write_json(folder / "pack.json", description)
+
+
+@contextmanager
+def _raw_images(folder: Path, n_images: int, size: int) -> Iterator[Put]:
+    lock = Lock()
+    with (folder / "images.npy").open("wb") as file:
+        shape = (n_images, size, size, 3)
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        start = file.tell()
+
+        # Written, since putting images into a mapped file takes six times as long.
+        def put(row: int, images: Sequence[np.ndarray | bytes]) -> None:
+            with lock:
+                file.seek(start + row * math.prod(shape[1:]))
+                for image in images:
+                    file.write(np.ascontiguousarray(image).data)
+
+        yield put
+
+
+@contextmanager
+def _jpeg_images(folder: Path) -> Iterator[Put]:
+    lock = Lock()
+    early: dict[int, list[bytes]] = {}  # first row -> images whose turn has not come
+    batch: list[bytes] = []
+    n_rows = 0
+    with pa.ipc.new_file(folder / "images.arrow", JPEGS) as file:
+
+        def flush() -> None:
+            file.write_batch(pa.record_batch([pa.array(batch, pa.binary())], schema=JPEGS))
+            batch.clear()
+
+        def put(row: int, images: Sequence[np.ndarray | bytes]) -> None:
+            nonlocal n_rows
+            encoded = [i if isinstance(i, bytes) else encode_jpeg(i) for i in images]
+            with lock:
+                early[row] = encoded
+                while n_rows in early:
+                    following = early.pop(n_rows)
+                    batch.extend(following)
+                    n_rows += len(following)
+                if len(batch) >= JPEGS_A_BATCH:
+                    flush()
+
+        yield put
+        if batch:
+            flush()
+
+
+def encode_jpeg(pixels: np.ndarray) -> bytes:
+    """An image, uint8 (size, size, 3), as a pack that keeps JPEG has it."""
+    settings = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    blue_first = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)  # as OpenCV expects it
+    _, encoded = cv2.imencode(".jpg", blue_first, settings)
+    return encoded.tobytes()
+
+
+def read_pack(folder: Path) -> Pack:
+    """Read a pack; the images stay on the disk until they are used.
+
+    Raises:
+        UserError: if a file of it is damaged.
+    """
+    description = read_json(folder / "pack.json")
+    with told_if_damaged(folder / "index.parquet", kind="a Parquet file"):
+        index = pq.read_table(folder / "index.parquet").to_pydict()
+    classes = description["classes"]
+    position = {name: i for i, name in enumerate(classes)}
+    if description["task"] == "multi":
+        labels = np.zeros((len(index["label"]), len(classes)), np.uint8)
+        for row, joined in enumerate(index["label"]):
+            labels[row, [position[name] for name in joined.split(LABEL_SEPARATOR) if name]] = 1
+    else:
+        labels = np.array([position[label] for label in index["label"]], np.int64)
+    jpegs, raw = folder / "images.arrow", folder / "images.npy"
+    if jpegs.is_file():
+        with told_if_damaged(jpegs, kind="an Arrow file of JPEGs"):
+            with jpegs.open("rb") as file:
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            images = cast(np.ndarray, EncodedImages(mapped, size=description["size"]))
+    else:
+        with told_if_damaged(raw, kind="a NumPy array of images"):
+            images = np.load(raw, mmap_mode="r" if len(labels) else None, allow_pickle=False)
+            if not isinstance(images, np.ndarray):  # NumPy reads archives of arrays, too
+                raise ValueError("an archive of several")
+    return Pack(
+        images=images,
+        labels=labels,
+        ids=index["id"],
+        copies=np.array(index["copy"], np.int32),
+        transformations=index["transformation"],
+        **description,
+    )

@@ -1,0 +1,50 @@
+"""Pixels of images in the table, as arrays of one size."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from classifold.data.image_table import iter_images
+
+FILTERS = {
+    "lanczos": Image.Resampling.LANCZOS,
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+    "box": Image.Resampling.BOX,
+    "nearest": Image.Resampling.NEAREST,
+}
+
+
+def rgb_pixels(encoded: bytes, *, size: int | None = None, resize: str = "lanczos") -> np.ndarray:
+    """Decode what `decode` kept, resized to a square if `size` is given.
+
+    The whole picture is kept: one that is not square is stretched.
+
+    Args:
+        encoded: an 8-bit RGB image file.
+        size: width and height wanted, in pixels.
+        resize: the filter, a key of `FILTERS`.
+
+    Returns:
+        uint8 array (height, width, 3).
+    """
+    image: Image.Image = Image.open(io.BytesIO(encoded))
+    if size is not None and image.size != (size, size):
+        image = image.resize((size, size), FILTERS[resize])
+    return np.asarray(image.convert("RGB"))
+
+
+def load_pixels(folder: Path, ids: Sequence[str], *, size: int, resize: str) -> np.ndarray:
+    """Decode and resize the images of `ids`, in their order.
+
+    Returns:
+        uint8 array (N, size, size, 3).
+    """
+    position = {image_id: i for i, image_id in enumerate(ids)}
+    pixels = np.empty((len(ids), size, size, 3), np.uint8)
+    for image_id, encoded in iter_images(folder, ids):
+        pixels[position[image_id]] = rgb_pixels(encoded, size=size, resize=resize)
+    return pixels

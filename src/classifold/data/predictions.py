@@ -1,0 +1,101 @@
+"""Every model's answers on the test images, as tables."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from classifold.data.image_table import LABEL_SEPARATOR
+from classifold.runtime.faults import told_if_damaged
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("model", pa.string()),  # or "stack"
+        ("label", pa.string()),  # several are joined by `|`
+        ("predicted", pa.string()),  # likewise
+        ("probability", pa.float64()),  # of what was predicted
+        ("label_probability", pa.float64()),
+        ("label_rank", pa.int32()),  # 1: the label was the first answer; null for several labels
+        ("top_class", pa.string()),  # the likeliest that was answered; of all, where none was
+        ("top_probability", pa.float64()),
+    ]
+)
+
+
+def write_predictions(
+    path: Path,
+    probabilities: Mapping[str, np.ndarray],
+    predicted: Mapping[str, np.ndarray],
+    *,
+    ids: Sequence[str],
+    labels: np.ndarray,
+    classes: Sequence[str],
+) -> None:
+    """Write one row an image and model.
+
+    With several labels an image, the probability of a prediction is that of all classes together,
+    borne or not, as if they did not depend on one another.
+
+    Args:
+        path: of the Parquet file.
+        probabilities: model -> float array (N, n_classes).
+        predicted: model -> int array (N,), or bool (N, n_classes).
+        ids: of the N images.
+        labels: int array (N,), or 0 and 1 in (N, n_classes).
+        classes: names in the order of columns.
+    """
+    told = _names(labels, classes)
+    tables = []
+    for model, values in probabilities.items():
+        answers = predicted[model]
+        of_label = _shares(values, labels)
+        top = _top(values, answers)
+        ranks = 1 + (values > of_label[:, None]).sum(axis=1) if labels.ndim == 1 else None
+        columns = {
+            "id": list(ids),
+            "model": [model] * len(ids),
+            "label": told,
+            "predicted": _names(answers, classes),
+            "probability": _shares(values, answers),
+            "label_probability": of_label,
+            "label_rank": [None] * len(ids) if ranks is None else ranks,
+            "top_class": _names(top, classes),
+            "top_probability": _shares(values, top),
+        }
+        tables.append(pa.table(columns, SCHEMA))
+    pq.write_table(pa.concat_tables(tables), path)
+
+
+def read_predictions(path: Path, *, model: str) -> list[dict]:
+    """Read one model's rows, in the order of test images.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    with told_if_damaged(path, kind="a Parquet file"):
+        return pq.read_table(path, filters=[("model", "=", model)]).to_pylist()
+
+
+def _names(labels: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """Name the class of each image, or join those of each with several."""
+    if labels.ndim == 1:
+        return [classes[label] for label in labels]
+    return [LABEL_SEPARATOR.join(np.array(classes)[row > 0]) for row in labels]
+
+
+def _top(probabilities: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """The likeliest class of each answer (N,) or (N, n_classes); of all where none is answered."""
+    if answers.ndim == 1:
+        return answers
+    candidates = answers | ~answers.any(axis=1, keepdims=True)
+    return np.where(candidates, probabilities, -1).argmax(axis=1)
+
+
+def _shares(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The probability of labels (N,) or (N, n_classes), of each image: float (N,)."""
+    if labels.ndim == 1:
+        return probabilities[np.arange(len(labels)), labels]
+    return np.where(labels > 0, probabilities, 1 - probabilities).prod(axis=1)

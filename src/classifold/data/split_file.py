@@ -1,0 +1,19 @@
+"""The list of images of one part, as those read it who train and measure."""
+
+from pathlib import Path
+
+from classifold.data.csv_file import read_rows
+from classifold.data.image_table import LABEL_SEPARATOR
+
+
+def read_part(path: Path) -> dict[str, tuple[str, ...]]:
+    """Read the labels of one part: id -> classes, none or several where the task is `multi`."""
+    return {
+        row["id"]: tuple(row["label"].split(LABEL_SEPARATOR)) if row["label"] else ()
+        for row in read_rows(path)
+    }
+
+
+def read_groups(path: Path) -> dict[str, str]:
+    """Read which images of one part belong together: id -> group."""
+    return {row["id"]: row["group"] for row in read_rows(path)}

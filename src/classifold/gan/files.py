@@ -1,0 +1,94 @@
+"""A trained generator as a folder, `weights.safetensors` and `generator.json`; its images."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from classifold.data.json_file import read_json, write_json
+from classifold.data.pack import Pack, new_pack
+from classifold.errors import UserError
+from classifold.gan.generator import Generator
+
+
+class TrainedGenerator(NamedTuple):
+    """A generator with its weights, in evaluation mode, and the whole of `generator.json`."""
+
+    network: Generator
+    description: dict[str, Any]
+
+
+def save_generator(
+    folder: Path,
+    generator: Generator,
+    *,
+    arguments: Mapping[str, Any],
+    classes: list[str],
+    training: Mapping[str, Any],
+) -> None:
+    """Write both files into an existing folder.
+
+    Args:
+        folder: an existing one.
+        generator: with its weights.
+        arguments: that it was built with: noise, embedding, widths.
+        classes: that it may be asked for, in their order; none of one that is not asked.
+        training: what else the weights depend on.
+    """
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()
+    }
+    save_file(state, folder / "weights.safetensors")
+    write_json(
+        folder / "generator.json",
+        {
+            "arguments": dict(arguments),
+            "image_size": generator.image_size,
+            "classes": classes,
+            **training,
+            "versions": {"torch": torch.__version__},
+        },
+    )
+
+
+def load_generator(folder: Path) -> TrainedGenerator:
+    """Read what `save_generator` wrote.
+
+    Raises:
+        UserError: if files are missing, damaged, or the weights are of another generator.
+    """
+    try:
+        description = read_json(folder / "generator.json")
+        state = load_file(folder / "weights.safetensors")
+        network = Generator(
+            len(description["classes"]),
+            image_size=description["image_size"],
+            **description["arguments"],
+        )
+        network.load_state_dict(state)
+    except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
+        raise UserError(
+            f"the generator in {folder} cannot be read ({error}); train it again with "
+            "'python studies/gan/train_gan.py'"
+        ) from None
+    network.to(memory_format=torch.channels_last)
+    return TrainedGenerator(network.eval(), description)
+
+
+def save_images(folder: Path, generated: Pack) -> None:
+    """Write generated images as a pack, which `read_pack` reads."""
+    n_images, size = len(generated.labels), generated.size
+    with new_pack(
+        folder, n_images=n_images, size=size, resize=generated.resize, classes=generated.classes
+    ) as pack:
+        pack.put(0, list(generated.images))
+        for image_id, label in zip(generated.ids, generated.labels, strict=True):
+            pack.describe(
+                image_id=image_id,
+                copy=0,
+                transformation="generated",
+                labels=[generated.classes[label]],
+            )

@@ -1,0 +1,88 @@
+"""`studies/gan/params.yaml` as a typed schema."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from classifold.params.schema.evaluate import Bootstrap
+from classifold.params.schema.section import (
+    Count,
+    NotNegative,
+    Positive,
+    Probability,
+    Section,
+    Seed,
+)
+from classifold.params.schema.stack import MOST_FOLDS
+from classifold.params.validation import check_params
+
+GAN_PARAMS = Path("studies/gan/params.yaml")
+
+
+# Each halves or doubles the sides of images.
+Widths = Annotated[list[Count], Field(min_length=2, max_length=8)]
+
+
+class GeneratorSizes(Section):
+    noise: Count
+    embedding: Count
+    widths: Widths
+
+
+class DiscriminatorSizes(Section):
+    widths: Widths
+    dense: Count
+
+
+class AdamSettings(Section):
+    lr: Positive
+    betas: Annotated[list[Probability], Field(min_length=2, max_length=2)]
+
+
+class GridSize(Section):
+    rows: Annotated[int, Field(ge=1, le=100)]
+    columns: Annotated[int, Field(ge=1, le=100)]
+
+
+class TrainGan(Section):
+    copies: bool
+    online: str
+    conditional: bool
+    generator: GeneratorSizes
+    discriminator: DiscriminatorSizes
+    loss: Literal["non_saturating", "hinge"]
+    penalty: NotNegative
+    optimizer: AdamSettings
+    average: Annotated[float, Field(gt=0, lt=1)]
+    batch_size: Annotated[int, Field(ge=2)]
+    epochs: Count
+    grid: GridSize
+    seed: Seed
+
+
+class SampleGan(Section):
+    images: Count
+    model: str
+    neighbours: Count
+    seed: Seed
+
+
+class AddGenerated(Section):
+    model: str
+    folds: Annotated[int, Field(ge=3, le=MOST_FOLDS)]
+    generated: Positive
+    gan_epochs: Count
+    bootstrap: Bootstrap
+    seed: Seed
+
+
+class GanParams(Section):
+    train_gan: TrainGan
+    sample_gan: SampleGan
+    add_generated: AddGenerated
+
+
+def check_gan_params(path: Path = GAN_PARAMS) -> dict[str, Any]:
+    """Check the study's own params, as `check_params` does those of the pipeline."""
+    return check_params(path, GanParams)

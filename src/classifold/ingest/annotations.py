@@ -1,0 +1,94 @@
+"""The layout `annotations`: a folder of images, and one list of image numbers a label.
+
+`images/im17.jpg` bears the label `dog` if the file `annotations/dog.txt` lists 17.
+"""
+
+import re
+from collections import defaultdict
+
+from classifold.data.image_table import UNLABELLED
+from classifold.errors import UserError
+from classifold.ingest.entries import NotRead
+from classifold.ingest.layout import Source, SourceImage, image_names, visible
+from classifold.ingest.tree import Tree, read_listed
+
+MOST_DIGITS = 18
+
+
+def is_annotations(tree: Tree) -> bool:
+    """Whether there are lists, and all of them in one folder."""
+    return len({name.rpartition("/")[0] for name in _read_lists(tree)}) == 1
+
+
+def read_annotations(tree: Tree, *, task: str, where: str) -> Source:
+    """Find the images and the labels whose lists name their numbers.
+
+    An image's number is the last run of digits in its name. Images in a folder named
+    `unlabelled` have no label. An image on no list is, in `multi`, labelled with no label; in
+    `single`, unlabelled.
+
+    Args:
+        tree: where the files are.
+        task: `single` or `multi`.
+        where: what to call the source in messages.
+
+    Raises:
+        UserError: if there are no lists, or two images have one number.
+    """
+    lists = _read_lists(tree)
+    if not lists:
+        raise UserError(
+            f"dataset.layout is annotations, but {where} has no text file of image numbers, "
+            "one a line; correct the layout (auto finds it out)"
+        )
+    names = image_names(tree.names())
+    unlabelled = {name for name in names if UNLABELLED in name.split("/")[:-1]}
+    numbered: dict[int, str] = {}
+    for name in names:
+        number = _number(name)
+        if name in unlabelled or number is None:
+            continue
+        if number in numbered:
+            raise UserError(
+                f"{numbered[number]!r} and {name!r} of {where} have the same number {number}, "
+                "so that the lists of labels do not tell them apart; rename one"
+            )
+        numbered[number] = name
+
+    labels: dict[str, list[str]] = defaultdict(list)
+    missing: list[NotRead] = []
+    for name, numbers in lists.items():
+        label = name.rpartition("/")[2].removesuffix(".txt")
+        for number in sorted(numbers):
+            if number in numbered:
+                labels[numbered[number]].append(label)
+            else:
+                missing.append(NotRead(str(number), f"listed in {name}, but no image bears it"))
+
+    def describe(name: str) -> SourceImage:
+        of_image = tuple(labels.get(name, ()))
+        if name in unlabelled or (task == "single" and not of_image):
+            return SourceImage(name, (), UNLABELLED)
+        return SourceImage(name, of_image)
+
+    images = [describe(name) for name in names]
+    n_bare = sum(not image.labels and image.part is None for image in images)
+    remarks = [f"{len(lists)} lists of image numbers, one a label"]
+    if n_bare:
+        remarks.append(f"{n_bare:,} images are on no list: images without a label")
+    return Source("annotations", images, missing, remarks)
+
+
+def _read_lists(tree: Tree) -> dict[str, set[int]]:
+    """The text files that hold numbers and nothing else."""
+    lists = {}
+    for name in visible(tree.names(), ".txt"):
+        words = read_listed(tree, name).split()
+        if words and all(word.isdigit() and len(word) <= MOST_DIGITS for word in words):
+            lists[name] = {int(word) for word in words}
+    return lists
+
+
+def _number(name: str) -> int | None:
+    digits = re.findall(r"[0-9]{1,18}", name.rpartition("/")[2].rpartition(".")[0])
+    return int(digits[-1]) if digits else None

@@ -1,0 +1,43 @@
+"""Names of classes from `words.txt`, as ImageNet and Tiny ImageNet come with it."""
+
+from collections import Counter
+from collections.abc import Collection
+
+from classifold.ingest.tree import Tree, read_listed
+
+
+def read_class_names(tree: Tree, folders: Collection[str]) -> dict[str, str]:
+    """Read the names of class folders (`n02124075` is an Egyptian cat).
+
+    A line of `words.txt` holds a folder, a tab, and synonyms parted by commas. The first
+    synonym is taken, or all of them where two classes share the first, and the folder besides
+    where they share all.
+
+    Args:
+        tree: where the files are; `words.txt` lies at its root, or in a folder that wraps it.
+        folders: the class folders to be named.
+
+    Returns:
+        Folder -> name, of those folders that have one; empty without a `words.txt`.
+    """
+    files = [name for name in tree.names() if name.rsplit("/", 1)[-1] == "words.txt"]
+    if not files:
+        return {}
+    synonyms: dict[str, str] = {}
+    text = read_listed(tree, min(files, key=lambda name: name.count("/"))).decode(
+        "utf-8", "replace"
+    )
+    for line in text.splitlines():
+        folder, _, words = line.partition("\t")
+        if folder in folders and words.strip():
+            synonyms[folder] = words.strip()
+    first = {folder: words.split(",")[0].strip() for folder, words in synonyms.items()}
+    sharing = Counter(first.values())
+    names = {
+        folder: first[folder] if sharing[first[folder]] == 1 else words
+        for folder, words in synonyms.items()
+    }
+    taken = Counter([*names.values(), *(set(folders) - set(names))])
+    return {
+        folder: name if taken[name] == 1 else f"{name} ({folder})" for folder, name in names.items()
+    }

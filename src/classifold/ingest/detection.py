@@ -1,0 +1,84 @@
+"""Which layout a source has: named by its owner, or found out."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from classifold.errors import UserError
+from classifold.ingest.annotations import is_annotations, read_annotations
+from classifold.ingest.folder import read_folder
+from classifold.ingest.label_table import is_table, read_table
+from classifold.ingest.layout import Source, check_labels, image_names
+from classifold.ingest.tiny_imagenet import is_tiny_imagenet, read_tiny_imagenet
+from classifold.ingest.tree import Tree, open_tree
+
+TORCHVISION = "torchvision:"
+
+
+@contextmanager
+def open_source(
+    path: str, *, layout: str, task: str, scratch: Path
+) -> Iterator[tuple[Tree, Source]]:
+    """Open the data at `path` and find their images.
+
+    Args:
+        path: a folder or an archive.
+        layout: `auto`, `folder`, `tiny-imagenet`, `annotations`, `table`, or
+            `torchvision:<Class>`.
+        task: `single` or `multi`.
+        scratch: a folder with room for the unpacked content of a compressed tar archive.
+
+    Raises:
+        UserError: if the data are not there, or not what the layout says.
+    """
+    if layout.startswith(TORCHVISION):
+        # Heavy, and of no use to other layouts.
+        from classifold.ingest.torchvision_dataset import open_dataset  # noqa: PLC0415
+
+        dataset, source = open_dataset(layout.removeprefix(TORCHVISION), Path(path))
+        check_labels(source.images, task=task, where=path)
+        yield dataset, source
+        return
+    with open_tree(Path(path), scratch=scratch) as tree:
+        yield tree, find_source(tree, layout=layout, task=task, where=path)
+
+
+def find_source(tree: Tree, *, layout: str, task: str, where: str) -> Source:
+    """Find the images of a source with their labels.
+
+    Args:
+        tree: where the files are.
+        layout: `auto`, which tries the most particular first, or a layout's name.
+        task: `single` or `multi`.
+        where: what to call the source in messages.
+
+    Raises:
+        UserError: if there is no image, or the source is not what its layout says.
+    """
+    names = tree.names()
+    if not image_names(names):
+        raise UserError(
+            f"dataset.path: {where} holds {len(names):,} files and no image among them; it "
+            "should hold one folder a class with images in it, or images with a table"
+        )
+    if layout == "auto":
+        layout = _detect(tree)
+    match layout:
+        case "tiny-imagenet":
+            source = read_tiny_imagenet(tree, where=where)
+        case "annotations":
+            source = read_annotations(tree, task=task, where=where)
+        case "table":
+            source = read_table(tree, task=task, where=where)
+        case _:
+            source = read_folder(tree, where=where)
+    check_labels(source.images, task=task, where=where)
+    return source
+
+
+def _detect(tree: Tree) -> str:
+    if is_tiny_imagenet(tree.names()):
+        return "tiny-imagenet"
+    if is_annotations(tree):
+        return "annotations"
+    return "table" if is_table(tree) else "folder"

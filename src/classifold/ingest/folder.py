@@ -1,0 +1,104 @@
+"""The layout `folder`: one folder a class, below official parts if there are any."""
+
+from collections.abc import Sequence
+
+from classifold.data.image_table import HELD_OUT, UNLABELLED
+from classifold.errors import UserError
+from classifold.ingest.class_names import read_class_names
+from classifold.ingest.layout import (
+    PART_NAMES,
+    Source,
+    SourceImage,
+    image_names,
+    settle_parts,
+    wrapping_folders,
+)
+from classifold.ingest.tree import Tree
+
+Path = list[str]  # the names of the folders, and of the file
+
+
+def read_folder(tree: Tree, *, where: str) -> Source:
+    """Find the images of a tree that holds one folder a class.
+
+    Folders that merely wrap the classes (`fruit/cherry/1.jpg` in `fruit.zip`) are looked
+    through; deeper folders belong to their class. Where `train/` and other parts (`val/`,
+    `test/` …) stand above the classes, they are official parts. Images in a folder named
+    `unlabelled` have no label, nor have those of a held-out part without class folders. If
+    there is a `words.txt`, it names the classes.
+
+    Args:
+        tree: where the files are.
+        where: what to call the source in messages.
+
+    Raises:
+        UserError: if an image lies in no class folder.
+    """
+    names = image_names(tree.names())
+    paths = [name.split("/") for name in names]
+    depth = wrapping_folders(paths, inner=2)
+    level = {path[depth] for path in paths}
+    remarks: list[str] = []
+    if _are_parts(level):
+        images = _in_parts(names, paths, depth=depth, where=where)
+        counted = ", ".join(sorted(level))
+        remarks.append(f"official parts: {counted}")
+    else:
+        images = _in_classes(names, paths, depth=depth, part=None, where=where)
+
+    titles = read_class_names(tree, {label for image in images for label in image.labels})
+    if titles:
+        images = [
+            image._replace(labels=tuple(titles.get(label, label) for label in image.labels))
+            for image in images
+        ]
+    return Source("folder", settle_parts(images, remarks), [], remarks)
+
+
+def _are_parts(level: set[str]) -> bool:
+    parts = {PART_NAMES.get(name.lower()) for name in level - {UNLABELLED}}
+    return None not in parts and "train" in parts
+
+
+def _in_parts(
+    names: Sequence[str], paths: Sequence[Path], *, depth: int, where: str
+) -> list[SourceImage]:
+    found: dict[str, list[int]] = {}
+    for position, path in enumerate(paths):
+        found.setdefault(path[depth], []).append(position)
+    classes = {
+        path[depth + 1]
+        for path in paths
+        if PART_NAMES.get(path[depth].lower()) == "train" and len(path) > depth + 2
+    }
+    images: list[SourceImage] = []
+    for folder, positions in found.items():
+        part_names = [names[position] for position in positions]
+        part_paths = [paths[position] for position in positions]
+        part = PART_NAMES.get(folder.lower(), UNLABELLED)
+        folders = {path[depth + 1] for path in part_paths if len(path) > depth + 2}
+        if part == UNLABELLED or (part == HELD_OUT and not folders & classes):
+            images += [SourceImage(name, (), UNLABELLED) for name in part_names]
+        else:
+            images += _in_classes(part_names, part_paths, depth=depth + 1, part=part, where=where)
+    return images
+
+
+def _in_classes(
+    names: Sequence[str], paths: Sequence[Path], *, depth: int, part: str | None, where: str
+) -> list[SourceImage]:
+    loose = [name for name, path in zip(names, paths, strict=True) if len(path) == depth + 1]
+    if loose:
+        raise UserError(
+            f"dataset.path: {len(loose):,} of {len(names):,} images of {where} lie in no class "
+            f"folder, such as {loose[0]!r}; move them into the folder of their class, or "
+            f"into one named '{UNLABELLED}'"
+        )
+    # One tuple a class, shared by its images: there may be millions.
+    labels = {path[depth]: (path[depth],) for path in paths}
+    return [
+        SourceImage(name, (), UNLABELLED)
+        if path[depth] == UNLABELLED
+        else SourceImage(name, labels[path[depth]], part)
+        for name, path in zip(names, paths, strict=True)
+    ]

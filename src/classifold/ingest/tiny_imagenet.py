@@ -1,0 +1,129 @@
+"""The layout `tiny-imagenet`: as Stanford's CS231n hands out Tiny ImageNet.
+
+`wnids.txt`, `words.txt`, `train/<wnid>/images/*.JPEG` with `<wnid>_boxes.txt` beside,
+`val/images` with `val_annotations.txt`, and `test/images` without labels.
+"""
+
+from classifold.data.image_table import UNLABELLED
+from classifold.errors import UserError
+from classifold.ingest.class_names import read_class_names
+from classifold.ingest.entries import NotRead
+from classifold.ingest.layout import (
+    Box,
+    Source,
+    SourceImage,
+    image_names,
+    settle_parts,
+)
+from classifold.ingest.tree import Tree, read_listed
+
+COLUMNS_OF_BOXES = 5
+COLUMNS_OF_ANNOTATIONS = 6
+
+
+def is_tiny_imagenet(names: list[str]) -> bool:
+    """Whether the files that this layout stands on are there."""
+    return _root(names) is not None
+
+
+def read_tiny_imagenet(tree: Tree, *, where: str) -> Source:
+    """Find the images, their classes and bounding boxes.
+
+    Args:
+        tree: where the files are.
+        where: what to call the source in messages.
+
+    Raises:
+        UserError: if a file that the layout stands on is missing or is not as it should be.
+    """
+    names = tree.names()
+    root = _root(names)
+    if root is None:
+        raise UserError(
+            f"dataset.layout is tiny-imagenet, but {where} lacks wnids.txt or "
+            "val/val_annotations.txt; correct the layout (auto finds it out)"
+        )
+    wnids = set(read_listed(tree, f"{root}wnids.txt").decode("utf-8", "replace").split())
+    titles = read_class_names(tree, wnids)
+    labels = {wnid: (titles.get(wnid, wnid),) for wnid in wnids}
+    annotations = _read_val_annotations(tree, f"{root}val/val_annotations.txt")
+    boxes: dict[str, Box] = {}
+    for name in names:
+        if name.startswith(f"{root}train/") and name.endswith("_boxes.txt"):
+            boxes.update(_read_boxes(tree, name))
+
+    images: list[SourceImage] = []
+    for name in image_names(names):
+        part, _, inside = name.removeprefix(root).partition("/")
+        folder, file = inside.partition("/")[0], name.rsplit("/", 1)[-1]
+        if part == "train" and folder in labels:
+            box = boxes.get(file)
+            images.append(SourceImage(name, labels[folder], "train", boxes=(box,) if box else None))
+        elif part == "val" and file in annotations:
+            wnid, box = annotations.pop(file)
+            if wnid not in labels:
+                raise UserError(
+                    f"val_annotations.txt of {where} says that {file!r} is {wnid!r}, which is "
+                    "not in wnids.txt; add it there, or take the line out"
+                )
+            images.append(SourceImage(name, labels[wnid], "validation", boxes=(box,)))
+        elif part == "train":
+            raise UserError(
+                f"{name!r} of {where} lies in a folder that wnids.txt does not name; add the "
+                "folder there, or take it out"
+            )
+        else:
+            images.append(SourceImage(name, (), UNLABELLED))
+
+    missing = [
+        NotRead(f"{root}val/images/{file}", "named in val_annotations.txt, but not there")
+        for file in annotations
+    ]
+    remarks = [f"{sum(image.boxes is not None for image in images):,} images have bounding boxes"]
+    return Source("tiny-imagenet", settle_parts(images, remarks), missing, remarks)
+
+
+def _root(names: list[str]) -> str | None:
+    """The folder that holds it all, "" or with a slash at its end."""
+    roots = [
+        name.removesuffix("wnids.txt") for name in names if name.rsplit("/", 1)[-1] == "wnids.txt"
+    ]
+    present = set(names)
+    return next((root for root in roots if f"{root}val/val_annotations.txt" in present), None)
+
+
+def _read_boxes(tree: Tree, name: str) -> dict[str, Box]:
+    return {
+        fields[0]: _box(fields[1:], name) for fields in _read_fields(tree, name, COLUMNS_OF_BOXES)
+    }
+
+
+def _read_val_annotations(tree: Tree, name: str) -> dict[str, tuple[str, Box]]:
+    """File -> wnid and bounding box."""
+    return {
+        fields[0]: (fields[1], _box(fields[2:], name))
+        for fields in _read_fields(tree, name, COLUMNS_OF_ANNOTATIONS)
+    }
+
+
+def _read_fields(tree: Tree, name: str, n_columns: int) -> list[list[str]]:
+    lines = read_listed(tree, name).decode("utf-8", "replace").splitlines()
+    rows = [line.split("\t") for line in lines if line.strip()]
+    for number, row in enumerate(rows, start=1):
+        if len(row) != n_columns:
+            raise UserError(
+                f"line {number} of {name} has {len(row)} columns instead of {n_columns} parted "
+                "by tabs; correct it"
+            )
+    return rows
+
+
+def _box(fields: list[str], name: str) -> Box:
+    try:
+        x0, y0, x1, y1 = map(int, fields)
+    except ValueError:
+        raise UserError(
+            f"{name} gives a bounding box as {' '.join(fields)!r}; it should be four whole "
+            "numbers of pixels: x0, y0, x1, y1"
+        ) from None
+    return x0, y0, x1, y1

@@ -1,0 +1,181 @@
+"""The layouts `torchvision:<Class>`: a data set of torchvision's by name, downloaded if need be."""
+
+import inspect
+import io
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn, Protocol
+
+from PIL import Image
+from torchvision import datasets
+
+from classifold.data.image_table import HELD_OUT, UNLABELLED
+from classifold.errors import UserError
+from classifold.ingest.entries import NotRead
+from classifold.ingest.layout import Source, SourceImage, settle_parts
+
+# What torchvision's classes call their parts, and what we do.
+SPLITS = {
+    "train": "train",
+    "trainval": "train",
+    "val": "validation",
+    "valid": "validation",
+    "test": HELD_OUT,
+    "unlabeled": UNLABELLED,
+}
+NO_LABEL = -1
+
+
+class _Dataset(Protocol):
+    """What all of torchvision's data sets are."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, Any]: ...
+
+
+class TorchvisionTree:
+    """The images of a data set as files: as they lie on disk where they do, else as PNG."""
+
+    def __init__(self, parts: dict[str | None, _Dataset]) -> None:
+        self.refused: list[NotRead] = []
+        self._images: dict[str, tuple[_Dataset, int]] = {}
+        for part, dataset in parts.items():
+            prefix = f"{part}/" if part else ""
+            for index in range(len(dataset)):
+                self._images[f"{prefix}{index:08}.png"] = (dataset, index)
+
+    def names(self) -> list[str]:
+        """The ids of all images: part and position."""
+        return list(self._images)
+
+    def read(self, name: str) -> bytes:
+        """The file of one image."""
+        dataset, index = self._images[name]
+        if isinstance(dataset, datasets.DatasetFolder):
+            return Path(dataset.samples[index][0]).read_bytes()
+        try:
+            with _no_pickle(type(dataset).__name__):
+                image = dataset[index][0]
+        except Exception as error:  # readers raise whatever damaged files lead them to
+            raise OSError(f"{type(error).__name__}: {error}") from None
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG", compress_level=1)
+        return buffer.getvalue()
+
+
+def open_dataset(name: str, path: Path) -> tuple[TorchvisionTree, Source]:
+    """Open a data set, all its parts, and download what of it is not in `path`.
+
+    Args:
+        name: a class of `torchvision.datasets` whose items are an image and a class.
+        path: an existing folder, torchvision's `root`.
+
+    Raises:
+        UserError: if there is no such class, it is not for classification, would unpickle its
+            files, or cannot be downloaded.
+    """
+    make = getattr(datasets, name, None)
+    if not (inspect.isclass(make) and issubclass(make, datasets.VisionDataset)):
+        known = [key for key in datasets.__all__ if key[0].isupper()]
+        raise UserError(
+            f"dataset.layout names torchvision's {name}, which it does not have; it has "
+            f"{', '.join(known)}"
+        )
+    with _no_pickle(name):
+        parts = _parts(make, path)
+    tree = TorchvisionTree(parts)
+    images: list[SourceImage] = []
+    names = iter(tree.names())
+    for part, dataset in parts.items():
+        classes = getattr(dataset, "classes", None) or getattr(dataset, "categories", None)
+        for target in _targets(dataset, name):
+            if target == NO_LABEL:
+                images.append(SourceImage(next(names), (), UNLABELLED))
+            else:
+                label = str(classes[target]) if classes else str(target)
+                images.append(SourceImage(next(names), (label,), part))
+    remarks = [f"official parts: {', '.join(map(str, parts))}"] if None not in parts else []
+    return tree, Source(f"torchvision:{name}", settle_parts(images, remarks), [], remarks)
+
+
+def _parts(make: type, path: Path) -> dict[str | None, _Dataset]:
+    """Every part that a class of torchvision's knows."""
+    takes = inspect.signature(make).parameters
+    options: dict[str, Any] = {}
+    if "root" in takes:
+        options["root"] = path
+    if "download" in takes:
+        options["download"] = True  # which does nothing where the files are there and whole
+    choices: list[tuple[str, dict[str, Any]]]
+    if "train" in takes:
+        choices = [("train", {"train": True}), (HELD_OUT, {"train": False})]
+    elif "split" in takes:
+        choices = [(part, {"split": split}) for split, part in SPLITS.items()]
+    else:
+        choices = []
+    parts: dict[str | None, _Dataset] = {}
+    refusals = []
+    for part, choice in choices:
+        if part in parts:
+            continue  # "trainval" holds the images of "train" and "val" again
+        try:
+            parts[part] = _open(make, options | choice)
+        except UserError:
+            raise
+        except ValueError as error:  # "Unknown value 'val' for argument split"
+            refusals.append(str(error))
+    if choices and not parts:
+        raise UserError(f"torchvision's {make.__name__} knows no usual part: {refusals[0]}")
+    return parts or {None: _open(make, options)}
+
+
+def _open(make: type, options: dict[str, Any]) -> _Dataset:
+    try:
+        dataset: _Dataset = make(**options)
+    except (OSError, RuntimeError, TypeError) as error:
+        raise UserError(
+            f"torchvision's {make.__name__} could not be opened in dataset.path, nor downloaded "
+            f"to it: {error}"
+        ) from None
+    return dataset
+
+
+def _targets(dataset: _Dataset, name: str) -> list[int]:
+    """The class of each image, without decoding them where the data set lists them."""
+    for attribute in ("targets", "labels", "_labels"):
+        targets = getattr(dataset, attribute, None)
+        if targets is not None and len(targets) == len(dataset):
+            break
+    else:
+        with _no_pickle(name):
+            targets = [dataset[index][1] for index in range(len(dataset))]
+    try:
+        return [int(target) for target in targets]
+    except (TypeError, ValueError):
+        raise UserError(
+            f"torchvision's {name} does not give one class an image, so that no classifier "
+            "can be trained on it; choose another data set"
+        ) from None
+
+
+@contextmanager
+def _no_pickle(name: str) -> Iterator[None]:
+    """Let torchvision load no pickle: it can run any code of whoever made the file."""
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise UserError(
+            f"torchvision's {name} is stored as Python pickles, which may run code when they are "
+            "read, so they are not; save its images into one folder a class, and use that"
+        )
+
+    loaders = {loader: getattr(pickle, loader) for loader in ("load", "loads", "Unpickler")}
+    try:
+        for loader in loaders:
+            setattr(pickle, loader, refuse)
+        yield
+    finally:
+        for loader, original in loaders.items():
+            setattr(pickle, loader, original)

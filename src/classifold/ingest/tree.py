@@ -1,0 +1,151 @@
+"""A tree of files, in a folder or an archive."""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from classifold.errors import UserError
+from classifold.ingest.archives import TarTree, ZipTree, is_tar, is_zip
+from classifold.ingest.entries import (
+    MOST_LETTERS_A_NAME,
+    TOO_LONG,
+    NotRead,
+    readable_id,
+    refuse_too_large,
+    refuse_too_many,
+)
+
+
+class Tree(Protocol):
+    """Files by their ids: POSIX paths relative to the root, in valid Unicode."""
+
+    refused: list[NotRead]  # links, names that climb out, and what else is not let in
+
+    def names(self) -> list[str]:
+        """The ids of all files that are let in, sorted, so that no order of disk matters."""
+
+    def read(self, name: str) -> bytes:
+        """The content of one file.
+
+        Raises:
+            OSError: if it cannot be read, or is too large to be read safely.
+        """
+
+
+NO_FILE = "not a file that can be read (a broken link or a device?)"
+
+
+class FolderTree:
+    """The files under a folder. Links to files are followed, since DVC itself makes them."""
+
+    def __init__(self, root: Path) -> None:
+        """List the files.
+
+        Raises:
+            UserError: if there are too many.
+            OSError: if a folder cannot be read.
+        """
+        self.root = root
+        self.refused: list[NotRead] = []
+        self._raw: dict[str, str] = {}  # names that are no valid Unicode
+        self._names: list[str] = []
+        for folder, folders, files in os.walk(root, onerror=_raise):
+            prefix = "" if folder == str(root) else f"{os.path.relpath(folder, root)}/"
+            for name in folders:
+                if (Path(folder) / name).is_symlink():
+                    reason = "a link to a folder; such links are not followed"
+                    self.refused.append(NotRead(readable_id(prefix + name), reason))
+            for name in files:
+                image_id = readable_id(prefix + name)
+                if len(image_id) > MOST_LETTERS_A_NAME:
+                    self.refused.append(NotRead(image_id[:MOST_LETTERS_A_NAME], TOO_LONG))
+                    continue
+                if image_id != prefix + name:
+                    if image_id in self._raw or os.path.lexists(root / image_id):
+                        reason = "its name is no Unicode, and is written as another file's is"
+                        self.refused.append(NotRead(image_id, reason))
+                        continue
+                    self._raw[image_id] = prefix + name
+                self._names.append(image_id)
+            refuse_too_many(len(self._names), where=str(root))
+        self._names.sort()
+
+    def names(self) -> list[str]:
+        """All files, sorted."""
+        return self._names
+
+    def read(self, name: str) -> bytes:
+        """The content of one file."""
+        return read_file(f"{self.root}/{self._raw.get(name, name)}")
+
+
+def read_file(path: str) -> bytes:
+    """The content of a plain file.
+
+    Raises:
+        OSError: if it cannot be read, is none, or is too large to be read safely.
+    """
+    try:
+        # A pipe would make who opens it wait, for ever.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        raise OSError(f"{NO_FILE}: {error.strerror}") from None
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        state = os.fstat(descriptor)
+        if not stat.S_ISREG(state.st_mode):
+            raise OSError(NO_FILE)
+        refuse_too_large(state.st_size)
+        return file.readall()
+
+
+@contextmanager
+def open_tree(path: Path, *, scratch: Path) -> Iterator[Tree]:
+    """Open the folder or the archive at `path`.
+
+    Args:
+        path: a folder, a zip or a tar archive, compressed or not.
+        scratch: a folder with room for the unpacked content of a compressed tar archive.
+
+    Raises:
+        UserError: if nothing is there, or it is neither, or it is damaged.
+    """
+    if path.is_dir():
+        yield FolderTree(path)
+    elif path.is_file() and is_zip(path):
+        with closing(ZipTree(path)) as tree:
+            yield tree
+    elif path.is_file() and is_tar(path):
+        with closing(TarTree(path, scratch=scratch)) as tree:
+            yield tree
+    elif path.exists():
+        raise UserError(
+            f"dataset.path must be a folder, or a zip or tar archive, and {path} is neither "
+            "(a download cut short?); correct the path, or fetch the file again"
+        )
+    else:
+        raise UserError(
+            f"dataset.path names {path}, which does not exist; correct it in params.yaml, or "
+            f"fetch it with 'dvc pull {path}.dvc' if it is tracked by DVC"
+        )
+
+
+def read_listed(tree: Tree, name: str) -> bytes:
+    """Read a file that says something of the images.
+
+    Raises:
+        UserError: if it cannot be read, since labels would be lost.
+    """
+    try:
+        return tree.read(name)
+    except OSError as error:
+        raise UserError(
+            f"dataset.path: {name} cannot be read ({error}); mend it, or take it out, or, if it "
+            "says nothing of the images, name dataset.layout"
+        ) from None
+
+
+def _raise(error: OSError) -> None:
+    raise error

@@ -1,0 +1,175 @@
+"""Logits of a trained network, the same for every caller."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from classifold.models.preprocessing import to_input
+
+# One batch size for all, the last batch padded: the last bits of a sum depend on it.
+BATCH_SIZE = 64
+
+# Of vector registers, in bytes.
+ALIGNMENT = 64
+
+
+def predict_logits(
+    network: nn.Module,
+    images: np.ndarray,
+    *,
+    image_size: int,
+    normalize: str,
+    device: torch.device,
+    flips: str = "none",
+    shift: int = 0,
+) -> np.ndarray:
+    """Compute logits in fp32 and evaluation mode, averaged over views of each image.
+
+    Args:
+        network: on `device`.
+        images: uint8 array (N, H, W, 3), possibly memory-mapped.
+        image_size: of the network.
+        normalize: of the network.
+        device: where to compute.
+        flips: `none`, `horizontal` (the image and its mirror image), or `both` (four views:
+            mirrored in either direction, in both, in none).
+        shift: pixels of `images`; each view is seen once more shifted by so many to each of the
+            four sides, where the border is reflected. 0 shifts none.
+
+    Returns:
+        float32 array (N, n_classes).
+
+    Source: Krizhevsky et al. 2012, section 4.1 (ten views: shifted and mirrored).
+    """
+    logits = [
+        _compute(
+            network,
+            network,
+            _batches(images, view, image_size=image_size, normalize=normalize, device=device),
+        )
+        for view in make_views(flips, shift)
+    ]
+    return np.mean(logits, axis=0)
+
+
+def predict_features(
+    network: nn.Module,
+    images: np.ndarray,
+    *,
+    image_size: int,
+    normalize: str,
+    device: torch.device,
+) -> np.ndarray:
+    """Compute what enters the network's head, under the conditions of `predict_logits`.
+
+    Returns:
+        float32 array (N, n_features); feature maps are averaged over the image.
+    """
+    entering: list[torch.Tensor] = []
+    hook = network.head.register_forward_pre_hook(  # type: ignore[union-attr]
+        lambda _, inputs: entering.append(inputs[0])
+    )
+
+    def features(batch: torch.Tensor) -> torch.Tensor:
+        entering.clear()
+        network(batch)
+        return entering[0].mean((2, 3)) if entering[0].ndim == 4 else entering[0].flatten(1)
+
+    try:
+        whole = View(mirrored=(False, False), offset=(0, 0))
+        inputs = _batches(images, whole, image_size=image_size, normalize=normalize, device=device)
+        return _compute(network, features, inputs)
+    finally:
+        hook.remove()
+
+
+class View(NamedTuple):
+    """One way to look at images (N, H, W, 3): each pair is (height, width)."""
+
+    mirrored: tuple[bool, bool]
+    offset: tuple[int, int]  # pixels down and to the right
+
+    def of(self, images: np.ndarray) -> np.ndarray:
+        """The images mirrored, then shifted; what comes in at a border is its reflection."""
+        steps = [-1 if mirrored else 1 for mirrored in self.mirrored]
+        images = images[:, :: steps[0], :: steps[1]]
+        if self.offset == (0, 0):
+            return images
+        border = max(map(abs, self.offset))
+        padded = np.pad(images, ((0, 0), (border, border), (border, border), (0, 0)), "reflect")
+        top, left = (border - pixels for pixels in self.offset)
+        return padded[:, top : top + images.shape[1], left : left + images.shape[2]]
+
+
+def make_views(flips: str, shift: int) -> list[View]:
+    """List the views that `predict_logits` averages; the first is the image as it is."""
+    mirrored = {
+        "none": [(False, False)],
+        "horizontal": [(False, False), (False, True)],
+        "both": [(False, False), (False, True), (True, False), (True, True)],
+    }[flips]
+    sides = [(-shift, 0), (shift, 0), (0, -shift), (0, shift)] if shift else []
+    return [View(flip, offset) for offset in [(0, 0), *sides] for flip in mirrored]
+
+
+@contextmanager
+def aligned_rows() -> Iterator[None]:
+    """Let linear layers see rows that begin where vector registers do.
+
+    MKL sums a row that begins elsewhere in another order, so the last bits of an answer would
+    depend on the image's place in its batch (255 inputs: most rows do).
+    """
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(_align)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _align(layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    if not isinstance(layer, nn.Linear):
+        return None
+    rows, *others = inputs
+    a_register = ALIGNMENT // rows.element_size()
+    if rows.shape[-1] % a_register == 0 and rows.data_ptr() % ALIGNMENT == 0:
+        return None
+    width = -(-rows.shape[-1] // a_register) * a_register
+    room = rows.new_empty(*rows.shape[:-1], width)
+    return room[..., : rows.shape[-1]].copy_(rows), *others
+
+
+class _Inputs(NamedTuple):
+    """A batch of BATCH_SIZE, of which the first `n_images` count."""
+
+    batch: torch.Tensor
+    n_images: int
+
+
+def _batches(
+    images: np.ndarray, view: View, *, image_size: int, normalize: str, device: torch.device
+) -> Iterator[_Inputs]:
+    for start in range(0, len(images), BATCH_SIZE):
+        batch = view.of(images[start : start + BATCH_SIZE])
+        n_images = len(batch)
+        if n_images < BATCH_SIZE:
+            padding = ((0, BATCH_SIZE - n_images), (0, 0), (0, 0), (0, 0))
+            batch = np.pad(batch, padding, mode="edge")
+        inputs = to_input(batch, image_size=image_size, normalize=normalize, device=device)
+        yield _Inputs(inputs, n_images)
+
+
+def _compute(
+    network: nn.Module,
+    function: Callable[[torch.Tensor], torch.Tensor],
+    inputs: Iterable[_Inputs],
+) -> np.ndarray:
+    was_training = network.training
+    network.eval()
+    with torch.inference_mode(), aligned_rows():
+        outputs = [function(batch)[:n_images].float().cpu().numpy() for batch, n_images in inputs]
+    network.train(was_training)
+    return np.concatenate(outputs) if outputs else np.empty((0, 0), np.float32)

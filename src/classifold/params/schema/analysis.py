@@ -1,0 +1,34 @@
+"""Sections `pca`, `tsne` and `explain`."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from classifold.params.schema.section import Count, NotNegative, Positive, Section, Seed
+
+
+class Pca(Section):
+    size: Annotated[int, Field(ge=4, le=96)]
+
+
+class Tsne(Section):
+    classes: Count
+    images_per_class: Annotated[int, Field(ge=2)]
+    perplexities: Annotated[list[Positive], Field(min_length=1)]
+    seed: Seed
+
+
+class Explain(Section):
+    model: str
+    images: Annotated[int, Field(ge=1, le=64)]
+    smooth_samples: Annotated[int, Field(ge=1, le=10_000)]
+    smooth_noise: NotNegative
+    integrated_steps: Annotated[int, Field(ge=1, le=10_000)]
+    occluded_share: Annotated[float, Field(gt=0, lt=1)]
+    layers: "Layers"
+    seed: Seed
+
+
+class Layers(Section):
+    filters_of: Count
+    activations_of: Annotated[list[Count], Field(min_length=1)]

@@ -1,0 +1,48 @@
+"""The arguments of networks, read from the signatures of their files."""
+
+import ast
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import create_model
+
+from classifold.params.schema.section import Section
+
+NETWORKS = Path(__file__).parents[2] / "networks"
+
+# What the arguments of networks are annotated with, as YAML has it; of others nothing is checked.
+ARGUMENT_TYPES: dict[str, Any] = {
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "str": str,
+    "float | None": float | None,
+    "Sequence[int]": list[int],
+    "Mapping[str, str] | None": dict[str, str] | None,
+    "str | Mapping[str, str] | None": str | dict[str, str] | None,
+}
+
+
+@cache
+def arguments_schema(network: str) -> type[Section]:
+    """The keyword arguments of a network's `build` as a schema.
+
+    Its file is parsed, not imported: importing torch would cost every stage two seconds.
+    """
+    file = NETWORKS / f"{network}.py"
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name == "build":
+            fields: dict[str, Any] = {
+                argument.arg: (_type_of(argument), ... if default is None else None)
+                for argument, default in zip(
+                    node.args.kwonlyargs, node.args.kw_defaults, strict=True
+                )
+                if argument.arg != "image_size"  # which the pipeline gives
+            }
+            return create_model(network, __base__=Section, **fields)
+    raise ValueError(f"{file.name} has no function build(n_classes, *, image_size, …)")
+
+
+def _type_of(argument: ast.arg) -> Any:
+    return ARGUMENT_TYPES.get(ast.unparse(argument.annotation), Any) if argument.annotation else Any

@@ -1,0 +1,25 @@
+"""Section `split`."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from classifold.params.schema.section import Section, Seed
+
+
+class Shares(Section):
+    train: Annotated[float, Field(gt=0, lt=1)]
+    validation: Annotated[float, Field(gt=0, lt=1)]
+    test: Annotated[float, Field(ge=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> Self:
+        total = self.train + self.validation + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the three shares must sum to 1, got {total:g}")
+        return self
+
+
+class Split(Section):
+    shares: Shares
+    seed: Seed

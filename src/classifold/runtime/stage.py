@@ -1,0 +1,75 @@
+"""How every stage begins and ends: params checked, errors told, time kept."""
+
+import json
+import os
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from threadpoolctl import threadpool_limits
+
+from classifold.params.validation import check_params
+from classifold.plain_text import plain_text
+from classifold.runtime.atomic_files import new_file
+from classifold.runtime.encoding import use_utf8
+from classifold.runtime.faults import explain
+from classifold.runtime.orphans import begin_stage, only_one
+from classifold.runtime.progress import is_first_process, say
+
+INTERRUPTED = 130
+
+
+def run_stage(main: Callable[..., None]) -> None:
+    """Run a stage's `main` with the command line's arguments, and exit.
+
+    The whole of `params.yaml` is checked first, so that a mistake in the last section stops
+    the first stage. What its owner can mend (`explain`) ends as one message and exit code 1,
+    Ctrl-C as exit code 130, so that DVC never takes an unfinished stage for a good one. One
+    process at a time is at a stage, and none outlives the DVC that started it. The time
+    and memory it took go to `timings/<stage>.json`, or `timings/<stage>/<argument>.json`.
+    Set CLASSIFOLD_TRACEBACK=1 to see where an error came from.
+    """
+    use_utf8()
+    begin_stage()
+    # Sums, and so components, maps and shares, would depend on how many cores there are; torch's
+    # number of threads is a parameter, and is set by who uses torch.
+    threadpool_limits(1)
+    name = "/".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
+    try:
+        with only_one(name):
+            start = time.perf_counter()
+            check_params()
+            main(*sys.argv[1:])
+            if is_first_process():
+                _write_timings(name, time.perf_counter() - start)
+    except KeyboardInterrupt:
+        print(
+            f"\n{name}: stopped by Ctrl-C; nothing half-written is left, and the next run goes on.",
+            file=sys.stderr,
+        )
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        message = explain(error)
+        if message is None:
+            raise
+        if os.environ.get("CLASSIFOLD_TRACEBACK"):
+            traceback.print_exc()
+        print(plain_text(f"{name}: {message}"), file=sys.stderr)
+        sys.exit(1)
+
+
+def _write_timings(name: str, seconds: float) -> None:
+    timings = {"seconds": round(seconds, 2), "peak_memory_mib": _peak_memory_mib()}
+    with new_file(Path("timings") / f"{name}.json") as partial:
+        partial.write_text(json.dumps(timings, indent=2) + "\n", encoding="utf-8")
+    say(f"{name}: done in {seconds:.1f} s")
+
+
+def _peak_memory_mib() -> int:
+    """The most memory that this process or the largest of its children held, in MiB."""
+    scale = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+    usage = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return round(max(resource.getrusage(who).ru_maxrss for who in usage) / scale)
