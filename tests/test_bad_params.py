@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from classifold.cli import app
 from classifold.errors import UserError
 from classifold.gan.params import GanParams
-from classifold.params.reader import MOST_LETTERS_TOLD, parse_yaml, read_mapping
+from classifold.params.reader import MAX_MESSAGE_CHARACTERS, parse_yaml, read_mapping
 from classifold.params.schema.arguments import ARGUMENT_TYPES, NETWORKS, arguments_schema
 from classifold.params.schema.params import Params
 from classifold.params.validation import broken_rules, check_params
@@ -148,7 +148,7 @@ def test_whatever_stands_in_a_place_is_right_or_told_by_lines_that_a_terminal_su
             continue
     for line in broken_rules(SCHEMAS[path], content):
         assert plain_text(line) == line and "\n" not in line
-        assert len(line) <= MOST_LETTERS_TOLD
+        assert len(line) <= MAX_MESSAGE_CHARACTERS
         assert line.startswith(("the whole file: ", *map(str, CONTENTS[path]))), line
 
 
@@ -215,7 +215,7 @@ def test_odd_yaml_is_one_message_at_once(tmp_path, oddity):
     told = str(caught.value)
     assert message in told
     assert told.isprintable()
-    assert len(told) < MOST_LETTERS_TOLD + 300
+    assert len(told) < MAX_MESSAGE_CHARACTERS + 300
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def add_node(cluster, **settings):
 def cluster():
     """Two nodes of one core on this machine."""
     pytest.importorskip("ray", reason="Ray is not installed (pip install classifold[ray])")
-    code = [str(Path(parallel.__file__).parents[1]), str(Path(__file__).parent)]
+    code = [str(Path(parallel.__file__).parents[2]), str(Path(__file__).parent)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(code))  # as if both were installed there
         patch.setenv("RAY_worker_niceness", "0")  # 15, where other tests run beside it
@@ -274,9 +274,9 @@ run_stage(main)
 @pytest.mark.slow
 def test_a_cluster_of_this_machine_ends_with_the_stage_that_ctrl_c_stops(tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed (pip install classifold[ray])")
-    shutil.copyfile(Path(parallel.__file__).parents[2] / "params.yaml", tmp_path / "params.yaml")
+    shutil.copyfile(Path(parallel.__file__).parents[3] / "params.yaml", tmp_path / "params.yaml")
     (tmp_path / "stage.py").write_text(STAGE_ON_OWN_CLUSTER)
-    code = [str(Path(parallel.__file__).parents[1]), str(Path(__file__).parent)]
+    code = [str(Path(parallel.__file__).parents[2]), str(Path(__file__).parent)]
     environment = {"CLASSIFOLD_ENGINE": "ray", "PYTHONPATH": os.pathsep.join(code)}
     stage = subprocess.Popen(
         [sys.executable, "stage.py"],
@@ -352,10 +352,10 @@ from classifold.filtering import duplicates as copies
 from classifold.ingest import ingestion
 from classifold.runtime.parallel import ordered_map
 list(ordered_map(abs, range(2000), n_items=2000, locally="threads"))
-assert not {"ray", "classifold.runtime.ray_cluster"} & set(sys.modules)
+assert "ray" not in sys.modules
 """
 
 
 def test_who_asks_for_no_cluster_imports_none():
-    environment = {**os.environ, "PYTHONPATH": str(Path(parallel.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(parallel.__file__).parents[2])}
     subprocess.run([sys.executable, "-c", WITHOUT_RAY], check=True, env=environment)
