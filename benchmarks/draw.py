@@ -1,4 +1,4 @@
-"""Drawn data for benchmarks: photos (coloured gradients with noise), labels, hashes."""
+"""Drawn data for benchmarks: photos (colored gradients with noise), labels, hashes."""
 
 import zipfile
 from pathlib import Path

@@ -33,7 +33,7 @@ from classifold.data.image_table import iter_images, write_table
 from classifold.data.pack import JPEG_QUALITY, new_pack, read_pack
 from classifold.data.pixels import rgb_pixels
 from classifold.data.predictions import read_predictions, write_predictions
-from classifold.data.split_file import read_part
+from classifold.data.split_file import read_split
 from classifold.filtering.files import read_candidates
 from classifold.filtering.selection import select
 from classifold.ingest.archives import ZipTree
@@ -44,9 +44,9 @@ from classifold.ingest.layout import Source
 from classifold.models.inference import predict_logits
 from classifold.models.preprocessing import to_input
 from classifold.networks.torchvision import build
-from classifold.splitting.files import write_parts
-from classifold.splitting.parts import Image as SplitImage
-from classifold.splitting.parts import assign_parts
+from classifold.splitting.files import write_splits
+from classifold.splitting.splits import Image as SplitImage
+from classifold.splitting.splits import assign_splits
 from classifold.splitting.stratified import stratify
 
 SIZE = 224
@@ -115,7 +115,7 @@ def of_files(encoded: list[bytes], folder: Path) -> None:
     decoded = [decode(one) for one in encoded]
     rows = [
         {
-            **dict.fromkeys(("part", "group", "boxes")),
+            **dict.fromkeys(("split", "group", "boxes")),
             "id": name,
             "image": {"bytes": one.encoded, "path": name},
             "labels": label,
@@ -135,7 +135,7 @@ def of_files(encoded: list[bytes], folder: Path) -> None:
     report("filter: select", n_images, lambda: select(
         candidates, size={"rule": "modal", "tolerance": 0}, duplicates=DUPLICATES
     ))  # fmt: skip
-    report("split", n_images, lambda: stratify(labels, ids, shares=SHARES, seed=1))
+    report("split", n_images, lambda: stratify(labels, ids, fractions=SHARES, seed=1))
     report("augment: decode", n_images, lambda: [
         rgb_pixels(one, size=SIZE, resize="lanczos") for one in encoded
     ])  # fmt: skip
@@ -187,7 +187,7 @@ def of_lists(encoded: bytes, folder: Path) -> None:
             archive.writestr(name, b"")
     rows = [
         {
-            **dict.fromkeys(("part", "group", "boxes", "mode")),
+            **dict.fromkeys(("split", "group", "boxes", "mode")),
             "id": name,
             "image": {"bytes": b"", "path": name},
             "labels": (name[:10],),
@@ -202,8 +202,8 @@ def of_lists(encoded: bytes, folder: Path) -> None:
     write_table(folder / "listed", rows)
     settings = {"size": {"rule": "modal", "tolerance": 0}, "duplicates": DUPLICATES}
     images = [SplitImage(name, (name[:10],), name, None) for name in ids]
-    parts = assign_parts(images, shares=SHARES, seed=1)
-    write_parts(folder / "parts", images, parts)
+    parts = assign_splits(images, fractions=SHARES, seed=1)
+    write_splits(folder / "parts", images, parts)
     one = rgb_pixels(encoded, size=8, resize="lanczos")
     with new_pack(folder / "pack", n_images=LISTED, size=8, resize="box", classes=["a"]) as pack:
         for number, name in enumerate(ids):
@@ -221,8 +221,8 @@ def of_lists(encoded: bytes, folder: Path) -> None:
         "filter: candidates and the selection": lambda: select(
             read_candidates(folder / "listed"), **settings
         ),
-        "split: images and their parts": lambda: assign_parts(images, shares=SHARES, seed=1),
-        "augment: labels of a part": lambda: read_part(folder / "parts/train.csv"),
+        "split: images and their parts": lambda: assign_splits(images, fractions=SHARES, seed=1),
+        "augment: labels of a part": lambda: read_split(folder / "parts/train.csv"),
         "train: the index of the pack, a row": lambda: read_pack(folder / "pack"),
         "report: answers of one model": lambda: read_predictions(answers, model="one"),
     }.items():

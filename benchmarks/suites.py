@@ -183,7 +183,9 @@ def _split_benchmarks(_: Path) -> Iterator[Benchmark]:
             "scikit-multilearn",
             "images",
             n_images,
-            lambda _, labels=labels, groups=groups: stratify(labels, groups, shares=SHARES, seed=1),
+            lambda _, labels=labels, groups=groups: stratify(
+                labels, groups, fractions=SHARES, seed=1
+            ),
             lambda _, matrix=matrix: peers.stratify(matrix, list(SHARES.values())),
         )
 
@@ -335,7 +337,7 @@ BENCHMARKS = {
 def _ingest(folder: Path, out: Path) -> None:
     tree = FolderTree(folder)
     source = find_source(tree, layout="folder", task="single", where=str(folder))
-    ingest(tree, source, out, background=(255, 255, 255), most_unreadable=0.0)
+    ingest(tree, source, out, background=(255, 255, 255), max_unreadable=0.0)
 
 
 def _augment(folder: Path, out: Path, *, storage: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from classifold.augmentation.offline import n_copies, write_packs
 from classifold.data.image_table import iter_images
 from classifold.data.json_file import write_json
-from classifold.data.split_file import read_part
+from classifold.data.split_file import read_split
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.progress import say
@@ -15,8 +15,10 @@ from classifold.runtime.stage import run_stage
 def main() -> None:
     settings, task = read_params("augment", "dataset.task")
     ingested = Path("data/ingested")
-    labels = {part: read_part(Path(f"data/split/{part}.csv")) for part in ("train", "validation")}
-    images = {part: iter_images(ingested, part_labels) for part, part_labels in labels.items()}
+    labels = {
+        split: read_split(Path(f"data/split/{split}.csv")) for split in ("train", "validation")
+    }
+    images = {split: iter_images(ingested, split_labels) for split, split_labels in labels.items()}
 
     with new_folder(Path("data/augmented")) as folder:
         write_packs(images, labels, folder, task=task, **settings)

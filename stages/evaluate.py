@@ -46,7 +46,7 @@ def main() -> None:
         images.ids,
         pixels,
         ingested=ingested,
-        copies=Path("data/filtered/copies.csv"),
+        copies=Path("data/filtered/duplicates.csv"),
         modal_size=read_json(Path("metrics/filter.json"))["modal_size"],
         settings=filtering,
     )

@@ -19,7 +19,7 @@ CHECKPOINTS = Path(".cache/folds")  # outside of the outputs, which DVC removes
 @one_voice()
 def main(name: str) -> None:
     n_folds, seed = read_params("stack.folds", "stack.seed")
-    settings, model, most_epochs = read_params("train", f"models.{name}", "limit.epochs")
+    settings, model, max_epochs = read_params("train", f"models.{name}", "limit.epochs")
     policy = read_params(f"policies.{model['online']}")
     found, metrics = NO_FOLDS, {"n_folds": 0, "n_images": 0}
     if n_folds:
@@ -30,7 +30,7 @@ def main(name: str) -> None:
         found, metrics = train_folds(
             name,
             settings=settings,
-            model=cap_epochs(model, epochs=most_epochs),
+            model=cap_epochs(model, epochs=max_epochs),
             policy=policy,
             packs=Path("data/augmented"),
             groups=read_groups(Path("data/split/train.csv")),

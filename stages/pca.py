@@ -1,4 +1,4 @@
-"""Stage `pca`: principal components of the training images, a colour channel at a time."""
+"""Stage `pca`: principal components of the training images, a color channel at a time."""
 
 from pathlib import Path
 

@@ -7,21 +7,21 @@ from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.progress import say
 from classifold.runtime.stage import run_stage
-from classifold.splitting.files import read_kept, write_parts
-from classifold.splitting.parts import PARTS, assign_parts, split_metrics
+from classifold.splitting.files import read_kept, write_splits
+from classifold.splitting.splits import PARTS, assign_splits, split_metrics
 
 
 def main() -> None:
     settings = read_params("split")
     images = read_kept(Path("data/filtered"))
 
-    parts = assign_parts(images, **settings)
+    splits = assign_splits(images, **settings)
 
     with new_folder(Path("data/split")) as folder:
-        write_parts(folder, images, parts)
-    metrics = split_metrics(images, parts)
+        write_splits(folder, images, splits)
+    metrics = split_metrics(images, splits)
     write_json(Path("metrics/split.json"), metrics)
-    say("  " + ", ".join(f"{metrics[f'n_{part}']:,} {part}" for part in PARTS))
+    say("  " + ", ".join(f"{metrics[f'n_{split}']:,} {split}" for split in PARTS))
 
 
 if __name__ == "__main__":

@@ -29,9 +29,9 @@ CHECKPOINTS = Path(".cache/checkpoints")  # outside of the outputs, which DVC re
 
 @one_voice()
 def main(name: str) -> None:
-    settings, model, most_epochs = read_params("train", f"models.{name}", "limit.epochs")
+    settings, model, max_epochs = read_params("train", f"models.{name}", "limit.epochs")
     launch(settings, batch_size=model["batch_size"])
-    model = cap_epochs(model, epochs=most_epochs)
+    model = cap_epochs(model, epochs=max_epochs)
     policy = read_params(f"policies.{model['online']}")
     network, train, validation, recipe, machine, precision = prepare(settings, model, packs=PACKS)
     params = {"train": settings, "model": model, "policy": policy, "precision": precision}
@@ -71,7 +71,7 @@ def main(name: str) -> None:
                     precision=precision,
                     threads=settings["threads"],
                     processes=fitted.processes,
-                    most_epochs=most_epochs,
+                    max_epochs=max_epochs,
                 ),
             )
             write_rows(folder / "history.csv", fitted.history, columns=list(fitted.history[0]))

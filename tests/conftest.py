@@ -30,7 +30,7 @@ settings.register_profile(
 )
 settings.load_profile("project")
 
-COLOURS = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200], [190, 190, 30]])
+COLORS = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200], [190, 190, 30]])
 
 
 @pytest.fixture(autouse=True)
@@ -57,13 +57,13 @@ def encode():
 
 @pytest.fixture
 def draw_pack():
-    """Noisy squares of one colour a class, as a pack."""
+    """Noisy squares of one color a class, as a pack."""
 
     def draw(n_images=32, *, n_classes=3, size=8, seed=0):
         random = np.random.default_rng(seed)
         labels = np.arange(n_images, dtype=np.int64) % n_classes
         noise = random.normal(0, 25, (n_images, size, size, 3))
-        images = np.clip(COLOURS[labels][:, None, None] + noise, 0, 255).astype(np.uint8)
+        images = np.clip(COLORS[labels][:, None, None] + noise, 0, 255).astype(np.uint8)
         return Pack(
             images=images,
             labels=labels,
@@ -84,10 +84,10 @@ def write_packs(draw_pack):
     """The packs of drawn images, as `augment` leaves them."""
 
     def write(folder, **n_images):
-        for part, n in n_images.items():
+        for split, n in n_images.items():
             drawn = draw_pack(n)
             with new_pack(
-                folder / part, n_images=n, size=8, resize="box", classes=drawn.classes
+                folder / split, n_images=n, size=8, resize="box", classes=drawn.classes
             ) as pack:
                 pack.put(0, list(drawn.images))
                 for image_id, label in zip(drawn.ids, drawn.labels, strict=True):
@@ -100,14 +100,14 @@ def write_packs(draw_pack):
 
 @pytest.fixture
 def draw_multi_pack(draw_pack):
-    """Noisy images of three columns, each of its colour or black: of any number of labels."""
+    """Noisy images of three columns, each of its color or black: of any number of labels."""
 
     def draw(n_images=32, *, seed=0):
         labels = np.arange(n_images)[:, None] // [1, 2, 4] % 2  # 000, 100, 010, 110, 001, ...
         pack = draw_pack(n_images, size=9, seed=seed)
-        colours = COLOURS[:3] * labels[:, :, None]  # (N, columns, 3)
+        colors = COLORS[:3] * labels[:, :, None]  # (N, columns, 3)
         noise = np.random.default_rng(seed).normal(0, 25, pack.images.shape)
-        images = np.repeat(colours, 3, axis=1)[:, None] + noise
+        images = np.repeat(colors, 3, axis=1)[:, None] + noise
         return pack._replace(
             images=np.clip(images, 0, 255).astype(np.uint8),
             labels=labels.astype(np.uint8),
@@ -186,7 +186,7 @@ def project(tmp_path, odd_images):
         ingested.mkdir(parents=True)
         source = str(root / "source")
         with open_source(source, layout="folder", task="single", scratch=root) as (tree, found):
-            ingest(tree, found, ingested, background=(255, 255, 255), most_unreadable=0)
+            ingest(tree, found, ingested, background=(255, 255, 255), max_unreadable=0)
 
         random = np.random.default_rng(3)
         decision = {"temperature": 1.7}
@@ -231,7 +231,7 @@ def project(tmp_path, odd_images):
             {
                 "task": task,
                 "classes": list(classes),
-                "class_shares": dict.fromkeys(classes, 1 / len(classes)),
+                "class_proportions": dict.fromkeys(classes, 1 / len(classes)),
                 "models": dict.fromkeys(MEMBERS, decision),
             },
         )

@@ -119,15 +119,15 @@ def draw(path: Path, shape: str, number: int, *, size: int = 24) -> None:
     image = Image.fromarray(noise)
     pen = ImageDraw.Draw(image)
     x, y, r = (int(value) for value in draw_from.integers((8, 8, 4), (16, 16, 8)))
-    colour = tuple(int(value) for value in draw_from.integers(120, 255, 3))
+    color = tuple(int(value) for value in draw_from.integers(120, 255, 3))
     match shape:
         case "circle":
-            pen.ellipse((x - r, y - r, x + r, y + r), fill=colour)
+            pen.ellipse((x - r, y - r, x + r, y + r), fill=color)
         case "square":
-            pen.rectangle((x - r, y - r, x + r, y + r), fill=colour)
+            pen.rectangle((x - r, y - r, x + r, y + r), fill=color)
         case "cross":
-            pen.line((x - r, y - r, x + r, y + r), fill=colour, width=3)
-            pen.line((x - r, y + r, x + r, y - r), fill=colour, width=3)
+            pen.line((x - r, y - r, x + r, y + r), fill=color, width=3)
+            pen.line((x - r, y + r, x + r, y - r), fill=color, width=3)
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path)
 

@@ -37,7 +37,7 @@ OF_EITHER = {
     "calibration_error_untempered": 0.087654,
     "train_test_gap": 0.277655,
     "validation_test_gap": 0.120988,
-    "n_copies_of_train": 2,
+    "n_duplicates_of_train": 2,
 }
 OF_MODELS = {"versus_stack", "untrained_accuracy", "untrained_micro_f1"}
 SCORES = {
@@ -47,7 +47,7 @@ SCORES = {
         "top3_accuracy": 0.912345,
         "top5_accuracy": 0.962345,
         "macro_f1_ci95": [0.512345, 0.787654],
-        "accuracy_without_copies": 0.693456,
+        "accuracy_without_duplicates": 0.693456,
         "untrained_accuracy": 0.134567,
         "versus_stack": {
             "difference": -0.0234,
@@ -64,7 +64,7 @@ SCORES = {
         "subset_accuracy": 0.412345,
         "mean_average_precision": 0.765432,
         "hamming_loss": 0.098765,
-        "micro_f1_without_copies": 0.693456,
+        "micro_f1_without_duplicates": 0.693456,
         "untrained_micro_f1": 0.134567,
         "versus_stack": {"difference": -0.0234, "difference_ci95": [-0.0567, 0.0089]},
         **OF_EITHER,
@@ -160,7 +160,7 @@ class Run:
                 "n_turned_upright": 0,
                 "n_animated": 2 if n_gone else 0,
                 "n_unlabelled": self.official.get("unlabelled", 0),
-                "images_per_part": self.official,
+                "images_per_split": self.official,
                 "n_classes": len(self.classes),
                 "images_per_class": counts,
             },
@@ -186,9 +186,9 @@ class Run:
                     reason: {name: int(self.labels[i] == name) for name in self.classes}
                     for i, reason in zip(self.left_out, ("size", "duplicate"), strict=False)
                 },
-                "n_copy_groups": 1 if n_gone else 0,
+                "n_duplicate_groups": 1 if n_gone else 0,
                 "n_copies": {"exact": 2, "near": 1} if n_gone else {},
-                "n_test_images_with_copies": 1 if "test" in self.official else 0,
+                "n_test_images_with_duplicates": 1 if "test" in self.official else 0,
             },
         )
         write_rows(self.folders.ingested / "unreadable.csv", broken, columns=["id", "reason"])
@@ -201,7 +201,7 @@ class Run:
         filtered = self.folders.filtered
         columns = ["id", "label", "reason", "measured"]
         write_rows(filtered / "excluded.csv", excluded, columns=columns)
-        columns = ["group", "id", "label", "part", "kind", "kept"]
+        columns = ["group", "id", "label", "split", "kind", "kept"]
         first, second, third = self.ids[1], self.ids[2], self.ids[-1]
         fates = [
             (first, self.labels[first], "", "exact", "false"),
@@ -209,7 +209,7 @@ class Run:
             (third, "|".join(self.classes[:2]), "test", "near", "true"),
         ]
         copies = [dict(zip(columns, (first, *fate), strict=True)) for fate in fates if n_gone]
-        write_rows(filtered / "copies.csv", copies, columns=columns)
+        write_rows(filtered / "duplicates.csv", copies, columns=columns)
         sizes = [("8x8", "kept", n_images - n_gone), ("4x4", "size", 1), ("8x8", "duplicate", 1)]
         columns = ["size", "outcome", "n_images"]
         shown = sizes if n_gone else sizes[:1]
@@ -228,14 +228,14 @@ class Run:
                 "n_train": n_images,
                 "n_validation": 6,
                 "n_test": self.n_test,
-                "class_shares": {
+                "class_proportions": {
                     "train": shares,
                     "validation": shares,
                     "test": shares if self.n_test else {},
                 },
-                "max_share_gap": 0.0123,
+                "max_proportion_gap": 0.0123,
                 "n_groups": n_images,
-                "n_groups_across_parts": 0,
+                "n_groups_across_splits": 0,
             },
         )
         self._metric(
@@ -293,11 +293,11 @@ class Run:
             {
                 "model": name,
                 "epoch": epoch,
-                **{f"{part}_loss": 1 / epoch for part in ("train", "validation")},
+                **{f"{split}_loss": 1 / epoch for split in ("train", "validation")},
                 **{
-                    f"{part}_{score}": 1 - 0.5 / epoch
+                    f"{split}_{score}": 1 - 0.5 / epoch
                     for score in dict.fromkeys(("accuracy", metric))
-                    for part in ("train", "validation")
+                    for split in ("train", "validation")
                 },
             }
             for name in MODELS
@@ -375,8 +375,8 @@ class Run:
             {
                 "channel": channel,
                 "component": k,
-                "variance_share": k / 4,
-                "singular_value_share": k / 5,
+                "explained_variance_ratio": k / 4,
+                "singular_value_ratio": k / 5,
             }
             for channel in channels
             for k in (1, 2, 3, 4)
@@ -412,7 +412,7 @@ class Run:
 
 
 EMPTY_ROW = {
-    **dict.fromkeys(("part", "group", "boxes", "mode", "sha256", "perceptual_hash")),
+    **dict.fromkeys(("split", "group", "boxes", "mode", "sha256", "perceptual_hash")),
     "labels": [],
     "width": SIDE,
     "height": SIDE,
@@ -420,8 +420,8 @@ EMPTY_ROW = {
 
 
 def drawn(image_id):
-    """A small picture of its own colour."""
+    """A small picture of its own color."""
     buffer = io.BytesIO()
-    colour = tuple(sum(image_id.encode()) * factor % 256 for factor in (1, 3, 7))
-    Image.new("RGB", (SIDE, SIDE), colour).save(buffer, "PNG")
+    color = tuple(sum(image_id.encode()) * factor % 256 for factor in (1, 3, 7))
+    Image.new("RGB", (SIDE, SIDE), color).save(buffer, "PNG")
     return buffer.getvalue()

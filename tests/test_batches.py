@@ -120,7 +120,8 @@ def test_a_step_with_fewer_images_than_pieces_and_processes_is_refused(grays, n_
     # 33 images in 7 steps: some of them have 4.
     message = (
         f"batch_size 5 gives steps of 4 images, too few for {n_processes} processes with "
-        f"accumulate: {pieces}; raise batch_size, or lower accumulate"
+        f"gradient_accumulation_steps: {pieces}; raise batch_size, or "
+        "lower gradient_accumulation_steps"
     )
     with pytest.raises(UserError, match=re.escape(message)):
         epoch_of(grays, batch_size=5, n_processes=n_processes, pieces=pieces)
@@ -286,7 +287,7 @@ def test_enlarging_is_folded_into_a_warp_and_otherwise_left_to_the_input(draw_pa
     assert warped.inputs.shape == plain.inputs.shape == (4, 3, 16, 16)
     inner = slice(2, -2)  # borders are filled in another way
     gap = (warped.inputs - plain.inputs)[:, :, inner, inner].abs().max()
-    assert gap <= 1.01 / 255  # a grey level
+    assert gap <= 1.01 / 255  # a gray level
 
 
 def test_images_on_a_device_are_augmented_there_as_on_the_cpu(draw_pack):

@@ -34,7 +34,13 @@ WAYS = {
         {"name": "cosine", "warmup_epochs": 1},
     ),
     "momentum cycled": (
-        {"name": "sgd", "lr": 0.05, "momentum": 0.9, "decay_norms": False, "weight_decay": 1e-3},
+        {
+            "name": "sgd",
+            "lr": 0.05,
+            "momentum": 0.9,
+            "weight_decay_on_norm": False,
+            "weight_decay": 1e-3,
+        },
         {"name": "one_cycle", "pct_start": 0.3, "div_factor": 10, "final_div_factor": 100},
     ),
     "rmsprop": ({"name": "rmsprop", "lr": 0.001, "momentum": 0.5, "centered": True}, CONSTANT),
@@ -63,7 +69,7 @@ class StoppingCheckpoint(Checkpoint):
             raise Stopped
 
 
-def train(pack, phases, checkpoint=None, *, average=None):
+def train(pack, phases, checkpoint=None, *, ema_decay=None):
     """Train a small network with convolutions in channels_last order and batch norm."""
     seed_torch(1, "weights")
     arguments = {"widths": [16, 24], "depth": 1, "dropout": 0.2}
@@ -75,8 +81,8 @@ def train(pack, phases, checkpoint=None, *, average=None):
         image_size=8,
         normalize="half",
         loss={"name": "cross_entropy", "label_smoothing": 0.1},
-        average=average,
-        clip=1.0,
+        ema_decay=ema_decay,
+        gradient_clip_norm=1.0,
     )
     fitted = fit(
         network,
@@ -99,16 +105,16 @@ def two_phases(optimizer, schedule):
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("average", [None, 0.8])
+@pytest.mark.parametrize("ema_decay", [None, 0.8])
 def test_a_training_stopped_in_its_second_phase_ends_bit_for_bit_as_an_undisturbed_one(
-    draw_pack, tmp_path, way, average
+    draw_pack, tmp_path, way, ema_decay
 ):
     pack, phases = draw_pack(24), two_phases(*WAYS[way])
-    expected, weights = train(pack, phases, average=average)
+    expected, weights = train(pack, phases, ema_decay=ema_decay)
     path = tmp_path / "x.safetensors"
     with pytest.raises(Stopped):
-        train(pack, phases, StoppingCheckpoint(path, "key", after=4), average=average)
-    fitted, resumed = train(pack, phases, Checkpoint(path, "key"), average=average)
+        train(pack, phases, StoppingCheckpoint(path, "key", after=4), ema_decay=ema_decay)
+    fitted, resumed = train(pack, phases, Checkpoint(path, "key"), ema_decay=ema_decay)
     assert fitted == expected
     for name, tensor in weights.items():
         assert torch.equal(tensor, resumed[name]), name

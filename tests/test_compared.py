@@ -52,7 +52,7 @@ def test_the_baseline_of_one_label_is_the_most_frequent_training_class(trained):
         "predicted_class": "dog",
         "n_parameters": 0,
     }
-    assert decisions["class_shares"] == {"cat": 0.3, "dog": 0.5, "owl": 0.2}
+    assert decisions["class_proportions"] == {"cat": 0.3, "dog": 0.5, "owl": 0.2}
     assert table["m"].keys() == {"validation_accuracy", "temperature"}
 
 

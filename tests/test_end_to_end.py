@@ -34,9 +34,9 @@ CONTRACT = {
     "ingest": "n_files n_images n_unreadable n_converted_to_rgb converted n_turned_upright "
     "n_classes images_per_class",
     "filter": "n_images n_kept n_excluded excluded modal_size kept_per_class excluded_per_class "
-    "n_copy_groups",
-    "split": "n_train n_validation n_test class_shares max_share_gap n_groups "
-    "n_groups_across_parts",
+    "n_duplicate_groups",
+    "split": "n_train n_validation n_test class_proportions max_proportion_gap n_groups "
+    "n_groups_across_splits",
     "augment": "n_source n_images copies n_validation n_bytes",
     "train/mlp": "train_accuracy validation_accuracy validation_loss accuracy_gap best_epoch "
     "n_epochs n_parameters n_trainable_parameters phases",
@@ -61,7 +61,7 @@ def test_every_metric_of_the_contract_is_there(clone):
     scores = "accuracy accuracy_ci95 top3_accuracy top5_accuracy macro_f1 log_loss "
     scores += "calibration_error n_images macro_f1_ci95 calibration_error_untempered "
     scores += "train_accuracy validation_accuracy train_test_gap validation_test_gap "
-    scores += "accuracy_without_copies n_copies_of_train"
+    scores += "accuracy_without_duplicates n_duplicates_of_train"
     for entry in clone.metrics("test").values():
         assert set(scores.split()) <= set(entry)
 

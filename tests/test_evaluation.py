@@ -176,15 +176,15 @@ def test_copies_of_training_images_are_told_and_left_out():
     hits = SHARES.argmax(axis=1) == LABELS
     copies = {"copy of a training image": hits, "no copy": ~hits}
     entry = summary(SINGLE, LABELS, slices={"copies": copies})[STACK]
-    assert entry["n_copies_of_train"] == hits.sum()
-    assert entry["accuracy_without_copies"] == 0
+    assert entry["n_duplicates_of_train"] == hits.sum()
+    assert entry["accuracy_without_duplicates"] == 0
     assert entry["slices"]["copies"]["copy of a training image"]["accuracy"] == 1
     entry = summary(SINGLE, LABELS, slices={})[STACK]
-    assert entry["n_copies_of_train"] == 0
-    assert entry["accuracy_without_copies"] == entry["accuracy"]
+    assert entry["n_duplicates_of_train"] == 0
+    assert entry["accuracy_without_duplicates"] == entry["accuracy"]
     everything = {"copies": {"copy of a training image": np.ones(80, bool)}}
     entry = summary(SINGLE, LABELS, slices=everything)[STACK]
-    assert (entry["accuracy_without_copies"], entry["slices"]) == (None, {})
+    assert (entry["accuracy_without_duplicates"], entry["slices"]) == (None, {})
 
 
 @pytest.mark.parametrize(("answers", "labels"), [(SINGLE, LABELS), (SEVERAL, BORNE)])
@@ -212,7 +212,7 @@ IDS = ["cat/1.png", "dog/2.png", "dog/3.png"]
 DECISIONS = {
     "task": "single",
     "classes": ["cat", "dog"],
-    "class_shares": {"cat": 0.25, "dog": 0.75},
+    "class_proportions": {"cat": 0.25, "dog": 0.75},
     "models": {"quiet": {"temperature": 2.0}, "loud": {"temperature": 0.5}},
 }
 
@@ -333,7 +333,7 @@ def test_the_constant_answer_is_the_most_frequent_class():
 
 
 def test_the_constant_answer_of_several_labels_is_what_was_chosen_by_training_shares():
-    decisions = DECISIONS | {"task": "multi", "class_shares": {"cat": 0.4, "dog": 0.45}}
+    decisions = DECISIONS | {"task": "multi", "class_proportions": {"cat": 0.4, "dog": 0.45}}
     found = constant_answer(2, decisions=decisions, baseline={"predicted_classes": ["dog", "cat"]})
     np.testing.assert_array_equal(found.probabilities, [[0.4, 0.45]] * 2)
     assert found.predicted.tolist() == [[True, True]] * 2

@@ -68,7 +68,7 @@ def test_the_surest_mistakes_and_then_right_answers_class_by_class(predictions, 
 
 
 class Channels(nn.Module):
-    """Each class is the mean of one colour channel, weighted by a column of its own."""
+    """Each class is the mean of one color channel, weighted by a column of its own."""
 
     def forward(self, images):
         width = images.shape[-1]
@@ -82,7 +82,7 @@ ATTRIBUTION = {
     "smooth_samples": 2,
     "smooth_noise": 0.1,
     "integrated_steps": 8,
-    "occluded_share": 0.25,
+    "occluded_fraction": 0.25,
     "seed": 1,
 }
 
@@ -158,7 +158,7 @@ def test_occlusion_is_how_far_the_logit_falls_by_hand():
             return images[:, :, :4, :4].sum((1, 2, 3))[:, None]
 
     inputs = torch.ones(1, 3, 8, 8)
-    maps = explain_answer(Sum(), inputs, 0, **ATTRIBUTION | {"occluded_share": 0.5})
+    maps = explain_answer(Sum(), inputs, 0, **ATTRIBUTION | {"occluded_fraction": 0.5})
     # Squares of 4 pixels, shifted by 2: the first covers all that counts, its neighbours half.
     assert maps.occlusion[0, 0] == pytest.approx(1)
     assert maps.occlusion[7, 7] == 0

@@ -205,7 +205,7 @@ def test_the_file_is_checked_on_official_validation_images_or_else_on_the_packs(
     official = {"dog/gray.png", "owl/deep.png"}
     write_table(
         classifier.ingested,
-        [row | {"part": "validation" if row["id"] in official else "train"} for row in rows],
+        [row | {"split": "validation" if row["id"] in official else "train"} for row in rows],
     )
     answers = classifier.probabilities(images_to_check(classifier, packs=packs))
     expected = classifier.predict(root / "source" / name for name in sorted(official))

@@ -62,7 +62,7 @@ def write(tmp_path, project, draw_pack, encode):
     def table():
         noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
         image = {"bytes": encode(noise), "path": "a.png"}
-        row = dict.fromkeys(["id", "part", "group", "mode", "sha256", "perceptual_hash"], "a") | {
+        row = dict.fromkeys(["id", "split", "group", "mode", "sha256", "perceptual_hash"], "a") | {
             "image": image,
             "labels": ["x"],
             "boxes": [],

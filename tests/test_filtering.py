@@ -32,14 +32,14 @@ OFF = {"exact": "off", "near": "off", "distance": 4, "conflicting": "off"}
 NEAR = DROP | {"near": "group"}
 
 
-def image(name, label="cat", *, size=(8, 8), pixels=None, part=None, group=None, looks=None):
+def image(name, label="cat", *, size=(8, 8), pixels=None, split=None, group=None, looks=None):
     """A candidate; `pixels` stands for its hash, `looks` (an int) for its perceptual hash."""
     labels = (label,) if label else ()
-    part = part if label else "unlabelled"
+    split = split if label else "unlabelled"
     pixels = pixels or name
     if looks is None:  # a stranger to all others
         looks = int.from_bytes(hashlib.sha256(pixels.encode()).digest()[:8], "big")
-    return Candidate(name, labels, part, group, size, pixels, f"{looks:016x}")
+    return Candidate(name, labels, split, group, size, pixels, f"{looks:016x}")
 
 
 @pytest.mark.parametrize(
@@ -182,14 +182,14 @@ def test_images_without_a_label_are_never_left_out():
 
 def test_an_official_test_is_never_thinned_and_its_copies_are_counted():
     images = [
-        image("a", part="train", pixels="x"),
-        image("b", part="train", pixels="x"),
-        image("c", part="test", pixels="x"),
-        image("d", part="test", pixels="x"),
-        image("e", part="test", size=(9, 9)),
-        image("f", "dog", part="train", pixels="y"),
-        image("g", "cat", part="test", pixels="y"),
-        image("h", "dog", part="train"),
+        image("a", split="train", pixels="x"),
+        image("b", split="train", pixels="x"),
+        image("c", split="test", pixels="x"),
+        image("d", split="test", pixels="x"),
+        image("e", split="test", size=(9, 9)),
+        image("f", "dog", split="train", pixels="y"),
+        image("g", "cat", split="test", pixels="y"),
+        image("h", "dog", split="train"),
     ]
     selection = select(images, size=MODAL, duplicates=DROP)
     assert kept(selection) == ["a", "c", "d", "e", "g", "h"]
@@ -197,16 +197,16 @@ def test_an_official_test_is_never_thinned_and_its_copies_are_counted():
         "b": ("duplicate", "a"),
         "f": ("conflicting_labels", "cat / dog"),
     }
-    assert selection_metrics(selection)["n_test_images_with_copies"] == 2  # of g none is left
+    assert selection_metrics(selection)["n_test_images_with_duplicates"] == 2  # of g none is left
 
 
 @pytest.mark.parametrize("exact", ["drop", "group"])
 def test_of_copies_in_official_train_and_validation_the_held_out_one_stays(exact):
     images = [
-        image("a", part="train", pixels="x"),
-        image("b", part="validation", pixels="x"),
-        image("c", part="train"),
-        image("d", part="test"),
+        image("a", split="train", pixels="x"),
+        image("b", split="validation", pixels="x"),
+        image("c", split="train"),
+        image("d", split="test"),
     ]
     selection = select(images, size=MODAL, duplicates=DROP | {"exact": exact})
     assert reasons(selection) == {"a": ("duplicate", "b")}
@@ -380,9 +380,9 @@ def test_the_metrics_of_a_selection_by_hand():
             "conflicting_labels": {"cat": 1, "dog": 1},
             "limit": {"cat": 0, "dog": 0},
         },
-        "n_copy_groups": 2,
+        "n_duplicate_groups": 2,
         "n_copies": {"exact": 4},
-        "n_test_images_with_copies": 0,
+        "n_test_images_with_duplicates": 0,
     }
 
 
@@ -396,15 +396,15 @@ def test_the_files_tell_who_stays_who_goes_and_who_is_whose_copy(tmp_path):
     duplicates = DROP | {"exact": "group"}
     write_selection(tmp_path, select(images, size=MODAL, duplicates=duplicates))
     assert read_rows(tmp_path / "kept.csv") == [
-        {"id": "a", "label": "cat", "part": "", "group": "a"},
-        {"id": "b", "label": "cat", "part": "", "group": "a"},
-        {"id": "c", "label": "", "part": "unlabelled", "group": ""},
+        {"id": "a", "label": "cat", "split": "", "group": "a"},
+        {"id": "b", "label": "cat", "split": "", "group": "a"},
+        {"id": "c", "label": "", "split": "unlabelled", "group": ""},
     ]
     assert read_rows(tmp_path / "excluded.csv") == [
         {"id": "d", "label": "cat", "reason": "size", "measured": "9x8"}
     ]
-    assert read_rows(tmp_path / "copies.csv") == [
-        {"group": "a", "id": i, "label": "cat", "part": "", "kind": "exact", "kept": "true"}
+    assert read_rows(tmp_path / "duplicates.csv") == [
+        {"group": "a", "id": i, "label": "cat", "split": "", "kind": "exact", "kept": "true"}
         for i in "ab"
     ]
     assert read_rows(tmp_path / "sizes.csv") == [
@@ -424,7 +424,7 @@ def test_candidates_are_read_from_the_table_in_the_order_of_their_ids(tmp_path):
             "id": found.id,
             "image": {"bytes": b"x", "path": found.id},
             "labels": list(found.labels),
-            "part": found.part,
+            "split": found.split,
             "width": found.size[0],
             "height": found.size[1],
             "sha256": found.sha256,

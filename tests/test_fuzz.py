@@ -113,7 +113,7 @@ def test_of_thousands_of_damaged_images_none_is_lost_and_every_kept_one_decodes(
         tree,
         source,
     ):
-        counts = ingest(tree, source, folder, background=(255, 255, 255), most_unreadable=1.0)
+        counts = ingest(tree, source, folder, background=(255, 255, 255), max_unreadable=1.0)
 
     rows = {row["id"]: row for row in iter_columns(folder, ["id", "width", "height"])}
     listed = {row["id"]: row["reason"] for row in read_rows(folder / "unreadable.csv")}

@@ -31,7 +31,7 @@ from classifold.pictures.glyphs import printable
 from classifold.pictures.thumbnails import fit_into
 
 EXCLUDED = ("id", "label", "reason", "measured")
-COPIES = ("group", "id", "label", "part", "kind", "kept")
+COPIES = ("group", "id", "label", "split", "kind", "kept")
 RED, GREEN = (250, 0, 0), (0, 250, 0)
 HOSTILE = (
     r"$\frac{1}{0}$ $.png",
@@ -49,7 +49,10 @@ class Drawn:
         ingested, self.filtered = root / "ingested", root / "filtered"
         ingested.mkdir()
         write_table(ingested, (_row(name, image) for name, image in images.items()))
-        for name, columns, rows in (("excluded", EXCLUDED, excluded), ("copies", COPIES, copies)):
+        for name, columns, rows in (
+            ("excluded", EXCLUDED, excluded),
+            ("duplicates", COPIES, copies),
+        ):
             records = (dict(zip(columns, row, strict=True)) for row in rows)
             write_rows(self.filtered / f"{name}.csv", records, columns=columns)
         draw_galleries(self.filtered, ingested)
@@ -58,9 +61,9 @@ class Drawn:
         with Image.open(self.filtered / f"{name}.png") as image:
             return np.asarray(image.convert("RGB"))
 
-    def sides(self, name, colour):
-        """Width and height of the one area of a colour."""
-        y, x = np.nonzero((self.pixels(name) == colour).all(axis=2))
+    def sides(self, name, color):
+        """Width and height of the one area of a color."""
+        y, x = np.nonzero((self.pixels(name) == color).all(axis=2))
         return int(np.ptp(x)) + 1, int(np.ptp(y)) + 1
 
 
@@ -83,7 +86,7 @@ def _row(image_id, image):
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return {
-        **dict.fromkeys(("part", "group", "boxes", "mode", "sha256", "perceptual_hash")),
+        **dict.fromkeys(("split", "group", "boxes", "mode", "sha256", "perceptual_hash")),
         "id": image_id,
         "image": {"bytes": buffer.getvalue(), "path": image_id},
         "labels": [],
@@ -92,8 +95,8 @@ def _row(image_id, image):
     }
 
 
-def plain(width, height, colour=RED):
-    return Image.new("RGB", (width, height), colour)
+def plain(width, height, color=RED):
+    return Image.new("RGB", (width, height), color)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +111,7 @@ def plain(width, height, colour=RED):
 )
 def test_an_image_left_out_keeps_its_proportions(tmp_path, size, shown):
     drawn = Drawn(tmp_path, {"a.png": plain(*size)}, excluded=[("a.png", "a", "size", "as drawn")])
-    assert drawn.sides("left_out", RED) == shown
+    assert drawn.sides("excluded", RED) == shown
     assert fit_into(plain(*size), side=SIDE).size == shown
 
 
@@ -136,7 +139,7 @@ def test_copies_stand_side_by_side_with_labels_and_fates(tmp_path, words):
     images = {"a.png": plain(8, 8), "b.png": plain(8, 8), "c.png": plain(8, 8, GREEN)}
     drawn = Drawn(tmp_path, images, copies=copies)
     near, exact = (
-        np.argwhere((drawn.pixels("copies") == colour).all(axis=2)) for colour in (GREEN, RED)
+        np.argwhere((drawn.pixels("duplicates") == color).all(axis=2)) for color in (GREEN, RED)
     )
     assert near[:, 0].min() == exact[:, 0].min()
     assert near[:, 1].min() > exact[:, 1].max()
@@ -155,7 +158,7 @@ def test_what_shows_nothing_says_so(tmp_path, words):
         "No image was left out.",
         "No copies were found, as filter.duplicates looks for them.",
     ]
-    for name in ("left_out", "copies"):
+    for name in ("excluded", "duplicates"):
         assert drawn.pixels(name).min() < 128
 
 
@@ -199,7 +202,7 @@ def test_the_same_tables_and_images_give_the_same_bytes(tmp_path):
             copies=[("a.png", name, "b", "", "exact", "true") for name in ("a.png", "b.png")],
         )
         made.append(
-            [(drawn.filtered / f"{sheet}.png").read_bytes() for sheet in ("left_out", "copies")]
+            [(drawn.filtered / f"{sheet}.png").read_bytes() for sheet in ("excluded", "duplicates")]
         )
     assert made[0] == made[1]
 
@@ -229,7 +232,7 @@ def test_of_a_large_group_every_label_and_fate_is_shown():
         dict(zip(COPIES, ("0", str(i), "dog", "", "exact", "false"), strict=True))
         for i in range(500)
     ]
-    rows[200]["label"], rows[300]["kept"], rows[400]["part"] = "cat", "true", "test"
+    rows[200]["label"], rows[300]["kept"], rows[400]["split"] = "cat", "true", "test"
     (group,) = copy_groups(rows)
     shown = choose_copies(group, most=MOST_OF_A_GROUP)
     assert len(shown) == MOST_OF_A_GROUP
@@ -255,8 +258,8 @@ def test_groups_that_trouble_are_shown_among_many_that_do_not():
 
 def test_an_image_without_a_label_contradicts_none():
     rows = [
-        dict(zip(COPIES, ("a", name, label, part, "exact", "true"), strict=True))
-        for name, label, part in (("a", "cat", ""), ("b", "", "unlabelled"))
+        dict(zip(COPIES, ("a", name, label, split, "exact", "true"), strict=True))
+        for name, label, split in (("a", "cat", ""), ("b", "", "unlabelled"))
     ]
     (group,) = copy_groups(rows)
     assert not group.labels_differ

@@ -131,7 +131,7 @@ def test_the_studys_own_params_obey_every_rule_and_come_back_as_they_stand(valid
             "train_gan.generator.widths: List should have at least 2 items",
         ),
         ("train_gan.conditional", "yes", "train_gan.conditional: must be a boolean, got 'yes'"),
-        ("train_gan.average", 1.0, "train_gan.average: must be less than 1, got 1.0"),
+        ("train_gan.ema_decay", 1.0, "train_gan.ema_decay: must be less than 1, got 1.0"),
         ("train_gan.optimizer.betas", [0.5], "train_gan.optimizer.betas: List should have at"),
         ("add_generated.folds", 2, "add_generated.folds: must be greater than or equal to 3"),
         ("add_generated.generated", 0.0, "add_generated.generated: must be greater than 0"),

@@ -40,7 +40,7 @@ SMALL = GanRecipe(
     loss="non_saturating",
     penalty=0.0,
     optimizer={"lr": 0.002, "betas": [0.5, 0.999]},
-    average=0.9,
+    ema_decay=0.9,
     batch_size=16,
     epochs=3,
     seed=1,
@@ -535,10 +535,10 @@ def test_gains_by_hand():
 
 def test_a_fitted_gan_is_the_moving_average_and_not_the_last_weights(draw_pack, machine):
     fitted = fit_gan(
-        draw_pack(40), recipe=SMALL._replace(average=0.99), policy=NO_POLICY, machine=machine
+        draw_pack(40), recipe=SMALL._replace(ema_decay=0.99), policy=NO_POLICY, machine=machine
     )
     last = fit_gan(
-        draw_pack(40), recipe=SMALL._replace(average=1e-9), policy=NO_POLICY, machine=machine
+        draw_pack(40), recipe=SMALL._replace(ema_decay=1e-9), policy=NO_POLICY, machine=machine
     )
     assert isinstance(fitted, FittedGan)
     assert fitted.history == last.history  # the average is only watched

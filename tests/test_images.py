@@ -67,7 +67,7 @@ def test_a_phones_jpeg_with_a_second_picture_keeps_its_bytes_and_is_no_animation
         pytest.param(".ppm", 0.5, id="PPM, rounded"),
     ],
 )
-def test_16_bit_colours_are_scaled_to_8_bit(extension, tolerance):
+def test_16_bit_colors_are_scaled_to_8_bit(extension, tolerance):
     deep = np.arange(6 * 8 * 3, dtype=np.uint16).reshape(6, 8, 3) * 450
     encoded = cv2.imencode(extension, deep[..., ::-1])[1].tobytes()
     decoded = decode(encoded)
@@ -83,9 +83,9 @@ def test_16_bit_colours_are_scaled_to_8_bit(extension, tolerance):
         pytest.param(b"P4 2 1\n\x40", "grayscale", [[255] * 3, [0] * 3], id="bits"),
         pytest.param(b"P2 2 1 255 7 9", "grayscale", [[7] * 3, [9] * 3], id="gray in text"),
         pytest.param(b"P5 2 1 15\n\x01\x0f", "grayscale", [[17] * 3, [255] * 3], id="to 15"),
-        pytest.param(b"P3 1 1 255 1 2 3", None, [[1, 2, 3]], id="colours in text"),
-        pytest.param(b"P3 1 1 510 2 4 510", "deep", [[1, 2, 255]], id="deep colours in text"),
-        pytest.param(b"P6 1 1 255\nabc", None, [[97, 98, 99]], id="colours"),
+        pytest.param(b"P3 1 1 255 1 2 3", None, [[1, 2, 3]], id="colors in text"),
+        pytest.param(b"P3 1 1 510 2 4 510", "deep", [[1, 2, 255]], id="deep colors in text"),
+        pytest.param(b"P6 1 1 255\nabc", None, [[97, 98, 99]], id="colors"),
         pytest.param(b"P6 1 1 65535\n\0\0\x80\x80\xff\xff", "deep", [[0, 128, 255]], id="deep"),
     ],
 )
@@ -254,21 +254,21 @@ def test_the_first_frame_of_an_animation_lies_over_the_background(encode):
     assert rgb_pixels(decode(encoded, background=(9, 8, 7)).encoded)[0, 0].tolist() == [9, 8, 7]
 
 
-def test_a_colour_that_an_rgb_png_declares_transparent_turns_white(encode):
+def test_a_color_that_an_rgb_png_declares_transparent_turns_white(encode):
     image = np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8)
     decoded = decode(encode(image, transparency=(1, 2, 3)))
     assert decoded.conversion == "alpha"
     assert rgb_pixels(decoded.encoded).tolist() == [[[255, 255, 255], [4, 5, 6]]]
 
 
-def test_a_cmyk_jpeg_keeps_its_colours(encode):
+def test_a_cmyk_jpeg_keeps_its_colors(encode):
     decoded = decode(encode(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", quality=95))
     assert (decoded.mode, decoded.conversion) == ("CMYK", "cmyk")
     red = rgb_pixels(decoded.encoded)[8, 8].astype(int)
     assert abs(red - [255, 0, 0]).max() <= 8
 
 
-def test_a_tiff_in_ycbcr_keeps_its_colours(encode):
+def test_a_tiff_in_ycbcr_keeps_its_colors(encode):
     image = Image.fromarray(COLOURED).convert("YCbCr")
     decoded = decode(encode(image, "TIFF"))
     assert (decoded.mode, decoded.conversion) == ("YCbCr", "other")
@@ -321,7 +321,7 @@ def test_exif_that_says_upright_changes_nothing(encode):
 
 @pytest.mark.parametrize("file_format", ["PNG", "GIF", "WEBP", "AVIF", "TIFF"])
 def test_of_an_animation_the_first_frame_stays(encode, file_format):
-    frames = [Image.new("RGB", (4, 4), colour) for colour in ((255, 0, 0), (0, 0, 255))]
+    frames = [Image.new("RGB", (4, 4), color) for color in ((255, 0, 0), (0, 0, 255))]
     options = {"lossless": True} if file_format == "WEBP" else {}
     options |= {"quality": 100, "subsampling": "4:4:4"} if file_format == "AVIF" else {}
     decoded = decode(
@@ -515,7 +515,7 @@ def test_a_bomb_of_pixels_inside_an_icon_is_refused(encode):
 
 
 @pytest.mark.parametrize("name", FILTERS)
-def test_resizing_keeps_a_plain_colour_and_gives_a_square(encode, name):
+def test_resizing_keeps_a_plain_color_and_gives_a_square(encode, name):
     plain = np.full((6, 10, 3), (10, 120, 230), np.uint8)
     pixels = rgb_pixels(encode(plain), size=4, resize=name)
     np.testing.assert_array_equal(pixels, np.full((4, 4, 3), (10, 120, 230)))

@@ -33,7 +33,7 @@ RED = np.full((8, 4, 3), (200, 0, 0), np.uint8)
 def take_in(tmp_path):
     """Ingest a folder, an archive, or files laid out in a folder."""
 
-    def run(files, *, task="single", layout="auto", most_unreadable=1.0, background=WHITE):
+    def run(files, *, task="single", layout="auto", max_unreadable=1.0, background=WHITE):
         path = files
         if isinstance(files, dict):
             path = tmp_path / "source"
@@ -44,7 +44,7 @@ def take_in(tmp_path):
         folder.mkdir()
         with open_source(path, layout=layout, task=task, scratch=folder) as (tree, source):
             counts = ingest(
-                tree, source, folder, background=background, most_unreadable=most_unreadable
+                tree, source, folder, background=background, max_unreadable=max_unreadable
             )
             nothing_is_lost(tree, source, counts, folder)
         return folder, counts
@@ -70,7 +70,7 @@ def mixed(encode):
     """Files of every sort, by their names."""
     exif = Image.Exif()
     exif[ORIENTATION_TAG] = 6
-    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (4, 4), color) for color in ("red", "blue")]
     return {
         "cat/1.jpg": encode(RED, "JPEG"),
         "cat/gray.png": encode(RED[..., 0]),
@@ -104,7 +104,7 @@ def test_what_was_found_is_counted(take_in, mixed):
         "n_animated": 1,
         "n_classes": 2,
         "images_per_class": {"cat": 3, "dog": 2},
-        "images_per_part": {"unlabelled": 1},
+        "images_per_split": {"unlabelled": 1},
     }
 
 
@@ -131,9 +131,14 @@ def test_the_table_holds_every_image_decodable_with_what_is_known_of_it(take_in,
     assert pq.read_table(folder / "images-00000.parquet").schema.equals(SCHEMA)
     rows = {row["id"]: row for row in iter_columns(folder, SCHEMA.names)}
     gray = rows["cat/gray.png"]
-    assert (gray["labels"], gray["part"], gray["mode"], gray["boxes"]) == (["cat"], None, "L", None)
+    assert (gray["labels"], gray["split"], gray["mode"], gray["boxes"]) == (
+        ["cat"],
+        None,
+        "L",
+        None,
+    )
     assert rows["unlabelled/1.png"]["labels"] == []
-    assert rows["unlabelled/1.png"]["part"] == "unlabelled"
+    assert rows["unlabelled/1.png"]["split"] == "unlabelled"
     images = dict(iter_images(folder, rows))
     assert images["cat/1.jpg"] == mixed["cat/1.jpg"]
     for name, image in images.items():
@@ -178,11 +183,11 @@ def test_boxes_groups_and_several_labels_reach_the_table(take_in, encode):
     table = b"path,labels,group\na.png,cat|dog,p1\nb.png,dog,\nc.png,,\n"
     files = {f"{name}.png": encode(RED) for name in "abc"} | {"t.csv": table}
     folder, counts = take_in(files, task="multi")
-    rows = list(iter_columns(folder, ["labels", "group", "part"]))
+    rows = list(iter_columns(folder, ["labels", "group", "split"]))
     assert rows == [
-        {"labels": ["cat", "dog"], "group": "p1", "part": None},
-        {"labels": ["dog"], "group": None, "part": None},
-        {"labels": [], "group": None, "part": None},
+        {"labels": ["cat", "dog"], "group": "p1", "split": None},
+        {"labels": ["dog"], "group": None, "split": None},
+        {"labels": [], "group": None, "split": None},
     ]
     assert counts["images_per_class"] == {"cat": 1, "dog": 2}
     assert counts["n_unlabelled"] == 0
@@ -203,7 +208,7 @@ def test_boxes_of_tiny_imagenet_reach_the_table(take_in, encode):
     boxes = [row["boxes"] for row in iter_columns(folder, ["boxes"])]
     first = [{"x0": 0, "y0": 1, "x1": 2, "y1": 3}]
     assert boxes == [None, first, None, [{"x0": 1, "y0": 1, "x1": 2, "y1": 2}]]
-    assert counts["images_per_part"] == {"test": 1, "train": 2, "unlabelled": 1}
+    assert counts["images_per_split"] == {"test": 1, "train": 2, "unlabelled": 1}
 
 
 def test_what_a_list_names_and_is_not_there_is_listed_and_counts_as_unreadable(take_in, encode):
@@ -217,15 +222,15 @@ def test_what_a_list_names_and_is_not_there_is_listed_and_counts_as_unreadable(t
 
 def test_a_larger_share_of_unreadable_files_than_is_allowed_stops_the_stage(take_in, mixed):
     message = (
-        r"3 of 9 files cannot be read, more than the share of 0\.3 that ingest\.most_unreadable "
+        r"3 of 9 files cannot be read, more than the share of 0\.3 that ingest\.max_unreadable "
         r"allows: 2 times 'not an image .*', such as 'dog/phone\.heic'; 1 times .*; mend the"
     )
     with pytest.raises(UserError, match=message):
-        take_in(mixed, most_unreadable=0.3)
+        take_in(mixed, max_unreadable=0.3)
 
 
 def test_the_share_itself_is_allowed(take_in, mixed):
-    assert take_in(mixed, most_unreadable=3 / 9)[1]["n_unreadable"] == 3
+    assert take_in(mixed, max_unreadable=3 / 9)[1]["n_unreadable"] == 3
 
 
 def test_a_source_without_one_readable_image_is_refused(take_in):
@@ -273,7 +278,7 @@ def test_whatever_the_names_in_a_zip_no_file_is_lost_and_none_is_written(tmp_pat
         tree,
         source,
     ):
-        counts = ingest(tree, source, folder, background=WHITE, most_unreadable=1.0)
+        counts = ingest(tree, source, folder, background=WHITE, max_unreadable=1.0)
         nothing_is_lost(tree, source, counts, folder)
     written = {"images-00000.parquet", "classes.json", "unreadable.csv", "conversions.csv"}
     assert {path.name for path in folder.iterdir()} == written
@@ -335,7 +340,7 @@ def test_real_photos_are_taken_in_whole_and_gray_ones_have_three_equal_channels(
     if not path.is_file():
         pytest.skip("the real images of photos.zip are not beside the project")
     with open_source(path, layout="auto", task="multi", scratch=tmp_path) as (tree, source):
-        counts = ingest(tree, source, tmp_path, background=WHITE, most_unreadable=0)
+        counts = ingest(tree, source, tmp_path, background=WHITE, max_unreadable=0)
         nothing_is_lost(tree, source, counts, tmp_path)
     assert counts["converted"]["grayscale"] == 340
     gray = [row["id"] for row in iter_columns(tmp_path, ["id", "mode"]) if row["mode"] == "L"]

@@ -41,7 +41,7 @@ def find(files, *, layout="auto", task="single"):
 def said(source):
     """Image -> its labels, and its part if it has one."""
     return {
-        image.id: (*image.labels, f"[{image.part}]") if image.part else image.labels
+        image.id: (*image.labels, f"[{image.split}]") if image.split else image.labels
         for image in source.images
     }
 
@@ -335,11 +335,11 @@ def test_classes_may_be_numbers():
 
 def test_a_table_may_name_parts_and_groups():
     table = (
-        b"path,label,part,group\n1.png,a,Train,p1\n2.png,b,train,\n"
+        b"path,label,split,group\n1.png,a,Train,p1\n2.png,b,train,\n"
         b"3.png,a,valid,p1\n4.png,b,test,p2\n5.png,b,unlabelled,p2\n6.png,a,,p3\n"
     )
     source = find(pictures(*(f"{i}.png" for i in range(1, 7))) | {"t.csv": table})
-    assert [(image.part, image.group) for image in source.images] == [
+    assert [(image.split, image.group) for image in source.images] == [
         ("train", "p1"), ("train", None), ("validation", "p1"), ("test", "p2"),
         ("unlabelled", None), (None, "p3"),
     ]  # fmt: skip
@@ -381,8 +381,8 @@ def test_a_row_that_says_the_same_again_is_no_contradiction():
             r"row 3 of t\.csv in here names '1\.png' a se",
         ),
         (
-            b"path,label,part\n1.png,a,tset\n",
-            r"t\.csv gives '1\.png' the part 'tset'; a part is on",
+            b"path,label,split\n1.png,a,tset\n",
+            r"t\.csv gives '1\.png' the split 'tset'; a split is on",
         ),
         (
             b"path,label\nx.png,a\n",
@@ -471,7 +471,7 @@ def test_the_real_archives_are_found_out_and_every_label_counted(
     with open_tree(path, scratch=tmp_path) as tree:
         source = find_source(tree, layout="auto", task=task, where=path.name)
         assert len(tree.names()) == n_files
-    assert Counter(image.part for image in source.images) == expected
+    assert Counter(image.split for image in source.images) == expected
     labels = Counter(label for image in source.images for label in image.labels)
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()

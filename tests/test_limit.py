@@ -17,8 +17,8 @@ ALL = {
 }
 
 
-def image(name, *labels, part=None, group=None, pixels=None):
-    return Candidate(name, labels, part, group, (8, 8), pixels or name, f"{0:016x}")
+def image(name, *labels, split=None, group=None, pixels=None):
+    return Candidate(name, labels, split, group, (8, 8), pixels or name, f"{0:016x}")
 
 
 def ids(selection):
@@ -35,16 +35,16 @@ LABELLED = st.lists(st.tuples(st.sampled_from("abc"), PARTS), min_size=1, max_si
 
 @given(LABELLED, st.integers(1, 9), st.integers(0, 3))
 def test_each_class_keeps_as_many_as_the_limit_or_all_it_has_in_each_part(drawn, n, seed):
-    images = [image(f"{i:03}", label, part=part) for i, (label, part) in enumerate(drawn)]
+    images = [image(f"{i:03}", label, split=split) for i, (label, split) in enumerate(drawn)]
     selection = short(images, n, seed=seed)
-    kept = Counter((i.labels[0], i.part) for i in selection.kept)
+    kept = Counter((i.labels[0], i.split) for i in selection.kept)
     assert kept == {key: min(n, number) for key, number in Counter(drawn).items()}
     assert len(selection.kept) + len(selection.excluded) == len(images)
 
 
 @given(LABELLED, st.integers(1, 9), st.randoms())
 def test_a_larger_limit_keeps_the_images_of_a_smaller_one_in_any_order(drawn, n, random):
-    images = [image(f"{i:03}", label, part=part) for i, (label, part) in enumerate(drawn)]
+    images = [image(f"{i:03}", label, split=split) for i, (label, split) in enumerate(drawn)]
     fewer = ids(short(images, n))
     random.shuffle(images)
     assert fewer <= ids(short(images, n + 3))
@@ -80,12 +80,12 @@ def test_with_several_labels_the_rarest_is_filled_first_and_brings_others_along(
 
 
 def test_images_that_wait_for_a_label_stay_and_those_of_an_official_test_do_not():
-    images = [image(f"t{i}", "a", part="test") for i in range(9)]
-    images += [image(f"l{i}", "a", part="train") for i in range(9)]
-    images += [image(f"u{i}", part="unlabelled") for i in range(9)]
+    images = [image(f"t{i}", "a", split="test") for i in range(9)]
+    images += [image(f"l{i}", "a", split="train") for i in range(9)]
+    images += [image(f"u{i}", split="unlabelled") for i in range(9)]
     selection = short(images, 4)
-    parts = Counter(kept.part for kept in selection.kept)
-    assert parts == {"test": 4, "train": 4, "unlabelled": 9}
+    splits = Counter(kept.split for kept in selection.kept)
+    assert splits == {"test": 4, "train": 4, "unlabelled": 9}
     assert {(item.reason, item.measured) for item in selection.excluded} == {
         ("limit", "4 images a class")
     }

@@ -16,8 +16,8 @@ from classifold.filtering.duplicates import choose_bands, near_groups
 from classifold.filtering.limit import keep_few
 from classifold.filtering.selection import Candidate, select, selection_metrics
 from classifold.reporting.charts import MOST_LABELLED_CLASSES, confused_classes, confusion_matrix
-from classifold.splitting.files import write_parts
-from classifold.splitting.parts import Image, assign_parts, split_metrics
+from classifold.splitting.files import write_splits
+from classifold.splitting.splits import Image, assign_splits, split_metrics
 from drawn_run import Run
 
 SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
@@ -43,7 +43,7 @@ class Load:
             Candidate(
                 id=f"{number % self.n_classes:05}/{number:07}.jpg",
                 labels=(f"{number % self.n_classes:05}",),
-                part=None,
+                split=None,
                 group=None,
                 size=(64, 64),
                 sha256=f"{number:064x}",
@@ -99,7 +99,7 @@ def filter_images(images):
 
 
 def split_images(images):
-    return split_metrics(images, assign_parts(images, shares=SHARES, seed=1))
+    return split_metrics(images, assign_splits(images, fractions=SHARES, seed=1))
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_labels_of_test_images_take_no_matrix_of_images_and_classes(tmp_path):
     def read(load):
         path = tmp_path / f"{load.n_classes}"
         images = [image._replace(group=image.id) for image in load.images]
-        write_parts(path, images, ["test"] * len(images))
+        write_splits(path, images, ["test"] * len(images))
         classes = sorted({label for image in images for label in image.labels})
 
         def labels():

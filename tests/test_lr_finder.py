@@ -91,7 +91,7 @@ def test_the_first_loss_is_that_of_the_first_weights_whole_or_in_pieces(
             {"name": "sgd"},
             n_steps=20,
             highest=0.1,
-            recipe=RECIPE._replace(accumulate=pieces),
+            recipe=RECIPE._replace(gradient_accumulation_steps=pieces),
         )
         for pieces in (1, 3)
     )
@@ -132,8 +132,8 @@ def test_the_first_phase_is_the_one_that_is_tried(draw_pack, tiny_mlp, machine):
     assert torch.equal(network.hidden[1].weight, before)
 
 
-@pytest.mark.parametrize("clip", [None, 1.0])
-def test_rates_that_are_all_too_high_are_refused(draw_pack, tiny_mlp, machine, clip):
+@pytest.mark.parametrize("gradient_clip_norm", [None, 1.0])
+def test_rates_that_are_all_too_high_are_refused(draw_pack, tiny_mlp, machine, gradient_clip_norm):
     found = tried(
         tiny_mlp(),
         draw_pack(48),
@@ -141,7 +141,7 @@ def test_rates_that_are_all_too_high_are_refused(draw_pack, tiny_mlp, machine, c
         {"name": "sgd"},
         lowest=1e5,
         highest=1e30,
-        recipe=RECIPE._replace(clip=clip),
+        recipe=RECIPE._replace(gradient_clip_norm=gradient_clip_norm),
     )
     with pytest.raises(UserError, match=r"no learning rate lowered the loss .* begin with a lower"):
         found.suggestion()

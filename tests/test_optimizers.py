@@ -174,14 +174,14 @@ def test_steps_by_hand(settings, gradients, expected):
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop", "adadelta"])
 def test_decay_pulls_on_all_or_only_on_what_is_no_norm_and_no_bias(name):
-    for decay_norms in (True, False):
+    for weight_decay_on_norm in (True, False):
         network = Layers()
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.fill_(1.0)
                 parameter.grad = torch.zeros_like(parameter)
         optimizer = make_optimizer(
-            network, name=name, lr=0.1, weight_decay=0.5, decay_norms=decay_norms
+            network, name=name, lr=0.1, weight_decay=0.5, weight_decay_on_norm=weight_decay_on_norm
         )
         optimizer.step()
         pulled = {
@@ -189,7 +189,7 @@ def test_decay_pulls_on_all_or_only_on_what_is_no_norm_and_no_bias(name):
         }
         weights = {"stem.0.weight", "body.0.weight", "head.weight"}
         everything = {name for name, _ in network.named_parameters()}
-        assert pulled == (everything if decay_norms else weights)
+        assert pulled == (everything if weight_decay_on_norm else weights)
         left = {
             name for name, p in network.named_parameters() if torch.equal(p, torch.ones(p.shape))
         }
@@ -234,7 +234,7 @@ def test_rates_of_layers_are_multiplied_by_the_longest_beginning_of_their_names(
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop", "adadelta"])
 def test_every_optimizer_takes_rates_of_layers_beside_decay_of_weights_alone(name):
     network = Layers()
-    settings = {"lr_factors": {"head": 2.0}, "weight_decay": 0.1, "decay_norms": False}
+    settings = {"lr_factors": {"head": 2.0}, "weight_decay": 0.1, "weight_decay_on_norm": False}
     optimizer = make_optimizer(network, name=name, lr=0.25, **settings)
     names = {parameter: name for name, parameter in network.named_parameters()}
     found = {

@@ -138,8 +138,8 @@ def test_a_subset_takes_its_images_where_they_lie_and_in_its_order(tmp_path):
 
 def test_originals_kept_as_jpeg_have_the_principal_components_of_the_raw_ones(tmp_path):
     random = np.random.default_rng(1)
-    colours = random.uniform(0, 255, (40, 1, 1, 3))
-    smooth = np.repeat(np.linspace(0, 1, 8)[:, None, None] * colours, 8, axis=2)
+    colors = random.uniform(0, 255, (40, 1, 1, 3))
+    smooth = np.repeat(np.linspace(0, 1, 8)[:, None, None] * colors, 8, axis=2)
     for storage in ("raw", "jpeg"):
         with new_pack(
             tmp_path / storage, n_images=40, size=8, resize="box", classes=["a"], storage=storage

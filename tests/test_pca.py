@@ -119,7 +119,7 @@ def test_the_files_hold_every_component_and_the_pictures_their_rows(tmp_path):
     write_own_components(tmp_path, own_components(images[0]), images[0])
     rows = read_rows(tmp_path / "explained.csv")
     assert [row["channel"] for row in rows] == [name for name in CHANNELS for _ in range(36)]
-    assert float(rows[35]["variance_share"]) == pytest.approx(1)
+    assert float(rows[35]["explained_variance_ratio"]) == pytest.approx(1)
     assert len(read_rows(tmp_path / "own_components.csv")) == 18
     sizes = {}
     for name in ("components", "rebuilt", "own_components"):

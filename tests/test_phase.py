@@ -13,10 +13,19 @@ SGD = {"name": "sgd", "lr": 0.1}
 LOSS = make_loss(name="cross_entropy", task="single")
 
 
-def phase_of(network, machine, *, optimizer=SGD, average=None, clip=None, **changes):
+def phase_of(
+    network, machine, *, optimizer=SGD, ema_decay=None, gradient_clip_norm=None, **changes
+):
     settings = {"epochs": 4, "trainable": "all", "schedule": {"name": "constant"}} | changes
     settings["optimizer"] = optimizer
-    return Phase(network, settings, machine=machine, steps_per_epoch=1, average=average, clip=clip)
+    return Phase(
+        network,
+        settings,
+        machine=machine,
+        steps_per_epoch=1,
+        ema_decay=ema_decay,
+        gradient_clip_norm=gradient_clip_norm,
+    )
 
 
 @pytest.fixture
@@ -41,10 +50,13 @@ def row_of(network):
 
 
 @pytest.mark.parametrize("pieces", [2, 4, 9])
-@pytest.mark.parametrize("clip", [None, 0.1])
-def test_a_step_in_pieces_is_the_step_in_one(tiny_mlp, machine, images, pieces, clip):
+@pytest.mark.parametrize("gradient_clip_norm", [None, 0.1])
+def test_a_step_in_pieces_is_the_step_in_one(tiny_mlp, machine, images, pieces, gradient_clip_norm):
     optimizer = SGD | {"momentum": 0.9}
-    whole, cut = (phase_of(tiny_mlp(), machine, optimizer=optimizer, clip=clip) for _ in range(2))
+    whole, cut = (
+        phase_of(tiny_mlp(), machine, optimizer=optimizer, gradient_clip_norm=gradient_clip_norm)
+        for _ in range(2)
+    )
     before = row_of(whole.network)
     for _ in range(3):  # pieces of 4 and 5 images, of 2 and 3, of 1
         torch.testing.assert_close(step(whole, images), step(cut, images, pieces=pieces))
@@ -52,7 +64,7 @@ def test_a_step_in_pieces_is_the_step_in_one(tiny_mlp, machine, images, pieces, 
 
 
 def test_nothing_moves_before_the_last_piece_of_a_step(tiny_mlp, machine, images):
-    phase = phase_of(tiny_mlp(), machine, average=0.5)
+    phase = phase_of(tiny_mlp(), machine, ema_decay=0.5)
     before = row_of(phase.network)
     inputs, targets = images
     for _ in range(2):
@@ -65,8 +77,13 @@ def test_clipping_bounds_the_norm_of_the_gradient_and_keeps_its_direction(
     tiny_mlp, machine, images
 ):
     plain, clipped = (
-        phase_of(tiny_mlp(), machine, optimizer={"name": "sgd", "lr": 1.0}, clip=clip)
-        for clip in (None, 0.25)
+        phase_of(
+            tiny_mlp(),
+            machine,
+            optimizer={"name": "sgd", "lr": 1.0},
+            gradient_clip_norm=gradient_clip_norm,
+        )
+        for gradient_clip_norm in (None, 0.25)
     )
     before = row_of(plain.network)
     gradient = before - step(plain, images)  # a step of rate 1 is the gradient
@@ -77,14 +94,21 @@ def test_clipping_bounds_the_norm_of_the_gradient_and_keeps_its_direction(
 
 
 def test_clipping_leaves_a_gradient_below_its_bound_alone(tiny_mlp, machine, images):
-    plain, clipped = (phase_of(tiny_mlp(), machine, clip=clip) for clip in (None, 100.0))
+    plain, clipped = (
+        phase_of(tiny_mlp(), machine, gradient_clip_norm=gradient_clip_norm)
+        for gradient_clip_norm in (None, 100.0)
+    )
     assert torch.equal(step(plain, images), step(clipped, images))
 
 
 def test_clipping_counts_what_trains_alone(tiny_mlp, machine, images):
     network = tiny_mlp()
     phase = phase_of(
-        network, machine, trainable="head", optimizer={"name": "sgd", "lr": 1.0}, clip=0.01
+        network,
+        machine,
+        trainable="head",
+        optimizer={"name": "sgd", "lr": 1.0},
+        gradient_clip_norm=0.01,
     )
     before = row_of(network)
     moved = step(phase, images) - before
@@ -95,7 +119,7 @@ def test_clipping_counts_what_trains_alone(tiny_mlp, machine, images):
 
 @pytest.mark.parametrize("decay", [0.9, 0.5])
 def test_the_moving_average_of_weights_by_hand(tiny_mlp, machine, images, decay):
-    phase = phase_of(tiny_mlp(), machine, optimizer=SGD | {"lr": 0.5}, average=decay)
+    phase = phase_of(tiny_mlp(), machine, optimizer=SGD | {"lr": 0.5}, ema_decay=decay)
     expected = step(phase, images)  # begins with the weights after the first step
     for _ in range(4):
         moving = step(phase, images)
@@ -110,7 +134,7 @@ def test_the_average_is_of_the_statistics_of_norms_too(machine, images):
         "small_resnet", n_classes=3, image_size=8, arguments={"widths": [8], "depth": 1}
     )
     network.train()
-    phase = phase_of(network, machine, average=0.75)
+    phase = phase_of(network, machine, ema_decay=0.75)
     means = []
     for factor in (1.0, 3.0):
         step(phase, (images[0] * factor, images[1]))
@@ -161,7 +185,7 @@ def test_a_phase_that_is_taken_up_steps_on_as_if_it_had_not_been_left(tiny_mlp, 
     settings = {
         "optimizer": {"name": "adam", "lr": 0.01, "amsgrad": True},
         "schedule": {"name": "cosine", "warmup_epochs": 1},
-        "average": 0.8,
+        "ema_decay": 0.8,
     }
     phase = phase_of(tiny_mlp(), machine, **settings)
     step(phase, images)

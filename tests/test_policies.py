@@ -23,7 +23,7 @@ from classifold.augmentation.online.color import (
     brightened,
     contrasted,
     hued,
-    identity_colours,
+    identity_colors,
     recolour_arrays,
     saturated,
     shifted,
@@ -89,13 +89,13 @@ def test_another_epoch_or_seed_draws_anew_and_the_same_repeats():
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMED) - {"jpeg"}))
-def test_the_cpu_and_a_batch_on_a_device_agree_within_two_grey_levels(name):
+def test_the_cpu_and_a_batch_on_a_device_agree_within_two_gray_levels(name):
     plan = plan_of(POLICIES[name]["steps"])
     arrays = augment_arrays(SMOOTH, plan, fill=POLICIES[name]["fill"])
     batch = torch.from_numpy(SMOOTH).permute(0, 3, 1, 2).float()
     tensors = augment_tensors(batch, plan, fill=POLICIES[name]["fill"])
     gap = abs(arrays - tensors.permute(0, 2, 3, 1).numpy())
-    # Tones are told apart by thresholds and ranks, which the last grey level may cross.
+    # Tones are told apart by thresholds and ranks, which the last gray level may cross.
     hard = {NAMES.index(tone) for tone in ("posterize", "solarize", "equalize", "autocontrast")}
     toned = np.zeros(len(SMOOTH), bool)
     for tones in plan.tones:
@@ -180,9 +180,9 @@ def test_geometry_is_drawn_evenly_from_its_range(step, low, high, measure):
         assert found.mean() == pytest.approx((low + high) / 2, abs=0.03 * (high - low))
 
 
-# Colours.
+# Colors.
 
-COLOURS = np.array([[[[10, 20, 30], [200, 100, 0]]]], np.uint8)  # one image of two pixels
+COLORS = np.array([[[[10, 20, 30], [200, 100, 0]]]], np.uint8)  # one image of two pixels
 
 
 @pytest.mark.parametrize(
@@ -199,14 +199,14 @@ COLOURS = np.array([[[[10, 20, 30], [200, 100, 0]]]], np.uint8)  # one image of 
         (hued(np.array([0.0])), [[10, 20, 30], [200, 100, 0]]),
     ],
 )
-def test_colours_by_hand(matrix, expected):
-    found = recolour_arrays(COLOURS.copy(), matrix)[0, 0].astype(int)
+def test_colors_by_hand(matrix, expected):
+    found = recolour_arrays(COLORS.copy(), matrix)[0, 0].astype(int)
     assert abs(found - expected).max() <= (1 if 128 in np.ravel(expected) else 0)
 
 
-def test_steps_of_colour_are_done_in_their_order():
+def test_steps_of_color_are_done_in_their_order():
     both = then(brightened(np.array([0.5])), shifted(np.array([[100.0, 0, 0]])))
-    assert recolour_arrays(COLOURS.copy(), both)[0, 0].tolist() == [[105, 10, 15], [200, 50, 0]]
+    assert recolour_arrays(COLORS.copy(), both)[0, 0].tolist() == [[105, 10, 15], [200, 50, 0]]
 
 
 def test_brightness_and_saturation_are_those_of_pillow():
@@ -218,21 +218,21 @@ def test_brightness_and_saturation_are_those_of_pillow():
 
 
 @given(st.floats(-180, 180), st.lists(st.integers(0, 255), min_size=3, max_size=3))
-def test_a_hue_turns_back_and_keeps_luminance(degrees, colour):
+def test_a_hue_turns_back_and_keeps_luminance(degrees, color):
     there = hued(np.array([degrees]))
     back = then(there, hued(np.array([-degrees])))
-    np.testing.assert_allclose(back, identity_colours(1), atol=1e-9)
-    turned = there[0, :, :3] @ colour
+    np.testing.assert_allclose(back, identity_colors(1), atol=1e-9)
+    turned = there[0, :, :3] @ color
     weights = np.array([0.299, 0.587, 0.114])
-    assert turned @ weights == pytest.approx(weights @ colour, abs=1e-6)
+    assert turned @ weights == pytest.approx(weights @ color, abs=1e-6)
 
 
 def test_a_channel_shift_moves_all_channels_alike_and_a_shuffle_permutes_them():
-    grey = np.full((200, 4, 4, 3), (100, 120, 140), np.uint8)
-    shifts = augmented([{"channel_shift": 60}], grey)[:, 0, 0].astype(int) - (100, 120, 140)
+    gray = np.full((200, 4, 4, 3), (100, 120, 140), np.uint8)
+    shifts = augmented([{"channel_shift": 60}], gray)[:, 0, 0].astype(int) - (100, 120, 140)
     assert (shifts == shifts[:, :1]).all()
     assert (shifts.min(), shifts.max()) == (pytest.approx(-60, abs=3), pytest.approx(60, abs=3))
-    orders = augmented([{"channel_shuffle": 0.2}], grey)[:, 0, 0]
+    orders = augmented([{"channel_shuffle": 0.2}], gray)[:, 0, 0]
     assert (np.sort(orders, axis=1) == (100, 120, 140)).all()
     kept = (orders == (100, 120, 140)).all(axis=1).mean()
     assert kept == pytest.approx(0.8 + 0.2 / 6, abs=0.08)
@@ -281,9 +281,9 @@ def test_jpeg_on_a_device_is_refused_rather_than_left_out():
                         fill="reflect")  # fmt: skip
 
 
-def test_erasing_paints_one_box_of_its_area_grey_and_spares_the_rest():
+def test_erasing_paints_one_box_of_its_area_gray_and_spares_the_rest():
     white = np.full((400, 32, 32, 3), 255, np.uint8)
-    step = {"erase": {"share": 0.5, "area": [0.1, 0.3], "aspect": [0.5, 2.0]}}
+    step = {"erase": {"probability": 0.5, "area": [0.1, 0.3], "aspect": [0.5, 2.0]}}
     erased = (augmented([step], white, size=32) == 127).all(axis=3)
     share = erased.mean(axis=(1, 2))
     assert set(np.unique(augmented([step], white, size=32))) == {127, 255}
@@ -341,13 +341,13 @@ def test_mixing_on_a_device_is_the_same(way):
 def test_trivial_augment_takes_each_operation_about_as_often():
     plan = plan_of([{"trivial_augment": True}], n_images=14_000)
     moved = (plan.geometry != np.eye(3)).any(axis=(1, 2))
-    coloured = (plan.colours != np.eye(3, 4)).any(axis=(1, 2))
+    colored = (plan.colors != np.eye(3, 4)).any(axis=(1, 2))
     toned = plan.tones[0].kinds > 0
-    assert not (moved & coloured).any()
-    assert not (toned & (moved | coloured)).any()
+    assert not (moved & colored).any()
+    assert not (toned & (moved | colored)).any()
     per_operation = 14_000 / 14
     assert moved.sum() == pytest.approx(5 * per_operation, rel=0.1)
-    assert coloured.sum() == pytest.approx(3 * per_operation, rel=0.1)
+    assert colored.sum() == pytest.approx(3 * per_operation, rel=0.1)
     assert np.bincount(plan.tones[0].kinds)[1:] == pytest.approx(per_operation, rel=0.15)
 
 
@@ -356,7 +356,7 @@ def test_rand_augment_of_no_strength_at_all_changes_only_what_has_no_strength():
     plan = plan_of(steps, n_images=500)
     assert count_draws(steps) == 6
     np.testing.assert_allclose(plan.geometry, np.tile(np.eye(3), (500, 1, 1)), atol=1e-12)
-    np.testing.assert_allclose(plan.colours, identity_colours(500), atol=1e-12)
+    np.testing.assert_allclose(plan.colors, identity_colors(500), atol=1e-12)
     assert len(plan.tones) == 2
 
 

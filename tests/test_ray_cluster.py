@@ -201,7 +201,7 @@ def through_the_stages(tree, out):
     table = out / "table"
     table.mkdir(parents=True)
     source = find_source(tree, layout="folder", task="single", where="photos")
-    ingest(tree, source, table, background=(255, 255, 255), most_unreadable=0.1)
+    ingest(tree, source, table, background=(255, 255, 255), max_unreadable=0.1)
     rows = list(iter_columns(table, ["id", "labels", "perceptual_hash"]))
     groups = near_groups([row["perceptual_hash"] for row in rows], distance=8)
     labels = {row["id"]: row["labels"] for row in rows}

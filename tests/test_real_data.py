@@ -17,7 +17,7 @@ from classifold.filtering.files import read_candidates
 from classifold.filtering.selection import Selection, select, selection_metrics
 from classifold.ingest.detection import open_source
 from classifold.ingest.ingestion import ingest
-from classifold.splitting import parts as splitting
+from classifold.splitting import splits as splitting
 
 REAL = Path(__file__).parents[1].parent / "shared" / "data"
 
@@ -35,7 +35,7 @@ class Run(NamedTuple):
     table: Path
     counts: dict
     selection: Selection
-    parts: dict[str, str]  # id -> part
+    splits: dict[str, str]  # id -> part
     metrics: dict
 
 
@@ -50,20 +50,18 @@ def run(tmp_path_factory):
                 pytest.skip(f"the real images of {archive.name} are not beside the project")
             table = tmp_path_factory.mktemp(name)
             with open_source(archive, layout="auto", task=task, scratch=table) as (tree, source):
-                counts = ingest(
-                    tree, source, table, background=(255, 255, 255), most_unreadable=0.0
-                )
+                counts = ingest(tree, source, table, background=(255, 255, 255), max_unreadable=0.0)
             selection = select(read_candidates(table), size=SIZE, duplicates=DUPLICATES)
             images = [
-                splitting.Image(i.id, i.labels, selection.groups.get(i.id, i.id), i.part)
+                splitting.Image(i.id, i.labels, selection.groups.get(i.id, i.id), i.split)
                 for i in selection.kept
-                if i.part != "unlabelled"
+                if i.split != "unlabelled"
             ]
-            parts = splitting.assign_parts(images, shares=SHARES, seed=1)
-            metrics = splitting.split_metrics(images, parts)
+            splits = splitting.assign_splits(images, fractions=SHARES, seed=1)
+            metrics = splitting.split_metrics(images, splits)
             ids = [image.id for image in images]
             done[name] = Run(
-                archive, table, counts, selection, dict(zip(ids, parts, strict=True)), metrics
+                archive, table, counts, selection, dict(zip(ids, splits, strict=True)), metrics
             )
         return done[name]
 
@@ -95,17 +93,17 @@ def test_every_image_of_the_archive_is_in_the_table_and_every_gray_one_has_equal
 @pytest.mark.parametrize(("name", "task"), ARCHIVES)
 def test_no_image_and_no_copy_of_one_is_in_two_parts(run, name, task):
     done = run(name, task)
-    kept = {image.id for image in done.selection.kept if image.part != "unlabelled"}
+    kept = {image.id for image in done.selection.kept if image.split != "unlabelled"}
     assert set(done.parts) == kept
     sides = defaultdict(set)
     with zipfile.ZipFile(done.archive) as archive:
-        for image_id, part in done.parts.items():
+        for image_id, split in done.parts.items():
             pixels = np.asarray(Image.open(io.BytesIO(archive.read(image_id))).convert("RGB"))
             key = hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).digest()
-            sides[key].add(part)
-    torn = [parts for parts in sides.values() if len(parts) > 1]
+            sides[key].add(split)
+    torn = [splits for splits in sides.values() if len(splits) > 1]
     assert torn == []
-    assert done.metrics["n_groups_across_parts"] == 0
+    assert done.metrics["n_groups_across_splits"] == 0
 
 
 def test_the_counts_of_fruit(run):
@@ -116,7 +114,7 @@ def test_the_counts_of_fruit(run):
         "conflicting_labels": 0,
         "limit": 0,
     }
-    assert done.metrics["max_share_gap"] < 0.0025
+    assert done.metrics["max_proportion_gap"] < 0.0025
 
 
 def test_the_counts_of_photos_with_several_labels(run):
@@ -131,7 +129,7 @@ def test_the_counts_of_photos_with_several_labels(run):
     assert done.counts["images_per_class"] == per_class
     assert done.counts["n_unlabelled"] == 302
     assert Counter(done.parts.values()) == {"train": 2266, "validation": 485, "test": 485}
-    assert done.metrics["max_share_gap"] <= 0.0025  # an image is 0.0021 of a held-out part
+    assert done.metrics["max_proportion_gap"] <= 0.0025  # an image is 0.0021 of a held-out part
 
 
 def test_the_counts_of_tiny_imagenet_and_its_official_parts(run):
@@ -139,10 +137,10 @@ def test_the_counts_of_tiny_imagenet_and_its_official_parts(run):
     metrics = selection_metrics(done.selection)
     expected = {"size": 0, "duplicate": 0, "conflicting_labels": 6, "limit": 0}
     assert metrics["excluded"] == expected
-    assert done.counts["images_per_part"] == {"test": 2000, "train": 20000, "unlabelled": 429}
+    assert done.counts["images_per_split"] == {"test": 2000, "train": 20000, "unlabelled": 429}
     assert set(done.counts["images_per_class"].values()) == {550}
     assert "Egyptian cat" in done.counts["images_per_class"]
-    official = {i for i, part in done.parts.items() if part == "test"}
+    official = {i for i, split in done.parts.items() if split == "test"}
     assert official == {i for i in done.parts if "/val/" in i}
     assert Counter(done.parts.values())["validation"] == pytest.approx(0.15 * 19994, abs=20)
     boxes = {row["id"]: row["boxes"] for row in iter_columns(done.table, ["id", "boxes"])}

@@ -98,12 +98,12 @@ def test_the_networks_of_a_recipe_take_its_images(recipe):
 
 def test_what_differs_is_told_by_dotted_keys_and_by_names_by_hand():
     before = {
-        "split": {"seed": 1, "shares": {"train": 0.7, "test": 0.3}},
+        "split": {"seed": 1, "fractions": {"train": 0.7, "test": 0.3}},
         "augment": {"flips": ["none"], "old": None},
         "models": {"a": {"lr": 1}, "b": {"lr": 1}},
     }
     after = {
-        "split": {"seed": 2, "shares": {"train": 0.7, "test": 0.3}},
+        "split": {"seed": 2, "fractions": {"train": 0.7, "test": 0.3}},
         "augment": {"flips": ["none", "both"], "fill": "edge"},
         "models": {"b": {"lr": 0.5}, "c": {"lr": 1}, "d": {"lr": 1}},
     }

@@ -42,11 +42,11 @@ def weights_of(network):
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
-@pytest.mark.parametrize("average", [None, 0.9])
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
 def test_on_the_same_images_it_ends_with_the_weights_that_were_kept(
-    draw_pack, tiny_mlp, machine, schedule, average
+    draw_pack, tiny_mlp, machine, schedule, ema_decay
 ):
-    pack, recipe = draw_pack(40), recipe_of(schedule, average=average)
+    pack, recipe = draw_pack(40), recipe_of(schedule, ema_decay=ema_decay)
     # What is learned from `pack` is wrong here, so that early epochs are the best.
     validation = draw_pack(30, seed=5)
     validation = validation._replace(labels=(validation.labels + 1) % 3)
@@ -90,7 +90,7 @@ def project(tmp_path, write_packs, draw_pack, tiny_mlp, machine):
         "policies": {"none": NO_POLICY},
         "models": {"m": model},
     }
-    packs = [read_pack(tmp_path / "data/augmented" / part) for part in ("train", "validation")]
+    packs = [read_pack(tmp_path / "data/augmented" / split) for split in ("train", "validation")]
     fitted = fit(tiny_mlp(), *packs, recipe=Recipe.of(model), policy=NO_POLICY, machine=machine)
     with new_folder(tmp_path / "models/m") as folder:
         write_rows(folder / "history.csv", fitted.history, columns=list(fitted.history[0]))
@@ -131,7 +131,7 @@ def test_a_short_form_is_refitted_in_its_own_epochs_and_marked(project):
         phase |= {"epochs": 40, "schedule": SCHEDULES["one_cycle"]}
     params["limit"] = {"images_per_class": None, "epochs": 4}
     refit_model("m", params, root=root, folder=root / "refit/m")
-    assert load_model(root / "refit/m").description["most_epochs"] == 4
+    assert load_model(root / "refit/m").description["max_epochs"] == 4
     assert (
         "A short form, no result**: trained with limit.epochs: 4."
         in (root / "refit/m/MODEL_CARD.md").read_text()

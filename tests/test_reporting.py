@@ -260,7 +260,7 @@ def test_official_parts_and_their_copies_in_training_are_told(tmp_path):
     assert "official parts: train (4 images), test (3 images)." in page
     assert "without a label 3" in page
     assert "1 image of the official test has a copy among images kept for training" in page
-    assert "The official test part stayed as published" in page
+    assert "The official test split stayed as published" in page
 
 
 def test_without_official_parts_none_is_mentioned(tmp_path):

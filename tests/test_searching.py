@@ -386,10 +386,10 @@ def test_all_trials_begin_with_the_same_weights_and_end_with_others(plan, tmp_pa
     assert not any(equal(after, weights[0][1]) for _, after in weights[1:])
 
 
-@pytest.mark.parametrize("average", [None, 0.9])
-def test_a_trial_after_others_is_to_the_bit_what_it_is_alone(plan, tmp_path, weights, average):
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+def test_a_trial_after_others_is_to_the_bit_what_it_is_alone(plan, tmp_path, weights, ema_decay):
     space = {NAME: {"choices": ["adam", "rmsprop", "sgd"]}, BATCH: {"choices": [4, 16]}}
-    found = plan(**GRID, space=space, fixed={"models.m.average": average})
+    found = plan(**GRID, space=space, fixed={"models.m.ema_decay": ema_decay})
     rows = run(found, tmp_path / "s.sqlite3")
     after_others = [after for _, after in weights]
     torch.manual_seed(99)
@@ -890,14 +890,14 @@ def test_the_best_trial_is_written_into_params_and_nothing_else_is_touched(plan,
         f"{base}phases.p1.optimizer.lr": {"low": 1e-6, "high": 0.1, "log": True},
         f"{base}batch_size": {"choices": [64, 32]},
         f"{base}arguments.hidden": {"choices": [[255], [64, 32]]},
-        f"{base}clip": {"low": 0.5, "high": 2.0},
+        f"{base}gradient_clip_norm": {"low": 0.5, "high": 2.0},
     }
     fixed = {f"{base}phases.p1.schedule": {"name": "constant"}, f"{base}online": "none"}
     search = Search.model_validate(SEARCH | {"model": "mlp", "space": space, "fixed": fixed})
     drawn = dict(zip(space, [1.2345678901234568e-05, 64, "[64, 32]", 1.5], strict=True))
     told = apply_trial(path, row(1, 0.9, drawn), plan()._replace(search=search))
     assert told == [
-        "models.mlp.clip: not set -> 1.5",
+        "models.mlp.gradient_clip_norm: not set -> 1.5",
         "models.mlp.arguments.hidden: [255] -> [64, 32]",
         "models.mlp.phases.p1.schedule: {'name': 'plateau', 'factor': 0.316, 'patience': 2} -> "
         "{'name': 'constant'}",

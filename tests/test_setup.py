@@ -60,7 +60,7 @@ def test_an_untrained_model_has_the_weights_its_training_began_with(packs, tmp_p
 
 
 def test_a_training_is_made_of_the_packs_and_the_params(packs):
-    training = prepare(SETTINGS, MODEL | {"clip": 1.0}, packs=packs)
+    training = prepare(SETTINGS, MODEL | {"gradient_clip_norm": 1.0}, packs=packs)
     assert (len(training.train.labels), len(training.validation.labels)) == (12, 6)
     assert training.network.head.out_features == 3
     assert (training.precision, training.machine.device.type) == ("fp32", "cpu")
@@ -71,7 +71,7 @@ def test_a_training_is_made_of_the_packs_and_the_params(packs):
         image_size=8,
         normalize="half",
         loss={"name": "cross_entropy"},
-        clip=1.0,
+        gradient_clip_norm=1.0,
     )
 
 
@@ -89,11 +89,23 @@ def test_a_null_in_params_is_as_good_as_nothing():
         "optimizer": {"name": "adam", "lr": 0.01, "betas": None, "weight_decay": None},
         "stop": {"metric": None, "patience": None},
     }
-    nulls = dict.fromkeys(["class_weights", "sampler", "average", "clip", "accumulate"])
+    nulls = dict.fromkeys(
+        [
+            "class_weights",
+            "sampler",
+            "ema_decay",
+            "gradient_clip_norm",
+            "gradient_accumulation_steps",
+        ]
+    )
     loss = {"name": "cross_entropy", "label_smoothing": None}
     recipe = Recipe.of(MODEL | nulls | {"loss": loss, "phases": {"p1": phase}})
     assert recipe == Recipe.of(MODEL | {"phases": {"p1": PHASE | {"stop": {}}}})
-    assert (recipe.sampler, recipe.accumulate, recipe.clip) == ("shuffle", 1, None)
+    assert (recipe.sampler, recipe.gradient_accumulation_steps, recipe.gradient_clip_norm) == (
+        "shuffle",
+        1,
+        None,
+    )
 
 
 def too_large_for_torch():
@@ -127,7 +139,7 @@ def too_large_for_mps():
     ],
 )
 def test_too_little_memory_gives_advice_and_no_traceback(work, told):
-    message = r"too small to train 'm'; set models.m.accumulate to 2 or more .* models.m.batch_size"
+    message = r"'m'; set models.m.gradient_accumulation_steps to 2 or more .* models.m.batch_size"
     with pytest.raises(UserError, match=f"{message} or image_size .*{told}") as caught, (
         advise_on_memory("m")
     ):  # fmt: skip

@@ -17,12 +17,12 @@ SETTINGS = {
 NONE = {"exact": "off", "near": "off", "distance": 0, "conflicting": "off"}
 
 
-def row(image_id, label, *, part=None, sha256=None, size=8, mode="RGB"):
+def row(image_id, label, *, split=None, sha256=None, size=8, mode="RGB"):
     return {
         "id": image_id,
         "image": {"bytes": b"", "path": image_id},
         "labels": [label],
-        "part": part,
+        "split": split,
         "width": size,
         "height": size,
         "mode": mode,
@@ -38,10 +38,10 @@ TRAIN = [
     row("train/4", "cat", sha256="four"),
 ]
 TEST = [
-    row("test/copy", "cat", part="test", sha256="one", mode="L"),
-    row("test/conflict", "cat", part="test", sha256="two"),
-    row("test/large", "dog", part="test", size=9, sha256="three", mode="P"),
-    row("test/new", "dog", part="test"),
+    row("test/copy", "cat", split="test", sha256="one", mode="L"),
+    row("test/conflict", "cat", split="test", sha256="two"),
+    row("test/large", "dog", split="test", size=9, sha256="three", mode="P"),
+    row("test/new", "dog", split="test"),
 ]
 
 
@@ -57,7 +57,7 @@ def sliced(tmp_path):
             ids,
             np.zeros((len(ids), 4, 4, 3), np.uint8),
             ingested=tmp_path,
-            copies=tmp_path / "copies.csv",
+            copies=tmp_path / "duplicates.csv",
             modal_size=selection_metrics(selection)["modal_size"],
             settings=settings,
         )
@@ -85,7 +85,7 @@ def test_an_official_test_part_is_sliced_by_what_the_filter_would_have_said(slic
     # The image of conflicting labels was left out of training, so its copy is new to the models.
     copied = slices["copies"]["copy of a training image"]
     assert copied == ["test/copy", "test/large"]
-    assert len(copied) == selection_metrics(selection)["n_test_images_with_copies"]
+    assert len(copied) == selection_metrics(selection)["n_test_images_with_duplicates"]
 
 
 def test_what_the_filter_does_not_look_for_is_no_slice(sliced):
@@ -106,8 +106,8 @@ def test_without_test_images_there_are_no_slices(sliced):
 
 
 def test_brightness_by_hand():
-    colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (200, 200, 200)]
-    pixels = np.array(colours, np.uint8)[:, None, None].repeat(2, axis=1)
+    colors = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (200, 200, 200)]
+    pixels = np.array(colors, np.uint8)[:, None, None].repeat(2, axis=1)
     # Luma 76, 150, 29, 255, 0, 200.
     assert brightness(pixels) == ["middle", "middle", "dark", "bright", "dark", "bright"]
 

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedKFold
 
 from classifold.data.csv_file import read_rows, write_rows
-from classifold.data.split_file import read_part
+from classifold.data.split_file import read_split
 from classifold.errors import UserError
-from classifold.splitting.files import read_kept, write_parts
-from classifold.splitting.parts import PARTS, Image, assign_parts, split_metrics
+from classifold.splitting.files import read_kept, write_splits
+from classifold.splitting.splits import PARTS, Image, assign_splits, split_metrics
 from classifold.splitting.stratified import stratify, stratify_folds
 
-SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
+FRACTIONS = {"train": 0.7, "validation": 0.15, "test": 0.15}
 LABELS = ["cat"] * 23 + ["dog"] * 60 + ["owl"] * 3
 IDS = [f"{i:03}" for i in range(len(LABELS))]
 
@@ -25,12 +25,12 @@ CLASS_SIZES = st.lists(st.integers(3, 40), min_size=2, max_size=4)
 SHARE_TRIPLES = (
     st.tuples(*[st.integers(1, 20)] * 3)
     .filter(lambda counts: sum(counts) > 0)
-    .map(lambda counts: {part: n / sum(counts) for part, n in zip(PARTS, counts, strict=True)})
+    .map(lambda counts: {split: n / sum(counts) for split, n in zip(PARTS, counts, strict=True)})
 )
 
 
-def split_by_class(labels, groups, *, shares, seed):
-    return stratify([(label,) for label in labels], groups, shares=shares, seed=seed)
+def split_by_class(labels, groups, *, fractions, seed):
+    return stratify([(label,) for label in labels], groups, fractions=fractions, seed=seed)
 
 
 def drawn(class_sizes):
@@ -39,85 +39,87 @@ def drawn(class_sizes):
 
 
 @given(CLASS_SIZES, SHARE_TRIPLES, st.integers(0, 9))
-def test_every_image_is_in_one_part_and_every_class_in_each(class_sizes, shares, seed):
+def test_every_image_is_in_one_part_and_every_class_in_each(class_sizes, fractions, seed):
     labels, ids = drawn(class_sizes)
-    parts = split_by_class(labels, ids, shares=shares, seed=seed)
-    assert len(parts) == len(labels)
-    assert set(zip(labels, parts, strict=True)) == set(itertools.product(set(labels), PARTS))
+    splits = split_by_class(labels, ids, fractions=fractions, seed=seed)
+    assert len(splits) == len(labels)
+    assert set(zip(labels, splits, strict=True)) == set(itertools.product(set(labels), PARTS))
 
 
 @given(st.integers(3, 40), SHARE_TRIPLES)
-def test_no_other_split_of_a_class_comes_nearer_to_its_shares(size, shares):
-    assume(min(shares.values()) * size >= 1)
-    counts = Counter(split_by_class(["cat"] * size, drawn([size])[1], shares=shares, seed=0))
+def test_no_other_split_of_a_class_comes_nearer_to_its_shares(size, fractions):
+    assume(min(fractions.values()) * size >= 1)
+    counts = Counter(split_by_class(["cat"] * size, drawn([size])[1], fractions=fractions, seed=0))
 
     def distance(n_images):
-        wanted = (share * size for share in shares.values())
+        wanted = (share * size for share in fractions.values())
         return sum(abs(n - want) for n, want in zip(n_images, wanted, strict=True))
 
     triples = itertools.product(range(1, size + 1), repeat=3)
     nearest = min(distance(triple) for triple in triples if sum(triple) == size)
-    assert distance([counts[part] for part in PARTS]) == pytest.approx(nearest)
+    assert distance([counts[split] for split in PARTS]) == pytest.approx(nearest)
 
 
 @given(st.lists(st.integers(1, 5), min_size=6, max_size=20), SHARE_TRIPLES, st.integers(0, 9))
-def test_groups_stay_whole_and_shares_miss_by_less_than_a_group(group_sizes, shares, seed):
+def test_groups_stay_whole_and_shares_miss_by_less_than_a_group(group_sizes, fractions, seed):
     groups = [f"{i:02}" for i, size in enumerate(group_sizes) for _ in range(size)]
-    parts = split_by_class(["cat"] * len(groups), groups, shares=shares, seed=seed)
+    splits = split_by_class(["cat"] * len(groups), groups, fractions=fractions, seed=seed)
     sides = defaultdict(set)
-    for group, part in zip(groups, parts, strict=True):
-        sides[group].add(part)
+    for group, split in zip(groups, splits, strict=True):
+        sides[group].add(split)
     assert all(len(side) == 1 for side in sides.values())
-    assert set(parts) == set(PARTS)
-    counts = Counter(parts)
-    for part, share in shares.items():
-        assert counts[part] - max(share * len(groups), 1) < max(group_sizes)
+    assert set(splits) == set(PARTS)
+    counts = Counter(splits)
+    for split, share in fractions.items():
+        assert counts[split] - max(share * len(groups), 1) < max(group_sizes)
 
 
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_images_does_not_matter(random):
     groups = [f"{i // 2:03}" if i < 20 else image_id for i, image_id in enumerate(IDS)]
-    expected = dict(zip(IDS, split_by_class(LABELS, groups, shares=SHARES, seed=1), strict=True))
+    expected = dict(
+        zip(IDS, split_by_class(LABELS, groups, fractions=FRACTIONS, seed=1), strict=True)
+    )
     order = list(range(len(IDS)))
     random.shuffle(order)
-    parts = split_by_class(
-        [LABELS[i] for i in order], [groups[i] for i in order], shares=SHARES, seed=1
+    splits = split_by_class(
+        [LABELS[i] for i in order], [groups[i] for i in order], fractions=FRACTIONS, seed=1
     )
-    assert {IDS[i]: part for i, part in zip(order, parts, strict=True)} == expected
+    assert {IDS[i]: split for i, split in zip(order, splits, strict=True)} == expected
 
 
 def test_another_seed_gives_another_split_with_the_same_counts():
-    splits = [split_by_class(LABELS, IDS, shares=SHARES, seed=seed) for seed in (1, 1, 2)]
+    splits = [split_by_class(LABELS, IDS, fractions=FRACTIONS, seed=seed) for seed in (1, 1, 2)]
     assert splits[0] == splits[1] != splits[2]
-    counts = [Counter(zip(LABELS, parts, strict=True)) for parts in splits]
+    counts = [Counter(zip(LABELS, splits, strict=True)) for splits in splits]
     assert counts[0] == counts[2]
 
 
 def test_a_split_by_hand():
-    parts = split_by_class(["cat"] * 20 + ["dog"] * 3, IDS[:23], shares=SHARES, seed=0)
-    assert Counter(parts[:20]) == {"train": 14, "validation": 3, "test": 3}
-    assert Counter(parts[20:]) == {"train": 1, "validation": 1, "test": 1}
+    splits = split_by_class(["cat"] * 20 + ["dog"] * 3, IDS[:23], fractions=FRACTIONS, seed=0)
+    assert Counter(splits[:20]) == {"train": 14, "validation": 3, "test": 3}
+    assert Counter(splits[20:]) == {"train": 1, "validation": 1, "test": 1}
 
 
 def test_large_groups_leave_no_part_empty():
     groups = ["a"] * 5 + ["b"] * 5 + ["c"] * 5
-    shares = {"train": 0.8, "validation": 0.1, "test": 0.1}
-    parts = split_by_class(["cat"] * 15, groups, shares=shares, seed=0)
-    assert Counter(parts) == {"train": 5, "validation": 5, "test": 5}
+    fractions = {"train": 0.8, "validation": 0.1, "test": 0.1}
+    splits = split_by_class(["cat"] * 15, groups, fractions=fractions, seed=0)
+    assert Counter(splits) == {"train": 5, "validation": 5, "test": 5}
 
 
 def test_a_part_without_a_share_stays_empty():
-    shares = {"train": 0.8, "validation": 0.2, "test": 0.0}
-    parts = split_by_class(LABELS, IDS, shares=shares, seed=0)
-    assert set(parts) == {"train", "validation"}
+    fractions = {"train": 0.8, "validation": 0.2, "test": 0.0}
+    splits = split_by_class(LABELS, IDS, fractions=fractions, seed=0)
+    assert set(splits) == {"train", "validation"}
 
 
 def test_a_group_of_mixed_labels_goes_as_one():
     labels = [*LABELS, "cat", "dog", "dog"]
     groups = [*IDS, "mixed", "mixed", "mixed"]
     for seed in range(5):
-        parts = split_by_class(labels, groups, shares=SHARES, seed=seed)
-        assert len(set(parts[-3:])) == 1
+        splits = split_by_class(labels, groups, fractions=FRACTIONS, seed=seed)
+        assert len(set(splits[-3:])) == 1
 
 
 @pytest.mark.parametrize(
@@ -132,13 +134,13 @@ def test_a_class_too_small_for_all_parts_is_refused_with_its_count(groups, count
     labels = ["cat"] * 20 + ["owl"] * len(groups)
     message = (
         rf"class 'owl' has {counted} to share out \(copies and images of one group count once\), "
-        "but split.shares needs at least 3, one each for train, validation, test; add images"
+        "but split.fractions needs at least 3, one each for train, validation, test; add images"
     )
     with pytest.raises(UserError, match=message):
-        split_by_class(labels, [*IDS[:20], *groups], shares=SHARES, seed=0)
+        split_by_class(labels, [*IDS[:20], *groups], fractions=FRACTIONS, seed=0)
 
 
-# Of the report on photos: shares of images that bear each of 14 labels.
+# Of the report on photos: fractions of images that bear each of 14 labels.
 FREQUENCIES = (
     *(0.00469, 0.018, 0.01594, 0.05475, 0.0224, 0.16138, 0.03806),
     *(0.14894, 0.02988, 0.32013, 0.15606, 0.006, 0.00863, 0.02625),
@@ -152,18 +154,20 @@ def photos(n_images, *, bare, seed):
     return [of_image for of_image in labels if bare or of_image][:n_images]
 
 
-def largest_gap(labels, parts):
+def largest_gap(labels, splits):
     images = [Image(str(i), of_image, str(i), None) for i, of_image in enumerate(labels)]
-    return split_metrics(images, parts)["max_share_gap"]
+    return split_metrics(images, splits)["max_proportion_gap"]
 
 
 @pytest.mark.parametrize("bare", [True, False], ids=["some bear no label", "all bear some"])
-@pytest.mark.parametrize("shares", [SHARES, {"train": 0.8, "validation": 0.2, "test": 0.0}])
-def test_20000_photos_of_14_labels_are_shared_out_as_evenly_as_in_the_report(bare, shares):
+@pytest.mark.parametrize("fractions", [FRACTIONS, {"train": 0.8, "validation": 0.2, "test": 0.0}])
+def test_20000_photos_of_14_labels_are_shared_out_as_evenly_as_in_the_report(bare, fractions):
     labels = photos(20_000, bare=bare, seed=1)
-    parts = stratify(labels, [str(i) for i in range(20_000)], shares=shares, seed=0)
-    assert largest_gap(labels, parts) <= 0.0005
-    assert [Counter(parts)[part] for part in PARTS] == [round(20_000 * s) for s in shares.values()]
+    splits = stratify(labels, [str(i) for i in range(20_000)], fractions=fractions, seed=0)
+    assert largest_gap(labels, splits) <= 0.0005
+    assert [Counter(splits)[split] for split in PARTS] == [
+        round(20_000 * s) for s in fractions.values()
+    ]
 
 
 @given(
@@ -180,12 +184,12 @@ def test_several_labels_an_image_are_shared_out_with_groups_whole(drawn, seed):
         for label in of_image:
             bearers[label].add(group)
     assume(all(len(of_label) >= 3 for of_label in bearers.values()))
-    parts = stratify(labels, groups, shares=SHARES, seed=seed)
+    splits = stratify(labels, groups, fractions=FRACTIONS, seed=seed)
     sides = defaultdict(set)
-    for group, part in zip(groups, parts, strict=True):
-        sides[group].add(part)
-    assert len(parts) == len(labels)
-    assert set(parts) <= set(PARTS)
+    for group, split in zip(groups, splits, strict=True):
+        sides[group].add(split)
+    assert len(splits) == len(labels)
+    assert set(splits) <= set(PARTS)
     assert all(len(side) == 1 for side in sides.values())
 
 
@@ -194,11 +198,13 @@ def test_the_order_of_images_with_several_labels_does_not_matter(random):
     labels = photos(300, bare=True, seed=2)
     labels = [tuple(label for label in of_image if label in COMMON) for of_image in labels]
     ids = [f"{i:03}" for i in range(300)]
-    expected = dict(zip(ids, stratify(labels, ids, shares=SHARES, seed=1), strict=True))
+    expected = dict(zip(ids, stratify(labels, ids, fractions=FRACTIONS, seed=1), strict=True))
     order = list(range(300))
     random.shuffle(order)
-    parts = stratify([labels[i] for i in order], [ids[i] for i in order], shares=SHARES, seed=1)
-    assert {ids[i]: part for i, part in zip(order, parts, strict=True)} == expected
+    splits = stratify(
+        [labels[i] for i in order], [ids[i] for i in order], fractions=FRACTIONS, seed=1
+    )
+    assert {ids[i]: split for i, split in zip(order, splits, strict=True)} == expected
 
 
 COMMON = {"label03", "label05", "label07", "label09", "label10"}
@@ -210,15 +216,17 @@ def test_trading_takes_no_part_its_last_image_of_a_label(seed):
     draw = np.random.default_rng(seed)
     labels = [tuple(str(i) for i in np.flatnonzero(row)) for row in draw.random((24, 4)) < 0.25]
     groups = [str(draw.integers(0, 18)) for _ in range(24)]
-    parts = stratify(labels, groups, shares=SHARES, seed=0)
+    splits = stratify(labels, groups, fractions=FRACTIONS, seed=0)
     for label in "0123":
-        assert {part for part, of in zip(parts, labels, strict=True) if label in of} == set(PARTS)
+        assert {split for split, of in zip(splits, labels, strict=True) if label in of} == set(
+            PARTS
+        )
 
 
 def test_images_without_a_label_have_their_share_in_every_part():
     labels = [("cat",)] * 20 + [()] * 100
-    parts = stratify(labels, [str(i) for i in range(120)], shares=SHARES, seed=0)
-    assert Counter(parts[20:]) == {"train": 70, "validation": 15, "test": 15}
+    splits = stratify(labels, [str(i) for i in range(120)], fractions=FRACTIONS, seed=0)
+    assert Counter(splits[20:]) == {"train": 70, "validation": 15, "test": 15}
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=8), st.integers(2, 7), st.integers(0, 9))
@@ -273,86 +281,86 @@ def test_numpys_global_random_numbers_are_left_alone():
     np.random.seed(1)
     before = np.random.get_state()[1].tolist()
     stratify(photos(200, bare=True, seed=3)[:200], list(map(str, range(200))),
-             shares={"train": 1.0}, seed=0)  # fmt: skip
+             fractions={"train": 1.0}, seed=0)  # fmt: skip
     assert np.random.get_state()[1].tolist() == before
 
 
-def listed(labels, *, part=None, name="image"):
+def listed(labels, *, split=None, name="image"):
     return [
-        Image(f"{name}{i:03}", (label,), f"{name}{i:03}", part) for i, label in enumerate(labels)
+        Image(f"{name}{i:03}", (label,), f"{name}{i:03}", split) for i, label in enumerate(labels)
     ]
 
 
 def counted(images, **kwargs):
-    parts = assign_parts(images, shares=SHARES, seed=0, **kwargs)
-    return parts, Counter(parts)
+    splits = assign_splits(images, fractions=FRACTIONS, seed=0, **kwargs)
+    return splits, Counter(splits)
 
 
 def test_an_official_test_stays_and_validation_is_a_share_of_train():
-    train = listed(["cat", "dog"] * 100, part="train", name="train")
-    test = listed(["cat"] * 7 + ["dog"] * 3, part="test", name="test")
-    parts, counts = counted([*test, *train])
-    assert parts[:10] == ["test"] * 10
+    train = listed(["cat", "dog"] * 100, split="train", name="train")
+    test = listed(["cat"] * 7 + ["dog"] * 3, split="test", name="test")
+    splits, counts = counted([*test, *train])
+    assert splits[:10] == ["test"] * 10
     assert counts == {"train": 170, "validation": 30, "test": 10}
 
 
 def test_three_official_parts_are_kept_to_the_image():
     images = [
-        *listed(["cat"] * 5, part="train", name="a"),
-        *listed(["cat"] * 2, part="validation", name="b"),
-        *listed(["cat"] * 3, part="test", name="c"),
+        *listed(["cat"] * 5, split="train", name="a"),
+        *listed(["cat"] * 2, split="validation", name="b"),
+        *listed(["cat"] * 3, split="test", name="c"),
     ]
-    assert counted(images)[0] == [image.part for image in images]
+    assert counted(images)[0] == [image.split for image in images]
 
 
 def test_images_of_no_part_beside_official_ones_are_for_training():
     images = [
         *listed(["cat"] * 20, name="new"),
-        *listed(["cat"] * 2, part="validation", name="b"),
-        *listed(["cat"] * 3, part="test", name="c"),
+        *listed(["cat"] * 2, split="validation", name="b"),
+        *listed(["cat"] * 3, split="test", name="c"),
     ]
     assert counted(images)[1] == {"train": 20, "validation": 2, "test": 3}
 
 
 def test_copies_of_official_test_images_may_stay_in_training():
     images = [
-        *listed(["cat", "dog"] * 20, part="train", name="train"),
+        *listed(["cat", "dog"] * 20, split="train", name="train"),
         Image("test0", ("cat",), "train000", "test"),
     ]
-    parts, counts = counted(images)
-    assert (parts[-1], counts["test"]) == ("test", 1)
-    assert split_metrics(images, parts)["n_groups_across_parts"] == 1
+    splits, counts = counted(images)
+    assert (splits[-1], counts["test"]) == ("test", 1)
+    assert split_metrics(images, splits)["n_groups_across_splits"] == 1
 
 
-def metrics_of(labels, groups, parts):
+def metrics_of(labels, groups, splits):
     images = [
         Image(str(i), (label,), group, None)
         for i, (label, group) in enumerate(zip(labels, groups, strict=True))
     ]
-    return split_metrics(images, parts)
+    return split_metrics(images, splits)
 
 
 def test_the_metrics_of_a_split_by_hand():
     labels = ["cat", "cat", "cat", "dog", "dog", "dog"]
-    parts = ["train", "train", "validation", "train", "train", "validation"]
+    splits = ["train", "train", "validation", "train", "train", "validation"]
     groups = ["1", "1", "2", "3", "4", "4"]
-    assert metrics_of(labels, groups, parts) == {
+    assert metrics_of(labels, groups, splits) == {
         "n_train": 4,
         "n_validation": 2,
         "n_test": 0,
-        "class_shares": {
+        "class_proportions": {
             "train": {"cat": 0.5, "dog": 0.5},
             "validation": {"cat": 0.5, "dog": 0.5},
             "test": {},
         },
-        "max_share_gap": 0.0,
+        "max_proportion_gap": 0.0,
         "n_groups": 4,
-        "n_groups_across_parts": 1,
+        "n_groups_across_splits": 1,
     }
-    parts[1] = "validation"  # train: 1 cat of 3, validation: 2 cats of 3
-    metrics = metrics_of(labels, groups, parts)
-    assert metrics["max_share_gap"] == pytest.approx(1 / 3)
-    assert metrics["n_groups_across_parts"] == 2
+    splits[1] = "validation"  # train: 1 cat of 3, validation: 2 cats of 3
+    metrics = metrics_of(labels, groups, splits)
+    assert metrics["max_proportion_gap"] == pytest.approx(1 / 3)
+    assert metrics["n_groups_across_splits"] == 2
 
 
 def test_shares_of_several_labels_are_shares_of_images():
@@ -362,28 +370,28 @@ def test_shares_of_several_labels_are_shares_of_images():
         Image("c", ("cat",), "c", None),
     ]
     metrics = split_metrics(images, ["train", "train", "validation"])
-    assert metrics["class_shares"] == {
+    assert metrics["class_proportions"] == {
         "train": {"cat": 0.5, "dog": 0.5},
         "validation": {"cat": 1.0, "dog": 0.0},
         "test": {},
     }
-    assert metrics["max_share_gap"] == 0.5
+    assert metrics["max_proportion_gap"] == 0.5
 
 
 def test_a_split_of_ours_reports_no_group_across_parts():
     groups = [f"{label}{i % 12}" for i, label in enumerate(LABELS)]
-    parts = split_by_class(LABELS, groups, shares=SHARES, seed=3)
-    metrics = metrics_of(LABELS, groups, parts)
-    assert metrics["n_groups_across_parts"] == 0
+    splits = split_by_class(LABELS, groups, fractions=FRACTIONS, seed=3)
+    metrics = metrics_of(LABELS, groups, splits)
+    assert metrics["n_groups_across_splits"] == 0
     assert metrics["n_groups"] == len(set(groups))
 
 
 def test_the_kept_are_read_without_the_unlabelled_and_each_has_a_group(tmp_path):
     rows = [
-        {"id": "a", "label": "cat", "part": "", "group": ""},
-        {"id": "b", "label": "cat|dog", "part": "test", "group": "c"},
-        {"id": "n", "label": "", "part": "", "group": ""},
-        {"id": "u", "label": "", "part": "unlabelled", "group": ""},
+        {"id": "a", "label": "cat", "split": "", "group": ""},
+        {"id": "b", "label": "cat|dog", "split": "test", "group": "c"},
+        {"id": "n", "label": "", "split": "", "group": ""},
+        {"id": "u", "label": "", "split": "unlabelled", "group": ""},
     ]
     write_rows(tmp_path / "kept.csv", rows, columns=list(rows[0]))
     assert read_kept(tmp_path) == [
@@ -399,27 +407,27 @@ def test_parts_come_back_as_they_were_written_the_empty_one_too(tmp_path):
         Image("b, c", ("dog",), "b, c", None),
         Image("d", ("cat",), "a", None),
     ]
-    write_parts(tmp_path, images, ["train", "validation", "train"])
-    assert read_part(tmp_path / "train.csv") == {"a": ("cat",), "d": ("cat",)}
-    assert read_part(tmp_path / "validation.csv") == {"b, c": ("dog",)}
-    assert read_part(tmp_path / "test.csv") == {}
-    shares = read_rows(tmp_path / "shares.csv")
-    assert {"class": "cat", "part": "train", "share": "1.000000"} in shares
-    assert {"class": "cat", "part": "validation", "share": "0.000000"} in shares
+    write_splits(tmp_path, images, ["train", "validation", "train"])
+    assert read_split(tmp_path / "train.csv") == {"a": ("cat",), "d": ("cat",)}
+    assert read_split(tmp_path / "validation.csv") == {"b, c": ("dog",)}
+    assert read_split(tmp_path / "test.csv") == {}
+    fractions = read_rows(tmp_path / "class_proportions.csv")
+    assert {"class": "cat", "split": "train", "proportion": "1.000000"} in fractions
+    assert {"class": "cat", "split": "validation", "proportion": "0.000000"} in fractions
 
 
 @pytest.mark.parametrize("labels", [("cat", "dog"), ()])
 def test_several_labels_and_none_come_back(tmp_path, labels):
-    write_parts(tmp_path, [Image("a", labels, "a", None), Image("b", ("cat",), "b", None)],
+    write_splits(tmp_path, [Image("a", labels, "a", None), Image("b", ("cat",), "b", None)],
                 ["train", "validation"])  # fmt: skip
     assert read_rows(tmp_path / "train.csv")[0]["label"] == "|".join(labels)
-    assert read_part(tmp_path / "train.csv") == {"a": labels}
+    assert read_split(tmp_path / "train.csv") == {"a": labels}
 
 
 def test_large_classes_get_their_shares_to_the_image():
     labels = np.repeat(["cat", "dog"], [1000, 2000]).tolist()
-    parts = split_by_class(labels, [str(i) for i in range(3000)], shares=SHARES, seed=0)
-    assert Counter(zip(labels, parts, strict=True)) == {
+    splits = split_by_class(labels, [str(i) for i in range(3000)], fractions=FRACTIONS, seed=0)
+    assert Counter(zip(labels, splits, strict=True)) == {
         ("cat", "train"): 700,
         ("cat", "validation"): 150,
         ("cat", "test"): 150,

@@ -20,8 +20,8 @@ from classifold.stacking.ensemble import (
     load_ensemble,
     save_ensemble,
 )
+from classifold.stacking.member_weights import fit_weights, select_greedily
 from classifold.stacking.members import join, mean_logits, probability_of_truth
-from classifold.stacking.shares import fit_shares, select_greedily
 from classifold.stacking.unseen import Unseen, read_unseen, share_out
 
 DENSE = {
@@ -274,13 +274,13 @@ def test_shares_by_hand():
     # The log loss of p = 0.9 s + 0.1 (1 - s) on three images, 0.1 s + 0.9 (1 - s) on one, is
     # lowest where p = 3/4: 0.1 + 0.8 s = 0.75.
     truth = np.array([[0.9, 0.1]] * 3 + [[0.1, 0.9]])
-    np.testing.assert_allclose(fit_shares(truth), [0.8125, 0.1875], atol=1e-4)
+    np.testing.assert_allclose(fit_weights(truth), [0.8125, 0.1875], atol=1e-4)
 
 
 @given(st.integers(1, 5), st.integers(0, 1000))
 def test_no_member_could_take_a_share_from_another_and_lower_the_log_loss(n_members, seed):
     truth = np.random.default_rng(seed).uniform(0.01, 1, (50, n_members))
-    shares = fit_shares(truth)
+    shares = fit_weights(truth)
     assert shares.min() >= 0
     assert shares.sum() == pytest.approx(1)
     loss = -np.log(truth @ shares).mean()
@@ -299,7 +299,7 @@ def test_greedy_selection_by_hand():
 
 def test_with_many_rounds_greedy_selection_comes_near_the_best_shares():
     truth = np.random.default_rng(0).uniform(0.01, 1, (200, 4))
-    best = -np.log(truth @ fit_shares(truth)).mean()
+    best = -np.log(truth @ fit_weights(truth)).mean()
     found = -np.log(truth @ select_greedily(truth, rounds=200)).mean()
     assert best <= found < best + 1e-3
 

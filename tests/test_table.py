@@ -14,7 +14,7 @@ def row(image_id, encoded=b"x" * 10, labels=("cat",)):
         "id": image_id,
         "image": {"bytes": encoded, "path": image_id},
         "labels": list(labels),
-        "part": None,
+        "split": None,
         "group": None,
         "boxes": [{"x0": 0, "y0": 1, "x1": 2, "y1": 3}],
         "width": 4,
@@ -79,8 +79,8 @@ def test_ids_of_any_letters_come_back_as_they_are(tmp_path, small_shards):
 
 
 def test_parts_groups_and_boxes_may_be_missing(tmp_path):
-    bare = row("a") | {"part": None, "group": None, "boxes": None}
-    full = row("b") | {"part": "test", "group": "patient 7", "boxes": []}
+    bare = row("a") | {"split": None, "group": None, "boxes": None}
+    full = row("b") | {"split": "test", "group": "patient 7", "boxes": []}
     write_table(tmp_path, [bare, full])
     assert list(iter_columns(tmp_path, list(bare))) == [bare, full]
 

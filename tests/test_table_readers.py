@@ -11,18 +11,18 @@ from PIL import Image
 
 from classifold.data.image_table import write_table
 
-COLOURS = [(200, 0, 0), (0, 200, 0), (0, 0, 200)]
+COLORS = [(200, 0, 0), (0, 200, 0), (0, 0, 200)]
 
 
 @pytest.fixture
 def shards(tmp_path, encode):
-    def row(number, colour):
+    def row(number, color):
         name = f"class/{number}.png"
         return {
             "id": name,
-            "image": {"bytes": encode(np.full((4, 5, 3), colour, np.uint8)), "path": name},
+            "image": {"bytes": encode(np.full((4, 5, 3), color, np.uint8)), "path": name},
             "labels": ["class", "other"][: number + 1],
-            "part": None,
+            "split": None,
             "group": "patient" if number else None,
             "boxes": [{"x0": 0, "y0": 1, "x1": 2, "y1": 3}] if number else None,
             "width": 5,
@@ -32,7 +32,7 @@ def shards(tmp_path, encode):
             "perceptual_hash": f"{number:016}",
         }
 
-    write_table(tmp_path, (row(i, colour) for i, colour in enumerate(COLOURS)))
+    write_table(tmp_path, (row(i, color) for i, color in enumerate(COLORS)))
     return tmp_path / "images-*.parquet"
 
 
@@ -46,14 +46,14 @@ def test_hugging_face_datasets_read_it_and_decode_its_images(shards, tmp_path, m
         "parquet", data_files=str(shards), split="train", cache_dir=str(tmp_path / "cache")
     ).cast_column("image", datasets.Image())
     assert dataset[1]["labels"] == ["class", "other"]
-    assert [image.getpixel((0, 0)) for image in dataset["image"]] == COLOURS
+    assert [image.getpixel((0, 0)) for image in dataset["image"]] == COLORS
 
 
 def test_polars_reads_it(shards):
     frame = polars.read_parquet(shards)
     assert frame["width"].to_list() == [5, 5, 5]
     first = frame["image"].struct.field("bytes")[0]
-    assert Image.open(io.BytesIO(first)).getpixel((0, 0)) == COLOURS[0]
+    assert Image.open(io.BytesIO(first)).getpixel((0, 0)) == COLORS[0]
 
 
 def test_duckdb_queries_it(shards):

@@ -182,7 +182,7 @@ def test_a_score_in_words():
     assert words == "test accuracy 0.5000 (0.2500-0.7500)"
     words = in_words({"micro_f1": 0.5, "micro_f1_ci95": [0.25, 0.75], "n_images": 4})
     assert words == "test micro f1 0.5000 (0.2500-0.7500)"
-    assert "split.shares.test is 0" in in_words({"n_images": 0})
+    assert "split.fractions.test is 0" in in_words({"n_images": 0})
 
 
 @pytest.mark.parametrize("draw", [single, multi])

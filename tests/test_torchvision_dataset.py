@@ -66,7 +66,7 @@ def test_fake_data_is_read_pixel_by_pixel(tmp_path, plant):
     for index, image in enumerate(source.images):
         pixels, target = reference[index]
         assert image.labels == (str(int(target)),)
-        assert image.part is None
+        assert image.split is None
         np.testing.assert_array_equal(Image.open(io.BytesIO(tree.read(image.id))), pixels)
 
 
@@ -94,14 +94,14 @@ def test_mnist_is_ingested_with_its_official_test_part(tmp_path, mnist):
     folder = tmp_path / "ingested"
     folder.mkdir()
     tree, source = find("MNIST", root)
-    counts = ingest(tree, source, folder, background=(255, 255, 255), most_unreadable=0)
-    assert counts["images_per_part"] == {"test": 10, "train": 40}
+    counts = ingest(tree, source, folder, background=(255, 255, 255), max_unreadable=0)
+    assert counts["images_per_split"] == {"test": 10, "train": 40}
     assert set(counts["images_per_class"].values()) == {5}
     assert counts["converted"]["grayscale"] == counts["n_images"] == 50
     assert read_json(folder / "classes.json")[7] == "7 - seven"
-    rows = {row["id"]: row for row in iter_columns(folder, ["id", "labels", "part"])}
+    rows = {row["id"]: row for row in iter_columns(folder, ["id", "labels", "split"])}
     assert rows["test/00000003.png"] == {
-        "id": "test/00000003.png", "labels": ["3 - three"], "part": "test",
+        "id": "test/00000003.png", "labels": ["3 - three"], "split": "test",
     }  # fmt: skip
     stored = dict(iter_images(folder, rows))
     image = np.asarray(Image.open(io.BytesIO(stored["train/00000039.png"])))
@@ -109,7 +109,7 @@ def test_mnist_is_ingested_with_its_official_test_part(tmp_path, mnist):
 
 
 @pytest.mark.parametrize(
-    ("splits", "parts"),
+    ("names", "splits"),
     [
         (("train", "val"), {"train", "test"}),
         (("train", "test"), {"train", "test"}),
@@ -120,35 +120,35 @@ def test_mnist_is_ingested_with_its_official_test_part(tmp_path, mnist):
         (("train", "test", "unlabeled"), {"train", "test", "unlabelled"}),
     ],
 )
-def test_every_split_is_a_part_and_no_image_is_in_two(tmp_path, plant, splits, parts):
-    colours = {"train": 10, "val": 20, "valid": 30, "test": 40, "unlabeled": 50}
+def test_every_split_is_found_and_no_image_is_in_two(tmp_path, plant, names, splits):
+    colors = {"train": 10, "val": 20, "valid": 30, "test": 40, "unlabeled": 50}
 
     class Planted(Drawn):
         def __init__(self, root, split):
             super().__init__(root)
-            if split not in splits:
+            if split not in names:
                 raise ValueError(f"Unknown value {split!r} for argument split")
             ours = ["train", "val"] if split == "trainval" else [split]
-            self.colours = [colours[name] + target for name in ours for target in range(2)]
-            self.targets = [-1 if split == "unlabeled" else c % 2 for c in self.colours]
+            self.colors = [colors[each] + target for each in ours for target in range(2)]
+            self.targets = [-1 if split == "unlabeled" else c % 2 for c in self.colors]
 
         def __getitem__(self, index):
-            return Image.new("L", (2, 2), self.colours[index]), self.targets[index]
+            return Image.new("L", (2, 2), self.colors[index]), self.targets[index]
 
     plant(Planted)
     tree, source = find("Planted", tmp_path)
-    assert {image.part for image in source.images} == parts
+    assert {image.split for image in source.images} == splits
     for image in source.images:
-        assert (image.labels == ()) == (image.part == "unlabelled")
+        assert (image.labels == ()) == (image.split == "unlabelled")
     files = Counter(tree.read(image.id) for image in source.images)
     assert set(files.values()) == {1}
-    assert len(files) == 2 * len(set(splits) - {"trainval"}) + 4 * (splits == ("trainval", "test"))
+    assert len(files) == 2 * len(set(names) - {"trainval"}) + 4 * (names == ("trainval", "test"))
 
 
 def test_images_that_lie_in_files_keep_their_bytes(tmp_path, encode):
-    for name, colour in [("cat", "red"), ("dog", "blue")]:
+    for name, color in [("cat", "red"), ("dog", "blue")]:
         (tmp_path / name).mkdir()
-        (tmp_path / name / "1.jpg").write_bytes(encode(Image.new("RGB", (3, 3), colour), "JPEG"))
+        (tmp_path / name / "1.jpg").write_bytes(encode(Image.new("RGB", (3, 3), color), "JPEG"))
     tree, source = find("ImageFolder", tmp_path)
     assert [image.labels for image in source.images] == [("cat",), ("dog",)]
     assert tree.read(source.images[1].id) == (tmp_path / "dog" / "1.jpg").read_bytes()

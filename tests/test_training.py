@@ -101,7 +101,7 @@ OPTIMIZERS = {
     "nesterov": {"name": "sgd", "lr": 0.02, "momentum": 0.9, "nesterov": True},
     "adam": ADAM,
     "amsgrad": ADAM | {"amsgrad": True},
-    "adamw": {"name": "adamw", "lr": 0.01, "weight_decay": 0.1, "decay_norms": False},
+    "adamw": {"name": "adamw", "lr": 0.01, "weight_decay": 0.1, "weight_decay_on_norm": False},
     "rmsprop": {"name": "rmsprop", "lr": 0.002, "momentum": 0.5},
     "adadelta": {"name": "adadelta", "lr": 1.0},
     "layers": {"name": "sgd", "lr": 0.05, "lr_factors": {"hidden": 0.5, "head": 2.0}},
@@ -174,7 +174,12 @@ def test_with_each_sigmoid_loss_images_of_several_labels_are_learnt_by_heart(
 
 @pytest.mark.parametrize(
     "changes",
-    [{"sampler": "balanced"}, {"average": 0.8}, {"clip": 0.5}, {"accumulate": 3}],
+    [
+        {"sampler": "balanced"},
+        {"ema_decay": 0.8},
+        {"gradient_clip_norm": 0.5},
+        {"gradient_accumulation_steps": 3},
+    ],
     ids=lambda changes: next(iter(changes)),
 )
 def test_a_network_learns_in_each_other_way_too(draw_pack, changes):
@@ -210,22 +215,29 @@ def test_dropout_does_not_depend_on_what_was_drawn_before_the_training(draw_pack
     assert torch.equal(weights(1), weights(5))
 
 
-@pytest.mark.parametrize("clip", [None, 0.5])
+@pytest.mark.parametrize("gradient_clip_norm", [None, 0.5])
 @pytest.mark.parametrize("n_images", [32, 37])  # in equal steps, and in some of seven and eight
-def test_pieces_of_a_step_end_with_the_weights_of_whole_steps(draw_pack, tiny_mlp, clip, n_images):
-    def weights(accumulate):
+def test_pieces_of_a_step_end_with_the_weights_of_whole_steps(
+    draw_pack, tiny_mlp, gradient_clip_norm, n_images
+):
+    def weights(gradient_accumulation_steps):
         network = tiny_mlp()  # without batch norm and dropout
         sgd = {"name": "sgd", "lr": 0.1, "momentum": 0.9}
         phases = {"p1": PHASE | {"epochs": 3, "optimizer": sgd}}
         pack = draw_pack(n_images)
         fitted = train(
-            network, pack, phases=phases, clip=clip, accumulate=accumulate, policy=CROP_FLIP
+            network,
+            pack,
+            phases=phases,
+            gradient_clip_norm=gradient_clip_norm,
+            gradient_accumulation_steps=gradient_accumulation_steps,
+            policy=CROP_FLIP,
         )
         return network.state_dict(), fitted
 
     (whole, told), first = weights(1), tiny_mlp().state_dict()
-    for accumulate in (2, 3):
-        cut, again = weights(accumulate)
+    for gradient_accumulation_steps in (2, 3):
+        cut, again = weights(gradient_accumulation_steps)
         for name in whole:
             torch.testing.assert_close(cut[name], whole[name], rtol=1e-4, atol=1e-5)
         for row, other in zip(told.history, again.history, strict=True):
@@ -237,11 +249,11 @@ def test_pieces_of_a_step_end_with_the_weights_of_whole_steps(draw_pack, tiny_ml
 def test_the_average_of_weights_is_what_is_validated_and_kept(draw_pack, tiny_mlp):
     pack = draw_pack(32)
 
-    def after(n_epochs, average):
+    def after(n_epochs, ema_decay):
         network = tiny_mlp()
         phase = PHASE | {"epochs": n_epochs, "stop": {"metric": "loss"}}
         # One step an epoch.
-        fitted = train(network, pack, batch_size=32, phases={"p1": phase}, average=average)
+        fitted = train(network, pack, batch_size=32, phases={"p1": phase}, ema_decay=ema_decay)
         assert fitted.best_epoch == n_epochs
         return network, fitted.history[-1]
 
@@ -255,14 +267,14 @@ def test_the_average_of_weights_is_what_is_validated_and_kept(draw_pack, tiny_ml
     assert told["validation_loss"] == pytest.approx(score_of(network, pack).loss, abs=1e-6)
 
 
-@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("gradient_accumulation_steps", [1, 3])
 def test_what_is_told_of_training_is_the_score_of_the_weights_as_they_were(
-    draw_pack, tiny_mlp, accumulate
+    draw_pack, tiny_mlp, gradient_accumulation_steps
 ):
     pack, network = draw_pack(32), tiny_mlp()
     (row,) = train(
         network, pack, phases={"p1": PHASE | {"epochs": 1, "optimizer": STILL}},
-        accumulate=accumulate,
+        gradient_accumulation_steps=gradient_accumulation_steps,
     ).history  # fmt: skip
     score = score_of(network, pack)
     assert 0 < score.accuracy < 1
@@ -502,11 +514,16 @@ def test_a_loss_that_is_no_number_stops_with_the_epoch_the_step_and_advice(draw_
     phase = PHASE | {"optimizer": {"name": "sgd", "lr": 1e30}}
     message = (
         r"^phase p1, epoch 1, step 2: the loss is no number \(learning rate 1e\+30\); lower phases."
-        r"p1.optimizer.lr, to a tenth say, or set clip: 1.0; 'python -m classifold lr-find' shows"
+        r"p1.optimizer.lr, to a tenth say, or set gradient_clip_norm: 1.0; 'classifold lr-find' "
     )
-    for clip in (None, 1.0):  # which does not help here
+    for gradient_clip_norm in (None, 1.0):  # which does not help here
         with pytest.raises(UserError, match=message):
-            train(tiny("small_resnet"), draw_pack(), phases={"p1": phase}, clip=clip)
+            train(
+                tiny("small_resnet"),
+                draw_pack(),
+                phases={"p1": phase},
+                gradient_clip_norm=gradient_clip_norm,
+            )
 
 
 def test_a_loss_that_explodes_stops_with_its_value_in_the_phase_and_epoch_at_fault(
@@ -586,7 +603,7 @@ def test_a_training_is_described_by_what_its_weights_depend_on(draw_pack, draw_m
     pack = draw_pack(31)
     loss = ENTROPY | {"label_smoothing": 0.1}
     description = describe_training(
-        pack, loss=loss, precision="fp32", threads=2, processes=[2, 2, 1, 2], most_epochs=None
+        pack, loss=loss, precision="fp32", threads=2, processes=[2, 2, 1, 2], max_epochs=None
     )
     assert description["processes"] == [2, 1, 2]
     assert (description["precision"], description["threads"]) == ("fp32", 2)
@@ -596,7 +613,7 @@ def test_a_training_is_described_by_what_its_weights_depend_on(draw_pack, draw_m
     assert description["train_images_per_class"] == {f"class{i}": per_class[i] for i in range(3)}
 
     several = describe_training(
-        draw_multi_pack(12), loss=BINARY, precision="fp32", threads=1, processes=[1], most_epochs=3
+        draw_multi_pack(12), loss=BINARY, precision="fp32", threads=1, processes=[1], max_epochs=3
     )
     assert several["task"] == "multi"
     # Of 000, 100, 010, 110, 001, ... and again the first four.

@@ -101,7 +101,7 @@ def test_the_most_trustworthy_map_is_chosen_and_all_are_told():
     }
 
 
-def test_points_are_told_with_the_label_that_colours_them(draw_pack):
+def test_points_are_told_with_the_label_that_colors_them(draw_pack):
     pack = draw_pack(6)
     sample = draw_sample(pack.labels, n_classes=3, classes=3, images_per_class=1, seed=1)
     one = Map("pixels", 5, np.arange(6).reshape(3, 2) / 3, 0.1, 0.9)
@@ -133,8 +133,8 @@ def test_every_map_is_in_the_table_and_the_chosen_ones_in_the_picture(tmp_path, 
     assert {row["perplexity"] for row in chosen} == {"30"}
     with Image.open(tmp_path / "first/maps.png") as picture:
         assert picture.size == (1200, 640)
-        colours = {colour for _, colour in picture.convert("RGB").getcolors(10**6)}
-    assert {(0, 114, 178), (213, 94, 0), (0, 158, 115)} <= colours
+        colors = {color for _, color in picture.convert("RGB").getcolors(10**6)}
+    assert {(0, 114, 178), (213, 94, 0), (0, 158, 115)} <= colors
     first, again = (tmp_path / name / "maps.png" for name in ("first", "again"))
     assert first.read_bytes() == again.read_bytes()
 

@@ -150,7 +150,7 @@ def test_the_first_step_is_done_first():
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from(list(BORDERS)), st.sampled_from([8, 12, 17]))
-def test_the_cpu_and_a_batch_on_a_device_agree_within_two_grey_levels(seed, fill, size):
+def test_the_cpu_and_a_batch_on_a_device_agree_within_two_gray_levels(seed, fill, size):
     draw = np.random.default_rng(seed)
     images = draw.integers(0, 256, (3, 12, 12, 3), np.uint8)
     matrices = (

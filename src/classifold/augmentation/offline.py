@@ -128,17 +128,17 @@ def write_packs(
         seed: of the draws.
         augmentation: the other arguments of `make_copies`.
     """
-    bears = (names for part in labels.values() for names in part.values())
+    bears = (names for split in labels.values() for names in split.values())
     classes = sorted({name for names in bears for name in names})
     untouched = augmentation | {"flips": ["none"], "warped": 0}
-    for part, kept_as, settings in (
+    for split, kept_as, settings in (
         ("train", storage, augmentation),
         ("validation", "raw", untouched),
     ):
         copies = n_copies(flips=settings["flips"], warped=settings["warped"])  # type: ignore[arg-type]
-        n_sources = len(labels[part])
+        n_sources = len(labels[split])
         with new_pack(
-            folder / part,
+            folder / split,
             n_images=n_sources * copies,
             size=size,
             resize=resize,
@@ -155,12 +155,12 @@ def write_packs(
                     seed=seed,
                     settings=settings,
                 ),
-                images[part],
+                images[split],
                 n_items=n_sources,
                 n_bytes=lambda image, copies=copies: len(image[1]) + copies * size**2 * 3,  # type: ignore[misc]
                 locally="threads",
             )
-            tracked = track(augmented, task=f"augment {part}", total=n_sources, unit="images")
+            tracked = track(augmented, task=f"augment {split}", total=n_sources, unit="images")
             for row, made in enumerate(tracked):
                 pack.put(row * copies, made.pictures)
                 for number, transformation in enumerate(made.transformations):
@@ -168,7 +168,7 @@ def write_packs(
                         image_id=made.image_id,
                         copy=number,
                         transformation=transformation,
-                        labels=labels[part][made.image_id],
+                        labels=labels[split][made.image_id],
                     )
 
 

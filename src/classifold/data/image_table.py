@@ -19,7 +19,7 @@ SCHEMA = pa.schema(
         ("id", pa.string()),  # POSIX path inside the source
         ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
         ("labels", pa.list_(pa.string())),  # class names; none: unlabelled
-        ("part", pa.string()),  # official train, validation, test; unlabelled; or null
+        ("split", pa.string()),  # official train, validation, test; unlabelled; or null
         ("group", pa.string()),  # patient, burst …, or null
         (
             "boxes",  # in pixels, upper left corner first

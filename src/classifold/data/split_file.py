@@ -6,7 +6,7 @@ from classifold.data.csv_file import read_rows
 from classifold.data.image_table import LABEL_SEPARATOR
 
 
-def read_part(path: Path) -> dict[str, tuple[str, ...]]:
+def read_split(path: Path) -> dict[str, tuple[str, ...]]:
     """Read the labels of one part: id -> classes, none or several where the task is `multi`."""
     return {
         row["id"]: tuple(row["label"].split(LABEL_SEPARATOR)) if row["label"] else ()

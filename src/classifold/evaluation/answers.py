@@ -107,7 +107,7 @@ def constant_answer(
             answer.
     """
     classes = decisions["classes"]
-    shares = np.array([decisions["class_shares"][name] for name in classes])
+    shares = np.array([decisions["class_proportions"][name] for name in classes])
     if decisions["task"] == "single":
         shares /= shares.sum()  # files keep six places, so the shares may miss 1 by a little
         predicted = np.full(n_images, classes.index(baseline["predicted_class"]))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from classifold.data.split_file import read_part
+from classifold.data.split_file import read_split
 from classifold.errors import UserError
 
 
@@ -28,9 +28,9 @@ def read_labelled(path: Path, *, classes: Sequence[str], task: str) -> Labelled:
     Raises:
         UserError: if an image bears a class that no model knows.
     """
-    part = read_part(path)
+    split = read_split(path)
     position = {name: i for i, name in enumerate(classes)}
-    for image_id, names in part.items():
+    for image_id, names in split.items():
         for name in names:
             if name not in position:
                 raise UserError(
@@ -38,8 +38,8 @@ def read_labelled(path: Path, *, classes: Sequence[str], task: str) -> Labelled:
                     "no model can answer it; take the class out of the data, or add images of it"
                 )
     if task == "single":
-        return Labelled(list(part), np.array([position[name] for (name,) in part.values()], int))
-    borne = np.zeros((len(part), len(classes)), np.uint8)
-    for row, names in zip(borne, part.values(), strict=True):
+        return Labelled(list(split), np.array([position[name] for (name,) in split.values()], int))
+    borne = np.zeros((len(split), len(classes)), np.uint8)
+    for row, names in zip(borne, split.values(), strict=True):
         row[[position[name] for name in names]] = 1
-    return Labelled(list(part), borne)
+    return Labelled(list(split), borne)

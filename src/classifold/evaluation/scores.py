@@ -105,7 +105,7 @@ def untrained_score(logits: np.ndarray, labels: np.ndarray) -> float:
 def in_words(entry: Mapping[str, Any]) -> str:
     """Such as "test accuracy 0.9963 (0.9792-0.9993)", of an entry of `metrics/test.json`."""
     if not entry["n_images"]:
-        return "no test images (split.shares.test is 0), so nothing to measure"
+        return "no test images (split.fractions.test is 0), so nothing to measure"
     metric = next(metric for metric in METRIC.values() if metric in entry)
     low, high = entry[f"{metric}_ci95"]
     return f"test {metric.replace('_', ' ')} {entry[metric]:.4f} ({low:.4f}-{high:.4f})"

@@ -43,7 +43,7 @@ def find_slices(
         ids: of N test images.
         pixels: uint8 array (N, size, size, 3).
         ingested: folder of the image table.
-        copies: `copies.csv` of the filter.
+        copies: `duplicates.csv` of the filter.
         modal_size: the most frequent (width, height) of training images.
         settings: of the filter.
     """
@@ -53,11 +53,11 @@ def find_slices(
         "brightness": _by_value(brightness(pixels), THIRDS),
         "mode": _by_value([str(row["mode"]) for row in images]),
     }
-    if not any(row["part"] == HELD_OUT for row in images):
+    if not any(row["split"] == HELD_OUT for row in images):
         return slices
     learnt = defaultdict(set)
     for row in rows.values():
-        if row["part"] not in UNTOUCHED:
+        if row["split"] not in UNTOUCHED:
             learnt[row["sha256"]].add(frozenset(row["labels"]))
     modal = (modal_size[0], modal_size[1])
     outcomes = [_outcome(row, learnt, modal=modal, settings=settings) for row in images]
@@ -87,7 +87,7 @@ def _by_value(values: Sequence[str], order: Sequence[str] = ()) -> dict[str, np.
 
 
 def _read_rows(ingested: Path) -> list[dict[str, Any]]:
-    columns = ("id", "labels", "part", "width", "height", "mode", "sha256")
+    columns = ("id", "labels", "split", "width", "height", "mode", "sha256")
     return list(iter_columns(ingested, columns))
 
 
@@ -112,6 +112,6 @@ def _copies_of_training_images(copies: Path) -> set[str]:
     """Ids of images of an official test part of which a copy was kept for training."""
     rows = read_rows(copies)
     learnt = {
-        row["group"] for row in rows if row["kept"] == "true" and row["part"] not in UNTOUCHED
+        row["group"] for row in rows if row["kept"] == "true" and row["split"] not in UNTOUCHED
     }
-    return {row["id"] for row in rows if row["part"] == HELD_OUT and row["group"] in learnt}
+    return {row["id"] for row in rows if row["split"] == HELD_OUT and row["group"] in learnt}

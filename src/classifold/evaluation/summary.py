@@ -46,7 +46,7 @@ def summarize(
             entry[f"untrained_{metric}"] = untrained_score(untrained[name], labels)
         if name != STACK:
             entry["versus_stack"] = versus(answer, answers[STACK], labels, bootstrap=bootstrap)
-        entry |= _without_copies(answer, labels, slices, bootstrap=bootstrap)
+        entry |= _without_duplicates(answer, labels, slices, bootstrap=bootstrap)
         summary[name] = entry
     rows = slice_rows(answers[STACK], labels, slices, bootstrap=bootstrap)
     summary[STACK]["slices"] = _compared(rows, metric=metric)
@@ -112,7 +112,7 @@ def _gap(before: float | None, tested: float) -> float | None:
     return None if before is None else round(before - tested, 6)
 
 
-def _without_copies(
+def _without_duplicates(
     answer: Answer, labels: np.ndarray, slices: Slices, *, bootstrap: Mapping[str, int]
 ) -> dict[str, Any]:
     """Score the images of which no copy was kept for training, and count the others."""
@@ -122,7 +122,7 @@ def _without_copies(
     score = None
     if strange.any():
         score, _ = main_score(answer.predicted[strange], labels[strange], bootstrap=bootstrap)
-    return {f"{metric}_without_copies": score, "n_copies_of_train": int(copies.sum())}
+    return {f"{metric}_without_duplicates": score, "n_duplicates_of_train": int(copies.sum())}
 
 
 def _compared(

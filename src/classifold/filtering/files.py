@@ -8,7 +8,7 @@ from classifold.data.image_table import LABEL_SEPARATOR, iter_columns
 from classifold.filtering.selection import Candidate, Selection
 
 COLUMNS = (
-    *("id", "labels", "part", "group", "width", "height"),
+    *("id", "labels", "split", "group", "width", "height"),
     *("sha256", "perceptual_hash"),
 )
 
@@ -19,7 +19,7 @@ def read_candidates(ingested: Path) -> list[Candidate]:
         Candidate(
             id=row["id"],
             labels=tuple(row["labels"]),
-            part=row["part"],
+            split=row["split"],
             group=row["group"],
             size=(row["width"], row["height"]),
             sha256=row["sha256"],
@@ -33,9 +33,9 @@ def read_candidates(ingested: Path) -> list[Candidate]:
 def write_selection(folder: Path, selection: Selection) -> None:
     """Write five tables into `folder`; several labels are joined by `|`.
 
-    `kept.csv`: id, label, part, group; `excluded.csv`: id, label, reason, measured; `copies.csv`:
-    group, id, label, part, kind, kept. For the plots, with n_images: `sizes.csv`: size, outcome;
-    `classes.csv`: class, outcome.
+    `kept.csv`: id, label, split, group; `excluded.csv`: id, label, reason, measured;
+    `duplicates.csv`: group, id, label, split, kind, kept. For the plots, with
+    n_images: `sizes.csv`: size, outcome; `classes.csv`: class, outcome.
     """
     write_rows(
         folder / "kept.csv",
@@ -43,12 +43,12 @@ def write_selection(folder: Path, selection: Selection) -> None:
             {
                 "id": image.id,
                 "label": LABEL_SEPARATOR.join(image.labels),
-                "part": image.part or "",
+                "split": image.split or "",
                 "group": selection.groups.get(image.id, ""),
             }
             for image in selection.kept
         ),
-        columns=["id", "label", "part", "group"],
+        columns=["id", "label", "split", "group"],
     )
     write_rows(
         folder / "excluded.csv",
@@ -64,19 +64,19 @@ def write_selection(folder: Path, selection: Selection) -> None:
         columns=["id", "label", "reason", "measured"],
     )
     write_rows(
-        folder / "copies.csv",
+        folder / "duplicates.csv",
         (
             {
                 "group": copy.group,
                 "id": copy.image.id,
                 "label": LABEL_SEPARATOR.join(copy.image.labels),
-                "part": copy.image.part or "",
+                "split": copy.image.split or "",
                 "kind": copy.kind,
                 "kept": str(copy.kept).lower(),
             }
             for copy in selection.copies
         ),
-        columns=["group", "id", "label", "part", "kind", "kept"],
+        columns=["group", "id", "label", "split", "kind", "kept"],
     )
     outcomes = [(image, "kept") for image in selection.kept]
     outcomes += [(item.image, item.reason) for item in selection.excluded]

@@ -53,7 +53,7 @@ class _Cell(NamedTuple):
 
     image: Image.Image
     lines: list[str]
-    colour: str  # of the frame
+    color: str  # of the frame
 
 
 class _Block(NamedTuple):
@@ -64,13 +64,13 @@ class _Block(NamedTuple):
 
 
 def draw_galleries(filtered: Path, ingested: Path) -> None:
-    """Draw `left_out.png` and `copies.png` beside the tables they show.
+    """Draw `excluded.png` and `duplicates.png` beside the tables they show.
 
     Memory holds one image at a time, and thumbnails. The same tables and images give the same
     bytes.
 
     Args:
-        filtered: folder with excluded.csv and copies.csv.
+        filtered: folder with excluded.csv and duplicates.csv.
         ingested: folder of the image table.
     """
     excluded = read_rows(filtered / "excluded.csv")
@@ -78,9 +78,9 @@ def draw_galleries(filtered: Path, ingested: Path) -> None:
     images = _thumbnails(ingested, chosen)
     cells = [_Cell(images[row["id"]], _left_out_lines(row), QUIET) for row in chosen]
     title = _left_out_title(excluded, n_shown=len(chosen))
-    _draw(filtered / "left_out.png", title, [_Block("", [cell]) for cell in cells])
+    _draw(filtered / "excluded.png", title, [_Block("", [cell]) for cell in cells])
 
-    groups = copy_groups(read_rows(filtered / "copies.csv"))
+    groups = copy_groups(read_rows(filtered / "duplicates.csv"))
     shown = choose_groups(groups, most=MOST_GROUPS)
     copies = [choose_copies(group, most=MOST_OF_A_GROUP) for group in shown]
     images = _thumbnails(ingested, [row for rows in copies for row in rows])
@@ -88,7 +88,7 @@ def draw_galleries(filtered: Path, ingested: Path) -> None:
         _Block(group.title(n_shown=len(rows)), [_copy_cell(images[row["id"]], row) for row in rows])
         for group, rows in zip(shown, copies, strict=True)
     ]
-    _draw(filtered / "copies.png", _copies_title(groups, n_shown=len(shown)), blocks)
+    _draw(filtered / "duplicates.png", _copies_title(groups, n_shown=len(shown)), blocks)
 
 
 def _thumbnails(ingested: Path, rows: Iterable[Row]) -> dict[str, Image.Image]:
@@ -178,16 +178,16 @@ def _draw_cell(figure: Figure, cell: _Cell, *, x: int, top: int) -> None:
     figure.figimage(np.asarray(cell.image), xo=x, yo=bottom, origin="upper")
     corner, sides = (x - 1, bottom - 1), (cell.image.width + 2, cell.image.height + 2)
     # Behind the image (an image's zorder is 0), whose own edges so stay.
-    frame = Rectangle(corner, *sides, color=cell.colour, linewidth=0, zorder=-1)
+    frame = Rectangle(corner, *sides, color=cell.color, linewidth=0, zorder=-1)
     frame.set_transform(IdentityTransform())
     figure.add_artist(frame)
     for number, line in enumerate(cell.lines):
-        colour = INK if number == 0 else QUIET
-        _write(figure, x, bottom - 5 - number * LINE, line, colour=colour)
+        color = INK if number == 0 else QUIET
+        _write(figure, x, bottom - 5 - number * LINE, line, color=color)
 
 
 def _write(
-    figure: Figure, x: int, top: int, text: str, *, points: int = POINTS, colour: str = INK
+    figure: Figure, x: int, top: int, text: str, *, points: int = POINTS, color: str = INK
 ) -> None:
     # No mathematics: a file may be called $x$.
     figure.text(
@@ -198,6 +198,6 @@ def _write(
         verticalalignment="top",
         fontfamily=FONTS,
         fontsize=points,
-        color=colour,
+        color=color,
         parse_math=False,
     )

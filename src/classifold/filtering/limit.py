@@ -32,11 +32,11 @@ def keep_few(selection: Selection, *, images_per_class: int | None, seed: int) -
         return selection
     by_part: dict[str | None, list[Candidate]] = defaultdict(list)
     for image in selection.kept:
-        by_part[image.part].append(image)
+        by_part[image.split].append(image)
     drawn = {
         image_id
-        for part, images in by_part.items()
-        for image_id in _draw(images, part, selection.groups, images_per_class, seed)
+        for split, images in by_part.items()
+        for image_id in _draw(images, split, selection.groups, images_per_class, seed)
     }
     beyond = [image for image in selection.kept if image.id not in drawn]
     measured = f"{images_per_class} images a class"
@@ -52,13 +52,13 @@ def keep_few(selection: Selection, *, images_per_class: int | None, seed: int) -
 
 def _draw(
     images: Sequence[Candidate],
-    part: str | None,
+    split: str | None,
     groups: Mapping[str, str],
     images_per_class: int,
     seed: int,
 ) -> set[str]:
     """Draw images of one part; returns their ids."""
-    if part == UNLABELLED:
+    if split == UNLABELLED:
         return {image.id for image in images}
     members: dict[str, list[Candidate]] = defaultdict(list)
     for image in images:
@@ -77,7 +77,7 @@ def _draw(
     kept: Counter[str] = Counter()
     for label in sorted(bearers, key=lambda name: (n_images[name], name)):
         waiting = bearers[label]
-        generator(seed, "limit", part or "", label).shuffle(waiting)
+        generator(seed, "limit", split or "", label).shuffle(waiting)
         for group in waiting:
             if kept[label] >= images_per_class:
                 break

@@ -21,7 +21,7 @@ class Candidate(NamedTuple):
 
     id: str
     labels: tuple[str, ...]
-    part: str | None
+    split: str | None
     group: str | None  # as the data's owner declared it
     size: tuple[int, int]
     sha256: str
@@ -138,21 +138,21 @@ def selection_metrics(selection: Selection) -> dict[str, Any]:
         "excluded_per_reason_and_class": {
             reason: {name: counts[name] for name in classes} for reason, counts in by_reason.items()
         },
-        "n_copy_groups": len({copy.group for copy in selection.copies}),
+        "n_duplicate_groups": len({copy.group for copy in selection.copies}),
         "n_copies": dict(sorted(Counter(copy.kind for copy in selection.copies).items())),
-        "n_test_images_with_copies": len(held_out_copies(selection.copies)),
+        "n_test_images_with_duplicates": len(held_out_copies(selection.copies)),
     }
 
 
 def held_out_copies(copies: Iterable[Copy]) -> list[Candidate]:
     """Find the images of an official test part of which a copy is kept for training."""
     copies = list(copies)
-    learned = {copy.group for copy in copies if copy.kept and copy.image.part not in UNTOUCHED}
-    return [copy.image for copy in copies if copy.image.part == HELD_OUT and copy.group in learned]
+    learned = {copy.group for copy in copies if copy.kept and copy.image.split not in UNTOUCHED}
+    return [copy.image for copy in copies if copy.image.split == HELD_OUT and copy.group in learned]
 
 
 def _learnable(images: Iterable[Candidate]) -> list[Candidate]:
-    return [image for image in images if image.part not in UNTOUCHED]
+    return [image for image in images if image.split not in UNTOUCHED]
 
 
 def _leave_out(excluded: dict[str, Excluded], items: Iterable[Excluded]) -> None:
@@ -162,7 +162,7 @@ def _leave_out(excluded: dict[str, Excluded], items: Iterable[Excluded]) -> None
 def _exact_left_out(group: Sequence[Candidate], duplicates: Mapping[str, Any]) -> list[Excluded]:
     """Of images with equal pixels."""
     # In `multi`, a labelled image may bear no label.
-    labels = sorted({"|".join(image.labels) for image in group if image.part != UNLABELLED})
+    labels = sorted({"|".join(image.labels) for image in group if image.split != UNLABELLED})
     if len(labels) > 1:
         if duplicates["conflicting"] == "off":
             return []
@@ -198,18 +198,18 @@ def _near_left_out(group: Sequence[Candidate], distance: int) -> list[Excluded]:
 
 def _torn_left_out(group: Sequence[Candidate]) -> list[Excluded]:
     """Of copies that official parts would tear apart, those that are not held out."""
-    held_out = next((image for image in group if image.part == "validation"), None)
+    held_out = next((image for image in group if image.split == "validation"), None)
     if held_out is None:
         return []
     return [
         Excluded(image, "duplicate", held_out.id)
         for image in _learnable(group)
-        if image.part != "validation"
+        if image.split != "validation"
     ]
 
 
 def _held_out_first(images: Sequence[Candidate]) -> list[Candidate]:
-    return sorted(images, key=lambda image: image.part != "validation")
+    return sorted(images, key=lambda image: image.split != "validation")
 
 
 def _list_copies(

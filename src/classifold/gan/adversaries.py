@@ -28,7 +28,7 @@ class GanRecipe(NamedTuple):
     loss: str
     penalty: float  # weight of the gradient penalty; 0 for none
     optimizer: Mapping[str, Any]  # of both: lr, betas
-    average: float  # decay of the moving average of the generator's weights, a step
+    ema_decay: float  # decay of the moving average of the generator's weights, a step
     batch_size: int
     epochs: int
     seed: int
@@ -78,7 +78,7 @@ class Adversaries:
             "discriminator": make_optimizer(self.discriminator, name="adam", **recipe.optimizer),
         }
         self._average = AveragedModel(
-            self.generator, multi_avg_fn=get_ema_multi_avg_fn(recipe.average), use_buffers=True
+            self.generator, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True
         )
 
     @property

@@ -11,7 +11,7 @@ from classifold.gan.added import REFERENCE
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-COLOUR, NO_GAIN = "#0072b2", "#666666"
+COLOR, NO_GAIN = "#0072b2", "#666666"
 
 
 def draw_gains(path: Path, compared: Mapping[str, Any]) -> None:
@@ -31,8 +31,8 @@ def draw_gains(path: Path, compared: Mapping[str, Any]) -> None:
         gains = [100 * (with_added - without) for with_added, without in by_fold]
         axis.plot(gains, [row + 0.22] * len(gains), "|", color=NO_GAIN, markersize=9)
         low, high = (100 * end for end in told["gain_ci95"])
-        axis.plot([low, high], [row, row], color=COLOUR, linewidth=3, solid_capstyle="butt")
-        axis.plot(100 * told["gain"], row, "o", color=COLOUR)
+        axis.plot([low, high], [row, row], color=COLOR, linewidth=3, solid_capstyle="butt")
+        axis.plot(100 * told["gain"], row, "o", color=COLOR)
         text = f"{100 * told['gain']:+.2f} [{low:+.2f}, {high:+.2f}]"
         axis.annotate(
             text, (100 * told["gain"], row), (0, 7), textcoords="offset points", ha="center"

@@ -54,7 +54,7 @@ class TrainGan(Section):
     loss: Literal["non_saturating", "hinge"]
     penalty: NotNegative
     optimizer: AdamSettings
-    average: Annotated[float, Field(gt=0, lt=1)]
+    ema_decay: Annotated[float, Field(gt=0, lt=1)]
     batch_size: Annotated[int, Field(ge=2)]
     epochs: Count
     grid: GridSize

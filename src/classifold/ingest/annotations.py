@@ -72,7 +72,7 @@ def read_annotations(tree: Tree, *, task: str, where: str) -> Source:
         return SourceImage(name, of_image)
 
     images = [describe(name) for name in names]
-    n_bare = sum(not image.labels and image.part is None for image in images)
+    n_bare = sum(not image.labels and image.split is None for image in images)
     remarks = [f"{len(lists)} lists of image numbers, one a label"]
     if n_bare:
         remarks.append(f"{n_bare:,} images are on no list: images without a label")

@@ -44,7 +44,7 @@ def read_folder(tree: Tree, *, where: str) -> Source:
         counted = ", ".join(sorted(level))
         remarks.append(f"official parts: {counted}")
     else:
-        images = _in_classes(names, paths, depth=depth, part=None, where=where)
+        images = _in_classes(names, paths, depth=depth, split=None, where=where)
 
     titles = read_class_names(tree, {label for image in images for label in image.labels})
     if titles:
@@ -56,8 +56,8 @@ def read_folder(tree: Tree, *, where: str) -> Source:
 
 
 def _are_parts(level: set[str]) -> bool:
-    parts = {PART_NAMES.get(name.lower()) for name in level - {UNLABELLED}}
-    return None not in parts and "train" in parts
+    splits = {PART_NAMES.get(name.lower()) for name in level - {UNLABELLED}}
+    return None not in splits and "train" in splits
 
 
 def _in_parts(
@@ -75,17 +75,17 @@ def _in_parts(
     for folder, positions in found.items():
         part_names = [names[position] for position in positions]
         part_paths = [paths[position] for position in positions]
-        part = PART_NAMES.get(folder.lower(), UNLABELLED)
+        split = PART_NAMES.get(folder.lower(), UNLABELLED)
         folders = {path[depth + 1] for path in part_paths if len(path) > depth + 2}
-        if part == UNLABELLED or (part == HELD_OUT and not folders & classes):
+        if split == UNLABELLED or (split == HELD_OUT and not folders & classes):
             images += [SourceImage(name, (), UNLABELLED) for name in part_names]
         else:
-            images += _in_classes(part_names, part_paths, depth=depth + 1, part=part, where=where)
+            images += _in_classes(part_names, part_paths, depth=depth + 1, split=split, where=where)
     return images
 
 
 def _in_classes(
-    names: Sequence[str], paths: Sequence[Path], *, depth: int, part: str | None, where: str
+    names: Sequence[str], paths: Sequence[Path], *, depth: int, split: str | None, where: str
 ) -> list[SourceImage]:
     loose = [name for name, path in zip(names, paths, strict=True) if len(path) == depth + 1]
     if loose:
@@ -99,6 +99,6 @@ def _in_classes(
     return [
         SourceImage(name, (), UNLABELLED)
         if path[depth] == UNLABELLED
-        else SourceImage(name, labels[path[depth]], part)
+        else SourceImage(name, labels[path[depth]], split)
         for name, path in zip(names, paths, strict=True)
     ]

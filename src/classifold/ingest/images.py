@@ -145,7 +145,7 @@ def decode(encoded: bytes, *, background: Sequence[int] = WHITE) -> Decoded:
 
 def _is_deep(image: Image.Image) -> bool:
     """Whether an image that is not loaded yet has more than 8 bits a channel in its file."""
-    # Pillow names what it cuts 16-bit colours from ("RGB;16B" in PNG, "RGB;16L" in TIFF), or
+    # Pillow names what it cuts 16-bit colors from ("RGB;16B" in PNG, "RGB;16L" in TIFF), or
     # the largest value (PPM).
     return any(
         ";16" in str(tile[3])

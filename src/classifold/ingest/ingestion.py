@@ -36,7 +36,7 @@ def ingest(
     folder: Path,
     *,
     background: Sequence[int],
-    most_unreadable: float,
+    max_unreadable: float,
 ) -> dict[str, Any]:
     """Decode every image once, and write the image table, the classes and the failures.
 
@@ -48,7 +48,7 @@ def ingest(
         source: what to read, in the order of the table.
         folder: an existing folder to write into.
         background: red, green, blue in [0, 255], of what shows through transparent pixels.
-        most_unreadable: the largest share in [0, 1] of what could not be read.
+        max_unreadable: the largest share in [0, 1] of what could not be read.
 
     Returns:
         The counts of `metrics/ingest.json`.
@@ -78,7 +78,7 @@ def ingest(
             yield _row(image, outcome)
 
     n_images = write_table(folder, rows())
-    _check_readable(unreadable, n_images, most=most_unreadable)
+    _check_readable(unreadable, n_images, most=max_unreadable)
     classes = sorted({label for image in images for label in image.labels})
     if lost := [name for name in classes if not counts.per_class[name]]:
         raise UserError(
@@ -100,14 +100,14 @@ def ingest(
         "n_files": len(tree.names()) + len(tree.refused),
         "n_images": n_images,
         "n_unreadable": len(unreadable),
-        "n_unlabelled": counts.per_part[UNLABELLED],
+        "n_unlabelled": counts.per_split[UNLABELLED],
         "n_converted_to_rgb": counts.converted.total(),
         "converted": {name: counts.converted[name] for name in CONVERSION_NAMES},
         "n_turned_upright": counts.n_turned,
         "n_animated": counts.n_animated,
         "n_classes": len(classes),
         "images_per_class": {name: counts.per_class[name] for name in classes},
-        "images_per_part": {str(part): counts.per_part[part] for part in counts.parts()},
+        "images_per_split": {str(split): counts.per_split[split] for split in counts.splits()},
     }
 
 
@@ -117,7 +117,7 @@ class _Counts:
     def __init__(self) -> None:
         self.converted: Counter[str] = Counter()
         self.per_class: Counter[str] = Counter()
-        self.per_part: Counter[str | None] = Counter()
+        self.per_split: Counter[str | None] = Counter()
         self.n_turned = 0
         self.n_animated = 0
 
@@ -125,12 +125,12 @@ class _Counts:
         self.n_turned += decoded.turned
         self.n_animated += decoded.animated
         self.per_class.update(image.labels)
-        self.per_part[image.part] += 1
+        self.per_split[image.split] += 1
         if decoded.conversion:
             self.converted[decoded.conversion] += 1
 
-    def parts(self) -> list[str]:
-        return sorted(part for part in self.per_part if part is not None)
+    def splits(self) -> list[str]:
+        return sorted(split for split in self.per_split if split is not None)
 
     def kinds(self, n_images: int) -> list[tuple[str, int]]:
         """What was done to how many images, for the plot; an image may be in two rows."""
@@ -147,7 +147,7 @@ def _check_readable(unreadable: Sequence[NotRead], n_images: int, *, most: float
     if n_bad > most * (n_images + n_bad):
         raise UserError(
             f"{n_bad:,} of {n_images + n_bad:,} files cannot be read, more than the share of "
-            f"{most:g} that ingest.most_unreadable allows: {_quoted(unreadable)}; mend the "
+            f"{most:g} that ingest.max_unreadable allows: {_quoted(unreadable)}; mend the "
             "files, or raise the share"
         )
 
@@ -185,7 +185,7 @@ def _row(image: SourceImage, decoded: Decoded) -> dict[str, Any]:
         "id": image.id,
         "image": {"bytes": decoded.encoded, "path": image.id},
         "labels": image.labels,
-        "part": image.part,
+        "split": image.split,
         "group": image.group,
         "boxes": image.boxes and [dict(zip(SIDES, box, strict=True)) for box in image.boxes],
         "width": decoded.width,

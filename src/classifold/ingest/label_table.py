@@ -112,16 +112,16 @@ def _describe(
     labels = tuple(
         sorted({label.strip() for label in cell.split(LABEL_SEPARATOR) if label.strip()})
     )
-    part = row.get("part", "").strip().lower()
-    if part and part not in PART_NAMES and part != UNLABELLED:
+    split = row.get("split", "").strip().lower()
+    if split and split not in PART_NAMES and split != UNLABELLED:
         raise UserError(
-            f"{table.name} gives {name!r} the part {part!r}; a part is one of "
+            f"{table.name} gives {name!r} the split {split!r}; a split is one of "
             f"{', '.join(PART_NAMES)}, {UNLABELLED}, or empty"
         )
-    if part == UNLABELLED or (task == "single" and not labels):
+    if split == UNLABELLED or (task == "single" and not labels):
         return SourceImage(name, (), UNLABELLED)
     group = row.get("group", "").strip() or None
-    return SourceImage(name, labels, PART_NAMES.get(part, default_part), group)
+    return SourceImage(name, labels, PART_NAMES.get(split, default_part), group)
 
 
 def _meanings(listed: str, folder: str) -> Iterator[str]:

@@ -31,7 +31,7 @@ class SourceImage(NamedTuple):
 
     id: str  # POSIX path inside the source
     labels: tuple[str, ...]
-    part: str | None = None  # official part, or "unlabelled"
+    split: str | None = None  # official part, or "unlabelled"
     group: str | None = None  # patient, burst …
     boxes: tuple[Box, ...] | None = None
 
@@ -83,7 +83,7 @@ def settle_parts(images: list[SourceImage], remarks: list[str]) -> list[SourceIm
     Without a labelled test part, an official validation part takes its place; without either,
     an official train part is no more than the data themselves.
     """
-    labelled = Counter(image.part for image in images if image.part != UNLABELLED)
+    labelled = Counter(image.split for image in images if image.split != UNLABELLED)
     if labelled[HELD_OUT]:
         return images
     if labelled["validation"]:
@@ -97,7 +97,7 @@ def settle_parts(images: list[SourceImage], remarks: list[str]) -> list[SourceIm
     else:
         return images
     return [
-        image._replace(part=renamed[image.part]) if image.part in renamed else image
+        image._replace(split=renamed[image.split]) if image.split in renamed else image
         for image in images
     ]
 
@@ -138,7 +138,7 @@ def check_labels(images: Sequence[SourceImage], *, task: str, where: str) -> Non
             f"more than {MOST_LETTERS_A_LABEL}: {longest[:40]!r}…; give it a shorter one"
         )
     held_out = {"validation", HELD_OUT}
-    learned = {label for image in images if image.part not in held_out for label in image.labels}
+    learned = {label for image in images if image.split not in held_out for label in image.labels}
     if strange := sorted(set(per_class) - learned):
         raise UserError(
             f"dataset.path: {where} holds out images of {', '.join(map(repr, strange))}, "
@@ -151,5 +151,5 @@ def _extension(name: str) -> str:
     return name[dot:].lower() if dot > name.rfind("/") else ""
 
 
-def _is_hidden(parts: Sequence[str]) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in parts)
+def _is_hidden(splits: Sequence[str]) -> bool:
+    return any(split.startswith(".") or split == "__MACOSX" for split in splits)

@@ -1,4 +1,4 @@
-"""A hash that copies share after shrinking, recompression or a slight change of colours.
+"""A hash that copies share after shrinking, recompression or a slight change of colors.
 
 Source: Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions", DCT
 hash. The bits are those of `imagehash.phash`, which a test holds it to, in a tenth of the time:

@@ -54,12 +54,12 @@ def read_tiny_imagenet(tree: Tree, *, where: str) -> Source:
 
     images: list[SourceImage] = []
     for name in image_names(names):
-        part, _, inside = name.removeprefix(root).partition("/")
+        split, _, inside = name.removeprefix(root).partition("/")
         folder, file = inside.partition("/")[0], name.rsplit("/", 1)[-1]
-        if part == "train" and folder in labels:
+        if split == "train" and folder in labels:
             box = boxes.get(file)
             images.append(SourceImage(name, labels[folder], "train", boxes=(box,) if box else None))
-        elif part == "val" and file in annotations:
+        elif split == "val" and file in annotations:
             wnid, box = annotations.pop(file)
             if wnid not in labels:
                 raise UserError(
@@ -67,7 +67,7 @@ def read_tiny_imagenet(tree: Tree, *, where: str) -> Source:
                     "not in wnids.txt; add it there, or take the line out"
                 )
             images.append(SourceImage(name, labels[wnid], "validation", boxes=(box,)))
-        elif part == "train":
+        elif split == "train":
             raise UserError(
                 f"{name!r} of {where} lies in a folder that wnids.txt does not name; add the "
                 "folder there, or take it out"

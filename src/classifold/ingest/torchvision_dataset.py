@@ -39,11 +39,11 @@ class _Dataset(Protocol):
 class TorchvisionTree:
     """The images of a data set as files: as they lie on disk where they do, else as PNG."""
 
-    def __init__(self, parts: dict[str | None, _Dataset]) -> None:
+    def __init__(self, splits: dict[str | None, _Dataset]) -> None:
         self.refused: list[NotRead] = []
         self._images: dict[str, tuple[_Dataset, int]] = {}
-        for part, dataset in parts.items():
-            prefix = f"{part}/" if part else ""
+        for split, dataset in splits.items():
+            prefix = f"{split}/" if split else ""
             for index in range(len(dataset)):
                 self._images[f"{prefix}{index:08}.png"] = (dataset, index)
 
@@ -85,19 +85,19 @@ def open_dataset(name: str, path: Path) -> tuple[TorchvisionTree, Source]:
             f"{', '.join(known)}"
         )
     with _no_pickle(name):
-        parts = _parts(make, path)
-    tree = TorchvisionTree(parts)
+        splits = _parts(make, path)
+    tree = TorchvisionTree(splits)
     images: list[SourceImage] = []
     names = iter(tree.names())
-    for part, dataset in parts.items():
+    for split, dataset in splits.items():
         classes = getattr(dataset, "classes", None) or getattr(dataset, "categories", None)
         for target in _targets(dataset, name):
             if target == NO_LABEL:
                 images.append(SourceImage(next(names), (), UNLABELLED))
             else:
                 label = str(classes[target]) if classes else str(target)
-                images.append(SourceImage(next(names), (label,), part))
-    remarks = [f"official parts: {', '.join(map(str, parts))}"] if None not in parts else []
+                images.append(SourceImage(next(names), (label,), split))
+    remarks = [f"official parts: {', '.join(map(str, splits))}"] if None not in splits else []
     return tree, Source(f"torchvision:{name}", settle_parts(images, remarks), [], remarks)
 
 
@@ -113,23 +113,23 @@ def _parts(make: type, path: Path) -> dict[str | None, _Dataset]:
     if "train" in takes:
         choices = [("train", {"train": True}), (HELD_OUT, {"train": False})]
     elif "split" in takes:
-        choices = [(part, {"split": split}) for split, part in SPLITS.items()]
+        choices = [(split, {"split": name}) for name, split in SPLITS.items()]
     else:
         choices = []
-    parts: dict[str | None, _Dataset] = {}
+    splits: dict[str | None, _Dataset] = {}
     refusals = []
-    for part, choice in choices:
-        if part in parts:
+    for split, choice in choices:
+        if split in splits:
             continue  # "trainval" holds the images of "train" and "val" again
         try:
-            parts[part] = _open(make, options | choice)
+            splits[split] = _open(make, options | choice)
         except UserError:
             raise
         except ValueError as error:  # "Unknown value 'val' for argument split"
             refusals.append(str(error))
-    if choices and not parts:
+    if choices and not splits:
         raise UserError(f"torchvision's {make.__name__} knows no usual part: {refusals[0]}")
-    return parts or {None: _open(make, options)}
+    return splits or {None: _open(make, options)}
 
 
 def _open(make: type, options: dict[str, Any]) -> _Dataset:

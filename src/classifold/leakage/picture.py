@@ -47,14 +47,14 @@ def draw_arms(
 
 
 def _draw(axis: Axes, arms: Sequence[Mapping[str, Any]]) -> None:
-    for part, (colour, marker, aside) in PARTS.items():
+    for part, (color, marker, aside) in PARTS.items():
         for place, arm in enumerate(arms):
             x, share = place + aside, 100 * arm[f"{part}_accuracy"]
             low, high = (100 * end for end in arm[f"{part}_accuracy_ci95"])
-            axis.plot([x, x], [low, high], color=colour, linewidth=2)
+            axis.plot([x, x], [low, high], color=color, linewidth=2)
             by_seed = [100 * one for one in arm[f"{part}_accuracy_by_seed"]]
-            axis.plot([x + aside] * len(by_seed), by_seed, "_", color=colour, markersize=7)
+            axis.plot([x + aside] * len(by_seed), by_seed, "_", color=color, markersize=7)
             axis.annotate(f"{share:.1f}", (x + 2.2 * aside, share), ha="center", fontsize=8)
         places = [place + aside for place in range(len(arms))]
         shares = [100 * arm[f"{part}_accuracy"] for arm in arms]
-        axis.plot(places, shares, marker, color=colour, label=part)
+        axis.plot(places, shares, marker, color=color, label=part)

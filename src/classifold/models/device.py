@@ -61,7 +61,8 @@ def advise_on_memory(model: str) -> Iterator[None]:
             raise
         told = str(error).splitlines() or ["out of memory"]  # Python's own says nothing
         raise UserError(
-            f"memory was too small to train '{model}'; set models.{model}.accumulate to 2 or "
+            f"memory was too small to train '{model}'; set "
+            f"models.{model}.gradient_accumulation_steps to 2 or "
             f"more (each step is then computed in so many pieces), or lower models.{model}."
             f"batch_size or image_size ({told[0]})"
         ) from None

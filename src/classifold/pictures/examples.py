@@ -15,7 +15,7 @@ Item = TypeVar("Item")
 class CopyGroup(NamedTuple):
     """Images that are copies of one another."""
 
-    rows: list[Row]  # of copies.csv
+    rows: list[Row]  # of duplicates.csv
     labels_differ: bool
     any_near: bool  # some of them look alike and are not equal
 
@@ -52,7 +52,7 @@ def choose_left_out(excluded: Sequence[Row], *, most: int) -> list[Row]:
 
 
 def copy_groups(copies: Sequence[Row]) -> list[CopyGroup]:
-    """Gather the rows of `copies.csv` by their group."""
+    """Gather the rows of `duplicates.csv` by their group."""
     groups: dict[str, list[Row]] = {}
     for row in copies:
         groups.setdefault(row["group"], []).append(row)
@@ -60,7 +60,7 @@ def copy_groups(copies: Sequence[Row]) -> list[CopyGroup]:
         CopyGroup(
             rows=rows,
             # An image that waits for a label contradicts no other.
-            labels_differ=len({row["label"] for row in rows if row["part"] != UNLABELLED}) > 1,
+            labels_differ=len({row["label"] for row in rows if row["split"] != UNLABELLED}) > 1,
             any_near=any(row["kind"] == "near" for row in rows),
         )
         for rows in groups.values()
@@ -74,7 +74,7 @@ def choose_groups(groups: Sequence[CopyGroup], *, most: int) -> list[CopyGroup]:
 
 def choose_copies(group: CopyGroup, *, most: int) -> list[Row]:
     """Choose of a large group, of every label and fate, in the order of the group."""
-    keys = ("label", "kept", "part", "kind")
+    keys = ("label", "kept", "split", "kind")
     chosen = spread(group.rows, over=[itemgetter(key) for key in keys], most=most)
     ids = {row["id"] for row in chosen}
     return [row for row in group.rows if row["id"] in ids]
@@ -103,7 +103,7 @@ def copy_in_words(row: Row) -> list[str]:
     """What became of a copy, and how equal it is to another of its group."""
     fate = "kept" if is_kept(row) else "left out"
     official = {HELD_OUT: ", official test", UNLABELLED: ", to be labelled"}
-    return [f"{fate}{official.get(row['part'], '')}", f"{row['kind']} copy"]
+    return [f"{fate}{official.get(row['split'], '')}", f"{row['kind']} copy"]
 
 
 def is_kept(row: Row) -> bool:

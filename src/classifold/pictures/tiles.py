@@ -16,7 +16,7 @@ def draw_tiles(path: Path, rows: Sequence[Sequence[np.ndarray]]) -> None:
 
     Args:
         path: of the PNG.
-        rows: pictures of values in [0, 1] (others are clipped): (H, W), or (H, W, 3) in colour.
+        rows: pictures of values in [0, 1] (others are clipped): (H, W), or (H, W, 3) in color.
     """
     most = max(len(row) for row in rows)
     blank = np.full((TILE_SIZE, TILE_SIZE, 3), WHITE, np.uint8)

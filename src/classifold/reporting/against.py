@@ -171,9 +171,9 @@ def _scores(facts: Facts, other: Revision, differences: Mapping[str, Difference]
     names = [name for name in {**there, **here} if name not in (STACK, MAJORITY)]
     columns = [
         Column("model"),
-        Column(measure.words, numeric=True, part="here"),
-        Column(measure.words, numeric=True, part=other.name),
-        Column("difference", numeric=True, part=measure.unit, hint="on test images of both"),
+        Column(measure.words, numeric=True, subtitle="here"),
+        Column(measure.words, numeric=True, subtitle=other.name),
+        Column("difference", numeric=True, subtitle=measure.unit, hint="on test images of both"),
     ]
     rows = [
         [

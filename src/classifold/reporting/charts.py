@@ -1,7 +1,7 @@
 """The charts of the page, as Plotly figures.
 
 Text from data goes through `text`: Plotly reads some HTML in labels. Backgrounds are
-transparent and colours readable on light and on dark; the page's script sets the colours of
+transparent and colors readable on light and on dark; the page's script sets the colors of
 text and grids, which follow the reader's scheme.
 """
 
@@ -34,7 +34,7 @@ from classifold.reporting.figures import layout as _layout
 from classifold.reporting.figures import new_figure as _figure
 from classifold.reporting.measures import Measure, count
 
-COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, GRAY)
+COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, GRAY)
 SYMBOLS = (
     "circle",
     "square",
@@ -49,7 +49,7 @@ SYMBOLS = (
     "hourglass",
 )
 
-# As in .dvc/plots: a reason has one colour wherever it is drawn.
+# As in .dvc/plots: a reason has one color wherever it is drawn.
 OUTCOMES = {
     "kept": (BLUE, "circle"),
     "size": (VERMILION, "diamond"),
@@ -87,12 +87,12 @@ def class_balance(facts: Facts) -> Chart:
         values = [counts.get(label, 0) for label in classes]
         if outcome != "kept" and not any(values):
             continue
-        name, colour, _ = _outcome(outcome)
+        name, color, _ = _outcome(outcome)
         figure.add_bar(
             name=name,
             x=positions,
             y=values,
-            marker={"color": colour},
+            marker={"color": color},
             customdata=[text(label) for label in classes],
             hovertemplate="%{customdata}: %{y:,} " + name + "<extra></extra>",
         )
@@ -121,14 +121,14 @@ def image_sizes(rows: Rows) -> Chart:
         counts[row["outcome"]][size] += int(row["n_images"])
     figure = _figure()
     for outcome in sorted(counts, key=list(OUTCOMES).index):
-        name, colour, symbol = _outcome(outcome)
+        name, color, symbol = _outcome(outcome)
         found = {size: counts[outcome][size] for size in sizes if counts[outcome][size]}
         figure.add_scatter(
             name=name,
             y=list(found),
             x=list(found.values()),
             mode="markers+text",
-            marker={"color": colour, "symbol": symbol, "size": 9},
+            marker={"color": color, "symbol": symbol, "size": 9},
             text=[f" {number:,}" for number in found.values()],
             textposition="middle right",
             textfont={"color": GRAY},
@@ -200,7 +200,7 @@ def learning_curves(facts: Facts, *, quantity: str) -> Chart:
                 x=[int(row["epoch"]) for row in rows],
                 y=[float(row[column]) for row in rows],
                 mode="lines" if part == "train" else "lines+markers",
-                line={"color": _colour(position), "dash": dash, "width": 1.8},
+                line={"color": _color(position), "dash": dash, "width": 1.8},
                 marker={"symbol": _symbol(position), "size": 6},
                 hovertemplate=f"%{{fullData.name}}, {part or 'rate'}, epoch %{{x}}: "
                 f"%{{y:{curve.hover}}}<extra></extra>",
@@ -220,7 +220,7 @@ def scores_on_test(facts: Facts) -> Chart:
         [text(name) for name in names],
         [entry[measure.key] for entry in tested],
         [entry[f"{measure.key}_ci95"] for entry in tested],
-        colours=[BLUE] * len(facts.models) + [VERMILION],
+        colors=[BLUE] * len(facts.models) + [VERMILION],
         measure=measure,
     )
     label = f"{measure.words} of every model and the stack on test images"
@@ -240,7 +240,7 @@ def scores_of_slices(facts: Facts, rows: Rows) -> Chart:
         [text(f"{row['slice']}: {row['value'].replace('_', ' ')}") for row in rows],
         [float(row[measure.key]) for row in rows],
         [[float(row["low"]), float(row["high"])] for row in rows],
-        colours=[_colour(kinds.index(row["slice"])) for row in rows],
+        colors=[_color(kinds.index(row["slice"])) for row in rows],
         measure=measure,
     )
     whole = facts.metrics["test"][STACK][measure.key]
@@ -266,7 +266,7 @@ def confusion_matrix(facts: Facts) -> Chart:
     right = np.eye(n_classes, dtype=bool)
     numbered = n_classes <= MOST_NUMBERED_CLASSES
     figure = _figure(showlegend=False)
-    for colour, cells in ((BLUE, right), (VERMILION, ~right)):
+    for color, cells in ((BLUE, right), (VERMILION, ~right)):
         shown = cells & (counts > 0)
         figure.add_heatmap(
             # Numbers of cells that are not shown become null: neither drawn nor hovered over.
@@ -277,7 +277,7 @@ def confusion_matrix(facts: Facts) -> Chart:
             zmin=0,
             zmax=1,
             # The page's script mixes the weak end from the strong one and the background.
-            colorscale=[[0, "white"], [1, colour]],
+            colorscale=[[0, "white"], [1, color]],
             showscale=False,
             hoverongaps=False,
             xgap=1 if numbered else 0,
@@ -390,12 +390,12 @@ def class_counts(rows: Rows) -> Chart:
         ("missed", "false_negatives", ORANGE),
         ("wrongly answered", "false_positives", VERMILION),
     )
-    for name, key, colour in kinds:
+    for name, key, color in kinds:
         figure.add_bar(
             name=name,
             x=positions,
             y=[int(row[key]) for row in rows],
-            marker={"color": colour},
+            marker={"color": color},
             customdata=[text(label) for label in classes],
             hovertemplate="%{customdata}: %{y:,} " + name + "<extra></extra>",
         )
@@ -421,9 +421,9 @@ def precision_recall(facts: Facts) -> Chart:
     figure = _figure()
     for number, name in enumerate(facts.classes):
         if name in shown:
-            _add_curve(figure, text(name), curves[name], colour=_colour(number + 1), width=1.4)
+            _add_curve(figure, text(name), curves[name], color=_color(number + 1), width=1.4)
             figure.data[-1].visible = "legendonly"
-    _add_curve(figure, "all pairs (micro)", micro, colour=BLUE, width=3)
+    _add_curve(figure, "all pairs (micro)", micro, color=BLUE, width=3)
     counts = {
         key: sum(int(row[key]) for row in facts.per_class)
         for key in ("true_positives", "false_positives", "false_negatives")
@@ -513,10 +513,10 @@ def explained_variance(rows: Rows) -> Chart:
     curves: dict[str, Rows] = defaultdict(list)
     for row in rows:
         curves[row["channel"]].append(row)
-    colours = {"red": VERMILION, "green": GREEN, "blue": BLUE}
+    colors = {"red": VERMILION, "green": GREEN, "blue": BLUE}
     if channels_are_equal(rows):
-        curves, colours = {"all channels": next(iter(curves.values()))}, {"all channels": BLUE}
-    rules = (("variance", "variance_share", "solid"), ("singular values", None, "dash"))
+        curves, colors = {"all channels": next(iter(curves.values()))}, {"all channels": BLUE}
+    rules = (("variance", "explained_variance_ratio", "solid"), ("singular values", None, "dash"))
     figure = _figure()
     for channel, points in curves.items():
         some = [points[i] for i in _spread(len(points), most=MOST_POINTS_A_CURVE)]
@@ -524,9 +524,9 @@ def explained_variance(rows: Rows) -> Chart:
             figure.add_scatter(
                 name=f"{text(channel)}, {rule}",
                 x=[int(row["component"]) for row in some],
-                y=[float(row[column or "singular_value_share"]) for row in some],
+                y=[float(row[column or "singular_value_ratio"]) for row in some],
                 mode="lines",
-                line={"color": colours.get(channel, GRAY), "dash": dash, "width": 1.8},
+                line={"color": colors.get(channel, GRAY), "dash": dash, "width": 1.8},
                 hovertemplate="%{fullData.name}: %{x} components hold %{y:.1%}<extra></extra>",
             )
     for share in (0.90, 0.95):
@@ -537,7 +537,7 @@ def explained_variance(rows: Rows) -> Chart:
 
 
 def map_of_images(rows: Rows, *, space: str, positions: Mapping[str, int]) -> Chart:
-    """A t-SNE map: every class its colour and its symbol.
+    """A t-SNE map: every class its color and its symbol.
 
     Args:
         rows: of the chosen maps.
@@ -558,7 +558,7 @@ def map_of_images(rows: Rows, *, space: str, positions: Mapping[str, int]) -> Ch
             customdata=[positions[row["id"]] for row in points],
             mode="markers",
             marker={
-                "color": _colour(number),
+                "color": _color(number),
                 "symbol": _symbol(number),
                 "size": 6,
                 "opacity": 0.8,
@@ -585,10 +585,10 @@ def mapped_images(rows: Rows) -> Rows:
 
 
 def channels_are_equal(rows: Rows) -> bool:
-    """Whether all colour channels have the same curve, as those of gray images have."""
+    """Whether all color channels have the same curve, as those of gray images have."""
     curves: dict[str, list[str]] = defaultdict(list)
     for row in rows:
-        curves[row["channel"]].append(row["variance_share"])
+        curves[row["channel"]].append(row["explained_variance_ratio"])
     return len(set(map(tuple, curves.values()))) <= 1
 
 
@@ -597,7 +597,7 @@ def _scores(
     values: Sequence[float],
     intervals: Sequence[Sequence[float]],
     *,
-    colours: Sequence[str],
+    colors: Sequence[str],
     measure: Measure,
 ) -> go.Figure:
     """Points with 95 % intervals, one below the other."""
@@ -607,7 +607,7 @@ def _scores(
         x=values,
         y=names,
         mode="markers",
-        marker={"color": colours, "size": 10},
+        marker={"color": colors, "size": 10},
         error_x=_error_bars(values, intervals),
         customdata=intervals,
         hovertemplate=f"%{{y}}: %{{x:{number}}} (%{{customdata[0]:{number}}} to "
@@ -619,14 +619,14 @@ def _scores(
     return figure
 
 
-def _add_curve(figure: go.Figure, name: str, rows: Rows, *, colour: str, width: float) -> None:
+def _add_curve(figure: go.Figure, name: str, rows: Rows, *, color: str, width: float) -> None:
     figure.add_scatter(
         name=name,
         x=[float(row["recall"]) for row in rows],
         y=[float(row["precision"]) for row in rows],
         customdata=[float(row["threshold"]) for row in rows],
         mode="lines",
-        line={"color": colour, "width": width},
+        line={"color": color, "width": width},
         hovertemplate="%{fullData.name} at %{customdata:.3f}: precision %{y:.1%}, "
         "recall %{x:.1%}<extra></extra>",
     )
@@ -672,9 +672,9 @@ def _short(name: str) -> str:
 
 
 def _outcome(name: str) -> tuple[str, str, str]:
-    """What to call an outcome of the filter, its colour and its symbol."""
-    colour, symbol = OUTCOMES[name]
-    return text(name.replace("_", " ")), colour, symbol
+    """What to call an outcome of the filter, its color and its symbol."""
+    color, symbol = OUTCOMES[name]
+    return text(name.replace("_", " ")), color, symbol
 
 
 def _spread(n_points: int, *, most: int) -> list[int]:
@@ -682,8 +682,8 @@ def _spread(n_points: int, *, most: int) -> list[int]:
     return sorted({round(value) - 1 for value in np.geomspace(1, n_points, most)})
 
 
-def _colour(position: int) -> str:
-    return COLOURS[position % len(COLOURS)]
+def _color(position: int) -> str:
+    return COLORS[position % len(COLORS)]
 
 
 def _symbol(position: int) -> str:

@@ -137,7 +137,7 @@ def read_facts(folders: Folders, *, params: Mapping[str, Any], params_text: str)
         conversions=read_rows(folders.ingested / "conversions.csv"),
         unreadable=read_rows(folders.ingested / "unreadable.csv"),
         excluded=read_rows(folders.filtered / "excluded.csv"),
-        copies=read_rows(folders.filtered / "copies.csv"),
+        copies=read_rows(folders.filtered / "duplicates.csv"),
         sizes=read_rows(folders.filtered / "sizes.csv"),
         history=read_rows(folders.compared / "history.csv"),
         confusion=read_rows(folders.evaluated / "confusion.csv"),

@@ -1,4 +1,4 @@
-"""The manner of all figures of our pages: what the page's script colours, and what it leaves."""
+"""The manner of all figures of our pages: what the page's script colors, and what it leaves."""
 
 import html
 import json
@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from classifold.plain_text import plain_text
 
-# Okabe & Ito's colours, without black and yellow, which vanish on dark and on light.
+# Okabe & Ito's colors, without black and yellow, which vanish on dark and on light.
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, GRAY = "#E69F00", "#56B4E9", "#868686"
 

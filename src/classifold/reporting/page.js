@@ -1,4 +1,4 @@
-// Draws the charts in the reader's colour scheme, sorts tables, shows images pointed at.
+// Draws the charts in the reader's color scheme, sorts tables, shows images pointed at.
 (() => {
   "use strict";
 
@@ -15,7 +15,7 @@
   const scheme = () => (dark.matches ? SCHEMES.dark : SCHEMES.light);
 
   // What of a layout follows the scheme, as Plotly.relayout takes it.
-  function colours(layout, chosen) {
+  function colors(layout, chosen) {
     const update = {
       "font.color": chosen.text,
       "font.family": FONT,
@@ -34,16 +34,16 @@
     return update;
   }
 
-  // A colour with much of the background in it; both as #rrggbb.
-  function weak(colour, background) {
+  // A color with much of the background in it; both as #rrggbb.
+  function weak(color, background) {
     const channels = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
     const ground = channels(background);
-    const mixed = channels(colour).map((value, i) => Math.round(0.3 * value + 0.7 * ground[i]));
+    const mixed = channels(color).map((value, i) => Math.round(0.3 * value + 0.7 * ground[i]));
     return `rgb(${mixed.join(",")})`;
   }
 
   async function paint(plot, chosen, size = {}) {
-    await Plotly.relayout(plot, { ...colours(plot.layout, chosen), ...size });
+    await Plotly.relayout(plot, { ...colors(plot.layout, chosen), ...size });
     for (const [position, trace] of plot.data.entries()) {
       if (trace.type !== "heatmap") continue;
       const strong = trace.colorscale[1][1];

@@ -51,7 +51,7 @@ from classifold.reporting.measures import count, decimal, duration, first_upper,
 from classifold.reporting.pictures import Picture, file_to_uri, pixels_to_uri, thumbnails
 from classifold.reporting.provenance import Provenance
 from classifold.reporting.tables import (
-    class_shares_table,
+    class_proportions_table,
     compared_slices,
     components_table,
     confusions_table,
@@ -156,7 +156,7 @@ def _data(facts: Facts) -> dict[str, Any]:
     return {
         "official": {
             part: number
-            for part, number in facts.metrics["ingest"]["images_per_part"].items()
+            for part, number in facts.metrics["ingest"]["images_per_split"].items()
             if part != UNLABELLED
         },
         "conversions": conversions_table(facts),
@@ -266,7 +266,7 @@ def _models(facts: Facts) -> dict[str, Any]:
         "trainings": trainings_table(facts),
         "test_scores": scores_on_test(facts) if facts.n_test else None,
         "split_sizes": split_table(facts.metrics["split"]),
-        "class_shares": class_shares_table(facts.metrics["split"], facts.classes),
+        "class_proportions": class_proportions_table(facts.metrics["split"], facts.classes),
     }
 
 

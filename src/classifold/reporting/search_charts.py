@@ -26,7 +26,7 @@ SLICES_A_ROW = 3  # at most
 N_TICKS = 4  # of a range
 SLICE_HEIGHT = 300  # pixels
 AXIS_WIDTH = 150  # of parallel coordinates
-FIRST_COLOUR, LAST_COLOUR = (148, 184, 207), (213, 94, 0)  # both are seen on light and on dark
+FIRST_COLOR, LAST_COLOR = (148, 184, 207), (213, 94, 0)  # both are seen on light and on dark
 
 
 def search_history(rows: Sequence[Row], plan: Plan) -> Chart:
@@ -134,7 +134,7 @@ def search_parallel(rows: Sequence[Row], plan: Plan) -> Chart:
     scales = [_Scale.of_values([row.value or 0.0 for row in complete])]
     scales += [_Scale.of_setting(search.space[path]) for path in search.space]
     figure = new_figure(showlegend=False)
-    shades = np.linspace(FIRST_COLOUR, LAST_COLOUR, len(complete)).round().astype(int)
+    shades = np.linspace(FIRST_COLOR, LAST_COLOR, len(complete)).round().astype(int)
     for row, shade in zip(complete, shades, strict=True):  # the best on top
         values = [row.value, *(row.drawn[path] for path in search.space)]
         is_best = row is complete[-1]

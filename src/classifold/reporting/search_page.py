@@ -87,7 +87,7 @@ def _choices(rows: Sequence[Row], search: Search) -> list[Table]:
                 f"The best trial of each {names[path]}",
                 [
                     Column(names[path]),
-                    Column(search.metric.replace("_", " "), numeric=True, part="validation"),
+                    Column(search.metric.replace("_", " "), numeric=True, subtitle="validation"),
                     Column("epoch", numeric=True),
                     Column("trial", numeric=True),
                     Column("trials", numeric=True, hint="complete ones with this choice"),
@@ -123,7 +123,7 @@ def _trials(rows: Sequence[Row], search: Search) -> Table:
         Column("trial"),
         Column("state"),
         *(Column(name, numeric=search.space[path].choices is None) for path, name in names.items()),
-        Column(metric.replace("_", " "), numeric=True, part="validation"),
+        Column(metric.replace("_", " "), numeric=True, subtitle="validation"),
         *(
             Column(key.removeprefix("validation_").replace("_", " "), True, "validation")
             for key in others

@@ -22,9 +22,9 @@ PARTS = ("train", "validation", "test")
 # Kinds of conversions.csv -> how an image came, and what was done to it.
 UNTOUCHED = "8-bit RGB"
 CONVERSIONS = {
-    UNTOUCHED: ("8-bit RGB", "colours kept as they were"),
+    UNTOUCHED: ("8-bit RGB", "colors kept as they were"),
     "grayscale": ("grayscale", "the same gray in all three channels"),
-    "palette": ("palette", "each colour looked up"),
+    "palette": ("palette", "each color looked up"),
     "alpha": ("transparent", "laid on the background {background} (red, green, blue)"),
     "cmyk": ("CMYK", "converted to RGB"),
     "deep": ("deep", "brought down to 8 bits a channel"),
@@ -38,7 +38,7 @@ class Column(NamedTuple):
 
     title: str
     numeric: bool = False
-    part: str = ""  # on which images it was measured
+    subtitle: str = ""  # on which images it was measured
     hint: str = ""  # what it is, where the title does not say
 
 
@@ -67,19 +67,22 @@ def models_table(facts: Facts) -> Table:
     validation = f"val., {facts.metrics['split']['n_validation']:,}"
     test = f"test, {facts.n_test:,}"
     half = " at 0.5" if several else ""
-    columns = [Column("model", part="network")]
+    columns = [Column("model", subtitle="network")]
     columns += [
-        Column(measure.words, numeric=True, part=f"{part}{half}") for part in (train, validation)
+        Column(measure.words, numeric=True, subtitle=f"{split}{half}")
+        for split in (train, validation)
     ]
     if several:
         hint = "at the threshold with the highest micro F1 on these very images"
-        columns.append(Column(measure.words, numeric=True, part=f"{validation} fitted", hint=hint))
+        columns.append(
+            Column(measure.words, numeric=True, subtitle=f"{validation} fitted", hint=hint)
+        )
     if not facts.n_test:
         columns.append(_difference_column("gap", measure, "train minus validation"))
     else:
         at = "; a model's at 0.5 in both" if several else ""
         columns += [
-            Column(measure.words, numeric=True, part=test, hint="with its 95 % interval"),
+            Column(measure.words, numeric=True, subtitle=test, hint="with its 95 % interval"),
             _difference_column("train–test", measure, f"train minus test score{at}"),
             _difference_column("val.–test", measure, f"validation minus test score{at}"),
             _difference_column(
@@ -89,7 +92,7 @@ def models_table(facts: Facts) -> Table:
             Column(
                 "untrained",
                 numeric=True,
-                part=f"test{half}",
+                subtitle=f"test{half}",
                 hint="the same network with its first weights",
             ),
         ]
@@ -122,7 +125,7 @@ def other_scores_table(facts: Facts) -> Table:
     }
     columns = [
         Column("model"),
-        *(Column(title, numeric=True, part=part) for title, part in keys.values()),
+        *(Column(title, numeric=True, subtitle=split) for title, split in keys.values()),
     ]
     rows = [
         [_name(name), *(_test_cell(facts.metrics["test"][name], key) for key in keys)]
@@ -138,8 +141,8 @@ def trainings_table(facts: Facts) -> Table:
     columns = [
         Column("model"),
         Column("parameters", numeric=True),
-        Column("time", numeric=True, part="of training"),
-        Column("epoch", numeric=True, part="best, of"),
+        Column("time", numeric=True, subtitle="of training"),
+        Column("epoch", numeric=True, subtitle="best, of"),
         _difference_column("train–val.", measure, "train minus validation score"),
     ]
     rows = []
@@ -189,42 +192,45 @@ def conversions_table(facts: Facts) -> Table:
     return Table(caption, columns, [] if untouched else rows)
 
 
-def split_table(split: Mapping[str, Any]) -> Table:
+def split_table(split_metrics: Mapping[str, Any]) -> Table:
     """Images of each part."""
-    total = sum(split[f"n_{part}"] for part in PARTS)
+    total = sum(split_metrics[f"n_{split}"] for split in PARTS)
     rows = [
         [
-            Cell(part, part),
-            _number(split[f"n_{part}"]),
-            _share(split[f"n_{part}"] / max(total, 1), n_images=total),
+            Cell(split, split),
+            _number(split_metrics[f"n_{split}"]),
+            _share(split_metrics[f"n_{split}"] / max(total, 1), n_images=total),
         ]
-        for part in PARTS
+        for split in PARTS
     ]
-    columns = [Column("part"), Column("images", numeric=True), Column("share", numeric=True)]
+    columns = [Column("split"), Column("images", numeric=True), Column("share", numeric=True)]
     return Table("Images of each part", columns, rows)
 
 
-def class_shares_table(split: Mapping[str, Any], classes: Sequence[str]) -> Table:
+def class_proportions_table(split_metrics: Mapping[str, Any], classes: Sequence[str]) -> Table:
     """Share of each class in each part, and the gap between the largest and the smallest."""
-    parts = [part for part in PARTS if split["class_shares"].get(part)]
+    splits = [split for split in PARTS if split_metrics["class_proportions"].get(split)]
     rows = []
     for name in classes:
-        shares = [split["class_shares"][part].get(name, 0.0) for part in parts]
+        shares = [split_metrics["class_proportions"][split].get(name, 0.0) for split in splits]
         gap = max(shares) - min(shares)
         rows.append(
             [
                 Cell(name, name),
                 *(
-                    _share(share, n_images=split[f"n_{part}"])
-                    for share, part in zip(shares, parts, strict=True)
+                    _share(share, n_images=split_metrics[f"n_{split}"])
+                    for share, split in zip(shares, splits, strict=True)
                 ),
                 Cell(f"{gap * 100:.2f}", gap),
             ]
         )
     columns = [
         Column("class"),
-        *(Column(part, numeric=True, part=f"{split[f'n_{part}']:,} images") for part in parts),
-        Column("gap", numeric=True, part="points"),
+        *(
+            Column(split, numeric=True, subtitle=f"{split_metrics[f'n_{split}']:,} images")
+            for split in splits
+        ),
+        Column("gap", numeric=True, subtitle="points"),
     ]
     return Table("Share of each class in each part", columns, rows)
 
@@ -254,7 +260,7 @@ def per_class_table(rows: Rows, *, caption: str) -> Table:
     columns = [
         Column("class"),
         *(Column(title, numeric=True) for title in titles.values()),
-        Column("support", numeric=True, part="test images"),
+        Column("support", numeric=True, subtitle="test images"),
     ]
     body = [
         [
@@ -345,7 +351,7 @@ def components_table(found: Mapping[str, Any], *, n_features: int) -> Table:
     columns = [
         Column("channel"),
         *(
-            Column(f"for {key.split('_')[1]} %", numeric=True, part=f"of the {rule}")
+            Column(f"for {key.split('_')[1]} %", numeric=True, subtitle=f"of the {rule}")
             for key in keys
             for rule in [" ".join(key.split("_")[2:])]
         ),
@@ -464,7 +470,7 @@ def _name(name: str, note: str = "") -> Cell:
 
 
 def _difference_column(title: str, measure: Measure, hint: str) -> Column:
-    return Column(title, numeric=True, part=measure.unit, hint=hint)
+    return Column(title, numeric=True, subtitle=measure.unit, hint=hint)
 
 
 def _test_cell(tested: Mapping[str, Any], key: str) -> Cell:

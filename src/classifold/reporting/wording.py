@@ -65,8 +65,8 @@ def verdict(facts: Facts) -> list[str]:
         score = measure.score(stack[f"validation_{measure.key}"], n_images=n_images)
         chosen = "epochs and temperatures" if facts.task == "single" else "epochs and thresholds"
         return [
-            "There are no test images (split.shares.test is 0), so nothing was measured on images "
-            "that no choice was made with.",
+            "There are no test images (split.fractions.test is 0), so nothing was measured on "
+            "images that no choice was made with.",
             f"On {count(n_images, 'validation image')} {_the_stack(facts)} has a cross-fitted "
             f"{measure.words} of {score}. Validation images also chose {chosen}, so this is "
             "optimistic.",

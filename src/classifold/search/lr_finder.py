@@ -77,7 +77,7 @@ def try_rates(
         highest: the last one, unless the loss has grown too far before.
         n_steps: how many rates are tried.
     """
-    recipe = recipe._replace(average=None)  # the weights as they move
+    recipe = recipe._replace(ema_decay=None)  # the weights as they move
     epochs = Epochs(train, recipe=recipe, policy=policy, machine=machine)
     settings = dict(recipe.phases[min(recipe.phases)])
     settings["schedule"] = {"name": "constant"}

@@ -41,7 +41,7 @@ class Plan(NamedTuple):
         return n_trials(self.search)
 
     @property
-    def most_epochs(self) -> int:
+    def max_epochs(self) -> int:
         """Of a trial, over all phases."""
         return max(
             sum(phase["epochs"] for phase in self._model(drawn)["phases"].values())

@@ -111,7 +111,7 @@ def _pruner(plan: Plan) -> BasePruner:
     if pruner.name == "median":
         return MedianPruner(**settings)
     if pruner.name == "hyperband":
-        return HyperbandPruner(max_resource=plan.most_epochs, **settings)
+        return HyperbandPruner(max_resource=plan.max_epochs, **settings)
     return NopPruner()
 
 

@@ -111,8 +111,8 @@ def images_to_check(classifier: Classifier, *, packs: Path) -> np.ndarray:
     """
     size, resize = classifier.pack_size, classifier.resize
     if classifier.ingested.is_dir():
-        rows = iter_columns(classifier.ingested, ["id", "part"])
-        official = (row["id"] for row in rows if row["part"] == "validation")
+        rows = iter_columns(classifier.ingested, ["id", "split"])
+        official = (row["id"] for row in rows if row["split"] == "validation")
         if ids := list(islice(official, IMAGES_CHECKED)):
             return load_pixels(classifier.ingested, ids, size=size, resize=resize)
     if (packs / "validation/pack.json").is_file():

@@ -128,8 +128,8 @@ def _inside(path: Path, stack: ExitStack) -> _Part:
 def _unlabelled(ingested: Path) -> _Part:
     if not ingested.is_dir():
         raise UserError(f"there is no image table in {ingested}; make it with 'dvc repro ingest'")
-    rows = iter_columns(ingested, ["id", "part"])
-    names = [row["id"] for row in rows if row["part"] == UNLABELLED]
+    rows = iter_columns(ingested, ["id", "split"])
+    names = [row["id"] for row in rows if row["split"] == UNLABELLED]
     if not names:
         raise UserError(
             f"no image of the table in {ingested} is unlabelled; put such images into a folder "

@@ -83,8 +83,8 @@ def refit_model(name: str, params: Mapping[str, Any], *, root: Path, folder: Pat
     Raises:
         UserError: if the model was not trained yet, or with other settings than params has now.
     """
-    settings, most_epochs = params["train"], params["limit"]["epochs"]
-    model = cap_epochs(params["models"][name], epochs=most_epochs)
+    settings, max_epochs = params["train"], params["limit"]["epochs"]
+    model = cap_epochs(params["models"][name], epochs=max_epochs)
     trained, metrics = root / "models" / name, root / "metrics/train" / f"{name}.json"
     if not (trained / "history.csv").is_file() or not metrics.is_file():
         raise UserError(f"model '{name}' is not trained yet; run 'dvc repro train@{name}' first")
@@ -132,7 +132,7 @@ def refit_model(name: str, params: Mapping[str, Any], *, root: Path, folder: Pat
                     precision=training.precision,
                     threads=settings["threads"],
                     processes=[training.machine.n_processes],
-                    most_epochs=most_epochs,
+                    max_epochs=max_epochs,
                 ),
             },
         )

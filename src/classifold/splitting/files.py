@@ -5,7 +5,7 @@ from pathlib import Path
 
 from classifold.data.csv_file import read_rows, write_rows
 from classifold.data.image_table import LABEL_SEPARATOR, UNLABELLED
-from classifold.splitting.parts import PARTS, Image, class_shares
+from classifold.splitting.splits import PARTS, Image, class_proportions
 
 
 def read_kept(filtered: Path) -> list[Image]:
@@ -16,20 +16,20 @@ def read_kept(filtered: Path) -> list[Image]:
             id=row["id"],
             labels=tuple(row["label"].split(LABEL_SEPARATOR)) if row["label"] else (),
             group=row["group"] or row["id"],
-            part=row["part"] or None,
+            split=row["split"] or None,
         )
         for row in rows
-        if row["part"] != UNLABELLED
+        if row["split"] != UNLABELLED
     ]
 
 
-def write_parts(folder: Path, images: Sequence[Image], parts: Sequence[str]) -> None:
+def write_splits(folder: Path, images: Sequence[Image], splits: Sequence[str]) -> None:
     """Write `train.csv`, `validation.csv` and `test.csv`: id, label, group.
 
-    Several labels are joined by `|`. For the plot, `shares.csv`: class, part, share.
+    Several labels are joined by `|`. For the plot, `class_proportions.csv`: class, part, share.
     """
     for name in PARTS:
-        chosen = (image for image, part in zip(images, parts, strict=True) if part == name)
+        chosen = (image for image, split in zip(images, splits, strict=True) if split == name)
         rows = (
             {
                 "id": image.id,
@@ -39,13 +39,13 @@ def write_parts(folder: Path, images: Sequence[Image], parts: Sequence[str]) -> 
             for image in chosen
         )
         write_rows(folder / f"{name}.csv", rows, columns=["id", "label", "group"])
-    shares: Mapping[str, Mapping[str, float]] = class_shares(images, parts)
+    proportions: Mapping[str, Mapping[str, float]] = class_proportions(images, splits)
     write_rows(
-        folder / "shares.csv",
+        folder / "class_proportions.csv",
         (
-            {"class": name, "part": part, "share": f"{share:.6f}"}
-            for part, of_part in shares.items()
-            for name, share in of_part.items()
+            {"class": name, "split": split, "proportion": f"{proportion:.6f}"}
+            for split, of_class in proportions.items()
+            for name, proportion in of_class.items()
         ),
-        columns=["class", "part", "share"],
+        columns=["class", "split", "proportion"],
     )

@@ -43,7 +43,7 @@ def polish(parts: list[str], counts: csr_array, *, targets: Mapping[str, np.ndar
     excess = {name: -target for name, target in targets.items()}
     for name in targets:
         excess[name] = excess[name] + counts[np.flatnonzero(np.array(parts) == name)].sum(axis=0)
-    # Deviations count as shares of their part: one image off is worse in a small part.
+    # Deviations count as fractions of their part: one image off is worse in a small part.
     scale = {name: 1 / max(target[-1], 1.0) for name, target in targets.items()}
     lengths = (vectors**2).sum(axis=1)
     # Of whole numbers, so that nothing is rounded.

@@ -19,7 +19,7 @@ def stratify(
     labels: Sequence[Collection[str]],
     groups: Sequence[str],
     *,
-    shares: Mapping[str, float],
+    fractions: Mapping[str, float],
     seed: int,
 ) -> list[str]:
     """Assign each image to a part: stratified by label, groups kept whole.
@@ -31,14 +31,14 @@ def stratify(
     With one label an image this is stratified sampling, each class to the nearest image.
 
     Every label gets at least one image in each part with a share; with several labels an image
-    that is tried, and not promised. scikit-learn's stratified splitters know either shares or
+    that is tried, and not promised. scikit-learn's stratified splitters know either fractions or
     groups and one label an image; scikit-multilearn's knows several labels but no groups, and
     draws from NumPy's global state.
 
     Args:
         labels: the labels of each image; may be none.
         groups: a name for each image; images of one name go to one part.
-        shares: part -> share above or equal to 0; they sum to 1.
+        fractions: part -> share above or equal to 0; they sum to 1.
         seed: of the order in which groups are shared out.
 
     Returns:
@@ -49,7 +49,7 @@ def stratify(
 
     Source: Sechidis, Tsoumakas, Vlahavas 2011, "On the Stratification of Multi-Label Data".
     """
-    wanted = {part: share for part, share in shares.items() if share > 0}
+    wanted = {part: share for part, share in fractions.items() if share > 0}
     bearers: dict[str, set[str]] = defaultdict(set)
     for of_image, group in zip(labels, groups, strict=True):
         for label in of_image:
@@ -66,7 +66,7 @@ def stratify_folds(
     seed: int,
     setting: str,
 ) -> np.ndarray:
-    """Assign each image to one of `n_folds` folds, as `stratify` does to parts of equal shares.
+    """Assign each image to one of `n_folds` folds, as `stratify` does to parts of equal fractions.
 
     A label may have fewer groups than there are folds: each then goes to another fold, and some
     folds stay without the label.
@@ -194,11 +194,11 @@ def _polished(
     return dict(zip(names, parts, strict=True))
 
 
-def _lacking(n_images: int, shares: Mapping[str, float], at_least: int) -> dict[str, float]:
+def _lacking(n_images: int, fractions: Mapping[str, float], at_least: int) -> dict[str, float]:
     """How many images of a label each part is to have; above its share, taken from the largest."""
-    lacking = {part: max(share * n_images, at_least) for part, share in shares.items()}
+    lacking = {part: max(share * n_images, at_least) for part, share in fractions.items()}
     if at_least:  # else rounding would make equal parts unequal
-        largest = max(shares, key=lambda part: shares[part])
+        largest = max(fractions, key=lambda part: fractions[part])
         lacking[largest] -= sum(lacking.values()) - n_images
     return lacking
 
@@ -209,7 +209,7 @@ def _require_enough(bearers: Mapping[str, Collection[str]], wanted: Mapping[str,
             n = len(of_label)
             raise UserError(
                 f"class '{label}' has {n} image{'s' * (n != 1)} to share out (copies and images "
-                f"of one group count once), but split.shares needs at least {len(wanted)}, one "
+                f"of one group count once), but split.fractions needs at least {len(wanted)}, one "
                 f"each for {', '.join(wanted)}; add images, take the class out, or set a share "
                 "to 0"
             )

@@ -66,7 +66,7 @@ def compare_models(
         {
             "task": description["task"],
             "classes": classes,
-            "class_shares": shares,
+            "class_proportions": shares,
             "models": decisions,
         },
     )

@@ -13,15 +13,15 @@ from classifold.errors import UserError
 from classifold.runtime.faults import CURE, first_line, told_if_damaged
 from classifold.stacking.dense import DenseStack, fit_dense
 from classifold.stacking.logistic import apply_logistic, fit_logistic
+from classifold.stacking.member_weights import fit_weights, select_greedily
 from classifold.stacking.members import (
     Task,
     average,
-    equal_shares,
+    equal_weights,
     join,
     probability_of_truth,
     task_of,
 )
-from classifold.stacking.shares import fit_shares, select_greedily
 
 
 class Ensemble(NamedTuple):
@@ -65,9 +65,9 @@ def fit_ensemble(
     unfitted = Ensemble(method, task, list(logits), members.shape[2], settings={}, weights={})
     match method:
         case "mean":
-            weights = {"shares": equal_shares(len(logits))}
+            weights = {"shares": equal_weights(len(logits))}
         case "weighted":
-            weights = {"shares": fit_shares(probability_of_truth(members, labels))}
+            weights = {"shares": fit_weights(probability_of_truth(members, labels))}
         case "greedy":
             truth = probability_of_truth(members, labels)
             weights = {"shares": select_greedily(truth, **settings["greedy"])}

@@ -44,10 +44,10 @@ def average(members: np.ndarray, shares: np.ndarray, *, task: Task) -> np.ndarra
 
 def mean_logits(logits: Sequence[np.ndarray], *, task: Task) -> np.ndarray:
     """Average probabilities, every member counting alike: logits, each (N, n_classes), to one."""
-    return average(join(logits, task=task), equal_shares(len(logits)), task=task)
+    return average(join(logits, task=task), equal_weights(len(logits)), task=task)
 
 
-def equal_shares(n_members: int) -> np.ndarray:
+def equal_weights(n_members: int) -> np.ndarray:
     """Shares with which every member counts alike."""
     return np.full(n_members, 1 / n_members)
 

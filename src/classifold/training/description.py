@@ -22,7 +22,7 @@ def describe_training(
     precision: str,
     threads: int,
     processes: Sequence[int],
-    most_epochs: int | None,
+    max_epochs: int | None,
 ) -> dict[str, Any]:
     """Tell what the weights depend on beside the network's arguments.
 
@@ -32,7 +32,7 @@ def describe_training(
         precision: that was used.
         threads: that were used, in each process.
         processes: how many trained together, in each epoch.
-        most_epochs: of a phase, as `limit.epochs` of params says; None where nothing is cut short.
+        max_epochs: of a phase, as `limit.epochs` of params says; None where nothing is cut short.
     """
     counts = one_hot(originals.labels, len(originals.classes)).sum(0)
     return {
@@ -41,7 +41,7 @@ def describe_training(
         "precision": precision,
         "threads": threads,
         "processes": [number for number, _ in groupby(processes)],  # one after another
-        "most_epochs": most_epochs,
+        "max_epochs": max_epochs,
         "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
         "n_train_images": len(originals.labels),
         "train_images_per_class": {

@@ -44,9 +44,11 @@ class Recipe(NamedTuple):
     loss: Mapping[str, Any]  # name and settings
     class_weights: str = "none"  # or `balanced`
     sampler: str = "shuffle"  # or `balanced`
-    average: float | None = None  # decay of the moving average of weights, a step
-    clip: float | None = None  # largest norm of the gradient
-    accumulate: int = 1  # pieces of a step, which processes share and compute one after another
+    ema_decay: float | None = None  # decay of the moving average of weights, a step
+    gradient_clip_norm: float | None = None  # largest norm of the gradient
+    gradient_accumulation_steps: int = (
+        1  # pieces of a step, which processes share and compute one after another
+    )
     train_size: int | None = None  # of the images that are trained on, if not `image_size`
 
     @classmethod
@@ -103,8 +105,8 @@ class Epochs:
             settings,
             machine=self.machine,
             steps_per_epoch=self.n_steps,
-            average=self.recipe.average,
-            clip=self.recipe.clip,
+            ema_decay=self.recipe.ema_decay,
+            gradient_clip_norm=self.recipe.gradient_clip_norm,
         )
 
     def train(self, phase: Phase, epoch: int, *, name: str) -> Score:
@@ -131,7 +133,7 @@ class Epochs:
         step = 0
         sizes: list[int] = []
         n_pieces = self.n_steps * pieces_of_each(
-            recipe.accumulate, n_processes=self.machine.n_processes
+            recipe.gradient_accumulation_steps, n_processes=self.machine.n_processes
         )
         for batch in track(
             self.batches(epoch), task=f"epoch {epoch}", total=n_pieces, unit="steps"
@@ -169,7 +171,7 @@ class Epochs:
             image_size=self.train_size,
             normalize=recipe.normalize,
             sampler=recipe.sampler,
-            pieces=recipe.accumulate,
+            pieces=recipe.gradient_accumulation_steps,
             process=fabric.global_rank,
             n_processes=fabric.world_size,
         )
@@ -200,5 +202,6 @@ class Epochs:
             f"phase {name}, epoch {epoch}, step {step + 1}: the loss "
             f"{'has grown to ' + format(value, '.3g') if math.isfinite(value) else 'is no number'} "
             f"(learning rate {phase.learning_rate:.3g}); lower phases.{name}.optimizer.lr, to a "
-            "tenth say, or set clip: 1.0; 'python -m classifold lr-find' shows which rates learn"
+            "tenth say, or set gradient_clip_norm: 1.0; 'classifold lr-find' shows which "
+            "rates learn"
         )

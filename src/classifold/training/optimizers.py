@@ -25,7 +25,7 @@ def make_optimizer(
     *,
     name: str,
     lr: float,
-    decay_norms: bool = True,
+    weight_decay_on_norm: bool = True,
     lr_factors: Mapping[str, float] | None = None,
     **settings: Any,
 ) -> torch.optim.Optimizer:
@@ -35,7 +35,7 @@ def make_optimizer(
         network: its parameters that ask for gradients are taken.
         name: a key of `OPTIMIZERS`.
         lr: learning rate.
-        decay_norms: whether weight decay pulls on norms and biases too, as it does by default.
+        weight_decay_on_norm: whether weight decay applies to norms and biases too.
         lr_factors: beginning of parameters' names (see `parameters_under`) -> factor on their
             rate; the longest that fits counts. The others keep `lr`.
         settings: torch's; those that are not given are torch's own.
@@ -48,7 +48,7 @@ def make_optimizer(
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for parameter in network.parameters():
         if parameter.requires_grad:
-            decays = decay_norms or parameter.ndim > 1
+            decays = weight_decay_on_norm or parameter.ndim > 1
             groups.setdefault((factors.get(parameter, 1.0), decays), []).append(parameter)
     options: list[dict[str, Any]] = [
         {"params": parameters, "lr": lr * factor} | ({} if decays else {"weight_decay": 0.0})

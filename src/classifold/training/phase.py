@@ -24,8 +24,8 @@ class Phase:
         *,
         machine: Machine,
         steps_per_epoch: int,
-        average: float | None,
-        clip: float | None,
+        ema_decay: float | None,
+        gradient_clip_norm: float | None,
     ) -> None:
         """Freeze what does not train, and make optimizer and schedule.
 
@@ -34,10 +34,14 @@ class Phase:
             settings: of the phase: epochs, trainable, optimizer, schedule.
             machine: what computes.
             steps_per_epoch: for schedules that count steps.
-            average: decay of the moving average of weights, a step; None keeps none.
-            clip: largest norm of the gradient; None clips nothing.
+            ema_decay: decay of the moving average of weights, a step; None keeps none.
+            gradient_clip_norm: largest norm of the gradient; None clips nothing.
         """
-        self.network, self.fabric, self.clip = network, machine.fabric, clip
+        self.network, self.fabric, self.gradient_clip_norm = (
+            network,
+            machine.fabric,
+            gradient_clip_norm,
+        )
         set_trainable(network, settings["trainable"])
         # As it computes: compiled, at its precision, in step with other processes.
         computing = torch.compile(network) if machine.compile else network
@@ -51,8 +55,8 @@ class Phase:
             **settings["schedule"],
         )
         self._average = (
-            AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(average), use_buffers=True)
-            if average is not None
+            AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True)
+            if ema_decay is not None
             else None
         )
         self._rates: list[float] = []  # lowest, highest
@@ -74,10 +78,13 @@ class Phase:
             self.fabric.backward(loss)
         if not ends_step:
             return
-        if self.clip is not None:
+        if self.gradient_clip_norm is not None:
             # What is no number is told with the loss, with advice.
             self.fabric.clip_gradients(
-                self.module, self._stepping, max_norm=self.clip, error_if_nonfinite=False
+                self.module,
+                self._stepping,
+                max_norm=self.gradient_clip_norm,
+                error_if_nonfinite=False,
             )
         rate = self.learning_rate
         self._rates = [min([rate, *self._rates[:1]]), max([rate, *self._rates[1:]])]

@@ -35,7 +35,7 @@ MAPS = {
     "occlusion": "occlusion",
 }
 
-BOX_COLOUR = "#56b4e9"  # of Okabe and Ito's palette, for colour-blind people too
+BOX_COLOR = "#56b4e9"  # of Okabe and Ito's palette, for color-blind people too
 
 # Above an image; longer ones would run into the next column.
 LETTERS_A_LINE = 32
@@ -137,7 +137,7 @@ def draw_explanations(path: Path, explanations: Sequence[Explanation]) -> None:
                     width * size,
                     height * size,
                     fill=False,
-                    edgecolor=BOX_COLOUR,
+                    edgecolor=BOX_COLOR,
                     linewidth=1.5,
                 )
             )

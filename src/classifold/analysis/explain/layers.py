@@ -52,7 +52,7 @@ def convolutions(network: nn.Module, inputs: Tensor) -> list[Convolution]:
 def draw_filters(path: Path, layer: nn.Conv2d) -> None:
     """Draw a convolution's filters about mid-gray, each by its largest weight.
 
-    Those on three channels are drawn in colour; of others the mean over their channels.
+    Those on three channels are drawn in color; of others the mean over their channels.
     """
     weights = layer.weight.detach().float().cpu().numpy()[:MOST_FILTERS]  # (N, channels, h, w)
     pictures = weights.transpose(0, 2, 3, 1) if weights.shape[1] == 3 else weights.mean(axis=1)

@@ -33,7 +33,7 @@ def explain_answer(
     smooth_samples: int,
     smooth_noise: float,
     integrated_steps: int,
-    occluded_share: float,
+    occluded_fraction: float,
     seed: int,
 ) -> Maps:
     """Attribute one logit to pixels.
@@ -53,7 +53,7 @@ def explain_answer(
         smooth_samples: number of noisy copies.
         smooth_noise: their standard deviation, as a share of the input's range.
         integrated_steps: of the sum of gradients.
-        occluded_share: side of the gray square, as a share of the image's.
+        occluded_fraction: side of the gray square, as a share of the image's.
         seed: of the noise.
     """
     seed_torch(seed, "saliency")
@@ -71,7 +71,7 @@ def explain_answer(
         smoothed=_to_map(smoothed),
         integrated=_to_map(integrated),
         grad_cam=_grad_cam(network, inputs, answer),
-        occlusion=_occlusion(network, inputs, answer, share=occluded_share),
+        occlusion=_occlusion(network, inputs, answer, share=occluded_fraction),
     )
 
 

@@ -1,4 +1,4 @@
-"""Principal components of images, a colour channel at a time."""
+"""Principal components of images, a color channel at a time."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -62,7 +62,7 @@ class OwnComponents(NamedTuple):
 
 
 def principal_components(images: np.ndarray, *, size: int) -> dict[str, Components]:
-    """Decompose each colour channel of images, exactly and in bounded memory.
+    """Decompose each color channel of images, exactly and in bounded memory.
 
     The covariance is summed up batch by batch, so memory holds size^4 numbers however many
     images there are; scikit-learn's incremental PCA would keep no more components than a batch
@@ -82,7 +82,7 @@ def principal_components(images: np.ndarray, *, size: int) -> dict[str, Componen
 
 
 def own_components(image: np.ndarray) -> dict[str, OwnComponents]:
-    """Decompose each colour channel of one image by itself, as figure 8 of report 000 does.
+    """Decompose each color channel of one image by itself, as figure 8 of report 000 does.
 
     The rows of pixels of the image are the samples, so that a component is a row and how much
     of it each row of pixels has.

@@ -15,7 +15,7 @@ from classifold.analysis.pca.components import (
 from classifold.data.csv_file import write_rows
 from classifold.pictures.tiles import draw_tiles
 
-COLUMNS = ("channel", "component", "variance_share", "singular_value_share")
+COLUMNS = ("channel", "component", "explained_variance_ratio", "singular_value_ratio")
 N_PICTURES = 8
 REBUILT_FROM = (6, 50, 500)  # report 000, section 8.2
 
@@ -88,8 +88,8 @@ def _write_shares(path: Path, channels: Mapping[str, Components | OwnComponents]
         {
             "channel": channel,
             "component": number,
-            "variance_share": round(float(variance), 6),
-            "singular_value_share": round(float(singular_value), 6),
+            "explained_variance_ratio": round(float(variance), 6),
+            "singular_value_ratio": round(float(singular_value), 6),
         }
         for channel, found in channels.items()
         for number, (variance, singular_value) in enumerate(

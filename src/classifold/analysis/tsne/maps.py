@@ -28,7 +28,7 @@ class Sample(NamedTuple):
     """Images to map, in the order of the pack."""
 
     rows: np.ndarray  # int (N,), of the pack
-    labels: np.ndarray  # int (N,): the class by which each is coloured
+    labels: np.ndarray  # int (N,): the class by which each is colored
 
 
 def draw_sample(
@@ -37,7 +37,7 @@ def draw_sample(
     """Draw classes, and images of each.
 
     With several labels an image, those are drawn from that bear one of the drawn classes and
-    no other of them, so that each point has one colour.
+    no other of them, so that each point has one color.
 
     Args:
         labels: int array (N,), values in [0, n_classes), or 0 and 1 in (N, n_classes).

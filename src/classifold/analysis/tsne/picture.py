@@ -13,14 +13,14 @@ from classifold.pictures.glyphs import printable
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-# Okabe and Ito's palette, which colour-blind people can tell apart; markers help where it ends.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+# Okabe and Ito's palette, which color-blind people can tell apart; markers help where it ends.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 MOST_NAMED = 20
 
 
 def draw_maps(path: Path, maps: Sequence[Map], labels: Sequence[str]) -> None:
-    """Draw maps of the same images side by side, coloured by class.
+    """Draw maps of the same images side by side, colored by class.
 
     Args:
         path: of the PNG.
@@ -35,7 +35,7 @@ def draw_maps(path: Path, maps: Sequence[Map], labels: Sequence[str]) -> None:
     handles: dict[str, Any] = {}
     for axis, one in zip(axes[0], maps, strict=True):
         for i, (name, chosen) in enumerate(zip(classes, by_class, strict=True)):
-            style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+            style = {"color": COLORS[i % len(COLORS)], "marker": MARKERS[i % len(MARKERS)]}
             points = axis.scatter(*one.points[chosen].T, s=14, linewidths=0, **style)
             handles[name] = points
         axis.set_title(f"by {one.space}, perplexity {one.perplexity:g}")

@@ -77,10 +77,10 @@ def augment_arrays(images: np.ndarray, plan: Plan, *, fill: str) -> np.ndarray:
     geometry = _geometry(plan, size=images.shape[1])
     if geometry is not None:
         result = warp_arrays(images, geometry, size=plan.size, fill=fill)
-    if result is images and (plan.colours is not None or plan.tones or _has_spots(plan)):
+    if result is images and (plan.colors is not None or plan.tones or _has_spots(plan)):
         result = images.copy()
-    if plan.colours is not None:
-        recolour_arrays(result, plan.colours)
+    if plan.colors is not None:
+        recolour_arrays(result, plan.colors)
     for tones in plan.tones:
         retone_arrays(result, tones)
     if plan.jpeg is not None:
@@ -113,8 +113,8 @@ def augment_tensors(images: Tensor, plan: Plan, *, fill: str) -> Tensor:
     geometry = _geometry(plan, size=images.shape[-1])
     if geometry is not None:
         result = warp_tensors(images, geometry, size=plan.size, fill=fill)
-    if plan.colours is not None:
-        result = recolour_tensors(result, plan.colours)
+    if plan.colors is not None:
+        result = recolour_tensors(result, plan.colors)
     for tones in plan.tones:
         result = retone_tensors(result, tones)
     if plan.erased is not None:

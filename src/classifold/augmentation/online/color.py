@@ -1,4 +1,4 @@
-"""Change the colours of images, each by one matrix.
+"""Change the colors of images, each by one matrix.
 
 A matrix (3, 4) makes each channel of the result out of the three channels, in [0, 255], and a
 constant. Steps that follow one another are multiplied, and values are cut off to [0, 255] once,
@@ -12,17 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Rec. 601, as Pillow and torchvision turn colours into grey.
+# Rec. 601, as Pillow and torchvision turn colors into gray.
 LUMINANCE = np.array([0.299, 0.587, 0.114])
 MIDDLE_GREY = 127.5
 
 ORDERS = np.array(list(permutations(range(3))))
 
-# Luminance and two colour differences (YIQ, NTSC 1953), in which a hue is an angle.
+# Luminance and two color differences (YIQ, NTSC 1953), in which a hue is an angle.
 TO_YIQ = np.array([LUMINANCE, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 
 
-def identity_colours(n_images: int) -> np.ndarray:
+def identity_colors(n_images: int) -> np.ndarray:
     """Matrices (N, 3, 4) that change nothing."""
     return np.tile(np.eye(3, 4), (n_images, 1, 1))
 
@@ -35,8 +35,8 @@ def then(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def shifted(levels: np.ndarray) -> np.ndarray:
-    """Matrices that add grey levels (N, 3) to the channels."""
-    matrices = identity_colours(len(levels))
+    """Matrices that add gray levels (N, 3) to the channels."""
+    matrices = identity_colors(len(levels))
     matrices[:, :, 3] = levels
     return matrices
 
@@ -50,18 +50,18 @@ def shuffled(orders: np.ndarray) -> np.ndarray:
 
 def brightened(factors: np.ndarray) -> np.ndarray:
     """Matrices that multiply all channels by factors (N,): 0 is black."""
-    return identity_colours(len(factors)) * factors[:, None, None]
+    return identity_colors(len(factors)) * factors[:, None, None]
 
 
 def contrasted(factors: np.ndarray) -> np.ndarray:
-    """Matrices that stretch channels about middle grey by factors (N,): 0 is plain grey."""
+    """Matrices that stretch channels about middle gray by factors (N,): 0 is plain gray."""
     matrices = brightened(factors)
     matrices[:, :, 3] = (1 - factors[:, None]) * MIDDLE_GREY
     return matrices
 
 
 def saturated(factors: np.ndarray) -> np.ndarray:
-    """Matrices that blend with the image in grey by factors (N,): 0 is grey, 1 as it is."""
+    """Matrices that blend with the image in gray by factors (N,): 0 is gray, 1 as it is."""
     matrices = brightened(factors)
     matrices[:, :, :3] += (1 - factors[:, None, None]) * LUMINANCE
     return matrices
@@ -73,7 +73,7 @@ def hued(degrees: np.ndarray) -> np.ndarray:
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     turns[:, 1, 1], turns[:, 1, 2] = cosine, -sine
     turns[:, 2, 1], turns[:, 2, 2] = sine, cosine
-    matrices = identity_colours(len(degrees))
+    matrices = identity_colors(len(degrees))
     matrices[:, :, :3] = np.linalg.inv(TO_YIQ) @ turns @ TO_YIQ
     return matrices
 
@@ -87,6 +87,6 @@ def recolour_arrays(images: np.ndarray, matrices: np.ndarray) -> np.ndarray:
 
 def recolour_tensors(images: Tensor, matrices: np.ndarray) -> Tensor:
     """Recolour each image, float (N, 3, H, W) in [0, 255], by its matrix."""
-    colours = torch.from_numpy(matrices).to(images)
-    mixed = torch.einsum("nij,njhw->nihw", colours[:, :, :3], images)
-    return (mixed + colours[:, :, 3, None, None]).clamp_(0, 255)
+    colors = torch.from_numpy(matrices).to(images)
+    mixed = torch.einsum("nij,njhw->nihw", colors[:, :, :3], images)
+    return (mixed + colors[:, :, 3, None, None]).clamp_(0, 255)

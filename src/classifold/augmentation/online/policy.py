@@ -1,8 +1,8 @@
 """What is done to each image in an epoch, drawn before any pixel is touched.
 
 A policy is a list of steps with ranges. Steps of one kind are folded into one: geometry into one
-affine matrix an image, colours into one colour matrix. Whatever their order in the list, kinds
-follow one another as geometry, colours, tones, JPEG, erasing, mixing.
+affine matrix an image, colors into one color matrix. Whatever their order in the list, kinds
+follow one another as geometry, colors, tones, JPEG, erasing, mixing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from classifold.augmentation.online.color import (
     brightened,
     contrasted,
     hued,
-    identity_colours,
+    identity_colors,
     saturated,
     shifted,
     shuffled,
@@ -47,10 +47,10 @@ class Plan:
 
     Attributes:
         geometry: float (N, 3, 3), see `warp`.
-        colours: float (N, 3, 4), see `colour`.
+        colors: float (N, 3, 4), see `color`.
         tones: changes of tones, one after another.
         jpeg: int (N,), qualities of a compression.
-        erased: int (N, 4), x0, y0, x1, y1 of what is painted grey; empty for none.
+        erased: int (N, 4), x0, y0, x1, y1 of what is painted gray; empty for none.
         mix: with another image of the training pack.
     """
 
@@ -59,7 +59,7 @@ class Plan:
         self.size = size
         self.n_in_pack = n_in_pack
         self.geometry: np.ndarray | None = None
-        self.colours: np.ndarray | None = None
+        self.colors: np.ndarray | None = None
         self.tones: list[Tones] = []
         self.jpeg: np.ndarray | None = None
         self.erased: np.ndarray | None = None
@@ -72,10 +72,10 @@ class Plan:
         self.geometry[rows] = self.geometry[rows] @ matrices
 
     def recolour(self, matrices: np.ndarray, rows: np.ndarray | slice = slice(None)) -> None:
-        """Add a change of colours to some images."""
-        if self.colours is None:
-            self.colours = identity_colours(self.n_images)
-        self.colours[rows] = then(self.colours[rows], matrices)
+        """Add a change of colors to some images."""
+        if self.colors is None:
+            self.colors = identity_colors(self.n_images)
+        self.colors[rows] = then(self.colors[rows], matrices)
 
 
 # Uniform numbers in [0, 1), a column each; what the policy says of the step.
@@ -174,7 +174,7 @@ def _random_crop(plan: Plan, draws: np.ndarray, settings: Mapping[str, Any]) -> 
 
 
 def _channel_shift(plan: Plan, draws: np.ndarray, levels: float) -> None:
-    """As Keras: all channels by one number of grey levels."""
+    """As Keras: all channels by one number of gray levels."""
     plan.recolour(shifted(np.repeat(_either_way(draws[:, :1], levels), 3, axis=1)))
 
 
@@ -199,7 +199,7 @@ def _hue(plan: Plan, draws: np.ndarray, degrees: float) -> None:
     plan.recolour(hued(_either_way(draws[:, 0], degrees)))
 
 
-def _greyscale(plan: Plan, draws: np.ndarray, share: float) -> None:
+def _grayscale(plan: Plan, draws: np.ndarray, share: float) -> None:
     plan.recolour(saturated(np.where(draws[:, 0] < share, 0.0, 1.0)))
 
 
@@ -208,11 +208,11 @@ def _jpeg(plan: Plan, draws: np.ndarray, limits: Sequence[float]) -> None:
 
 
 def _erase(plan: Plan, draws: np.ndarray, settings: Mapping[str, Any]) -> None:
-    """Random erasing, Zhong et al. 2017, arXiv:1708.04896, in plain grey."""
+    """Random erasing, Zhong et al. 2017, arXiv:1708.04896, in plain gray."""
     area = _between(draws[:, 1], settings["area"])
     aspect = np.exp(_between(draws[:, 2], np.log(settings["aspect"])))
     boxes = _boxes(np.sqrt(area * aspect), np.sqrt(area / aspect), draws[:, 3:5], plan.size)
-    boxes[draws[:, 0] >= settings["share"]] = 0
+    boxes[draws[:, 0] >= settings["probability"]] = 0
     plan.erased = boxes
 
 
@@ -250,7 +250,7 @@ class _Magnitudes(NamedTuple):
     slant: float  # pixels a pixel
     shift: float  # share of the side
     degrees: float
-    factor: float  # of brightness, colour, contrast and sharpness, either way from 1
+    factor: float  # of brightness, color, contrast and sharpness, either way from 1
     bits: int  # of 8 that posterizing takes away
 
 
@@ -334,7 +334,7 @@ _STEPS: dict[str, tuple[int, Step]] = {
     "contrast": (1, _contrast),
     "saturation": (1, _saturation),
     "hue": (1, _hue),
-    "greyscale": (1, _greyscale),
+    "grayscale": (1, _grayscale),
     "trivial_augment": (3, _trivial_augment),
     "rand_augment": (3, _rand_augment),
     "jpeg": (1, _jpeg),

@@ -24,7 +24,7 @@ class Explain(Section):
     smooth_samples: Annotated[int, Field(ge=1, le=10_000)]
     smooth_noise: NotNegative
     integrated_steps: Annotated[int, Field(ge=1, le=10_000)]
-    occluded_share: Annotated[float, Field(gt=0, lt=1)]
+    occluded_fraction: Annotated[float, Field(gt=0, lt=1)]
     layers: "Layers"
     seed: Seed
 

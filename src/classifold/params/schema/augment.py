@@ -11,7 +11,7 @@ from classifold.params.schema.section import (
     Range,
     Section,
     Seed,
-    ShiftShares,
+    ShiftFractions,
     Slant,
 )
 
@@ -24,7 +24,7 @@ class Augment(Section):
     rotate: Degrees
     scale: Range
     shear: Slant
-    shift: ShiftShares
+    shift: ShiftFractions
     fill: Fill
     storage: Literal["raw", "jpeg"]
     seed: Seed

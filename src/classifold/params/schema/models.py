@@ -82,9 +82,9 @@ class Model(Section):
     loss: Annotated[CrossEntropy | ByClass | Focal, Field(discriminator="name")]
     class_weights: Literal["none", "balanced"] | None = None
     sampler: Literal["shuffle", "balanced"] | None = None
-    average: Annotated[float, Field(gt=0, lt=1)] | None = None
-    clip: Positive | None = None
-    accumulate: Count | None = None
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    gradient_clip_norm: Positive | None = None
+    gradient_accumulation_steps: Count | None = None
     phases: Annotated[dict[Name, Phase], Field(min_length=1)]
 
     @field_validator("network")

@@ -12,7 +12,7 @@ class Optimizer(Section):
 
     lr: Positive
     weight_decay: NotNegative | None = None
-    decay_norms: bool | None = None
+    weight_decay_on_norm: bool | None = None
     lr_factors: dict[str, Positive] | None = None
 
 

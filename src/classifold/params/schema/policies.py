@@ -8,11 +8,11 @@ from classifold.params.schema.section import (
     Degrees,
     FactorRange,
     Fill,
+    Fraction,
     Positive,
     Range,
     Section,
-    Share,
-    ShiftShares,
+    ShiftFractions,
     Slant,
 )
 
@@ -24,11 +24,11 @@ class RandomCrop(Section):
 
 class RandAugment(Section):
     n: Annotated[int, Field(ge=1, le=8)]
-    strength: Share
+    strength: Fraction
 
 
 class Erase(Section):
-    share: Share
+    probability: Fraction
     area: Range
     aspect: Range
 
@@ -52,16 +52,16 @@ class Step(Section):
     shear: Slant | None = None
     scale: Range | None = None
     zoom: Range | None = None
-    shift: ShiftShares | None = None
-    pad_crop: Share | None = None
+    shift: ShiftFractions | None = None
+    pad_crop: Fraction | None = None
     random_crop: RandomCrop | None = None
     channel_shift: Annotated[float, Field(ge=0, le=255)] | None = None
-    channel_shuffle: Share | None = None
+    channel_shuffle: Fraction | None = None
     brightness: FactorRange | None = None
     contrast: FactorRange | None = None
     saturation: FactorRange | None = None
     hue: Degrees | None = None
-    greyscale: Share | None = None
+    grayscale: Fraction | None = None
     trivial_augment: Literal[True] | None = None
     rand_augment: RandAugment | None = None
     jpeg: (

@@ -14,7 +14,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -24,7 +24,7 @@ Pixels = Annotated[int, Field(ge=4, le=2048)]
 Fill = Literal["reflect", "edge", "black"]
 Degrees = Annotated[float, Field(ge=0, le=180)]
 Slant = Annotated[float, Field(ge=0, le=60)]
-ShiftShares = Annotated[list[Share], Field(min_length=2, max_length=2)]
+ShiftFractions = Annotated[list[Fraction], Field(min_length=2, max_length=2)]
 
 
 def _is_name(name: str) -> str:

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from classifold.params.schema.section import Section, Seed
 
 
-class Shares(Section):
+class Fractions(Section):
     train: Annotated[float, Field(gt=0, lt=1)]
     validation: Annotated[float, Field(gt=0, lt=1)]
     test: Annotated[float, Field(ge=0, lt=1)]
@@ -16,10 +16,10 @@ class Shares(Section):
     def _sum_to_one(self) -> Self:
         total = self.train + self.validation + self.test
         if abs(total - 1) > 1e-6:
-            raise ValueError(f"the three shares must sum to 1, got {total:g}")
+            raise ValueError(f"the three fractions must sum to 1, got {total:g}")
         return self
 
 
 class Split(Section):
-    shares: Shares
+    fractions: Fractions
     seed: Seed

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 LEAST = 1e-12
 
 
-def fit_shares(truth: np.ndarray) -> np.ndarray:
+def fit_weights(truth: np.ndarray) -> np.ndarray:
     """Find the shares, none negative, of sum 1, with the lowest log loss (a convex problem).
 
     Args:
@@ -45,7 +45,7 @@ def select_greedily(truth: np.ndarray, *, rounds: int) -> np.ndarray:
     """Add, round after round, the member that helps most; members may be added again.
 
     Args:
-        truth: as of `fit_shares`.
+        truth: as of `fit_weights`.
         rounds: how many members are added; the best number of them is kept.
 
     Returns:
