@@ -209,7 +209,7 @@ def of_lists(encoded: bytes, folder: Path) -> None:
         for number, name in enumerate(ids):
             pack.put(number, [one])
             words = f"flip horizontal, rotate -{number % 15}.27, scale 0.{number % 100:03}"
-            pack.describe(image_id=name, copy=number, transformation=words, labels=["a"])
+            pack.describe(image_id=name, variant=number, transformation=words, labels=["a"])
     shares = np.full((LISTED, 20), 0.05)
     labels = np.arange(LISTED) % 20
     names = [f"class{i:05}" for i in range(20)]

@@ -8,7 +8,7 @@ from classifold.data.json_file import write_json
 from classifold.data.split_file import read_split
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
-from classifold.runtime.progress import say
+from classifold.runtime.progress import log
 from classifold.runtime.stage import run_stage
 
 
@@ -28,12 +28,12 @@ def main() -> None:
     metrics = {
         "n_source": len(labels["train"]),
         "n_images": len(labels["train"]) * copies,
-        "copies": copies,
+        "variants": copies,
         "n_validation": len(labels["validation"]),
         "n_bytes": n_bytes,
     }
     write_json(Path("metrics/augment.json"), metrics)
-    say(f"  {metrics['n_source']:,} images became {metrics['n_images']:,}")
+    log(f"  {metrics['n_source']:,} images became {metrics['n_images']:,}")
 
 
 if __name__ == "__main__":

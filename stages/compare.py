@@ -5,7 +5,7 @@ from pathlib import Path
 from classifold.data.json_file import write_json
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
-from classifold.runtime.progress import say
+from classifold.runtime.progress import log
 from classifold.runtime.stage import run_stage
 from classifold.stacking.comparison import compare_models, in_words, remove_unlisted
 
@@ -24,7 +24,7 @@ def main() -> None:
 
     write_json(Path("metrics/models.json"), table)
     for name, row in table.items():
-        say(f"  {name}: {in_words(row)}")
+        log(f"  {name}: {in_words(row)}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from classifold.models.baseline import MAJORITY
 from classifold.models.device import choose_device
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
-from classifold.runtime.progress import say
+from classifold.runtime.progress import log
 from classifold.runtime.stage import run_stage
 
 
@@ -57,7 +57,7 @@ def main() -> None:
         answers, images.labels, before=before, untrained=untrained, slices=slices, **settings
     )
     write_json(Path("metrics/test.json"), metrics)
-    say(f"  stack: {in_words(metrics[STACK])}")
+    log(f"  stack: {in_words(metrics[STACK])}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from classifold.filtering.limit import keep_few
 from classifold.filtering.selection import select, selection_metrics
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
-from classifold.runtime.progress import say
+from classifold.runtime.progress import log
 from classifold.runtime.stage import run_stage
 
 
@@ -26,7 +26,7 @@ def main() -> None:
         draw_galleries(folder, ingested)
     metrics = selection_metrics(selection)
     write_json(Path("metrics/filter.json"), metrics)
-    say(f"  {metrics['n_kept']:,} of {metrics['n_images']:,} images kept; {metrics['excluded']}")
+    log(f"  {metrics['n_kept']:,} of {metrics['n_images']:,} images kept; {metrics['excluded']}")
 
 
 if __name__ == "__main__":

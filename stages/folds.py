@@ -8,7 +8,7 @@ from classifold.data.out_of_fold import NO_FOLDS, write_out_of_fold
 from classifold.data.split_file import read_groups
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
-from classifold.runtime.progress import is_first_process, say
+from classifold.runtime.progress import is_first_process, log
 from classifold.runtime.stage import run_stage
 from classifold.training.launch import launch, one_voice
 from classifold.training.limit import cap_epochs
@@ -45,7 +45,7 @@ def main(name: str) -> None:
         write_out_of_fold(folder, found)
     write_json(Path("metrics/folds") / f"{name}.json", metrics)
     shutil.rmtree(CHECKPOINTS / name, ignore_errors=True)
-    say(f"  {name}: {n_folds} folds, {metrics['n_images']:,} images")
+    log(f"  {name}: {n_folds} folds, {metrics['n_images']:,} images")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from classifold.ingest.detection import open_source
 from classifold.ingest.ingestion import ingest
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
-from classifold.runtime.progress import say
+from classifold.runtime.progress import log
 from classifold.runtime.stage import run_stage
 
 
@@ -18,13 +18,13 @@ def main() -> None:
         new_folder(Path("data/ingested")) as folder,
         open_source(**dataset, scratch=folder) as (tree, source),
     ):
-        say(f"  {dataset['path']}: layout {source.layout}, {len(source.images):,} images")
+        log(f"  {dataset['path']}: layout {source.layout}, {len(source.images):,} images")
         for remark in source.remarks:
-            say(f"  {remark}")
+            log(f"  {remark}")
         counts = ingest(tree, source, folder, **settings)
 
     write_json(Path("metrics/ingest.json"), counts)
-    say(
+    log(
         f"  {counts['n_images']:,} images of {counts['n_classes']} classes, "
         f"{counts['n_unlabelled']:,} unlabelled; {counts['n_converted_to_rgb']:,} converted to "
         f"RGB, {counts['n_unreadable']:,} unreadable (data/ingested/unreadable.csv)"

@@ -8,7 +8,7 @@ from classifold.reporting.facts import Folders, read_facts
 from classifold.reporting.model_card import write_model_card
 from classifold.reporting.page import write_page
 from classifold.reporting.provenance import read_provenance
-from classifold.runtime.progress import say
+from classifold.runtime.progress import log
 from classifold.runtime.stage import run_stage
 
 
@@ -21,7 +21,7 @@ def main() -> None:
     page = Path("reports/index.html")
     write_page(page, facts, provenance)
     write_model_card(page.with_name("MODEL_CARD.md"), facts, provenance)
-    say(f"  {page}: {page.stat().st_size / 2**20:.1f} MiB; open it in a browser")
+    log(f"  {page}: {page.stat().st_size / 2**20:.1f} MiB; open it in a browser")
 
 
 if __name__ == "__main__":

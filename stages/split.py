@@ -5,7 +5,7 @@ from pathlib import Path
 from classifold.data.json_file import write_json
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
-from classifold.runtime.progress import say
+from classifold.runtime.progress import log
 from classifold.runtime.stage import run_stage
 from classifold.splitting.files import read_kept, write_splits
 from classifold.splitting.splits import PARTS, assign_splits, split_metrics
@@ -21,7 +21,7 @@ def main() -> None:
         write_splits(folder, images, splits)
     metrics = split_metrics(images, splits)
     write_json(Path("metrics/split.json"), metrics)
-    say("  " + ", ".join(f"{metrics[f'n_{split}']:,} {split}" for split in PARTS))
+    log("  " + ", ".join(f"{metrics[f'n_{split}']:,} {split}" for split in PARTS))
 
 
 if __name__ == "__main__":

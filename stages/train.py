@@ -12,7 +12,7 @@ from classifold.models.device import advise_on_memory
 from classifold.models.model_file import save_model
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
-from classifold.runtime.progress import say
+from classifold.runtime.progress import log
 from classifold.runtime.stage import run_stage
 from classifold.training.checkpoints import Checkpoint, training_key
 from classifold.training.description import describe_training, training_metrics
@@ -39,7 +39,7 @@ def main(name: str) -> None:
         CHECKPOINTS / f"{name}.safetensors",
         training_key(params, sorted(path for path in PACKS.rglob("*") if path.is_file()), machine),
     )
-    say(f"  {name} on {machine.device.type}, {precision}, {len(train.labels):,} images")
+    log(f"  {name} on {machine.device.type}, {precision}, {len(train.labels):,} images")
     with advise_on_memory(name):
         fitted = fit(
             network,
@@ -89,7 +89,7 @@ def main(name: str) -> None:
     machine.fabric.barrier()
     if machine.keeps_files:
         checkpoint.remove()
-    say(f"  {name}: {score.in_words()}")
+    log(f"  {name}: {score.in_words()}")
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def draw_pack():
             images=images,
             labels=labels,
             ids=[f"{i:03}" for i in range(n_images)],
-            copies=np.zeros(n_images, np.int32),
+            variants=np.zeros(n_images, np.int32),
             transformations=["none"] * n_images,
             task="single",
             classes=[f"class{i}" for i in range(n_classes)],
@@ -92,7 +92,9 @@ def write_packs(draw_pack):
                 pack.put(0, list(drawn.images))
                 for image_id, label in zip(drawn.ids, drawn.labels, strict=True):
                     name = drawn.classes[label]
-                    pack.describe(image_id=image_id, copy=0, transformation="none", labels=[name])
+                    pack.describe(
+                        image_id=image_id, variant=0, transformation="none", labels=[name]
+                    )
         return folder
 
     return write

@@ -243,7 +243,7 @@ class Run:
             {
                 "n_source": n_images,
                 "n_images": n_images * COPIES,
-                "copies": COPIES,
+                "variants": COPIES,
                 "n_validation": 6,
                 "n_bytes": 1,
             },
@@ -264,7 +264,7 @@ class Run:
                     )
                     pack.describe(
                         image_id=image_id,
-                        copy=copy,
+                        variant=copy,
                         transformation=words,
                         labels=[label],
                     )

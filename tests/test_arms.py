@@ -57,7 +57,7 @@ def test_copies_in_memory_are_those_of_the_stage(pool):
         mine = slice(8 * row, 8 * row + 8)
         np.testing.assert_array_equal(pack.images[mine], [one.pixels for one in made])
         assert pack.transformations[mine] == [one.transformation for one in made]
-        assert pack.copies[mine].tolist() == list(range(8))
+        assert pack.variants[mine].tolist() == list(range(8))
         assert set(pack.ids[mine]) == {image_id}
     assert pack.labels.tolist() == pool.labels.repeat(8).tolist()
 
@@ -74,7 +74,7 @@ def test_a_split_in_time_shares_no_source_and_a_late_one_shares_nearly_all(arms)
             assert len(shared) > 0.8 * len(set(arm.validation.ids))
         else:
             assert shared == set()
-            assert set(arm.validation.copies) == {0}
+            assert set(arm.validation.variants) == {0}
             assert set(arm.train.ids) == set(arms[NONE].train.ids)
 
 

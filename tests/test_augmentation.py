@@ -134,7 +134,7 @@ def packs(tmp_path):
 def test_the_train_pack_holds_originals_and_copies_with_the_labels_of_their_source(packs):
     train, _ = packs()
     assert train.ids == ["a"] * 8 + ["b"] * 8
-    assert train.copies.tolist() == [*range(8), *range(8)]
+    assert train.variants.tolist() == [*range(8), *range(8)]
     assert [train.classes[label] for label in train.labels] == ["cat"] * 8 + ["dog"] * 8
     assert train.originals().images[:][:, 0, 3, 0].tolist() == [50, 100]
 

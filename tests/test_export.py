@@ -196,7 +196,7 @@ def test_the_file_is_checked_on_official_validation_images_or_else_on_the_packs(
     ) as pack:
         pack.put(0, list(IMAGES[:3]))
         for i in range(3):
-            pack.describe(image_id=str(i), copy=0, transformation="none", labels=["cat"])
+            pack.describe(image_id=str(i), variant=0, transformation="none", labels=["cat"])
     np.testing.assert_array_equal(images_to_check(classifier, packs=packs), IMAGES[:3])
     with pytest.raises(UserError, match="no validation images of 24 pixels"):
         images_to_check(classifier._replace(pack_size=24), packs=packs)

@@ -18,21 +18,21 @@ from classifold.data.pack import new_pack, read_pack
 from classifold.data.predictions import SCHEMA, read_predictions
 from classifold.errors import UserError
 from classifold.models.model_file import load_model
-from classifold.runtime.faults import explain, told_if_damaged
+from classifold.runtime.faults import describe_error, explain_damage
 from classifold.stacking.ensemble import load_ensemble
 
 
 def test_damage_is_told_with_the_file_and_what_to_do(tmp_path):
     with (
         pytest.raises(UserError, match=r"x\.csv must be a CSV file, but is damaged \(ouch\); .+"),
-        told_if_damaged(tmp_path / "x.csv", kind="a CSV file"),
+        explain_damage(tmp_path / "x.csv", kind="a CSV file"),
     ):
         raise SyntaxError("ouch\nand more")
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError, PermissionError, UserError, MemoryError])
 def test_what_is_no_damage_stays_what_it_is(tmp_path, error):
-    with pytest.raises(error), told_if_damaged(tmp_path, kind="a file"):
+    with pytest.raises(error), explain_damage(tmp_path, kind="a file"):
         raise error("as it is")
 
 
@@ -52,7 +52,7 @@ def write(tmp_path, project, draw_pack, encode):
         ) as new:
             new.put(0, list(drawn.images))
             for name in drawn.ids:
-                new.describe(image_id=name, copy=0, transformation="none", labels=["class0"])
+                new.describe(image_id=name, variant=0, transformation="none", labels=["class0"])
         return lambda: read_pack(tmp_path / "pack")
 
     def of_project(file, read):
@@ -174,15 +174,15 @@ FULL = "No space left on device"
     ],
 )
 def test_faults_are_explained(error, told):
-    assert re.search(told, explain(error), re.DOTALL)
+    assert re.search(told, describe_error(error), re.DOTALL)
 
 
 @pytest.mark.parametrize("error", [ValueError("ours"), RuntimeError("ours"), KeyError("ours")])
 def test_what_is_our_fault_keeps_its_traceback(error):
-    assert explain(error) is None
+    assert describe_error(error) is None
 
 
 def test_memory_that_torch_cannot_have_is_told():
     with pytest.raises(RuntimeError) as raised:
         empty(2**50)
-    assert "memory was too small" in explain(raised.value)
+    assert "memory was too small" in describe_error(raised.value)

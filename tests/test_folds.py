@@ -55,7 +55,7 @@ def with_copies(pack, n_copies=2):
     """The pack with augmented copies (here: as they are) after each original."""
     rows = np.repeat(np.arange(len(pack.labels)), 1 + n_copies)
     copies = np.tile(np.arange(1 + n_copies, dtype=np.int32), len(pack.labels))
-    return pack.subset(rows)._replace(copies=copies)
+    return pack.subset(rows)._replace(variants=copies)
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def _numbered(n_images):
         images=images,
         labels=np.arange(n_images) % 3,
         ids=[str(i) for i in range(n_images)],
-        copies=np.zeros(n_images, np.int32),
+        variants=np.zeros(n_images, np.int32),
         transformations=["none"] * n_images,
         task="single",
         classes=["class0", "class1", "class2"],

@@ -395,7 +395,7 @@ def with_copies(pack):
     """The pack, and of each image one copy that is turned upside down."""
     copies = pack._replace(
         images=pack.images[:, ::-1],
-        copies=np.ones_like(pack.copies),
+        variants=np.ones_like(pack.variants),
         transformations=["upside down"] * len(pack.labels),
     )
     return join(pack, copies)
@@ -449,12 +449,12 @@ def test_nothing_that_is_trained_sees_the_fold_that_is_held_out(
         held_out = set(ids[answers.folds == fold])
         choosing = set(ids[answers.folds == fold % 3 + 1])
         assert set(gan[1].ids) == set(ids) - held_out - choosing
-        assert set(gan[1].copies) == ({0, 1} if copies else {0})
+        assert set(gan[1].variants) == ({0, 1} if copies else {0})
         for _, train, validation, _ in models:
             real = {name for name in train.ids if not name.startswith("generated/")}
             assert real == set(gan[1].ids)
             assert set(validation.ids) == choosing
-            assert set(validation.copies) == {0}
+            assert set(validation.variants) == {0}
 
 
 def test_sorts_differ_in_nothing_but_where_added_images_come_from(
@@ -468,8 +468,8 @@ def test_sorts_differ_in_nothing_but_where_added_images_come_from(
         assert all(torch.equal(weights[name], models[0][3][name]) for name in weights)
     repeated, generated, warped = (train for _, train, *_ in models[:3])
     assert len(set(repeated.ids)) == 12  # those added are images that were there
-    assert (repeated.copies == 0).all()
-    assert set(warped.copies[12:]) == {1}
+    assert (repeated.variants == 0).all()
+    assert set(warped.variants[12:]) == {1}
     assert sum(name.startswith("generated/") for name in generated.ids) == 6
     assert (generated.images[:12] == repeated.images[:12]).all()
 

@@ -37,7 +37,7 @@ def test_what_was_added_comes_back_in_its_order(tmp_path):
     np.testing.assert_array_equal(pack.images, PIXELS)
     assert pack.labels.tolist() == [2, 2, 1]  # positions in `classes`
     assert pack.ids == ["dog/1", "dog/1", "cat/2"]
-    assert pack.copies.tolist() == [0, 1, 0]
+    assert pack.variants.tolist() == [0, 1, 0]
     assert pack.transformations == ["none", "flip both", "none"]
     assert (pack.classes, pack.size, pack.resize) == (["ape", "cat", "dog"], 4, "box")
     assert pack.task == "single"
@@ -71,7 +71,7 @@ def test_originals_leave_out_the_copies_in_every_column(tmp_path):
     np.testing.assert_array_equal(originals.images, PIXELS[[0, 2]])
     assert originals.labels.tolist() == [2, 1]
     assert originals.ids == ["dog/1", "cat/2"]
-    assert originals.copies.tolist() == [0, 0]
+    assert originals.variants.tolist() == [0, 0]
     assert originals.transformations == ["none", "none"]
 
 
@@ -105,7 +105,7 @@ def test_jpegs_are_decoded_where_they_are_used_and_look_like_an_array(tmp_path):
         for row in (4, 0, 8, *range(596, 8, -4)):  # threads put them as they are done
             pack.put(row, plain[row : row + 4])
         for i in range(600):
-            pack.describe(image_id=str(i), copy=i % 2, transformation="none", labels=["red"])
+            pack.describe(image_id=str(i), variant=i % 2, transformation="none", labels=["red"])
     read = read_pack(tmp_path)
     assert (read.images.shape, len(read.images), read.images.nbytes) == (
         plain.shape,
@@ -123,7 +123,7 @@ def test_jpegs_are_decoded_where_they_are_used_and_look_like_an_array(tmp_path):
 def test_a_subset_takes_its_images_where_they_lie_and_in_its_order(tmp_path):
     write(tmp_path)
     pack = read_pack(tmp_path).subset(np.array([2, 0]))
-    assert (pack.ids, pack.labels.tolist(), pack.copies.tolist()) == (
+    assert (pack.ids, pack.labels.tolist(), pack.variants.tolist()) == (
         ["cat/2", "dog/1"],
         [1, 2],
         [0, 0],
@@ -146,7 +146,7 @@ def test_originals_kept_as_jpeg_have_the_principal_components_of_the_raw_ones(tm
         ) as pack:
             pack.put(0, list(smooth.astype(np.uint8)))
             for i in range(40):
-                pack.describe(image_id=str(i), copy=i % 2, transformation="none", labels=["a"])
+                pack.describe(image_id=str(i), variant=i % 2, transformation="none", labels=["a"])
     raw, jpeg = (
         principal_components(read_pack(tmp_path / storage).originals().images, size=8)["green"]
         for storage in ("raw", "jpeg")
@@ -162,7 +162,7 @@ def test_the_places_that_are_asked_for_are_those_of_the_images(tmp_path, monkeyp
     ) as pack:
         pack.put(0, np.random.default_rng(0).integers(0, 256, (300, 30, 30, 3), np.uint8))
         for row in range(300):
-            pack.describe(image_id=str(row), copy=0, transformation="none", labels=["cat"])
+            pack.describe(image_id=str(row), variant=0, transformation="none", labels=["cat"])
     pack = read_pack(tmp_path)
     rows = np.array([299, 0, 7])
     again = join(pack.subset(np.array([9, 299])), pack.subset(np.array([0, 1, 7])))

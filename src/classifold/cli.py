@@ -18,7 +18,7 @@ from classifold.project.dvc_files import damaged_copies, mend_dvc_files
 from classifold.project.plots_page import plots_page
 from classifold.project.recipes import RECIPES, list_recipes, take_recipe
 from classifold.runtime.encoding import use_utf8
-from classifold.runtime.faults import explain
+from classifold.runtime.faults import describe_error
 from classifold.runtime.progress import track
 from classifold.runtime.stage import INTERRUPTED
 
@@ -44,7 +44,7 @@ def _told_without_traceback(kept: str = "nothing half-written is left") -> Itera
         print(f"\nstopped by Ctrl-C; {kept}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     except Exception as error:
-        message = explain(error)
+        message = describe_error(error)
         if message is None:
             raise
         print(plain_text(message), file=sys.stderr)

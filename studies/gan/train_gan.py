@@ -13,7 +13,7 @@ from classifold.gan.machine import one_machine
 from classifold.gan.params import GAN_PARAMS, check_gan_params
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
-from classifold.runtime.progress import say
+from classifold.runtime.progress import log
 from classifold.runtime.stage import run_stage
 from classifold.training.checkpoints import Checkpoint, training_key
 
@@ -28,7 +28,7 @@ def main() -> None:
     machine, precision = one_machine(train)
     pack = read_pack(PACK)
     pack = pack if settings["copies"] else pack.originals()
-    say(f"  GAN on {machine.device.type}, {precision}, {len(pack.labels):,} images")
+    log(f"  GAN on {machine.device.type}, {precision}, {len(pack.labels):,} images")
     read = {"settings": settings, "policy": policy, "train": train, "precision": precision}
     checkpoint = Checkpoint(
         KEPT / "checkpoint.safetensors", training_key(read, sorted(PACK.iterdir()))

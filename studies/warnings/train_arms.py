@@ -20,7 +20,7 @@ from classifold.leakage.picture import draw_arms
 from classifold.models.device import advise_on_memory
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
-from classifold.runtime.progress import say
+from classifold.runtime.progress import log
 from classifold.runtime.stage import run_stage
 from classifold.training.checkpoints import training_key
 from classifold.training.folds import assign_folds
@@ -83,7 +83,7 @@ def main() -> None:
     )
     shutil.rmtree(KEPT, ignore_errors=True)
     for name, arm in told.items():
-        say(f"  {name}: flattered by {arm['flattered']:+.4f} {arm['flattered_ci95']}")
+        log(f"  {name}: flattered by {arm['flattered']:+.4f} {arm['flattered_ci95']}")
 
 
 if __name__ == "__main__":

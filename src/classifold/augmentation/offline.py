@@ -166,7 +166,7 @@ def write_packs(
                 for number, transformation in enumerate(made.transformations):
                     pack.describe(
                         image_id=made.image_id,
-                        copy=number,
+                        variant=number,
                         transformation=transformation,
                         labels=labels[split][made.image_id],
                     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from classifold.runtime.atomic_files import new_file
-from classifold.runtime.faults import told_if_damaged
+from classifold.runtime.faults import explain_damage
 
 # What spreadsheets take for a formula, full-width characters among them. An apostrophe is
 # here so that one in front can be told from a name's own. A plain number is none.
@@ -58,7 +58,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         UserError: if the file is damaged; a missing one is a FileNotFoundError.
     """
     with (
-        told_if_damaged(path, kind="a CSV file"),
+        explain_damage(path, kind="a CSV file"),
         path.open(encoding="utf-8", newline="") as file,
     ):
         return [_as_written(row) for row in csv.DictReader(file, strict=True)]

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from classifold.errors import UserError
-from classifold.runtime.faults import CURE
+from classifold.runtime.faults import REMEDY
 
 
 class ImageArray:
@@ -104,7 +104,7 @@ class EncodedImages(ImageArray):
         image = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
         if image is None:
             raise UserError(
-                f"image {row} of {len(self)} of the JPEGs in data/augmented is damaged; {CURE}"
+                f"image {row} of {len(self)} of the JPEGs in data/augmented is damaged; {REMEDY}"
             )
         return np.asarray(image)
 

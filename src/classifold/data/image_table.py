@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from classifold.runtime.faults import told_if_damaged
+from classifold.runtime.faults import explain_damage
 
 SCHEMA = pa.schema(
     [
@@ -129,7 +129,7 @@ def iter_images(folder: Path, ids: Collection[str]) -> Iterator[tuple[str, bytes
 @contextmanager
 def _opened(shard: Path) -> Iterator[pq.ParquetFile]:
     """Open a shard whose pages are checked when they are read, one flipped bit included."""
-    with told_if_damaged(shard, kind="a shard of the image table"):
+    with explain_damage(shard, kind="a shard of the image table"):
         yield pq.ParquetFile(shard, page_checksum_verification=True)
 
 

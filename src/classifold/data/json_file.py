@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from classifold.runtime.atomic_files import new_file
-from classifold.runtime.faults import told_if_damaged
+from classifold.runtime.faults import explain_damage
 
 DECIMAL_PLACES = 6
 SMALL, PLACES_OF_SMALL = 1e-3, 10  # learning rates go down to 1e-7
@@ -29,7 +29,7 @@ def read_json(path: Path) -> Any:
     Raises:
         UserError: if the file is damaged; a missing one is a FileNotFoundError.
     """
-    with told_if_damaged(path, kind="a JSON file"):
+    with explain_damage(path, kind="a JSON file"):
         return json.loads(path.read_text(encoding="utf-8"))
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from classifold.runtime.faults import told_if_damaged
+from classifold.runtime.faults import explain_damage
 
 
 class Logits(NamedTuple):
@@ -28,7 +28,7 @@ def load_logits(path: Path) -> Logits:
         UserError: if the file is damaged.
     """
     with (
-        told_if_damaged(path, kind="an .npz file of logits"),
+        explain_damage(path, kind="an .npz file of logits"),
         path.open("rb") as file,  # which NumPy leaves open when it is damaged
         np.load(file, allow_pickle=False) as arrays,
     ):

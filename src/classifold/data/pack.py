@@ -2,7 +2,7 @@
 
 `images.npy` is a uint8 array (N, size, size, 3), memory-mapped when read; where that would be
 too large, `images.arrow` holds them as JPEG, and they are decoded when they are used.
-`index.parquet` has a row for each: row, id, copy number (0: the original), transformation,
+`index.parquet` has a row for each: row, id, variant number (0: the original), transformation,
 label (several are joined by `|`); `pack.json` names the task, the classes in their order, the
 size and the resize filter.
 """
@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from classifold.data.image_arrays import ChosenImages, EncodedImages, JoinedImages
 from classifold.data.image_table import LABEL_SEPARATOR
 from classifold.data.json_file import read_json, write_json
-from classifold.runtime.faults import told_if_damaged
+from classifold.runtime.faults import explain_damage
 
 JPEGS = pa.schema([("jpeg", pa.binary())])
 JPEGS_A_BATCH = 256
@@ -33,7 +33,7 @@ INDEX = pa.schema(
     [
         ("row", pa.int64()),
         ("id", pa.string()),
-        ("copy", pa.int32()),
+        ("variant", pa.int32()),
         ("transformation", pa.string()),
         ("label", pa.string()),
     ]
@@ -46,7 +46,7 @@ class Pack(NamedTuple):
     images: np.ndarray  # uint8 (N, size, size, 3); or an ImageArray, which acts as one
     labels: np.ndarray  # positions in `classes`, int64 (N,); of a `multi` task uint8 (N, n_classes)
     ids: list[str]
-    copies: np.ndarray  # int32 (N,): 0 for originals
+    variants: np.ndarray  # int32 (N,): 0 for originals
     transformations: list[str]
     task: str  # `single`: one label an image; `multi`: any number
     classes: list[str]
@@ -54,8 +54,8 @@ class Pack(NamedTuple):
     resize: str
 
     def originals(self) -> "Pack":
-        """Leave the augmented copies out."""
-        return self.subset(np.flatnonzero(self.copies == 0))
+        """Leave the augmented variants out."""
+        return self.subset(np.flatnonzero(self.variants == 0))
 
     def subset(self, rows: np.ndarray) -> "Pack":
         """Take some images, in the order of `rows`; those that lie on the disk stay there."""
@@ -63,7 +63,7 @@ class Pack(NamedTuple):
             images=cast(np.ndarray, ChosenImages(self.images, rows)),
             labels=self.labels[rows],
             ids=[self.ids[row] for row in rows],
-            copies=self.copies[rows],
+            variants=self.variants[rows],
             transformations=[self.transformations[row] for row in rows],
         )
 
@@ -74,7 +74,7 @@ def join(first: Pack, second: Pack) -> Pack:
         images=cast(np.ndarray, JoinedImages(first.images, second.images)),
         labels=np.concatenate([first.labels, second.labels]),
         ids=first.ids + second.ids,
-        copies=np.concatenate([first.copies, second.copies]),
+        variants=np.concatenate([first.variants, second.variants]),
         transformations=first.transformations + second.transformations,
     )
 
@@ -94,11 +94,11 @@ class PackWriter:
         self.columns: dict[str, list[object]] = {name: [] for name in INDEX.names}
 
     def describe(
-        self, *, image_id: str, copy: int, transformation: str, labels: Sequence[str]
+        self, *, image_id: str, variant: int, transformation: str, labels: Sequence[str]
     ) -> None:
         """Append a row of the index."""
         row = len(self.columns["row"])
-        values = (row, image_id, copy, transformation, LABEL_SEPARATOR.join(labels))
+        values = (row, image_id, variant, transformation, LABEL_SEPARATOR.join(labels))
         for name, value in zip(INDEX.names, values, strict=True):
             self.columns[name].append(value)
 
@@ -200,7 +200,7 @@ def read_pack(folder: Path) -> Pack:
         UserError: if a file of it is damaged.
     """
     description = read_json(folder / "pack.json")
-    with told_if_damaged(folder / "index.parquet", kind="a Parquet file"):
+    with explain_damage(folder / "index.parquet", kind="a Parquet file"):
         index = pq.read_table(folder / "index.parquet").to_pydict()
     classes = description["classes"]
     position = {name: i for i, name in enumerate(classes)}
@@ -212,12 +212,12 @@ def read_pack(folder: Path) -> Pack:
         labels = np.array([position[label] for label in index["label"]], np.int64)
     jpegs, raw = folder / "images.arrow", folder / "images.npy"
     if jpegs.is_file():
-        with told_if_damaged(jpegs, kind="an Arrow file of JPEGs"):
+        with explain_damage(jpegs, kind="an Arrow file of JPEGs"):
             with jpegs.open("rb") as file:
                 mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             images = cast(np.ndarray, EncodedImages(mapped, size=description["size"]))
     else:
-        with told_if_damaged(raw, kind="a NumPy array of images"):
+        with explain_damage(raw, kind="a NumPy array of images"):
             images = np.load(raw, mmap_mode="r" if len(labels) else None, allow_pickle=False)
             if not isinstance(images, np.ndarray):  # NumPy reads archives of arrays, too
                 raise ValueError("an archive of several")
@@ -225,7 +225,7 @@ def read_pack(folder: Path) -> Pack:
         images=images,
         labels=labels,
         ids=index["id"],
-        copies=np.array(index["copy"], np.int32),
+        variants=np.array(index["variant"], np.int32),
         transformations=index["transformation"],
         **description,
     )

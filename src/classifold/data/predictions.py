@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from classifold.data.image_table import LABEL_SEPARATOR
-from classifold.runtime.faults import told_if_damaged
+from classifold.runtime.faults import explain_damage
 
 SCHEMA = pa.schema(
     [
@@ -75,7 +75,7 @@ def read_predictions(path: Path, *, model: str) -> list[dict]:
     Raises:
         UserError: if the file is damaged.
     """
-    with told_if_damaged(path, kind="a Parquet file"):
+    with explain_damage(path, kind="a Parquet file"):
         return pq.read_table(path, filters=[("model", "=", model)]).to_pylist()
 
 

@@ -14,7 +14,7 @@ from classifold.models.decisions import probabilities
 from classifold.models.device import set_threads
 from classifold.models.inference import BATCH_SIZE, aligned_rows, predict_logits
 from classifold.models.model_file import Model, load_model
-from classifold.runtime.progress import say
+from classifold.runtime.progress import log
 from classifold.stacking.ensemble import Ensemble, ensemble_logits, load_ensemble
 
 STACK = "stack"
@@ -60,7 +60,7 @@ def answer(
     logits: dict[str, np.ndarray] = {}
     for name in decisions["models"]:
         model = load_listed(name, models=models, classes=decisions["classes"])
-        say(f"  asking {name} about {len(pixels):,} images")
+        log(f"  asking {name} about {len(pixels):,} images")
         logits[name] = model_logits(model, pixels, device=device, **test_time).reshape(shape)
     answers = {
         name: decide(logits[name], decision, task=task)

@@ -8,7 +8,7 @@ import numpy as np
 
 from classifold.evaluation.intervals import micro_f1_gain_interval
 from classifold.models.decisions import fit_threshold, micro_f1, probabilities
-from classifold.runtime.progress import say
+from classifold.runtime.progress import log
 from classifold.stacking.ensemble import Ensemble
 from classifold.stacking.members import mean_logits, task_of
 
@@ -40,7 +40,7 @@ def tell(metrics: Mapping[str, Any]) -> None:
     """Say what the stack reaches, beside its best member and the plain mean."""
     metric = "accuracy" if "mean_accuracy" in metrics else "micro_f1"
     low, high = metrics["gain_ci95"]
-    say(
+    log(
         f"  {metrics['method']} over {metrics['n_members']}: validation {metric.replace('_', ' ')} "
         f"{metrics[f'validation_{metric}']:.4f}; best member {metrics['best_member']} "
         f"{metrics[f'best_member_{metric}']:.4f}, gain {metrics['gain']:+.4f} ({low:+.4f} to "

@@ -30,7 +30,7 @@ from classifold.gan.adversaries import GanRecipe
 from classifold.gan.drawing import generated_pack
 from classifold.gan.loop import draw_grid, fit_gan
 from classifold.models.inference import predict_logits
-from classifold.runtime.progress import say
+from classifold.runtime.progress import log
 from classifold.training.checkpoints import Checkpoint
 from classifold.training.epochs import Recipe
 from classifold.training.loop import fit
@@ -108,11 +108,11 @@ def add_generated(
         done = Checkpoint(checkpoints / f"{fold}.done.safetensors", key)
         kept = done.load()
         if kept:
-            say(f"  fold {fold}/{n_folds}: trained before the stop")
+            log(f"  fold {fold}/{n_folds}: trained before the stop")
         else:
             choosing = fold % n_folds + 1
             learning = train.subset(np.flatnonzero(~np.isin(fold_of_row, [fold, choosing])))
-            say(f"  fold {fold}/{n_folds}: a GAN of {len(set(learning.ids)):,} images")
+            log(f"  fold {fold}/{n_folds}: a GAN of {len(set(learning.ids)):,} images")
             made = _generate(
                 learning,
                 gan,
@@ -146,7 +146,7 @@ def add_generated(
                 )
                 kept[sort] = torch.from_numpy(logits.argmax(1))
                 right = float((logits.argmax(1) == held_out.labels).mean())
-                say(f"  fold {fold}/{n_folds}, {sort}: {right:.4f} of {len(held_out.labels)} right")
+                log(f"  fold {fold}/{n_folds}, {sort}: {right:.4f} of {len(held_out.labels)} right")
             done.save(kept)
         for sort, answers in kept.items():
             of_all = predicted.setdefault(sort, np.zeros(len(folds), np.int64))
@@ -249,7 +249,7 @@ def _with_added(learning: Pack, generated: Pack, *, seed: int) -> dict[str, Pack
         REFERENCE: join(originals, originals.subset(again)),
         "generated": join(originals, generated),
     }
-    copies = np.flatnonzero(learning.copies > 0)
+    copies = np.flatnonzero(learning.variants > 0)
     if len(copies):
         warped = learning.subset(np.resize(draws.permutation(copies), n_added))
         packs["warped"] = join(originals, warped)

@@ -97,7 +97,7 @@ def generated_pack(
         images=images,
         labels=labels,
         ids=[f"generated/{i:06}" for i in range(n_images)],
-        copies=np.zeros(n_images, np.int32),
+        variants=np.zeros(n_images, np.int32),
         transformations=["generated"] * n_images,
         task="single",
         classes=like.classes if asked else [NO_CLASS],

@@ -88,7 +88,7 @@ def save_images(folder: Path, generated: Pack) -> None:
         for image_id, label in zip(generated.ids, generated.labels, strict=True):
             pack.describe(
                 image_id=image_id,
-                copy=0,
+                variant=0,
                 transformation="generated",
                 labels=[generated.classes[label]],
             )

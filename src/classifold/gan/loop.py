@@ -17,7 +17,7 @@ from classifold.gan.adversaries import TOLD, Adversaries, GanRecipe
 from classifold.gan.drawing import draw_noise, generate
 from classifold.gan.generator import Generator
 from classifold.pictures.tiles import draw_tiles
-from classifold.runtime.progress import say, track
+from classifold.runtime.progress import log, track
 from classifold.training.batches import Batch, TrainingImages, count_batches, epoch_batches
 from classifold.training.checkpoints import Checkpoint
 from classifold.training.machine import Machine
@@ -88,7 +88,7 @@ def fit_gan(
     if state:
         history = state["history"]
         adversaries.load_state_dict(state["adversaries"])
-        say(f"  going on after epoch {len(history)}")
+        log(f"  going on after epoch {len(history)}")
     elif grid:
         shutil.rmtree(grid.folder, ignore_errors=True)  # of another training
         _draw_grid(grid, adversaries.generator, recipe, train, epoch=0)
@@ -107,7 +107,7 @@ def fit_gan(
         if now - told >= SECONDS_BETWEEN_LINES or epoch == recipe.epochs:
             told = now
             seconds = (now - start) / (epoch - n_before)
-            say(
+            log(
                 f"  epoch {epoch}/{recipe.epochs}: discriminator {row['discriminator_loss']:.3f}, "
                 f"generator {row['generator_loss']:.3f}, {len(train.labels) / seconds:,.0f} "
                 f"images/s, {seconds * (recipe.epochs - epoch):.0f} s left"

@@ -15,7 +15,7 @@ from classifold.errors import UserError
 from classifold.gan.distances import frechet_distance, nearest_distance, precision_recall
 from classifold.models.inference import predict_features, predict_logits
 from classifold.models.model_file import Model
-from classifold.runtime.progress import say
+from classifold.runtime.progress import log
 
 
 class Images(NamedTuple):
@@ -91,7 +91,7 @@ def measure_quality(
     reference = predict_features(model.network, real.images[np.sort(first)], **size)
     n_features = reference.shape[1]
     if n_images <= n_features:
-        say(
+        log(
             f"  {n_images:,} images for {n_features:,} features: the covariances are not of full "
             "rank, and the distances of worth beside one another alone"
         )

@@ -20,7 +20,7 @@ from classifold.data.pack import Pack
 from classifold.errors import UserError
 from classifold.evaluation.intervals import central_interval, resample
 from classifold.models.inference import predict_logits
-from classifold.runtime.progress import say
+from classifold.runtime.progress import log
 from classifold.training.checkpoints import Checkpoint
 from classifold.training.epochs import Recipe
 from classifold.training.limit import cap_epochs
@@ -129,7 +129,7 @@ def with_copies(pack: Pack, augmentation: Mapping[str, Any]) -> Pack:
     n_copies = len(made[0])
     return pack.subset(np.repeat(np.arange(len(made)), n_copies))._replace(
         images=np.stack([one.pixels for copies in made for one in copies]),
-        copies=np.tile(np.arange(n_copies, dtype=np.int32), len(made)),
+        variants=np.tile(np.arange(n_copies, dtype=np.int32), len(made)),
         transformations=[one.transformation for copies in made for one in copies],
     )
 
@@ -212,7 +212,7 @@ def train_arm(
             running.remove()
         right.append([kept[part].numpy() for part in ("validation", "clean")])
         shares = [f"{answers.mean():.4f} of {len(answers):,}" for answers in right[-1]]
-        say(f"  {name}, seed {seed}: {shares[0]} validation images, {shares[1]} clean ones")
+        log(f"  {name}, seed {seed}: {shares[0]} validation images, {shares[1]} clean ones")
     network.load_state_dict(first_weights)
     validation, clean_right = (np.stack(part) for part in zip(*right, strict=True))
     return validation, clean_right

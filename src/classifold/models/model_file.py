@@ -15,7 +15,7 @@ from classifold.data.seeding import seed_torch
 from classifold.errors import UserError
 from classifold.params.schema.section import Pixels
 from classifold.params.validation import broken_rules
-from classifold.runtime.faults import CURE, told_if_damaged
+from classifold.runtime.faults import REMEDY, explain_damage
 
 
 class _Preprocessing(BaseModel):
@@ -137,18 +137,18 @@ def load_model(folder: Path) -> Model:
     path = folder / "weights.safetensors"
     try:
         description = read_json(folder / "model.json")
-        with told_if_damaged(path, kind="a safetensors file"):
+        with explain_damage(path, kind="a safetensors file"):
             state = load_file(path)
     except FileNotFoundError as error:
-        raise UserError(f"the model in {folder} is not whole ({error}); {CURE}") from None
+        raise UserError(f"the model in {folder} is not whole ({error}); {REMEDY}") from None
     if broken := broken_rules(_Description, description):
-        raise UserError(f"{folder}/model.json describes no model of ours ({broken[0]}); {CURE}")
+        raise UserError(f"{folder}/model.json describes no model of ours ({broken[0]}); {REMEDY}")
     with torch.device("meta"):
         expected = build_network(description["network"], **_structure(description)).state_dict()
     if _shapes(expected) != _shapes(state):
         raise UserError(
             f"{path} must hold the weights of network {description['network']}, but those of "
-            f"another; {CURE}"
+            f"another; {REMEDY}"
         )
     network = build_network(description["network"], **_structure(description))
     network.load_state_dict(state)

@@ -219,7 +219,7 @@ def _policies(facts: Facts, pack: Pack) -> list[dict[str, Any]]:
 
 def _example_rows(pack: Pack, n_wanted: int) -> list[int]:
     """Originals of as many classes as there may be, far apart in the order of classes."""
-    originals = np.flatnonzero(pack.copies == 0)
+    originals = np.flatnonzero(pack.variants == 0)
     first = _first_of_classes(pack.labels[originals])
     spread_out = np.linspace(0, len(first) - 1, n_wanted).astype(int)
     rows = list(dict.fromkeys(int(originals[first[i]]) for i in spread_out))
@@ -246,10 +246,10 @@ def _labels_of(pack: Pack, row: int) -> str:
 def _copies_of(pack: Pack, original: int) -> Iterator[Picture]:
     """An original and the rows after it, up to the next original."""
     for row in range(original, min(original + MOST_AUGMENTED, len(pack.labels))):
-        if row > original and pack.copies[row] == 0:
+        if row > original and pack.variants[row] == 0:
             return
         name, transformation = pack.ids[row], pack.transformations[row]
-        title = name if row == original else f"copy {pack.copies[row]}"
+        title = name if row == original else f"copy {pack.variants[row]}"
         words = "the original" if row == original else transformation
         alt = f"{name}, labelled {_labels_of(pack, row)}: {words}"
         yield Picture(pixels_to_uri(np.asarray(pack.images[row])), alt, [title, words])

@@ -8,7 +8,7 @@ from pathlib import Path
 from classifold.errors import UserError
 
 # DVC believes what lies in its cache, and what has not been touched since it looked.
-CURE = (
+REMEDY = (
     "delete it, run 'python -m classifold check --cache', which takes damaged copies out of DVC's "
     "cache, and 'dvc repro', which brings it back"
 )
@@ -21,7 +21,7 @@ WORDS_OF_FULL = ("No space left on device", "Disk quota exceeded", "File too lar
 WORDS_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
-def explain(error: Exception) -> str | None:
+def describe_error(error: Exception) -> str | None:
     """Say what an error means and what to do, if its owner can mend it; None if it is our fault."""
     if isinstance(error, UserError):
         return str(error)
@@ -49,7 +49,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def told_if_damaged(path: Path, *, kind: str) -> Iterator[None]:
+def explain_damage(path: Path, *, kind: str) -> Iterator[None]:
     """Turn whatever a reader raises into one message that names the file, and says what to do.
 
     That a file is missing, may not be read, or that the machine refuses is no damage of the file.
@@ -69,7 +69,7 @@ def told_if_damaged(path: Path, *, kind: str) -> Iterator[None]:
         if is_out_of_memory(error) or (isinstance(error, OSError) and error.errno is not None):
             raise
         raise UserError(
-            f"{path} must be {kind}, but is damaged ({first_line(error)}); {CURE}"
+            f"{path} must be {kind}, but is damaged ({first_line(error)}); {REMEDY}"
         ) from None
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from classifold.runtime.progress import is_first_process, say
+from classifold.runtime.progress import is_first_process, log
 
 LOCKS = Path(".cache/locks")  # outside of the outputs, which DVC removes
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -72,13 +72,13 @@ def _lock(descriptor: int, path: Path, stage: str) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = path.read_text(encoding="utf-8")
-        say(
+        log(
             f"{stage}: waiting for process {holder}, which is at this stage too; "
             f"'kill {holder}' ends it"
         )
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError:
-        say(f"{stage}: this file system knows no locks; see to it that one process is at a stage")
+        log(f"{stage}: this file system knows no locks; see to it that one process is at a stage")
 
 
 def _is_orphan() -> bool:

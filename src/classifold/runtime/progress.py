@@ -27,7 +27,7 @@ def is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """Print a line at once, whether or not a terminal listens; only the first process does."""
     if is_first_process():
         print(plain_text(text), flush=True)
@@ -77,4 +77,4 @@ def _lines(items: Iterable[Item], *, task: str, total: int, unit: str) -> Iterat
             last = now
             speed = done / (now - start)
             left = max(total - done, 0) / speed
-            say(f"{task}: {done:,} of {total:,} {unit}, {speed:,.0f} a second, {left:.0f} s left")
+            log(f"{task}: {done:,} of {total:,} {unit}, {speed:,.0f} a second, {left:.0f} s left")

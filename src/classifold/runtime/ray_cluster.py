@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from classifold.errors import UserError
 from classifold.runtime.bundles import ENDED, MOST_CRASHES, Bundle, Task, count_cores, is_full
-from classifold.runtime.progress import say
+from classifold.runtime.progress import log
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -261,7 +261,7 @@ def _connected() -> ModuleType:
     ray._private.worker._worker_logs_enabled = False
     n_nodes = sum(node["Alive"] for node in ray.nodes())
     cores = ray.cluster_resources().get("CPU", 0)
-    say(f"  on Ray at {address or 'this machine'}: {cores:.0f} cores, nodes: {n_nodes}")
+    log(f"  on Ray at {address or 'this machine'}: {cores:.0f} cores, nodes: {n_nodes}")
     return ray
 
 

@@ -15,9 +15,9 @@ from classifold.params.validation import check_params
 from classifold.plain_text import plain_text
 from classifold.runtime.atomic_files import new_file
 from classifold.runtime.encoding import use_utf8
-from classifold.runtime.faults import explain
+from classifold.runtime.faults import describe_error
 from classifold.runtime.orphans import begin_stage, only_one
-from classifold.runtime.progress import is_first_process, say
+from classifold.runtime.progress import is_first_process, log
 
 INTERRUPTED = 130
 
@@ -52,7 +52,7 @@ def run_stage(main: Callable[..., None]) -> None:
         )
         sys.exit(INTERRUPTED)
     except Exception as error:
-        message = explain(error)
+        message = describe_error(error)
         if message is None:
             raise
         if os.environ.get("CLASSIFOLD_TRACEBACK"):
@@ -65,7 +65,7 @@ def _write_timings(name: str, seconds: float) -> None:
     timings = {"seconds": round(seconds, 2), "peak_memory_mib": _peak_memory_mib()}
     with new_file(Path("timings") / f"{name}.json") as partial:
         partial.write_text(json.dumps(timings, indent=2) + "\n", encoding="utf-8")
-    say(f"{name}: done in {seconds:.1f} s")
+    log(f"{name}: done in {seconds:.1f} s")
 
 
 def _peak_memory_mib() -> int:

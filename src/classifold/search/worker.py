@@ -14,7 +14,7 @@ from sqlalchemy import URL
 
 from classifold.errors import UserError
 from classifold.runtime.orphans import begin_helper
-from classifold.runtime.progress import say
+from classifold.runtime.progress import log
 from classifold.search.plan import Plan
 from classifold.search.results import (
     FAILURE,
@@ -48,7 +48,7 @@ def run_search(plan: Plan, *, url: URL, n_workers: int) -> list[Row]:
         )
     with open_search(plan, url) as opened:
         n_ended = len(ended_trials(opened.study, plan))
-        say(f"  {plan.name}: {n_ended} of {plan.n_trials} trials are done")
+        log(f"  {plan.name}: {n_ended} of {plan.n_trials} trials are done")
         if n_workers == 1:
             work(plan, opened)
     if n_workers > 1 and n_ended < plan.n_trials:
@@ -68,7 +68,7 @@ def work(plan: Plan, opened: Opened) -> None:
             waits = False
             continue
         if not waits:
-            say(f"  waiting for trials that others run: {', '.join(map(str, left))}")
+            log(f"  waiting for trials that others run: {', '.join(map(str, left))}")
         waits = True
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
@@ -89,7 +89,7 @@ def _try_trial(number: int, plan: Plan, opened: Opened) -> bool:
         try:
             _run(number, plan, opened.study)
         except UpdateFinishedTrialError:
-            say(f"  trial {number}: another worker took it over while this one was cut off")
+            log(f"  trial {number}: another worker took it over while this one was cut off")
     return True
 
 
@@ -98,7 +98,7 @@ def _run(number: int, plan: Plan, study: optuna.Study) -> None:
     study.sampler = sampler_of(search, number)
     trial = study.ask(distributions(search))
     trial.set_user_attr(TRIAL, number)
-    say(f"  trial {number} of {plan.n_trials}: {in_words(trial.params)}")
+    log(f"  trial {number} of {plan.n_trials}: {in_words(trial.params)}")
 
     def after_epoch(row: Mapping[str, Any]) -> None:
         trial.report(row[f"validation_{search.metric}"], row["epoch"])
@@ -111,20 +111,20 @@ def _run(number: int, plan: Plan, study: optuna.Study) -> None:
         )
     except optuna.TrialPruned:
         study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
-        say(f"  trial {number}: pruned")
+        log(f"  trial {number}: pruned")
         return
     except UserError as error:
         # Not Optuna's FAIL, which samplers forget: where a loss explodes, they should not go again.
         trial.set_user_attr(FAILURE, str(error))
         study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
-        say(f"  trial {number}: failed: {error}")
+        log(f"  trial {number}: failed: {error}")
         return
     trial.set_user_attr(OUTCOME, _told(outcome))
     value = getattr(outcome.validation, search.metric)
     study.tell(trial, value, skip_if_finished=True)
     best = best_of(read_rows_of(study, plan), search)
     if best:
-        say(
+        log(
             f"  trial {number}: validation {search.metric.replace('_', ' ')} {value:.4f} (best "
             f"{best.value:.4f}, trial {best.trial})"
         )

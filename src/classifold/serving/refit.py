@@ -12,7 +12,7 @@ from classifold.data.pack import Pack, join
 from classifold.errors import UserError
 from classifold.models.model_file import save_model
 from classifold.runtime.atomic_files import new_folder
-from classifold.runtime.progress import say
+from classifold.runtime.progress import log
 from classifold.training.description import describe_training
 from classifold.training.epochs import Epochs, Recipe
 from classifold.training.limit import cap_epochs
@@ -64,7 +64,7 @@ def refit(
             begun = {"phase": name, "epoch": epoch, "learning_rate": learning_rate}
             history.append(begun | trained.told("train"))
         network.load_state_dict(phase.averaged.state_dict())
-        say(f"  {name}: {len(rows)} epochs, loss {history[-1]['train_loss']:.4f}")
+        log(f"  {name}: {len(rows)} epochs, loss {history[-1]['train_loss']:.4f}")
     network.eval()
     return history
 
@@ -102,7 +102,7 @@ def refit_model(name: str, params: Mapping[str, Any], *, root: Path, folder: Pat
     training = prepare(settings, model, packs=root / "data/augmented")
     images = join(training.train, training.validation)
     n_train, n_validation = len(training.train.labels), len(training.validation.labels)
-    say(f"  {name}: {n_train:,} training and {n_validation:,} validation images")
+    log(f"  {name}: {n_train:,} training and {n_validation:,} validation images")
     history = refit(
         training.network,
         images,

@@ -19,7 +19,7 @@ from classifold.data.logits_file import Logits, load_logits
 from classifold.errors import UserError
 from classifold.models.baseline import MAJORITY, majority_baseline
 from classifold.models.decisions import fit_decision, micro_f1, probabilities
-from classifold.runtime.progress import say
+from classifold.runtime.progress import log
 
 
 def compare_models(
@@ -112,7 +112,7 @@ def remove_unlisted(
     for folder, mark in folders.items():
         for path in sorted(folder.glob("*")):
             if path.name not in names and (path / mark).is_file():
-                say(f"  removing {path}: not listed in params.yaml (DVC's cache keeps it)")
+                log(f"  removing {path}: not listed in params.yaml (DVC's cache keeps it)")
                 shutil.rmtree(path)
     for folder in others:
         for path in sorted(folder.glob("*.json")):

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 from classifold.data.json_file import read_json, write_json
 from classifold.errors import UserError
-from classifold.runtime.faults import CURE, first_line, told_if_damaged
+from classifold.runtime.faults import REMEDY, explain_damage, first_line
 from classifold.stacking.dense import DenseStack, fit_dense
 from classifold.stacking.logistic import apply_logistic, fit_logistic
 from classifold.stacking.member_weights import fit_weights, select_greedily
@@ -125,7 +125,7 @@ def load_ensemble(folder: Path) -> Ensemble:
         UserError: if a file is damaged, or the numbers are of another stack.
     """
     path = folder / "weights.safetensors"
-    with told_if_damaged(path, kind="a safetensors file"):
+    with explain_damage(path, kind="a safetensors file"):
         weights = load_file(path)
     description = read_json(folder / "ensemble.json")
     try:
@@ -135,6 +135,6 @@ def load_ensemble(folder: Path) -> Ensemble:
     except Exception as error:  # wrong numbers lead to anything, to too little memory, too
         raise UserError(
             f"{folder}/ensemble.json must describe the weights beside it ({first_line(error)}); "
-            f"{CURE}"
+            f"{REMEDY}"
         ) from None
     return ensemble

@@ -193,8 +193,9 @@ def epoch_batches(
     if n_images // n_steps < n_own * n_processes:
         raise UserError(
             f"batch_size {batch_size} gives steps of {n_images // n_steps} images, too few for "
-            f"{n_processes} processes with gradient_accumulation_steps: {pieces}; raise batch_size, "
-            "or lower gradient_accumulation_steps or the number of processes (train.launcher)"
+            f"{n_processes} processes with gradient_accumulation_steps: {pieces}; raise "
+            "batch_size, or lower gradient_accumulation_steps or the number of processes "
+            "(train.launcher)"
         )
     order = draw_rows(pack.labels, n_classes=n_classes, seed=seed, epoch=epoch, sampler=sampler)
     # Shown again, an image is augmented anew: by the draws of its place in the epoch.

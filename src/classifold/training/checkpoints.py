@@ -20,7 +20,7 @@ from torch import Tensor
 
 from classifold.errors import UserError
 from classifold.runtime.atomic_files import new_file
-from classifold.runtime.progress import say
+from classifold.runtime.progress import log
 from classifold.training.machine import Machine
 
 BYTES_A_PIECE = 2**24  # of files, as processes hash them and send them to one another
@@ -100,7 +100,7 @@ class Checkpoint:
             with safe_open(self.path, "pt") as file:
                 header = file.metadata() or {}
                 if header.get("key") != self.key:
-                    say(
+                    log(
                         f"  the checkpoint {self.path} is of other params, data or code: "
                         "training begins anew"
                     )
@@ -108,7 +108,7 @@ class Checkpoint:
                 state: dict[str, Any] = _with_tensors(json.loads(header["state"]), file.get_tensor)
                 return state
         except (SafetensorError, OSError, ValueError, KeyError) as error:
-            say(f"  the checkpoint {self.path} cannot be read ({error}): training begins anew")
+            log(f"  the checkpoint {self.path} cannot be read ({error}): training begins anew")
             return None
 
     def remove(self) -> None:

@@ -19,7 +19,7 @@ from classifold.data.out_of_fold import OutOfFold
 from classifold.data.pack import Pack
 from classifold.errors import UserError
 from classifold.models.device import advise_on_memory
-from classifold.runtime.progress import say
+from classifold.runtime.progress import log
 from classifold.splitting.stratified import stratify_folds
 from classifold.training.checkpoints import Checkpoint, training_key
 from classifold.training.epochs import Recipe
@@ -72,7 +72,7 @@ def train_folds(
     }
     files = sorted(path for path in packs.rglob("*") if path.is_file())
     key = training_key(params, files, machine)
-    say(f"  {name} on {machine.device.type}, {precision}, {n_folds} folds")
+    log(f"  {name} on {machine.device.type}, {precision}, {n_folds} folds")
     with advise_on_memory(name):
         logits, best_epochs = fit_folds(
             network,
@@ -131,7 +131,7 @@ def assign_folds(
     folds = stratify_folds(labels, of_images, n_folds=n_folds, seed=seed, setting=setting) + 1
     for name, borne in zip(originals.classes, bears.T, strict=True):
         if len(set(folds[borne])) == 1:
-            say(
+            log(
                 f"  all images of class '{name}' lie in one fold: the network that is asked "
                 "about them has seen none of the class, and cannot know it"
             )
@@ -182,11 +182,11 @@ def fit_folds(
         done.bring(machine)
         kept = done.load()
         if kept is not None:
-            say(f"  fold {fold}/{n_folds}: trained before the stop")
+            log(f"  fold {fold}/{n_folds}: trained before the stop")
         else:
             others = train.subset(np.flatnonzero(fold_of_row != fold))
             held_out = originals.subset(np.flatnonzero(folds == fold))
-            say(
+            log(
                 f"  fold {fold}/{n_folds}: {len(others.labels):,} images train, "
                 f"{len(held_out.labels):,} are held out"
             )
@@ -213,7 +213,7 @@ def fit_folds(
             done.save_everywhere(kept, machine)
             score = score_logits(found, held_out.labels, loss=recipe.loss)
             said = score.in_words().replace("validation", "out-of-fold")
-            say(f"  fold {fold}/{n_folds}: best epoch {fitted.best_epoch}, {said}")
+            log(f"  fold {fold}/{n_folds}: best epoch {fitted.best_epoch}, {said}")
         best_epochs.append(kept["best_epoch"])
         logits[folds == fold] = kept["logits"].numpy()
         running.remove()

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from classifold.data.pack import Pack
-from classifold.runtime.progress import say
+from classifold.runtime.progress import log
 from classifold.training.checkpoints import Checkpoint
 from classifold.training.epochs import Epochs, Recipe
 from classifold.training.machine import Machine
@@ -69,7 +69,7 @@ def fit(
     if state:
         history, summaries, processes = state["history"], state["phases"], state["processes"]
         network.load_state_dict(state["network"])
-        say(f"  going on after epoch {len(history)}")
+        log(f"  going on after epoch {len(history)}")
 
     for name in sorted(recipe.phases):
         if name in summaries:  # before it was stopped
@@ -87,7 +87,7 @@ def fit(
 
         while (n_done := len(history) - n_before) < settings["epochs"]:
             if best and len(history) - best["row"]["epoch"] >= stop.get("patience", math.inf):
-                say(f"  no better epoch in {stop['patience']}: stopped early")
+                log(f"  no better epoch in {stop['patience']}: stopped early")
                 break
             epoch = len(history) + 1
             learning_rate = phase.learning_rate
@@ -147,7 +147,7 @@ class _EpochLines:
             return
         self.told = now
         seconds = (now - self.start) / self.n_here
-        say(
+        log(
             f"  {self.phase} epoch {n_done}/{self.n_epochs}: loss {row['train_loss']:.4f}, "
             f"{self.column.replace('_', ' ')} {row[self.column]:.4f} "
             f"(best {best[self.column]:.4f}), {self.n_images / seconds:,.0f} images/s, "
