@@ -11,9 +11,9 @@ from classifold.data.pack import join, new_pack, read_pack
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 3), np.uint8)
 ROWS = [
-    {"image_id": "dog/1", "copy": 0, "transformation": "none", "labels": ["dog"]},
-    {"image_id": "dog/1", "copy": 1, "transformation": "flip both", "labels": ["dog"]},
-    {"image_id": "cat/2", "copy": 0, "transformation": "none", "labels": ["cat"]},
+    {"image_id": "dog/1", "variant": 0, "transformation": "none", "labels": ["dog"]},
+    {"image_id": "dog/1", "variant": 1, "transformation": "flip both", "labels": ["dog"]},
+    {"image_id": "cat/2", "variant": 0, "transformation": "none", "labels": ["cat"]},
 ]
 
 
