@@ -163,7 +163,7 @@ def test_packs_are_joined_one_after_the_other(tmp_path, draw_pack, storage):
             pack.put(0, list(drawn.images))
             for i in range(n_images):
                 pack.describe(
-                    image_id=f"{name}{i}", copy=i % 2, transformation="none", labels=["class1"]
+                    image_id=f"{name}{i}", variant=i % 2, transformation="none", labels=["class1"]
                 )
     first, second = read_pack(tmp_path / "first"), read_pack(tmp_path / "second")
     joined = join(first, second)
