@@ -28,14 +28,14 @@ $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	python -m pip install --disable-pip-version-check -r requirements.lock
 	python -m pip install --disable-pip-version-check --no-build-isolation --no-deps -e .
-	python -m classifold plots-page .dvc/plots_page.html
+	classifold plots-page .dvc/plots_page.html
 	@touch $@
 
 check: $(READY) ## Check params.yaml before anything runs
-	python -m classifold check
+	classifold check
 
 recipe: $(READY) ## List recipes; NAME=fruit_64 writes one to params.yaml (SHORT=1: its short form)
-	python -m classifold recipe $(NAME) $(if $(SHORT),--short) $(if $(FORCE),--force)
+	classifold recipe $(NAME) $(if $(SHORT),--short) $(if $(FORCE),--force)
 
 repro: check ## Run the pipeline, whatever is not up to date; JOBS=2 trains two models at once
 ifneq ($(JOBS),1)

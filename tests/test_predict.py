@@ -326,7 +326,7 @@ def test_one_model_answers_without_a_stack(project):
 def test_networks_of_another_folder_answer_with_the_decisions_of_the_first(project):
     root = project()
     before = classify(root, [root / "source"], model="flat")
-    with pytest.raises(UserError, match=r"refit has no model flat; .* 'python -m .* refit flat'"):
+    with pytest.raises(UserError, match=r"refit has no model flat; .* 'classifold refit flat'"):
         Classifier.load(root, model="flat", models=Path("refit"))
     (root / "models").rename(root / "refit")
     classifier = Classifier.load(root, model="flat", models=Path("refit"))

@@ -3,4 +3,4 @@
 from classifold.cli import app
 
 if __name__ == "__main__":  # processes that are started anew read this module, too
-    app(prog_name="python -m classifold")
+    app(prog_name="classifold")

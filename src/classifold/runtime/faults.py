@@ -9,7 +9,7 @@ from classifold.errors import UserError
 
 # DVC believes what lies in its cache, and what has not been touched since it looked.
 REMEDY = (
-    "delete it, run 'python -m classifold check --cache', which takes damaged copies out of DVC's "
+    "delete it, run 'classifold check --cache', which takes damaged copies out of DVC's "
     "cache, and 'dvc repro', which brings it back"
 )
 

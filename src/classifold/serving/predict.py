@@ -88,7 +88,7 @@ class Classifier(NamedTuple):
         if missing := [name for name in names if not (root / models / name).is_dir()]:
             raise UserError(
                 f"{models} has no model {', '.join(missing)}; make it with 'dvc repro', or with "
-                f"'python -m classifold refit {' '.join(missing)}' for the folder of refits"
+                f"'classifold refit {' '.join(missing)}' for the folder of refits"
             )
         members = {
             name: load_listed(name, models=root / models, classes=decisions["classes"])
