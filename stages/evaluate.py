@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from classifold.data.json_file import read_json, write_json
-from classifold.evaluation.answers import STACK, answer, constant_answer, read_pixels
 from classifold.evaluation.files import write_evaluation
+from classifold.evaluation.inference import STACK, constant_predictions, predict_all, read_pixels
 from classifold.evaluation.labels import read_labelled
 from classifold.evaluation.scores import in_words
 from classifold.evaluation.slices import find_slices
@@ -31,7 +31,7 @@ def main() -> None:
 
     images = read_labelled(Path("data/split/test.csv"), classes=classes, task=decisions["task"])
     pixels = read_pixels(images.ids, ingested=ingested, model=models / names[0])
-    answers = answer(
+    predictions = predict_all(
         pixels,
         models=models,
         ensemble=Path("ensemble"),
@@ -39,7 +39,9 @@ def main() -> None:
         device=device,
         test_time=test_time,
     )
-    answers[MAJORITY] = constant_answer(len(pixels), decisions=decisions, baseline=before[MAJORITY])
+    predictions[MAJORITY] = constant_predictions(
+        len(pixels), decisions=decisions, baseline=before[MAJORITY]
+    )
     seeds = {name: listed[name]["seed"] for name in names}
     untrained = untrained_logits(pixels, models=models, seeds=seeds, device=device)
     slices = find_slices(
@@ -52,9 +54,14 @@ def main() -> None:
     )
 
     with new_folder(Path("data/evaluated")) as folder:
-        write_evaluation(folder, answers, images, classes=classes, slices=slices, **settings)
+        write_evaluation(folder, predictions, images, classes=classes, slices=slices, **settings)
     metrics = summarize(
-        answers, images.labels, before=before, untrained=untrained, slices=slices, **settings
+        predictions,
+        images.labels,
+        before=before,
+        untrained=untrained,
+        slices=slices,
+        **settings,
     )
     write_json(Path("metrics/test.json"), metrics)
     log(f"  stack: {in_words(metrics[STACK])}")

@@ -11,8 +11,8 @@ from classifold.data.csv_file import write_rows
 from classifold.data.image_table import write_table
 from classifold.data.json_file import write_json
 from classifold.data.pack import new_pack
-from classifold.evaluation.answers import Answer
 from classifold.evaluation.files import write_evaluation
+from classifold.evaluation.inference import Predictions
 from classifold.evaluation.labels import Labelled
 from classifold.reporting.facts import Folders, read_facts
 from classifold.reporting.measures import MEASURES
@@ -34,7 +34,7 @@ OF_EITHER = {
     "macro_f1": 0.654321,
     "log_loss": 0.543219,
     "calibration_error": 0.043219,
-    "calibration_error_untempered": 0.087654,
+    "calibration_error_uncalibrated": 0.087654,
     "train_test_gap": 0.277655,
     "validation_test_gap": 0.120988,
     "n_duplicates_of_train": 2,
@@ -348,7 +348,7 @@ class Run:
         slices = {"brightness": {"dark": dark, "bright": ~dark}} if self.n_test > 1 else {}
         write_evaluation(
             self.folders.evaluated,
-            dict.fromkeys(names, Answer(given, given, predicted, decision)),
+            dict.fromkeys(names, Predictions(given, given, predicted, decision)),
             Labelled(self.test_ids, labels),
             classes=self.classes,
             slices=slices,

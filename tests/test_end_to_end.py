@@ -59,7 +59,7 @@ def test_every_metric_of_the_contract_is_there(clone):
     for name, keys in CONTRACT.items():
         assert set(keys.split()) <= set(clone.metrics(name)), name
     scores = "accuracy accuracy_ci95 top3_accuracy top5_accuracy macro_f1 log_loss "
-    scores += "calibration_error n_images macro_f1_ci95 calibration_error_untempered "
+    scores += "calibration_error n_images macro_f1_ci95 calibration_error_uncalibrated "
     scores += "train_accuracy validation_accuracy train_test_gap validation_test_gap "
     scores += "accuracy_without_duplicates n_duplicates_of_train"
     for entry in clone.metrics("test").values():

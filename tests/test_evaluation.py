@@ -15,16 +15,16 @@ from classifold.data.pixels import rgb_pixels
 from classifold.data.predictions import read_predictions
 from classifold.data.seeding import seed_torch
 from classifold.errors import UserError
-from classifold.evaluation.answers import (
+from classifold.evaluation.files import write_evaluation
+from classifold.evaluation.inference import (
     STACK,
-    Answer,
-    answer,
-    constant_answer,
+    Predictions,
+    constant_predictions,
     decide,
     model_logits,
+    predict_all,
     read_pixels,
 )
-from classifold.evaluation.files import write_evaluation
 from classifold.evaluation.labels import Labelled, read_labelled
 from classifold.evaluation.summary import summarize
 from classifold.evaluation.untrained import untrained_logits
@@ -45,7 +45,7 @@ BORNE = (RANDOM.random((80, 6)) < 0.3).astype(np.uint8)
 
 
 def of_single(shares):
-    return Answer(shares, shares, shares.argmax(axis=1), {"temperature": 1.0})
+    return Predictions(shares, shares, shares.argmax(axis=1), {"temperature": 1.0})
 
 
 def of_several(seed):
@@ -135,7 +135,7 @@ def test_the_tables_of_several_labels_agree_with_their_answers(tmp_path):
 def test_without_test_images_there_are_files_and_only_their_number_is_told(tmp_path, labels):
     answers = SINGLE if labels.ndim == 1 else SEVERAL
     nothing = {
-        name: Answer(*(values[:0] for values in given[:3]), given.decision)
+        name: Predictions(*(values[:0] for values in given[:3]), given.decision)
         for name, given in answers.items()
     }
     tables = write(tmp_path, nothing, Labelled([], labels), slices={})
@@ -257,7 +257,7 @@ PLAIN = {"device": CPU, "flips": "none", "shift": 0}
 
 def asked(trained, ids=IDS, decisions=DECISIONS, **test_time):
     pixels = read_pixels(ids, ingested=trained["ingested"], model=trained["models"] / "quiet")
-    return answer(
+    return predict_all(
         pixels,
         models=trained["models"],
         ensemble=trained["ensemble"],
@@ -283,7 +283,7 @@ def test_every_listed_model_and_the_stack_answer_with_their_decisions(trained):
     for name, decision in DECISIONS["models"].items():
         expected = probabilities(logits[name], **decision)
         np.testing.assert_allclose(answers[name].probabilities, expected)
-        np.testing.assert_allclose(answers[name].untempered, softmax(logits[name], axis=1))
+        np.testing.assert_allclose(answers[name].uncalibrated, softmax(logits[name], axis=1))
         np.testing.assert_array_equal(answers[name].predicted, expected.argmax(axis=1))
     stacked = ensemble_logits(MEAN, logits)
     expected = probabilities(stacked, temperature=3.0)
@@ -327,14 +327,16 @@ def test_untrained_networks_answer_by_their_seed_alone(trained):
 
 
 def test_the_constant_answer_is_the_most_frequent_class():
-    found = constant_answer(3, decisions=DECISIONS, baseline={"predicted_class": "dog"})
+    found = constant_predictions(3, decisions=DECISIONS, baseline={"predicted_class": "dog"})
     np.testing.assert_array_equal(found.probabilities, [[0.25, 0.75]] * 3)
     assert found.predicted.tolist() == [1, 1, 1]
 
 
 def test_the_constant_answer_of_several_labels_is_what_was_chosen_by_training_shares():
     decisions = DECISIONS | {"task": "multi", "class_proportions": {"cat": 0.4, "dog": 0.45}}
-    found = constant_answer(2, decisions=decisions, baseline={"predicted_classes": ["dog", "cat"]})
+    found = constant_predictions(
+        2, decisions=decisions, baseline={"predicted_classes": ["dog", "cat"]}
+    )
     np.testing.assert_array_equal(found.probabilities, [[0.4, 0.45]] * 2)
     assert found.predicted.tolist() == [[True, True]] * 2
 
@@ -345,6 +347,5 @@ def test_without_test_images_everybody_answers_nothing(trained):
 
 
 def test_a_model_that_knows_other_classes_is_named_with_advice(trained):
-    message = r"model 'quiet' knows other classes; run 'dvc repro -f train@quiet'"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=r"'quiet'.*classes.*dvc repro -f train@quiet"):
         asked(trained, decisions=DECISIONS | {"classes": ["cat", "owl"]})

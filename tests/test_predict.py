@@ -16,7 +16,7 @@ from classifold.data.csv_file import read_rows
 from classifold.data.json_file import read_json, write_json
 from classifold.data.pixels import load_pixels
 from classifold.errors import UserError
-from classifold.evaluation import answers as evaluation
+from classifold.evaluation import inference as evaluation
 from classifold.models.decisions import probabilities
 from classifold.models.inference import BATCH_SIZE
 from classifold.models.model_file import load_model
@@ -36,7 +36,7 @@ ONE_VIEW = {"flips": "none", "shift": 0}
 def evaluated(root, ids, *, test_time=ONE_VIEW):
     """What the stage `evaluate` says of images in the table, by model."""
     ingested, models = root / "data/ingested", root / "models"
-    answers = evaluation.answer(
+    answers = evaluation.predict_all(
         evaluation.read_pixels(ids, ingested=ingested, model=models / "flat"),
         models=models,
         ensemble=root / "ensemble",

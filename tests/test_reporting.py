@@ -528,7 +528,7 @@ def test_differences_by_hand(difference, task, expected):
     ],
 )
 def test_what_the_temperature_did_is_told_truly(before, expected):
-    tested = {"calibration_error": 0.05, "calibration_error_untempered": before}
+    tested = {"calibration_error": 0.05, "calibration_error_uncalibrated": before}
     assert expected in temperature_sentence(tested)
 
 

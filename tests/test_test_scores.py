@@ -15,7 +15,7 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from classifold.evaluation.answers import Answer, decide
+from classifold.evaluation.inference import Predictions, decide
 from classifold.evaluation.intervals import accuracy_interval
 from classifold.evaluation.mistakes import worst_mistakes
 from classifold.evaluation.per_class import MOST_POINTS, per_class_table, precision_recall_rows
@@ -46,7 +46,7 @@ def of_shares(shares, **decision):
     """An answer with given probabilities."""
     shares = np.array(shares)
     predicted = shares > decision["threshold"] if decision else shares.argmax(axis=1)
-    return Answer(shares, shares, predicted, decision)
+    return Predictions(shares, shares, predicted, decision)
 
 
 @given(st.integers(0, 10_000), st.integers(1, 40), st.integers(2, 7))
@@ -134,7 +134,7 @@ def test_a_temperature_is_judged_beside_none():
     answer = decide(logits, {"temperature": 2.0}, task="single")
     found = score(answer, np.array([0, 0, 0, 1]), **SETTINGS | {"calibration_bins": 10})
     assert found["calibration_error"] == pytest.approx(0)  # 3 : 1, and three of four are right
-    assert found["calibration_error_untempered"] == pytest.approx(0.9 - 0.75)
+    assert found["calibration_error_uncalibrated"] == pytest.approx(0.9 - 0.75)
 
 
 @pytest.mark.parametrize("labels", [np.array([1, 1, 1]), np.ones((3, 2), np.uint8)])
@@ -150,7 +150,7 @@ def test_a_model_beside_another_by_hand():
     right, labels = np.array([0, 1, 0, 1, 0, 1]), np.array([0, 1, 0, 1, 0, 1])
     wrong = np.array([1, 0, 1, 0, 1, 1])
     shares = np.eye(2)
-    one, other = (Answer(shares[p], shares[p], p, {}) for p in (right, wrong))
+    one, other = (Predictions(shares[p], shares[p], p, {}) for p in (right, wrong))
     found = versus(other, one, labels, bootstrap=SETTINGS["bootstrap"])
     assert found["difference"] == pytest.approx(-5 / 6)
     assert found["p_value"] == pytest.approx(2 / 32)
@@ -197,7 +197,7 @@ def test_the_per_class_table_agrees_with_scikit_learn_and_names_unseen_classes(d
         predicted, labels = (np.pad(a, ((0, 0), (0, 1))) for a in (predicted, labels))
         decision = decision | {"thresholds": [*decision["thresholds"], 0.5]}
     table = per_class_table(
-        Answer(shares, shares, predicted, decision), labels, [*"abcdef"[:n_classes], "unseen"]
+        Predictions(shares, shares, predicted, decision), labels, [*"abcdef"[:n_classes], "unseen"]
     )
     keys = ("precision", "recall", "f1", "support")
     found = [[row[key] for key in keys] for row in table[:n_classes]]
@@ -224,7 +224,7 @@ def test_the_per_class_table_of_several_labels_by_hand():
     }
     assert third["average_precision"] is None
     assert (third["false_positives"], third["true_negatives"]) == (1, 2)
-    constant = Answer(*SEVERAL[:3], {})
+    constant = Predictions(*SEVERAL[:3], {})
     assert per_class_table(constant, BORNE, ["cat", "dog", "owl"])[0]["class_threshold"] is None
 
 

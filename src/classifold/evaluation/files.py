@@ -6,8 +6,8 @@ from typing import Any
 
 from classifold.data.csv_file import write_rows
 from classifold.data.predictions import write_predictions
-from classifold.evaluation.answers import STACK, Answer
 from classifold.evaluation.calibration import calibration_table
+from classifold.evaluation.inference import STACK, Predictions
 from classifold.evaluation.labels import Labelled
 from classifold.evaluation.mistakes import COLUMNS as MISTAKES
 from classifold.evaluation.mistakes import worst_mistakes
@@ -20,7 +20,7 @@ from classifold.evaluation.summary import slice_rows
 
 def write_evaluation(
     folder: Path,
-    answers: Mapping[str, Answer],
+    all_predictions: Mapping[str, Predictions],
     images: Labelled,
     *,
     classes: Sequence[str],
@@ -37,7 +37,7 @@ def write_evaluation(
 
     Args:
         folder: an existing folder.
-        answers: model -> its answer to N images.
+        all_predictions: model -> its predictions for N images.
         images: their ids and labels.
         classes: names in the order of columns.
         slices: what `find_slices` found.
@@ -46,11 +46,11 @@ def write_evaluation(
     """
     ids, labels = images
     task = "single" if labels.ndim == 1 else "multi"
-    stack = answers[STACK]
+    stack = all_predictions[STACK]
     write_predictions(
         folder / "predictions.parquet",
-        {name: answer.probabilities for name, answer in answers.items()},
-        {name: answer.predicted for name, answer in answers.items()},
+        {name: predictions.probabilities for name, predictions in all_predictions.items()},
+        {name: predictions.predicted for name, predictions in all_predictions.items()},
         ids=ids,
         labels=labels,
         classes=classes,
@@ -65,8 +65,8 @@ def write_evaluation(
         folder / "per_class.csv",
         (
             {"model": name, **row}
-            for name, answer in answers.items()
-            for row in per_class_table(answer, labels, classes)
+            for name, predictions in all_predictions.items()
+            for row in per_class_table(predictions, labels, classes)
         ),
         columns=["model", *PER_CLASS[task]],
     )
@@ -74,8 +74,8 @@ def write_evaluation(
         folder / "calibration.csv",
         (
             {"model": name, **_rounded(row)}
-            for name, answer in answers.items()
-            for row in calibration_table(answer.probabilities, labels, n_bins=calibration_bins)
+            for name, predictions in all_predictions.items()
+            for row in calibration_table(predictions.probabilities, labels, n_bins=calibration_bins)
         ),
         columns=["model", "low", "high", "n_images", "confidence", "accuracy"],
     )
@@ -83,8 +83,8 @@ def write_evaluation(
         folder / "slices.csv",
         (
             {"model": name, **_rounded(row)}
-            for name, answer in answers.items()
-            for row in slice_rows(answer, labels, slices, bootstrap=bootstrap)
+            for name, predictions in all_predictions.items()
+            for row in slice_rows(predictions, labels, slices, bootstrap=bootstrap)
         ),
         columns=["model", "slice", "value", "n_images", METRIC[task], "low", "high"],
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from classifold.evaluation.answers import Answer
+from classifold.evaluation.inference import Predictions
 
 COLUMNS = {
     "single": ("id", "label", "predicted", "probability"),
@@ -16,22 +16,23 @@ MOST_MISTAKES = 100
 
 
 def worst_mistakes(
-    answer: Answer, labels: np.ndarray, *, ids: Sequence[str], classes: Sequence[str]
+    predictions: Predictions, labels: np.ndarray, *, ids: Sequence[str], classes: Sequence[str]
 ) -> list[dict[str, Any]]:
     """List at most `MOST_MISTAKES`, the surest first.
 
     Args:
-        answer: to N images.
+        predictions: for N images.
         labels: int array (N,), or 0 and 1 in (N, n_classes).
         ids: of the images.
         classes: names in the order of columns.
 
     Returns:
-        Rows of id, label, predicted, probability (of the predicted class). With several labels an
-        image each pair of image and class is an answer: id, class, borne (whether the image bears
-        it), probability (that it does); a class that was missed is the surer wrong the lower it is.
+        Rows of id, label, predicted, probability (of the predicted class). With several labels per
+        image each pair of image and class is one prediction: id, class, borne (whether the image
+        has the class), probability (that it does). The lower the probability of a false negative,
+        the more confident the mistake.
     """
-    shares, predicted = answer.probabilities, answer.predicted
+    shares, predicted = predictions.probabilities, predictions.predicted
     if labels.ndim == 1:
         (wrong,) = np.nonzero(predicted != labels)
         sure = shares[wrong, predicted[wrong]]

@@ -11,7 +11,7 @@ from sklearn.metrics import (
     precision_recall_fscore_support,
 )
 
-from classifold.evaluation.answers import Answer
+from classifold.evaluation.inference import Predictions
 
 COLUMNS = {
     "single": ("class", "precision", "recall", "f1", "support"),
@@ -27,7 +27,7 @@ MOST_POINTS = 200
 
 
 def per_class_table(
-    answer: Answer, labels: np.ndarray, classes: Sequence[str]
+    predictions: Predictions, labels: np.ndarray, classes: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Measure precision, recall, F1 and support of each class; an undefined ratio is 0.
 
@@ -36,14 +36,14 @@ def per_class_table(
     the four counts of answers. Without images there are no rows.
 
     Args:
-        answer: to N images.
+        predictions: for N images.
         labels: int array (N,), or 0 and 1 in (N, n_classes).
         classes: names in the order of columns.
     """
     if len(labels) == 0:
         return []
     columns = precision_recall_fscore_support(
-        labels, answer.predicted, labels=np.arange(len(classes)), zero_division=0
+        labels, predictions.predicted, labels=np.arange(len(classes)), zero_division=0
     )
     rows = [
         {
@@ -57,17 +57,20 @@ def per_class_table(
     ]
     if labels.ndim == 1:
         return rows
-    counts = multilabel_confusion_matrix(labels, answer.predicted)
+    counts = multilabel_confusion_matrix(labels, predictions.predicted)
     return [
-        row | _of_several(answer, labels[:, i], counts[i], position=i) for i, row in enumerate(rows)
+        row | _of_several(predictions, labels[:, i], counts[i], position=i)
+        for i, row in enumerate(rows)
     ]
 
 
-def precision_recall_rows(answer: Answer, labels: np.ndarray, classes: Sequence[str]) -> Iterator:
+def precision_recall_rows(
+    predictions: Predictions, labels: np.ndarray, classes: Sequence[str]
+) -> Iterator:
     """Follow precision and recall while the threshold rises, with several labels an image.
 
     Args:
-        answer: to N images.
+        predictions: for N images.
         labels: 0 and 1 in (N, n_classes).
         classes: names in the order of columns.
 
@@ -76,7 +79,7 @@ def precision_recall_rows(answer: Answer, labels: np.ndarray, classes: Sequence[
         micro), threshold, precision, recall; at most `MOST_POINTS` a curve. A class that no image
         bears has no curve.
     """
-    shares = answer.probabilities
+    shares = predictions.probabilities
     curves = [("micro", "", labels.ravel(), shares.ravel())]
     curves += [("class", name, labels[:, i], shares[:, i]) for i, name in enumerate(classes)]
     for curve, name, borne, probability in curves:
@@ -96,12 +99,12 @@ def precision_recall_rows(answer: Answer, labels: np.ndarray, classes: Sequence[
 
 
 def _of_several(
-    answer: Answer, borne: np.ndarray, counts: np.ndarray, *, position: int
+    predictions: Predictions, borne: np.ndarray, counts: np.ndarray, *, position: int
 ) -> dict[str, Any]:
     """What is told of one class, where images bear several labels."""
-    shares = answer.probabilities[:, position]
+    shares = predictions.probabilities[:, position]
     average = float(average_precision_score(borne, shares)) if borne.any() else None
-    decision = answer.decision  # the constant answer has none
+    decision = predictions.decision  # the majority baseline has none
     (true_negatives, false_positives), (false_negatives, true_positives) = counts.tolist()
     return {
         "average_precision": None if average is None else round(average, 6),

@@ -13,8 +13,8 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from classifold.evaluation.answers import Answer
 from classifold.evaluation.calibration import calibration_error
+from classifold.evaluation.inference import Predictions
 from classifold.evaluation.intervals import (
     accuracy_interval,
     gain_interval,
@@ -30,12 +30,16 @@ METRIC = {"single": "accuracy", "multi": "micro_f1"}
 
 
 def score(
-    answer: Answer, labels: np.ndarray, *, calibration_bins: int, bootstrap: Mapping[str, int]
+    predictions: Predictions,
+    labels: np.ndarray,
+    *,
+    calibration_bins: int,
+    bootstrap: Mapping[str, int],
 ) -> dict[str, Any]:
     """Measure one model.
 
     Args:
-        answer: to N images, one at least.
+        predictions: for N images, one at least.
         labels: int array (N,), or 0 and 1 in (N, n_classes).
         calibration_bins: bins of equal width for the calibration error.
         bootstrap: `resamples` and `seed` of intervals.
@@ -48,9 +52,11 @@ def score(
     measured = _score_single if labels.ndim == 1 else _score_multi
     n_bins = calibration_bins
     return {
-        **measured(answer, labels, bootstrap),
-        "calibration_error": calibration_error(answer.probabilities, labels, n_bins=n_bins),
-        "calibration_error_untempered": calibration_error(answer.untempered, labels, n_bins=n_bins),
+        **measured(predictions, labels, bootstrap),
+        "calibration_error": calibration_error(predictions.probabilities, labels, n_bins=n_bins),
+        "calibration_error_uncalibrated": calibration_error(
+            predictions.uncalibrated, labels, n_bins=n_bins
+        ),
         "n_images": len(labels),
     }
 
@@ -72,7 +78,11 @@ def main_score(
 
 
 def versus(
-    answer: Answer, reference: Answer, labels: np.ndarray, *, bootstrap: Mapping[str, int]
+    predictions: Predictions,
+    reference: Predictions,
+    labels: np.ndarray,
+    *,
+    bootstrap: Mapping[str, int],
 ) -> dict[str, Any]:
     """Compare a model with another on the same images.
 
@@ -80,7 +90,7 @@ def versus(
         `difference` (model less reference, of `METRIC`) and `difference_ci95`; with one label an
         image also `p_value`, of McNemar's exact test.
     """
-    ours, theirs = answer.predicted, reference.predicted
+    ours, theirs = predictions.predicted, reference.predicted
     if labels.ndim > 1:
         return {
             "difference": micro_f1(ours, labels) - micro_f1(theirs, labels),
@@ -112,31 +122,33 @@ def in_words(entry: Mapping[str, Any]) -> str:
 
 
 def _score_single(
-    answer: Answer, labels: np.ndarray, bootstrap: Mapping[str, int]
+    predictions: Predictions, labels: np.ndarray, bootstrap: Mapping[str, int]
 ) -> dict[str, Any]:
-    n_classes = answer.probabilities.shape[1]
+    n_classes = predictions.probabilities.shape[1]
     classes = np.arange(n_classes)
-    accuracy, interval = main_score(answer.predicted, labels, bootstrap=bootstrap)
-    macro_f1 = f1_score(labels, answer.predicted, labels=classes, average="macro", zero_division=0)
+    accuracy, interval = main_score(predictions.predicted, labels, bootstrap=bootstrap)
+    macro_f1 = f1_score(
+        labels, predictions.predicted, labels=classes, average="macro", zero_division=0
+    )
     return {
         "accuracy": accuracy,
         "accuracy_ci95": interval,
-        **{f"top{k}_accuracy": _top_k(answer.probabilities, labels, k=k) for k in (3, 5)},
+        **{f"top{k}_accuracy": _top_k(predictions.probabilities, labels, k=k) for k in (3, 5)},
         "macro_f1": float(macro_f1),
         "macro_f1_ci95": macro_f1_interval(
-            answer.predicted, labels, n_classes=n_classes, **bootstrap
+            predictions.predicted, labels, n_classes=n_classes, **bootstrap
         ),
-        "log_loss": float(log_loss(labels, answer.probabilities, labels=classes)),
+        "log_loss": float(log_loss(labels, predictions.probabilities, labels=classes)),
     }
 
 
 def _score_multi(
-    answer: Answer, labels: np.ndarray, bootstrap: Mapping[str, int]
+    predictions: Predictions, labels: np.ndarray, bootstrap: Mapping[str, int]
 ) -> dict[str, Any]:
-    shares, predicted = answer.probabilities, answer.predicted
+    shares, predicted = predictions.probabilities, predictions.predicted
     score, interval = main_score(predicted, labels, bootstrap=bootstrap)
-    # The constant answer has no thresholds.
-    of_class = shares > answer.decision["thresholds"] if answer.decision else predicted
+    # The majority baseline has no thresholds.
+    of_class = shares > predictions.decision["thresholds"] if predictions.decision else predicted
     return {
         "micro_f1": score,
         "micro_f1_ci95": interval,

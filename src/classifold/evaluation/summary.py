@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from classifold.evaluation.answers import STACK, Answer
+from classifold.evaluation.inference import STACK, Predictions
 from classifold.evaluation.scores import METRIC, main_score, score, untrained_score, versus
 from classifold.evaluation.slices import COPIES, COPY, Slices
 
 
 def summarize(
-    answers: Mapping[str, Answer],
+    all_predictions: Mapping[str, Predictions],
     labels: np.ndarray,
     *,
     before: Mapping[str, Mapping[str, Any]],
@@ -24,7 +24,7 @@ def summarize(
     """Measure all models.
 
     Args:
-        answers: model -> its answer to N images; `stack` and `majority_baseline` among them.
+        all_predictions: model -> its predictions for N images, of `stack` and `majority_baseline` too.
         labels: int array (N,), or 0 and 1 in (N, n_classes).
         before: model -> what was measured before, on training and validation images.
         untrained: listed model -> logits (N, n_classes) of its first weights.
@@ -36,25 +36,27 @@ def summarize(
         Model -> its scores; with no images, `n_images` alone.
     """
     if len(labels) == 0:
-        return {name: {"n_images": 0} for name in answers}
+        return {name: {"n_images": 0} for name in all_predictions}
     metric = METRIC["single" if labels.ndim == 1 else "multi"]
     summary = {}
-    for name, answer in answers.items():
-        entry = score(answer, labels, calibration_bins=calibration_bins, bootstrap=bootstrap)
+    for name, predictions in all_predictions.items():
+        entry = score(predictions, labels, calibration_bins=calibration_bins, bootstrap=bootstrap)
         entry |= _gaps(entry, before[name], metric=metric, fitted=name not in untrained)
         if name in untrained:
             entry[f"untrained_{metric}"] = untrained_score(untrained[name], labels)
         if name != STACK:
-            entry["versus_stack"] = versus(answer, answers[STACK], labels, bootstrap=bootstrap)
-        entry |= _without_duplicates(answer, labels, slices, bootstrap=bootstrap)
+            entry["versus_stack"] = versus(
+                predictions, all_predictions[STACK], labels, bootstrap=bootstrap
+            )
+        entry |= _without_duplicates(predictions, labels, slices, bootstrap=bootstrap)
         summary[name] = entry
-    rows = slice_rows(answers[STACK], labels, slices, bootstrap=bootstrap)
+    rows = slice_rows(all_predictions[STACK], labels, slices, bootstrap=bootstrap)
     summary[STACK]["slices"] = _compared(rows, metric=metric)
     return summary
 
 
 def slice_rows(
-    answer: Answer,
+    predictions: Predictions,
     labels: np.ndarray,
     slices: Slices,
     *,
@@ -70,7 +72,7 @@ def slice_rows(
     for kind, values in slices.items():
         for value, chosen in values.items():
             found, (low, high) = main_score(
-                answer.predicted[chosen], labels[chosen], bootstrap=bootstrap
+                predictions.predicted[chosen], labels[chosen], bootstrap=bootstrap
             )
             rows.append(
                 {
@@ -94,8 +96,8 @@ def _gaps(
         entry: its scores on test images.
         before: what was measured on training and validation images.
         metric: by which models are compared.
-        fitted: whether several labels were answered at fitted thresholds before; training answers
-            them at 0.5, and so do test images then.
+        fitted: whether fitted thresholds were applied to several labels before; training applies
+            0.5, and so the score of test images at 0.5 is compared then.
     """
     tested = entry[metric if fitted or metric == "accuracy" else f"{metric}_at_half"]
     train, validation = before.get(f"train_{metric}"), before.get(f"validation_{metric}")
@@ -113,7 +115,7 @@ def _gap(before: float | None, tested: float) -> float | None:
 
 
 def _without_duplicates(
-    answer: Answer, labels: np.ndarray, slices: Slices, *, bootstrap: Mapping[str, int]
+    predictions: Predictions, labels: np.ndarray, slices: Slices, *, bootstrap: Mapping[str, int]
 ) -> dict[str, Any]:
     """Score the images of which no copy was kept for training, and count the others."""
     metric = METRIC["single" if labels.ndim == 1 else "multi"]
@@ -121,7 +123,7 @@ def _without_duplicates(
     strange = ~copies
     score = None
     if strange.any():
-        score, _ = main_score(answer.predicted[strange], labels[strange], bootstrap=bootstrap)
+        score, _ = main_score(predictions.predicted[strange], labels[strange], bootstrap=bootstrap)
     return {f"{metric}_without_duplicates": score, "n_duplicates_of_train": int(copies.sum())}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from classifold.evaluation.answers import model_logits
+from classifold.evaluation.inference import model_logits
 from classifold.models.model_file import load_model, untrained
 
 

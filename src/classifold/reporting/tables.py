@@ -121,7 +121,7 @@ def other_scores_table(facts: Facts) -> Table:
     keys |= {
         "log_loss": ("log loss", ""),
         "calibration_error": ("cal. error", "after temperature"),
-        "calibration_error_untempered": ("cal. error", "before"),
+        "calibration_error_uncalibrated": ("cal. error", "before"),
     }
     columns = [
         Column("model"),

@@ -164,7 +164,7 @@ def slices_sentence(kinds: Sequence[str]) -> str:
 
 def temperature_sentence(tested: Mapping[str, Any]) -> str:
     """What the temperature did to the calibration error of test images."""
-    before, after = tested["calibration_error_untempered"], tested["calibration_error"]
+    before, after = tested["calibration_error_uncalibrated"], tested["calibration_error"]
     if after == before:
         return "The temperature, fitted on validation images, changed nothing."
     change = "lowered" if after < before else "raised"

@@ -10,14 +10,14 @@ import torch
 
 from classifold.data.json_file import read_json
 from classifold.errors import UserError
-from classifold.evaluation.answers import (
+from classifold.evaluation.inference import (
     STACK,
+    Predictions,
     decide,
     load_listed,
     model_logits,
     stacked_logits,
 )
-from classifold.evaluation.answers import Answer as Answers
 from classifold.models.baseline import MAJORITY
 from classifold.models.device import choose_device
 from classifold.models.inference import BATCH_SIZE
@@ -175,7 +175,7 @@ class Classifier(NamedTuple):
         """
         return self._decide(pixels).probabilities
 
-    def _decide(self, pixels: np.ndarray) -> Answers:
+    def _decide(self, pixels: np.ndarray) -> Predictions:
         logits = {
             name: model_logits(model, pixels, device=self.device, **self.test_time)
             for name, model in self.members.items()

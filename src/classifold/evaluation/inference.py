@@ -1,4 +1,4 @@
-"""What every model, the stack and the baseline answer about given images."""
+"""Compute the predictions of every model, the stack and the baseline for given images."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,16 +20,16 @@ from classifold.stacking.ensemble import Ensemble, ensemble_logits, load_ensembl
 STACK = "stack"
 
 
-class Answer(NamedTuple):
-    """What one model says of N images; row i is image i."""
+class Predictions(NamedTuple):
+    """The predictions of one model for N images; row i belongs to image i."""
 
-    probabilities: np.ndarray  # float64 (N, n_classes): after the temperature
-    untempered: np.ndarray  # float64 (N, n_classes): before it
-    predicted: np.ndarray  # int64 (N,); with several labels an image bool (N, n_classes)
+    probabilities: np.ndarray  # float64 (N, n_classes), temperature-scaled
+    uncalibrated: np.ndarray  # float64 (N, n_classes), without temperature scaling
+    predicted: np.ndarray  # int64 (N,); with several labels per image bool (N, n_classes)
     decision: Mapping[str, Any]  # what was applied: temperature, threshold, thresholds
 
 
-def answer(
+def predict_all(
     pixels: np.ndarray,
     *,
     models: Path,
@@ -37,13 +37,13 @@ def answer(
     decisions: Mapping[str, Any],
     device: torch.device,
     test_time: Mapping[str, Any],
-) -> dict[str, Answer]:
-    """Ask every listed model and the ensemble.
+) -> dict[str, Predictions]:
+    """Run every listed model and the ensemble on images.
 
     Decisions (temperatures, thresholds) are applied, never fitted.
 
     Args:
-        pixels: uint8 array (N, size, size, 3), as `read_pixels` gives them.
+        pixels: uint8 array (N, size, size, 3), as `read_pixels` returns them.
         models: folder of trained models.
         ensemble: folder of the ensemble.
         decisions: what `compare` fitted.
@@ -51,24 +51,24 @@ def answer(
         test_time: `flips` and `shift` of `predict_logits`.
 
     Returns:
-        Model -> its answer; `stack` is the last.
+        Model -> its predictions; `stack` is the last.
 
     Raises:
-        UserError: if a model cannot be read, or knows other classes.
+        UserError: if a model cannot be read, or has other classes.
     """
     task, shape = decisions["task"], (len(pixels), len(decisions["classes"]))
     logits: dict[str, np.ndarray] = {}
     for name in decisions["models"]:
         model = load_listed(name, models=models, classes=decisions["classes"])
-        log(f"  asking {name} about {len(pixels):,} images")
+        log(f"  running {name} on {len(pixels):,} images")
         logits[name] = model_logits(model, pixels, device=device, **test_time).reshape(shape)
-    answers = {
+    predictions = {
         name: decide(logits[name], decision, task=task)
         for name, decision in decisions["models"].items()
     }
     stacked = stacked_logits(load_ensemble(ensemble), logits)
-    answers[STACK] = decide(stacked, read_json(ensemble / "decision.json"), task=task)
-    return answers
+    predictions[STACK] = decide(stacked, read_json(ensemble / "decision.json"), task=task)
+    return predictions
 
 
 def load_listed(name: str, *, models: Path, classes: Sequence[str]) -> Model:
@@ -77,49 +77,54 @@ def load_listed(name: str, *, models: Path, classes: Sequence[str]) -> Model:
     Args:
         name: of the model.
         models: folder of trained models.
-        classes: which the decisions know.
+        classes: of the decisions.
 
     Raises:
-        UserError: if it cannot be read, or was trained on other classes since.
+        UserError: if it cannot be read, or was trained again with other classes since.
     """
     model = load_model(models / name)
     if model.classes != list(classes):
-        raise UserError(f"model '{name}' knows other classes; run 'dvc repro -f train@{name}'")
+        raise UserError(
+            f"model '{name}': its classes are not those of data/compared/decisions.json. "
+            f"Run 'dvc repro -f train@{name}'."
+        )
     return model
 
 
-def decide(logits: np.ndarray, decision: Mapping[str, Any], *, task: str) -> Answer:
-    """Turn logits (N, n_classes) into an answer by what was fitted on validation images."""
-    shares = probabilities(logits, temperature=decision["temperature"], task=task)
-    predicted = shares.argmax(axis=1) if task == "single" else shares > decision["threshold"]
-    return Answer(shares, probabilities(logits, temperature=1, task=task), predicted, decision)
+def decide(logits: np.ndarray, decision: Mapping[str, Any], *, task: str) -> Predictions:
+    """Turn logits (N, n_classes) into predictions by what was fitted on validation images."""
+    scaled = probabilities(logits, temperature=decision["temperature"], task=task)
+    predicted = scaled.argmax(axis=1) if task == "single" else scaled > decision["threshold"]
+    uncalibrated = probabilities(logits, temperature=1, task=task)
+    return Predictions(scaled, uncalibrated, predicted, decision)
 
 
-def constant_answer(
+def constant_predictions(
     n_images: int, *, decisions: Mapping[str, Any], baseline: Mapping[str, Any]
-) -> Answer:
-    """Answer what is best for whoever sees no image.
+) -> Predictions:
+    """Make the predictions of the majority baseline, which are the same for every image.
 
     Args:
-        n_images: how many answers to give.
-        decisions: what `compare` fitted, the classes' shares of training images among it.
+        n_images: number of images.
+        decisions: what `compare` fitted, among it the class proportions of training images,
+            which become the probabilities.
         baseline: the entry of the majority baseline in `metrics/models.json`, which names the
-            answer.
+            predicted classes.
     """
     classes = decisions["classes"]
-    shares = np.array([decisions["class_proportions"][name] for name in classes])
+    proportions = np.array([decisions["class_proportions"][name] for name in classes])
     if decisions["task"] == "single":
-        shares /= shares.sum()  # files keep six places, so the shares may miss 1 by a little
+        proportions /= proportions.sum()  # files keep six places, so the sum may not be exactly 1
         predicted = np.full(n_images, classes.index(baseline["predicted_class"]))
     else:
-        answered = np.isin(classes, baseline["predicted_classes"])
-        predicted = np.broadcast_to(answered, (n_images, len(classes)))
-    shares = np.broadcast_to(shares, (n_images, len(classes)))  # one row in memory
-    return Answer(shares, shares, predicted, {})
+        positive = np.isin(classes, baseline["predicted_classes"])
+        predicted = np.broadcast_to(positive, (n_images, len(classes)))
+    proportions = np.broadcast_to(proportions, (n_images, len(classes)))  # one row in memory
+    return Predictions(proportions, proportions, predicted, {})
 
 
 def read_pixels(ids: Sequence[str], *, ingested: Path, model: Path) -> np.ndarray:
-    """Read images as the pack had them that a model, and so all of them, was trained on.
+    """Read images as the pack held them that a model, and so every model, was trained on.
 
     Args:
         ids: of N images in the image table.
@@ -151,12 +156,13 @@ def model_logits(
 
 
 def stacked_logits(ensemble: Ensemble, logits: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Combine members' logits as networks see images: in batches of one size, the last padded.
+    """Combine members' logits in batches of one fixed size, the last one padded.
 
-    So an image's answer has the same bits, whichever others are asked about with it.
+    Networks run on the same batches. The logits of an image then have the same bits, whichever
+    other images are passed along with it.
 
     Args:
-        ensemble: as it was fitted.
+        ensemble: a fitted one.
         logits: member -> float array (N, n_classes).
 
     Returns:
