@@ -27,6 +27,7 @@ from classifold.pictures.examples import (
     shorten,
 )
 from classifold.pictures.glyphs import FONTS, printable
+from classifold.pictures.palette import BLUE, VERMILION
 from classifold.pictures.thumbnails import fit_into, open_images
 
 MOST_LEFT_OUT = 48
@@ -45,7 +46,7 @@ POINTS = 7
 LETTERS = 27  # of a line
 TITLE_POINTS = 9
 
-KEPT, LEFT_OUT, QUIET, INK = "#0072B2", "#D55E00", "#5b6670", "#1d232a"
+KEPT, LEFT_OUT, QUIET, INK = BLUE, VERMILION, "#5b6670", "#1d232a"
 
 
 class _Cell(NamedTuple):

@@ -7,11 +7,12 @@ from typing import Any
 import matplotlib as mpl
 
 from classifold.gan.added import REFERENCE
+from classifold.pictures.palette import BLUE
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-COLOR, NO_GAIN = "#0072b2", "#666666"
+COLOR, NO_GAIN = BLUE, "#666666"
 
 
 def draw_gains(path: Path, compared: Mapping[str, Any]) -> None:

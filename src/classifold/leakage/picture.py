@@ -10,8 +10,9 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-# Of Okabe and Ito's palette.
-PARTS = {"validation": ("#d55e00", "o", -0.12), "clean": ("#0072b2", "s", 0.12)}
+from classifold.pictures.palette import BLUE, VERMILION
+
+PARTS = {"validation": (VERMILION, "o", -0.12), "clean": (BLUE, "s", 0.12)}
 
 
 def draw_arms(

@@ -17,16 +17,10 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 from classifold.evaluation.intervals import accuracy_interval
+from classifold.pictures.palette import BLUE, GRAY, GREEN, ORANGE, PURPLE, SKY_BLUE, VERMILION
 from classifold.reporting.facts import STACK, Facts, Rows
 from classifold.reporting.figures import (
-    BLUE,
-    GRAY,
-    GREEN,
     LINE_HEIGHT,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
     Chart,
     text,
 )
@@ -34,7 +28,7 @@ from classifold.reporting.figures import layout as _layout
 from classifold.reporting.figures import new_figure as _figure
 from classifold.reporting.measures import Measure, count
 
-COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, GRAY)
+COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY_BLUE, GRAY)
 SYMBOLS = (
     "circle",
     "square",

@@ -9,10 +9,6 @@ import plotly.graph_objects as go
 
 from classifold.plain_text import plain_text
 
-# Okabe & Ito's colors, without black and yellow, which vanish on dark and on light.
-BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-ORANGE, SKY, GRAY = "#E69F00", "#56B4E9", "#868686"
-
 LINE_HEIGHT = 24  # of a horizontal bar, in pixels
 
 

@@ -7,11 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from plotly.subplots import make_subplots
 
+from classifold.pictures.palette import BLUE, GRAY, VERMILION
 from classifold.reporting.figures import (
-    BLUE,
-    GRAY,
     LINE_HEIGHT,
-    VERMILION,
     Chart,
     layout,
     new_figure,

@@ -21,6 +21,7 @@ from classifold.data.image_table import LABEL_SEPARATOR
 from classifold.models.model_file import Model
 from classifold.models.preprocessing import to_input
 from classifold.pictures.glyphs import printable
+from classifold.pictures.palette import SKY_BLUE
 from classifold.runtime.progress import track
 
 mpl.use("Agg")
@@ -34,8 +35,6 @@ MAPS = {
     "grad_cam": "Grad-CAM",
     "occlusion": "occlusion",
 }
-
-BOX_COLOR = "#56b4e9"  # of Okabe and Ito's palette, for color-blind people too
 
 # Above an image; longer ones would run into the next column.
 LETTERS_A_LINE = 32
@@ -137,7 +136,7 @@ def draw_explanations(path: Path, explanations: Sequence[Explanation]) -> None:
                     width * size,
                     height * size,
                     fill=False,
-                    edgecolor=BOX_COLOR,
+                    edgecolor=SKY_BLUE,
                     linewidth=1.5,
                 )
             )

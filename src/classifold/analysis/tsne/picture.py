@@ -9,12 +9,12 @@ import numpy as np
 
 from classifold.analysis.tsne.maps import Map
 from classifold.pictures.glyphs import printable
+from classifold.pictures.palette import BLACK, BLUE, GREEN, ORANGE, PURPLE, SKY_BLUE, VERMILION
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-# Okabe and Ito's palette, which color-blind people can tell apart; markers help where it ends.
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY_BLUE, BLACK)
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 MOST_NAMED = 20
 
