@@ -7,7 +7,7 @@ from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.progress import log
 from classifold.runtime.stage import run_stage
-from classifold.stacking.comparison import compare_models, in_words, remove_unlisted
+from classifold.stacking.comparison import compare_models, format_validation_scores, remove_unlisted
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
 
     write_json(Path("metrics/models.json"), table)
     for name, row in table.items():
-        log(f"  {name}: {in_words(row)}")
+        log(f"  {name}: {format_validation_scores(row)}")
 
 
 if __name__ == "__main__":

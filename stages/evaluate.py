@@ -5,8 +5,8 @@ from pathlib import Path
 from classifold.data.json_file import read_json, write_json
 from classifold.evaluation.files import write_evaluation
 from classifold.evaluation.inference import STACK, constant_predictions, predict_all, read_pixels
-from classifold.evaluation.labels import read_labelled
-from classifold.evaluation.scores import in_words
+from classifold.evaluation.labels import read_labeled_images
+from classifold.evaluation.scores import format_test_scores
 from classifold.evaluation.slices import find_slices
 from classifold.evaluation.summary import summarize
 from classifold.evaluation.untrained import untrained_logits
@@ -29,7 +29,9 @@ def main() -> None:
     before[STACK] = read_json(Path("metrics/stack.json"))
     classes, names = decisions["classes"], list(decisions["models"])
 
-    images = read_labelled(Path("data/split/test.csv"), classes=classes, task=decisions["task"])
+    images = read_labeled_images(
+        Path("data/split/test.csv"), classes=classes, task=decisions["task"]
+    )
     pixels = read_pixels(images.ids, ingested=ingested, model=models / names[0])
     predictions = predict_all(
         pixels,
@@ -48,7 +50,7 @@ def main() -> None:
         images.ids,
         pixels,
         ingested=ingested,
-        copies=Path("data/filtered/duplicates.csv"),
+        duplicates=Path("data/filtered/duplicates.csv"),
         modal_size=read_json(Path("metrics/filter.json"))["modal_size"],
         settings=filtering,
     )
@@ -64,7 +66,7 @@ def main() -> None:
         **settings,
     )
     write_json(Path("metrics/test.json"), metrics)
-    log(f"  stack: {in_words(metrics[STACK])}")
+    log(f"  stack: {format_test_scores(metrics[STACK])}")
 
 
 if __name__ == "__main__":

@@ -3,12 +3,16 @@
 from pathlib import Path
 
 from classifold.analysis.pca.components import (
-    own_components,
-    own_metrics,
+    image_components,
+    image_metrics,
     pca_metrics,
     principal_components,
 )
-from classifold.analysis.pca.files import write_components, write_own_components, write_rebuilt
+from classifold.analysis.pca.files import (
+    write_components,
+    write_image_components,
+    write_reconstruction,
+)
 from classifold.data.json_file import write_json
 from classifold.data.pack import read_pack
 from classifold.params.reader import read_params
@@ -22,14 +26,14 @@ def main() -> None:
     first, name = train.images[0], train.ids[0]
 
     channels = principal_components(train.images, **settings)
-    own = own_components(first)
+    own = image_components(first)
 
     with new_folder(Path("data/pca")) as folder:
         write_components(folder, channels)
-        write_rebuilt(folder, channels, first)
-        write_own_components(folder, own, first)
+        write_reconstruction(folder, channels, first)
+        write_image_components(folder, own, first)
     metrics = pca_metrics(channels, n_images=len(train.images))
-    write_json(Path("metrics/pca.json"), metrics | {"one_image": own_metrics(own, image_id=name)})
+    write_json(Path("metrics/pca.json"), metrics | {"one_image": image_metrics(own, image_id=name)})
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 from classifold.data.json_file import read_json, write_json
 from classifold.data.split_file import read_groups
 from classifold.evaluation.label_errors import label_errors, write_label_errors
-from classifold.evaluation.stack_scores import describe, stack_metrics, tell
+from classifold.evaluation.stack_scores import describe_ensemble, log_scores, stack_metrics
 from classifold.models.decisions import fit_decision, probabilities
 from classifold.models.device import set_threads
 from classifold.params.reader import read_params
@@ -13,7 +13,7 @@ from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.stage import run_stage
 from classifold.stacking.cross_fitting import cross_fit
 from classifold.stacking.ensemble import ensemble_logits, save_ensemble
-from classifold.stacking.unseen import read_unseen, share_out
+from classifold.stacking.member_logits import assign_folds, read_member_logits
 
 MOST_LABEL_ERRORS = 1000
 
@@ -28,11 +28,13 @@ def main() -> None:
     fit = {"method": settings["method"], "settings": settings, "seed": settings["seed"]}
     set_threads(1)  # dense layers this small are slower on two, and weights then never differ
 
-    validation = read_unseen({name: compared / f"{name}.npz" for name in members})
-    folds = share_out(validation, read_groups(split / "validation.csv"), **share)
+    validation = read_member_logits({name: compared / f"{name}.npz" for name in members})
+    folds = assign_folds(validation, read_groups(split / "validation.csv"), **share)
     if settings["folds"]:
-        train = read_unseen({name: folder_of_folds / name / "logits.npz" for name in members})
-        train_folds = share_out(train, read_groups(split / "train.csv"), **share)
+        train = read_member_logits(
+            {name: folder_of_folds / name / "logits.npz" for name in members}
+        )
+        train_folds = assign_folds(train, read_groups(split / "train.csv"), **share)
         fitted = cross_fit(train.logits, train.labels, folds=train_folds, **fit)
         logits = ensemble_logits(fitted.ensemble, validation.logits)
     else:
@@ -55,11 +57,11 @@ def main() -> None:
                 most=MOST_LABEL_ERRORS,
             )
             write_label_errors(folder / "label_errors.csv", rows)
-    metrics = describe(fitted.ensemble, n_folds=settings["folds"]) | stack_metrics(
+    metrics = describe_ensemble(fitted.ensemble, n_folds=settings["folds"]) | stack_metrics(
         validation.logits, logits, validation.labels, folds=folds, seed=settings["seed"]
     )
     write_json(Path("metrics/stack.json"), metrics)
-    tell(metrics)
+    log_scores(metrics)
 
 
 if __name__ == "__main__":

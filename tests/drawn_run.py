@@ -13,7 +13,7 @@ from classifold.data.json_file import write_json
 from classifold.data.pack import new_pack
 from classifold.evaluation.files import write_evaluation
 from classifold.evaluation.inference import Predictions
-from classifold.evaluation.labels import Labelled
+from classifold.evaluation.labels import LabeledImages
 from classifold.reporting.facts import Folders, read_facts
 from classifold.reporting.measures import MEASURES
 from classifold.reporting.page import write_page
@@ -311,7 +311,7 @@ class Run:
                 "fitted_on": "validation",
                 "members": list(MODELS),
                 "n_members": len(MODELS),
-                "shares": {"one": 0.25, "two": 0.75},
+                "weights": {"one": 0.25, "two": 0.75},
                 f"validation_{metric}": 0.666667,
                 "best_member": "two",
                 f"best_member_{metric}": 0.833333,
@@ -349,7 +349,7 @@ class Run:
         write_evaluation(
             self.folders.evaluated,
             dict.fromkeys(names, Predictions(given, given, predicted, decision)),
-            Labelled(self.test_ids, labels),
+            LabeledImages(self.test_ids, labels),
             classes=self.classes,
             slices=slices,
             calibration_bins=5,
@@ -382,7 +382,7 @@ class Run:
             for k in (1, 2, 3, 4)
         ]
         write_rows(self.folders.pca / "explained.csv", curve, columns=list(curve[0]))
-        for name in ("components", "rebuilt", "own_components"):
+        for name in ("components", "reconstruction", "image_components"):
             Image.new("RGB", (30, 10)).save(self.folders.pca / f"{name}.png")
         tried = {"5": {"kl_divergence": 0.5, "trustworthiness": 0.98}}
         space = {"perplexity": 5, "tried": tried}
@@ -400,8 +400,8 @@ class Run:
             {
                 "model": "one",
                 "n_images": n_explained,
-                "n_right": n_explained,
-                "n_wrong": 0,
+                "n_correct": n_explained,
+                "n_incorrect": 0,
                 "saliency_in_tenth": share,
                 **{"n_with_boxes": 2, "saliency_in_boxes": 0.6, "boxes_area": 0.4},
             },

@@ -9,7 +9,7 @@ from classifold.data.logits_file import Logits, save_logits
 from classifold.errors import UserError
 from classifold.models.baseline import MAJORITY
 from classifold.models.decisions import micro_f1
-from classifold.stacking.comparison import compare_models, in_words, remove_unlisted
+from classifold.stacking.comparison import compare_models, format_validation_scores, remove_unlisted
 
 CLASSES = ["cat", "dog", "owl"]
 SEVERAL = np.array([[1, 1, 0], [1, 0, 0], [0, 1, 0], [1, 1, 1]], np.uint8)
@@ -110,9 +110,9 @@ def test_what_models_left_that_are_not_listed_is_removed_and_nothing_else(tmp_pa
 
 
 def test_what_is_told_is_what_models_are_compared_by():
-    assert in_words({"validation_accuracy": 0.95}) == "validation accuracy 0.9500"
+    assert format_validation_scores({"validation_accuracy": 0.95}) == "validation accuracy 0.9500"
     several = {"validation_accuracy": 0.2, "validation_micro_f1": 0.59}
-    assert in_words(several) == "validation micro f1 0.5900"  # the constant answer
+    assert format_validation_scores(several) == "validation micro f1 0.5900"  # the constant answer
     several |= {"threshold": 0.3, "micro_f1_at_threshold": 0.65}
     told = "validation micro f1 0.5900, 0.6500 at its threshold of 0.30"
-    assert in_words(several) == told
+    assert format_validation_scores(several) == told

@@ -25,7 +25,7 @@ from classifold.evaluation.inference import (
     predict_all,
     read_pixels,
 )
-from classifold.evaluation.labels import Labelled, read_labelled
+from classifold.evaluation.labels import LabeledImages, read_labeled_images
 from classifold.evaluation.summary import summarize
 from classifold.evaluation.untrained import untrained_logits
 from classifold.models.baseline import MAJORITY
@@ -39,7 +39,7 @@ SHARES = softmax(RANDOM.normal(0, 2, (80, 6)), axis=1)
 LABELS = RANDOM.integers(0, 6, 80)
 BOOTSTRAP = {"resamples": 100, "seed": 0}
 CLASSES = list("fedcba")  # not sorted: columns are what counts
-IMAGES = Labelled([f"{i:02}.png" for i in range(80)], LABELS)
+IMAGES = LabeledImages([f"{i:02}.png" for i in range(80)], LABELS)
 HALVES = {"brightness": {"dark": np.arange(80) < 40, "bright": np.arange(80) >= 40}}
 BORNE = (RANDOM.random((80, 6)) < 0.3).astype(np.uint8)
 
@@ -110,7 +110,7 @@ def test_the_tables_of_an_evaluation_agree_with_its_answers(tmp_path):
 
 
 def test_the_tables_of_several_labels_agree_with_their_answers(tmp_path):
-    tables = write(tmp_path, SEVERAL, Labelled(IMAGES.ids, BORNE))
+    tables = write(tmp_path, SEVERAL, LabeledImages(IMAGES.ids, BORNE))
     assert tables["confusion.csv"] == []
     first = tables["per_class.csv"][0]
     predicted = SEVERAL["mlp"].predicted[:, 0]
@@ -138,7 +138,7 @@ def test_without_test_images_there_are_files_and_only_their_number_is_told(tmp_p
         name: Predictions(*(values[:0] for values in given[:3]), given.decision)
         for name, given in answers.items()
     }
-    tables = write(tmp_path, nothing, Labelled([], labels), slices={})
+    tables = write(tmp_path, nothing, LabeledImages([], labels), slices={})
     assert len(tables) >= 5
     assert not any(tables.values())
     assert read_predictions(tmp_path / "predictions.parquet", model=STACK) == []
@@ -174,15 +174,15 @@ def test_gaps_of_several_labels_compare_scores_at_the_same_threshold():
 
 def test_copies_of_training_images_are_told_and_left_out():
     hits = SHARES.argmax(axis=1) == LABELS
-    copies = {"copy of a training image": hits, "no copy": ~hits}
-    entry = summary(SINGLE, LABELS, slices={"copies": copies})[STACK]
+    copies = {"duplicate of a training image": hits, "no duplicate": ~hits}
+    entry = summary(SINGLE, LABELS, slices={"duplicates": copies})[STACK]
     assert entry["n_duplicates_of_train"] == hits.sum()
     assert entry["accuracy_without_duplicates"] == 0
-    assert entry["slices"]["copies"]["copy of a training image"]["accuracy"] == 1
+    assert entry["slices"]["duplicates"]["duplicate of a training image"]["accuracy"] == 1
     entry = summary(SINGLE, LABELS, slices={})[STACK]
     assert entry["n_duplicates_of_train"] == 0
     assert entry["accuracy_without_duplicates"] == entry["accuracy"]
-    everything = {"copies": {"copy of a training image": np.ones(80, bool)}}
+    everything = {"duplicates": {"duplicate of a training image": np.ones(80, bool)}}
     entry = summary(SINGLE, LABELS, slices=everything)[STACK]
     assert (entry["accuracy_without_duplicates"], entry["slices"]) == (None, {})
 
@@ -197,14 +197,16 @@ def test_a_summary_repeats_and_holds_no_number_that_json_lacks(answers, labels):
 def test_labels_come_in_the_order_of_classes(tmp_path):
     rows = [{"id": "x", "label": "dog", "group": "x"}, {"id": "y", "label": "ape", "group": "y"}]
     write_rows(tmp_path / "test.csv", rows, columns=["id", "label", "group"])
-    ids, labels = read_labelled(tmp_path / "test.csv", classes=["dog", "ape"], task="single")
+    ids, labels = read_labeled_images(tmp_path / "test.csv", classes=["dog", "ape"], task="single")
     assert (ids, labels.tolist(), labels.dtype) == (["x", "y"], [0, 1], np.int64)
     message = "'y' bears 'ape', which no training image bears"
     with pytest.raises(UserError, match=message):
-        read_labelled(tmp_path / "test.csv", classes=["dog", "owl"], task="single")
+        read_labeled_images(tmp_path / "test.csv", classes=["dog", "owl"], task="single")
     rows[0]["label"], rows[1]["label"] = "ape|dog", ""
     write_rows(tmp_path / "test.csv", rows, columns=["id", "label", "group"])
-    _, labels = read_labelled(tmp_path / "test.csv", classes=["dog", "owl", "ape"], task="multi")
+    _, labels = read_labeled_images(
+        tmp_path / "test.csv", classes=["dog", "owl", "ape"], task="multi"
+    )
     assert (labels.tolist(), labels.dtype) == ([[1, 0, 1], [0, 0, 0]], np.uint8)
 
 
@@ -217,7 +219,9 @@ DECISIONS = {
 }
 
 
-MEAN = Ensemble("mean", "single", ["loud", "quiet"], 2, {}, {"shares": np.array([0.5, 0.5])})
+MEAN = Ensemble(
+    "mean", "single", ["loud", "quiet"], 2, {}, {"member_weights": np.array([0.5, 0.5])}
+)
 
 
 @pytest.fixture

@@ -106,7 +106,7 @@ def test_the_likeliest_class_of_several_is_what_is_explained():
     columns = [int(one.maps.saliency.sum(axis=0).argmax()) for one in explanations]
     assert columns == [1, 0, 0, 0, 1]  # dog, cat, cat, cat, dog
     metrics = explanation_metrics(explanations, model="m")
-    assert (metrics["n_images"], metrics["n_right"], metrics["n_wrong"]) == (5, 3, 2)
+    assert (metrics["n_images"], metrics["n_correct"], metrics["n_incorrect"]) == (5, 3, 2)
 
 
 def test_names_with_marks_of_mathematics_and_of_any_length_are_drawn(tmp_path):

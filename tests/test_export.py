@@ -108,7 +108,7 @@ def test_the_module_of_an_ensemble_agrees_with_the_ensemble(task, method):
 
 @pytest.mark.parametrize("task", ["single", "multi"])
 def test_a_member_without_a_share_adds_nothing(task):
-    ensemble = Ensemble("greedy", task, ["a", "b"], 3, {}, {"shares": np.array([0.0, 1.0])})
+    ensemble = Ensemble("greedy", task, ["a", "b"], 3, {}, {"member_weights": np.array([0.0, 1.0])})
     sure = torch.tensor([[80.0, -80.0, 0.0]])
     other = torch.tensor([[0.3, -1.2, 2.0]])
     found = EnsembleModule(ensemble)([sure, other])

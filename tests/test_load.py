@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from classifold.evaluation.labels import read_labelled
+from classifold.evaluation.labels import read_labeled_images
 from classifold.filtering import duplicates as copies
 from classifold.filtering.duplicates import choose_bands, near_groups
 from classifold.filtering.limit import keep_few
@@ -216,7 +216,7 @@ def test_labels_of_test_images_take_no_matrix_of_images_and_classes(tmp_path):
         classes = sorted({label for image in images for label in image.labels})
 
         def labels():
-            return read_labelled(path / "test.csv", classes=classes, task="single")
+            return read_labeled_images(path / "test.csv", classes=classes, task="single")
 
         return memory(labels)
 

@@ -9,12 +9,16 @@ from classifold.analysis.pca import components as pca
 from classifold.analysis.pca.components import (
     CHANNELS,
     count_components,
-    own_components,
-    own_metrics,
+    image_components,
+    image_metrics,
     pca_metrics,
     principal_components,
 )
-from classifold.analysis.pca.files import write_components, write_own_components, write_rebuilt
+from classifold.analysis.pca.files import (
+    write_components,
+    write_image_components,
+    write_reconstruction,
+)
 from classifold.data.csv_file import read_rows
 
 
@@ -47,16 +51,16 @@ def test_components_are_those_of_scikit_learns_full_pca(batch_size, monkeypatch)
 
 
 @pytest.mark.parametrize("n_components", [1, 3, 36])
-def test_an_image_is_rebuilt_as_scikit_learn_does(n_components):
+def test_an_image_is_reconstructed_as_scikit_learn_does(n_components):
     images = draw_images()
     found = principal_components(images, size=6)["green"]
     rows = images[..., 1].reshape(60, -1) / 255
     reference = PCA(n_components).fit(rows)
     expected = reference.inverse_transform(reference.transform(rows[:1]))[0]
-    rebuilt = found.rebuild(images[0, ..., 1] / 255, n_components)
-    np.testing.assert_allclose(rebuilt.ravel(), expected, atol=1e-9)
+    reconstruction = found.reconstruct(images[0, ..., 1] / 255, n_components)
+    np.testing.assert_allclose(reconstruction.ravel(), expected, atol=1e-9)
     if n_components == 36:
-        np.testing.assert_allclose(rebuilt, images[0, ..., 1] / 255, atol=1e-9)
+        np.testing.assert_allclose(reconstruction, images[0, ..., 1] / 255, atol=1e-9)
 
 
 def test_larger_images_are_shrunk_and_there_are_no_more_components_than_images():
@@ -79,23 +83,23 @@ def test_components_needed_by_hand():
     }
 
 
-def test_own_components_of_an_image_are_those_of_its_rows():
+def test_components_of_one_image_are_those_of_its_rows():
     image = draw_images(1, size=8)[0]
-    found = own_components(image)
+    found = image_components(image)
     for i, channel in enumerate(CHANNELS):
         pixels = image[..., i] / 255
         reference = PCA().fit(pixels)
         ratio = np.cumsum(reference.explained_variance_ratio_)
         np.testing.assert_allclose(found[channel].shares()["variance"], ratio, atol=1e-12)
-        np.testing.assert_allclose(found[channel].rebuild(8), pixels, atol=1e-12)
+        np.testing.assert_allclose(found[channel].reconstruct(8), pixels, atol=1e-12)
         two = PCA(2).fit(pixels)
         expected = two.inverse_transform(two.transform(pixels))
-        np.testing.assert_allclose(found[channel].rebuild(2), expected, atol=1e-12)
+        np.testing.assert_allclose(found[channel].reconstruct(2), expected, atol=1e-12)
 
 
 def test_an_image_of_equal_rows_needs_one_component():
     image = np.tile(np.arange(8, dtype=np.uint8)[None, :, None], (8, 1, 3))
-    metrics = own_metrics(own_components(image), image_id="a.png")
+    metrics = image_metrics(image_components(image), image_id="a.png")
     assert metrics["id"] == "a.png"
     assert metrics["n_components"] == 8
     assert set(metrics["blue"].values()) == {1}
@@ -115,23 +119,27 @@ def test_the_files_hold_every_component_and_the_pictures_their_rows(tmp_path):
     images = draw_images()
     found = principal_components(images, size=6)
     write_components(tmp_path, found)
-    write_rebuilt(tmp_path, found, images[0])
-    write_own_components(tmp_path, own_components(images[0]), images[0])
+    write_reconstruction(tmp_path, found, images[0])
+    write_image_components(tmp_path, image_components(images[0]), images[0])
     rows = read_rows(tmp_path / "explained.csv")
     assert [row["channel"] for row in rows] == [name for name in CHANNELS for _ in range(36)]
     assert float(rows[35]["explained_variance_ratio"]) == pytest.approx(1)
-    assert len(read_rows(tmp_path / "own_components.csv")) == 18
+    assert len(read_rows(tmp_path / "image_components.csv")) == 18
     sizes = {}
-    for name in ("components", "rebuilt", "own_components"):
+    for name in ("components", "reconstruction", "image_components"):
         with Image.open(tmp_path / f"{name}.png") as picture:
             sizes[name] = picture.size
-    assert sizes == {"components": (900, 300), "rebuilt": (400, 100), "own_components": (600, 300)}
+    assert sizes == {
+        "components": (900, 300),
+        "reconstruction": (400, 100),
+        "image_components": (600, 300),
+    }
 
 
 def test_all_components_rebuild_the_picture_itself(tmp_path):
     images = draw_images()
-    write_rebuilt(tmp_path, principal_components(images, size=6), images[0])
-    with Image.open(tmp_path / "rebuilt.png") as picture:
+    write_reconstruction(tmp_path, principal_components(images, size=6), images[0])
+    with Image.open(tmp_path / "reconstruction.png") as picture:
         pixels = np.asarray(picture).astype(int)
     itself, _, fifty, five_hundred = np.split(pixels, 4, axis=1)  # of 36 components
     assert abs(fifty - itself).max() <= 1

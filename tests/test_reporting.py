@@ -28,8 +28,8 @@ from classifold.reporting.tables import (
     confusions_table,
     conversions_table,
     lowest,
+    member_weights_table,
     models_table,
-    shares_table,
 )
 from classifold.reporting.wording import (
     balance_sentence,
@@ -167,7 +167,11 @@ def test_models_are_told_by_accuracy_with_their_gaps_and_what_they_lack_to_the_s
     scores = ["99.0 %", "83.3 %", "71.2 %", "+27.8", "+12.1"]
     assert told["one"] == [*scores, "−2.3", "0.346", "13.5 %"]
     assert told["stack"] == ["–", "66.7 %", *scores[2:], "–", "–", "–"]
-    assert [column.title for column in table.columns][-3:] == ["minus stack", "p", "untrained"]
+    assert [column.title for column in table.columns][-3:] == [
+        "difference to the stack",
+        "p",
+        "untrained",
+    ]
     assert table.rows[0][6].note == "−5.7 to +0.9"
     assert table.rows[-1][0] == ("majority baseline", "majority_baseline", "always “apple”")
 
@@ -370,9 +374,11 @@ def test_groups_of_test_images_are_told_with_intervals_where_there_are_two(tmp_p
 
 
 def test_shares_of_members_are_told_from_the_largest():
-    table = shares_table({"shares": {"one": 0.25, "two": 0.75}})
+    table = member_weights_table({"weights": {"one": 0.25, "two": 0.75}})
     assert [[cell.value for cell in row] for row in table.rows] == [["two", 0.75], ["one", 0.25]]
-    assert shares_table({"shares": {"one": 1.0}}).rows == shares_table({}).rows == []
+    assert (
+        member_weights_table({"weights": {"one": 1.0}}).rows == member_weights_table({}).rows == []
+    )
 
 
 def test_gains_of_the_stack_and_of_the_mean_are_told_with_intervals(tmp_path):

@@ -57,7 +57,7 @@ def sliced(tmp_path):
             ids,
             np.zeros((len(ids), 4, 4, 3), np.uint8),
             ingested=tmp_path,
-            copies=tmp_path / "duplicates.csv",
+            duplicates=tmp_path / "duplicates.csv",
             modal_size=selection_metrics(selection)["modal_size"],
             settings=settings,
         )
@@ -83,7 +83,7 @@ def test_an_official_test_part_is_sliced_by_what_the_filter_would_have_said(slic
         "RGB": ["test/conflict", "test/new"],
     }
     # The image of conflicting labels was left out of training, so its copy is new to the models.
-    copied = slices["copies"]["copy of a training image"]
+    copied = slices["duplicates"]["duplicate of a training image"]
     assert copied == ["test/copy", "test/large"]
     assert len(copied) == selection_metrics(selection)["n_test_images_with_duplicates"]
 
@@ -92,7 +92,7 @@ def test_what_the_filter_does_not_look_for_is_no_slice(sliced):
     settings = {"size": {"rule": "none", "tolerance": 0}, "duplicates": NONE}
     slices, _ = sliced(TRAIN + TEST, [row["id"] for row in TEST], settings)
     assert list(slices["filter"]) == ["kept"]
-    assert list(slices["copies"]) == ["no copy"]
+    assert list(slices["duplicates"]) == ["no duplicate"]
 
 
 def test_without_an_official_test_part_there_is_nothing_that_was_not_filtered(sliced):

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 
 from classifold.data.logits_file import Logits, save_logits
 from classifold.errors import UserError
-from classifold.evaluation.stack_scores import describe, stack_metrics
+from classifold.evaluation.stack_scores import describe_ensemble, stack_metrics
 from classifold.models.decisions import micro_f1
 from classifold.stacking import cross_fitting
 from classifold.stacking.dense import DenseStack, fit_dense
@@ -20,9 +20,9 @@ from classifold.stacking.ensemble import (
     load_ensemble,
     save_ensemble,
 )
+from classifold.stacking.member_logits import MemberLogits, assign_folds, read_member_logits
 from classifold.stacking.member_weights import fit_weights, select_greedily
 from classifold.stacking.members import join, mean_logits, probability_of_truth
-from classifold.stacking.unseen import Unseen, read_unseen, share_out
 
 DENSE = {
     "hidden": [16],
@@ -38,8 +38,8 @@ METHODS = ["mean", "weighted", "greedy", "logistic", "dense"]
 
 def cross_fit(logits, labels, *, method, settings=SETTINGS):
     ids = [str(i) for i in range(len(labels))]
-    unseen = Unseen(ids, labels, logits)
-    folds = share_out(unseen, dict(zip(ids, ids, strict=True)), n_folds=4, seed=1)
+    unseen = MemberLogits(ids, labels, logits)
+    folds = assign_folds(unseen, dict(zip(ids, ids, strict=True)), n_folds=4, seed=1)
     return cross_fitting.cross_fit(
         logits, labels, folds=folds, method=method, settings=settings, seed=1
     )
@@ -76,7 +76,7 @@ def test_the_method_mean_is_the_mean_and_fits_nothing():
     expected = mean_logits(list(logits.values()), task="single")
     np.testing.assert_allclose(fitted.logits, expected)
     np.testing.assert_allclose(ensemble_logits(fitted.ensemble, logits), expected)
-    np.testing.assert_array_equal(fitted.ensemble.weights["shares"], [0.5, 0.5])
+    np.testing.assert_array_equal(fitted.ensemble.weights["member_weights"], [0.5, 0.5])
 
 
 @pytest.mark.parametrize("n_classes", [2, 4])
@@ -312,7 +312,7 @@ def test_the_stack_of_one_member_gives_its_answers(method):
     if method in {"mean", "weighted", "greedy"}:
         expected = log_softmax(one["low"].astype(np.float64), axis=1)
         np.testing.assert_allclose(ensemble_logits(ensemble, one), expected)
-    assert describe(ensemble, n_folds=0)["n_members"] == 1
+    assert describe_ensemble(ensemble, n_folds=0)["n_members"] == 1
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -324,7 +324,9 @@ def test_the_stack_of_equal_members_answers_as_one_of_them(method):
     if method in {"mean", "weighted", "greedy"}:
         expected = log_softmax(logits["low"].astype(np.float64), axis=1)
         np.testing.assert_allclose(ensemble_logits(found.ensemble, equal), expected)
-        assert sum(describe(found.ensemble, n_folds=0)["shares"].values()) == pytest.approx(1)
+        assert sum(
+            describe_ensemble(found.ensemble, n_folds=0)["weights"].values()
+        ) == pytest.approx(1)
 
 
 def test_the_metrics_of_a_stack_by_hand():
@@ -386,32 +388,32 @@ def test_of_equally_good_members_the_first_listed_is_best():
 def test_shares_are_told_by_member():
     logits, labels = members(60)
     ensemble = fit_ensemble(logits, labels, method="mean", settings={}, seed=1).ensemble
-    assert describe(ensemble, n_folds=5) == {
+    assert describe_ensemble(ensemble, n_folds=5) == {
         "method": "mean",
         "fitted_on": "train",
         "members": ["low", "high"],
         "n_members": 2,
-        "shares": {"low": 0.5, "high": 0.5},
+        "weights": {"low": 0.5, "high": 0.5},
     }
 
 
-def test_members_that_were_asked_about_different_images_are_refused(tmp_path):
+def test_logits_of_different_images_are_refused(tmp_path):
     files = {name: tmp_path / f"{name}.npz" for name in "ab"}
     for name, ids in (("a", ["1", "2"]), ("b", ["1", "3"])):
         found = Logits(np.array(ids), np.array([0, 1]), np.zeros((2, 2), np.float32))
         save_logits(files[name], found)
-    assert read_unseen({"a": files["a"]}).ids == ["1", "2"]
-    with pytest.raises(UserError, match=r"b.npz is of other images than .*a.npz; run 'dvc repro'"):
-        read_unseen(files)
+    assert read_member_logits({"a": files["a"]}).ids == ["1", "2"]
+    with pytest.raises(UserError, match=r"b.npz.*images.*a.npz.*dvc repro"):
+        read_member_logits(files)
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_copies_stay_in_one_fold_of_cross_fitting(several):
+def test_images_of_a_group_are_in_one_fold_of_cross_fitting(several):
     _, labels = several_labels(60) if several else members(60)
     ids = [str(i) for i in range(60)]
     groups = {image_id: f"g{i // 3}" for i, image_id in enumerate(ids)}
-    folds = share_out(Unseen(ids, labels, {}), groups, n_folds=5, seed=1)
+    folds = assign_folds(MemberLogits(ids, labels, {}), groups, n_folds=5, seed=1)
     assert (folds.reshape(20, 3) == folds[::3, None]).all()
     assert set(folds) == set(range(5))
     with pytest.raises(UserError, match=r"stack.inner_folds is 30, and 60 images .* lower stack"):
-        share_out(Unseen(ids, labels, {}), groups, n_folds=30, seed=1)
+        assign_folds(MemberLogits(ids, labels, {}), groups, n_folds=30, seed=1)

@@ -19,7 +19,7 @@ from classifold.evaluation.inference import Predictions, decide
 from classifold.evaluation.intervals import accuracy_interval
 from classifold.evaluation.mistakes import worst_mistakes
 from classifold.evaluation.per_class import MOST_POINTS, per_class_table, precision_recall_rows
-from classifold.evaluation.scores import in_words, score, untrained_score, versus
+from classifold.evaluation.scores import format_test_scores, score, untrained_score, versus
 
 SETTINGS = {"calibration_bins": 15, "bootstrap": {"resamples": 100, "seed": 0}}
 MANY_LABELS = {"temperature": 1.5, "threshold": 0.4, "thresholds": [0.2, 0.5, 0.7, 0.4]}
@@ -178,11 +178,11 @@ def test_untrained_networks_answer_at_a_half():
 
 
 def test_a_score_in_words():
-    words = in_words({"accuracy": 0.5, "accuracy_ci95": [0.25, 0.75], "n_images": 4})
+    words = format_test_scores({"accuracy": 0.5, "accuracy_ci95": [0.25, 0.75], "n_images": 4})
     assert words == "test accuracy 0.5000 (0.2500-0.7500)"
-    words = in_words({"micro_f1": 0.5, "micro_f1_ci95": [0.25, 0.75], "n_images": 4})
+    words = format_test_scores({"micro_f1": 0.5, "micro_f1_ci95": [0.25, 0.75], "n_images": 4})
     assert words == "test micro f1 0.5000 (0.2500-0.7500)"
-    assert "split.fractions.test is 0" in in_words({"n_images": 0})
+    assert "split.fractions.test is 0" in format_test_scores({"n_images": 0})
 
 
 @pytest.mark.parametrize("draw", [single, multi])
@@ -274,5 +274,5 @@ def test_mistakes_are_ranked_and_at_most_a_hundred(seed):
     for answer, labels in (single(seed, n_images=150), multi(seed, n_images=90)):
         rows = worst_mistakes(answer, labels, ids=[str(i) for i in range(150)], classes=[*"abcdef"])
         assert len(rows) == 100
-        off = [abs((row.get("borne") == "true") - row["probability"]) for row in rows]
+        off = [abs((row.get("positive") == "true") - row["probability"]) for row in rows]
         assert off == sorted(off, reverse=True)

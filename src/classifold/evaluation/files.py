@@ -8,7 +8,7 @@ from classifold.data.csv_file import write_rows
 from classifold.data.predictions import write_predictions
 from classifold.evaluation.calibration import calibration_table
 from classifold.evaluation.inference import STACK, Predictions
-from classifold.evaluation.labels import Labelled
+from classifold.evaluation.labels import LabeledImages
 from classifold.evaluation.mistakes import COLUMNS as MISTAKES
 from classifold.evaluation.mistakes import worst_mistakes
 from classifold.evaluation.per_class import COLUMNS as PER_CLASS
@@ -21,7 +21,7 @@ from classifold.evaluation.summary import slice_rows
 def write_evaluation(
     folder: Path,
     all_predictions: Mapping[str, Predictions],
-    images: Labelled,
+    images: LabeledImages,
     *,
     classes: Sequence[str],
     slices: Slices,

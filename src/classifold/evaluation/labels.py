@@ -10,14 +10,14 @@ from classifold.data.split_file import read_split
 from classifold.errors import UserError
 
 
-class Labelled(NamedTuple):
+class LabeledImages(NamedTuple):
     """Images of one part; row i of each is image i."""
 
     ids: list[str]
     labels: np.ndarray  # positions in classes, int64 (N,); in `multi` 0 and 1, uint8 (N, n_classes)
 
 
-def read_labelled(path: Path, *, classes: Sequence[str], task: str) -> Labelled:
+def read_labeled_images(path: Path, *, classes: Sequence[str], task: str) -> LabeledImages:
     """Read the images of one part and their labels.
 
     Args:
@@ -38,8 +38,10 @@ def read_labelled(path: Path, *, classes: Sequence[str], task: str) -> Labelled:
                     "no model can answer it; take the class out of the data, or add images of it"
                 )
     if task == "single":
-        return Labelled(list(split), np.array([position[name] for (name,) in split.values()], int))
+        return LabeledImages(
+            list(split), np.array([position[name] for (name,) in split.values()], int)
+        )
     borne = np.zeros((len(split), len(classes)), np.uint8)
     for row, names in zip(borne, split.values(), strict=True):
         row[[position[name] for name in names]] = 1
-    return Labelled(list(split), borne)
+    return LabeledImages(list(split), borne)

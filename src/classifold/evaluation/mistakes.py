@@ -9,7 +9,7 @@ from classifold.evaluation.inference import Predictions
 
 COLUMNS = {
     "single": ("id", "label", "predicted", "probability"),
-    "multi": ("id", "class", "borne", "probability"),
+    "multi": ("id", "class", "positive", "probability"),
 }
 
 MOST_MISTAKES = 100
@@ -53,7 +53,7 @@ def worst_mistakes(
         {
             "id": ids[i],
             "class": classes[k],
-            "borne": str(bool(labels[i, k])).lower(),
+            "positive": str(bool(labels[i, k])).lower(),
             "probability": round(float(shares[i, k]), 6),
         }
         for i, k in pairs[np.argsort(-sure, kind="stable")][:MOST_MISTAKES]

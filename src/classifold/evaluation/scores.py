@@ -112,7 +112,7 @@ def untrained_score(logits: np.ndarray, labels: np.ndarray) -> float:
     return micro_f1(logits > 0, labels)
 
 
-def in_words(entry: Mapping[str, Any]) -> str:
+def format_test_scores(entry: Mapping[str, Any]) -> str:
     """Such as "test accuracy 0.9963 (0.9792-0.9993)", of an entry of `metrics/test.json`."""
     if not entry["n_images"]:
         return "no test images (split.fractions.test is 0), so nothing to measure"

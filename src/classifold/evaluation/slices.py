@@ -16,7 +16,8 @@ from classifold.filtering.size import unusual
 LUMA = np.array([0.299, 0.587, 0.114])
 THIRDS = ("dark", "middle", "bright")
 
-COPIES, COPY, NO_COPY = "copies", "copy of a training image", "no copy"
+DUPLICATES = "duplicates"
+DUPLICATE, NO_DUPLICATE = "duplicate of a training image", "no duplicate"
 
 # kind of slice -> value -> bool array (N,): the test images it holds
 Slices = Mapping[str, Mapping[str, np.ndarray]]
@@ -27,7 +28,7 @@ def find_slices(
     pixels: np.ndarray,
     *,
     ingested: Path,
-    copies: Path,
+    duplicates: Path,
     modal_size: Sequence[int],
     settings: Mapping[str, Any],
 ) -> Slices:
@@ -43,7 +44,7 @@ def find_slices(
         ids: of N test images.
         pixels: uint8 array (N, size, size, 3).
         ingested: folder of the image table.
-        copies: `duplicates.csv` of the filter.
+        duplicates: `duplicates.csv` of the filter.
         modal_size: the most frequent (width, height) of training images.
         settings: of the filter.
     """
@@ -61,11 +62,12 @@ def find_slices(
             learnt[row["sha256"]].add(frozenset(row["labels"]))
     modal = (modal_size[0], modal_size[1])
     outcomes = [_outcome(row, learnt, modal=modal, settings=settings) for row in images]
-    copied = _copies_of_training_images(copies)
+    copied = _duplicates_of_training_images(duplicates)
     return slices | {
         "filter": _by_value(outcomes, ("kept", *REASONS)),
-        COPIES: _by_value(
-            [COPY if row["id"] in copied else NO_COPY for row in images], (COPY, NO_COPY)
+        DUPLICATES: _by_value(
+            [DUPLICATE if row["id"] in copied else NO_DUPLICATE for row in images],
+            (DUPLICATE, NO_DUPLICATE),
         ),
     }
 
@@ -108,9 +110,9 @@ def _outcome(
     return "duplicate" if others and duplicates["exact"] == "drop" else "kept"
 
 
-def _copies_of_training_images(copies: Path) -> set[str]:
+def _duplicates_of_training_images(duplicates: Path) -> set[str]:
     """Ids of images of an official test part of which a copy was kept for training."""
-    rows = read_rows(copies)
+    rows = read_rows(duplicates)
     learnt = {
         row["group"] for row in rows if row["kept"] == "true" and row["split"] not in UNTOUCHED
     }

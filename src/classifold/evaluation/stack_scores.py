@@ -15,7 +15,7 @@ from classifold.stacking.members import mean_logits, task_of
 RESAMPLES = 10_000
 
 
-def describe(ensemble: Ensemble, *, n_folds: int) -> dict[str, Any]:
+def describe_ensemble(ensemble: Ensemble, *, n_folds: int) -> dict[str, Any]:
     """Tell of what the stack is made: method and members; their shares where it averages them.
 
     Args:
@@ -29,14 +29,14 @@ def describe(ensemble: Ensemble, *, n_folds: int) -> dict[str, Any]:
         "members": ensemble.members,
         "n_members": len(ensemble.members),
     }
-    if "shares" in ensemble.weights:
-        told["shares"] = dict(
-            zip(ensemble.members, ensemble.weights["shares"].tolist(), strict=True)
+    if "member_weights" in ensemble.weights:
+        told["weights"] = dict(
+            zip(ensemble.members, ensemble.weights["member_weights"].tolist(), strict=True)
         )
     return told
 
 
-def tell(metrics: Mapping[str, Any]) -> None:
+def log_scores(metrics: Mapping[str, Any]) -> None:
     """Say what the stack reaches, beside its best member and the plain mean."""
     metric = "accuracy" if "mean_accuracy" in metrics else "micro_f1"
     low, high = metrics["gain_ci95"]

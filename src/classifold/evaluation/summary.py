@@ -8,7 +8,7 @@ import numpy as np
 
 from classifold.evaluation.inference import STACK, Predictions
 from classifold.evaluation.scores import METRIC, main_score, score, untrained_score, versus
-from classifold.evaluation.slices import COPIES, COPY, Slices
+from classifold.evaluation.slices import DUPLICATE, DUPLICATES, Slices
 
 
 def summarize(
@@ -24,7 +24,8 @@ def summarize(
     """Measure all models.
 
     Args:
-        all_predictions: model -> its predictions for N images, of `stack` and `majority_baseline` too.
+        all_predictions: model -> its predictions for N images, also of `stack` and
+            `majority_baseline`.
         labels: int array (N,), or 0 and 1 in (N, n_classes).
         before: model -> what was measured before, on training and validation images.
         untrained: listed model -> logits (N, n_classes) of its first weights.
@@ -119,7 +120,7 @@ def _without_duplicates(
 ) -> dict[str, Any]:
     """Score the images of which no copy was kept for training, and count the others."""
     metric = METRIC["single" if labels.ndim == 1 else "multi"]
-    copies = slices.get(COPIES, {}).get(COPY, np.zeros(len(labels), bool))
+    copies = slices.get(DUPLICATES, {}).get(DUPLICATE, np.zeros(len(labels), bool))
     strange = ~copies
     score = None
     if strange.any():

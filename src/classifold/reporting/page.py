@@ -58,12 +58,12 @@ from classifold.reporting.tables import (
     conversions_table,
     counts_table,
     lowest,
+    member_weights_table,
     models_table,
     other_scores_table,
     per_class_table,
     perplexities_table,
     plain_table,
-    shares_table,
     slices_table,
     split_table,
     timings_table,
@@ -130,7 +130,7 @@ def render_page(facts: Facts, provenance: Provenance, comparison: Comparison | N
         short_form=limit_sentence(facts.params["limit"]),
         baseline=constant_answer(facts.metrics["models"][MAJORITY]),
         gain_sentence=gain_sentence(facts.metrics["stack"]),
-        shares=shares_table(facts.metrics["stack"]),
+        member_weights=member_weights_table(facts.metrics["stack"]),
         STACK=STACK,
         MAJORITY=MAJORITY,
         MOST_CLASS_CURVES=MOST_CLASS_CURVES,
@@ -316,8 +316,8 @@ def _mistakes(facts: Facts) -> Iterator[tuple[str, list[Picture]]]:
     """Galleries of the stack's surest mistakes, with a title each; those without one left out."""
     groups = {"": facts.mistakes}
     if facts.task == "multi":
-        missed = [row for row in facts.mistakes if row["borne"] == "true"]
-        claimed = [row for row in facts.mistakes if row["borne"] == "false"]
+        missed = [row for row in facts.mistakes if row["positive"] == "true"]
+        claimed = [row for row in facts.mistakes if row["positive"] == "false"]
         groups = {"Labels it missed": missed, "Labels it answered wrongly": claimed}
     answers = {row["id"]: row for row in facts.answers[STACK]}
     picture = _mistake if facts.task == "single" else _mistake_of_several
@@ -330,11 +330,11 @@ def _mistakes(facts: Facts) -> Iterator[tuple[str, list[Picture]]]:
 
 def _mistake(uri: str, row: Mapping[str, str], answer: Mapping[str, Any]) -> Picture:
     lines = [
-        f"taken for {row['predicted']}, {percent(float(row['probability']))}",
-        f"is {row['label']}, {percent(answer['label_probability'])}",
+        f"predicted {row['predicted']}, {percent(float(row['probability']))}",
+        f"actual {row['label']}, {percent(answer['label_probability'])}",
         row["id"],
     ]
-    alt = f"{row['id']}, labelled {row['label']}, taken for {row['predicted']}"
+    alt = f"{row['id']}, labelled {row['label']}, predicted {row['predicted']}"
     return Picture(uri, alt, [shorten(line, MOST_LETTERS) for line in lines])
 
 
@@ -342,7 +342,7 @@ def _mistake_of_several(uri: str, row: Mapping[str, str], answer: Mapping[str, A
     borne, answered = (
         answer[key].replace(LABEL_SEPARATOR, ", ") or "nothing" for key in ("label", "predicted")
     )
-    kind = "missed" if row["borne"] == "true" else "wrong"
+    kind = "missed" if row["positive"] == "true" else "wrong"
     lines = [
         f"{row['class']} {kind}, {percent(float(row['probability']))}",
         f"bears {borne}",
@@ -366,9 +366,9 @@ def _understanding(facts: Facts) -> dict[str, Any]:
         "one_channel": channels_are_equal(facts.components),
         "components": file_to_uri(pca / "components.png"),
         "components_needed": components_table(needed, n_features=needed["n_features"]),
-        "rebuilt": file_to_uri(pca / "rebuilt.png"),
-        "own_components": file_to_uri(pca / "own_components.png"),
-        "own_components_needed": components_table(of_one, n_features=of_one["n_components"]),
+        "reconstruction": file_to_uri(pca / "reconstruction.png"),
+        "image_components": file_to_uri(pca / "image_components.png"),
+        "image_components_needed": components_table(of_one, n_features=of_one["n_components"]),
         "maps": [
             map_of_images(facts.maps, space=space, positions=positions)
             for space in ("pixels", "features")

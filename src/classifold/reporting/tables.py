@@ -86,7 +86,9 @@ def models_table(facts: Facts) -> Table:
             _difference_column("train–test", measure, f"train minus test score{at}"),
             _difference_column("val.–test", measure, f"validation minus test score{at}"),
             _difference_column(
-                "minus stack", measure, "on the same test images, with its 95 % interval"
+                "difference to the stack",
+                measure,
+                "on the same test images, with its 95 % interval",
             ),
             *([] if several else [Column("p", numeric=True, hint="exact McNemar test")]),
             Column(
@@ -163,9 +165,9 @@ def trainings_table(facts: Facts) -> Table:
     return Table("Size and training of every model", columns, rows)
 
 
-def shares_table(stack: Mapping[str, Any]) -> Table:
+def member_weights_table(stack: Mapping[str, Any]) -> Table:
     """Each member's share in the stack, where it has one; else empty."""
-    shares = stack.get("shares", {})
+    shares = stack.get("weights", {})
     if len(shares) == 1:
         shares = {}
     rows = [
@@ -173,7 +175,7 @@ def shares_table(stack: Mapping[str, Any]) -> Table:
         for name, share in sorted(shares.items(), key=lambda item: -item[1])
     ]
     columns = [Column("member"), Column("share", numeric=True)]
-    return Table("Shares of the members", columns, rows)
+    return Table("Weights of the members", columns, rows)
 
 
 def conversions_table(facts: Facts) -> Table:
@@ -320,8 +322,8 @@ def confusions_table(confusion: Rows) -> Table:
     wrong = [(pair, number) for pair, number in counts.items() if pair[0] != pair[1]]
     wrong.sort(key=lambda item: (-item[1], item[0]))
     columns = [
-        Column("is"),
-        Column("taken for"),
+        Column("actual"),
+        Column("predicted"),
         Column("images", numeric=True),
         Column("share of the class", numeric=True),
     ]

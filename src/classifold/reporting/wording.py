@@ -19,7 +19,7 @@ SLICES = {
     "brightness": "thirds of their mean brightness",
     "mode": "how their files came (L is grayscale, P palette)",
     "filter": "what the filter would have said of them, as it leaves an official test part alone",
-    "copies": "whether a copy of them is among the images kept for training",
+    "duplicates": "whether a duplicate of them is among the images kept for training",
 }
 
 

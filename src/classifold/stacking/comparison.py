@@ -73,7 +73,7 @@ def compare_models(
     return table
 
 
-def in_words(row: Mapping[str, Any]) -> str:
+def format_validation_scores(row: Mapping[str, Any]) -> str:
     """Such as "validation accuracy 0.9500", of a row of `metrics/models.json`."""
     if "validation_micro_f1" not in row:
         return f"validation accuracy {row['validation_accuracy']:.4f}"

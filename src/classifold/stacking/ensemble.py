@@ -65,12 +65,12 @@ def fit_ensemble(
     unfitted = Ensemble(method, task, list(logits), members.shape[2], settings={}, weights={})
     match method:
         case "mean":
-            weights = {"shares": equal_weights(len(logits))}
+            weights = {"member_weights": equal_weights(len(logits))}
         case "weighted":
-            weights = {"shares": fit_weights(probability_of_truth(members, labels))}
+            weights = {"member_weights": fit_weights(probability_of_truth(members, labels))}
         case "greedy":
             truth = probability_of_truth(members, labels)
-            weights = {"shares": select_greedily(truth, **settings["greedy"])}
+            weights = {"member_weights": select_greedily(truth, **settings["greedy"])}
         case "logistic":
             weights = fit_logistic(members, labels, **settings["logistic"])
         case "dense":
@@ -89,7 +89,7 @@ def ensemble_logits(ensemble: Ensemble, logits: Mapping[str, np.ndarray]) -> np.
     weights = ensemble.weights
     match ensemble.method:
         case "mean" | "weighted" | "greedy":
-            return average(members, weights["shares"], task=ensemble.task)
+            return average(members, weights["member_weights"], task=ensemble.task)
         case "logistic":
             return apply_logistic(weights, members)
         case "dense":

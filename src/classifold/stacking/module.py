@@ -17,7 +17,7 @@ class EnsembleModule(nn.Module):
         self.combine: nn.Module
         match ensemble.method:
             case "mean" | "weighted" | "greedy":
-                shares = torch.from_numpy(ensemble.weights["shares"])
+                shares = torch.from_numpy(ensemble.weights["member_weights"])
                 self.combine = Average(shares, task=ensemble.task)
             case "logistic":
                 coef, bias = (torch.from_numpy(ensemble.weights[name]) for name in ("coef", "bias"))

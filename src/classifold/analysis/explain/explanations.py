@@ -199,8 +199,8 @@ def explanation_metrics(explanations: Sequence[Explanation], *, model: str) -> d
     return {
         "model": model,
         "n_images": len(rows),
-        "n_right": n_right,
-        "n_wrong": len(rows) - n_right,
+        "n_correct": n_right,
+        "n_incorrect": len(rows) - n_right,
         "saliency_in_tenth": float(np.mean(tenths)) if tenths else None,
         **_in_boxes(explanations),
     }

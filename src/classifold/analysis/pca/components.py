@@ -33,14 +33,14 @@ class Components(NamedTuple):
             "singular_values": _cumulated(np.sqrt(self.variances)),
         }
 
-    def rebuild(self, channel: np.ndarray, n_components: int) -> np.ndarray:
+    def reconstruct(self, channel: np.ndarray, n_components: int) -> np.ndarray:
         """Project a channel (size, size) onto the first components: the mean and their sum."""
         directions = self.components[:n_components].reshape(-1, channel.size)
         weights = directions @ (channel - self.mean).ravel()
         return self.mean + (weights @ directions).reshape(channel.shape)
 
 
-class OwnComponents(NamedTuple):
+class ImageComponents(NamedTuple):
     """One channel of one image, as a sum of products of a column and a row."""
 
     columns: np.ndarray  # float64 (size, n_components), each of length 1
@@ -55,7 +55,7 @@ class OwnComponents(NamedTuple):
             "singular_values": _cumulated(self.singular_values),
         }
 
-    def rebuild(self, n_components: int) -> np.ndarray:
+    def reconstruct(self, n_components: int) -> np.ndarray:
         """The mean and the first components: float64 (size, size)."""
         some = slice(n_components)
         return self.mean + (self.columns[:, some] * self.singular_values[some]) @ self.rows[some]
@@ -81,7 +81,7 @@ def principal_components(images: np.ndarray, *, size: int) -> dict[str, Componen
     }
 
 
-def own_components(image: np.ndarray) -> dict[str, OwnComponents]:
+def image_components(image: np.ndarray) -> dict[str, ImageComponents]:
     """Decompose each color channel of one image by itself, as figure 8 of report 000 does.
 
     The rows of pixels of the image are the samples, so that a component is a row and how much
@@ -94,7 +94,7 @@ def own_components(image: np.ndarray) -> dict[str, OwnComponents]:
     for position, channel in enumerate(CHANNELS):
         pixels = image[..., position] / 255.0
         mean = pixels.mean(axis=0)
-        found[channel] = OwnComponents(*np.linalg.svd(pixels - mean, full_matrices=False), mean)
+        found[channel] = ImageComponents(*np.linalg.svd(pixels - mean, full_matrices=False), mean)
     return found
 
 
@@ -105,13 +105,13 @@ def pca_metrics(channels: Mapping[str, Components], *, n_images: int) -> dict[st
     return metrics | {channel: count_components(found) for channel, found in channels.items()}
 
 
-def own_metrics(channels: Mapping[str, OwnComponents], *, image_id: str) -> dict[str, Any]:
+def image_metrics(channels: Mapping[str, ImageComponents], *, image_id: str) -> dict[str, Any]:
     """The same of one image's own components."""
     metrics: dict[str, Any] = {"id": image_id, "n_components": len(channels["red"].rows)}
     return metrics | {channel: count_components(found) for channel, found in channels.items()}
 
 
-def count_components(found: Components | OwnComponents) -> dict[str, int]:
+def count_components(found: Components | ImageComponents) -> dict[str, int]:
     """Count those of one channel that hold 90 % and 95 %, such as `components_90_variance`."""
     return {
         f"components_{share:.0%}_{measure}".replace("%", ""): _count_for(shares, share)

@@ -8,7 +8,7 @@ import numpy as np
 from classifold.analysis.pca.components import (
     CHANNELS,
     Components,
-    OwnComponents,
+    ImageComponents,
     count_components,
     shrink,
 )
@@ -17,7 +17,7 @@ from classifold.pictures.tiles import draw_tiles
 
 COLUMNS = ("channel", "component", "explained_variance_ratio", "singular_value_ratio")
 N_PICTURES = 8
-REBUILT_FROM = (6, 50, 500)  # report 000, section 8.2
+N_COMPONENTS_SHOWN = (6, 50, 500)  # report 000, section 8.2
 
 
 def write_components(folder: Path, channels: Mapping[str, Components]) -> None:
@@ -38,8 +38,10 @@ def write_components(folder: Path, channels: Mapping[str, Components]) -> None:
     )
 
 
-def write_rebuilt(folder: Path, channels: Mapping[str, Components], image: np.ndarray) -> None:
-    """Write `rebuilt.png`: an image, and what 6, 50 and 500 components a channel make of it.
+def write_reconstruction(
+    folder: Path, channels: Mapping[str, Components], image: np.ndarray
+) -> None:
+    """Write `reconstruction.png`: an image, and it reconstructed from 6, 50 and 500 components.
 
     Args:
         folder: an existing folder.
@@ -48,42 +50,44 @@ def write_rebuilt(folder: Path, channels: Mapping[str, Components], image: np.nd
     """
     side = channels[CHANNELS[0]].mean.shape[0]
     (pixels,) = shrink(image[None], side)
-    rebuilt = [
+    reconstructions = [
         np.stack(
-            [channels[name].rebuild(pixels[..., i], n) for i, name in enumerate(CHANNELS)], axis=-1
+            [channels[name].reconstruct(pixels[..., i], n) for i, name in enumerate(CHANNELS)],
+            axis=-1,
         )
-        for n in REBUILT_FROM
+        for n in N_COMPONENTS_SHOWN
     ]
-    draw_tiles(folder / "rebuilt.png", [[pixels, *rebuilt]])
+    draw_tiles(folder / "reconstruction.png", [[pixels, *reconstructions]])
 
 
-def write_own_components(
-    folder: Path, channels: Mapping[str, OwnComponents], image: np.ndarray
+def write_image_components(
+    folder: Path, channels: Mapping[str, ImageComponents], image: np.ndarray
 ) -> None:
-    """Write `own_components.csv` and `own_components.png`, of one image by itself.
+    """Write `image_components.csv` and `image_components.png`, of one image by itself.
 
-    The picture has a row a channel: as it is, then rebuilt from 6 components, and from so many as
-    hold 90 % and 95 % of the variance, and by the ratio of singular values.
+    The picture has one row per channel: the channel itself, then its reconstruction from 6
+    components, from those that hold 90 % and 95 % of the variance, and from those that reach the
+    same ratios of singular values.
 
     Args:
         folder: an existing folder.
-        channels: what `own_components` found.
+        channels: what `image_components` found.
         image: uint8 array (size, size, 3).
     """
-    _write_shares(folder / "own_components.csv", channels)
+    _write_shares(folder / "image_components.csv", channels)
     draw_tiles(
-        folder / "own_components.png",
+        folder / "image_components.png",
         [
             [
                 image[..., i] / 255,
-                *map(found.rebuild, [REBUILT_FROM[0], *count_components(found).values()]),
+                *map(found.reconstruct, [N_COMPONENTS_SHOWN[0], *count_components(found).values()]),
             ]
             for i, found in enumerate(channels.values())
         ],
     )
 
 
-def _write_shares(path: Path, channels: Mapping[str, Components | OwnComponents]) -> None:
+def _write_shares(path: Path, channels: Mapping[str, Components | ImageComponents]) -> None:
     rows = (
         {
             "channel": channel,
