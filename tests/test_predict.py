@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from dvc.utils.hydra import apply_overrides
 from typer.testing import CliRunner
 
 from classifold.cli import app
@@ -229,8 +230,7 @@ def test_background_is_that_of_the_params(project, encode, tmp_path):
     red = np.zeros((16, 16, 4), np.uint8)
     (tmp_path / "clear.png").write_bytes(encode(red))
     (tmp_path / "red.png").write_bytes(encode(np.full((16, 16, 3), (250, 0, 0), np.uint8)))
-    text = (root / "params.yaml").read_text()
-    (root / "params.yaml").write_text(text.replace("[255, 255, 255]", "[250, 0, 0]"))
+    apply_overrides(root / "params.yaml", ["ingest.background=[250, 0, 0]"])
     clear, plain = shares_of(classify(root, [tmp_path / "clear.png", tmp_path / "red.png"]))
     np.testing.assert_array_equal(clear, plain)
 

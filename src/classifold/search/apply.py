@@ -67,7 +67,6 @@ def apply_trial(path: Path, row: Row, plan: Plan) -> list[str]:
     yaml.Representer = _Representer
     yaml.width = WIDEST_LINE
     yaml.preserve_quotes = True
-    yaml.indent(mapping=2, sequence=4, offset=2)
     content = yaml.load(path.read_text(encoding="utf-8"))
     values = plan.search.fixed | values_of(row.drawn, plan.search)
     told = []
