@@ -202,7 +202,7 @@ def of_lists(encoded: bytes, folder: Path) -> None:
     write_table(folder / "listed", rows)
     settings = {"size": {"rule": "modal", "tolerance": 0}, "duplicates": DUPLICATES}
     images = [SplitImage(name, (name[:10],), name, None) for name in ids]
-    parts = assign_splits(images, fractions=SHARES, seed=1)
+    parts = assign_splits(images, fractions=SHARES, method="grouped", seed=1)
     write_splits(folder / "parts", images, parts)
     one = rgb_pixels(encoded, size=8, resize="lanczos")
     with new_pack(folder / "pack", n_images=LISTED, size=8, resize="box", classes=["a"]) as pack:
@@ -221,7 +221,9 @@ def of_lists(encoded: bytes, folder: Path) -> None:
         "filter: candidates and the selection": lambda: select(
             read_candidates(folder / "listed"), **settings
         ),
-        "split: images and their parts": lambda: assign_splits(images, fractions=SHARES, seed=1),
+        "split: images and their parts": lambda: assign_splits(
+            images, fractions=SHARES, method="grouped", seed=1
+        ),
         "augment: labels of a part": lambda: read_split(folder / "parts/train.csv"),
         "train: the index of the pack, a row": lambda: read_pack(folder / "pack"),
         "report: answers of one model": lambda: read_predictions(answers, model="one"),

@@ -1,4 +1,4 @@
-"""Stage `split`: share out the kept images to train, validation and test."""
+"""Stage `split`: assign the kept images to train, validation and test."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.progress import log
 from classifold.runtime.stage import run_stage
 from classifold.splitting.files import read_kept, write_splits
-from classifold.splitting.splits import PARTS, assign_splits, split_metrics
+from classifold.splitting.splits import SPLITS, assign_splits, split_metrics
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
         write_splits(folder, images, splits)
     metrics = split_metrics(images, splits)
     write_json(Path("metrics/split.json"), metrics)
-    log("  " + ", ".join(f"{metrics[f'n_{split}']:,} {split}" for split in PARTS))
+    log("  " + ", ".join(f"{metrics[f'n_{split}']:,} {split}" for split in SPLITS))
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def test_every_image_is_asked_about_once_by_who_saw_neither_it_nor_its_copies_no
     pack = _numbered(n_images)
     group_of = {image_id: str(group) for image_id, group in zip(pack.ids, groups, strict=True)}
     if len(set(groups)) < n_folds:
-        with pytest.raises(UserError, match=r"lower stack\.folds"):
+        with pytest.raises(UserError, match=r"Lower stack\.folds"):
             assign_folds(pack, group_of, n_folds=n_folds, seed=seed)
         return
     folds = assign_folds(pack, group_of, n_folds=n_folds, seed=seed)

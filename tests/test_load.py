@@ -99,7 +99,7 @@ def filter_images(images):
 
 
 def split_images(images):
-    return split_metrics(images, assign_splits(images, fractions=SHARES, seed=1))
+    return split_metrics(images, assign_splits(images, fractions=SHARES, method="grouped", seed=1))
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def run(tmp_path_factory):
                 for i in selection.kept
                 if i.split != "unlabelled"
             ]
-            splits = splitting.assign_splits(images, fractions=SHARES, seed=1)
+            splits = splitting.assign_splits(images, fractions=SHARES, method="grouped", seed=1)
             metrics = splitting.split_metrics(images, splits)
             ids = [image.id for image in images]
             done[name] = Run(
@@ -94,10 +94,10 @@ def test_every_image_of_the_archive_is_in_the_table_and_every_gray_one_has_equal
 def test_no_image_and_no_copy_of_one_is_in_two_parts(run, name, task):
     done = run(name, task)
     kept = {image.id for image in done.selection.kept if image.split != "unlabelled"}
-    assert set(done.parts) == kept
+    assert set(done.splits) == kept
     sides = defaultdict(set)
     with zipfile.ZipFile(done.archive) as archive:
-        for image_id, split in done.parts.items():
+        for image_id, split in done.splits.items():
             pixels = np.asarray(Image.open(io.BytesIO(archive.read(image_id))).convert("RGB"))
             key = hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).digest()
             sides[key].add(split)
@@ -128,7 +128,7 @@ def test_the_counts_of_photos_with_several_labels(run):
     per_class = {label: len(numbers) for label, numbers in lists.items()}
     assert done.counts["images_per_class"] == per_class
     assert done.counts["n_unlabelled"] == 302
-    assert Counter(done.parts.values()) == {"train": 2266, "validation": 485, "test": 485}
+    assert Counter(done.splits.values()) == {"train": 2266, "validation": 485, "test": 485}
     assert done.metrics["max_proportion_gap"] <= 0.0025  # an image is 0.0021 of a held-out part
 
 
@@ -140,9 +140,9 @@ def test_the_counts_of_tiny_imagenet_and_its_official_parts(run):
     assert done.counts["images_per_split"] == {"test": 2000, "train": 20000, "unlabelled": 429}
     assert set(done.counts["images_per_class"].values()) == {550}
     assert "Egyptian cat" in done.counts["images_per_class"]
-    official = {i for i, split in done.parts.items() if split == "test"}
-    assert official == {i for i in done.parts if "/val/" in i}
-    assert Counter(done.parts.values())["validation"] == pytest.approx(0.15 * 19994, abs=20)
+    official = {i for i, split in done.splits.items() if split == "test"}
+    assert official == {i for i in done.splits if "/val/" in i}
+    assert Counter(done.splits.values())["validation"] == pytest.approx(0.15 * 19994, abs=20)
     boxes = {row["id"]: row["boxes"] for row in iter_columns(done.table, ["id", "boxes"])}
     first = "tiny-imagenet-40/train/n02124075/images/n02124075_0.JPEG"
     assert boxes[first] == [{"x0": 1, "y0": 0, "x1": 53, "y1": 63}]

@@ -1,20 +1,25 @@
-"""Who goes where: every image to one part, groups whole, every part the same mix."""
+"""Every image is in one split, groups stay whole, and splits have the same class proportions."""
 
 import itertools
+import subprocess
+import sys
 import warnings
 from collections import Counter, defaultdict
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, reject
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedKFold
+from skmultilearn.model_selection import IterativeStratification
 
 from classifold.data.csv_file import read_rows, write_rows
 from classifold.data.split_file import read_split
 from classifold.errors import UserError
 from classifold.splitting.files import read_kept, write_splits
-from classifold.splitting.splits import PARTS, Image, assign_splits, split_metrics
+from classifold.splitting.scikit_multilearn import stratify_with_scikit_multilearn
+from classifold.splitting.splits import METHODS, SPLITS, Image, assign_splits, split_metrics
 from classifold.splitting.stratified import stratify, stratify_folds
 
 FRACTIONS = {"train": 0.7, "validation": 0.15, "test": 0.15}
@@ -22,10 +27,10 @@ LABELS = ["cat"] * 23 + ["dog"] * 60 + ["owl"] * 3
 IDS = [f"{i:03}" for i in range(len(LABELS))]
 
 CLASS_SIZES = st.lists(st.integers(3, 40), min_size=2, max_size=4)
-SHARE_TRIPLES = (
+FRACTION_TRIPLES = (
     st.tuples(*[st.integers(1, 20)] * 3)
     .filter(lambda counts: sum(counts) > 0)
-    .map(lambda counts: {split: n / sum(counts) for split, n in zip(PARTS, counts, strict=True)})
+    .map(lambda counts: {split: n / sum(counts) for split, n in zip(SPLITS, counts, strict=True)})
 )
 
 
@@ -33,45 +38,49 @@ def split_by_class(labels, groups, *, fractions, seed):
     return stratify([(label,) for label in labels], groups, fractions=fractions, seed=seed)
 
 
-def drawn(class_sizes):
+def synthetic(class_sizes):
     labels = [f"class{i}" for i, size in enumerate(class_sizes) for _ in range(size)]
     return labels, [f"{i:03}" for i in range(len(labels))]
 
 
-@given(CLASS_SIZES, SHARE_TRIPLES, st.integers(0, 9))
-def test_every_image_is_in_one_part_and_every_class_in_each(class_sizes, fractions, seed):
-    labels, ids = drawn(class_sizes)
+@given(CLASS_SIZES, FRACTION_TRIPLES, st.integers(0, 9))
+def test_every_image_is_in_one_split_and_every_class_in_every_split(class_sizes, fractions, seed):
+    labels, ids = synthetic(class_sizes)
     splits = split_by_class(labels, ids, fractions=fractions, seed=seed)
     assert len(splits) == len(labels)
-    assert set(zip(labels, splits, strict=True)) == set(itertools.product(set(labels), PARTS))
+    assert set(zip(labels, splits, strict=True)) == set(itertools.product(set(labels), SPLITS))
 
 
-@given(st.integers(3, 40), SHARE_TRIPLES)
-def test_no_other_split_of_a_class_comes_nearer_to_its_shares(size, fractions):
+@given(st.integers(3, 40), FRACTION_TRIPLES)
+def test_no_other_split_of_a_class_comes_closer_to_the_fractions(size, fractions):
     assume(min(fractions.values()) * size >= 1)
-    counts = Counter(split_by_class(["cat"] * size, drawn([size])[1], fractions=fractions, seed=0))
+    counts = Counter(
+        split_by_class(["cat"] * size, synthetic([size])[1], fractions=fractions, seed=0)
+    )
 
     def distance(n_images):
-        wanted = (share * size for share in fractions.values())
+        wanted = (fraction * size for fraction in fractions.values())
         return sum(abs(n - want) for n, want in zip(n_images, wanted, strict=True))
 
     triples = itertools.product(range(1, size + 1), repeat=3)
     nearest = min(distance(triple) for triple in triples if sum(triple) == size)
-    assert distance([counts[split] for split in PARTS]) == pytest.approx(nearest)
+    assert distance([counts[split] for split in SPLITS]) == pytest.approx(nearest)
 
 
-@given(st.lists(st.integers(1, 5), min_size=6, max_size=20), SHARE_TRIPLES, st.integers(0, 9))
-def test_groups_stay_whole_and_shares_miss_by_less_than_a_group(group_sizes, fractions, seed):
+@given(st.lists(st.integers(1, 5), min_size=6, max_size=20), FRACTION_TRIPLES, st.integers(0, 9))
+def test_groups_stay_whole_and_sizes_of_splits_are_off_by_less_than_a_group(
+    group_sizes, fractions, seed
+):
     groups = [f"{i:02}" for i, size in enumerate(group_sizes) for _ in range(size)]
     splits = split_by_class(["cat"] * len(groups), groups, fractions=fractions, seed=seed)
-    sides = defaultdict(set)
+    splits_of = defaultdict(set)
     for group, split in zip(groups, splits, strict=True):
-        sides[group].add(split)
-    assert all(len(side) == 1 for side in sides.values())
-    assert set(splits) == set(PARTS)
+        splits_of[group].add(split)
+    assert all(len(of_group) == 1 for of_group in splits_of.values())
+    assert set(splits) == set(SPLITS)
     counts = Counter(splits)
-    for split, share in fractions.items():
-        assert counts[split] - max(share * len(groups), 1) < max(group_sizes)
+    for split, fraction in fractions.items():
+        assert counts[split] - max(fraction * len(groups), 1) < max(group_sizes)
 
 
 @given(st.randoms(use_true_random=False))
@@ -101,20 +110,20 @@ def test_a_split_by_hand():
     assert Counter(splits[20:]) == {"train": 1, "validation": 1, "test": 1}
 
 
-def test_large_groups_leave_no_part_empty():
+def test_large_groups_leave_no_split_empty():
     groups = ["a"] * 5 + ["b"] * 5 + ["c"] * 5
     fractions = {"train": 0.8, "validation": 0.1, "test": 0.1}
     splits = split_by_class(["cat"] * 15, groups, fractions=fractions, seed=0)
     assert Counter(splits) == {"train": 5, "validation": 5, "test": 5}
 
 
-def test_a_part_without_a_share_stays_empty():
+def test_a_split_of_fraction_0_stays_empty():
     fractions = {"train": 0.8, "validation": 0.2, "test": 0.0}
     splits = split_by_class(LABELS, IDS, fractions=fractions, seed=0)
     assert set(splits) == {"train", "validation"}
 
 
-def test_a_group_of_mixed_labels_goes_as_one():
+def test_a_group_of_several_labels_stays_whole():
     labels = [*LABELS, "cat", "dog", "dog"]
     groups = [*IDS, "mixed", "mixed", "mixed"]
     for seed in range(5):
@@ -123,35 +132,32 @@ def test_a_group_of_mixed_labels_goes_as_one():
 
 
 @pytest.mark.parametrize(
-    ("groups", "counted"),
+    ("groups", "n_groups"),
     [
-        (["a"], "1 image"),
-        (["a", "b"], "2 images"),
-        (["a", "a", "a", "b"], "2 images"),
+        (["a"], 1),
+        (["a", "b"], 2),
+        (["a", "a", "a", "b"], 2),
     ],
 )
-def test_a_class_too_small_for_all_parts_is_refused_with_its_count(groups, counted):
+def test_a_class_with_fewer_groups_than_splits_is_an_error_that_reports_the_count(groups, n_groups):
     labels = ["cat"] * 20 + ["owl"] * len(groups)
-    message = (
-        rf"class 'owl' has {counted} to share out \(copies and images of one group count once\), "
-        "but split.fractions needs at least 3, one each for train, validation, test; add images"
-    )
+    message = rf"split\.fractions: .*'owl', got {n_groups} .*Add images"
     with pytest.raises(UserError, match=message):
         split_by_class(labels, [*IDS[:20], *groups], fractions=FRACTIONS, seed=0)
 
 
-# Of the report on photos: fractions of images that bear each of 14 labels.
-FREQUENCIES = (
+# Class proportions of the 14 labels of the photos of report 001.
+PROPORTIONS = (
     *(0.00469, 0.018, 0.01594, 0.05475, 0.0224, 0.16138, 0.03806),
     *(0.14894, 0.02988, 0.32013, 0.15606, 0.006, 0.00863, 0.02625),
 )
 
 
-def photos(n_images, *, bare, seed):
-    """Label sets of photos, with images that bear none, or all with some."""
-    draw = np.random.default_rng(seed).random((n_images * 3, len(FREQUENCIES)))
-    labels = [tuple(f"label{i:02}" for i in np.flatnonzero(row)) for row in draw < FREQUENCIES]
-    return [of_image for of_image in labels if bare or of_image][:n_images]
+def photos(n_images, *, unlabeled, seed):
+    """Sample label sets of photos; with `unlabeled`, some of them are empty."""
+    draw = np.random.default_rng(seed).random((n_images * 3, len(PROPORTIONS)))
+    labels = [tuple(f"label{i:02}" for i in np.flatnonzero(row)) for row in draw < PROPORTIONS]
+    return [of_image for of_image in labels if unlabeled or of_image][:n_images]
 
 
 def largest_gap(labels, splits):
@@ -159,14 +165,18 @@ def largest_gap(labels, splits):
     return split_metrics(images, splits)["max_proportion_gap"]
 
 
-@pytest.mark.parametrize("bare", [True, False], ids=["some bear no label", "all bear some"])
+@pytest.mark.parametrize(
+    "unlabeled", [True, False], ids=["some without a label", "all with a label"]
+)
 @pytest.mark.parametrize("fractions", [FRACTIONS, {"train": 0.8, "validation": 0.2, "test": 0.0}])
-def test_20000_photos_of_14_labels_are_shared_out_as_evenly_as_in_the_report(bare, fractions):
-    labels = photos(20_000, bare=bare, seed=1)
+def test_class_proportions_of_20000_photos_of_14_labels_are_as_close_as_in_the_report(
+    unlabeled, fractions
+):
+    labels = photos(20_000, unlabeled=unlabeled, seed=1)
     splits = stratify(labels, [str(i) for i in range(20_000)], fractions=fractions, seed=0)
     assert largest_gap(labels, splits) <= 0.0005
-    assert [Counter(splits)[split] for split in PARTS] == [
-        round(20_000 * s) for s in fractions.values()
+    assert [Counter(splits)[split] for split in SPLITS] == [
+        round(20_000 * fraction) for fraction in fractions.values()
     ]
 
 
@@ -176,26 +186,26 @@ def test_20000_photos_of_14_labels_are_shared_out_as_evenly_as_in_the_report(bar
     ),
     st.integers(0, 9),
 )
-def test_several_labels_an_image_are_shared_out_with_groups_whole(drawn, seed):
-    labels = [tuple(sorted(of_image)) for of_image, _ in drawn]
-    groups = [str(group) for _, group in drawn]
-    bearers = defaultdict(set)
+def test_groups_of_images_with_several_labels_stay_whole(images, seed):
+    labels = [tuple(sorted(of_image)) for of_image, _ in images]
+    groups = [str(group) for _, group in images]
+    groups_of = defaultdict(set)
     for of_image, group in zip(labels, groups, strict=True):
         for label in of_image:
-            bearers[label].add(group)
-    assume(all(len(of_label) >= 3 for of_label in bearers.values()))
+            groups_of[label].add(group)
+    assume(all(len(of_label) >= 3 for of_label in groups_of.values()))
     splits = stratify(labels, groups, fractions=FRACTIONS, seed=seed)
-    sides = defaultdict(set)
+    splits_of = defaultdict(set)
     for group, split in zip(groups, splits, strict=True):
-        sides[group].add(split)
+        splits_of[group].add(split)
     assert len(splits) == len(labels)
-    assert set(splits) <= set(PARTS)
-    assert all(len(side) == 1 for side in sides.values())
+    assert set(splits) <= set(SPLITS)
+    assert all(len(of_group) == 1 for of_group in splits_of.values())
 
 
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_images_with_several_labels_does_not_matter(random):
-    labels = photos(300, bare=True, seed=2)
+    labels = photos(300, unlabeled=True, seed=2)
     labels = [tuple(label for label in of_image if label in COMMON) for of_image in labels]
     ids = [f"{i:03}" for i in range(300)]
     expected = dict(zip(ids, stratify(labels, ids, fractions=FRACTIONS, seed=1), strict=True))
@@ -211,28 +221,28 @@ COMMON = {"label03", "label05", "label07", "label09", "label10"}
 
 
 @pytest.mark.parametrize("seed", [0, 3, 4, 13, 15, 20, 23, 24, 29, 31, 37, 38])
-def test_trading_takes_no_part_its_last_image_of_a_label(seed):
-    """Few images in groups: where the mixes would come closer if a part went without."""
+def test_exchanges_leave_every_split_an_image_of_every_label(seed):
+    """Few images in groups: class proportions would be closer if a split had none of a label."""
     draw = np.random.default_rng(seed)
     labels = [tuple(str(i) for i in np.flatnonzero(row)) for row in draw.random((24, 4)) < 0.25]
     groups = [str(draw.integers(0, 18)) for _ in range(24)]
     splits = stratify(labels, groups, fractions=FRACTIONS, seed=0)
     for label in "0123":
         assert {split for split, of in zip(splits, labels, strict=True) if label in of} == set(
-            PARTS
+            SPLITS
         )
 
 
-def test_images_without_a_label_have_their_share_in_every_part():
+def test_images_without_a_label_are_split_by_the_fractions():
     labels = [("cat",)] * 20 + [()] * 100
     splits = stratify(labels, [str(i) for i in range(120)], fractions=FRACTIONS, seed=0)
     assert Counter(splits[20:]) == {"train": 70, "validation": 15, "test": 15}
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=8), st.integers(2, 7), st.integers(0, 9))
-def test_folds_hold_of_each_class_as_many_images_as_scikit_learns(class_sizes, n_folds, seed):
+def test_folds_have_as_many_images_of_each_class_as_in_scikit_learn(class_sizes, n_folds, seed):
     assume(max(class_sizes) >= n_folds)
-    labels, ids = drawn(class_sizes)
+    labels, ids = synthetic(class_sizes)
     folds = stratify_folds(
         [(label,) for label in labels], ids, n_folds=n_folds, seed=seed, setting="stack.folds"
     )
@@ -250,19 +260,19 @@ def test_folds_hold_of_each_class_as_many_images_as_scikit_learns(class_sizes, n
     st.integers(2, 6),
     st.integers(0, 9),
 )
-def test_folds_keep_groups_whole_and_none_is_empty_while_there_are_groups(drawn, n_folds, seed):
-    labels = [(f"class{label}",) for label, _ in drawn]
-    groups = [str(group) for _, group in drawn]
+def test_folds_keep_groups_whole_and_none_is_empty_while_there_are_groups(images, n_folds, seed):
+    labels = [(f"class{label}",) for label, _ in images]
+    groups = [str(group) for _, group in images]
     assume(len(set(groups)) >= n_folds)
     folds = stratify_folds(labels, groups, n_folds=n_folds, seed=seed, setting="stack.folds")
-    sides = defaultdict(set)
+    splits_of = defaultdict(set)
     for group, fold in zip(groups, folds, strict=True):
-        sides[group].add(fold)
-    assert all(len(side) == 1 for side in sides.values())
+        splits_of[group].add(fold)
+    assert all(len(of_group) == 1 for of_group in splits_of.values())
     assert set(folds.tolist()) == set(range(n_folds))
 
 
-def test_small_classes_alone_fill_folds_evenly():
+def test_small_classes_fill_folds_evenly():
     labels = [(f"class{i // 2}",) for i in range(120)]  # 60 classes of two images
     folds = stratify_folds(
         labels, [str(i) for i in range(120)], n_folds=7, seed=1, setting="stack.folds"
@@ -271,16 +281,16 @@ def test_small_classes_alone_fill_folds_evenly():
     assert all(folds[i] != folds[i + 1] for i in range(0, 120, 2))
 
 
-def test_more_folds_than_groups_are_refused():
-    message = r"stack\.folds is 4, and 9 images .* fill no more than 3 folds"
+def test_more_folds_than_groups_are_an_error():
+    message = r"stack\.folds: 9 images fill only 3 folds .*got 4\. Lower"
     with pytest.raises(UserError, match=message):
         stratify_folds([("cat",)] * 9, list("aaabbbccc"), n_folds=4, seed=0, setting="stack.folds")
 
 
-def test_numpys_global_random_numbers_are_left_alone():
+def test_the_global_state_of_numpy_does_not_change():
     np.random.seed(1)
     before = np.random.get_state()[1].tolist()
-    stratify(photos(200, bare=True, seed=3)[:200], list(map(str, range(200))),
+    stratify(photos(200, unlabeled=True, seed=3)[:200], list(map(str, range(200))),
              fractions={"train": 1.0}, seed=0)  # fmt: skip
     assert np.random.get_state()[1].tolist() == before
 
@@ -291,43 +301,43 @@ def listed(labels, *, split=None, name="image"):
     ]
 
 
-def counted(images, **kwargs):
-    splits = assign_splits(images, fractions=FRACTIONS, seed=0, **kwargs)
+def assigned(images, *, method="grouped"):
+    splits = assign_splits(images, fractions=FRACTIONS, method=method, seed=0)
     return splits, Counter(splits)
 
 
-def test_an_official_test_stays_and_validation_is_a_share_of_train():
+def test_an_official_test_split_stays_and_validation_is_a_fraction_of_train():
     train = listed(["cat", "dog"] * 100, split="train", name="train")
     test = listed(["cat"] * 7 + ["dog"] * 3, split="test", name="test")
-    splits, counts = counted([*test, *train])
+    splits, counts = assigned([*test, *train])
     assert splits[:10] == ["test"] * 10
     assert counts == {"train": 170, "validation": 30, "test": 10}
 
 
-def test_three_official_parts_are_kept_to_the_image():
+def test_three_official_splits_are_kept_as_they_are():
     images = [
         *listed(["cat"] * 5, split="train", name="a"),
         *listed(["cat"] * 2, split="validation", name="b"),
         *listed(["cat"] * 3, split="test", name="c"),
     ]
-    assert counted(images)[0] == [image.split for image in images]
+    assert assigned(images)[0] == [image.split for image in images]
 
 
-def test_images_of_no_part_beside_official_ones_are_for_training():
+def test_images_without_a_split_join_train_where_validation_and_test_are_official():
     images = [
         *listed(["cat"] * 20, name="new"),
         *listed(["cat"] * 2, split="validation", name="b"),
         *listed(["cat"] * 3, split="test", name="c"),
     ]
-    assert counted(images)[1] == {"train": 20, "validation": 2, "test": 3}
+    assert assigned(images)[1] == {"train": 20, "validation": 2, "test": 3}
 
 
-def test_copies_of_official_test_images_may_stay_in_training():
+def test_duplicates_of_official_test_images_may_stay_in_train():
     images = [
         *listed(["cat", "dog"] * 20, split="train", name="train"),
         Image("test0", ("cat",), "train000", "test"),
     ]
-    splits, counts = counted(images)
+    splits, counts = assigned(images)
     assert (splits[-1], counts["test"]) == ("test", 1)
     assert split_metrics(images, splits)["n_groups_across_splits"] == 1
 
@@ -363,7 +373,7 @@ def test_the_metrics_of_a_split_by_hand():
     assert metrics["n_groups_across_splits"] == 2
 
 
-def test_shares_of_several_labels_are_shares_of_images():
+def test_proportions_of_several_labels_are_proportions_of_images():
     images = [
         Image("a", ("cat", "dog"), "a", None),
         Image("b", (), "b", None),
@@ -378,7 +388,7 @@ def test_shares_of_several_labels_are_shares_of_images():
     assert metrics["max_proportion_gap"] == 0.5
 
 
-def test_a_split_of_ours_reports_no_group_across_parts():
+def test_no_group_is_reported_across_splits():
     groups = [f"{label}{i % 12}" for i, label in enumerate(LABELS)]
     splits = split_by_class(LABELS, groups, fractions=FRACTIONS, seed=3)
     metrics = metrics_of(LABELS, groups, splits)
@@ -386,7 +396,7 @@ def test_a_split_of_ours_reports_no_group_across_parts():
     assert metrics["n_groups"] == len(set(groups))
 
 
-def test_the_kept_are_read_without_the_unlabelled_and_each_has_a_group(tmp_path):
+def test_kept_images_are_read_without_the_unlabelled_and_each_has_a_group(tmp_path):
     rows = [
         {"id": "a", "label": "cat", "split": "", "group": ""},
         {"id": "b", "label": "cat|dog", "split": "test", "group": "c"},
@@ -401,7 +411,7 @@ def test_the_kept_are_read_without_the_unlabelled_and_each_has_a_group(tmp_path)
     ]
 
 
-def test_parts_come_back_as_they_were_written_the_empty_one_too(tmp_path):
+def test_splits_are_read_as_they_were_written_and_so_is_an_empty_one(tmp_path):
     images = [
         Image("a", ("cat",), "a", None),
         Image("b, c", ("dog",), "b, c", None),
@@ -411,20 +421,20 @@ def test_parts_come_back_as_they_were_written_the_empty_one_too(tmp_path):
     assert read_split(tmp_path / "train.csv") == {"a": ("cat",), "d": ("cat",)}
     assert read_split(tmp_path / "validation.csv") == {"b, c": ("dog",)}
     assert read_split(tmp_path / "test.csv") == {}
-    fractions = read_rows(tmp_path / "class_proportions.csv")
-    assert {"class": "cat", "split": "train", "proportion": "1.000000"} in fractions
-    assert {"class": "cat", "split": "validation", "proportion": "0.000000"} in fractions
+    proportions = read_rows(tmp_path / "class_proportions.csv")
+    assert {"class": "cat", "split": "train", "proportion": "1.000000"} in proportions
+    assert {"class": "cat", "split": "validation", "proportion": "0.000000"} in proportions
 
 
 @pytest.mark.parametrize("labels", [("cat", "dog"), ()])
-def test_several_labels_and_none_come_back(tmp_path, labels):
+def test_several_labels_and_none_are_read_as_they_were_written(tmp_path, labels):
     write_splits(tmp_path, [Image("a", labels, "a", None), Image("b", ("cat",), "b", None)],
                 ["train", "validation"])  # fmt: skip
     assert read_rows(tmp_path / "train.csv")[0]["label"] == "|".join(labels)
     assert read_split(tmp_path / "train.csv") == {"a": labels}
 
 
-def test_large_classes_get_their_shares_to_the_image():
+def test_large_classes_are_split_exactly():
     labels = np.repeat(["cat", "dog"], [1000, 2000]).tolist()
     splits = split_by_class(labels, [str(i) for i in range(3000)], fractions=FRACTIONS, seed=0)
     assert Counter(zip(labels, splits, strict=True)) == {
@@ -435,3 +445,114 @@ def test_large_classes_get_their_shares_to_the_image():
         ("dog", "validation"): 300,
         ("dog", "test"): 300,
     }
+
+
+def iterative(labels, groups, *, fractions=FRACTIONS, seed=0):
+    return stratify_with_scikit_multilearn(labels, groups, fractions=fractions, seed=seed)
+
+
+def test_without_groups_scikit_multilearn_gives_the_result_of_its_own_call():
+    labels = photos(2000, unlabeled=True, seed=4)
+    ids = [f"{i:04}" for i in range(2000)]
+    matrix = np.array([[f"label{i:02}" in of_image for i in range(14)] for of_image in labels], int)
+    np.random.seed(7)
+    order = np.random.permutation(2000)
+    library = IterativeStratification(
+        3, order=1, sample_distribution_per_fold=list(FRACTIONS.values())
+    )
+    expected = [""] * 2000
+    folds = library.split(np.zeros((2000, 1)), matrix[order])
+    for split, (_, rows) in zip(SPLITS, folds, strict=True):
+        for row in order[rows]:
+            expected[row] = split
+    assert iterative(labels, ids, seed=7) == expected
+
+
+@given(
+    st.lists(
+        st.tuples(st.sets(st.sampled_from("abcd"), min_size=1), st.integers(0, 40)), min_size=30
+    ),
+    st.integers(0, 2**32 - 1),
+)
+def test_scikit_multilearn_keeps_groups_whole(images, seed):
+    labels = [tuple(sorted(of_image)) for of_image, _ in images]
+    groups = [str(group) for _, group in images]
+    try:
+        splits = iterative(labels, groups, seed=seed)
+    except UserError:
+        reject()  # too few groups
+    assert set(splits) == set(SPLITS)
+    assert len(set(zip(groups, splits, strict=True))) == len(set(groups))
+
+
+@pytest.mark.parametrize("unlabeled", [True, False])
+@pytest.mark.parametrize("images_per_group", [1, 3])
+def test_scikit_multilearn_is_within_tolerance_of_the_fractions(unlabeled, images_per_group):
+    labels = photos(3000, unlabeled=unlabeled, seed=5)
+    groups = [str(i // images_per_group) for i in range(3000)]
+    splits = iterative(labels, groups)
+    counts = Counter(splits)
+    for split, fraction in FRACTIONS.items():
+        assert counts[split] / 3000 == pytest.approx(fraction, abs=0.02)
+    if unlabeled:  # else no image remains that could correct the sizes
+        assert largest_gap(labels, splits) < 0.03
+
+
+def test_scikit_multilearn_counts_the_images_of_a_label_and_not_the_groups():
+    """Groups of 1 to 9 images: half of the groups would not be half of the images."""
+    groups = [str(i) for i in range(300) for _ in range(1 + i % 9)]
+    halves = {"train": 0.5, "validation": 0.5}
+    for seed in range(5):
+        splits = iterative([("cat",)] * len(groups), groups, fractions=halves, seed=seed)
+        assert splits.count("train") == pytest.approx(len(groups) / 2, abs=12)
+
+
+def test_scikit_multilearn_gives_one_result_per_seed_in_any_order_of_images():
+    labels = photos(200, unlabeled=True, seed=6)
+    labels = [tuple(label for label in of_image if label in COMMON) for of_image in labels]
+    groups = [f"{i // 2:03}" for i in range(200)]
+    splits = [iterative(labels, groups, seed=seed) for seed in (1, 1, 2)]
+    assert splits[0] == splits[1] != splits[2]
+    backwards = iterative(labels[::-1], groups[::-1], seed=1)
+    assert backwards[::-1] == splits[0]
+
+
+@pytest.mark.parametrize("error", [None, ZeroDivisionError])
+def test_scikit_multilearn_leaves_the_global_state_of_numpy_as_it_was(monkeypatch, error):
+    def fails(*_):
+        raise error
+
+    if error:
+        monkeypatch.setattr(IterativeStratification, "split", fails)
+    np.random.seed(1)
+    before = np.random.get_state()[1].tolist()
+    with pytest.raises(error) if error else nullcontext():
+        iterative([("cat",)] * 60, [str(i) for i in range(60)])
+    assert np.random.get_state()[1].tolist() == before
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_both_methods_keep_official_splits_and_one_split_may_get_all(method):
+    images = [
+        *listed(["cat"] * 20, name="new"),
+        *listed(["cat"] * 2, split="validation", name="b"),
+        *listed(["cat"] * 3, split="test", name="c"),
+    ]
+    splits, counts = assigned(images, method=method)
+    assert splits[20:] == ["validation"] * 2 + ["test"] * 3
+    assert counts["train"] == 20
+    _, counts = assigned(images[:-3], method=method)
+    assert counts["validation"] == 2
+    assert set(counts) == set(SPLITS)
+
+
+def test_a_split_that_scikit_multilearn_would_leave_empty_is_an_error():
+    message = r"split\.method: .*validation.* empty, got 2 groups.*grouped"
+    with pytest.raises(UserError, match=message):
+        iterative([(), ()], ["a", "b"])
+
+
+def test_scikit_multilearn_is_imported_only_where_it_is_used():
+    code = "import sys, classifold.splitting.splits; print('skmultilearn' in sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert loaded.stdout.strip() == b"False"

@@ -1,4 +1,4 @@
-"""The list of images of one part, as those read it who train and measure."""
+"""Read the list of images of one split."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from classifold.data.image_table import LABEL_SEPARATOR
 
 
 def read_split(path: Path) -> dict[str, tuple[str, ...]]:
-    """Read the labels of one part: id -> classes, none or several where the task is `multi`."""
+    """Read the labels of one split: id -> classes, none or several where the task is `multi`."""
     return {
         row["id"]: tuple(row["label"].split(LABEL_SEPARATOR)) if row["label"] else ()
         for row in read_rows(path)
@@ -15,5 +15,5 @@ def read_split(path: Path) -> dict[str, tuple[str, ...]]:
 
 
 def read_groups(path: Path) -> dict[str, str]:
-    """Read which images of one part belong together: id -> group."""
+    """Read the groups of the images of one split: id -> group."""
     return {row["id"]: row["group"] for row in read_rows(path)}

@@ -1,15 +1,15 @@
-"""The lists of images that say who goes where."""
+"""Read the kept images, write the list of images of each split."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from classifold.data.csv_file import read_rows, write_rows
 from classifold.data.image_table import LABEL_SEPARATOR, UNLABELLED
-from classifold.splitting.splits import PARTS, Image, class_proportions
+from classifold.splitting.splits import SPLITS, Image, class_proportions
 
 
 def read_kept(filtered: Path) -> list[Image]:
-    """Read the kept images, but for those that wait for a label."""
+    """Read the images that `filter` kept, without the unlabelled ones."""
     rows = read_rows(filtered / "kept.csv")
     return [
         Image(
@@ -24,11 +24,12 @@ def read_kept(filtered: Path) -> list[Image]:
 
 
 def write_splits(folder: Path, images: Sequence[Image], splits: Sequence[str]) -> None:
-    """Write `train.csv`, `validation.csv` and `test.csv`: id, label, group.
+    """Write the lists of images of the splits, and the class proportions for the plot.
 
-    Several labels are joined by `|`. For the plot, `class_proportions.csv`: class, part, share.
+    `train.csv`, `validation.csv` and `test.csv` have the columns id, label (several are joined
+    by `|`) and group; `class_proportions.csv` has class, split and proportion.
     """
-    for name in PARTS:
+    for name in SPLITS:
         chosen = (image for image, split in zip(images, splits, strict=True) if split == name)
         rows = (
             {
@@ -39,12 +40,11 @@ def write_splits(folder: Path, images: Sequence[Image], splits: Sequence[str]) -
             for image in chosen
         )
         write_rows(folder / f"{name}.csv", rows, columns=["id", "label", "group"])
-    proportions: Mapping[str, Mapping[str, float]] = class_proportions(images, splits)
     write_rows(
         folder / "class_proportions.csv",
         (
             {"class": name, "split": split, "proportion": f"{proportion:.6f}"}
-            for split, of_class in proportions.items()
+            for split, of_class in class_proportions(images, splits).items()
             for name, proportion in of_class.items()
         ),
         columns=["class", "split", "proportion"],

@@ -1,51 +1,54 @@
-"""Who goes where: official parts stay, the rest is shared out."""
+"""Assign images to splits: official splits stay, the other images are split by fractions."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from classifold.splitting.scikit_multilearn import stratify_with_scikit_multilearn
 from classifold.splitting.stratified import stratify
 
-PARTS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test")
+METHODS = {"grouped": stratify, "scikit-multilearn": stratify_with_scikit_multilearn}
 
 
 class Image(NamedTuple):
-    """An image to be shared out."""
+    """An image to be assigned to a split."""
 
     id: str
     labels: tuple[str, ...]
-    group: str  # images of one group stay together; its own id where it has no copies
-    split: str | None  # official part
+    group: str  # images of one group stay together; an image without duplicates is its own group
+    split: str | None  # official split
 
 
 def assign_splits(
-    images: Sequence[Image], *, fractions: Mapping[str, float], seed: int
+    images: Sequence[Image], *, fractions: Mapping[str, float], method: str, seed: int
 ) -> list[str]:
-    """Assign each image to a part.
+    """Assign each image to a split.
 
-    Images of an official validation or test part stay there. Where there is such a part, its
-    share is not taken from the others: with an official test, `validation` is that share of
-    the remaining images, and all the rest is train.
+    Images of an official validation or test split stay there, and its fraction is not taken
+    from the other images. With an official test split, `validation` is that fraction of the
+    remaining images, and the rest is train.
 
     Args:
         images: those with a label, or labelled as having none.
         fractions: `train`, `validation` and `test`, which sum to 1.
-        seed: of the order in which groups are shared out.
+        method: a key of METHODS.
+        seed: of the order in which groups are assigned.
 
     Raises:
-        UserError: if a class has fewer groups than there are parts.
+        UserError: if a class has fewer groups than there are splits.
     """
-    official = {image.split for image in images} & set(PARTS[1:])
-    pool = [position for position, image in enumerate(images) if image.split not in official]
-    taken = {split: fractions[split] for split in PARTS[1:] if split not in official}
+    official = {image.split for image in images} & set(SPLITS[1:])
+    remaining = [position for position, image in enumerate(images) if image.split not in official]
+    held_out = {split: fractions[split] for split in SPLITS[1:] if split not in official}
     splits = [str(image.split) for image in images]
-    shared_out = stratify(
-        [images[position].labels for position in pool],
-        [images[position].group for position in pool],
-        fractions={"train": 1 - sum(taken.values()), **taken},
+    assigned = METHODS[method](
+        [images[position].labels for position in remaining],
+        [images[position].group for position in remaining],
+        fractions={"train": 1 - sum(held_out.values()), **held_out},
         seed=seed,
     )
-    for position, split in zip(pool, shared_out, strict=True):
+    for position, split in zip(remaining, assigned, strict=True):
         splits[position] = split
     return splits
 
@@ -53,10 +56,10 @@ def assign_splits(
 def class_proportions(
     images: Sequence[Image], splits: Sequence[str]
 ) -> dict[str, dict[str, float]]:
-    """Measure, for each part, the share of its images that bear each class."""
+    """Measure, for each split, the proportion of its images that have each class."""
     classes = sorted({label for image in images for label in image.labels})
     n_images = Counter(splits)
-    counts = {split: Counter[str]() for split in PARTS}
+    counts = {split: Counter[str]() for split in SPLITS}
     for image, split in zip(images, splits, strict=True):
         counts[split].update(image.labels)
     return {
@@ -66,21 +69,21 @@ def class_proportions(
 
 
 def split_metrics(images: Sequence[Image], splits: Sequence[str]) -> dict[str, Any]:
-    """Count what `metrics/split.json` tells of a split."""
+    """Compute what `metrics/split.json` reports of a split."""
     n_images = Counter(splits)
-    sides: dict[str, set[str]] = defaultdict(set)
+    splits_of: dict[str, set[str]] = defaultdict(set)
     for image, split in zip(images, splits, strict=True):
-        sides[image.group].add(split)
-    fractions = class_proportions(images, splits)
-    filled = [share for share in fractions.values() if share]
+        splits_of[image.group].add(split)
+    proportions = class_proportions(images, splits)
+    filled = [of_split for of_split in proportions.values() if of_split]
     gaps = [
-        max(share[name] for share in filled) - min(share[name] for share in filled)
+        max(of_split[name] for of_split in filled) - min(of_split[name] for of_split in filled)
         for name in filled[0]
     ]
     return {
-        **{f"n_{split}": n_images[split] for split in PARTS},
-        "class_proportions": fractions,
+        **{f"n_{split}": n_images[split] for split in SPLITS},
+        "class_proportions": proportions,
         "max_proportion_gap": max(gaps, default=0.0),
-        "n_groups": len(sides),
-        "n_groups_across_splits": sum(len(side) > 1 for side in sides.values()),
+        "n_groups": len(splits_of),
+        "n_groups_across_splits": sum(len(of_group) > 1 for of_group in splits_of.values()),
     }

@@ -1,4 +1,4 @@
-"""Share out images to parts so that every part has the same mix of classes."""
+"""Split images by fractions so that all splits have the same class proportions."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -22,40 +22,58 @@ def stratify(
     fractions: Mapping[str, float],
     seed: int,
 ) -> list[str]:
-    """Assign each image to a part: stratified by label, groups kept whole.
+    """Assign each image to a split: stratified by label, groups kept whole.
 
-    Iterative stratification: of the labels not yet shared out, the rarest is taken, and each
-    group that bears it goes to the part that lacks most of it, large groups first. What an
-    image bears beside is subtracted from what its part lacks. Images without a label come last,
-    and then images are traded between parts as long as that brings their mixes closer.
-    With one label an image this is stratified sampling, each class to the nearest image.
+    Iterative stratification: the rarest label comes first, and each group that has it goes to the
+    split that lacks most of it, large groups first. The group's other labels are subtracted from
+    what its split lacks. Images without a label come last. Then groups are exchanged between
+    splits as long as that brings their class proportions closer. With one label per image this
+    is stratified sampling, each class to the nearest image.
 
-    Every label gets at least one image in each part with a share; with several labels an image
-    that is tried, and not promised. scikit-learn's stratified splitters know either fractions or
-    groups and one label an image; scikit-multilearn's knows several labels but no groups, and
-    draws from NumPy's global state.
+    Every label gets at least one image in each split whose fraction is above 0; with several
+    labels per image that is attempted and not promised. scikit-learn's stratified splitters know
+    either fractions or groups, and one label per image; scikit-multilearn's knows several labels
+    but no groups.
 
     Args:
         labels: the labels of each image; may be none.
-        groups: a name for each image; images of one name go to one part.
-        fractions: part -> share above or equal to 0; they sum to 1.
-        seed: of the order in which groups are shared out.
+        groups: the name of each image's group; images of one group go to one split.
+        fractions: split -> fraction, 0 or more; they sum to 1.
+        seed: of the order in which groups are assigned.
 
     Returns:
-        The part of each image.
+        The split of each image.
 
     Raises:
-        UserError: if a label has fewer groups than there are parts.
+        UserError: if a label has fewer groups than there are splits.
 
     Source: Sechidis, Tsoumakas, Vlahavas 2011, "On the Stratification of Multi-Label Data".
     """
-    wanted = {part: share for part, share in fractions.items() if share > 0}
-    bearers: dict[str, set[str]] = defaultdict(set)
+    wanted = wanted_fractions(labels, groups, fractions)
+    return _stratify(labels, groups, wanted=wanted, min_images=1, seed=seed)
+
+
+def wanted_fractions(
+    labels: Sequence[Collection[str]], groups: Sequence[str], fractions: Mapping[str, float]
+) -> dict[str, float]:
+    """Select the fractions above 0, and check that each label has a group for each of them.
+
+    Raises:
+        UserError: if a label has fewer groups than there are splits.
+    """
+    wanted = {split: fraction for split, fraction in fractions.items() if fraction > 0}
+    groups_of: dict[str, set[str]] = defaultdict(set)
     for of_image, group in zip(labels, groups, strict=True):
         for label in of_image:
-            bearers[label].add(group)
-    _require_enough(bearers, wanted)
-    return _share_out(labels, groups, wanted=wanted, at_least=1, seed=seed)
+            groups_of[label].add(group)
+    for label, of_label in sorted(groups_of.items()):
+        if len(of_label) < len(wanted):
+            raise UserError(
+                f"split.fractions: each of {', '.join(wanted)} needs an image of class '{label}', "
+                f"got {len(of_label)} in all (a group of duplicates counts once). Add images, "
+                "remove the class, or set a fraction to 0."
+            )
+    return wanted
 
 
 def stratify_folds(
@@ -66,17 +84,17 @@ def stratify_folds(
     seed: int,
     setting: str,
 ) -> np.ndarray:
-    """Assign each image to one of `n_folds` folds, as `stratify` does to parts of equal fractions.
+    """Assign each image to one of `n_folds` folds of equal size, as `stratify` does to splits.
 
     A label may have fewer groups than there are folds: each then goes to another fold, and some
     folds stay without the label.
 
     Args:
         labels: the labels of each image; may be none.
-        groups: a name for each image; images of one name go to one fold.
-        n_folds: how many.
-        seed: of the order in which groups are shared out.
-        setting: that says how many, for messages.
+        groups: the name of each image's group; images of one group go to one fold.
+        n_folds: number of folds.
+        seed: of the order in which groups are assigned.
+        setting: the key that sets the number of folds, for messages.
 
     Returns:
         int64 array (N,) in [0, n_folds); no fold is empty.
@@ -85,131 +103,122 @@ def stratify_folds(
         UserError: if there are too few groups to fill the folds.
     """
     wanted = {str(fold): 1 / n_folds for fold in range(n_folds)}
-    parts = _share_out(labels, groups, wanted=wanted, at_least=0, seed=seed)
-    n_filled = len(set(parts))
+    folds = _stratify(labels, groups, wanted=wanted, min_images=0, seed=seed)
+    n_filled = len(set(folds))
     if n_filled < n_folds:
         raise UserError(
-            f"{setting} is {n_folds}, and {len(labels)} images (copies and images of one group "
-            f"stay together) fill no more than {n_filled} folds; lower {setting}"
+            f"{setting}: {len(labels)} images fill only {n_filled} folds (duplicates and images "
+            f"of one group stay together), got {n_folds}. Lower {setting}."
         )
-    return np.array([int(part) for part in parts])
+    return np.array([int(fold) for fold in folds])
 
 
-def _share_out(
+def _stratify(
     labels: Sequence[Collection[str]],
     groups: Sequence[str],
     *,
     wanted: Mapping[str, float],
-    at_least: int,
+    min_images: int,
     seed: int,
 ) -> list[str]:
-    """Assign each image to a part with a share; every part is to have `at_least` of each label."""
+    """Assign each image to a split, each of which should have `min_images` of each label."""
     members: dict[str, list[int]] = defaultdict(list)
     for position, group in enumerate(groups):
         members[group].append(position)
-    borne: dict[str, Counter[str]] = {
+    counts: dict[str, Counter[str]] = {
         group: Counter(label for position in positions for label in labels[position] or (NO_LABEL,))
         for group, positions in members.items()
     }
-    bearers: dict[str, list[str]] = defaultdict(list)
-    for group in sorted(borne):
-        for label in borne[group]:
-            bearers[label].append(group)
+    groups_of: dict[str, list[str]] = defaultdict(list)
+    for group in sorted(counts):
+        for label in counts[group]:
+            groups_of[label].append(group)
 
     lacking = {
-        label: _lacking(sum(borne[group][label] for group in of_label), wanted, at_least)
-        for label, of_label in bearers.items()
+        label: _targets(sum(counts[group][label] for group in of_label), wanted, min_images)
+        for label, of_label in groups_of.items()
     }
-    # Images without a label make up for what sizes of parts are off.
-    room = {part: share * len(labels) for part, share in wanted.items()}
+    # Images without a label correct the sizes of the splits.
+    room = {split: fraction * len(labels) for split, fraction in wanted.items()}
     lacking[NO_LABEL] = room
     targets = {label: dict(of_label) for label, of_label in lacking.items()}
-    part_of: dict[str, str] = {}
-    left = {label: len(of_label) for label, of_label in bearers.items()}
-    rarest = [_rank(label, n_groups) for label, n_groups in left.items()]
-    heapify(rarest)
-    while rarest:
-        *_, n_groups, label = heappop(rarest)
-        if left[label] != n_groups:
+    split_of: dict[str, str] = {}
+    n_left = {label: len(of_label) for label, of_label in groups_of.items()}
+    queue = [_rank(label, n_groups) for label, n_groups in n_left.items()]
+    heapify(queue)
+    while queue:
+        *_, n_groups, label = heappop(queue)
+        if n_left[label] != n_groups:
             continue  # it was ranked anew since, or has no groups left
-        waiting = [group for group in bearers[label] if group not in part_of]
+        waiting = [group for group in groups_of[label] if group not in split_of]
         generator(seed, label).shuffle(waiting)
-        waiting.sort(key=lambda group: -borne[group][label])
-        reached = {part_of[group] for group in bearers[label] if group in part_of}
-        empty = [part for part in wanted if part not in reached]
+        waiting.sort(key=lambda group: -counts[group][label])
+        reached = {split_of[group] for group in groups_of[label] if group in split_of}
+        without = [split for split in wanted if split not in reached]
         lacks = lacking[label]
-        fewer = set()
-        for n_left, group in zip(range(len(waiting), 0, -1), waiting, strict=True):
-            # The last groups go to parts that would stay without the label.
-            choice = empty if len(empty) >= n_left else wanted
-            part = max(choice, key=lambda name: (lacks[name], room[name]))
-            part_of[group] = part
-            room[part] -= len(members[group])
-            for name, count in borne[group].items():
-                left[name] -= 1
-                fewer.add(name)
-                if name != NO_LABEL:  # which lacks what there is room for
-                    lacking[name][part] -= count
-            if part in empty:
-                empty.remove(part)
-        for name in fewer:
-            if left[name]:
-                heappush(rarest, _rank(name, left[name]))
-    if any(len(of_group) > 1 for of_group in borne.values()):
-        whole = {part: share * len(labels) for part, share in wanted.items()}
-        part_of = _polished(part_of, borne, members, targets, whole)
-    return [part_of[group] for group in groups]
+        changed = set()
+        for n_waiting, group in zip(range(len(waiting), 0, -1), waiting, strict=True):
+            # The last groups go to splits that would stay without the label.
+            choice = without if len(without) >= n_waiting else wanted
+            split = max(choice, key=lambda name: (lacks[name], room[name]))
+            split_of[group] = split
+            room[split] -= len(members[group])
+            for name, count in counts[group].items():
+                n_left[name] -= 1
+                changed.add(name)
+                if name != NO_LABEL:  # whose counts are `room`
+                    lacking[name][split] -= count
+            if split in without:
+                without.remove(split)
+        for name in changed:
+            if n_left[name]:
+                heappush(queue, _rank(name, n_left[name]))
+    if any(len(of_group) > 1 for of_group in counts.values()):
+        sizes = {split: fraction * len(labels) for split, fraction in wanted.items()}
+        split_of = _polished(split_of, counts, members, targets, sizes)
+    return [split_of[group] for group in groups]
 
 
 def _rank(label: str, n_groups: int) -> tuple[bool, int, str]:
-    """Which label is shared out first: the rarest, and images without a label last."""
+    """Order the labels: the rarest first, images without a label last."""
     return label == NO_LABEL, n_groups, label
 
 
 def _polished(
-    part_of: Mapping[str, str],
-    borne: Mapping[str, Counter[str]],
+    split_of: Mapping[str, str],
+    counts: Mapping[str, Counter[str]],
     members: Mapping[str, Sequence[int]],
     targets: Mapping[str, Mapping[str, float]],
-    whole: Mapping[str, float],
+    sizes: Mapping[str, float],
 ) -> dict[str, str]:
-    names = list(part_of)
+    names = list(split_of)
     labels = sorted(set(targets) - {NO_LABEL})
     column = {label: i for i, label in enumerate(labels)}
-    # Of each group, the images of each label and all of them; most groups bear few labels of many.
+    # Sparse: most groups have few of many labels.
     cells = [
         (row, column[label], count)
         for row, name in enumerate(names)
-        for label, count in borne[name].items()
+        for label, count in counts[name].items()
         if label != NO_LABEL
     ]
     cells += [(row, len(labels), len(members[name])) for row, name in enumerate(names)]
     rows, columns, values = np.array(cells).T
-    counts = csr_array((values, (rows, columns)), shape=(len(names), len(labels) + 1))
+    matrix = csr_array((values, (rows, columns)), shape=(len(names), len(labels) + 1))
     wanted = {
-        part: np.array([*(targets[label][part] for label in labels), n_images])
-        for part, n_images in whole.items()
+        split: np.array([*(targets[label][split] for label in labels), n_images])
+        for split, n_images in sizes.items()
     }
-    parts = polish([part_of[name] for name in names], counts, targets=wanted)
-    return dict(zip(names, parts, strict=True))
+    splits = polish([split_of[name] for name in names], matrix, targets=wanted)
+    return dict(zip(names, splits, strict=True))
 
 
-def _lacking(n_images: int, fractions: Mapping[str, float], at_least: int) -> dict[str, float]:
-    """How many images of a label each part is to have; above its share, taken from the largest."""
-    lacking = {part: max(share * n_images, at_least) for part, share in fractions.items()}
-    if at_least:  # else rounding would make equal parts unequal
-        largest = max(fractions, key=lambda part: fractions[part])
-        lacking[largest] -= sum(lacking.values()) - n_images
-    return lacking
+def _targets(n_images: int, fractions: Mapping[str, float], min_images: int) -> dict[str, float]:
+    """Compute how many images of a label each split should have.
 
-
-def _require_enough(bearers: Mapping[str, Collection[str]], wanted: Mapping[str, float]) -> None:
-    for label, of_label in sorted(bearers.items()):
-        if len(of_label) < len(wanted):
-            n = len(of_label)
-            raise UserError(
-                f"class '{label}' has {n} image{'s' * (n != 1)} to share out (copies and images "
-                f"of one group count once), but split.fractions needs at least {len(wanted)}, one "
-                f"each for {', '.join(wanted)}; add images, take the class out, or set a share "
-                "to 0"
-            )
+    What `min_images` adds to a split is taken from the largest one.
+    """
+    targets = {split: max(value * n_images, min_images) for split, value in fractions.items()}
+    if min_images:  # else rounding would make equal splits unequal
+        largest = max(fractions, key=lambda split: fractions[split])
+        targets[largest] -= sum(targets.values()) - n_images
+    return targets

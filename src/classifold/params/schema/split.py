@@ -1,6 +1,6 @@
 """Section `split`."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -22,4 +22,5 @@ class Fractions(Section):
 
 class Split(Section):
     fractions: Fractions
+    method: Literal["grouped", "scikit-multilearn"]
     seed: Seed
