@@ -415,5 +415,5 @@ def test_images_of_a_group_are_in_one_fold_of_cross_fitting(several):
     folds = assign_folds(MemberLogits(ids, labels, {}), groups, n_folds=5, seed=1)
     assert (folds.reshape(20, 3) == folds[::3, None]).all()
     assert set(folds) == set(range(5))
-    with pytest.raises(UserError, match=r"stack.inner_folds is 30, and 60 images .* lower stack"):
+    with pytest.raises(UserError, match=r"stack.inner_folds: 60 images .* got 30\. Lower stack"):
         assign_folds(MemberLogits(ids, labels, {}), groups, n_folds=30, seed=1)
