@@ -25,25 +25,18 @@ STUDIES = {
 }
 SOURCES = sorted((ROOT / "src/classifold").rglob("*.py"))
 
-# The tree of ARCHITECTURE.md, from the top down. A room imports only from lines below its own, and
-# of its own line only from rooms further right.
-HOUSE = [
-    ["cli"],
-    ["project"],
-    ["serving"],
-    ["reporting"],
-    ["search", "gan", "leakage"],
-    ["analysis", "evaluation", "stacking", "training"],
-    ["augmentation", "splitting", "filtering", "ingest"],
-    ["networks"],
-    ["models"],
-    ["pictures"],
-    ["data"],
-    ["runtime"],
-    ["params"],
-    ["plain_text"],
-    ["errors"],
-]
+ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+
+
+def read_house() -> list[list[str]]:
+    """Read the tree of rooms in ARCHITECTURE.md, from the top down."""
+    (tree,) = re.findall(r"^src/classifold/\n((?:    .+\n)+)", ARCHITECTURE, flags=re.MULTILINE)
+    columns = [re.split(r"\s{2,}", line.strip()) for line in tree.splitlines()]
+    return [re.findall(r"(\w+)(?:/|\.py)", names) for names, _ in columns]
+
+
+# A room imports only from lines below its own, and of its own line only from rooms further right.
+HOUSE = read_house()
 PLACES = {room: (-line, i) for line, rooms in enumerate(HOUSE) for i, room in enumerate(rooms)}
 MAX_LINES_OF_CODE = 8  # of each stage's dependencies in dvc.yaml
 
@@ -80,7 +73,7 @@ def room(module: str) -> str:
 
 
 def params_read(stage: str) -> set[str]:
-    """The keys a stage script asks for, names in f-strings as dvc.yaml writes them."""
+    """The keys that a stage script reads, names in f-strings as dvc.yaml writes them."""
     keys: set[str] = set()
     for node in ast.walk(ast.parse((ROOT / f"stages/{stage}.py").read_text())):
         match node:
@@ -164,7 +157,7 @@ def test_stage_declares_exactly_the_params_it_reads(stage):
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_stage_says_what_it_is_for(stage):
+def test_every_stage_has_a_description(stage):
     assert STAGES[stage]["desc"].endswith(".")
 
 
@@ -174,7 +167,7 @@ def test_only_evaluate_sees_the_test_images():
         for name, stage in STAGES.items()
         if {"data/split/test.csv", "data/split"} & set(stage["deps"])
     ]
-    # `report` shows how many images each part holds; nothing is fitted after it.
+    # `report` shows how many images each split has; nothing is fitted after it.
     assert [name for name in readers if name != "report"] == ["evaluate"]
 
 
@@ -197,6 +190,22 @@ def test_an_evaluation_applies_decisions_and_imports_nothing_that_fits():
     ]
     assert "ensemble_logits" in names
     assert not [name for name in names if name.startswith(("fit", "cross_fit"))]
+
+
+def test_the_tree_of_the_page_holds_every_room_once():
+    rooms = [path.stem for path in SRC.glob("[!_]*") if path.is_dir() or path.suffix == ".py"]
+    assert sorted(room for line in HOUSE for room in line) == sorted(rooms)
+
+
+def test_the_page_names_the_rooms_of_every_stage():
+    rows = re.findall(r"^\| `(\w+)` \|[^|]+\|([^|]+)\|[^|]+\|$", ARCHITECTURE, flags=re.MULTILINE)
+    on_page = {stage: set(re.findall(r"`(\w+)`", rooms)) for stage, rooms in rows}
+    declared = {
+        name: {dep.relative_to(SRC).parts[0].removesuffix(".py") for dep in code} - {"params"}
+        for name, stage in STAGES.items()
+        if (code := [ROOT / dep for dep in stage["deps"] if dep.startswith("src/")])
+    }
+    assert on_page == {name: rooms for name, rooms in declared.items() if name != "digits"}
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.stem)
@@ -235,7 +244,7 @@ def test_networks_import_no_sibling_and_nothing_about_training():
 
 
 @pytest.mark.parametrize("module", ["serving.predict", "training.try_model", "reporting.page"])
-def test_who_fits_nothing_does_not_wait_for_what_fitting_needs(module):
+def test_what_trains_nothing_imports_no_library_for_training(module):
     slow = {"sklearn", "torchvision", "lightning_fabric", "torch._dynamo", "pandas", "optuna"}
     code = f"import sys, classifold.{module}; print({slow} & set(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
@@ -274,8 +283,8 @@ def test_params_and_recipes_are_valid(file):
     assert set(check_params(file)) == set(check_params(ROOT / "params.yaml"))
 
 
-def test_what_studies_leave_is_neither_cached_nor_metrics():
-    """So `dvc pull` asks for nothing that nobody has made."""
+def test_outputs_of_studies_are_neither_cached_nor_metrics():
+    """So `dvc pull` does not ask for outputs that nobody has made."""
     files = sorted((ROOT / "studies").glob("*/dvc.yaml"))
     assert len(files) == 3
     for file in files:
