@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import torch
+
 from classifold.analysis.explain.boxes import read_boxes
 from classifold.analysis.explain.explanations import (
     choose_images,
@@ -14,7 +16,7 @@ from classifold.data.csv_file import write_rows
 from classifold.data.json_file import write_json
 from classifold.data.pixels import load_pixels
 from classifold.data.predictions import SCHEMA, read_predictions
-from classifold.models.device import choose_device, set_threads
+from classifold.models.device import choose_device
 from classifold.models.model_file import load_model
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
@@ -26,7 +28,7 @@ def main() -> None:
     name, n_images, layers = (settings.pop(key) for key in ("model", "images", "layers"))
     predictions = read_predictions(Path("data/evaluated/predictions.parquet"), model=name)
     model = load_model(Path("models") / name)
-    set_threads(model.description["threads"])
+    torch.set_num_threads(model.description["threads"])
 
     ingested = Path("data/ingested")
     chosen = choose_images(predictions, n_images=n_images)

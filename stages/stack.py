@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+import torch
+
 from classifold.data.json_file import read_json, write_json
 from classifold.data.split_file import read_groups
 from classifold.evaluation.label_errors import label_errors, write_label_errors
 from classifold.evaluation.stack_scores import describe_ensemble, log_scores, stack_metrics
 from classifold.models.decisions import fit_decision, probabilities
-from classifold.models.device import set_threads
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.stage import run_stage
@@ -26,7 +27,8 @@ def main() -> None:
     members = listed if settings["members"] == "all" else settings["members"]
     share = {"n_folds": settings["inner_folds"], "seed": settings["seed"]}
     fit = {"method": settings["method"], "settings": settings, "seed": settings["seed"]}
-    set_threads(1)  # dense layers this small are slower on two, and weights then never differ
+    # Dense layers this small are slower on two threads, and one keeps weights reproducible.
+    torch.set_num_threads(1)
 
     validation = read_member_logits({name: compared / f"{name}.npz" for name in members})
     folds = assign_folds(validation, read_groups(split / "validation.csv"), **share)

@@ -8,7 +8,6 @@ import numpy as np
 from classifold.data.csv_file import write_rows
 from classifold.data.json_file import write_json
 from classifold.data.logits_file import Logits, save_logits
-from classifold.models.device import advise_on_memory
 from classifold.models.model_file import save_model
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
@@ -16,12 +15,13 @@ from classifold.runtime.progress import log
 from classifold.runtime.stage import run_stage
 from classifold.training.checkpoints import Checkpoint, training_key
 from classifold.training.description import describe_training, training_metrics
+from classifold.training.distributed_prediction import predict_distributed
 from classifold.training.launch import launch, one_voice
 from classifold.training.limit import cap_epochs
 from classifold.training.loop import fit
+from classifold.training.out_of_memory import explain_out_of_memory
 from classifold.training.scores import score_logits
 from classifold.training.setup import prepare
-from classifold.training.shared_prediction import predict_together
 
 PACKS = Path("data/augmented")
 CHECKPOINTS = Path(".cache/checkpoints")  # outside of the outputs, which DVC removes
@@ -37,10 +37,10 @@ def main(name: str) -> None:
     params = {"train": settings, "model": model, "policy": policy, "precision": precision}
     checkpoint = Checkpoint(
         CHECKPOINTS / f"{name}.safetensors",
-        training_key(params, sorted(path for path in PACKS.rglob("*") if path.is_file()), machine),
+        training_key(params, PACKS, machine),
     )
     log(f"  {name} on {machine.device.type}, {precision}, {len(train.labels):,} images")
-    with advise_on_memory(name):
+    with explain_out_of_memory(name):
         fitted = fit(
             network,
             train,
@@ -49,11 +49,13 @@ def main(name: str) -> None:
             policy=policy,
             machine=machine,
             checkpoint=checkpoint,
+            title=name,
         )
     size: dict[str, Any] = {"image_size": recipe.image_size, "normalize": recipe.normalize}
     originals = train.originals()
     train_logits, logits = (
-        predict_together(network, pack, machine=machine, **size) for pack in (originals, validation)
+        predict_distributed(network, pack, machine=machine, **size)
+        for pack in (originals, validation)
     )
     score = score_logits(logits, validation.labels, loss=recipe.loss)
     if machine.fabric.is_global_zero:  # one process writes
@@ -87,9 +89,9 @@ def main(name: str) -> None:
         )
         write_json(Path("metrics/train") / f"{name}.json", metrics)
     machine.fabric.barrier()
-    if machine.keeps_files:
+    if machine.writes_files:
         checkpoint.remove()
-    log(f"  {name}: {score.in_words()}")
+    log(f"  {name}: {score.describe('validation')}")
 
 
 if __name__ == "__main__":

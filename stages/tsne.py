@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import torch
+
 from classifold.analysis.tsne.files import write_maps
 from classifold.analysis.tsne.maps import draw_sample, make_maps, tsne_metrics
 from classifold.data.json_file import write_json
 from classifold.data.pack import read_pack
-from classifold.models.device import choose_device, set_threads
+from classifold.models.device import choose_device
 from classifold.models.inference import predict_features
 from classifold.models.model_file import load_model
 from classifold.params.reader import read_params
@@ -19,7 +21,7 @@ def main() -> None:
     seed, perplexities = settings["seed"], settings["perplexities"]
     train = read_pack(Path("data/augmented/train")).originals()
     model = load_model(Path("models") / name)
-    set_threads(model.description["threads"])
+    torch.set_num_threads(model.description["threads"])
     sample = draw_sample(
         train.labels,
         n_classes=len(train.classes),

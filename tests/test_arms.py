@@ -24,7 +24,7 @@ from classifold.leakage.arms import (
 from classifold.leakage.picture import draw_arms
 from classifold.params.schema.policies import Policy
 from classifold.training.batches import count_batches
-from classifold.training.epochs import Recipe
+from classifold.training.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "studies/warnings"

@@ -121,7 +121,7 @@ def test_a_training_killed_with_all_its_processes_goes_on_and_ends_with_the_same
         process.wait()
         assert not (workplace / "models/m").exists()
     told = run(workplace, *STAGE).stdout
-    assert "going on after epoch" in told
+    assert "continues after epoch" in told
     assert {path: path.read_bytes() for path in outputs(workplace)} == expected
 
 

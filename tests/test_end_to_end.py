@@ -200,7 +200,7 @@ def test_a_training_killed_with_its_dvc_goes_on_and_ends_with_the_same_bytes(clo
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (clone.root / "models/resnet").exists()
-    assert "going on after epoch" in clone.repro(*train)
+    assert "continues after epoch" in clone.repro(*train)
     assert not checkpoint.exists()
     resumed = clone.content()
     undisturbed = clone.repro("-f", *train)

@@ -25,10 +25,10 @@ from classifold.errors import UserError
 from classifold.models.inference import predict_logits
 from classifold.training import folds as folds_module
 from classifold.training.checkpoints import Checkpoint
-from classifold.training.epochs import Recipe
 from classifold.training.folds import assign_folds, fit_folds, train_folds
 from classifold.training.loop import Fitted, fit
 from classifold.training.machine import set_up
+from classifold.training.recipe import Recipe
 from classifold.training.scores import score_logits
 
 ROOT = Path(__file__).parents[1]
@@ -111,7 +111,7 @@ def test_every_image_is_asked_about_once_by_who_saw_neither_it_nor_its_copies_no
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(folds_module, "fit", learn)
-        patch.setattr(folds_module, "predict_together", ask)
+        patch.setattr(folds_module, "predict_distributed", ask)
         patch.setattr(folds_module, "Checkpoint", _Forgetful)
         logits, best_epochs = fit_folds(
             torch.nn.Linear(1, 1),
@@ -258,7 +258,7 @@ def test_it_may_be_stopped_anywhere_and_ends_with_the_same_logits(
     assert best_epochs == epochs
     told = capsys.readouterr().out
     assert told.count("trained before the stop") == after // 3
-    assert told.count("going on after epoch") == (after % 3 > 0)
+    assert told.count("continues after epoch") == (after % 3 > 0)
 
 
 def test_a_fold_of_another_training_is_not_taken(draw_pack, out_of_fold, capsys):
@@ -286,7 +286,7 @@ def test_with_several_labels_an_image_folds_are_measured_by_micro_f1(draw_multi_
     folds = assign_folds(originals, groups_of(originals), n_folds=2, seed=1)
     logits, _ = out_of_fold(train, draw_multi_pack(24, seed=5), folds, epochs=8, policy=NO_POLICY)
     score = score_logits(logits, originals.labels, loss=recipe_of(train).loss)
-    assert score.told("out_of_fold")["out_of_fold_micro_f1"] > 0.9
+    assert score.columns("out_of_fold")["out_of_fold_micro_f1"] > 0.9
 
 
 def test_folds_are_of_their_seed_and_of_nothing_else(draw_pack):
@@ -442,7 +442,7 @@ def test_a_stage_killed_in_its_second_fold_goes_on_and_ends_with_the_same_bytes(
     told = run(folder, *STAGE).stdout
     assert "fold 1/2: trained before the stop" in told
     assert "fold 2/2: 24 images train" in told
-    assert "going on after epoch" in told
+    assert "continues after epoch" in told
     assert outputs(folder) == expected
     assert not (folder / ".cache/folds/m").exists()
 

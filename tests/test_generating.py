@@ -29,7 +29,7 @@ from classifold.gan.losses import LOSSES, gradient_penalty
 from classifold.gan.quality import measure_quality
 from classifold.models.model_file import Model, new_network
 from classifold.training.checkpoints import Checkpoint
-from classifold.training.epochs import Recipe
+from classifold.training.recipe import Recipe
 
 CPU = torch.device("cpu")
 NO_POLICY = {"fill": "reflect", "steps": []}

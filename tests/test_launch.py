@@ -9,8 +9,8 @@ import torch
 
 from classifold.errors import UserError
 from classifold.training import launch as launch_module
+from classifold.training.distributed_prediction import predict_distributed
 from classifold.training.launch import count_processes, launch, one_voice
-from classifold.training.shared_prediction import predict_together
 
 SETTINGS = {"launcher": "auto", "device": "auto", "threads": 1}
 
@@ -97,9 +97,9 @@ class Together:
 def test_processes_predict_to_the_bit_what_one_does(draw_pack, tiny_mlp, machine, n_images):
     settings = {"image_size": 8, "normalize": "half"}
     pack = draw_pack(n_images)
-    alone = predict_together(tiny_mlp(), pack, machine=machine, **settings)
+    alone = predict_distributed(tiny_mlp(), pack, machine=machine, **settings)
     shared = []
     for rank in range(3):
-        found = predict_together(tiny_mlp(), pack, machine=Together(rank, 3, shared), **settings)
+        found = predict_distributed(tiny_mlp(), pack, machine=Together(rank, 3, shared), **settings)
     assert np.array_equal(found, alone)
     assert (np.count_nonzero(shared, axis=0) <= 1).all()  # each image by one of them

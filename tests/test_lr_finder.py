@@ -8,8 +8,8 @@ from classifold.data.csv_file import read_rows
 from classifold.errors import UserError
 from classifold.reporting.rates import write_rates
 from classifold.search.lr_finder import RangeTest, try_rates
-from classifold.training.epochs import Recipe
 from classifold.training.loop import fit
+from classifold.training.recipe import Recipe
 
 NO_POLICY = {"fill": "reflect", "steps": []}
 RECIPE = Recipe(

@@ -55,16 +55,16 @@ def test_a_constant_rate_stays():
     assert follow(optimizer, schedule.after_step, 6) == in_groups([0.3] * 7)
 
 
-def after_epochs(merits, **settings):
-    """The rates after epochs of such merits."""
+def after_epochs(scores, **settings):
+    """The rates after epochs of these scores."""
     optimizer = optimizer_of()
     schedule = make_schedule(
-        optimizer, name="plateau", n_epochs=len(merits), steps_per_epoch=1, **settings
+        optimizer, name="plateau", n_epochs=len(scores), steps_per_epoch=1, **settings
     )
     found = []
-    for merit in merits:
+    for score in scores:
         schedule.after_step()  # counts for nothing
-        schedule.after_epoch(merit)
+        schedule.after_epoch(score)
         found.append([group["lr"] for group in optimizer.param_groups])
     return found
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
-from classifold.training.scores import METRIC, Score, count, merit, score_logits, to_score
+from classifold.training.scores import METRIC, Score, count, rank, score_logits, to_score
 
 ENTROPY = {"name": "cross_entropy"}
 BINARY = {"name": "binary_cross_entropy"}
@@ -120,7 +120,7 @@ def test_epochs_are_ranked_by_their_metric_and_then_by_their_loss(metric, order)
         "b": Score(0.8, 0.5, 0.1),
         "c": Score(0.2, 0.4, 0.1),
     }
-    assert sorted(scores, key=lambda name: merit(scores[name], metric)) == order
+    assert sorted(scores, key=lambda name: rank(scores[name], metric)) == order
 
 
 def test_one_label_is_judged_by_accuracy_and_several_by_loss_where_params_do_not_say():
@@ -129,11 +129,13 @@ def test_one_label_is_judged_by_accuracy_and_several_by_loss_where_params_do_not
 
 def test_a_score_is_told_in_columns_and_in_words():
     single, several = Score(0.12345678, 0.5), Score(1.5, 0.25, 0.75)
-    assert single.told("train") == {"train_loss": 0.123457, "train_accuracy": 0.5}
-    assert several.told("validation") == {
+    assert single.columns("train") == {"train_loss": 0.123457, "train_accuracy": 0.5}
+    assert several.columns("validation") == {
         "validation_loss": 1.5,
         "validation_accuracy": 0.25,
         "validation_micro_f1": 0.75,
     }
-    assert single.in_words() == "validation accuracy 0.5000"
-    assert several.in_words() == "validation accuracy 0.2500, validation micro f1 0.7500"
+    assert single.describe("validation") == "validation accuracy 0.5000"
+    assert (
+        several.describe("validation") == "validation accuracy 0.2500, validation micro f1 0.7500"
+    )

@@ -275,9 +275,9 @@ def lr_find(
     Needs the packs that `dvc repro augment` makes. Nothing that training made is changed.
     """
     # Heavy, and of no use to the other commands.
-    from classifold.models.device import advise_on_memory  # noqa: PLC0415
     from classifold.reporting.rates import write_rates  # noqa: PLC0415
     from classifold.search.lr_finder import try_rates  # noqa: PLC0415
+    from classifold.training.out_of_memory import explain_out_of_memory  # noqa: PLC0415
     from classifold.training.setup import prepare  # noqa: PLC0415
 
     with _told_without_traceback():
@@ -291,7 +291,7 @@ def lr_find(
             raise UserError(f"--lowest ({lowest:g}) must be below --highest ({highest:g})")
         settings = params["models"][model]
         training = prepare(params["train"], settings, packs=PACKS)
-        with advise_on_memory(model):
+        with explain_out_of_memory(model):
             tried = try_rates(
                 training.network,
                 training.train,
@@ -379,8 +379,8 @@ def refit(
     pipeline made is changed.
     """
     # Heavy, and of no use to the other commands.
-    from classifold.models.device import advise_on_memory  # noqa: PLC0415
     from classifold.serving.refit import refit_model  # noqa: PLC0415
+    from classifold.training.out_of_memory import explain_out_of_memory  # noqa: PLC0415
 
     with _told_without_traceback():
         params = check_params()
@@ -389,7 +389,7 @@ def refit(
                 raise UserError(
                     f"params.yaml has no model '{model}'; it has {', '.join(params['models'])}"
                 )
-            with advise_on_memory(model):
+            with explain_out_of_memory(model):
                 refit_model(model, params, root=Path(), folder=out / model)
     print(f"{out} holds {', '.join(models)}, fitted to training and validation images together")
 

@@ -22,8 +22,8 @@ from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.stage import run_stage
 from classifold.training.checkpoints import training_key
-from classifold.training.epochs import Recipe
 from classifold.training.folds import assign_folds
+from classifold.training.recipe import Recipe
 
 PACK, PART = Path("data/augmented/train"), Path("data/split/train.csv")
 KEPT = Path(".cache/gan/added")  # outside of the outputs, which DVC removes
@@ -70,7 +70,7 @@ def main() -> None:
         checkpoints=KEPT,
         key=training_key(
             read | {"train": train, "precision": precision, "folds": folds.tolist()},
-            sorted(PACK.iterdir()),
+            PACK,
         ),
     )
 

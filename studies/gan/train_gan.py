@@ -30,9 +30,7 @@ def main() -> None:
     pack = pack if settings["copies"] else pack.originals()
     log(f"  GAN on {machine.device.type}, {precision}, {len(pack.labels):,} images")
     read = {"settings": settings, "policy": policy, "train": train, "precision": precision}
-    checkpoint = Checkpoint(
-        KEPT / "checkpoint.safetensors", training_key(read, sorted(PACK.iterdir()))
-    )
+    checkpoint = Checkpoint(KEPT / "checkpoint.safetensors", training_key(read, PACK))
     fitted = fit_gan(
         pack,
         recipe=GanRecipe.of(settings),

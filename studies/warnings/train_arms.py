@@ -17,13 +17,13 @@ from classifold.leakage.arms import (
     train_arm,
 )
 from classifold.leakage.picture import draw_arms
-from classifold.models.device import advise_on_memory
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.progress import log
 from classifold.runtime.stage import run_stage
 from classifold.training.checkpoints import training_key
 from classifold.training.folds import assign_folds
+from classifold.training.out_of_memory import explain_out_of_memory
 from classifold.training.setup import prepare
 
 STUDY = Path("studies/warnings")
@@ -56,9 +56,9 @@ def main() -> None:
     params = {"study": study, "train": settings, "model": model, "augment": augment}
     key = training_key(
         params | {"precision": precision, "folds": folds.tolist()},
-        sorted(path for path in PACKS.rglob("*") if path.is_file()),
+        PACKS,
     )
-    with advise_on_memory(study["model"]):
+    with explain_out_of_memory(study["model"]):
         right = {
             name: train_arm(
                 name,

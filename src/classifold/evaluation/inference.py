@@ -11,7 +11,6 @@ from classifold.data.json_file import read_json
 from classifold.data.pixels import load_pixels
 from classifold.errors import UserError
 from classifold.models.decisions import probabilities
-from classifold.models.device import set_threads
 from classifold.models.inference import BATCH_SIZE, aligned_rows, predict_logits
 from classifold.models.model_file import Model, load_model
 from classifold.runtime.progress import log
@@ -142,7 +141,7 @@ def model_logits(
     model: Model, pixels: np.ndarray, *, device: torch.device, flips: str, shift: int
 ) -> np.ndarray:
     """Compute a model's logits, with as many threads as it was trained with."""
-    set_threads(model.description["threads"])
+    torch.set_num_threads(model.description["threads"])
     settings = model.preprocessing
     return predict_logits(
         model.network.to(device),

@@ -32,9 +32,9 @@ from classifold.gan.loop import draw_grid, fit_gan
 from classifold.models.inference import predict_logits
 from classifold.runtime.progress import log
 from classifold.training.checkpoints import Checkpoint
-from classifold.training.epochs import Recipe
 from classifold.training.loop import fit
 from classifold.training.machine import Machine
+from classifold.training.recipe import Recipe
 
 REFERENCE = "repeated"
 

@@ -11,9 +11,8 @@ from classifold.data.seeding import seed_torch
 from classifold.gan.discriminator import Discriminator
 from classifold.gan.generator import Generator
 from classifold.gan.losses import LOSSES, gradient_penalty
-from classifold.training.checkpoints import like_parameters
 from classifold.training.machine import Machine
-from classifold.training.optimizers import make_optimizer
+from classifold.training.optimizers import make_optimizer, match_memory_layout
 
 # What a step tells, as columns of the history.
 TOLD = ("discriminator_loss", "generator_loss", "real_taken_for_real", "fake_taken_for_real")
@@ -135,7 +134,7 @@ class Adversaries:
         """Go on from where `state_dict` was asked."""
         for name, part in self._parts().items():
             if isinstance(part, torch.optim.Optimizer):
-                part.load_state_dict(like_parameters(state[name], part))
+                part.load_state_dict(match_memory_layout(state[name], part))
             else:
                 part.load_state_dict(state[name])
 

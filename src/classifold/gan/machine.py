@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from classifold.errors import UserError
-from classifold.models.device import choose_device, choose_precision, set_threads
+from classifold.models.device import choose_device, choose_precision
 from classifold.training.machine import Machine, set_up
 
 
@@ -15,7 +17,7 @@ def one_machine(settings: Mapping[str, Any]) -> tuple[Machine, str]:
         UserError: if the machine does not offer the device, or if torchrun started several
             processes.
     """
-    set_threads(settings["threads"])
+    torch.set_num_threads(settings["threads"])
     device = choose_device(settings["device"])
     precision = choose_precision(settings["precision"], device)
     machine = set_up(device=device, precision=precision, compile=settings["compile"])

@@ -22,10 +22,10 @@ from classifold.evaluation.intervals import central_interval, resample
 from classifold.models.inference import predict_logits
 from classifold.runtime.progress import log
 from classifold.training.checkpoints import Checkpoint
-from classifold.training.epochs import Recipe
 from classifold.training.limit import cap_epochs
 from classifold.training.loop import fit
 from classifold.training.machine import Machine
+from classifold.training.recipe import Recipe
 
 LATE = "split after augmentation"
 NONE, ONLINE, OFFLINE, BOTH = "none", "online", "offline", "both"

@@ -17,9 +17,10 @@ from classifold.data.seeding import seed_torch
 from classifold.errors import UserError
 from classifold.runtime.progress import track
 from classifold.training.batches import Batch
-from classifold.training.epochs import Epochs, Recipe
+from classifold.training.epochs import Epochs
 from classifold.training.freezing import train_mode
 from classifold.training.machine import Machine
+from classifold.training.recipe import Recipe
 
 SMOOTHING = 0.04  # standard deviation of the weights of neighbours, as a share of all steps
 DIVERGED = 4.0  # times the first losses: the test is over

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from classifold.models.device import advise_on_memory
 from classifold.models.inference import predict_logits
 from classifold.training.loop import fit
+from classifold.training.out_of_memory import explain_out_of_memory
 from classifold.training.scores import Score, score_logits
 from classifold.training.setup import prepare
 
@@ -42,7 +42,7 @@ def run_trial(
         UserError: if the network refuses its arguments, memory is too small, or the loss explodes.
     """
     settings = params["models"][model]
-    with advise_on_memory(model):
+    with explain_out_of_memory(model):
         training = prepare(params["train"], settings, packs=packs)
         fitted = fit(
             training.network,

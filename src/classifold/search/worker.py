@@ -132,7 +132,7 @@ def _run(number: int, plan: Plan, study: optuna.Study) -> None:
 
 def _told(outcome: Outcome) -> dict[str, Any]:
     return {
-        **outcome.validation.told("validation"),
+        **outcome.validation.columns("validation"),
         "train_accuracy": outcome.train_accuracy,
         "best_epoch": outcome.best_epoch,
         "n_epochs": outcome.n_epochs,

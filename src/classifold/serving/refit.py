@@ -1,115 +1,81 @@
-"""A last training of a chosen recipe, on training and validation images together."""
+"""A last training of a model of a project, on training and validation images together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from classifold.data.csv_file import read_rows, write_rows
 from classifold.data.json_file import read_json
-from classifold.data.pack import Pack, join
+from classifold.data.pack import join
 from classifold.errors import UserError
 from classifold.models.model_file import save_model
 from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.progress import log
+from classifold.training.checkpoints import Checkpoint, training_key
 from classifold.training.description import describe_training
-from classifold.training.epochs import Epochs, Recipe
 from classifold.training.limit import cap_epochs
-from classifold.training.machine import Machine
-from classifold.training.scores import METRIC, Score, merit
+from classifold.training.loop import refit
 from classifold.training.setup import prepare
 
-Rows = list[dict[str, Any]]
-
-
-def refit(
-    network: nn.Module,
-    images: Pack,
-    *,
-    recipe: Recipe,
-    policy: Mapping[str, Any],
-    machine: Machine,
-    recorded: Sequence[Mapping[str, Any]],
-) -> Rows:
-    """Train `network` in place as far as it was trained before, on more images.
-
-    Each phase goes up to the epoch that was kept then. What its schedule was told of validation
-    it is told again, so that plateaus lower the rate where they did; schedules that count steps
-    count those of longer epochs. No image is left over to choose an epoch by, or to score.
-
-    Args:
-        network: on the machine's device, with its first weights.
-        images: the training and the validation images.
-        recipe: how to train.
-        policy: of online augmentation.
-        machine: what computes.
-        recorded: rows of the earlier training's history: of each phase those up to the epoch
-            that was kept.
-
-    Returns:
-        A row an epoch: phase, epoch, learning rate, scores on the images as they were trained on.
-    """
-    epochs = Epochs(images, recipe=recipe, policy=policy, machine=machine)
-    history: Rows = []
-    for name in sorted(recipe.phases):
-        settings = recipe.phases[name]
-        phase = epochs.begin(network, settings)
-        metric = (settings.get("stop") or {}).get("metric") or METRIC[images.task]
-        rows = [row for row in recorded if row["phase"] == name]
-        for row in rows:
-            epoch, learning_rate = int(row["epoch"]), round(phase.learning_rate, 10)
-            trained = epochs.train(phase, epoch, name=name)
-            phase.schedule.after_epoch(merit(Score.of(row, "validation"), metric)[0])
-            begun = {"phase": name, "epoch": epoch, "learning_rate": learning_rate}
-            history.append(begun | trained.told("train"))
-        network.load_state_dict(phase.averaged.state_dict())
-        log(f"  {name}: {len(rows)} epochs, loss {history[-1]['train_loss']:.4f}")
-    network.eval()
-    return history
+CHECKPOINTS = Path(".cache/refit")
 
 
 def refit_model(name: str, params: Mapping[str, Any], *, root: Path, folder: Path) -> None:
     """Train a model of the project in `root` again, on train and validation, into `folder`.
 
-    Offline copies are those of the training images; validation images have none.
+    Training images have their augmented variants; validation images have none. An interrupted
+    training continues after its last epoch.
 
     Args:
         name: of a model that the stage `train` has trained.
         params: the whole of `params.yaml`.
         root: of the project.
-        folder: of the new model, which `model.json` marks with `trained_on`.
+        folder: of the new model, whose `model.json` has the key `trained_on`.
 
     Raises:
-        UserError: if the model was not trained yet, or with other settings than params has now.
+        UserError: if the model is not trained yet, or was trained with other phases than params
+            has now.
     """
     settings, max_epochs = params["train"], params["limit"]["epochs"]
     model = cap_epochs(params["models"][name], epochs=max_epochs)
+    policy = params["policies"][model["online"]]
     trained, metrics = root / "models" / name, root / "metrics/train" / f"{name}.json"
     if not (trained / "history.csv").is_file() or not metrics.is_file():
-        raise UserError(f"model '{name}' is not trained yet; run 'dvc repro train@{name}' first")
+        raise UserError(f"models.{name}: not trained yet. Run 'dvc repro train@{name}'.")
     kept = read_json(metrics)["phases"]
     if set(kept) != set(model["phases"]):
         raise UserError(
-            f"model '{name}' was trained in the phases {', '.join(kept)}, and params.yaml lists "
-            f"{', '.join(model['phases'])}; run 'dvc repro train@{name}' first"
+            f"models.{name}.phases: the model was trained with the phases {', '.join(kept)}, got "
+            f"{', '.join(model['phases'])}. Run 'dvc repro train@{name}'."
         )
     recorded = [
         row
         for row in read_rows(trained / "history.csv")
         if int(row["epoch"]) <= kept[row["phase"]]["best_epoch"]
     ]
-    training = prepare(settings, model, packs=root / "data/augmented")
+    packs = root / "data/augmented"
+    training = prepare(settings, model, packs=packs)
     images = join(training.train, training.validation)
     n_train, n_validation = len(training.train.labels), len(training.validation.labels)
     log(f"  {name}: {n_train:,} training and {n_validation:,} validation images")
+    work = {"train": settings, "model": model, "policy": policy, "precision": training.precision}
+    checkpoint = Checkpoint(
+        root / CHECKPOINTS / f"{name}.safetensors",
+        training_key(
+            work | {"recorded": recorded},
+            packs,
+            training.machine,
+        ),
+    )
     history = refit(
         training.network,
         images,
         recipe=training.recipe,
-        policy=params["policies"][model["online"]],
+        policy=policy,
         machine=training.machine,
         recorded=recorded,
+        checkpoint=checkpoint,
+        title=name,
     )
     with new_folder(folder) as new:
         save_model(
@@ -146,6 +112,7 @@ def refit_model(name: str, params: Mapping[str, Any], *, root: Path, folder: Pat
             root=root,
         )
         (new / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+    checkpoint.remove()
 
 
 def _model_card(
@@ -157,11 +124,11 @@ def _model_card(
     limit: Mapping[str, Any],
     root: Path,
 ) -> str:
-    """Tell whoever gets the folder what the model has seen, and which score may be quoted."""
+    """Describe what the model was trained on, and which score may be quoted for it."""
     path = root / "metrics/test.json"
     tested = (read_json(path) if path.is_file() else {}).get(name, {"n_images": 0})
     measure = next((key for key in ("accuracy", "micro_f1") if key in tested), None)
-    quoted = "That model was not measured on test images."
+    quoted = "That model was not evaluated on test images."
     if measure:
         low, high = tested[f"{measure}_ci95"]
         quoted = (
@@ -169,13 +136,14 @@ def _model_card(
             f"{tested[measure]:.4f} (95 % interval {low:.4f} to {high:.4f})."
         )
     cut = [f"limit.{key}: {value}" for key, value in limit.items() if value is not None]
-    short = f"- **A short form, no result**: trained with {', '.join(cut)}.\n" if cut else ""
+    short = f"- **Short form, not a result**: trained with {', '.join(cut)}.\n" if cut else ""
     return f"""# {name}, refitted
 
 {short}- **Refitted on training and validation images together**: {n_train:,} (with their augmented
-  copies) and {n_validation:,}, for {n_epochs} epochs, as many as the model of the pipeline kept.
-- It has no score of its own, since no image was left to measure it on but the test images. The
-  score to quote is that of the same recipe trained without the validation images. {quoted}
+  variants) and {n_validation:,}, for {n_epochs} epochs, up to the epoch that the model of the
+  pipeline kept.
+- It has no score of its own: no image is left to evaluate it on except the test images. The score
+  to quote is that of the same recipe trained without the validation images. {quoted}
 - Temperature and thresholds are those that were fitted for that model.
-- Network, preprocessing, classes and versions stand in `model.json`, the epochs in `history.csv`.
+- `model.json` holds network, preprocessing, classes and versions, `history.csv` the epochs.
 """

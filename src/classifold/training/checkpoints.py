@@ -1,14 +1,15 @@
-"""Where a training stands, kept outside of the stage's outputs so that it can be stopped and go on.
+"""Checkpoints: the state of a training, by which it continues after an interruption.
 
-One safetensors file: tensors by their path in the state, everything else as JSON in its header.
-Random numbers need not be kept: they are drawn from the seed, the epoch and the image.
+A checkpoint is one safetensors file outside of the stage's outputs: tensors by their path in the
+state, everything else as JSON in the header. Random numbers need not be stored: they are drawn
+from the seed, the epoch and the image.
 """
 
 import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +24,23 @@ from classifold.runtime.atomic_files import new_file
 from classifold.runtime.progress import log
 from classifold.training.machine import Machine
 
-BYTES_A_PIECE = 2**24  # of files, as processes hash them and send them to one another
+BYTES_PER_CHUNK = 2**24  # of files, as processes hash them and send them to one another
 
 
 class Checkpoint:
     """A file that holds the state of one training, and of no other."""
 
     def __init__(self, path: Path, key: str) -> None:
-        """Name the file and the training.
+        """Set the file and the training.
 
         Args:
-            path: of the file; its folder is made when it is first saved.
-            key: of everything that the training depends on, see `training_key`.
+            path: of the file; its folder is created when it is first saved.
+            key: hash of everything that the training depends on, see `training_key`.
         """
         self.path, self.key = path, key
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Replace what is kept, all at once: who is killed here leaves the old or the new file.
+        """Replace the file atomically: an interruption leaves the old file or the new one.
 
         Args:
             state: mappings and lists of tensors, numbers, texts and None, of any depth.
@@ -58,42 +59,45 @@ class Checkpoint:
     def save_everywhere(self, state: Mapping[str, Any], machine: Machine) -> None:
         """Save the state, which is the same in all processes, on each computer that trains.
 
-        Any of them may be the one that is left, or that comes first the next time.
+        Any of the computers may be the one that continues.
         """
         if machine.fabric.is_global_zero:
             self.save(state)
         if machine.n_processes == 1:
             return
         machine.fabric.barrier()
-        # On a disk that all of them see the file is there by now.
-        if machine.keeps_files and self._progress() != 1 + len(state.get("history", ())):
+        # On a shared disk the file is there by now.
+        if machine.writes_files and self._progress() != 1 + len(state.get("history", ())):
             self.save(state)
 
-    def bring(self, machine: Machine) -> None:
-        """Give each computer that trains the file of the one that has got furthest."""
+    def synchronize(self, machine: Machine) -> None:
+        """Copy the file of the computer with the most epochs to all computers that train."""
         if machine.n_processes == 1:
             return
         content = self.path.read_bytes() if self._progress() else b""
         digest = hashlib.blake2b(content, digest_size=7).digest()
-        has = [self._progress(), len(content), int.from_bytes(digest, "big")]
-        rows = machine.gather(np.array(has, np.int64))
+        own = [self._progress(), len(content), int.from_bytes(digest, "big")]
+        rows = machine.gather(np.array(own, np.int64))
         furthest = int(rows[:, 0].argmax())
         if (rows == rows[furthest]).all():
             return
         sends = machine.fabric.global_rank == furthest
-        lacks = machine.keeps_files and has != rows[furthest].tolist()
-        with (self._partial() if lacks else Path(os.devnull)).open("wb") as file:
-            for start in range(0, int(rows[furthest, 1]), BYTES_A_PIECE):
-                piece = np.zeros(min(BYTES_A_PIECE, int(rows[furthest, 1]) - start), np.uint8)
+        receives = machine.writes_files and own != rows[furthest].tolist()
+        with (self._partial() if receives else Path(os.devnull)).open("wb") as file:
+            for start in range(0, int(rows[furthest, 1]), BYTES_PER_CHUNK):
+                chunk = np.zeros(min(BYTES_PER_CHUNK, int(rows[furthest, 1]) - start), np.uint8)
                 if sends:
-                    piece[:] = np.frombuffer(content, np.uint8)[start : start + BYTES_A_PIECE]
-                file.write(machine.sum(piece).tobytes())
-        if lacks:
+                    chunk[:] = np.frombuffer(content, np.uint8)[start : start + BYTES_PER_CHUNK]
+                file.write(machine.sum(chunk).tobytes())
+        if receives:
             self._partial().replace(self.path)
         machine.fabric.barrier()
 
     def load(self) -> dict[str, Any] | None:
-        """Read the state, if the file is there and of this training; tensors are on the CPU."""
+        """Read the state; None if the file is missing, damaged, or of another training.
+
+        Tensors are on the CPU.
+        """
         if not self.path.is_file():
             return None
         try:
@@ -101,27 +105,30 @@ class Checkpoint:
                 header = file.metadata() or {}
                 if header.get("key") != self.key:
                     log(
-                        f"  the checkpoint {self.path} is of other params, data or code: "
-                        "training begins anew"
+                        f"  checkpoint {self.path}: made with other params, data or code, "
+                        "ignored. Training starts from the beginning."
                     )
                     return None
                 state: dict[str, Any] = _with_tensors(json.loads(header["state"]), file.get_tensor)
                 return state
         except (SafetensorError, OSError, ValueError, KeyError) as error:
-            log(f"  the checkpoint {self.path} cannot be read ({error}): training begins anew")
+            log(
+                f"  checkpoint {self.path}: not readable ({error}), ignored. "
+                "Training starts from the beginning."
+            )
             return None
 
     def remove(self) -> None:
-        """Forget the training, which is done."""
+        """Delete the file, when the training is finished."""
         self.path.unlink(missing_ok=True)
 
     def _partial(self) -> Path:
-        """What becomes the file; computers that share a disk have each their own."""
+        """The file while it is written; computers that share a disk have one each."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         return self.path.with_suffix(f".{os.environ.get('GROUP_RANK', '0')}.partial")
 
     def _progress(self) -> int:
-        """One more than the epochs that the file holds; 0 if it is not there, or of another key."""
+        """One more than the file's epochs; 0 if it is missing or of another training."""
         try:
             with safe_open(self.path, "pt") as file:
                 header = file.metadata() or {}
@@ -130,18 +137,16 @@ class Checkpoint:
         return 1 + int(header["epochs"]) if header.get("key") == self.key else 0
 
 
-def training_key(
-    params: Mapping[str, Any], files: Iterable[Path], machine: Machine | None = None
-) -> str:
-    """Tell trainings apart: by their params, by the content of their data, by code and versions.
+def training_key(params: Mapping[str, Any], folder: Path, machine: Machine | None = None) -> str:
+    """Hash what a training depends on: params, data, code, and the version of torch.
 
     Args:
         params: all that the training reads.
-        files: of the data; each process reads its share of them.
+        folder: of the data; each process reads its part of the files.
         machine: what computes; this process alone, if not given.
 
     Raises:
-        UserError: if the computers that train together hold other params, code or data.
+        UserError: if the computers that train together have different params, code or data.
     """
     digest = hashlib.sha256(json.dumps(params, sort_keys=True).encode())
     digest.update(torch.__version__.encode())
@@ -149,52 +154,35 @@ def training_key(
     code = (Path(module.__file__) for module in modules if module.__file__)
     for path in sorted(code):
         digest.update(hashlib.blake2b(path.read_bytes()).digest())
-    pieces = [
-        (path, start) for path in files for start in range(0, path.stat().st_size, BYTES_A_PIECE)
+    chunks = [
+        (path, start)
+        for path in sorted(path for path in folder.rglob("*") if path.is_file())
+        for start in range(0, path.stat().st_size, BYTES_PER_CHUNK)
     ]
-    digest.update(json.dumps([(path.name, start) for path, start in pieces]).encode())
-    begun = np.frombuffer(digest.digest(), np.uint8)
-    if machine and (machine.gather(begun) != begun).any():
+    digest.update(json.dumps([(path.name, start) for path, start in chunks]).encode())
+    common = np.frombuffer(digest.digest(), np.uint8)
+    if machine and (machine.gather(common) != common).any():
         raise UserError(
-            "the computers that train together have other params, code or versions, or other files "
-            "in data/augmented; give all of them the same commit, 'dvc pull' and the same set-up"
+            "the computers that train together have different params, code, versions, or files in "
+            f"{folder}. Give all of them the same commit, data ('dvc pull') and environment."
         )
-    digests = np.zeros((len(pieces), 64), np.uint8)
+    digests = np.zeros((len(chunks), 64), np.uint8)
     first, n_processes = (machine.fabric.global_rank, machine.n_processes) if machine else (0, 1)
-    for number in range(first, len(pieces), n_processes):
-        path, start = pieces[number]
+    for number in range(first, len(chunks), n_processes):
+        path, start = chunks[number]
         with path.open("rb") as file:
             file.seek(start)
-            piece = hashlib.blake2b(file.read(BYTES_A_PIECE))
-        digests[number] = np.frombuffer(piece.digest(), np.uint8)
+            chunk = hashlib.blake2b(file.read(BYTES_PER_CHUNK))
+        digests[number] = np.frombuffer(chunk.digest(), np.uint8)
     digest.update((machine.sum(digests) if machine else digests).tobytes())
     return digest.hexdigest()
 
 
-def like_parameters(state: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Give an optimizer's state, as it was read, the memory order of its parameters.
-
-    Files hold tensors in plain order. A fused step goes through parameter and moments by their
-    place in memory, and would pair them wrongly, and silently, where a parameter is channels_last.
-    """
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    laid_out = {
-        int(number): {
-            name: torch.empty_like(parameters[int(number)]).copy_(value)
-            if isinstance(value, Tensor) and value.shape == parameters[int(number)].shape
-            else value
-            for name, value in of_parameter.items()
-        }
-        for number, of_parameter in state["state"].items()
-    }
-    return {"state": laid_out, "param_groups": state["param_groups"]}
-
-
 def _without_tensors(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """The value as JSON takes it; its tensors go into `tensors`, and say where they are."""
+    """Return the value as JSON can hold it; its tensors go into `tensors`, by their path."""
     match value:
         case Tensor():
-            # Copied: two names of one memory are more than a safetensors file takes.
+            # Copied: a safetensors file does not accept two names of the same memory.
             tensors[path] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
             return {"tensor at": path}
         case Mapping():

@@ -18,17 +18,17 @@ from classifold.data.logits_file import Logits
 from classifold.data.out_of_fold import OutOfFold
 from classifold.data.pack import Pack
 from classifold.errors import UserError
-from classifold.models.device import advise_on_memory
 from classifold.runtime.progress import log
 from classifold.splitting.stratified import stratify_folds
 from classifold.training.checkpoints import Checkpoint, training_key
-from classifold.training.epochs import Recipe
+from classifold.training.distributed_prediction import predict_distributed
 from classifold.training.loop import fit
 from classifold.training.losses import one_hot
 from classifold.training.machine import Machine
+from classifold.training.out_of_memory import explain_out_of_memory
+from classifold.training.recipe import Recipe
 from classifold.training.scores import score_logits
 from classifold.training.setup import prepare
-from classifold.training.shared_prediction import predict_together
 
 
 def train_folds(
@@ -70,10 +70,9 @@ def train_folds(
         **{"train": settings, "model": model, "policy": policy, "precision": precision},
         "folds": folds.tolist(),
     }
-    files = sorted(path for path in packs.rglob("*") if path.is_file())
-    key = training_key(params, files, machine)
+    key = training_key(params, packs, machine)
     log(f"  {name} on {machine.device.type}, {precision}, {n_folds} folds")
-    with advise_on_memory(name):
+    with explain_out_of_memory(name):
         logits, best_epochs = fit_folds(
             network,
             train,
@@ -90,7 +89,7 @@ def train_folds(
     metrics = {
         "n_folds": n_folds,
         "n_images": len(folds),
-        **score.told("out_of_fold"),
+        **score.columns("out_of_fold"),
         "best_epochs": best_epochs,
     }
     return found, metrics
@@ -179,7 +178,7 @@ def fit_folds(
     for fold in range(1, n_folds + 1):
         running = Checkpoint(checkpoints / f"{fold}.safetensors", key)
         done = Checkpoint(checkpoints / f"{fold}.done.safetensors", key)
-        done.bring(machine)
+        done.synchronize(machine)
         kept = done.load()
         if kept is not None:
             log(f"  fold {fold}/{n_folds}: trained before the stop")
@@ -199,10 +198,11 @@ def fit_folds(
                 policy=policy,
                 machine=machine,
                 checkpoint=running,
+                title=f"fold {fold}/{n_folds}",
             )
             if machine.device.type == "cuda":
                 torch.cuda.empty_cache()  # or the next fold's images seem not to fit
-            found = predict_together(
+            found = predict_distributed(
                 network,
                 held_out,
                 machine=machine,
@@ -212,8 +212,8 @@ def fit_folds(
             kept = {"best_epoch": fitted.best_epoch, "logits": torch.from_numpy(found)}
             done.save_everywhere(kept, machine)
             score = score_logits(found, held_out.labels, loss=recipe.loss)
-            said = score.in_words().replace("validation", "out-of-fold")
-            log(f"  fold {fold}/{n_folds}: best epoch {fitted.best_epoch}, {said}")
+            described = score.describe("out-of-fold")
+            log(f"  fold {fold}/{n_folds}: best epoch {fitted.best_epoch}, {described}")
         best_epochs.append(kept["best_epoch"])
         logits[folds == fold] = kept["logits"].numpy()
         running.remove()

@@ -1,9 +1,9 @@
-"""The training loop: phases in turn, early stopping, the best epoch restored; it can go on."""
+"""The training loop: phases in turn, checkpoints, early stopping, the best epoch restored."""
 
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -11,20 +11,22 @@ from torch import nn
 from classifold.data.pack import Pack
 from classifold.runtime.progress import log
 from classifold.training.checkpoints import Checkpoint
-from classifold.training.epochs import Epochs, Recipe
+from classifold.training.epochs import Epochs
 from classifold.training.machine import Machine
-from classifold.training.scores import METRIC, merit
+from classifold.training.phase import Phase
+from classifold.training.recipe import Recipe
+from classifold.training.scores import METRIC, Score, rank
 
 SECONDS_BETWEEN_LINES = 10.0
 
 
 class Fitted(NamedTuple):
-    """What training tells, beside the weights it leaves in the network."""
+    """The result of a training, beside the weights, which are in the network."""
 
-    history: list[dict[str, Any]]  # one row an epoch
-    phases: dict[str, dict[str, Any]]  # phase -> its numbers
+    history: list[dict[str, Any]]  # one row per epoch
+    phases: dict[str, dict[str, Any]]  # phase -> its metrics
     best_epoch: int  # of the last phase, counted from 1 over all phases
-    processes: list[int]  # how many trained together, in each epoch
+    processes: list[int]  # number of processes that trained together, for each epoch
 
 
 def fit(
@@ -37,6 +39,7 @@ def fit(
     machine: Machine,
     checkpoint: Checkpoint | None = None,
     after_epoch: Callable[[Mapping[str, Any]], None] | None = None,
+    title: str = "training",
 ) -> Fitted:
     """Train `network` in place, phase after phase in the order of their names.
 
@@ -52,104 +55,194 @@ def fit(
         recipe: how to train.
         policy: of online augmentation, its steps and how borders are filled.
         machine: what computes.
-        checkpoint: where the state is kept after every epoch, and looked for at the beginning.
-        after_epoch: is given the history's row of every epoch; what it raises ends the training.
+        checkpoint: file to which the state is saved after every epoch, and from which an
+            interrupted training continues.
+        after_epoch: called with the history's row of every epoch; what it raises ends the training.
+        title: the beginning of log lines, such as the name of the model.
 
     Raises:
-        UserError: if the loss explodes or is no number.
+        UserError: if the loss explodes or is NaN.
     """
     epochs = Epochs(train, recipe=recipe, policy=policy, machine=machine)
-    history: list[dict[str, Any]] = []
-    summaries: dict[str, dict[str, Any]] = {}
-    processes: list[int] = []
-    state = None
-    if checkpoint:
-        checkpoint.bring(machine)
-        state = checkpoint.load()
-    if state:
-        history, summaries, processes = state["history"], state["phases"], state["processes"]
-        network.load_state_dict(state["network"])
-        log(f"  going on after epoch {len(history)}")
+    return _Loop(network, epochs, validation=validation).run(checkpoint, after_epoch, title=title)
 
-    for name in sorted(recipe.phases):
-        if name in summaries:  # before it was stopped
-            continue
-        settings = recipe.phases[name]
-        phase = epochs.begin(network, settings)
-        n_before = sum(summary["n_epochs"] for summary in summaries.values())
-        best: dict[str, Any] = {}
-        if state and len(history) > n_before:
-            best = state["best"]
-            phase.load_state_dict(state["phase"])
-        stop = settings.get("stop") or {}
-        metric = stop.get("metric") or METRIC[train.task]
-        lines = _EpochLines(name, settings["epochs"], metric=metric, n_images=epochs.n_images)
 
-        while (n_done := len(history) - n_before) < settings["epochs"]:
-            if best and len(history) - best["row"]["epoch"] >= stop.get("patience", math.inf):
-                log(f"  no better epoch in {stop['patience']}: stopped early")
-                break
-            epoch = len(history) + 1
-            learning_rate = phase.learning_rate
-            trained = epochs.train(phase, epoch, name=name)
-            validated = epochs.validate(phase.averaged, validation)
-            reached = merit(validated, metric)
-            phase.schedule.after_epoch(reached[0])
-            history.append(
-                {
-                    "phase": name,
-                    "epoch": epoch,
-                    "learning_rate": round(learning_rate, 10),
-                    **trained.told("train"),
-                    **validated.told("validation"),
-                }
+def refit(
+    network: nn.Module,
+    images: Pack,
+    *,
+    recipe: Recipe,
+    policy: Mapping[str, Any],
+    machine: Machine,
+    recorded: Sequence[Mapping[str, Any]],
+    checkpoint: Checkpoint | None = None,
+    title: str = "training",
+) -> list[dict[str, Any]]:
+    """Repeat a training on more images, without validation.
+
+    Each phase runs the epochs up to the one that was kept. Schedules that depend on validation get
+    the recorded scores, so plateaus lower the learning rate after the same epochs as before;
+    schedules that count steps count those of longer epochs. The last epoch of each phase is kept.
+
+    Args:
+        network: on the machine's device, with its initial weights.
+        images: the training and the validation images.
+        recipe: how to train.
+        policy: of online augmentation.
+        machine: what computes.
+        recorded: rows of the earlier training's history: of each phase those up to the epoch
+            that was kept.
+        checkpoint: see `fit`.
+        title: see `fit`.
+
+    Returns:
+        One row per epoch: phase, epoch, learning rate, scores on the images as they were trained
+        on.
+    """
+    epochs = Epochs(images, recipe=recipe, policy=policy, machine=machine)
+    return _Loop(network, epochs, recorded=recorded).run(checkpoint, title=title).history
+
+
+class _Loop:
+    """Trains phase after phase; epochs are scored by validation, or by the rows of a history."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        epochs: Epochs,
+        *,
+        validation: Pack | None = None,
+        recorded: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        self.network, self.epochs, self.recipe = network, epochs, epochs.recipe
+        self.validation, self.recorded = validation, recorded
+        self.history: list[dict[str, Any]] = []
+        self.summaries: dict[str, dict[str, Any]] = {}
+        self.processes: list[int] = []
+        self.best: dict[str, Any] = {}  # of the phase that trains: row, rank, network
+
+    def run(
+        self,
+        checkpoint: Checkpoint | None,
+        after_epoch: Callable[[Mapping[str, Any]], None] | None = None,
+        *,
+        title: str,
+    ) -> Fitted:
+        machine = self.epochs.machine
+        state = None
+        if checkpoint:
+            checkpoint.synchronize(machine)
+            state = checkpoint.load()
+        if state:
+            self.history, self.summaries = state["history"], state["phases"]
+            self.processes = state["processes"]
+            self.network.load_state_dict(state["network"])
+            log(f"  {title}: continues after epoch {len(self.history)}")
+
+        for name in sorted(self.recipe.phases):
+            if name in self.summaries:  # before the interruption
+                continue
+            settings = self.recipe.phases[name]
+            phase = self.epochs.begin(self.network, settings)
+            n_before = sum(summary["n_epochs"] for summary in self.summaries.values())
+            self.best = {}
+            if state and len(self.history) > n_before:
+                self.best = state["best"]
+                phase.load_state_dict(state["phase"])
+            stop = settings.get("stop") or {}
+            metric = stop.get("metric") or METRIC[self.epochs.task]
+            numbers = self._epoch_numbers(name)
+            lines = _EpochLines(
+                title if len(self.recipe.phases) == 1 else f"{title}, {name}",
+                len(numbers),
+                metric=metric,
+                n_images=self.epochs.n_images,
             )
-            processes.append(machine.n_processes)
-            if not best or reached > best["merit"]:
-                kept = copy.deepcopy(phase.averaged.state_dict())
-                best = {"row": history[-1], "merit": reached, "network": kept}
-            lines.tell(history[-1], best["row"], n_done=n_done + 1)
-            if checkpoint:
-                checkpoint.save_everywhere(
-                    {
-                        "history": history,
-                        "processes": processes,
-                        "phases": summaries,
-                        "best": best,
-                        "network": network.state_dict(),
-                        "phase": phase.state_dict(),
-                    },
-                    machine,
-                )
-            if after_epoch:
-                after_epoch(history[-1])
 
-        network.load_state_dict(best["network"])
-        summaries[name] = phase.summary(history[n_before:], best["row"])
-    network.eval()
-    return Fitted(history, summaries, best["row"]["epoch"], processes)
+            for epoch in numbers[len(self.history) - n_before :]:
+                patience = stop.get("patience", math.inf)
+                if self.best and epoch - 1 - self.best["row"]["epoch"] >= patience:
+                    log(f"  {title}: no better epoch in {patience}, stopped early")
+                    break
+                self._run_epoch(phase, epoch, name=name, metric=metric)
+                lines.log(self.history[-1], self.best["row"], n_done=len(self.history) - n_before)
+                if checkpoint:
+                    checkpoint.save_everywhere(
+                        {
+                            "history": self.history,
+                            "processes": self.processes,
+                            "phases": self.summaries,
+                            "best": self.best,
+                            "network": self.network.state_dict(),
+                            "phase": phase.state_dict(),
+                        },
+                        machine,
+                    )
+                if after_epoch:
+                    after_epoch(self.history[-1])
+
+            self.network.load_state_dict(self.best["network"])
+            self.summaries[name] = phase.summary(self.history[n_before:], self.best["row"])
+        self.network.eval()
+        return Fitted(self.history, self.summaries, self.best["row"]["epoch"], self.processes)
+
+    def _epoch_numbers(self, name: str) -> Sequence[int]:
+        """The numbers of a phase's epochs, by which images are shuffled and augmented."""
+        if self.validation is None:
+            return [int(row["epoch"]) for row in self.recorded if row["phase"] == name]
+        first = 1 + sum(summary["n_epochs"] for summary in self.summaries.values())
+        return range(first, first + self.recipe.phases[name]["epochs"])
+
+    def _run_epoch(self, phase: Phase, epoch: int, *, name: str, metric: str) -> None:
+        learning_rate = phase.learning_rate
+        trained = self.epochs.train(phase, epoch, name=name)
+        row = {
+            "phase": name,
+            "epoch": epoch,
+            "learning_rate": round(learning_rate, 10),
+            **trained.columns("train"),
+        }
+        if self.validation is None:
+            (recorded,) = (row for row in self.recorded if int(row["epoch"]) == epoch)
+            validated = Score.from_columns(recorded, "validation")
+        else:
+            validated = self.epochs.validate(phase.averaged, self.validation)
+            row |= validated.columns("validation")
+        reached = rank(validated, metric)
+        phase.schedule.after_epoch(reached[0])
+        self.history.append(row)
+        self.processes.append(self.epochs.machine.n_processes)
+        # Without validation the last epoch is kept: recorded rows end with the one kept then.
+        if self.validation is None or not self.best or reached > self.best["rank"]:
+            kept = copy.deepcopy(phase.averaged.state_dict())
+            self.best = {"row": row, "rank": reached, "network": kept}
 
 
 class _EpochLines:
-    """Tells of epochs: of the first, the last, and one every few seconds between."""
+    """Logs epochs: the first, the last, and one every few seconds between."""
 
-    def __init__(self, phase: str, n_epochs: int, *, metric: str, n_images: int) -> None:
-        self.phase, self.n_epochs, self.n_images = phase, n_epochs, n_images
+    def __init__(self, title: str, n_epochs: int, *, metric: str, n_images: int) -> None:
+        self.title, self.n_epochs, self.n_images = title, n_epochs, n_images
         self.column = f"validation_{metric}"
         self.start = time.perf_counter()
-        self.n_here = 0  # not counting those before it was stopped
-        self.told = -math.inf
+        self.n_here = 0  # not counting those before an interruption
+        self.last_logged = -math.inf
 
-    def tell(self, row: Mapping[str, Any], best: Mapping[str, Any], *, n_done: int) -> None:
+    def log(self, row: Mapping[str, Any], best: Mapping[str, Any], *, n_done: int) -> None:
         self.n_here += 1
         now = time.perf_counter()
-        if now - self.told < SECONDS_BETWEEN_LINES and n_done < self.n_epochs:
+        if now - self.last_logged < SECONDS_BETWEEN_LINES and n_done < self.n_epochs:
             return
-        self.told = now
+        self.last_logged = now
         seconds = (now - self.start) / self.n_here
-        log(
-            f"  {self.phase} epoch {n_done}/{self.n_epochs}: loss {row['train_loss']:.4f}, "
+        validation = (
             f"{self.column.replace('_', ' ')} {row[self.column]:.4f} "
-            f"(best {best[self.column]:.4f}), {self.n_images / seconds:,.0f} images/s, "
-            f"at most {seconds * (self.n_epochs - n_done):.0f} s left"
+            f"(best {best[self.column]:.4f}), "
+            if self.column in row
+            else ""
+        )
+        log(
+            f"  {self.title}: epoch {n_done}/{self.n_epochs}, loss {row['train_loss']:.4f}, "
+            f"{validation}{self.n_images / seconds:,.0f} images/s, "
+            f"{seconds * (self.n_epochs - n_done):.0f} s left"
         )

@@ -31,7 +31,7 @@ class Machine(NamedTuple):
         return self.fabric.world_size
 
     @property
-    def keeps_files(self) -> bool:
+    def writes_files(self) -> bool:
         """Whether this process is the one of its computer that writes what each must hold."""
         return self.fabric.local_rank == 0
 

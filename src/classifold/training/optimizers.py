@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from classifold.training.freezing import parameters_under
 
@@ -56,3 +56,25 @@ def make_optimizer(
     ]
     kind: dict[str, Any] = {"fused": True} if name in FUSED else {"foreach": True}
     return OPTIMIZERS[name](options, lr=lr, **kind, **settings)  # type: ignore[call-arg]
+
+
+def match_memory_layout(
+    state: Mapping[str, Any], optimizer: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """Give an optimizer's state that was read from a file the memory layout of its parameters.
+
+    Files hold contiguous tensors. A fused step pairs the elements of parameter and moments by
+    their place in memory, so they would be paired wrongly, without an error, where a parameter is
+    channels_last.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    laid_out = {
+        int(number): {
+            name: torch.empty_like(parameters[int(number)]).copy_(value)
+            if isinstance(value, Tensor) and value.shape == parameters[int(number)].shape
+            else value
+            for name, value in of_parameter.items()
+        }
+        for number, of_parameter in state["state"].items()
+    }
+    return {"state": laid_out, "param_groups": state["param_groups"]}

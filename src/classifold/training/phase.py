@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from classifold.training.checkpoints import like_parameters
 from classifold.training.freezing import count_parameters, set_trainable
 from classifold.training.machine import Machine
-from classifold.training.optimizers import make_optimizer
+from classifold.training.optimizers import make_optimizer, match_memory_layout
 from classifold.training.schedules import make_schedule
 
 
@@ -116,7 +115,7 @@ class Phase:
         """Go on from where `state_dict` was asked."""
         # First the schedule: the rates of the next step are in the optimizer's groups.
         self.schedule.load_state_dict(state["schedule"])
-        self.optimizer.load_state_dict(like_parameters(state["optimizer"], self.optimizer))
+        self.optimizer.load_state_dict(match_memory_layout(state["optimizer"], self.optimizer))
         if self._average is not None:
             self._average.load_state_dict(state["average"])
         self._rates = list(state["rates"])

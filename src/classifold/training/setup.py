@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
 from classifold.data.pack import Pack, read_pack
-from classifold.models.device import choose_device, choose_precision, set_threads
+from classifold.models.device import choose_device, choose_precision
 from classifold.models.model_file import new_network
-from classifold.training.epochs import Recipe
 from classifold.training.machine import Machine, set_up
+from classifold.training.recipe import Recipe
 from classifold.training.try_model import try_size
 
 
@@ -36,7 +37,8 @@ def prepare(settings: Mapping[str, Any], model: Mapping[str, Any], *, packs: Pat
     Raises:
         UserError: if the machine does not offer the device, or the network refuses its arguments.
     """
-    set_threads(settings["threads"])
+    # Sums of floats, and so weights, depend on the number of threads.
+    torch.set_num_threads(settings["threads"])
     device = choose_device(settings["device"])
     precision = choose_precision(settings["precision"], device)
     machine = set_up(device=device, precision=precision, compile=settings["compile"])

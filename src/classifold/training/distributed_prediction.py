@@ -11,7 +11,7 @@ from classifold.models.inference import BATCH_SIZE, predict_logits
 from classifold.training.machine import Machine
 
 
-def predict_together(
+def predict_distributed(
     network: nn.Module, pack: Pack, *, machine: Machine, image_size: int, normalize: str
 ) -> np.ndarray:
     """Compute logits in fp32 and evaluation mode; each process reads its own images alone.
