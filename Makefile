@@ -13,10 +13,10 @@ export PYTHONUTF8 := 1
 SHOWN := Experiment$$|rev$$|typ$$|Created$$|State$$|metrics/stack\.json:validation_accuracy$$|gain$$|stack\.accuracy$$|(metrics/models\.json:|(?!stack\.))[^.:/]+\.validation_(accuracy|micro_f1)$$|(dataset|filter|split|augment|train|models|stack|evaluate|pca|tsne|explain)\.(?!accuracy|log_loss|macro|calib|top|n_images)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check recipe repro experiments test chaos lint format bench load lock audit clean
+.PHONY: help setup check recipe repro experiments test test-quick chaos lint format bench load lock audit clean
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Install exact versions into .venv (once; again when the lock changes)
 
@@ -50,6 +50,9 @@ experiments: $(READY) ## Show experiments in a table that fits a screen
 
 test: $(READY) ## Run all tests, the slow ones too, a file a core
 	python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+test-quick: $(READY) ## Run the quick tests, without DVC, a browser or a cluster; three minutes on two cores
+	python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not slow and not real"
 
 chaos: $(READY) ## Kill the pipeline at 50 random moments, and see it end as if nothing had happened
 	PYTHONPATH=tests python -m chaos $(if $(MOMENTS),--moments $(MOMENTS)) $(if $(SEED),--seed $(SEED))

@@ -33,6 +33,14 @@ settings.load_profile("project")
 COLORS = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200], [190, 190, 30]])
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items):
+    """A test that needs dvc, a browser or a cluster is slow, too."""
+    for item in items:
+        if any(item.get_closest_marker(name) for name in ("dvc", "browser", "cluster")):
+            item.add_marker("slow")
+
+
 @pytest.fixture(autouse=True)
 def one_thread():
     """Tiny networks are quickest so, on a busy machine above all; and sums repeat."""

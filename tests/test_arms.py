@@ -78,6 +78,7 @@ def test_a_split_in_time_shares_no_source_and_a_late_one_shares_nearly_all(arms)
             assert set(arm.train.ids) == set(arms[NONE].train.ids)
 
 
+@pytest.mark.slow
 def test_a_late_split_flatters_even_where_labels_are_drawn_by_lot(
     tmp_path, draw_pack, tiny_mlp, machine
 ):

@@ -70,7 +70,7 @@ def run(folder, *words):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_two_processes_end_where_one_does_and_one_of_them_writes(workplace):
     run(workplace, *STAGE)
     alone = load_file(workplace / "models/m/weights.safetensors")
@@ -90,7 +90,7 @@ def test_two_processes_end_where_one_does_and_one_of_them_writes(workplace):
     assert not list((workplace / ".cache/checkpoints").iterdir())
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_training_killed_with_all_its_processes_goes_on_and_ends_with_the_same_bytes(workplace):
     yaml = YAML(typ="safe", pure=True)
     params = yaml.load((workplace / "params.yaml").read_text())
@@ -170,7 +170,7 @@ def processes_below(pid):
         yield from processes_below(child)
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks Linux about processes")
 def test_a_node_that_is_killed_and_comes_back_costs_no_epoch_and_every_image_is_shown_once(
     workplace,
@@ -265,7 +265,7 @@ def launched(workplace, **changes):
     )
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_the_stage_starts_two_processes_and_tells_a_mistake_once_and_without_a_traceback(
     workplace,
 ):
@@ -282,7 +282,7 @@ def test_the_stage_starts_two_processes_and_tells_a_mistake_once_and_without_a_t
     assert read_json(workplace / "models/m/model.json")["processes"] == [2]
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks Linux about processes")
 @pytest.mark.parametrize(
     ("ending", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]

@@ -28,7 +28,7 @@ from drawn_clone import (
     stages_run,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.dvc
 
 CONTRACT = {
     "ingest": "n_files n_images n_unreadable n_converted_to_rgb converted n_turned_upright "

@@ -132,6 +132,7 @@ def test_interpolation_by_weights_is_that_of_torch(size, image_size):
     torch.testing.assert_close(weights.sum(1), torch.ones(image_size))
 
 
+@pytest.mark.slow
 def test_views_that_evaluate_averages_are_in_the_graph(project, tmp_path):
     classifier = Classifier.load(project(), model="deep")
     one = classifier.probabilities(IMAGES)

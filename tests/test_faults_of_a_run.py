@@ -15,7 +15,7 @@ from classifold.data.json_file import read_json
 from classifold.runtime.orphans import only_one
 from drawn_clone import MODELS, Clone, finished_clone, stages_run
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.dvc
 
 STAGES = [
     *["digits", "ingest", "filter", "split", "augment", *(f"train {name}" for name in MODELS)],

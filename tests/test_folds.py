@@ -447,7 +447,7 @@ def test_a_stage_killed_in_its_second_fold_goes_on_and_ends_with_the_same_bytes(
     assert not (folder / ".cache/folds/m").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_two_processes_find_what_one_does_and_one_of_them_writes(workplace):
     folder = workplace(folds=2)
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]

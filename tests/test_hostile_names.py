@@ -16,7 +16,7 @@ from classifold.data.json_file import read_json
 from classifold.plain_text import plain_text
 from stages_in_one_process import run_stages
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.dvc
 
 ROOT = Path(__file__).parents[1]
 CLASSES = (

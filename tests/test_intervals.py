@@ -117,6 +117,7 @@ def test_macro_f1_of_every_resample_is_scikit_learns(n_images, n_classes, seed):
     assert found == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_macro_f1_and_micro_f1_agree_with_scipys_bootstrap_of_scikit_learn():
     def macro(indices):
         return f1_score(LABELS[indices], PREDICTED[indices], average="macro")

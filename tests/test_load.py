@@ -102,6 +102,7 @@ def split_images(images):
     return split_metrics(images, assign_splits(images, fractions=SHARES, method="grouped", seed=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "what"),
     [
@@ -130,6 +131,7 @@ def test_a_step_of_quadratic_work_or_memory_would_be_noticed():
     assert memory(matrix, 600) > MOST_GROWTH * memory(matrix, 300)
 
 
+@pytest.mark.slow
 def test_several_labels_of_thousands_are_split_in_memory_that_follows_what_images_bear():
     def images(n_classes):
         return [
@@ -141,6 +143,7 @@ def test_several_labels_of_thousands_are_split_in_memory_that_follows_what_image
     assert twice < MOST_GROWTH * once
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_images", [100_000, 400_000])
 def test_comparisons_of_hashes_stay_some_tens_an_image(monkeypatch, n_images):
     n_compared = 0
@@ -164,6 +167,7 @@ def test_bands_grow_wider_with_the_number_of_images():
     assert len(choose_bands(1_000, distance=4)) > len(choose_bands(10_000_000, distance=4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["single", "multi"])
 def test_the_page_grows_by_some_hundred_bytes_a_class(tmp_path, task):
     sizes = []

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from stages_in_one_process import run_stages
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parents[1]
 REAL = ROOT.parent / "shared" / "data"

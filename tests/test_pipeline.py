@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -41,6 +42,11 @@ PLACES = {room: (-line, i) for line, rooms in enumerate(HOUSE) for i, room in en
 MAX_LINES_OF_CODE = 8  # of each stage's dependencies in dvc.yaml
 
 
+@cache
+def parse(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
 def declared_code(stage: dict) -> list[Path]:
     """Scripts, modules and folders of code that a stage declares; not its network by name."""
     return [
@@ -75,7 +81,7 @@ def room(module: str) -> str:
 def params_read(stage: str) -> set[str]:
     """The keys that a stage script reads, names in f-strings as dvc.yaml writes them."""
     keys: set[str] = set()
-    for node in ast.walk(ast.parse((ROOT / f"stages/{stage}.py").read_text())):
+    for node in ast.walk(parse(ROOT / f"stages/{stage}.py")):
         match node:
             case ast.Call(func=ast.Name(id="read_params"), args=arguments):
                 keys |= {_key(argument) for argument in arguments}
@@ -184,7 +190,7 @@ def test_an_evaluation_applies_decisions_and_imports_nothing_that_fits():
     names = [
         alias.name
         for file in files
-        for node in ast.walk(ast.parse(file.read_text()))
+        for node in ast.walk(parse(file))
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     ]
@@ -231,7 +237,7 @@ def test_only_networks_are_loaded_by_name():
     by_name = {
         ast.unparse(node.args[0])
         for file in SOURCES
-        for node in ast.walk(ast.parse(file.read_text()))
+        for node in ast.walk(parse(file))
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module")
     }
     ours = {name for name in by_name if "classifold" in name}
@@ -264,7 +270,7 @@ def test_no_pickle_is_loaded():
     for file in [*SOURCES, *scripts]:
         text = file.read_text()
         assert not [word for word in refused if word in text], file
-        loads = [node for node in ast.walk(ast.parse(text)) if _calls_torch_load(node)]
+        loads = [node for node in ast.walk(parse(file)) if _calls_torch_load(node)]
         assert not loads or file.name == "weights_file.py", file
         for call in loads:
             assert "weights_only=True" in ast.unparse(call), file

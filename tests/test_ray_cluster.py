@@ -97,7 +97,7 @@ def counted(items, taken):
         yield item
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_cluster_gives_the_results_in_their_order_from_a_bounded_window(on_cluster):
     taken = []
     results = ordered_map(operator.neg, counted(range(3000), taken), n_items=MANY)
@@ -106,7 +106,7 @@ def test_a_cluster_gives_the_results_in_their_order_from_a_bounded_window(on_clu
     assert list(results) == [-item for item in range(1, 3000)]
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_large_items_wait_outside_of_the_cluster(on_cluster):
     taken = []
     images = (np.full((1024, 1024, 8), i % 256, np.uint8) for i in range(40))
@@ -118,7 +118,7 @@ def test_large_items_wait_outside_of_the_cluster(on_cluster):
     assert list(results) == list(range(1, 40))
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_failures_arrive_as_they_are(on_cluster):
     with pytest.raises(TypeError, match="bad operand type"):
         list(ordered_map(operator.neg, [1, 2, "three", *range(100)], n_items=MANY))
@@ -131,7 +131,7 @@ def test_failures_arrive_as_they_are(on_cluster):
         list(ordered_map(operator.neg, items(), n_items=MANY))
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_an_item_that_ends_its_process_is_told_apart_as_on_one_machine(on_cluster, monkeypatch):
     monkeypatch.setattr(bundles, "ITEMS_A_TASK", 3)
     items = [*range(5), 13, 113, *range(20, 40)]
@@ -142,14 +142,14 @@ def test_an_item_that_ends_its_process_is_told_apart_as_on_one_machine(on_cluste
         list(ordered_map(negative, [1, 13], n_items=MANY))
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_node_that_runs_other_code_is_refused(on_cluster, monkeypatch):
     monkeypatch.setattr(ray_cluster, "code_version", lambda: "classifold 00000000")
     with pytest.raises(UserError, match=r"the Ray node .* has classifold .*, and this machine"):
         list(ordered_map(operator.neg, range(10), n_items=MANY))
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_node_that_dies_in_the_middle_costs_no_result(cluster, on_cluster, monkeypatch):
     monkeypatch.setattr(bundles, "ITEMS_A_TASK", 8)
     lost = add_node(cluster, num_cpus=2)
@@ -227,7 +227,7 @@ def hashes(folder):
     }
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_the_data_stages_leave_the_same_bytes_though_a_node_dies(
     photos, cluster, tmp_path, monkeypatch
 ):
@@ -246,7 +246,7 @@ def test_the_data_stages_leave_the_same_bytes_though_a_node_dies(
     assert hashes(tmp_path / "there") == hashes(tmp_path / "here")
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.parametrize("task", ["single", "multi"])
 def test_answers_to_new_images_have_the_same_bits(project, on_cluster, monkeypatch, task):
     root = project(task)
@@ -271,7 +271,7 @@ run_stage(main)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_cluster_of_this_machine_ends_with_the_stage_that_ctrl_c_stops(tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed (pip install classifold[ray])")
     shutil.copyfile(Path(parallel.__file__).parents[3] / "params.yaml", tmp_path / "params.yaml")

@@ -548,6 +548,7 @@ def results_of(root):
     return (root / "metrics/search/search.json").read_bytes(), table
 
 
+@pytest.mark.slow
 def test_a_search_killed_in_the_middle_ends_as_if_nothing_had_happened(project):
     whole, killed = project("whole", **TPE), project("killed", **TPE)
     assert invoke(whole).exit_code == 0
@@ -564,6 +565,7 @@ def test_a_search_killed_in_the_middle_ends_as_if_nothing_had_happened(project):
     assert "6 of 6 trials are done" in invoke(killed).output
 
 
+@pytest.mark.slow
 def test_workers_end_with_their_parent_and_others_try_what_is_left_of_a_grid_once(project):
     space = {LR: {"choices": [0.01, 0.02, 0.03]}, BATCH: {"choices": [4, 8, 16]}}
     alone, shared = (project(name, **GRID, space=space, epochs=40) for name in ("alone", "shared"))
@@ -583,6 +585,7 @@ def test_workers_end_with_their_parent_and_others_try_what_is_left_of_a_grid_onc
     assert results_of(shared) == results_of(alone)
 
 
+@pytest.mark.slow
 def test_processes_started_by_hand_share_the_trials_and_all_end_with_the_whole(project):
     root = project(n_trials=7, epochs=40)
     processes = [start(root) for _ in range(2)]
@@ -718,6 +721,7 @@ def postgres(tmp_path_factory):
         shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 def test_a_search_in_postgresql_is_killed_and_ends_as_in_sqlite(project, postgres):
     """The password comes by the environment, and is in no output."""
     alone, killed = project("alone", **TPE), project("killed", **TPE)
@@ -734,6 +738,7 @@ def test_a_search_in_postgresql_is_killed_and_ends_as_in_sqlite(project, postgre
     assert "top-secret" not in told
 
 
+@pytest.mark.slow
 def test_workers_share_a_grid_in_postgresql(project, postgres):
     space = {LR: {"choices": [0.01, 0.02]}, BATCH: {"choices": [4, 8, 16]}}
     root = project(**GRID, space=space, epochs=40)
@@ -748,6 +753,7 @@ def test_workers_share_a_grid_in_postgresql(project, postgres):
     assert len({tuple(sorted(trial.params.items())) for trial in trials}) == 6
 
 
+@pytest.mark.slow
 def test_of_two_workers_in_postgresql_one_is_killed_and_the_other_takes_over_its_trial(
     project, postgres
 ):
@@ -961,6 +967,7 @@ def test_torchrun_is_refused(project):
     assert "start it without torchrun" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_command_line_starts_without_optuna_and_optuna_says_nothing(project):
     loaded = "import sys, classifold.cli; print('optuna' in sys.modules, 'torch' in sys.modules)"
     assert work(["-c", loaded], ROOT).stdout.split() == ["False", "False"]

@@ -71,6 +71,7 @@ def test_scores_agree_with_scikit_learn(seed, n_images, n_classes):
     assert found["n_images"] == n_images
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10_000), st.integers(1, 40), st.sampled_from([0, 0.02, 0.3, 1]))
 def test_scores_of_several_labels_agree_with_scikit_learn(seed, n_images, share):
     answer, labels = multi(seed, n_images=n_images, share=share)
