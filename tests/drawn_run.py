@@ -1,4 +1,4 @@
-"""A whole run of the pipeline, drawn: every file that the report reads, with known numbers."""
+"""A synthetic run of the pipeline: every file that the report reads, with known numbers."""
 
 import io
 from collections import Counter
@@ -15,7 +15,7 @@ from classifold.evaluation.files import write_evaluation
 from classifold.evaluation.inference import Predictions
 from classifold.evaluation.labels import LabeledImages
 from classifold.reporting.facts import Folders, read_facts
-from classifold.reporting.measures import MEASURES
+from classifold.reporting.formats import MAIN_METRICS
 from classifold.reporting.page import write_page
 from classifold.reporting.provenance import Provenance
 
@@ -23,13 +23,13 @@ PLAIN = ("apple", "pear")
 HOSTILE = ("<script>alert(1)</script>", "=cmd()", '"><img src=x onerror=alert(2)>', "2020-01-01")
 MODELS = ("one", "two")
 TASKS = ("single", "multi")
-COPIES = 3
-LOOKED_FOR = {"exact": "drop", "near": "group", "conflicting": "drop"}
+VARIANTS = 3
+DUPLICATES = {"exact": "drop", "near": "group", "conflicting": "drop"}
 SIDE = 8
 PROVENANCE = Provenance("abc1234", [], {"python": "3.12.0"})
 
 
-# Numbers that are nowhere else on the page.
+# Numbers that occur nowhere else on the page.
 OF_EITHER = {
     "macro_f1": 0.654321,
     "log_loss": 0.543219,
@@ -73,7 +73,7 @@ SCORES = {
 
 
 class Run:
-    """What the stages leave of a run over a handful of drawn images."""
+    """The outputs of all stages for a few synthetic images."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Run:
         self.root, self.classes, self.n_test = root, list(classes), n_test
         self.labels = {f"{name}/{i}.png": name for name in classes for i in range(each)}
         self.ids = list(self.labels)
-        self.left_out = [] if kept_only else self.ids[:2]
+        self.excluded = [] if kept_only else self.ids[:2]
         self.test_ids = [self.ids[i % len(self.ids)] for i in range(n_test)]
         self.n_right = n_right
         self.official = official or {}
@@ -110,7 +110,7 @@ class Run:
         self.params = {
             "limit": {"images_per_class": None, "epochs": None},
             "ingest": {"background": [255, 255, 255]},
-            "filter": {"duplicates": LOOKED_FOR | (duplicates or {})},
+            "filter": {"duplicates": DUPLICATES | (duplicates or {})},
             "dataset": {"path": "data/raw/fruit", "layout": "folder", "task": task},
             "train": {"device": "auto", "precision": "auto", "threads": 2},
             "augment": {"size": SIDE},
@@ -142,11 +142,11 @@ class Run:
         write_json(self.folders.metrics / f"{name}.json", content)
 
     def _data(self):
-        rows = ({"id": i, "image": {"bytes": drawn(i), "path": i}} for i in self.ids)
+        rows = ({"id": i, "image": {"bytes": encoded_image(i), "path": i}} for i in self.ids)
         write_table(self.folders.ingested, ({**EMPTY_ROW, **row} for row in rows))
         counts = Counter(self.labels.values())
-        gone = Counter(self.labels[i] for i in self.left_out)
-        n_images, n_gone = len(self.ids), len(self.left_out)
+        gone = Counter(self.labels[i] for i in self.excluded)
+        n_images, n_gone = len(self.ids), len(self.excluded)
         broken = [{"id": "b<i>.png", "reason": "cut <b>off</b>"}] * (25 if n_gone else 0)
         converted = {"grayscale": 1 if n_gone else 0, "palette": 0}
         self._metric(
@@ -184,7 +184,7 @@ class Run:
                 "excluded_per_class": {name: gone[name] for name in self.classes},
                 "excluded_per_reason_and_class": {
                     reason: {name: int(self.labels[i] == name) for name in self.classes}
-                    for i, reason in zip(self.left_out, ("size", "duplicate"), strict=False)
+                    for i, reason in zip(self.excluded, ("size", "duplicate"), strict=False)
                 },
                 "n_duplicate_groups": 1 if n_gone else 0,
                 "n_copies": {"exact": 2, "near": 1} if n_gone else {},
@@ -195,7 +195,7 @@ class Run:
         excluded = [
             {"id": i, "label": self.labels[i], "reason": reason, "measured": measured}
             for i, reason, measured in zip(
-                self.left_out, ("size", "duplicate"), ("4x4", self.ids[2]), strict=False
+                self.excluded, ("size", "duplicate"), ("4x4", self.ids[2]), strict=False
             )
         ]
         filtered = self.folders.filtered
@@ -208,8 +208,8 @@ class Run:
             (second, self.labels[second], "", "exact", "true"),
             (third, "|".join(self.classes[:2]), "test", "near", "true"),
         ]
-        copies = [dict(zip(columns, (first, *fate), strict=True)) for fate in fates if n_gone]
-        write_rows(filtered / "duplicates.csv", copies, columns=columns)
+        duplicates = [dict(zip(columns, (first, *fate), strict=True)) for fate in fates if n_gone]
+        write_rows(filtered / "duplicates.csv", duplicates, columns=columns)
         sizes = [("8x8", "kept", n_images - n_gone), ("4x4", "size", 1), ("8x8", "duplicate", 1)]
         columns = ["size", "outcome", "n_images"]
         shown = sizes if n_gone else sizes[:1]
@@ -221,7 +221,7 @@ class Run:
 
     def _training(self):
         n_images, n_classes = len(self.ids), len(self.classes)
-        shares = {name: 1 / n_classes for name in self.classes}
+        proportions = {name: 1 / n_classes for name in self.classes}
         self._metric(
             "split",
             {
@@ -229,9 +229,9 @@ class Run:
                 "n_validation": 6,
                 "n_test": self.n_test,
                 "class_proportions": {
-                    "train": shares,
-                    "validation": shares,
-                    "test": shares if self.n_test else {},
+                    "train": proportions,
+                    "validation": proportions,
+                    "test": proportions if self.n_test else {},
                 },
                 "max_proportion_gap": 0.0123,
                 "n_groups": n_images,
@@ -242,33 +242,34 @@ class Run:
             "augment",
             {
                 "n_source": n_images,
-                "n_images": n_images * COPIES,
-                "variants": COPIES,
+                "n_images": n_images * VARIANTS,
+                "variants": VARIANTS,
                 "n_validation": 6,
                 "n_bytes": 1,
             },
         )
         with new_pack(
             self.folders.augmented,
-            n_images=n_images * COPIES,
+            n_images=n_images * VARIANTS,
             size=SIDE,
             resize="lanczos",
             classes=sorted(self.classes),
             task=self.task,
         ) as pack:
             for number, (image_id, label) in enumerate(self.labels.items()):
-                for copy in range(COPIES):
-                    words = f"rotate {copy}.00" if copy else "none"
+                for variant in range(VARIANTS):
+                    transformation = f"rotate {variant}.00" if variant else "none"
                     pack.put(
-                        number * COPIES + copy, [np.full((SIDE, SIDE, 3), 40 * copy, np.uint8)]
+                        number * VARIANTS + variant,
+                        [np.full((SIDE, SIDE, 3), 40 * variant, np.uint8)],
                     )
                     pack.describe(
                         image_id=image_id,
-                        variant=copy,
-                        transformation=words,
+                        variant=variant,
+                        transformation=transformation,
                         labels=[label],
                     )
-        metric = MEASURES[self.task].key
+        metric = MAIN_METRICS[self.task].key
         several = {"threshold": 0.4, "micro_f1_at_threshold": 0.861234}
         trained = {
             f"train_{metric}": 0.99,
@@ -341,7 +342,7 @@ class Run:
         given[np.arange(self.n_test), predicted] = 0.7
         decision = {}
         if self.task == "multi":
-            # Every image bears its class; answered is another where the answer is wrong.
+            # Every image has one label; an incorrect prediction is another class.
             labels, predicted = np.eye(n_classes, dtype=int)[labels], given > 0.4
             decision = {"threshold": 0.4, "thresholds": [0.35] * n_classes}
         dark = np.arange(self.n_test) % 2 == 0
@@ -358,7 +359,7 @@ class Run:
 
     def _analysis(self):
         rules = ("variance", "singular_values")
-        counts = {f"components_{share}_{rule}": 4 for rule in rules for share in (90, 95)}
+        counts = {f"components_{percentage}_{rule}": 4 for rule in rules for percentage in (90, 95)}
         channels = ("red", "green", "blue")
         self._metric(
             "pca",
@@ -394,7 +395,7 @@ class Run:
         ]
         write_rows(self.folders.tsne / "chosen.csv", points, columns=list(points[0]))
         n_explained = min(self.n_test, 2)
-        share = 0.3 if n_explained else None
+        fraction = 0.3 if n_explained else None
         self._metric(
             "explain",
             {
@@ -402,7 +403,7 @@ class Run:
                 "n_images": n_explained,
                 "n_correct": n_explained,
                 "n_incorrect": 0,
-                "saliency_in_tenth": share,
+                "saliency_in_tenth": fraction,
                 **{"n_with_boxes": 2, "saliency_in_boxes": 0.6, "boxes_area": 0.4},
             },
         )
@@ -419,8 +420,8 @@ EMPTY_ROW = {
 }
 
 
-def drawn(image_id):
-    """A small picture of its own color."""
+def encoded_image(image_id):
+    """Encode a small image; its color depends on its id."""
     buffer = io.BytesIO()
     color = tuple(sum(image_id.encode()) * factor % 256 for factor in (1, 3, 7))
     Image.new("RGB", (SIDE, SIDE), color).save(buffer, "PNG")

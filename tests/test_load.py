@@ -15,7 +15,8 @@ from classifold.filtering import duplicates as copies
 from classifold.filtering.duplicates import choose_bands, near_groups
 from classifold.filtering.limit import keep_few
 from classifold.filtering.selection import Candidate, select, selection_metrics
-from classifold.reporting.charts import MOST_LABELLED_CLASSES, confused_classes, confusion_matrix
+from classifold.reporting.sections.class_axis import MAX_LABELED_CLASSES
+from classifold.reporting.sections.confusion import confused_classes, confusion_matrix
 from classifold.splitting.files import write_splits
 from classifold.splitting.splits import Image, assign_splits, split_metrics
 from drawn_run import Run
@@ -191,7 +192,7 @@ def test_of_very_many_classes_the_matrix_shows_those_that_are_confused(tmp_path)
     facts = run.facts()
     # The last two images are taken for the next class: 298 for 299, and 299 for 000.
     shown = confused_classes(facts)
-    assert {"298", "299", "000"} <= set(shown) and len(shown) == MOST_LABELLED_CLASSES
+    assert {"298", "299", "000"} <= set(shown) and len(shown) == MAX_LABELED_CLASSES
     assert shown == sorted(shown)
     chart = confusion_matrix(facts)
     assert all(trace.z.shape == (len(shown),) * 2 for trace in chart.figure.data)
@@ -199,7 +200,7 @@ def test_of_very_many_classes_the_matrix_shows_those_that_are_confused(tmp_path)
     at = {name: i for i, name in enumerate(shown)}
     assert wrong.z[at["298"], at["299"]] == wrong.z[at["299"], at["000"]] == 1
     assert np.isnan(right.z[at["298"], at["298"]]) and right.z[at["000"], at["000"]] == 1
-    assert "Of 300 classes, these 60 are those of the most frequent confusions" in run.page()
+    assert "Of 300 classes, these 60 are the ones that are confused most often" in run.page()
 
 
 def test_what_is_taken_for_a_class_that_is_not_shown_counts_in_shares(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import torch
 
 from classifold.data.csv_file import read_rows
 from classifold.errors import UserError
-from classifold.reporting.rates import write_rates
+from classifold.reporting.lr_plot import write_lr_plot
 from classifold.search.lr_finder import RangeTest, try_rates
 from classifold.training.loop import fit
 from classifold.training.recipe import Recipe
@@ -174,7 +174,7 @@ def test_a_fall_that_is_smaller_than_the_noise_of_steps_suggests_nothing():
 @pytest.mark.parametrize("losses", [[3.0, 2.9, 2.5, 1.5, 1.4, 6.0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]])
 def test_the_picture_and_the_numbers_are_written_even_where_nothing_is_suggested(tmp_path, losses):
     rates, losses = np.geomspace(1e-5, 1, 6), np.array(losses)
-    write_rates(tmp_path / "new" / "rates.svg", RangeTest(rates, losses, losses / 2), model="m")
+    write_lr_plot(tmp_path / "new" / "rates.svg", RangeTest(rates, losses, losses / 2), model="m")
     picture = (tmp_path / "new" / "rates.svg").read_text()
     assert picture.count("<svg") == 1
     rows = read_rows(tmp_path / "new" / "rates.csv")
@@ -185,5 +185,5 @@ def test_the_picture_and_the_numbers_are_written_even_where_nothing_is_suggested
 
 def test_a_picture_of_an_unknown_kind_is_refused(tmp_path):
     losses = np.array([2.0, 1.0, 0.5])
-    with pytest.raises(UserError, match=r"--out must end with .png, .svg or .pdf, got '.*x.txt'"):
-        write_rates(tmp_path / "x.txt", RangeTest(losses, losses, losses), model="m")
+    with pytest.raises(UserError, match=r"--out: must end with .png, .svg or .pdf, got '.*x.txt'"):
+        write_lr_plot(tmp_path / "x.txt", RangeTest(losses, losses, losses), model="m")

@@ -1,4 +1,4 @@
-"""The page tells every number, lets nothing out to a network, and shows hostile text as text."""
+"""The report: it has every number, needs no network, and escapes text from data."""
 
 import base64
 import io
@@ -13,46 +13,39 @@ import pytest
 from PIL import Image
 
 from classifold.reporting.augmentations import write_gallery
-from classifold.reporting.charts import (
-    MOST_CLASS_CURVES,
-    MOST_LABELLED_CLASSES,
-    confusion_matrix,
-    confusion_orders,
-    image_sizes,
-    precision_recall,
-)
-from classifold.reporting.measures import MEASURES, SPACE, percent
+from classifold.reporting.formats import MAIN_METRICS, SPACE, percent
 from classifold.reporting.pictures import to_uri
 from classifold.reporting.provenance import read_provenance
-from classifold.reporting.tables import (
+from classifold.reporting.sections.class_axis import MAX_LABELED_CLASSES
+from classifold.reporting.sections.confusion import (
+    confusion_matrix,
+    confusion_orders,
     confusions_table,
+)
+from classifold.reporting.sections.data import (
     conversions_table,
-    lowest,
-    member_weights_table,
-    models_table,
+    describe_class_balance,
+    image_sizes,
 )
-from classifold.reporting.wording import (
-    balance_sentence,
-    compare_answers,
-    compare_scores,
-    gain_sentence,
-    slices_sentence,
-    temperature_sentence,
-)
-from drawn_run import HOSTILE, LOOKED_FOR, MODELS, PLAIN, TASKS, Run
+from classifold.reporting.sections.label_counts import MAX_CLASS_CURVES, precision_recall
+from classifold.reporting.sections.models import models_table
+from classifold.reporting.sections.stack import describe_gain, weights_table
+from classifold.reporting.sections.summary import describe_difference, describe_mcnemar_test
+from classifold.reporting.sections.test import describe_slices, describe_temperature, lowest_f1
+from drawn_run import DUPLICATES, HOSTILE, MODELS, PLAIN, TASKS, Run
 
 SECTIONS = [
-    *("verdict", "data", "split", "augmentation", "models"),
-    *("stack", "test", "understanding", "rebuild"),
+    *("summary", "data", "split", "augmentation", "models"),
+    *("stack", "test", "analysis", "reproduce"),
 ]
 
 
 class Reader(HTMLParser):
-    """The elements of a page, the text that a person sees, and what scripts hold."""
+    """The elements of a page, its visible text, and the content of its scripts."""
 
     def __init__(self, page):
         super().__init__()
-        self.elements, self.scripts, self.inside, self.words = [], [], None, []
+        self.elements, self.scripts, self.inside, self.texts = [], [], None, []
         self.feed(page)
 
     def handle_starttag(self, tag, attributes):
@@ -68,11 +61,11 @@ class Reader(HTMLParser):
         if self.inside == "script":
             self.scripts[-1] += data
         elif self.inside is None:
-            self.words.append(data)
+            self.texts.append(data)
 
     @property
     def text(self):
-        return " ".join(" ".join(self.words).split())
+        return " ".join(" ".join(self.texts).split())
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -100,12 +93,12 @@ def test_nothing_is_loaded_from_a_network(tmp_path, task):
     for _, attributes in Reader(page).elements:
         for name in ("src", "href", "srcset", "data", "action", "poster"):
             assert attributes.get(name, "#").startswith(("data:", "#"))
-    # ... and the browser is told so, for what scripts might do.
+    # The browser enforces the same for scripts.
     assert "default-src 'none'; img-src data: blob:;" in page
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_every_picture_has_words_and_a_size(tmp_path, task):
+def test_every_image_has_an_alternative_text_and_a_size(tmp_path, task):
     page = Run(tmp_path, kept_only=False, task=task).page()
     pictures = [attributes for tag, attributes in Reader(page).elements if tag == "img"]
     assert len(pictures) > 10
@@ -115,12 +108,12 @@ def test_every_picture_has_words_and_a_size(tmp_path, task):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_hostile_names_come_out_as_text(tmp_path, task):
+def test_hostile_names_are_shown_as_text(tmp_path, task):
     page = Run(tmp_path, classes=HOSTILE, kept_only=False, task=task).page()
     reader = Reader(page)
     assert not [tag for tag, attributes in reader.elements if "onerror" in attributes]
     assert "<script>alert" not in page
-    # Points, three scripts of ours and Plotly's, one a chart: no name has made another.
+    # Points, the script of the page, Plotly, and one per chart: no name adds another.
     charts_in_page = [a for tag, a in reader.elements if tag == "script" and "data-chart" in a]
     assert len(reader.scripts) == len(charts_in_page) + 3
     for name in HOSTILE:
@@ -131,12 +124,12 @@ def test_hostile_names_come_out_as_text(tmp_path, task):
 
 def test_names_in_charts_reach_plotly_escaped(tmp_path):
     facts = Run(tmp_path, classes=HOSTILE).facts()
-    told = confusion_matrix(facts).to_json()
-    assert "<" not in told
-    labels = json.loads(told)["data"][0]["x"]
+    chart = confusion_matrix(facts).to_json()
+    assert "<" not in chart
+    labels = json.loads(chart)["data"][0]["x"]
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in labels
     # A class that looks like a date stays a category.
-    assert json.loads(told)["layout"]["xaxis"]["type"] == "category"
+    assert json.loads(chart)["layout"]["xaxis"]["type"] == "category"
 
 
 @pytest.mark.parametrize(
@@ -154,40 +147,42 @@ def test_names_in_charts_reach_plotly_escaped(tmp_path):
         ),
     ],
 )
-def test_every_number_of_the_stack_on_test_images_is_told(tmp_path, task, numbers):
+def test_every_score_of_the_stack_on_test_images_is_on_the_page(tmp_path, task, numbers):
     page = Reader(Run(tmp_path, task=task).page()).text.replace(SPACE, " ")
-    either = ["0.654", "0.543", "0.043", "0.088", "4 test images", "2 copies"]
+    either = ["0.654", "0.543", "0.043", "0.088", "4 test images", "2 duplicates"]
     for number in [*numbers, *either]:
         assert number in page
 
 
-def test_models_are_told_by_accuracy_with_their_gaps_and_what_they_lack_to_the_stack(tmp_path):
+def test_models_have_accuracy_with_gaps_and_the_difference_to_the_stack(tmp_path):
     table = models_table(Run(tmp_path).facts())
-    told = {row[0].value: [cell.text.replace(SPACE, " ") for cell in row[1:]] for row in table.rows}
+    texts = {
+        row[0].value: [cell.text.replace(SPACE, " ") for cell in row[1:]] for row in table.rows
+    }
     scores = ["99.0 %", "83.3 %", "71.2 %", "+27.8", "+12.1"]
-    assert told["one"] == [*scores, "−2.3", "0.346", "13.5 %"]
-    assert told["stack"] == ["–", "66.7 %", *scores[2:], "–", "–", "–"]
+    assert texts["one"] == [*scores, "−2.3", "0.346", "13.5 %"]
+    assert texts["stack"] == ["–", "66.7 %", *scores[2:], "–", "–", "–"]
     assert [column.title for column in table.columns][-3:] == [
         "difference to the stack",
-        "p",
+        "p-value",
         "untrained",
     ]
     assert table.rows[0][6].note == "−5.7 to +0.9"
     assert table.rows[-1][0] == ("majority baseline", "majority_baseline", "always “apple”")
 
 
-def test_models_of_several_labels_are_told_by_micro_f1_at_both_thresholds(tmp_path):
+def test_models_with_several_labels_have_micro_f1_at_both_thresholds(tmp_path):
     table = models_table(Run(tmp_path, task="multi").facts())
-    told = {row[0].value: [cell.text for cell in row[1:]] for row in table.rows}
+    texts = {row[0].value: [cell.text for cell in row[1:]] for row in table.rows}
     scores = ["0.990", "0.833", "0.861", "0.712", "+0.278", "+0.121"]
-    assert told["one"] == [*scores, "−0.023", "0.135"]
-    assert told["stack"] == ["–", "–", "0.667", *scores[3:], "–", "–"]
-    assert [cell.note for cell in table.rows[0]][3:5] == ["at 0.40", "0.612 to 0.812"]
+    assert texts["one"] == [*scores, "−0.023", "0.135"]
+    assert texts["stack"] == ["–", "–", "0.667", *scores[3:], "–", "–"]
+    assert [cell.note for cell in table.rows[0]][3:5] == ["at threshold 0.40", "0.612 to 0.812"]
     assert table.rows[-1][0].note == "always “apple”, “pear”"
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_without_test_images_models_are_told_by_validation_alone(tmp_path, task):
+def test_without_test_images_models_have_validation_scores_only(tmp_path, task):
     table = models_table(Run(tmp_path, n_test=0, task=task).facts())
     assert "gap" in [column.title for column in table.columns]
     gap = {"single": "+15.7", "multi": "+0.157"}[task]
@@ -199,16 +194,16 @@ def test_without_test_images_models_are_told_by_validation_alone(tmp_path, task)
     ]
 
 
-def test_what_was_left_out_and_not_read_is_shown(tmp_path):
+def test_excluded_images_and_unreadable_files_are_shown(tmp_path):
     page = Reader(Run(tmp_path, kept_only=False).page()).text
-    assert "25 files could not be read" in page and "20 of them follow" in page
-    assert "2 images left out: 1 for size, 1 for duplicate" in page
+    assert "25 files could not be read" in page and "shows 20 of them" in page
+    assert "excluded 2 images: 1 for size, 1 for duplicate" in page
     assert "is 4x4" in page and "copy of apple/2.png" in page
 
 
-def test_images_of_a_group_of_copies_are_shown_with_their_labels_and_fates(tmp_path):
+def test_groups_of_duplicates_are_shown_with_labels_and_outcomes(tmp_path):
     page = Reader(Run(tmp_path, kept_only=False).page()).text
-    assert "1 group of copies: 2 images with the very pixels of another, 1 image that only" in page
+    assert "1 group of duplicates: 2 exact duplicates, 1 near duplicate." in page
     assert "3 copies, labels differ" in page
     assert "apple/1.png apple left out exact copy" in page
     assert "apple/2.png apple kept exact copy" in page
@@ -216,23 +211,26 @@ def test_images_of_a_group_of_copies_are_shown_with_their_labels_and_fates(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("duplicates", "told", "untold"),
+    ("duplicates", "present", "absent"),
     [
-        pytest.param({}, "No copies were found", "look alike", id="all"),
-        pytest.param({"near": "off"}, "look alike were not looked for", "all of", id="exact"),
+        pytest.param({}, "found no duplicates", "did not search", id="all"),
+        pytest.param({"near": "off"}, "did not search for near duplicates", "all of", id="exact"),
         pytest.param(
-            dict.fromkeys(LOOKED_FOR, "off"), "Copies were not looked for", "No copies", id="none"
+            dict.fromkeys(DUPLICATES, "off"),
+            "did not search for duplicates",
+            "found no",
+            id="none",
         ),
     ],
 )
-def test_the_page_claims_no_copies_only_of_those_that_were_looked_for(
-    tmp_path, duplicates, told, untold
+def test_only_kinds_of_duplicates_that_were_searched_for_are_reported_as_missing(
+    tmp_path, duplicates, present, absent
 ):
     page = Reader(Run(tmp_path, duplicates=duplicates).page()).text
-    assert told in page and untold not in page
+    assert present in page and absent not in page
 
 
-def test_what_was_done_to_images_is_counted_a_kind(tmp_path):
+def test_conversions_are_counted_by_kind(tmp_path):
     table = conversions_table(Run(tmp_path, kept_only=False).facts())
     assert [[cell.text for cell in row[:2]] for row in table.rows] == [
         ["8-bit RGB", "9"],
@@ -242,58 +240,58 @@ def test_what_was_done_to_images_is_counted_a_kind(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("images", "epochs", "told"),
+    ("images", "epochs", "expected"),
     [
         (None, None, None),
-        (20, None, "Short form: about 20 images a class at most"),
-        (None, 1, "Short form: about 1 epoch a phase at most"),
-        (20, 2, "Short form: about 20 images a class and 2 epochs a phase at most"),
+        (20, None, "Short form: about 20 images per class at most"),
+        (None, 1, "Short form: about 1 epoch per phase at most"),
+        (20, 2, "Short form: about 20 images per class and 2 epochs per phase at most"),
     ],
 )
-def test_a_short_form_is_stamped_before_any_score(tmp_path, images, epochs, told):
+def test_a_short_form_is_announced_before_any_score(tmp_path, images, epochs, expected):
     run = Run(tmp_path)
     run.params["limit"] = {"images_per_class": images, "epochs": epochs}
     before_scores = run.page().split('<dl class="scores">')[0]
-    assert ('class="stamp"' in before_scores) == bool(told)
-    assert not told or told in before_scores
+    assert ('class="stamp"' in before_scores) == bool(expected)
+    assert not expected or expected in before_scores
 
 
-def test_official_parts_and_their_copies_in_training_are_told(tmp_path):
+def test_official_splits_and_their_duplicates_in_training_are_reported(tmp_path):
     official = {"train": 4, "test": 3, "unlabelled": 3}
     page = Reader(Run(tmp_path, kept_only=False, official=official).page()).text
-    assert "official parts: train (4 images), test (3 images)." in page
-    assert "without a label 3" in page
-    assert "1 image of the official test has a copy among images kept for training" in page
-    assert "The official test split stayed as published" in page
+    assert "official splits: train (4 images), test (3 images)." in page
+    assert "images without a label 3" in page
+    assert "1 image of the official test split has a duplicate among the images kept" in page
+    assert "The official test split was not changed" in page
 
 
-def test_without_official_parts_none_is_mentioned(tmp_path):
+def test_without_official_splits_none_is_mentioned(tmp_path):
     page = Reader(Run(tmp_path).page()).text
     assert "official" not in page and "without a label" not in page
 
 
-def test_class_balance_is_told_before_and_after_the_filter():
+def test_class_balance_is_described_before_and_after_the_filter():
     # 12 and 4 images were read, 6 and 4 kept.
     filtered = {
         "n_excluded": 6,
         "kept_per_class": {"a": 6, "b": 4},
         "excluded_per_class": {"a": 6, "b": 0},
     }
-    assert "3.00 times as many images as the smallest before" in balance_sentence(filtered)
-    assert "1.50 times after" in balance_sentence(filtered)
+    assert "3.00 times as many images as the smallest before" in describe_class_balance(filtered)
+    assert "1.50 times as many after" in describe_class_balance(filtered)
 
 
-def test_one_image_of_a_size_is_seen_beside_thousands_of_another():
+def test_a_size_with_one_image_is_visible_beside_one_with_thousands():
     rows = [("9x9", "kept", 5000), ("9x9", "duplicate", 2), ("1x9", "size", 1)]
     columns = ("size", "outcome", "n_images")
     figure = image_sizes([dict(zip(columns, row, strict=True)) for row in rows]).figure
-    drawn_points = {(t.name, y, x) for t in figure.data for x, y in zip(t.x, t.y, strict=True)}
-    assert drawn_points == {("kept", "9x9", 5000), ("duplicate", "9x9", 2), ("size", "1x9", 1)}
+    points = {(t.name, y, x) for t in figure.data for x, y in zip(t.x, t.y, strict=True)}
+    assert points == {("kept", "9x9", 5000), ("duplicate", "9x9", 2), ("size", "1x9", 1)}
     low, high = figure.layout.xaxis.range
     assert figure.layout.xaxis.type == "log" and low < 0 and high > np.log10(5000)
 
 
-def test_of_a_thousand_sizes_the_rare_ones_are_summed_up():
+def test_of_a_thousand_sizes_the_rarest_share_one_row():
     rows = [{"size": f"{i}x1", "outcome": "kept", "n_images": 1 + (i < 5)} for i in range(1000)]
     chart = image_sizes(rows)
     counts = dict(zip(chart.figure.data[0].y, chart.figure.data[0].x, strict=True))
@@ -302,26 +300,26 @@ def test_of_a_thousand_sizes_the_rare_ones_are_summed_up():
     assert chart.height < 1000
 
 
-def test_a_run_with_nothing_amiss_says_so(tmp_path):
+def test_a_run_without_problems_is_described(tmp_path):
     page = Reader(Run(tmp_path, n_right=4).page()).text
     for sentence in (
         "Every image file could be read.",
-        "No image was left out.",
-        "No copies were found",
+        "The filter excluded no image.",
+        "found no duplicates",
         "The stack made no mistake on 4 test images.",
-        "none was converted",
+        "no image was converted",
     ):
         assert sentence in page
 
 
 @pytest.mark.parametrize(("task", "score"), [("single", "66.7 %"), ("multi", "0.667")])
-def test_without_test_images_the_page_shows_validation_and_says_so(tmp_path, task, score):
+def test_without_test_images_the_page_has_validation_scores_and_a_warning(tmp_path, task, score):
     page = Run(tmp_path, n_test=0, task=task).page()
     text = Reader(page).text.replace(SPACE, " ")
     assert "There are no test images" in text
     assert score in text and "6 validation images" in text and "optimistic" in text
     assert 'data-chart="confusion"' not in page and 'data-chart="precision-recall"' not in page
-    assert "no answers were explained" in text
+    assert "no prediction was explained" in text
 
 
 def test_several_labels_have_curves_and_counts_and_no_confusion_matrix(tmp_path):
@@ -330,58 +328,56 @@ def test_several_labels_have_curves_and_counts_and_no_confusion_matrix(tmp_path)
     assert {"precision-recall", "class-counts", "curves-micro_f1"} <= set(charts_in_page)
     assert "confusion" not in charts_in_page
     text = Reader(page).text
-    assert "any number of labels an image" in text and "Best constant answer" in text
-    # Three images are right; of the last, the answer is wrong and its label is missed.
-    assert "4 test images bear 4 labels" in text
-    assert "The stack of 2 models finds 3 of them and answers 1 that they do not bear" in text
+    assert "any number of labels per image" in text and "Best constant prediction" in text
+    # Three images are correct; the last one is a false negative and a false positive.
+    assert "4 test images have 4 labels" in text
+    assert "The stack of 2 models predicts 3 of them, and 1 label that the images do" in text
     assert "“apple”, “pear” for every image" in text
 
 
-def test_labels_missed_and_labels_answered_wrongly_are_shown_apart(tmp_path):
+def test_false_negatives_and_false_positives_are_shown_separately(tmp_path):
     text = Reader(Run(tmp_path, task="multi").page()).text.replace(SPACE, " ")
-    assert "2 mistakes of the stack in 8 pairs" in text
-    # The last of four images, apple/3.png, was taken for a pear.
-    missed = text.index("Labels it missed apple missed, 30.0 % bears apple answered pear")
-    wrong = text.index("Labels it answered wrongly pear wrong, 70.0 % bears apple answered pear")
-    assert missed < wrong
+    assert "2 mistakes in 8 pairs" in text
+    # The last of four images, apple/3.png, is predicted as a pear.
+    negatives = text.index("False negatives apple, 30.0 % actual: apple predicted: pear")
+    positives = text.index("False positives pear, 70.0 % actual: apple predicted: pear")
+    assert negatives < positives
 
 
-def test_curves_of_classes_wait_behind_that_of_all_pairs(tmp_path):
+def test_curves_of_classes_are_hidden_and_that_of_all_pairs_is_shown(tmp_path):
     run = Run(tmp_path, task="multi", n_test=8, n_right=6)
     figure = precision_recall(run.facts()).figure
     *classes, micro, point = figure.data
     assert {curve.name for curve in classes} == set(PLAIN)
     assert all(curve.visible == "legendonly" for curve in classes)
     assert micro.visible is None and "micro" in micro.name
-    # Of 8 labels 6 are found; of 8 answers 6 are right.
+    # 6 of 8 labels are predicted; 6 of 8 predictions are correct.
     assert (point.x[0], point.y[0]) == (0.75, 0.75)
 
 
 def test_of_200_classes_only_some_have_a_curve(tmp_path):
     classes = [f"class {i:03}" for i in range(200)]
     run = Run(tmp_path, classes=classes, each=1, n_test=200, n_right=150, task="multi")
-    assert len(precision_recall(run.facts()).figure.data) == MOST_CLASS_CURVES + 2
+    assert len(precision_recall(run.facts()).figure.data) == MAX_CLASS_CURVES + 2
     page = run.page()
     assert len(page) < 8e6
-    assert f"of 200 classes there are the {MOST_CLASS_CURVES} with the lowest" in page
+    assert f"of 200 classes, the {MAX_CLASS_CURVES} with the lowest" in page
 
 
-def test_groups_of_test_images_are_told_with_intervals_where_there_are_two(tmp_path):
+def test_groups_of_test_images_are_shown_where_there_are_at_least_two(tmp_path):
     page = Run(tmp_path).page()
     assert 'data-chart="slices"' in page
-    assert slices_sentence(["brightness"]) in Reader(page).text
+    assert describe_slices(["brightness"]) in Reader(page).text
     assert 'data-chart="slices"' not in Run(tmp_path / "one", n_test=1).page()
 
 
-def test_shares_of_members_are_told_from_the_largest():
-    table = member_weights_table({"weights": {"one": 0.25, "two": 0.75}})
+def test_weights_of_members_are_sorted_from_the_largest():
+    table = weights_table({"weights": {"one": 0.25, "two": 0.75}})
     assert [[cell.value for cell in row] for row in table.rows] == [["two", 0.75], ["one", 0.25]]
-    assert (
-        member_weights_table({"weights": {"one": 1.0}}).rows == member_weights_table({}).rows == []
-    )
+    assert weights_table({"weights": {"one": 1.0}}).rows == weights_table({}).rows == []
 
 
-def test_gains_of_the_stack_and_of_the_mean_are_told_with_intervals(tmp_path):
+def test_gains_of_the_stack_and_of_the_mean_have_intervals(tmp_path):
     single = Reader(Run(tmp_path / "single").page()).text
     assert "−16.7" in single and "−40.0 to +10.0" in single
     assert "−33.3" in single and "−50.0 to −12.3" in single
@@ -394,8 +390,8 @@ def test_classes_without_a_mistake_are_not_among_the_worst():
         {"class": name, "f1": f1, "support": support}
         for name, f1, support in (("a", "1.0", "9"), ("b", "0.0", "2"), ("c", "0.0", "5"))
     ]
-    assert [row["class"] for row in lowest(rows, most=5)] == ["c", "b"]
-    assert [row["class"] for row in lowest(rows, most=1)] == ["c"]
+    assert [row["class"] for row in lowest_f1(rows, n_classes=5)] == ["c", "b"]
+    assert [row["class"] for row in lowest_f1(rows, n_classes=1)] == ["c"]
 
 
 def test_200_classes_stay_within_a_few_charts_and_labels(tmp_path):
@@ -403,18 +399,18 @@ def test_200_classes_stay_within_a_few_charts_and_labels(tmp_path):
     run = Run(tmp_path, classes=classes, each=1, n_test=200, n_right=150)
     assert len(run.page()) < 8e6
     confusion = confusion_matrix(run.facts())
-    assert len(confusion.figure.layout.xaxis.ticktext) <= MOST_LABELLED_CLASSES
+    assert len(confusion.figure.layout.xaxis.ticktext) <= MAX_LABELED_CLASSES
     assert confusion.height <= 950
 
 
-def test_the_confusion_matrix_can_be_put_into_orders_worked_by_hand():
-    #           0 and 3 are taken for one another, 2 has no test images, 1 is always right
+def test_orders_of_a_confusion_matrix_by_hand():
+    # 0 and 3 are confused with one another, 2 has no test images, 1 is always correct.
     counts = np.array([[5, 0, 0, 5], [0, 4, 0, 0], [0, 0, 0, 0], [2, 0, 1, 7]])
     orders = confusion_orders(counts, support=counts.sum(axis=1))
     assert orders["as listed"] == [0, 1, 2, 3]
-    assert orders["worst first"] == [0, 3, 1, 2]
-    assert orders["most often answered first"] == [3, 0, 1, 2]
-    together = orders["confused with one another together"]
+    assert orders["lowest recall first"] == [0, 3, 1, 2]
+    assert orders["most predicted first"] == [3, 0, 1, 2]
+    together = orders["confused classes together"]
     assert sorted(together) == [0, 1, 2, 3]
     assert abs(together.index(0) - together.index(3)) == 1
     of_two = confusion_orders(np.eye(2, dtype=int), support=np.ones(2, int))
@@ -432,7 +428,7 @@ def test_the_confusion_matrix_counts_every_test_image(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("share", "n_images", "expected"),
+    ("fraction", "n_images", "expected"),
     [
         pytest.param(0.5, 10, "50.0 %", id="one decimal"),
         pytest.param(0.12345, 20_000, "12.35 %", id="two for many images"),
@@ -442,28 +438,28 @@ def test_the_confusion_matrix_counts_every_test_image(tmp_path):
         pytest.param(None, 0, "–", id="not measured"),
     ],
 )
-def test_percentages_by_hand(share, n_images, expected):
-    assert percent(share, n_images=n_images).replace(SPACE, " ") == expected
+def test_percentages_by_hand(fraction, n_images, expected):
+    assert percent(fraction, n_images=n_images).replace(SPACE, " ") == expected
 
 
 @pytest.mark.parametrize(
     ("ends", "expected"),
     [
-        pytest.param([0.01, 0.03], "lies above zero", id="better"),
-        pytest.param([-0.03, -0.01], "lies below zero", id="worse"),
-        pytest.param([-0.01, 0.0], "not distinguishable from zero", id="touching"),
-        pytest.param([0.0, 0.0], "scores just as one does", id="equal"),
+        pytest.param([0.01, 0.03], "above zero", id="better"),
+        pytest.param([-0.03, -0.01], "below zero", id="worse"),
+        pytest.param([-0.01, 0.0], "not statistically significant", id="touching"),
+        pytest.param([0.0, 0.0], "the same score as one", id="equal"),
     ],
 )
 def test_a_gain_is_only_claimed_when_its_interval_excludes_zero(ends, expected):
     gain = sum(ends) / 2
     stack = {"gain": gain, "gain_ci95": ends, "best_member": "one", "n_members": 2}
-    assert expected in gain_sentence(stack)
+    assert expected in describe_gain(stack)
 
 
 def test_a_stack_of_one_member_claims_no_gain():
     stack = {"gain": 0.0, "gain_ci95": [0.0, 0.0], "best_member": "one", "n_members": 1}
-    assert "nothing to combine" in gain_sentence(stack)
+    assert "nothing to combine" in describe_gain(stack)
 
 
 @pytest.mark.parametrize(
@@ -471,21 +467,23 @@ def test_a_stack_of_one_member_claims_no_gain():
     [
         pytest.param(0, 1.0, "exactly the same images", id="equal"),
         pytest.param(
-            5, 0.0625, "Chance alone could do that (exact McNemar test, p = 0.062)", id="few"
+            5, 0.0625, "not statistically significant (exact McNemar test, p = 0.062)", id="few"
         ),
         pytest.param(
-            10, 0.001953, "more than chance would do (exact McNemar test, p = 0.002)", id="many"
+            10, 0.001953, "is statistically significant (exact McNemar test, p = 0.002)", id="many"
         ),
-        pytest.param(30, 0.0, "would do (exact McNemar test, p < 0.001)", id="very many"),
+        pytest.param(
+            30, 0.0, "is statistically significant (exact McNemar test, p < 0.001)", id="very many"
+        ),
     ],
 )
-def test_the_stack_and_a_model_are_told_apart_by_images_they_differ_in(
+def test_the_stack_and_a_model_are_compared_on_the_images_they_differ_in(
     only_stack, p_value, expected
 ):
     right, wrong = {"label": "a", "predicted": "a"}, {"label": "a", "predicted": "b"}
     stack = [right] * 7 + [right] * only_stack
     other = [right] * 7 + [wrong] * only_stack
-    assert expected in compare_answers(stack, other, name="one", p_value=p_value)
+    assert expected in describe_mcnemar_test(stack, other, name="one", p_value=p_value)
 
 
 @pytest.mark.parametrize(
@@ -494,21 +492,24 @@ def test_the_stack_and_a_model_are_told_apart_by_images_they_differ_in(
         pytest.param(
             -0.02,
             [-0.03, -0.01],
-            "by +0.020 (95 % interval +0.010 to +0.030). That is more",
+            "by +0.020 (95 % interval +0.010 to +0.030). The difference is statistically",
             id="gain",
         ),
         pytest.param(
-            0.01, [-0.01, 0.03], "by −0.010 (95 % interval −0.030 to +0.010). Chance", id="unclear"
+            0.01,
+            [-0.01, 0.03],
+            "by −0.010 (95 % interval −0.030 to +0.010). The difference is not",
+            id="unclear",
         ),
-        pytest.param(0.0, [0.0, 0.0], "scores the same as one", id="equal"),
+        pytest.param(0.0, [0.0, 0.0], "the same score as one", id="equal"),
     ],
 )
-def test_the_stack_is_told_apart_from_a_model_of_several_labels_by_an_interval(
+def test_the_stack_and_a_model_with_several_labels_are_compared_by_an_interval(
     difference, ends, expected
 ):
-    # Files hold the model's score less the stack's; the sentence tells the stack's gain.
+    # Files have the model's score minus the stack's; the sentence has the gain of the stack.
     versus = {"difference": difference, "difference_ci95": ends}
-    assert expected in compare_scores(versus, name="one", measure=MEASURES["multi"])
+    assert expected in describe_difference(versus, name="one", metric=MAIN_METRICS["multi"])
 
 
 @pytest.mark.parametrize(
@@ -522,23 +523,23 @@ def test_the_stack_is_told_apart_from_a_model_of_several_labels_by_an_interval(
     ],
 )
 def test_differences_by_hand(difference, task, expected):
-    assert MEASURES[task].difference(difference) == expected
+    assert MAIN_METRICS[task].difference(difference) == expected
 
 
 @pytest.mark.parametrize(
     ("before", "expected"),
     [
-        pytest.param(0.03, "raised it here from 0.030", id="worse"),
-        pytest.param(0.06, "lowered it here from 0.060", id="better"),
-        pytest.param(0.05, "changed nothing", id="equal"),
+        pytest.param(0.03, "raised it from 0.030", id="worse"),
+        pytest.param(0.06, "lowered it from 0.060", id="better"),
+        pytest.param(0.05, "did not change", id="equal"),
     ],
 )
-def test_what_the_temperature_did_is_told_truly(before, expected):
+def test_the_effect_of_temperature_scaling_is_described(before, expected):
     tested = {"calibration_error": 0.05, "calibration_error_uncalibrated": before}
-    assert expected in temperature_sentence(tested)
+    assert expected in describe_temperature(tested)
 
 
-def test_the_most_frequent_confusions_come_first_with_their_share():
+def test_the_most_frequent_confusions_come_first_with_their_fraction():
     pairs = [("a", "b")] * 2 + [("a", "a")] * 6 + [("b", "a")] * 1
     rows = [{"actual": actual, "predicted": predicted} for actual, predicted in pairs]
     table = confusions_table(rows)
@@ -558,7 +559,7 @@ def test_small_images_are_enlarged_by_whole_factors_and_large_ones_shrunk():
     assert sizes == {(8, 8): (96, 96), (40, 20): (80, 40), (300, 100): (96, 32)}
 
 
-def test_provenance_tells_the_commit_and_what_changed_since(tmp_path):
+def test_provenance_has_the_commit_and_the_files_changed_since(tmp_path):
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
     (tmp_path / "file").write_text("1")
     for arguments in (["init", "-q"], ["add", "file"], ["commit", "-qm", "one"]):
@@ -574,21 +575,21 @@ def test_provenance_is_unknown_without_git(tmp_path, monkeypatch):
     assert read_provenance(tmp_path).commit is None
 
 
-def test_the_page_shows_what_each_policy_makes_of_images_and_who_learns_from_it(tmp_path):
+def test_the_page_shows_each_policy_and_the_models_that_use_it(tmp_path):
     page = Run(tmp_path).page()
-    assert "<code>turned</code>: rotate 20, shift [0.1, 0.2] – " + ", ".join(MODELS) in page
-    assert "<code>none</code>: nothing is done</summary>" in page
+    assert "<code>turned</code>: rotate 20, shift [0.1, 0.2] – used by " + ", ".join(MODELS) in page
+    assert "<code>none</code>: no augmentation</summary>" in page
 
 
 def test_a_gallery_page_of_a_policy_opens_from_disk_and_escapes_names(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
     policy = {"fill": "edge", "steps": [{"flip": "both"}, {"mix": {"mixup": 1.0}}]}
     names = ["a.png", "<script>b.png"]
-    settings = {"policy_name": "both", "names": names, "n_draws": 5, "seed": 1}
+    settings = {"policy_name": "both", "names": names, "n_epochs": 5, "seed": 1}
     write_gallery(tmp_path / "page.html", images, policy, **settings)
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert page.count("<img ") == 2 * (1 + 5)
-    assert "flip both, mix mixup 1.0; borders: edge" in page
+    assert "flip both, mix mixup 1.0. Borders: edge" in page
     assert "&lt;script&gt;b.png" in page
     assert "<script>" not in page
     assert "http" not in page.replace("http-equiv", "")

@@ -200,7 +200,7 @@ def report(
     of the other revision.
     """
     # Heavy, and of no use to the other commands.
-    from classifold.reporting.against import compare  # noqa: PLC0415
+    from classifold.reporting.comparison import compare  # noqa: PLC0415
     from classifold.reporting.facts import Folders, read_facts  # noqa: PLC0415
     from classifold.reporting.page import write_page  # noqa: PLC0415
     from classifold.reporting.provenance import read_provenance  # noqa: PLC0415
@@ -254,7 +254,7 @@ def augmentations(  # noqa: PLR0917 - the command's options
             policies[policy],
             policy_name=policy,
             names=[path.name for path in images],
-            n_draws=draws,
+            n_epochs=draws,
             seed=seed,
         )
     print(f"{out} shows {policy} on {len(images)} image{'s' * (len(images) != 1)}")
@@ -275,7 +275,7 @@ def lr_find(
     Needs the packs that `dvc repro augment` makes. Nothing that training made is changed.
     """
     # Heavy, and of no use to the other commands.
-    from classifold.reporting.rates import write_rates  # noqa: PLC0415
+    from classifold.reporting.lr_plot import write_lr_plot  # noqa: PLC0415
     from classifold.search.lr_finder import try_rates  # noqa: PLC0415
     from classifold.training.out_of_memory import explain_out_of_memory  # noqa: PLC0415
     from classifold.training.setup import prepare  # noqa: PLC0415
@@ -302,7 +302,7 @@ def lr_find(
                 highest=highest,
                 n_steps=steps,
             )
-        write_rates(out, tried, model=model)
+        write_lr_plot(out, tried, model=model)
         print(
             f"{out} shows the loss at {len(tried.rates)} rates; it falls most steeply at "
             f"{tried.suggestion():.2g}, a fair peak for one_cycle and cyclical schedules; a "

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from classifold.errors import UserError
-from classifold.reporting.git import ask_git
+from classifold.reporting.git import run_git
 from classifold.runtime.atomic_files import new_file
 from classifold.runtime.progress import track
 
@@ -82,7 +82,7 @@ def _restore(lock: Path, root: Path, *, merging: bool) -> str:
             f"{LOCK} holds both sides of a merge; take one with 'git checkout --ours {LOCK}' or "
             f"'git checkout --theirs {LOCK}', and run 'dvc repro'"
         )
-    committed = ask_git(root, "show", f"HEAD:./{LOCK}")
+    committed = run_git(root, "show", f"HEAD:./{LOCK}")
     if committed is None:
         lock.unlink()
         return f"{LOCK} was cut short and is removed; what was finished comes from DVC's cache"

@@ -10,7 +10,7 @@ from typing import Any
 from classifold.errors import UserError
 from classifold.params.reader import PARAMS_FILE
 from classifold.params.validation import check_params
-from classifold.reporting.git import ask_git
+from classifold.reporting.git import run_git
 from classifold.runtime.atomic_files import new_file
 
 RECIPES = Path("recipes")
@@ -132,8 +132,8 @@ def _refuse_to_lose(params: Path, root: Path) -> None:
         whole = read_recipe(name, short=False, root=root)
         if text in (whole, LIMIT.sub(r"limit: \1", whole)):
             return
-    held = ask_git(root, "ls-files", "--", PARAMS_FILE.name)
-    changed = ask_git(root, "status", "--porcelain", "--", PARAMS_FILE.name)
+    held = run_git(root, "ls-files", "--", PARAMS_FILE.name)
+    changed = run_git(root, "status", "--porcelain", "--", PARAMS_FILE.name)
     if changed or not held:
         raise UserError(
             f"{PARAMS_FILE} has changes that Git does not hold, and they would be lost; commit it, "

@@ -1,4 +1,4 @@
-"""What policies of online augmentation make of images: for the page, and as a page of its own."""
+"""Examples of on-the-fly augmentation, for the report and as a page of their own."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,21 +7,21 @@ from typing import Any
 import numpy as np
 
 from classifold.augmentation.online.batches import augment_rows, epoch_draws
-from classifold.reporting.environment import inlined, page_environment
+from classifold.reporting.environment import render
 from classifold.reporting.pictures import Picture, pixels_to_uri
 
 
 def augmented_pictures(
     images: np.ndarray, policy: Mapping[str, Any], *, names: Sequence[str], seed: int, epoch: int
 ) -> list[Picture]:
-    """Augment images as training would in an epoch; they are mixed among themselves.
+    """Augment images as training does in one epoch; mixing steps mix these images only.
 
     Args:
         images: uint8 array (N, size, size, 3).
-        policy: steps, and how borders are filled.
-        names: of the images, for those who cannot see them.
-        seed: of the draws.
-        epoch: of the draws.
+        policy: steps, and how borders are filled, see `policies` in params.yaml.
+        names: of the images, for their captions.
+        seed: of the random transformations.
+        epoch: of the random transformations.
     """
     n_images, size = images.shape[:2]
     draws = epoch_draws(policy, n_images=n_images, seed=seed, epoch=epoch)
@@ -33,10 +33,12 @@ def augmented_pictures(
     ]
 
 
-def steps_in_words(policy: Mapping[str, Any]) -> str:
-    """Name the steps of a policy with their settings, as `params.yaml` has them."""
-    steps = [f"{name} {_plain(value)}" for step in policy["steps"] for name, value in step.items()]
-    return ", ".join(steps) or "nothing is done"
+def format_steps(policy: Mapping[str, Any]) -> str:
+    """Format the steps of a policy with their settings, as in params.yaml."""
+    steps = [
+        f"{name} {_format_value(value)}" for step in policy["steps"] for name, value in step.items()
+    ]
+    return ", ".join(steps) or "no augmentation"
 
 
 def write_gallery(
@@ -46,23 +48,23 @@ def write_gallery(
     *,
     policy_name: str,
     names: Sequence[str],
-    n_draws: int,
+    n_epochs: int,
     seed: int,
 ) -> None:
-    """Write a page that shows each image as it is, and as several epochs would see it.
+    """Write a page with each image, and its augmented versions in several epochs.
 
     Args:
         path: of the HTML file.
         images: uint8 array (N, size, size, 3).
-        policy: steps, and how borders are filled.
+        policy: steps, and how borders are filled, see `policies` in params.yaml.
         policy_name: its name.
         names: of the images.
-        n_draws: epochs shown.
-        seed: of the draws.
+        n_epochs: number of epochs shown.
+        seed: of the random transformations.
     """
     epochs = [
         augmented_pictures(images, policy, names=names, seed=seed, epoch=epoch)
-        for epoch in range(1, n_draws + 1)
+        for epoch in range(1, n_epochs + 1)
     ]
     rows = [
         {
@@ -72,23 +74,19 @@ def write_gallery(
         }
         for i, (image, name) in enumerate(zip(images, names, strict=True))
     ]
-    text = (
-        page_environment()
-        .get_template("augmentations.html")
-        .render(
-            policy_name=policy_name,
-            steps=steps_in_words(policy),
-            fill=policy["fill"],
-            rows=rows,
-            style=inlined("style.css"),
-        )
+    page = render(
+        "augmentations.html",
+        policy_name=policy_name,
+        steps=format_steps(policy),
+        fill=policy["fill"],
+        rows=rows,
     )
-    path.write_text(text, encoding="utf-8")
+    path.write_text(page, encoding="utf-8")
 
 
-def _plain(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, Mapping):
-        return " ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
+        return " ".join(f"{name} {_format_value(inner)}" for name, inner in value.items())
     if isinstance(value, list):
         return f"[{', '.join(f'{number:g}' for number in value)}]"
     return "" if value is True else str(value)

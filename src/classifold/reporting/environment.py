@@ -1,33 +1,48 @@
-"""How pages are written: every value escaped, and none that commands the browser or the line."""
+"""Render the HTML pages with Jinja2; every value from data is escaped."""
 
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from plotly.offline import get_plotlyjs
 
 from classifold.plain_text import plain_text
+from classifold.reporting.formats import capitalize_first, count, decimal, duration, percent
 
-HERE = Path(__file__).parent
+TEMPLATES = Path(__file__).parent / "templates"
 
 
-def page_environment() -> Environment:
-    """Jinja2's environment of all HTML pages."""
-    return Environment(
-        loader=FileSystemLoader(HERE),
+def render(template: str, **values: Any) -> str:
+    """Render an HTML page, with the style sheet, the script and Plotly inside it.
+
+    Args:
+        template: name of a file in templates/.
+        values: for the template.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         finalize=_plain,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    filters = (capitalize_first, count, decimal, duration, percent)
+    environment.filters |= {function.__name__: function for function in filters}
+    environment.globals |= {"asset": _read_asset, "plotly": _plotly}
+    return environment.get_template(template).render(**values)
 
 
-def inlined(name: str) -> Markup:
-    """A style or script of ours, which goes into the page as it is."""
-    return Markup((HERE / name).read_text(encoding="utf-8"))  # noqa: S704 - ours, not from data
+# These are files of this package and of Plotly; they hold nothing from data.
+def _read_asset(name: str) -> Markup:
+    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))  # noqa: S704
+
+
+def _plotly() -> Markup:
+    return Markup(get_plotlyjs())  # noqa: S704
 
 
 def _plain(value: Any) -> Any:
-    """What Jinja2 shows; it escapes the result, but for markup of our own templates."""
+    """Escape control characters in text; Jinja2 escapes the rest, except for markup."""
     return plain_text(value) if isinstance(value, str) and not isinstance(value, Markup) else value

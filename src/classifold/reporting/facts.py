@@ -1,4 +1,4 @@
-"""Everything the page tells, read from what the stages left."""
+"""Read the outputs of the stages that the report shows."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from classifold.data.csv_file import read_rows
 from classifold.data.json_file import read_json
 from classifold.data.predictions import read_predictions
-from classifold.reporting.measures import MEASURES, Measure
+from classifold.reporting.formats import MAIN_METRICS, MainMetric
 
-# Entries of metrics/test.json that are no listed model.
+# Entries of metrics/test.json besides the models of params.yaml.
 STACK = "stack"
 MAJORITY = "majority_baseline"
 
@@ -18,7 +18,7 @@ METRICS = (
     *("pca", "tsne", "explain"),
 )
 
-# In the order of the pipeline; after `augment` comes `train`, with one file a model.
+# In the order of the pipeline; `train`, with one file per model, comes between the two.
 DATA_STAGES = ("ingest", "filter", "split", "augment")
 MODEL_STAGES = ("compare", "stack", "evaluate", "pca", "tsne", "explain")
 
@@ -26,7 +26,7 @@ Rows = list[dict[str, str]]
 
 
 class Folders(NamedTuple):
-    """Where the stages left what the page shows."""
+    """The folders that the stages write to."""
 
     ingested: Path
     filtered: Path
@@ -41,7 +41,7 @@ class Folders(NamedTuple):
 
     @classmethod
     def of(cls, root: Path) -> "Folders":
-        """Those of the pipeline in `root`."""
+        """Build the paths of the pipeline in `root`."""
         data = root / "data"
         return cls(
             ingested=data / "ingested",
@@ -58,42 +58,42 @@ class Folders(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What a run was, and what came of it."""
+    """Parameters and results of a run."""
 
     folders: Folders
     params: Mapping[str, Any]
-    params_text: str  # the file as its owner wrote it, comments too
+    params_text: str  # the text of params.yaml, with comments
     metrics: dict[str, dict[str, Any]]  # name of the file -> its content
-    conversions: Rows  # kind, n_images: how images came
+    conversions: Rows  # kind, n_images: original formats
     unreadable: Rows  # id, reason
     excluded: Rows  # id, label, reason, measured
-    copies: Rows  # group, id, label, part, kind, kept
+    duplicates: Rows  # group, id, label, split, kind, kept
     sizes: Rows  # size, outcome, n_images
     history: Rows  # learning curves in long form
-    confusion: Rows  # actual, predicted: a row a test image, of the stack
+    confusion: Rows  # actual, predicted: one row per test image, of the stack
     per_class: Rows  # of the stack
     calibration: Rows  # of the stack
     slices: Rows  # of the stack
-    mistakes: Rows  # the stack's surest
-    precision_recall: Rows  # the stack's curves; none with one label an image
-    answers: dict[str, list[dict[str, Any]]]  # model, or the stack -> its rows on test images
-    components: Rows  # channel, component, two shares
+    mistakes: Rows  # the most confident ones of the stack
+    precision_recall: Rows  # of the stack; empty with one label per image
+    predictions: dict[str, list[dict[str, Any]]]  # model, or the stack -> its rows on test images
+    components: Rows  # channel, component, two fractions
     maps: Rows  # the chosen t-SNE maps: space, id, label, x, y
-    seconds: dict[str, float]  # stage -> time it took, in the order of the pipeline
+    seconds: dict[str, float]  # stage -> running time, in the order of the pipeline
 
     @property
     def task(self) -> str:
-        """Whether images bear one label (`single`) or any number of them (`multi`)."""
+        """Whether images have one label (`single`) or any number of labels (`multi`)."""
         return str(self.params["dataset"]["task"])
 
     @property
-    def measure(self) -> Measure:
-        """By what models are compared."""
-        return MEASURES[self.task]
+    def main_metric(self) -> MainMetric:
+        """The metric by which models are compared."""
+        return MAIN_METRICS[self.task]
 
     @property
     def models(self) -> list[str]:
-        """Names of the listed models, in their order."""
+        """Names of the models of params.yaml, in their order."""
         return list(self.params["models"])
 
     @property
@@ -103,29 +103,29 @@ class Facts(NamedTuple):
 
     @property
     def n_test(self) -> int:
-        """How many test images there are; may be none."""
+        """The number of test images; may be 0."""
         return int(self.metrics["test"][STACK]["n_images"])
 
     @property
     def threshold(self) -> float | None:
-        """Of the stack, with several labels an image and test images: fitted on validation."""
+        """The threshold of the stack; None with one label per image or without test images."""
         thresholds = [row["threshold"] for row in self.per_class if "threshold" in row]
         return float(thresholds[0]) if thresholds else None
 
     @property
     def best_on_test(self) -> str | None:
-        """The listed model that is best on test images; of equals the first listed."""
+        """The model with the best score on test images; of equal ones the first."""
         if not self.n_test:
             return None
-        test, key = self.metrics["test"], self.measure.key
+        test, key = self.metrics["test"], self.main_metric.key
         return max(self.models, key=lambda name: test[name][key])
 
 
 def read_facts(folders: Folders, *, params: Mapping[str, Any], params_text: str) -> Facts:
-    """Read all that the page tells.
+    """Read everything that the report shows.
 
     Args:
-        folders: where the stages left it.
+        folders: that the stages wrote to.
         params: content of `params.yaml`.
         params_text: the same file as text.
     """
@@ -137,7 +137,7 @@ def read_facts(folders: Folders, *, params: Mapping[str, Any], params_text: str)
         conversions=read_rows(folders.ingested / "conversions.csv"),
         unreadable=read_rows(folders.ingested / "unreadable.csv"),
         excluded=read_rows(folders.filtered / "excluded.csv"),
-        copies=read_rows(folders.filtered / "duplicates.csv"),
+        duplicates=read_rows(folders.filtered / "duplicates.csv"),
         sizes=read_rows(folders.filtered / "sizes.csv"),
         history=read_rows(folders.compared / "history.csv"),
         confusion=read_rows(folders.evaluated / "confusion.csv"),
@@ -146,7 +146,7 @@ def read_facts(folders: Folders, *, params: Mapping[str, Any], params_text: str)
         slices=_of_stack(read_rows(folders.evaluated / "slices.csv")),
         mistakes=read_rows(folders.evaluated / "mistakes.csv"),
         precision_recall=[],
-        answers={},
+        predictions={},
         components=read_rows(folders.pca / "explained.csv"),
         maps=read_rows(folders.tsne / "chosen.csv"),
         seconds=_read_seconds(folders.timings, list(params["models"])),
@@ -158,7 +158,9 @@ def read_facts(folders: Folders, *, params: Mapping[str, Any], params_text: str)
         return facts
     predictions = folders.evaluated / "predictions.parquet"
     return facts._replace(
-        answers={name: read_predictions(predictions, model=name) for name in (*facts.models, STACK)}
+        predictions={
+            name: read_predictions(predictions, model=name) for name in (*facts.models, STACK)
+        }
     )
 
 
@@ -167,7 +169,7 @@ def _of_stack(rows: Rows) -> Rows:
 
 
 def _read_seconds(timings: Path, models: list[str]) -> dict[str, float]:
-    """Read the time of each stage; one whose file is missing (an interrupted run) is left out."""
+    """Read the running time of each stage, except those without a file (interrupted runs)."""
     names = [*DATA_STAGES, *(f"train/{name}" for name in models), *MODEL_STAGES]
     return {
         name: float(read_json(path)["seconds"])

@@ -1,4 +1,8 @@
-"""The manner of all figures of our pages: what the page's script colors, and what it leaves."""
+"""What all Plotly charts of a page have in common.
+
+Backgrounds are transparent and colors are readable on light and on dark; the script of the page
+sets the colors of text and grids, which follow the color scheme of the reader.
+"""
 
 import html
 import json
@@ -7,36 +11,62 @@ from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
+from classifold.pictures.palette import (
+    BLUE,
+    GRAY,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY_BLUE,
+    VERMILION,
+)
 from classifold.plain_text import plain_text
 
+# Without black, which vanishes on a dark background.
+COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY_BLUE, GRAY)
+SYMBOLS = (
+    "circle",
+    "square",
+    "diamond",
+    "triangle-up",
+    "x",
+    "star",
+    "cross",
+    "triangle-down",
+    "pentagon",
+    "hexagram",
+    "hourglass",
+)
+
+CHARACTER_WIDTH = 7  # pixels, about
 LINE_HEIGHT = 24  # of a horizontal bar, in pixels
 
 
 class Chart(NamedTuple):
-    """A figure with the room it takes, known before it is drawn."""
+    """A figure and its size on the page."""
 
     name: str
-    label: str  # what it shows, for those who cannot see it
+    label: str  # for screen readers
     figure: go.Figure
     height: int  # pixels
     min_width: int = 0  # pixels; on a narrower screen the chart scrolls in its box
     max_width: int = 0  # pixels; 0: as wide as the page
-    orders: Mapping[str, Mapping[str, Any]] = {}  # what a reader may choose -> change of the layout
+    orders: Mapping[str, Mapping[str, Any]] = {}  # title of a choice -> changes of the layout
 
     def to_json(self) -> str:
-        """The figure as JSON that no `</script>` in it can end."""
+        """Encode the figure as JSON, without any "<" that could end a script element."""
         figure = json.loads(self.figure.to_json())
         content = {"data": figure["data"], "layout": figure["layout"], "orders": self.orders}
         return json.dumps(content, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def text(value: object) -> str:
-    """Text from data as text: Plotly must read neither tags nor entities in it."""
+    """Escape text from data, since Plotly interprets some HTML in labels."""
     return html.escape(plain_text(str(value)), quote=False)
 
 
 def layout(**settings: Any) -> dict[str, Any]:
-    """Margins, legend and backgrounds; `settings` are added."""
+    """Build the layout of a chart: margins, legend and backgrounds; `settings` are added."""
     return {
         "template": {},
         "paper_bgcolor": "rgba(0,0,0,0)",
@@ -56,9 +86,19 @@ def layout(**settings: Any) -> dict[str, Any]:
 
 
 def new_figure(**settings: Any) -> go.Figure:
-    """A figure without anything in it; `settings` are of its layout."""
+    """Create an empty figure; `settings` are added to its layout."""
     figure = go.Figure(layout=layout(**settings))
     axis = {"automargin": True, "zeroline": False, "ticks": ""}
     figure.update_xaxes(**axis, showgrid=True)
     figure.update_yaxes(**axis, showgrid=True)
     return figure
+
+
+def nth_color(position: int) -> str:
+    """Choose the color of a model or class by its position; colors repeat."""
+    return COLORS[position % len(COLORS)]
+
+
+def nth_symbol(position: int) -> str:
+    """Choose the symbol of a model or class by its position; symbols repeat."""
+    return SYMBOLS[position % len(SYMBOLS)]

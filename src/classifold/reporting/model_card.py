@@ -1,4 +1,4 @@
-"""A model card: what the classifier is, what it learnt from, how good it is and where it is not.
+"""Write a model card: the classifier, its intended use, its training data and its scores.
 
 Source: Mitchell et al. 2019, arXiv:1810.03993.
 """
@@ -10,46 +10,50 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from classifold.plain_text import plain_text
+from classifold.reporting.environment import TEMPLATES
 from classifold.reporting.facts import MAJORITY, STACK, Facts
-from classifold.reporting.measures import count, decimal, first_upper
+from classifold.reporting.formats import capitalize_first, count, decimal
 from classifold.reporting.provenance import Provenance
-from classifold.reporting.tables import compared_slices, lowest
-from classifold.reporting.wording import balance_sentence, limit_sentence, verdict
-
-HERE = Path(__file__).parent
-MOST_WORST_CLASSES = 5
+from classifold.reporting.sections.data import describe_class_balance
+from classifold.reporting.sections.summary import describe_limit, summarize
+from classifold.reporting.sections.test import (
+    MAX_WORST_CLASSES,
+    lowest_f1,
+    slices_of_several_groups,
+)
 
 
 def write_model_card(path: Path, facts: Facts, provenance: Provenance) -> None:
-    """Write the card, in Markdown.
+    """Write the model card, in Markdown.
 
     Args:
-        path: of the file; its folder is there.
+        path: of the file; its folder must exist.
         facts: of the run.
         provenance: of the code.
     """
-    environment = Environment(  # noqa: S701 - Markdown: `plain` escapes what comes from data
-        loader=FileSystemLoader(HERE),
+    environment = Environment(  # noqa: S701 - Markdown: the filter `plain` escapes text from data
+        loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {word.__name__: word for word in (count, decimal, first_upper, plain)}
+    filters = (capitalize_first, count, decimal, plain)
+    environment.filters |= {function.__name__: function for function in filters}
     card = environment.get_template("model_card.md").render(
         facts=facts,
         metrics=facts.metrics,
         trained=facts.metrics["models"],
         scores={name: facts.metrics["test"][name] for name in (*facts.models, STACK, MAJORITY)},
         classes=facts.classes,
-        measure=facts.measure,
-        several=facts.task == "multi",
+        metric=facts.main_metric,
+        multi=facts.task == "multi",
         threshold=facts.threshold,
-        verdict=verdict(facts),
-        short_form=limit_sentence(facts.params["limit"]),
-        balance=balance_sentence(facts.metrics["filter"]),
-        worst=lowest(facts.per_class, most=MOST_WORST_CLASSES),
-        slices=compared_slices(facts.slices),
+        summary=summarize(facts),
+        short_form=describe_limit(facts.params["limit"]),
+        balance=describe_class_balance(facts.metrics["filter"]),
+        worst=lowest_f1(facts.per_class, n_classes=MAX_WORST_CLASSES),
+        slices=slices_of_several_groups(facts.slices),
         provenance=provenance,
         MAJORITY=MAJORITY,
     )
@@ -57,8 +61,8 @@ def write_model_card(path: Path, facts: Facts, provenance: Provenance) -> None:
 
 
 def plain(text: str) -> str:
-    """Text on one line, of which Markdown, and HTML within it, reads nothing."""
+    """Escape text for one line of Markdown, including HTML in it."""
     line = plain_text(" ".join(text.split()))
     escaped = re.sub(r"([\\`*_\[\]|#~!$])", r"\\\1", html.escape(line, quote=False))
-    # GitHub makes links of bare addresses, too.
+    # GitHub also turns bare addresses into links.
     return re.sub(r"(:)(?=//)|(?<=www)(\.)", r"\\\1\2", escaped, flags=re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""Pictures inside the page, as data: URIs."""
+"""Images embedded in a page as data: URIs."""
 
 import base64
 import io
@@ -11,23 +11,23 @@ from PIL import Image
 
 from classifold.pictures.thumbnails import fit_into, open_images
 
-MOST_PIXELS = 96  # a side of a thumbnail
-QUALITY = 80
+THUMBNAIL_SIDE = 96  # pixels, at most
+MAX_CHARACTERS = 80  # of a line below an image
+QUALITY = 80  # of WebP
 
 
 class Picture(NamedTuple):
-    """A picture with its words, for a gallery; all text as it came, unescaped."""
+    """An image of a gallery with its caption; the text is not escaped yet."""
 
     uri: str
     alt: str
     lines: list[str]  # the caption; the first is the title
 
 
-def to_uri(image: Image.Image, *, side: int = MOST_PIXELS) -> str:
+def to_uri(image: Image.Image, *, side: int = THUMBNAIL_SIDE) -> str:
     """Encode an RGB image as WebP, at most `side` pixels wide and high.
 
-    One that is enlarged is encoded without loss: its pixels stay squares, where a browser would
-    blur them.
+    An image that is enlarged is encoded without loss, so that its pixels stay sharp squares.
     """
     thumbnail = fit_into(image, side=side)
     buffer = io.BytesIO()
@@ -36,21 +36,23 @@ def to_uri(image: Image.Image, *, side: int = MOST_PIXELS) -> str:
 
 
 def pixels_to_uri(pixels: np.ndarray) -> str:
-    """Encode uint8 pixels (height, width, 3) as `to_uri` does."""
+    """Encode uint8 pixels (height, width, 3) as WebP, see `to_uri`."""
     return to_uri(Image.fromarray(pixels))
 
 
 def file_to_uri(path: Path) -> tuple[str, int, int]:
-    """Embed a PNG file as it is; its width and height come along."""
+    """Encode a PNG file unchanged; returns the URI, width and height."""
     with Image.open(path) as image:
         width, height = image.size
     return _uri("image/png", path.read_bytes()), width, height
 
 
-def thumbnails(ingested: Path, ids: Collection[str], *, side: int = MOST_PIXELS) -> dict[str, str]:
-    """Make thumbnails of images in the table: id -> data: URI.
+def thumbnails(
+    ingested: Path, ids: Collection[str], *, side: int = THUMBNAIL_SIDE
+) -> dict[str, str]:
+    """Make thumbnails of images in the image table: id -> data: URI.
 
-    Proportions stay: a long image is a long thumbnail.
+    Thumbnails keep the aspect ratio.
     """
     images = open_images(ingested, ids, side=side)
     return {image_id: to_uri(image, side=side) for image_id, image in images}

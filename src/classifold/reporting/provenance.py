@@ -1,17 +1,17 @@
-"""Where a result comes from: the commit, and the versions of what computed it."""
+"""The provenance of a result: the commit, and the versions of the main packages."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
-from classifold.reporting.git import ask_git
+from classifold.reporting.git import run_git
 
 PACKAGES = ("torch", "torchvision", "numpy", "dvc")
 
 
 class Provenance(NamedTuple):
-    """What one needs to make a result again."""
+    """What is needed to reproduce a result."""
 
     commit: str | None  # short hash; None without Git or without a commit
     changed: list[str]  # files that differ from the commit
@@ -19,9 +19,9 @@ class Provenance(NamedTuple):
 
 
 def read_provenance(root: Path) -> Provenance:
-    """Ask Git in `root` and the installed packages."""
-    commit = ask_git(root, "rev-parse", "--short", "HEAD")
-    status = ask_git(root, "status", "--porcelain") or ""
+    """Read the commit from Git in `root`, and the versions of the installed packages."""
+    commit = run_git(root, "rev-parse", "--short", "HEAD")
+    status = run_git(root, "status", "--porcelain") or ""
     return Provenance(
         commit=commit.strip() if commit else None,
         changed=[line[3:] for line in status.splitlines()],

@@ -1,4 +1,4 @@
-"""What another revision came to: from Git, and from DVC's cache where it holds it."""
+"""Read the results of another revision, from Git and from the cache of DVC."""
 
 import io
 import json
@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from classifold.errors import UserError
 from classifold.params.reader import parse_yaml
-from classifold.reporting.git import ask_git
+from classifold.reporting.git import run_git
 
 PARAMS = "params.yaml"
 METRICS = ("ingest", "filter", "split", "augment", "models", "stack", "test")
@@ -20,22 +20,22 @@ PREDICTIONS = "data/evaluated/predictions.parquet"
 class Revision(NamedTuple):
     """Another commit, branch, tag or experiment."""
 
-    name: str  # as it was asked for
-    commit: str  # its short hash
+    name: str  # as the caller wrote it
+    commit: str  # short hash
     params: Mapping[str, Any]
     metrics: Mapping[str, Mapping[str, Any]]  # name of the file -> its content
-    answers: dict[str, list[dict[str, Any]]] | None  # model -> its rows; None: not in the cache
+    predictions: dict[str, list[dict[str, Any]]] | None  # model -> rows; None if not cached
 
 
 def read_revision(root: Path, name: str) -> Revision:
-    """Read what is committed at `name`.
+    """Read the params, metrics and predictions of a revision.
 
     Args:
         root: of the repository.
-        name: whatever Git takes for a commit, or the name of an experiment of DVC's.
+        name: of a commit, as Git understands it, or of an experiment of DVC.
 
     Raises:
-        UserError: if there is no such revision, or no results of the pipeline in it.
+        UserError: if there is no such revision, or if it has no results of the pipeline.
     """
     commit = _find(root, name)
     params = _show(root, commit, PARAMS)
@@ -44,42 +44,42 @@ def read_revision(root: Path, name: str) -> Revision:
     missing = [file for file, text in files.items() if text is None]
     if missing:
         raise UserError(
-            f"--against {name}: commit {commit[:7]} has no {missing[0]}, so it holds no results "
-            "of the pipeline; name a commit in which metrics/ was committed"
+            f"--against {name}: commit {commit[:7]} has no {missing[0]}, so it has no results of "
+            "the pipeline. Choose a commit in which metrics/ is committed."
         )
     content = parse_yaml(params or "", where=f"--against {name}: {PARAMS} of commit {commit[:7]}")
     try:
         read = {one: json.loads(text) for one, text in metrics.items() if text is not None}
     except (ValueError, RecursionError) as error:
         raise UserError(f"--against {name}: commit {commit[:7]} cannot be read: {error}") from None
-    return Revision(name, commit[:7], content, read, _read_answers(root, commit))
+    return Revision(name, commit[:7], content, read, _read_predictions(root, commit))
 
 
 def _find(root: Path, name: str) -> str:
-    """The hash of a commit, or of an experiment's."""
-    found = ask_git(
+    """Find the hash of a commit or experiment."""
+    found = run_git(
         root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"
     )
     if found:
         return found.strip()
-    listed = ask_git(root, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps") or ""
+    listed = run_git(root, "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps") or ""
     for line in listed.splitlines():
         commit, reference = line.split(" ", 1)
         if reference.rsplit("/", 1)[-1] == name:
             return commit
     raise UserError(
-        f"--against must be a branch, tag, commit or experiment of this repository, got {name}; "
-        "'git branch --all' and 'dvc exp list --all' tell which there are"
+        f"--against: must be a branch, tag, commit or experiment of this repository, got {name}. "
+        "Run 'git branch --all' or 'dvc exp list --all' to list them."
     )
 
 
 def _show(root: Path, commit: str, path: str) -> str | None:
-    return ask_git(root, "show", f"{commit}:{path}")
+    return run_git(root, "show", f"{commit}:{path}")
 
 
-def _read_answers(root: Path, commit: str) -> dict[str, list[dict[str, Any]]] | None:
-    """Every model's answers on the test images of then, if the cache or a remote still has them."""
-    # Slow to import, and of use here alone.
+def _read_predictions(root: Path, commit: str) -> dict[str, list[dict[str, Any]]] | None:
+    """Read the predictions of every model, if the cache or a remote has them."""
+    # Slow to import, and only used here.
     from dvc.api import read  # noqa: PLC0415
     from dvc.exceptions import DvcException  # noqa: PLC0415
 

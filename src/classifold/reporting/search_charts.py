@@ -1,4 +1,4 @@
-"""The charts of a search: history, importance, slices, parallel coordinates."""
+"""Charts of a search: history, importance, slices, parallel coordinates."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -20,15 +20,15 @@ from classifold.search.results import Row, best_of
 from classifold.search.search_file import Distribution, Search
 from classifold.search.space import in_words, label, short_names
 
-SLICES_A_ROW = 3  # at most
+SLICES_PER_ROW = 3  # at most
 N_TICKS = 4  # of a range
 SLICE_HEIGHT = 300  # pixels
 AXIS_WIDTH = 150  # of parallel coordinates
-FIRST_COLOR, LAST_COLOR = (148, 184, 207), (213, 94, 0)  # both are seen on light and on dark
+FIRST_COLOR, LAST_COLOR = (148, 184, 207), (213, 94, 0)  # both are visible on light and on dark
 
 
 def search_history(rows: Sequence[Row], plan: Plan) -> Chart:
-    """The value of every complete trial, and the best so far; below, trials that have none."""
+    """Draw the value of every completed trial, and the best value so far."""
     figure = new_figure()
     search = plan.search
     complete = _complete(rows)
@@ -60,37 +60,37 @@ def search_history(rows: Sequence[Row], plan: Plan) -> Chart:
     return Chart("history", label_, figure, 340)
 
 
-def search_importance(shares: Mapping[str, float]) -> Chart:
-    """How much of the variance each setting explains.
+def search_importance(importance: Mapping[str, float]) -> Chart:
+    """Draw the fraction of the variance that each setting explains.
 
     Args:
-        shares: of paths, see `importances`.
+        importance: path of a setting -> fraction, see `importances`.
     """
-    names = short_names(shares)
-    paths = sorted(shares, key=lambda path: shares[path])
+    names = short_names(importance)
+    paths = sorted(importance, key=lambda path: importance[path])
     figure = new_figure(showlegend=False)
     figure.add_bar(
-        x=[shares[path] for path in paths],
+        x=[importance[path] for path in paths],
         y=[text(names[path]) for path in paths],
         orientation="h",
         marker={"color": BLUE},
-        text=[f"{shares[path]:.0%}" for path in paths],
+        text=[f"{importance[path]:.0%}" for path in paths],
         textposition="outside",
         textfont={"color": GRAY},
         cliponaxis=False,
         hovertemplate="%{y}: %{x:.1%}<extra></extra>",
     )
-    figure.update_xaxes(title="share of the variance", tickformat=".0%", range=[0, 1.08])
+    figure.update_xaxes(title="fraction of the variance", tickformat=".0%", range=[0, 1.08])
     figure.update_yaxes(type="category", showgrid=False)
     height = 90 + LINE_HEIGHT * len(paths)
-    return Chart("importance", "How much each setting matters", figure, height)
+    return Chart("importance", "Importance of each setting", figure, height)
 
 
 def search_slices(rows: Sequence[Row], plan: Plan) -> Chart:
-    """The value over each setting alone; the best trial stands out."""
+    """Draw the value over each single setting; the best trial is highlighted."""
     search, complete = plan.search, _complete(rows)
     names = short_names(search.space)
-    n_rows = math.ceil(len(names) / SLICES_A_ROW)
+    n_rows = math.ceil(len(names) / SLICES_PER_ROW)
     n_columns = math.ceil(len(names) / n_rows)
     figure = make_subplots(
         rows=n_rows, cols=n_columns, shared_yaxes=True, horizontal_spacing=0.04,
@@ -124,7 +124,7 @@ def search_slices(rows: Sequence[Row], plan: Plan) -> Chart:
 
 
 def search_parallel(rows: Sequence[Row], plan: Plan) -> Chart:
-    """A line a trial through all of its settings, the better the redder."""
+    """Draw one line per trial through its settings; better trials are redder."""
     search = plan.search
     sign = -1 if search.metric == "loss" else 1
     complete = sorted(_complete(rows), key=lambda row: (sign * (row.value or 0.0), -row.trial))
@@ -173,7 +173,7 @@ def search_parallel(rows: Sequence[Row], plan: Plan) -> Chart:
 
 
 class _Scale(NamedTuple):
-    """How high values stand on an axis of parallel coordinates, from 0 to 1."""
+    """An axis of parallel coordinates; heights are from 0 to 1."""
 
     height: Callable[[Any], float]
     ticks: list[tuple[float, str]]
@@ -211,7 +211,7 @@ def _metric(search: Search) -> str:
 
 
 def _position(value: Any) -> Any:
-    """Where a value stands on its axis: text as it is, and no number for text that looks so."""
+    """Convert a value to a position on its axis; other text than numbers stays text."""
     return text(value) if isinstance(value, str | bool) or value is None else value
 
 
@@ -222,7 +222,7 @@ def _axis(search: Search, path: str) -> dict[str, Any]:
             return {"type": "linear"}
         ends = [math.log10(float(end or 1)) for end in (drawn.low, drawn.high)]
         margin = 0.05 * (ends[1] - ends[0])
-        # Of less than a decade no power of ten may be seen.
+        # In less than one decade there may be no power of ten.
         ticks = {"dtick": 1, "exponentformat": "power"} if ends[1] - ends[0] > 1 else {"nticks": 4}
         return {"type": "log", "range": [ends[0] - margin, ends[1] + margin], **ticks}
     order = [_position(label(choice)) for choice in drawn.choices]

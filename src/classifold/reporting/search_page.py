@@ -1,15 +1,12 @@
-"""The page of a search: its best trial, charts, every trial; it opens with no network."""
+"""Write the page of a hyperparameter search, which opens offline."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-
-from classifold.reporting.environment import inlined, page_environment
+from classifold.reporting.environment import render
 from classifold.reporting.figures import Chart
-from classifold.reporting.measures import NOTHING, count, decimal, duration, percent
+from classifold.reporting.formats import NOT_AVAILABLE, decimal, duration, percent
 from classifold.reporting.search_charts import (
     search_history,
     search_importance,
@@ -28,27 +25,26 @@ from classifold.search.results import (
 from classifold.search.search_file import Search
 from classifold.search.space import short_names
 
-MOST_LETTERS = 60  # of the reason why a trial failed; trials.csv has all
+MAX_FAILURE_CHARACTERS = 60  # trials.csv has the whole reason
 
 
 def write_search_page(path: Path, rows: Sequence[Row], plan: Plan) -> None:
-    """Write the page; it appears whole or not at all. Everything from data is escaped.
+    """Write the page; the file never holds a part of it.
 
     Args:
-        path: of the HTML file; its folder is made if need be.
+        path: of the HTML file; its folder is created if necessary.
         rows: of the trials that have ended.
         plan: of the search.
     """
-    environment = page_environment()
-    environment.filters |= {"count": count, "duration": duration}
     search = plan.search
     best = best_of(rows, search)
-    page = environment.get_template("search.html").render(
+    page = render(
+        "search.html",
         plan=plan,
         search=search,
         metric=search.metric.replace("_", " "),
         best=best,
-        best_value=_value(best.value if best else None, search),
+        best_value=_format_value(best.value if best else None, search),
         n_of={
             state: sum(row.state == state for row in rows)
             for state in ("complete", "pruned", "failed")
@@ -57,27 +53,23 @@ def write_search_page(path: Path, rows: Sequence[Row], plan: Plan) -> None:
         charts=_charts(rows, plan),
         choices=_choices(rows, search),
         trials=_trials(rows, search),
-        # Ours and Plotly's own, not from data.
-        style=inlined("style.css"),
-        script=inlined("page.js"),
-        plotly=Markup(get_plotlyjs()),  # noqa: S704
     )
     with new_file(path) as partial:
         partial.write_text(page, encoding="utf-8")
 
 
 def _charts(rows: Sequence[Row], plan: Plan) -> dict[str, Chart]:
-    """The charts by their names; those that have nothing to show are left out."""
+    """Draw the charts, by their names; charts without data are missing."""
     if sum(row.value is not None for row in rows) < 2:
         return {}
     charts = [search_history(rows, plan), search_slices(rows, plan), search_parallel(rows, plan)]
-    if shares := importances(rows, plan.search):
-        charts.append(search_importance(shares))
+    if importance := importances(rows, plan.search):
+        charts.append(search_importance(importance))
     return {chart.name: chart for chart in charts}
 
 
 def _choices(rows: Sequence[Row], search: Search) -> list[Table]:
-    """Of every setting with choices, the best that each choice reached."""
+    """Tabulate the best trial of each choice, for every setting with choices."""
     names = short_names(search.space)
     best = best_of(rows, search)
     tables = []
@@ -90,12 +82,12 @@ def _choices(rows: Sequence[Row], search: Search) -> list[Table]:
                     Column(search.metric.replace("_", " "), numeric=True, subtitle="validation"),
                     Column("epoch", numeric=True),
                     Column("trial", numeric=True),
-                    Column("trials", numeric=True, hint="complete ones with this choice"),
+                    Column("trials", numeric=True, hint="completed trials with this choice"),
                 ],
                 [
                     [
                         Cell(choice, choice),
-                        Cell(_value(row.value, search), row.value),
+                        Cell(_format_value(row.value, search), row.value),
                         _whole(row.outcome["best_epoch"]),
                         _whole(row.trial),
                         _whole(_n_complete(rows, path, choice)),
@@ -113,7 +105,7 @@ def _n_complete(rows: Sequence[Row], path: str, choice: str) -> int:
 
 
 def _trials(rows: Sequence[Row], search: Search) -> Table:
-    """Every trial that has ended."""
+    """Tabulate every trial that has ended."""
     names = short_names(search.space)
     best = best_of(rows, search)
     metric = search.metric
@@ -128,9 +120,7 @@ def _trials(rows: Sequence[Row], search: Search) -> Table:
             Column(key.removeprefix("validation_").replace("_", " "), True, "validation")
             for key in others
         ),
-        Column(
-            "accuracy", True, "train", "of the best epoch, on the images as they were trained on"
-        ),
+        Column("accuracy", True, "train", "in the best epoch, on augmented training images"),
         Column("best epoch", True),
         Column("epochs", True),
         Column("time", True),
@@ -138,9 +128,9 @@ def _trials(rows: Sequence[Row], search: Search) -> Table:
     table = [
         [
             _whole(row.trial),
-            Cell(row.state, row.state, row.failure[:MOST_LETTERS]),
+            Cell(row.state, row.state, row.failure[:MAX_FAILURE_CHARACTERS]),
             *(_drawn(row.drawn[path]) for path in names),
-            Cell(_value(row.value, search), row.value),
+            Cell(_format_value(row.value, search), row.value),
             *(Cell(decimal(row.outcome.get(key)), row.outcome.get(key)) for key in others),
             Cell(percent(row.outcome.get("train_accuracy")), row.outcome.get("train_accuracy")),
             _whole(row.outcome.get("best_epoch")),
@@ -153,12 +143,12 @@ def _trials(rows: Sequence[Row], search: Search) -> Table:
     return Table("Every trial", columns, table, highlighted)
 
 
-def _value(value: float | None, search: Search) -> str:
+def _format_value(value: float | None, search: Search) -> str:
     return percent(value) if search.metric == "accuracy" else decimal(value)
 
 
 def _whole(number: int | None) -> Cell:
-    return Cell(NOTHING if number is None else str(number), number)
+    return Cell(NOT_AVAILABLE if number is None else str(number), number)
 
 
 def _drawn(value: Any) -> Cell:

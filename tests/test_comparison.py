@@ -1,4 +1,4 @@
-"""What another revision came to, and whether chance could have made the difference."""
+"""Comparison with another revision: what differs, and whether it is significant."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ from classifold.data.json_file import read_json
 from classifold.errors import UserError
 from classifold.evaluation.intervals import gain_interval, micro_f1_gain_interval
 from classifold.reporting import revision
-from classifold.reporting.against import changed_keys, compare, paired
+from classifold.reporting.comparison import compare, differing_keys, paired
 from classifold.reporting.page import write_page
 from classifold.reporting.revision import METRICS, Revision, read_revision
 from drawn_run import HOSTILE, PROVENANCE, TASKS, Run
@@ -22,49 +22,49 @@ from drawn_run import HOSTILE, PROVENANCE, TASKS, Run
 DRAWS = {"resamples": 500, "seed": 3}
 
 
-def answers(labels, predicted, start=0):
+def predictions(labels, predicted, start=0):
     return [
-        {"id": f"{i}.png", "label": label, "predicted": answer}
-        for i, (label, answer) in enumerate(zip(labels, predicted, strict=True), start)
+        {"id": f"{i}.png", "label": label, "predicted": prediction}
+        for i, (label, prediction) in enumerate(zip(labels, predicted, strict=True), start)
     ]
 
 
 def other_of(run, **changes):
-    """The run itself, as another revision of it would be read."""
+    """The run itself, as if it were another revision."""
     metrics = {name: read_json(run.folders.metrics / f"{name}.json") for name in METRICS}
     facts = run.facts()
-    return Revision("main", "abc1234", facts.params, metrics, facts.answers)._replace(**changes)
+    return Revision("main", "abc1234", facts.params, metrics, facts.predictions)._replace(**changes)
 
 
 def text_of(table):
     return [[cell.text for cell in row] for row in table.rows]
 
 
-def test_what_two_mappings_do_not_share():
+def test_differing_keys_of_two_mappings():
     there = {"a": {"b": 1, "c": [1, 2]}, "models": {"mlp": {"lr": 1}}, "same": 0}
     here = {"a": {"b": 2, "c": [1, 2]}, "models": {"cnn": {"lr": 1}}, "same": 0}
-    assert list(changed_keys(here, there)) == [
+    assert list(differing_keys(here, there)) == [
         ("a.b", 2, 1),
         ("models.mlp", None, {"lr": 1}),
         ("models.cnn", {"lr": 1}, None),
     ]
 
 
-def test_a_difference_of_one_label_an_image_is_that_of_the_images_both_answered():
-    here = answers("aabb", "aabb")
-    there = answers("abba", "abab", start=1)  # images 1 to 4, of which 1, 2 and 3 are in both
+def test_a_difference_with_one_label_per_image_is_on_the_images_of_both():
+    here = predictions("aabb", "aabb")
+    there = predictions("abba", "abab", start=1)  # images 1 to 4, of which 1, 2 and 3 are in both
     found = paired(here, there, task="single", **DRAWS)
     # Labels must agree too: image 1 is an a here and there, 2 is b in both, 3 is b in both.
     assert found.n_images == 3
     assert found.difference == pytest.approx(1 - 2 / 3)
     ours, theirs = np.array([1, 1, 1], bool), np.array([1, 0, 1], bool)
     assert found.ci95 == gain_interval(ours, theirs, **DRAWS)
-    assert found.p_value == 1.0  # one image decides nothing
+    assert found.p_value == 1.0  # they differ in one image only
 
 
-def test_a_difference_of_several_labels_is_that_of_micro_f1():
-    here = answers(["a|b", "", "b"], ["a|b", "", "a"])  # found 2, answered 3, borne 3
-    there = answers(["a|b", "", "b"], ["a", "c", "b"])  # found 2, answered 3, borne 3
+def test_a_difference_with_several_labels_per_image_is_one_of_micro_f1():
+    here = predictions(["a|b", "", "b"], ["a|b", "", "a"])  # 2 of 3 correct, 3 actual
+    there = predictions(["a|b", "", "b"], ["a", "c", "b"])  # 2 of 3 correct, 3 actual
     found = paired(here, there, task="multi", **DRAWS)
     assert found.difference == pytest.approx(0)
     labels = np.array([[1, 1, 0], [0, 0, 0], [0, 1, 0]], bool)
@@ -74,29 +74,30 @@ def test_a_difference_of_several_labels_is_that_of_micro_f1():
     assert found.p_value is None
 
 
-def test_images_with_another_label_or_of_one_run_alone_are_not_compared():
-    assert paired(answers("ab", "ab"), answers("bb", "bb", start=2), task="single", **DRAWS) is None
-    assert paired(answers("a", "a"), answers("b", "b"), task="single", **DRAWS) is None
+def test_images_with_another_label_or_of_one_run_only_are_not_compared():
+    assert (
+        paired(predictions("ab", "ab"), predictions("bb", "bb", start=2), task="single", **DRAWS)
+        is None
+    )
+    assert paired(predictions("a", "a"), predictions("b", "b"), task="single", **DRAWS) is None
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_run_beside_itself_differs_in_nothing(tmp_path, task):
+def test_a_run_does_not_differ_from_itself(tmp_path, task):
     run = Run(tmp_path, task=task)
     found = compare(run.facts(), other_of(run))
-    assert found.sentence == (
-        "On the same 4 test images the stack scores just as that of main does."
-    )
+    assert re.search("same 4 test images.* same score as that of main", found.sentence)
     assert not found.params.rows and not found.counts.rows
 
 
-def test_what_was_changed_and_what_it_changed_is_told(tmp_path):
+def test_changes_and_their_effects_are_listed(tmp_path):
     ours, theirs = Run(tmp_path / "ours", n_right=4), Run(tmp_path / "theirs", n_right=1)
     other = other_of(theirs)
     other.metrics["ingest"]["n_images"] = 12345
     params = {**other.params, "train": {"threads": 4}}
     found = compare(ours.facts(), other._replace(params=params))
     assert "differs from that of main by +75.0 points (95 % interval" in found.sentence
-    assert "exact McNemar test p = 0.25). Chance alone could do that." in found.sentence
+    assert "exact McNemar test p = 0.25). The difference is not" in found.sentence
     assert ["train.threads", "2", "4"] in text_of(found.params)
     assert ["images read", "10", "12,345"] in text_of(found.counts)
     stack = next(row for row in found.scores.rows if row[0].text == "stack")
@@ -104,19 +105,21 @@ def test_what_was_changed_and_what_it_changed_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "expected"),
     [
-        pytest.param({"answers": None}, "are not in DVC's cache", id="answers not cached"),
-        pytest.param({"answers": {"stack": []}}, "have no test image in common", id="none shared"),
+        pytest.param({"predictions": None}, "not in the cache of DVC.*dvc fetch", id="not cached"),
+        pytest.param(
+            {"predictions": {"stack": []}}, "have no test image in common", id="none shared"
+        ),
         pytest.param({"params": {"dataset": {"task": "multi"}}}, "the other several", id="task"),
     ],
 )
-def test_what_cannot_be_compared_is_not(tmp_path, changes, told):
+def test_the_reason_why_scores_cannot_be_compared_is_given(tmp_path, changes, expected):
     run = Run(tmp_path)
     other = other_of(run)
     if "params" in changes:
         changes = {"params": {**other.params, **changes["params"]}}
-    assert told in compare(run.facts(), other._replace(**changes)).sentence
+    assert re.search(expected, compare(run.facts(), other._replace(**changes)).sentence)
 
 
 def test_without_test_images_scores_are_not_compared(tmp_path):
@@ -130,14 +133,14 @@ def test_the_page_shows_another_revision_and_its_hostile_names_as_text(tmp_path)
     other = other_of(run, name=HOSTILE[0])
     page = tmp_path / "page.html"
     write_page(page, run.facts(), PROVENANCE, compare(run.facts(), other))
-    told = page.read_text(encoding="utf-8")
-    assert '<section id="against">' in told and "&lt;script&gt;alert(1)" in told
-    assert HOSTILE[0] not in told
+    text = page.read_text(encoding="utf-8")
+    assert '<section id="comparison">' in text and "&lt;script&gt;alert(1)" in text
+    assert HOSTILE[0] not in text
 
 
 @pytest.fixture
 def repository(tmp_path):
-    """A run in a repository of Git: its numbers committed on main."""
+    """A run in a Git repository, with its metrics committed on main."""
     root = tmp_path / "clone"
     run = Run(root)
     (root / "params.yaml").write_text("dataset: {task: single}\n")
@@ -167,36 +170,36 @@ def test_a_revision_is_read_by_branch_by_hash_and_by_the_name_of_an_experiment(r
         assert (found.name, found.commit) == (name, commit[:7])
         assert found.params == {"dataset": {"task": "single"}}
         assert found.metrics["stack"] == read_json(run.folders.metrics / "stack.json")
-        assert found.answers is None  # no repository of DVC's
+        assert found.predictions is None  # no DVC repository
 
 
 @pytest.mark.parametrize("name", ["nonsense", "--help", "", "main;ls", "HEAD~9"])
-def test_no_revision_is_told_with_the_commands_that_list_them(repository, name):
+def test_an_unknown_revision_is_an_error_with_the_commands_that_list_revisions(repository, name):
     run, _ = repository
-    with pytest.raises(UserError, match="must be a branch, tag, commit or experiment"):
+    with pytest.raises(UserError, match=r"must be a branch, tag.*dvc exp list"):
         read_revision(run.root, name)
 
 
-def test_a_revision_without_results_is_told(repository):
+def test_a_revision_without_results_is_an_error(repository):
     run, ask = repository
     ask("rm", "-q", "metrics/test.json")
     ask("commit", "-q", "-m", "without")
-    with pytest.raises(UserError, match=r"has no metrics/test\.json, so it holds no results"):
+    with pytest.raises(UserError, match=r"has no metrics/test\.json.*Choose a commit"):
         read_revision(run.root, "main")
 
 
-def test_a_folder_without_results_is_told_what_to_do(tmp_path, monkeypatch):
+def test_a_folder_without_results_is_an_error_with_the_command_to_run(tmp_path, monkeypatch):
     shutil.copy(Path(__file__).parents[1] / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
-    told = CliRunner().invoke(app, ["report", "--against", "main"])
-    assert told.exit_code == 1
+    result = CliRunner().invoke(app, ["report", "--against", "main"])
+    assert result.exit_code == 1
     assert re.search(
-        r"there is no \S+ here, so there is nothing to compare; run 'dvc repro'", told.stderr
+        r"there is no \S+ here, so there is nothing to compare; run 'dvc repro'", result.stderr
     )
 
 
-def test_without_git_it_is_said(repository, monkeypatch):
+def test_without_git_a_revision_is_an_error(repository, monkeypatch):
     run, _ = repository
-    monkeypatch.setattr(revision, "ask_git", lambda *_: None)
+    monkeypatch.setattr(revision, "run_git", lambda *_: None)
     with pytest.raises(UserError, match="branch, tag, commit or experiment"):
         read_revision(Path(run.root), "main")
