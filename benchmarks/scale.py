@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from classifold.analysis.pca.components import principal_components
-from classifold.augmentation.offline import make_copies, write_packs
+from classifold.augmentation.offline import make_variants, write_packs
 from classifold.augmentation.online.batches import augment_rows, epoch_draws
 from classifold.data.image_table import iter_images, write_table
 from classifold.data.pack import JPEG_QUALITY, new_pack, read_pack
@@ -141,7 +141,7 @@ def of_files(encoded: list[bytes], folder: Path) -> None:
     ])  # fmt: skip
     some = [rgb_pixels(one, size=SIZE, resize="lanczos") for one in encoded[:300]]
     report("augment: four copies of an image", len(some), lambda: [
-        make_copies(pixels, image_id=name, seed=1, **AUGMENTATION)
+        make_variants(pixels, image_id=name, seed=1, **AUGMENTATION)
         for name, pixels in zip(ids, some, strict=False)
     ])  # fmt: skip
     report("augment: encode one as JPEG", len(some), lambda: [

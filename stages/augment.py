@@ -1,8 +1,8 @@
-"""Stage `augment`: pack the training images with augmented copies, and the validation images."""
+"""Stage `augment`: pack the training images with augmented variants, and the validation images."""
 
 from pathlib import Path
 
-from classifold.augmentation.offline import n_copies, write_packs
+from classifold.augmentation.offline import n_variants, write_packs
 from classifold.data.image_table import iter_images
 from classifold.data.json_file import write_json
 from classifold.data.split_file import read_split
@@ -24,16 +24,16 @@ def main() -> None:
         write_packs(images, labels, folder, task=task, **settings)
         n_bytes = sum(path.stat().st_size for path in folder.glob("*/images.*"))
 
-    copies = n_copies(flips=settings["flips"], warped=settings["warped"])
+    variants = n_variants(flips=settings["flips"], warped=settings["warped"])
     metrics = {
         "n_source": len(labels["train"]),
-        "n_images": len(labels["train"]) * copies,
-        "variants": copies,
+        "n_images": len(labels["train"]) * variants,
+        "variants": variants,
         "n_validation": len(labels["validation"]),
         "n_bytes": n_bytes,
     }
     write_json(Path("metrics/augment.json"), metrics)
-    log(f"  {metrics['n_source']:,} images became {metrics['n_images']:,}")
+    log(f"  {metrics['n_source']:,} training images, {metrics['n_images']:,} with variants")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stage `folds@<name>`: train one network once without each fold, and ask it about that fold."""
+"""Stage `folds@<name>`: train a network once without each fold, and predict that fold."""
 
 import shutil
 from pathlib import Path
@@ -10,24 +10,24 @@ from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.progress import is_first_process, log
 from classifold.runtime.stage import run_stage
-from classifold.training.launch import launch, one_voice
+from classifold.training.launch import launch, report_first_failure
 from classifold.training.limit import cap_epochs
 
 CHECKPOINTS = Path(".cache/folds")  # outside of the outputs, which DVC removes
 
 
-@one_voice()
+@report_first_failure()
 def main(name: str) -> None:
     n_folds, seed = read_params("stack.folds", "stack.seed")
     settings, model, max_epochs = read_params("train", f"models.{name}", "limit.epochs")
     policy = read_params(f"policies.{model['online']}")
-    found, metrics = NO_FOLDS, {"n_folds": 0, "n_images": 0}
+    result, metrics = NO_FOLDS, {"n_folds": 0, "n_images": 0}
     if n_folds:
         launch(settings, batch_size=model["batch_size"])
-        # Not at the top: torch takes seconds to be imported, which no folds must not cost.
+        # Not at the top: without folds, the seconds that the import of torch takes are saved.
         from classifold.training.folds import train_folds  # noqa: PLC0415
 
-        found, metrics = train_folds(
+        result, metrics = train_folds(
             name,
             settings=settings,
             model=cap_epochs(model, epochs=max_epochs),
@@ -39,10 +39,10 @@ def main(name: str) -> None:
             checkpoints=CHECKPOINTS / name,
         )
     if not is_first_process():
-        return  # one process writes
+        return  # only one process writes
 
     with new_folder(Path("data/folds") / name) as folder:
-        write_out_of_fold(folder, found)
+        write_out_of_fold(folder, result)
     write_json(Path("metrics/folds") / f"{name}.json", metrics)
     shutil.rmtree(CHECKPOINTS / name, ignore_errors=True)
     log(f"  {name}: {n_folds} folds, {metrics['n_images']:,} images")

@@ -16,7 +16,7 @@ from classifold.runtime.stage import run_stage
 from classifold.training.checkpoints import Checkpoint, training_key
 from classifold.training.description import describe_training, training_metrics
 from classifold.training.distributed_prediction import predict_distributed
-from classifold.training.launch import launch, one_voice
+from classifold.training.launch import launch, report_first_failure
 from classifold.training.limit import cap_epochs
 from classifold.training.loop import fit
 from classifold.training.out_of_memory import explain_out_of_memory
@@ -27,7 +27,7 @@ PACKS = Path("data/augmented")
 CHECKPOINTS = Path(".cache/checkpoints")  # outside of the outputs, which DVC removes
 
 
-@one_voice()
+@report_first_failure()
 def main(name: str) -> None:
     settings, model, max_epochs = read_params("train", f"models.{name}", "limit.epochs")
     launch(settings, batch_size=model["batch_size"])

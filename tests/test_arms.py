@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from classifold.augmentation.offline import make_copies
+from classifold.augmentation.offline import make_variants
 from classifold.errors import UserError
 from classifold.leakage.arms import (
     LATE,
@@ -53,7 +53,7 @@ def arms(pool):
 def test_copies_in_memory_are_those_of_the_stage(pool):
     pack = with_copies(pool, AUGMENTATION)
     for row, image_id in enumerate(pool.ids):
-        made = make_copies(np.asarray(pool.images[row]), image_id=image_id, **AUGMENTATION)
+        made = make_variants(np.asarray(pool.images[row]), image_id=image_id, **AUGMENTATION)
         mine = slice(8 * row, 8 * row + 8)
         np.testing.assert_array_equal(pack.images[mine], [one.pixels for one in made])
         assert pack.transformations[mine] == [one.transformation for one in made]

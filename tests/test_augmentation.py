@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from classifold.augmentation.offline import make_copies, n_copies, write_packs
+from classifold.augmentation.offline import make_variants, n_variants, write_packs
 from classifold.augmentation.online.warp import (
     flip,
     rotations,
@@ -38,15 +38,15 @@ SETTINGS = {
 )
 def test_copies_are_as_many_as_announced_the_untouched_original_first(flips, warped):
     settings = SETTINGS | {"flips": flips, "warped": warped}
-    copies = make_copies(NOISE, image_id="a", seed=0, **settings)
-    assert len(copies) == n_copies(flips=flips, warped=warped)
+    copies = make_variants(NOISE, image_id="a", seed=0, **settings)
+    assert len(copies) == n_variants(flips=flips, warped=warped)
     assert copies[0].transformation == "none"
     np.testing.assert_array_equal(copies[0].pixels, NOISE)
     assert len({copy.transformation for copy in copies}) == len(copies)
 
 
 def test_the_reports_eightfold_is_four_flips_each_also_warped_once():
-    copies = make_copies(NOISE, image_id="a", seed=0, **SETTINGS)
+    copies = make_variants(NOISE, image_id="a", seed=0, **SETTINGS)
     words = [copy.transformation for copy in copies]
     assert words[::2] == ["none", "flip horizontal", "flip vertical", "flip both"]
     for name, copy in zip(FOUR_FLIPS, copies[::2], strict=True):
@@ -58,7 +58,7 @@ def test_the_reports_eightfold_is_four_flips_each_also_warped_once():
 @pytest.mark.parametrize("extra", [{}, {"shear": 10, "shift": [0.1, 0.2]}])
 def test_what_a_copy_is_said_to_be_is_what_was_done_to_it(extra):
     smooth = np.asarray(Image.fromarray(NOISE).resize((24, 24), Image.Resampling.BICUBIC))
-    for copy in make_copies(smooth, image_id="a", seed=0, **SETTINGS | extra):
+    for copy in make_variants(smooth, image_id="a", seed=0, **SETTINGS | extra):
         steps = (step.split() for step in copy.transformation.split(", ") if " " in step)
         words = {name: values for name, *values in steps}
 
@@ -78,13 +78,13 @@ def test_what_a_copy_is_said_to_be_is_what_was_done_to_it(extra):
 
 
 def test_the_reports_arithmetic_comes_out():
-    assert 3312 * n_copies(flips=FOUR_FLIPS, warped=1) == 26496
+    assert 3312 * n_variants(flips=FOUR_FLIPS, warped=1) == 26496
 
 
 @given(st.text(max_size=4), st.integers(0, 2**20))
 def test_drawn_angles_and_scales_keep_to_their_ranges(image_id, seed):
     settings = SETTINGS | {"flips": ["none"], "warped": 4}
-    for copy in make_copies(NOISE[:2, :2], image_id=image_id, seed=seed, **settings)[1:]:
+    for copy in make_variants(NOISE[:2, :2], image_id=image_id, seed=seed, **settings)[1:]:
         words = dict(step.split() for step in copy.transformation.split(", "))
         assert -15 <= float(words["rotate"]) <= 15
         assert 0.8 <= float(words["scale"]) <= 1
@@ -93,7 +93,7 @@ def test_drawn_angles_and_scales_keep_to_their_ranges(image_id, seed):
 def test_draws_differ_by_copy_image_and_seed_and_repeat():
     def draws(image_id, seed):
         settings = SETTINGS | {"flips": ["none"], "warped": 3}
-        copies = make_copies(NOISE, image_id=image_id, seed=seed, **settings)
+        copies = make_variants(NOISE, image_id=image_id, seed=seed, **settings)
         return [copy.transformation for copy in copies[1:]]
 
     assert draws("a", 0) == draws("a", 0)

@@ -287,16 +287,20 @@ PHASE = "models.mlp.phases.p1"
         ("models.small_resnet.arguments.widths", [], "models.small_resnet: network small_resnet"),
         ("models.small_resnet.arguments.stem_stride", 0, "models.small_resnet: network"),
         ("models.initial_cnn.image_size", 8, "models.initial_cnn: network initial_cnn cannot be"),
-        (f"{PHASE}.trainable", ["hiden"], "models.mlp: 'hiden' (in a phase's trainable or"),
+        (
+            f"{PHASE}.trainable",
+            ["hiden"],
+            "models.mlp: trainable or lr_factors: must name layers of the network, got 'hiden'",
+        ),
         (
             f"{PHASE}.optimizer",
             {"name": "adam", "lr": 0.1, "lr_factors": {"hed": 2}},
-            "models.mlp: 'hed' (in a phase's trainable or lr_factors) begins the name of no",
+            "models.mlp: trainable or lr_factors: must name layers of the network, got 'hed'",
         ),
         (
             "models.mlp",
             CONTENTS[ROOT / "params.yaml"]["models"]["mlp"] | {"train_size": 8},
-            "models.mlp: network mlp takes images of its image_size alone, got train_size 8",
+            "models.mlp: train_size: network mlp accepts only images of its image_size, got 8",
         ),
         ("dataset.path", "nowhere", "dataset.path in params.yaml names nowhere, which does not"),
         ("dataset.path", "x" * 5000, "dataset.path in params.yaml cannot be a path: File name"),

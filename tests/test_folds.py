@@ -257,7 +257,7 @@ def test_it_may_be_stopped_anywhere_and_ends_with_the_same_logits(
     np.testing.assert_array_equal(logits, expected)
     assert best_epochs == epochs
     told = capsys.readouterr().out
-    assert told.count("trained before the stop") == after // 3
+    assert told.count("finished before the interruption") == after // 3
     assert told.count("continues after epoch") == (after % 3 > 0)
 
 
@@ -303,14 +303,14 @@ def test_a_class_in_one_fold_alone_is_told(draw_pack, capsys):
     labels = np.where(np.arange(31) == 30, 2, np.arange(31) % 2)
     assign_folds(pack._replace(labels=labels), groups_of(pack), n_folds=3, seed=1)
     told = capsys.readouterr().out
-    assert "all images of class 'class2' lie in one fold" in told
+    assert "class 'class2': all images are in one fold" in told
     assert "class1" not in told
 
 
 def test_images_that_the_split_does_not_know_are_refused_with_advice(draw_pack):
     pack = draw_pack(6)
     groups = dict(list(groups_of(pack).items())[:-2])
-    with pytest.raises(UserError, match=r"2 images that .* such as '004'; run 'dvc repro augment'"):
+    with pytest.raises(UserError, match=r"data/augmented: 2 images .*'004'.*dvc repro augment"):
         assign_folds(pack, groups, n_folds=2, seed=1)
 
 
@@ -440,7 +440,7 @@ def test_a_stage_killed_in_its_second_fold_goes_on_and_ends_with_the_same_bytes(
     process.wait()
     assert outputs(folder) == {}
     told = run(folder, *STAGE).stdout
-    assert "fold 1/2: trained before the stop" in told
+    assert "fold 1/2: finished before the interruption" in told
     assert "fold 2/2: 24 images train" in told
     assert "continues after epoch" in told
     assert outputs(folder) == expected

@@ -55,19 +55,16 @@ def test_in_a_network_of_torchvision_the_head_is_named_head_too():
     set_trainable(network, ["head", "backbone.layer4.1.bn2"])
     names = {"fc.weight", "fc.bias", "layer4.1.bn2.weight", "layer4.1.bn2.bias"}
     assert trained(network) == {f"backbone.{name}" for name in names}
-    rooms = "head, backbone.conv1, backbone.bn1, backbone.layer1, backbone.layer2"
-    with pytest.raises(UserError, match=f"'layer4' .* begin with {rooms}"):
+    layers = "head, backbone.conv1, backbone.bn1, backbone.layer1, backbone.layer2"
+    with pytest.raises(UserError, match=f"got 'layer4'.*{layers}"):
         set_trainable(network, ["layer4"])
 
 
-@pytest.mark.parametrize("start", ["block", "blocks.2", "Head", ""])
-def test_a_name_that_begins_no_parameter_is_refused_and_those_that_are_there_listed(network, start):
-    message = (
-        rf"'{start}' \(in a phase's trainable or lr_factors\) begins the name of no parameter of "
-        "this network; its parameters begin with head, stem, blocks, norm$"
-    )
+@pytest.mark.parametrize("prefix", ["block", "blocks.2", "Head", ""])
+def test_an_error_for_an_unknown_layer_lists_the_layers(network, prefix):
+    message = f"trainable or lr_factors: .*got '{prefix}'.*head, stem, blocks, norm"
     with pytest.raises(UserError, match=message):
-        set_trainable(network, ["head", start])
+        set_trainable(network, ["head", prefix])
 
 
 def test_the_statistics_of_frozen_layers_do_not_move(network):

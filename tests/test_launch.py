@@ -10,7 +10,7 @@ import torch
 from classifold.errors import UserError
 from classifold.training import launch as launch_module
 from classifold.training.distributed_prediction import predict_distributed
-from classifold.training.launch import count_processes, launch, one_voice
+from classifold.training.launch import count_processes, launch, report_first_failure
 
 SETTINGS = {"launcher": "auto", "device": "auto", "threads": 1}
 
@@ -38,7 +38,7 @@ def test_processes_where_there_are_four_gpus(four_gpus, changes, batch_size, exp
 
 
 def test_each_process_needs_a_gpu_of_its_own(four_gpus):
-    message = r"train\.launcher asks for 5 processes, .* this machine has 4 \(cuda\): lower it"
+    message = r"train\.launcher\.torchrun: .* 4 \(cuda\), got 5.*auto"
     with pytest.raises(UserError, match=message):
         count_processes(SETTINGS | {"launcher": {"torchrun": 5}}, batch_size=64)
 
@@ -52,7 +52,7 @@ def test_without_a_gpu_and_under_torchrun_nothing_is_started(monkeypatch):
 
 def test_a_failure_is_as_it_was_in_one_process():
     failure = UserError("hidden must be positive")
-    with pytest.raises(UserError) as caught, one_voice():
+    with pytest.raises(UserError) as caught, report_first_failure():
         raise failure
     assert caught.value is failure
 
@@ -67,15 +67,15 @@ def test_of_several_processes_each_leaves_its_failure_to_torchrun(monkeypatch, t
         raise SystemExit(status)
 
     monkeypatch.setattr(os, "_exit", end)
-    with pytest.raises(SystemExit), one_voice():
+    with pytest.raises(SystemExit), report_first_failure():
         raise UserError("hidden must be positive")
     assert json.loads((tmp_path / "error.json").read_text())["message"] == "hidden must be positive"
-    with pytest.raises(SystemExit), one_voice():
+    with pytest.raises(SystemExit), report_first_failure():
         raise RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer [10.0.0.7]")
     message = json.loads((tmp_path / "error.json").read_text())["message"]
-    assert message.startswith("another process of this training was ended")
+    assert message.startswith("another process of this training ended")
     assert message.endswith("Connection closed by peer [10.0.0.7])")
-    with pytest.raises(RuntimeError, match="shapes"), one_voice():
+    with pytest.raises(RuntimeError, match="shapes"), report_first_failure():
         raise RuntimeError("shapes do not fit")  # a fault of ours: as it is
 
 

@@ -1,4 +1,4 @@
-"""Steps of a phase: in pieces, clipped, averaged."""
+"""Steps of a phase: micro-batches, clipping, moving average."""
 
 import copy
 
@@ -35,13 +35,13 @@ def images():
     return drawn, torch.eye(3)[[0, 1, 2] * 3]
 
 
-def step(phase, images, *, pieces=1, factor=1.0):
+def step(phase, images, *, micro_batches=1, factor=1.0):
     """One step; the network's weights after it, in one row."""
     inputs, targets = images
-    shares = list(zip(inputs.tensor_split(pieces), targets.tensor_split(pieces), strict=True))
-    for number, (piece, wanted) in enumerate(shares, start=1):
-        loss = LOSS(phase.module(piece), wanted).sum() / len(inputs)
-        phase.backward(factor * loss, ends_step=number == pieces)
+    batches = (values.tensor_split(micro_batches) for values in (inputs, targets))
+    for number, (batch, labels) in enumerate(zip(*batches, strict=True), start=1):
+        loss = LOSS(phase.module(batch), labels).sum() / len(inputs)
+        phase.backward(factor * loss, ends_step=number == micro_batches)
     return row_of(phase.network)
 
 
@@ -49,21 +49,23 @@ def row_of(network):
     return torch.cat([p.detach().flatten() for p in network.parameters()])
 
 
-@pytest.mark.parametrize("pieces", [2, 4, 9])
+@pytest.mark.parametrize("n_micro", [2, 4, 9])
 @pytest.mark.parametrize("gradient_clip_norm", [None, 0.1])
-def test_a_step_in_pieces_is_the_step_in_one(tiny_mlp, machine, images, pieces, gradient_clip_norm):
+def test_a_step_of_micro_batches_equals_the_step_of_one_batch(
+    tiny_mlp, machine, images, n_micro, gradient_clip_norm
+):
     optimizer = SGD | {"momentum": 0.9}
     whole, cut = (
         phase_of(tiny_mlp(), machine, optimizer=optimizer, gradient_clip_norm=gradient_clip_norm)
         for _ in range(2)
     )
     before = row_of(whole.network)
-    for _ in range(3):  # pieces of 4 and 5 images, of 2 and 3, of 1
-        torch.testing.assert_close(step(whole, images), step(cut, images, pieces=pieces))
+    for _ in range(3):  # micro-batches of 4 and 5 images, of 2 and 3, of 1
+        torch.testing.assert_close(step(whole, images), step(cut, images, micro_batches=n_micro))
     assert (row_of(whole.network) - before).norm() > 0.03
 
 
-def test_nothing_moves_before_the_last_piece_of_a_step(tiny_mlp, machine, images):
+def test_weights_change_only_after_the_last_micro_batch_of_a_step(tiny_mlp, machine, images):
     phase = phase_of(tiny_mlp(), machine, ema_decay=0.5)
     before = row_of(phase.network)
     inputs, targets = images

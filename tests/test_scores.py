@@ -79,10 +79,10 @@ def test_scores_at_their_limits(labels, logit, accuracy, micro_f1):
 
 
 @pytest.mark.parametrize("labels", [LABELS, np.array([0, 1, 2, 2])])
-def test_counts_of_pieces_add_up_to_those_of_the_whole(labels):
+def test_counts_of_micro_batches_add_up_to_those_of_the_batch(labels):
     logits, labels = torch.from_numpy(LOGITS), torch.from_numpy(labels)
-    pieces = count(logits[:1], labels[:1]) + count(logits[1:], labels[1:])
-    assert pieces.tolist() == count(logits, labels).tolist()
+    added = count(logits[:1], labels[:1]) + count(logits[1:], labels[1:])
+    assert added.tolist() == count(logits, labels).tolist()
 
 
 def test_counts_by_hand():

@@ -152,7 +152,7 @@ def test_other_errors_are_left_as_they_are():
 
 
 def test_a_network_of_one_size_cannot_train_on_another(packs):
-    message = r"network mlp takes images of its image_size alone, got train_size 6; leave"
+    message = "train_size: network mlp .*image_size, got 6.*Remove train_size"
     with pytest.raises(UserError, match=message):
         prepare(SETTINGS, MODEL | {"train_size": 6}, packs=packs)
     resnet = {"network": "small_resnet", "arguments": {"widths": [16], "depth": 1}}

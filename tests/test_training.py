@@ -218,7 +218,7 @@ def test_dropout_does_not_depend_on_what_was_drawn_before_the_training(draw_pack
 
 @pytest.mark.parametrize("gradient_clip_norm", [None, 0.5])
 @pytest.mark.parametrize("n_images", [32, 37])  # in equal steps, and in some of seven and eight
-def test_pieces_of_a_step_end_with_the_weights_of_whole_steps(
+def test_micro_batches_end_with_the_weights_of_whole_batches(
     draw_pack, tiny_mlp, gradient_clip_norm, n_images
 ):
     def weights(gradient_accumulation_steps):
@@ -514,8 +514,8 @@ def test_a_phase_changes_what_it_trains_and_nothing_else(draw_pack):
 def test_a_loss_that_is_no_number_stops_with_the_epoch_the_step_and_advice(draw_pack):
     phase = PHASE | {"optimizer": {"name": "sgd", "lr": 1e30}}
     message = (
-        r"^phase p1, epoch 1, step 2: the loss is no number \(learning rate 1e\+30\); lower phases."
-        r"p1.optimizer.lr, to a tenth say, or set gradient_clip_norm: 1.0; 'classifold lr-find' "
+        r"^phases\.p1: .*epoch 1, step 2 is NaN .*1e\+30.*phases\.p1\.optimizer\.lr.*"
+        "gradient_clip_norm: 1.0.*classifold lr-find"
     )
     for gradient_clip_norm in (None, 1.0):  # which does not help here
         with pytest.raises(UserError, match=message):
@@ -538,8 +538,8 @@ def test_a_loss_that_explodes_stops_with_its_value_in_the_phase_and_epoch_at_fau
         "p2": PHASE | {"trainable": "head", "optimizer": {"name": "sgd", "lr": 1e7}},
     }
     message = (
-        r"^phase p2, epoch 3, step 2: the loss has grown to \d(\.\d+)?e\+\d\d \(learning rate "
-        r"1e\+07\); lower phases.p2.optimizer.lr"
+        r"^phases\.p2: .*epoch 3, step 2 has grown to \d(\.\d+)?e\+\d\d .*1e\+07.*"
+        r"phases\.p2\.optimizer\.lr"
     )
     with pytest.raises(UserError, match=message):
         train(tiny_mlp(), pack, phases=phases)
@@ -547,19 +547,19 @@ def test_a_loss_that_explodes_stops_with_its_value_in_the_phase_and_epoch_at_fau
 
 def test_losses_are_looked_at_now_and_then_and_at_the_end_of_an_epoch(draw_pack, monkeypatch):
     looked = []
-    look = Epochs._look
+    look = Epochs._check
 
     def watched(self, losses, *others, **names):
         looked.append(len(losses))
         look(self, losses, *others, **names)
 
-    monkeypatch.setattr(Epochs, "_look", watched)
-    monkeypatch.setattr(epochs_module, "STEPS_BETWEEN_LOOKS", 3)
+    monkeypatch.setattr(Epochs, "_check", watched)
+    monkeypatch.setattr(epochs_module, "STEPS_BETWEEN_CHECKS", 3)
     train(tiny(), draw_pack(32), phases={"p1": PHASE | {"epochs": 1}}, batch_size=4)
     assert looked == [3, 6, 8]
     looked.clear()
     wild = PHASE | {"optimizer": {"name": "sgd", "lr": 1e30}}
-    with pytest.raises(UserError, match=r"epoch 1, step [23]: the loss is no number"):
+    with pytest.raises(UserError, match=r"epoch 1, step [23] is NaN"):
         train(tiny(), draw_pack(32), phases={"p1": wild}, batch_size=4)
     assert looked == [3]  # it does not go on to the end
 

@@ -1,4 +1,4 @@
-"""Eightfold augmentation before training: each flip, and warped copies of each flip.
+"""Offline augmentation: flips and randomly warped variants of each training image.
 
 Source: report 002, section 3.1: the original and its horizontal, vertical and double flip, each
 also once at a random scale and rotation. Only training images are augmented, after the split.
@@ -27,19 +27,19 @@ from classifold.runtime.parallel import ordered_map
 from classifold.runtime.progress import track
 
 
-class AugmentedCopy(NamedTuple):
-    """One copy of an image, the untouched original among them."""
+class Variant(NamedTuple):
+    """One variant of an image; the first one is the original."""
 
     pixels: np.ndarray  # uint8 (size, size, 3)
     transformation: str  # such as "flip horizontal, rotate -3.2, scale 0.91"; "none"
 
 
-def n_copies(*, flips: Sequence[str], warped: int) -> int:
-    """How many images become of one."""
+def n_variants(*, flips: Sequence[str], warped: int) -> int:
+    """Count the variants of each image, with the original."""
     return len(flips) * (1 + warped)
 
 
-def make_copies(
+def make_variants(
     pixels: np.ndarray,
     *,
     image_id: str,
@@ -51,33 +51,33 @@ def make_copies(
     shift: Sequence[float],
     fill: str,
     seed: int,
-) -> list[AugmentedCopy]:
-    """Make all copies of an image: the original first.
+) -> list[Variant]:
+    """Make all variants of an image: the original first.
 
-    What is drawn depends on `seed` and the image alone.
+    Random numbers depend only on `seed` and the image.
 
     Args:
         pixels: uint8 array (size, size, 3).
         image_id: of the image.
         flips: names of flips, `none` first.
-        warped: warped copies of each flip.
-        rotate: largest angle in degrees, to either side.
+        warped: number of warped variants of each flip.
+        rotate: largest angle in degrees, in both directions.
         scale: smallest and largest factor.
-        shear: largest slant in degrees, to either side.
-        shift: largest shift to the side and up or down, as shares of the size.
+        shear: largest shear in degrees, in both directions.
+        shift: largest shift along x and y, as fractions of the size.
         fill: how the border is filled.
-        seed: of the draws.
+        seed: of the random numbers.
     """
     size = len(pixels)
     flipped = [flip(pixels, name) for name in flips]
-    # One row a warped copy: degrees, factor, slant, shares to the right and down.
+    # One row per warped variant: degrees, factor, shear, fractions to the right and down.
     draws = generator(seed, image_id).uniform(
         (-rotate, scale[0], -shear, -shift[0], -shift[1]),
         (rotate, scale[1], shear, shift[0], shift[1]),
         (len(flips) * warped, 5),
     )
     degrees, factor, slant, right, down = draws.T
-    # Backwards: the picture is slanted, scaled and turned about its centre, then moved.
+    # From result to source: shear, scale and rotation about the center, then the shift.
     matrices = (
         shifts(right * size, down * size)
         @ rotations(degrees)
@@ -87,19 +87,19 @@ def make_copies(
     sources = [picture for picture in flipped for _ in range(warped)]
     pictures = iter(warp_arrays(sources, matrices, size=size, fill=fill))
     numbers = iter(draws.tolist())
-    copies = []
+    variants = []
     for name, picture in zip(flips, flipped, strict=True):
-        words = [] if name == "none" else [f"flip {name}"]
-        copies.append(AugmentedCopy(picture, ", ".join(words) or "none"))
+        steps = [] if name == "none" else [f"flip {name}"]
+        variants.append(Variant(picture, ", ".join(steps) or "none"))
         for _ in range(warped):
-            degrees, factor, slant, *shares = next(numbers)
-            told = [*words, f"rotate {degrees:.2f}", f"scale {factor:.3f}"]
+            degrees, factor, slant, *fractions = next(numbers)
+            warp = [*steps, f"rotate {degrees:.2f}", f"scale {factor:.3f}"]
             if shear:
-                told.append(f"shear {slant:.2f}")
+                warp.append(f"shear {slant:.2f}")
             if any(shift):
-                told.append("shift {:.3f} {:.3f}".format(*shares))
-            copies.append(AugmentedCopy(next(pictures), ", ".join(told)))
-    return copies
+                warp.append("shift {:.3f} {:.3f}".format(*fractions))
+            variants.append(Variant(next(pictures), ", ".join(warp)))
+    return variants
 
 
 def write_packs(
@@ -114,32 +114,32 @@ def write_packs(
     seed: int,
     **augmentation: object,
 ) -> None:
-    """Write the packs `train` (with all copies) and `validation` (untouched but resized).
+    """Write the packs `train` (with all variants) and `validation` (only resized).
 
     Args:
-        images: part -> (id, encoded image), in the order of the pack.
-        labels: part -> id -> its classes.
-        folder: where the packs go, a folder each.
+        images: split -> (id, encoded image), in the order of the pack.
+        labels: split -> id -> its classes.
+        folder: receives one folder per pack.
         task: `single` or `multi`.
         size: width and height of the images in the packs.
         resize: the filter for it.
         storage: of the training pack, `raw` or `jpeg`; validation images are stored raw, since
             JPEG would change them.
-        seed: of the draws.
-        augmentation: the other arguments of `make_copies`.
+        seed: of the random numbers.
+        augmentation: the other arguments of `make_variants`.
     """
-    bears = (names for split in labels.values() for names in split.values())
-    classes = sorted({name for names in bears for name in names})
-    untouched = augmentation | {"flips": ["none"], "warped": 0}
+    of_images = (names for split in labels.values() for names in split.values())
+    classes = sorted({name for names in of_images for name in names})
+    only_resized = augmentation | {"flips": ["none"], "warped": 0}
     for split, kept_as, settings in (
         ("train", storage, augmentation),
-        ("validation", "raw", untouched),
+        ("validation", "raw", only_resized),
     ):
-        copies = n_copies(flips=settings["flips"], warped=settings["warped"])  # type: ignore[arg-type]
+        variants = n_variants(flips=settings["flips"], warped=settings["warped"])  # type: ignore[arg-type]
         n_sources = len(labels[split])
         with new_pack(
             folder / split,
-            n_images=n_sources * copies,
+            n_images=n_sources * variants,
             size=size,
             resize=resize,
             classes=classes,
@@ -157,12 +157,12 @@ def write_packs(
                 ),
                 images[split],
                 n_items=n_sources,
-                n_bytes=lambda image, copies=copies: len(image[1]) + copies * size**2 * 3,  # type: ignore[misc]
+                n_bytes=lambda image, variants=variants: len(image[1]) + variants * size**2 * 3,  # type: ignore[misc]
                 locally="threads",
             )
             tracked = track(augmented, task=f"augment {split}", total=n_sources, unit="images")
             for row, made in enumerate(tracked):
-                pack.put(row * copies, made.pictures)
+                pack.put(row * variants, made.pictures)
                 for number, transformation in enumerate(made.transformations):
                     pack.describe(
                         image_id=made.image_id,
@@ -173,7 +173,7 @@ def write_packs(
 
 
 class _Augmented(NamedTuple):
-    """All copies of an image, as the pack keeps them."""
+    """All variants of an image, as the pack stores them."""
 
     image_id: str
     pictures: Sequence[np.ndarray | bytes]
@@ -189,14 +189,14 @@ def _augment(
     seed: int,
     settings: Mapping[str, object],
 ) -> _Augmented:
-    """Runs in threads, or elsewhere: all copies of an image."""
+    """Make all variants of an image, in a thread or on another computer."""
     cv2.setNumThreads(1)  # all cores are in use already
     image_id, encoded = image
     pixels = rgb_pixels(encoded, size=size, resize=resize)
-    copies = make_copies(pixels, image_id=image_id, seed=seed, **settings)  # type: ignore[arg-type]
-    pictures = [copy.pixels for copy in copies]
+    variants = make_variants(pixels, image_id=image_id, seed=seed, **settings)  # type: ignore[arg-type]
+    pictures = [variant.pixels for variant in variants]
     return _Augmented(
         image_id,
         [encode_jpeg(picture) for picture in pictures] if storage == "jpeg" else pictures,
-        [copy.transformation for copy in copies],
+        [variant.transformation for variant in variants],
     )

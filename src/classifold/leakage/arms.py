@@ -15,7 +15,7 @@ import torch
 from sklearn.model_selection import train_test_split
 from torch import nn
 
-from classifold.augmentation.offline import make_copies
+from classifold.augmentation.offline import make_variants
 from classifold.data.pack import Pack
 from classifold.errors import UserError
 from classifold.evaluation.intervals import central_interval, resample
@@ -85,7 +85,7 @@ def make_arms(
     Args:
         pool: originals, of one label each.
         held_out: bool array (N,): the validation images of a split before augmentation.
-        augmentation: arguments of `make_copies` but for the image.
+        augmentation: arguments of `make_variants` but for the image.
         seed: of the split after augmentation.
 
     Raises:
@@ -123,7 +123,7 @@ def make_arms(
 def with_copies(pack: Pack, augmentation: Mapping[str, Any]) -> Pack:
     """Make the copies that the stage `augment` would, in memory: those of an image in a row."""
     made = [
-        make_copies(np.asarray(pack.images[row]), image_id=image_id, **augmentation)
+        make_variants(np.asarray(pack.images[row]), image_id=image_id, **augmentation)
         for row, image_id in enumerate(pack.ids)
     ]
     n_copies = len(made[0])

@@ -1,4 +1,4 @@
-"""Batches of one epoch."""
+"""The batches of one epoch."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, cast
@@ -22,75 +22,75 @@ from classifold.models.preprocessing import normalized, to_input
 from classifold.runtime.parallel import threaded_map
 from classifold.training.losses import one_hot
 
-# Of a device's free memory, for the training images; the rest is the network's.
-LARGEST_SHARE_OF_MEMORY = 0.4
+# Of a device's free memory, for the training images; the network needs the rest.
+MAX_FRACTION_OF_MEMORY = 0.4
 
-# That go to a device at a time.
-IMAGES_A_COPY = 1024
+# Copied to a device at once.
+IMAGES_PER_TRANSFER = 1024
 
 
 class Batch(NamedTuple):
-    """What is computed at once: the images of a step, or a piece of them."""
+    """The images that are computed at once: all of a step, or a micro-batch of it."""
 
     inputs: Tensor  # float32 (N, 3, image_size, image_size)
     labels: Tensor  # int64 (N,), or 0 and 1 in (N, n_classes)
-    targets: Tensor  # float32 (N, n_classes): the labels as shares, mixed where images are
-    n_in_step: int  # images of the whole step, over all pieces and processes
-    ends_step: bool  # whether this is its last piece
+    targets: Tensor  # float32 (N, n_classes): probabilities, mixed where images are mixed
+    n_in_step: int  # images of the whole step, over all micro-batches and processes
+    ends_step: bool  # whether this is its last micro-batch
 
 
 class Read(NamedTuple):
-    """What is done for a batch outside of the device."""
+    """A batch before the part of the work that is done on the device."""
 
     rows: np.ndarray
-    images: np.ndarray | None  # None: they lie on the device
-    partners: np.ndarray | None  # that they are mixed with there
+    images: np.ndarray | None  # None: they are stored on the device
+    partners: np.ndarray | None  # images to mix with on the device
     plan: Plan
     plan_of_partners: Plan | None
 
 
 class TrainingImages:
-    """The training pack, where batches are made of it.
+    """The training images, and how they are read and augmented.
 
     On the CPU images stay in the memory-mapped file, and OpenCV augments them, one by one,
-    outside of torch's threads. On another device they lie whole, if they fit, and are augmented
-    there, a batch at a time; if they do not fit, they are read ahead while the device computes.
-    Of images that stay in the file nobody touches others than those that are asked for.
+    outside of torch's threads. On another device all images are stored in its memory, if they
+    fit, and are augmented there in batches; if they do not fit, they are read ahead while the
+    device computes. From the file only the requested images are read.
     """
 
     def __init__(
         self, pack: Pack, *, policy: Mapping[str, Any], image_size: int, device: torch.device
     ) -> None:
-        """Take the images to where they are needed.
+        """Load the images onto the device, if they fit.
 
         Args:
             pack: the training images.
             policy: `steps`, and how borders are filled.
-            image_size: of the images as they are trained on.
+            image_size: of training images.
             device: of the network.
         """
         self.pack = pack
         self.steps, self.fill = policy["steps"], policy["fill"]
         self.policy = policy
         self.device = device
-        # Enlarging is part of a warp that is done anyhow; shrinking needs a filter: it comes after.
+        # Enlarging is part of the warp; shrinking needs an antialiasing filter, so it comes later.
         self.size = max(image_size, pack.size) if moves_pixels(self.steps) else pack.size
         self.on_device = device.type != "cpu" and not any("jpeg" in step for step in self.steps)
         self.stored: Tensor | None = None
         if self.on_device and _fits(pack.images.nbytes, device):
             self.stored = torch.empty(pack.images.shape, dtype=torch.uint8, device=device)
-            for start in range(0, len(pack.images), IMAGES_A_COPY):
-                some = slice(start, start + IMAGES_A_COPY)
-                self.stored[some] = torch.from_numpy(np.array(pack.images[some]))
+            for start in range(0, len(pack.images), IMAGES_PER_TRANSFER):
+                chunk = slice(start, start + IMAGES_PER_TRANSFER)
+                self.stored[chunk] = torch.from_numpy(np.array(pack.images[chunk]))
         self.reads_ahead = device.type != "cpu" and self.stored is None
 
     def read(self, rows: np.ndarray, slots: np.ndarray, draws: np.ndarray) -> Read:
-        """Read the images of `rows`, and do to them what is not done on the device.
+        """Read the images of `rows`, and augment those that are not augmented on the device.
 
         Args:
             rows: of the pack.
-            slots: whose of the draws each image takes: its own, unless it is shown twice.
-            draws: of the epoch, a row an image of the pack.
+            slots: the row of `draws` for each image: its own, unless it is sampled twice.
+            draws: random numbers of the epoch, one row per image of the pack.
         """
         stored = self.pack.images
         if not self.on_device:
@@ -109,11 +109,11 @@ class TrainingImages:
         )
 
     def inputs(self, read: Read, *, image_size: int, normalize: str) -> Tensor:
-        """Make a network's input of what was read, mixed with partners if the policy says so.
+        """Make the network's input: augmented on the device, mixed with partners, normalized.
 
         Args:
             read: by `read`.
-            image_size: of the images as they are trained on.
+            image_size: of training images.
             normalize: of the network.
         """
         plan = read.plan
@@ -140,17 +140,18 @@ class TrainingImages:
 
 
 def count_batches(n_images: int, batch_size: int) -> int:
-    """How many steps an epoch takes."""
+    """Count the steps of an epoch."""
     return -(-n_images // batch_size)
 
 
-def pieces_of_each(pieces: int, *, n_processes: int) -> int:
-    """How many pieces of a step each process computes, if it is cut into `pieces` at least.
+def micro_batches_per_process(micro_batches: int, *, n_processes: int) -> int:
+    """Count the micro-batches of a step per process, for at least `micro_batches` in total.
 
-    So a piece is no larger than where one process computes all of them, and a step that four
-    processes share is cut as one process cuts it with `pieces` of 4: norms see the same images.
+    So a micro-batch is never larger than with one process, and four processes split a step into
+    the same micro-batches as one process with `micro_batches` of 4: batch norms see the same
+    images.
     """
-    return -(-pieces // n_processes)
+    return -(-micro_batches // n_processes)
 
 
 def epoch_batches(
@@ -162,77 +163,77 @@ def epoch_batches(
     image_size: int,
     normalize: str,
     sampler: str = "shuffle",
-    pieces: int = 1,
+    micro_batches: int = 1,
     process: int = 0,
     n_processes: int = 1,
 ) -> Iterator[Batch]:
-    """Go once through the images, in an order drawn from `seed` and `epoch`.
+    """Iterate once over the images, in a random order that depends on `seed` and `epoch`.
 
-    Steps differ by at most one image, so that no step of one is left over for batch norm to
-    fail on. What a step shows does not depend on pieces and processes.
+    The sizes of steps differ by at most one image: a last step of one image would make batch norm
+    fail. The images of a step do not depend on micro-batches and processes.
 
     Args:
         images: the training images.
-        batch_size: the most images in a step.
+        batch_size: maximum number of images in a step.
         seed: of the order and of online augmentation.
         epoch: counted over all phases.
-        image_size: of the images as they are trained on.
+        image_size: of training images.
         normalize: of the network.
         sampler: see `draw_rows`.
-        pieces: into how many a step is cut at least, where memory is small; processes share them.
-        process: which of the processes asks; each gets as many pieces of every step.
-        n_processes: how many train together.
+        micro_batches: minimum number per step, to save memory; they are split between processes.
+        process: number of this process; each gets equally many micro-batches of every step.
+        n_processes: number of processes that train together.
 
     Raises:
-        UserError: if a step has fewer images than there are pieces and processes.
+        UserError: if a step has fewer images than micro-batches.
     """
     pack, device = images.pack, images.device
     n_images, n_classes = len(pack.labels), len(pack.classes)
     n_steps = count_batches(n_images, batch_size)
-    n_own = pieces_of_each(pieces, n_processes=n_processes)
+    n_own = micro_batches_per_process(micro_batches, n_processes=n_processes)
     if n_images // n_steps < n_own * n_processes:
         raise UserError(
-            f"batch_size {batch_size} gives steps of {n_images // n_steps} images, too few for "
-            f"{n_processes} processes with gradient_accumulation_steps: {pieces}; raise "
-            "batch_size, or lower gradient_accumulation_steps or the number of processes "
-            "(train.launcher)"
+            f"batch_size: steps have too few images ({n_images // n_steps}) for {n_processes} "
+            f"processes with gradient_accumulation_steps: {micro_batches}, got {batch_size}. "
+            "Increase batch_size, or lower gradient_accumulation_steps or the number of processes "
+            "(train.launcher)."
         )
     order = draw_rows(pack.labels, n_classes=n_classes, seed=seed, epoch=epoch, sampler=sampler)
-    # Shown again, an image is augmented anew: by the draws of its place in the epoch.
-    places = order if sampler == "shuffle" else np.arange(n_images)
+    # An image that is sampled twice is augmented differently: by its position in the epoch.
+    slots = order if sampler == "shuffle" else np.arange(n_images)
     draws = epoch_draws(images.policy, n_images=n_images, seed=seed, epoch=epoch)
     own = [
-        (piece, len(step), number == n_own)
+        (positions, len(step), number == n_own)
         for step in np.array_split(np.arange(n_images), n_steps)
-        for number, piece in enumerate(
+        for number, positions in enumerate(
             np.array_split(step, n_own * n_processes)[process * n_own :][:n_own], start=1
         )
     ]
 
-    def read_piece(piece: np.ndarray) -> Read:
-        return images.read(order[piece], places[piece], draws)
+    def read(positions: np.ndarray) -> Read:
+        return images.read(order[positions], slots[positions], draws)
 
-    def asked_for() -> Iterator[np.ndarray]:
-        """Each piece, once the one after it has been asked for."""
-        for number, (piece, _, _) in enumerate(own):
+    def prefetched() -> Iterator[np.ndarray]:
+        """Each micro-batch, after the system was asked to read the next one."""
+        for number, (positions, _, _) in enumerate(own):
             for coming, _, _ in own[number + bool(number) : number + 2]:  # the first one, too
                 ask_for(pack.images, order[coming])
-            yield piece
+            yield positions
 
-    pieces_to_read = asked_for() if images.stored is None else (piece for piece, _, _ in own)
-    found: Iterator[Read] = map(read_piece, pieces_to_read)
+    to_read = prefetched() if images.stored is None else (positions for positions, _, _ in own)
+    batches: Iterator[Read] = map(read, to_read)
     if images.reads_ahead:
-        found = threaded_map(read_piece, pieces_to_read, n_threads=torch.get_num_threads())
-    for (_, n_in_step, ends_step), read in zip(own, found, strict=True):
-        targets = one_hot(pack.labels[read.rows], n_classes)
-        mix = read.plan.mix
+        batches = threaded_map(read, to_read, n_threads=torch.get_num_threads())
+    for (_, n_in_step, ends_step), batch in zip(own, batches, strict=True):
+        targets = one_hot(pack.labels[batch.rows], n_classes)
+        mix = batch.plan.mix
         if mix is not None:
-            shares = mix.shares.astype(np.float32)[:, None]
+            lam = mix.lam.astype(np.float32)[:, None]
             partners = one_hot(pack.labels[mix.partners], n_classes)
-            targets = shares * targets + (1 - shares) * partners
+            targets = lam * targets + (1 - lam) * partners
         yield Batch(
-            images.inputs(read, image_size=image_size, normalize=normalize),
-            torch.from_numpy(pack.labels[read.rows]).to(device),
+            images.inputs(batch, image_size=image_size, normalize=normalize),
+            torch.from_numpy(pack.labels[batch.rows]).to(device),
             torch.from_numpy(targets).to(device),
             n_in_step,
             ends_step,
@@ -242,25 +243,25 @@ def epoch_batches(
 def draw_rows(
     labels: np.ndarray, *, n_classes: int, seed: int, epoch: int, sampler: str
 ) -> np.ndarray:
-    """Draw the order of an epoch: int64 (N,), rows of the pack.
+    """Sample the rows of the pack for an epoch, in their order: int64 (N,).
 
     Args:
         labels: int (N,), or 0 and 1 in (N, n_classes).
-        n_classes: how many there are.
+        n_classes: number of classes.
         seed: of the order.
         epoch: counted over all phases.
-        sampler: `shuffle` shows every image exactly once. `balanced` draws N with replacement, so
-            that each class is shown about as often as any other; an image of several labels by
-            the rarest of them, one without labels as a class of its own.
+        sampler: `shuffle` takes every image exactly once. `balanced` samples N with replacement,
+            so that all classes are about equally frequent; an image with several labels counts
+            for the rarest of them, an image without labels as a class of its own.
     """
     random = generator(seed, "order", epoch)
     n_images = len(labels)
     if sampler == "shuffle":
         return random.permutation(n_images)
-    bears = one_hot(labels, n_classes).astype(bool)
-    bears = np.column_stack([bears, ~bears.any(1)])
-    rarity = 1 / np.maximum(bears.sum(0), 1)
-    weights = (bears * rarity).max(1)
+    positive = one_hot(labels, n_classes).astype(bool)
+    positive = np.column_stack([positive, ~positive.any(1)])
+    rarity = 1 / np.maximum(positive.sum(0), 1)
+    weights = (positive * rarity).max(1)
     return random.choice(n_images, n_images, p=weights / weights.sum())
 
 
@@ -268,4 +269,4 @@ def _fits(n_bytes: int, device: torch.device) -> bool:
     if device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(device)
-    return n_bytes <= LARGEST_SHARE_OF_MEMORY * free
+    return n_bytes <= MAX_FRACTION_OF_MEMORY * free

@@ -1,4 +1,4 @@
-"""What is told of a training: the facts beside its weights, and its metrics."""
+"""The description of a training for `model.json`, and its metrics."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -24,15 +24,15 @@ def describe_training(
     processes: Sequence[int],
     max_epochs: int | None,
 ) -> dict[str, Any]:
-    """Tell what the weights depend on beside the network's arguments.
+    """Describe what the weights depend on beside the network's arguments.
 
     Args:
-        originals: the training images without copies.
-        loss: that was trained with.
-        precision: that was used.
-        threads: that were used, in each process.
-        processes: how many trained together, in each epoch.
-        max_epochs: of a phase, as `limit.epochs` of params says; None where nothing is cut short.
+        originals: the training images without augmented variants.
+        loss: of the training.
+        precision: of the training.
+        threads: of each process.
+        processes: number of processes that trained together, for each epoch.
+        max_epochs: `limit.epochs` of params; None without a limit.
     """
     counts = one_hot(originals.labels, len(originals.classes)).sum(0)
     return {
@@ -57,7 +57,7 @@ def training_metrics(
 
     Args:
         network: with the restored weights.
-        fitted: how it went.
+        fitted: the result of the training.
         train: score of the restored weights on original training images.
         validation: score of the restored weights on validation images.
     """

@@ -1,4 +1,4 @@
-"""Logits by all processes that train together, to the bit what one of them computes alone."""
+"""Inference by all processes that train together, with the same bits as by one process."""
 
 from typing import cast
 
@@ -14,7 +14,7 @@ from classifold.training.machine import Machine
 def predict_distributed(
     network: nn.Module, pack: Pack, *, machine: Machine, image_size: int, normalize: str
 ) -> np.ndarray:
-    """Compute logits in fp32 and evaluation mode; each process reads its own images alone.
+    """Compute logits in fp32 and evaluation mode; each process reads only its own images.
 
     Args:
         network: on the machine's device, the same in all processes.
@@ -24,15 +24,15 @@ def predict_distributed(
         normalize: of the network.
 
     Returns:
-        float32 array (N, n_classes), whole in every process.
+        float32 array (N, n_classes), complete in every process.
     """
     n_images = len(pack.labels)
-    # Whole batches, which are computed by one process as by another.
+    # Whole batches: the bits of logits depend on the batch, and not on the process.
     batches = np.array_split(np.arange(-(-n_images // BATCH_SIZE)), machine.n_processes)
     own = batches[machine.fabric.global_rank]
     rows = np.arange(n_images)
     rows = rows[own[0] * BATCH_SIZE : (own[-1] + 1) * BATCH_SIZE] if len(own) else rows[:0]
-    found = predict_logits(
+    own_logits = predict_logits(
         network,
         pack.images if len(rows) == n_images else cast(np.ndarray, ChosenImages(pack.images, rows)),
         image_size=image_size,
@@ -40,8 +40,8 @@ def predict_distributed(
         device=machine.device,
     )
     if machine.n_processes == 1:
-        return found
+        return own_logits
     logits = np.zeros((n_images, len(pack.classes)), np.float32)
     if len(rows):
-        logits[rows] = found
+        logits[rows] = own_logits
     return machine.sum(logits)

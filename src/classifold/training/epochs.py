@@ -17,7 +17,7 @@ from classifold.training.batches import (
     TrainingImages,
     count_batches,
     epoch_batches,
-    pieces_of_each,
+    micro_batches_per_process,
 )
 from classifold.training.distributed_prediction import predict_distributed
 from classifold.training.freezing import train_mode
@@ -27,15 +27,15 @@ from classifold.training.phase import Phase
 from classifold.training.recipe import Recipe
 from classifold.training.scores import Score, count, score_logits, to_score
 
-# Fetching a loss makes the device wait: it is looked at once in so many steps.
-STEPS_BETWEEN_LOOKS = 50
+# Fetching a loss makes the device wait, so losses are checked only once in this many steps.
+STEPS_BETWEEN_CHECKS = 50
 
-# Losses of networks that learn lie below ten, and of those that do not yet, below some hundreds.
-EXPLODED = 1e5
+# Losses of networks that learn are below ten, and those of untrained networks below some hundreds.
+MAX_LOSS = 1e5
 
 
 class Epochs:
-    """The images and the loss of a training, and how an epoch goes through them."""
+    """The images and the loss of a training; trains and validates one epoch at a time."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Epochs:
         policy: Mapping[str, Any],
         machine: Machine,
     ) -> None:
-        """Take the images to where they are needed, and make the loss."""
+        """Load the training images, onto the device if they fit, and make the loss."""
         self.recipe, self.machine, self.task = recipe, machine, train.task
         self.train_size = recipe.train_size or recipe.image_size
         self.images = TrainingImages(
@@ -62,10 +62,10 @@ class Epochs:
         self.loss = make_loss(task=train.task, weights=weights, **recipe.loss)
 
     def begin(self, network: nn.Module, settings: Mapping[str, Any]) -> Phase:
-        """Begin a phase: freeze what does not train, make optimizer and schedule.
+        """Prepare a phase: freeze layers, make optimizer and schedule.
 
         Args:
-            network: on the machine's device; its weights will change in place.
+            network: on the machine's device; its weights change in place.
             settings: of the phase.
         """
         return Phase(
@@ -78,48 +78,48 @@ class Epochs:
         )
 
     def train(self, phase: Phase, epoch: int, *, name: str) -> Score:
-        """Go once through the training images.
+        """Train for one epoch.
 
         Args:
-            phase: whose weights change.
+            phase: its network's weights change.
             epoch: counted from 1 over all phases.
             name: of the phase, for messages.
 
         Returns:
-            The score of the moving weights on the images as they were trained on.
+            The training score: of the moving weights, on the images as they were trained on.
 
         Raises:
-            UserError: if the loss explodes or is no number.
+            UserError: if the loss explodes or is NaN.
         """
         recipe, fabric = self.recipe, self.machine.fabric
-        # Each process drops out other units; the first does as if it were alone.
+        # Processes drop out different units; the first one the same as a single process.
         others = [fabric.global_rank] if fabric.global_rank else []
         seed_torch(recipe.seed, "dropout", epoch, *others)
         train_mode(phase.network)
-        # A row a step: the loss, and what the score is made of. Kept on the device.
-        told = torch.zeros(self.n_steps, 5, device=self.machine.device)
+        # One row per step: the loss, and the counts of the score. Kept on the device.
+        rows = torch.zeros(self.n_steps, 5, device=self.machine.device)
         step = 0
         sizes: list[int] = []
-        n_pieces = self.n_steps * pieces_of_each(
+        n_micro_batches = self.n_steps * micro_batches_per_process(
             recipe.gradient_accumulation_steps, n_processes=self.machine.n_processes
         )
         for batch in track(
-            self.batches(epoch), task=f"epoch {epoch}", total=n_pieces, unit="steps"
+            self.batches(epoch), task=f"epoch {epoch}", total=n_micro_batches, unit="steps"
         ):
             logits = phase.module(batch.inputs)
             losses = self.loss(logits, batch.targets)
-            share = losses.sum() / batch.n_in_step
-            # Processes average their gradients: each must count as many times.
-            phase.backward(share * fabric.world_size, ends_step=batch.ends_step)
-            told[step, 0] += share.detach()
-            told[step, 1:] += count(logits.detach(), batch.labels)
+            loss = losses.sum() / batch.n_in_step
+            # DDP averages the processes' gradients, and the gradient of the step is their sum.
+            phase.backward(loss * fabric.world_size, ends_step=batch.ends_step)
+            rows[step, 0] += loss.detach()
+            rows[step, 1:] += count(logits.detach(), batch.labels)
             if batch.ends_step:
                 sizes.append(batch.n_in_step)
                 step += 1
-                if step % STEPS_BETWEEN_LOOKS == 0 or step == self.n_steps:
-                    self._look(told[:step, 0], phase, epoch=epoch, name=name)
-        phase.share_statistics()
-        sums: Any = fabric.all_reduce(told, reduce_op="sum")
+                if step % STEPS_BETWEEN_CHECKS == 0 or step == self.n_steps:
+                    self._check(rows[:step, 0], phase, epoch=epoch, name=name)
+        phase.average_statistics()
+        sums: Any = fabric.all_reduce(rows, reduce_op="sum")
         losses_, counts = np.split(sums.cpu().double().numpy(), [1], axis=1)
         return to_score(
             float(np.average(losses_[:, 0], weights=sizes)),
@@ -129,7 +129,7 @@ class Epochs:
         )
 
     def batches(self, epoch: int) -> Iterator[Batch]:
-        """This process's share of the steps of an epoch, which is counted from 1."""
+        """Iterate over this process's micro-batches of an epoch, which is counted from 1."""
         recipe, fabric = self.recipe, self.machine.fabric
         return epoch_batches(
             self.images,
@@ -139,13 +139,13 @@ class Epochs:
             image_size=self.train_size,
             normalize=recipe.normalize,
             sampler=recipe.sampler,
-            pieces=recipe.gradient_accumulation_steps,
+            micro_batches=recipe.gradient_accumulation_steps,
             process=fabric.global_rank,
             n_processes=fabric.world_size,
         )
 
     def validate(self, network: nn.Module, validation: Pack) -> Score:
-        """Measure a network on other images, at the precision of training."""
+        """Score a network on the validation images, at the precision of training."""
         with self.machine.fabric.autocast():
             logits = predict_distributed(
                 network,
@@ -155,21 +155,21 @@ class Epochs:
                 normalize=self.recipe.normalize,
             )
         score = score_logits(logits, validation.labels, loss=self.recipe.loss)
-        # The first process's: on another processor the last bits may differ, and with them the end.
-        told: Any = self.machine.fabric.broadcast(score)
-        return Score(*told)
+        # That of the first process: the last bits may differ between processors, and processes
+        # must stop after the same epoch.
+        first: Any = self.machine.fabric.broadcast(score)
+        return Score(*first)
 
-    def _look(self, losses: Tensor, phase: Phase, *, epoch: int, name: str) -> None:
-        """Stop if the loss of a step is no number, or far above all that still learns."""
-        sound = (losses.abs() < EXPLODED).cpu()
+    def _check(self, losses: Tensor, phase: Phase, *, epoch: int, name: str) -> None:
+        """Raise a UserError if the loss of a step is NaN, infinite or too large to learn."""
+        sound = (losses.abs() < MAX_LOSS).cpu()
         if sound.all():
             return
         step = int(sound.logical_not().nonzero()[0])
         value = losses[step].item()
         raise UserError(
-            f"phase {name}, epoch {epoch}, step {step + 1}: the loss "
-            f"{'has grown to ' + format(value, '.3g') if math.isfinite(value) else 'is no number'} "
-            f"(learning rate {phase.learning_rate:.3g}); lower phases.{name}.optimizer.lr, to a "
-            "tenth say, or set gradient_clip_norm: 1.0; 'classifold lr-find' shows which "
-            "rates learn"
+            f"phases.{name}: the loss in epoch {epoch}, step {step + 1} "
+            f"{'is NaN' if math.isnan(value) else f'has grown to {value:.3g}'} at the learning "
+            f"rate {phase.learning_rate:.3g}. Lower phases.{name}.optimizer.lr to a tenth, or set "
+            "gradient_clip_norm: 1.0; 'classifold lr-find' suggests a learning rate."
         )

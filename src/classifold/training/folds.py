@@ -1,8 +1,8 @@
-"""Out-of-fold logits: of every training image, by a network that has not seen it.
+"""Out-of-fold logits: of every training image, by a network that was not trained on it.
 
-The training images are shared out to folds, and the network is trained once without each. Its
-epochs are chosen on the validation images, as in any other training, and never on the fold that
-is left out: so nothing that is asked about an image was fitted to it.
+The training images are split into folds, and the network is trained once without each fold. Its
+best epoch is chosen on the validation images, as in any other training, and never on the held-out
+fold: nothing that predicts an image was fitted to it.
 """
 
 import copy
@@ -43,7 +43,7 @@ def train_folds(
     seed: int,
     checkpoints: Path,
 ) -> tuple[OutOfFold, dict[str, Any]]:
-    """Train a model once without each fold of the training images, and ask it about that fold.
+    """Train a model once without each fold of the training images, and predict that fold.
 
     Args:
         name: of the model.
@@ -51,13 +51,13 @@ def train_folds(
         model: its entry of `models` in params.
         policy: of online augmentation.
         packs: folder of the packs `train` and `validation`.
-        groups: id -> group, of the training images; images of one group go to one fold.
-        n_folds: how many.
+        groups: id -> group, of the training images; images of one group are in one fold.
+        n_folds: number of folds.
         seed: of the folds, which are the same for all models.
-        checkpoints: folder in which is kept what must survive a stop; see `fit_folds`.
+        checkpoints: folder of the state that survives an interruption; see `fit_folds`.
 
     Returns:
-        What was found, and `metrics/folds/<name>.json`.
+        The out-of-fold logits, and `metrics/folds/<name>.json`.
 
     Raises:
         UserError: if packs and groups are of different images, if there are too few groups, or
@@ -85,14 +85,14 @@ def train_folds(
             key=key,
         )
     score = score_logits(logits, originals.labels, loss=recipe.loss)
-    found = OutOfFold(Logits(np.array(originals.ids), originals.labels, logits), folds)
+    result = OutOfFold(Logits(np.array(originals.ids), originals.labels, logits), folds)
     metrics = {
         "n_folds": n_folds,
         "n_images": len(folds),
         **score.columns("out_of_fold"),
         "best_epochs": best_epochs,
     }
-    return found, metrics
+    return result, metrics
 
 
 def assign_folds(
@@ -103,14 +103,14 @@ def assign_folds(
     seed: int,
     setting: str = "stack.folds",
 ) -> np.ndarray:
-    """Share out images to folds of the same mix of classes, groups whole.
+    """Assign images to folds with the same class proportions; groups stay in one fold.
 
     Args:
-        originals: the training images without copies.
+        originals: the training images without augmented variants.
         groups: id -> group.
-        n_folds: how many.
-        seed: of the order in which groups are shared out.
-        setting: that says how many, for messages.
+        n_folds: number of folds.
+        seed: of the assignment.
+        setting: the key in params for `n_folds`, for messages.
 
     Returns:
         int64 array (N,): the fold of each image, from 1.
@@ -121,18 +121,18 @@ def assign_folds(
     unknown = [image_id for image_id in originals.ids if image_id not in groups]
     if unknown:
         raise UserError(
-            f"data/augmented has {len(unknown)} images that data/split/train.csv has not, such as "
-            f"{unknown[0]!r}; run 'dvc repro augment'"
+            f"data/augmented: {len(unknown)} images are not in data/split/train.csv, such as "
+            f"{unknown[0]!r}. Run 'dvc repro augment'."
         )
-    bears = one_hot(originals.labels, len(originals.classes)).astype(bool)
-    labels = [[originals.classes[i] for i in np.flatnonzero(row)] for row in bears]
+    positive = one_hot(originals.labels, len(originals.classes)).astype(bool)
+    labels = [[originals.classes[i] for i in np.flatnonzero(row)] for row in positive]
     of_images = [groups[image_id] for image_id in originals.ids]
     folds = stratify_folds(labels, of_images, n_folds=n_folds, seed=seed, setting=setting) + 1
-    for name, borne in zip(originals.classes, bears.T, strict=True):
-        if len(set(folds[borne])) == 1:
+    for name, of_class in zip(originals.classes, positive.T, strict=True):
+        if len(set(folds[of_class])) == 1:
             log(
-                f"  all images of class '{name}' lie in one fold: the network that is asked "
-                "about them has seen none of the class, and cannot know it"
+                f"  class '{name}': all images are in one fold, so they are predicted by a "
+                "network that was trained without this class"
             )
     return folds
 
@@ -149,21 +149,21 @@ def fit_folds(
     checkpoints: Path,
     key: str,
 ) -> tuple[np.ndarray, list[int]]:
-    """Train `network` from its first weights, once without each fold.
+    """Train `network` from its initial weights, once without each fold.
 
-    Augmented copies of an image are left out with it. What a fold's network said is kept in
-    `checkpoints`, as is the state of the one that trains: who is stopped goes on from there.
+    Augmented variants of an image are in its fold. The logits of finished folds and the state of
+    the current training are saved in `checkpoints`, from which an interrupted run continues.
 
     Args:
-        network: on the machine's device, with its first weights; they change in place.
-        train: the training pack, with copies.
+        network: on the machine's device, with its initial weights; they change in place.
+        train: the training pack, with augmented variants.
         validation: the validation pack, on which epochs are chosen.
         folds: int (N,), of the originals in the order of the pack.
         recipe: how to train.
         policy: of online augmentation.
         machine: what computes.
-        checkpoints: folder; the caller removes it when all is written.
-        key: of everything that the trainings depend on, see `training_key`.
+        checkpoints: folder; the caller removes it after writing the results.
+        key: hash of everything that the trainings depend on, see `training_key`.
 
     Returns:
         float32 array (N, n_classes), and the best epoch of each fold.
@@ -171,7 +171,7 @@ def fit_folds(
     originals = train.originals()
     fold_of = dict(zip(originals.ids, folds.tolist(), strict=True))
     fold_of_row = np.array([fold_of[image_id] for image_id in train.ids])
-    first_weights = copy.deepcopy(network.state_dict())
+    initial_weights = copy.deepcopy(network.state_dict())
     logits = np.zeros((len(folds), len(train.classes)), np.float32)
     best_epochs: list[int] = []
     n_folds = int(folds.max())
@@ -181,15 +181,15 @@ def fit_folds(
         done.synchronize(machine)
         kept = done.load()
         if kept is not None:
-            log(f"  fold {fold}/{n_folds}: trained before the stop")
+            log(f"  fold {fold}/{n_folds}: finished before the interruption")
         else:
             others = train.subset(np.flatnonzero(fold_of_row != fold))
             held_out = originals.subset(np.flatnonzero(folds == fold))
             log(
-                f"  fold {fold}/{n_folds}: {len(others.labels):,} images train, "
-                f"{len(held_out.labels):,} are held out"
+                f"  fold {fold}/{n_folds}: {len(others.labels):,} training images, "
+                f"{len(held_out.labels):,} held out"
             )
-            network.load_state_dict(first_weights)
+            network.load_state_dict(initial_weights)
             fitted = fit(
                 network,
                 others,
@@ -201,21 +201,21 @@ def fit_folds(
                 title=f"fold {fold}/{n_folds}",
             )
             if machine.device.type == "cuda":
-                torch.cuda.empty_cache()  # or the next fold's images seem not to fit
-            found = predict_distributed(
+                torch.cuda.empty_cache()  # otherwise the next fold's images seem not to fit
+            out_of_fold = predict_distributed(
                 network,
                 held_out,
                 machine=machine,
                 image_size=recipe.image_size,
                 normalize=recipe.normalize,
             )
-            kept = {"best_epoch": fitted.best_epoch, "logits": torch.from_numpy(found)}
+            kept = {"best_epoch": fitted.best_epoch, "logits": torch.from_numpy(out_of_fold)}
             done.save_everywhere(kept, machine)
-            score = score_logits(found, held_out.labels, loss=recipe.loss)
+            score = score_logits(out_of_fold, held_out.labels, loss=recipe.loss)
             described = score.describe("out-of-fold")
             log(f"  fold {fold}/{n_folds}: best epoch {fitted.best_epoch}, {described}")
         best_epochs.append(kept["best_epoch"])
         logits[folds == fold] = kept["logits"].numpy()
         running.remove()
-    machine.fabric.barrier()  # nobody saves any more: what is kept may be removed
+    machine.fabric.barrier()  # no process saves any more: the caller may remove the checkpoints
     return logits, best_epochs

@@ -1,4 +1,4 @@
-"""What of a network trains."""
+"""Freeze layers, and find parameters by their names."""
 
 from collections.abc import Sequence
 
@@ -8,54 +8,55 @@ from classifold.errors import UserError
 
 
 def set_trainable(network: nn.Module, trainable: str | Sequence[str]) -> None:
-    """Let `all` parameters train, those of the `head` alone, or those whose names begin so.
+    """Make `all` parameters trainable, only those of the `head`, or those with given names.
 
     Args:
         network: with a `head`.
-        trainable: `all`, `head`, or the beginnings of parameters' names, such as `backbone.layer4`;
-            `head` stands for the head among them too.
+        trainable: `all`, `head`, or prefixes of parameters' names, such as `backbone.layer4`;
+            among them `head` is the head, too.
 
     Raises:
-        UserError: if a beginning fits no parameter.
+        UserError: if no parameter's name begins with a prefix.
     """
     for parameter in network.parameters():
         parameter.requires_grad = trainable == "all"
     if trainable == "all":
         return
-    for start in [trainable] if isinstance(trainable, str) else trainable:
-        for parameter in parameters_under(network, start):
+    for prefix in [trainable] if isinstance(trainable, str) else trainable:
+        for parameter in parameters_under(network, prefix):
             parameter.requires_grad = True
 
 
-def parameters_under(network: nn.Module, start: str) -> list[nn.Parameter]:
-    """The parameters whose names begin with `start`, up to a dot; of the head for `head`.
+def parameters_under(network: nn.Module, prefix: str) -> list[nn.Parameter]:
+    """Find the parameters whose names begin with `prefix` and a dot; for `head` the head's.
 
     Raises:
         UserError: if there are none.
     """
-    if start == "head":
+    if prefix == "head":
         return list(network.head.parameters())  # type: ignore[union-attr]
     named = dict(network.named_parameters())
-    chosen = [named[name] for name in named if f"{name}.".startswith(f"{start}.")]
+    chosen = [named[name] for name in named if f"{name}.".startswith(f"{prefix}.")]
     if not chosen:
-        known = ", ".join(dict.fromkeys(["head", *(_room(name) for name in named)]))
+        known = ", ".join(dict.fromkeys(["head", *(_layer(name) for name in named)]))
         raise UserError(
-            f"'{start}' (in a phase's trainable or lr_factors) begins the name of no parameter "
-            f"of this network; its parameters begin with {known}"
+            f"trainable or lr_factors: must name layers of the network, got '{prefix}'. "
+            f"Choose from {known}."
         )
     return chosen
 
 
-def _room(name: str) -> str:
-    """`backbone.layer4` of `backbone.layer4.0.conv1.weight`."""
+def _layer(name: str) -> str:
+    """Such as `backbone.layer4` for `backbone.layer4.0.conv1.weight`."""
     first, *others = name.split(".")[:-1]
     return ".".join([first, *others[:1]]) if first == "backbone" else first
 
 
 def train_mode(network: nn.Module) -> None:
-    """Put a network into training mode, but leave frozen layers in evaluation mode.
+    """Set a network to training mode, and its frozen layers to evaluation mode.
 
-    Else the running statistics of a frozen batch norm would move, and a frozen dropout drop.
+    Otherwise the running statistics of a frozen batch norm would change, and a frozen dropout
+    layer would drop units.
     """
     network.train()
     for module in network.modules():
@@ -65,7 +66,7 @@ def train_mode(network: nn.Module) -> None:
 
 
 def count_parameters(network: nn.Module, *, trainable: bool = False) -> int:
-    """Count parameters, or only those that train."""
+    """Count parameters, or only the trainable ones."""
     return sum(
         parameter.numel()
         for parameter in network.parameters()

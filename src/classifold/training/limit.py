@@ -1,14 +1,14 @@
-"""A short form of a training: a few epochs a phase."""
+"""The short form of a training: a few epochs per phase."""
 
 from collections.abc import Mapping
 from typing import Any
 
 
 def cap_epochs(model: Mapping[str, Any], *, epochs: int | None) -> dict[str, Any]:
-    """Let each phase of a model in params take no more than so many epochs; None caps nothing.
+    """Limit each phase of a model in params to at most `epochs` epochs; None is no limit.
 
-    Schedules that know the length of a phase fit into the shorter one: a cosine's warm-up takes
-    the same share of it. A cycle keeps its steps, a plateau its patience.
+    Schedules that depend on the length of a phase are shortened with it: the warm-up of a cosine
+    keeps its fraction. A cycle keeps its steps, a plateau its patience.
     """
     if epochs is None:
         return dict(model)

@@ -1,4 +1,4 @@
-"""Optimizers by name, with what of them differs between layers."""
+"""Optimizers by name, with learning rates and weight decay per layer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
 }
 
-# These update all parameters in one kernel; the others in one for each operation.
+# These update all parameters in one kernel; the others run one kernel per operation.
 FUSED = ("adam", "adamw", "sgd")
 
 
@@ -29,21 +29,21 @@ def make_optimizer(
     lr_factors: Mapping[str, float] | None = None,
     **settings: Any,
 ) -> torch.optim.Optimizer:
-    """Make torch's optimizer `name` for what of the network trains.
+    """Make torch's optimizer `name` for the trainable parameters of a network.
 
     Args:
-        network: its parameters that ask for gradients are taken.
+        network: its parameters that require gradients are optimized.
         name: a key of `OPTIMIZERS`.
         lr: learning rate.
         weight_decay_on_norm: whether weight decay applies to norms and biases too.
-        lr_factors: beginning of parameters' names (see `parameters_under`) -> factor on their
-            rate; the longest that fits counts. The others keep `lr`.
-        settings: torch's; those that are not given are torch's own.
+        lr_factors: prefix of parameters' names (see `parameters_under`) -> factor on their
+            rate; the longest matching prefix counts. The others keep `lr`.
+        settings: torch's; those that are not given have torch's defaults.
     """
     factors = {
         parameter: factor
-        for start, factor in sorted((lr_factors or {}).items(), key=lambda item: len(item[0]))
-        for parameter in parameters_under(network, start)
+        for prefix, factor in sorted((lr_factors or {}).items(), key=lambda item: len(item[0]))
+        for parameter in parameters_under(network, prefix)
     }
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for parameter in network.parameters():

@@ -1,4 +1,4 @@
-"""One phase of a training: what trains, by which optimizer, at which rate."""
+"""One phase of a training: the layers that train, the optimizer, the learning rates."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from classifold.training.schedules import make_schedule
 
 
 class Phase:
-    """A network made ready for a phase, and the state that the phase adds to its weights."""
+    """A network prepared for a phase, with optimizer, schedule and moving average."""
 
     def __init__(
         self,
@@ -26,15 +26,15 @@ class Phase:
         ema_decay: float | None,
         gradient_clip_norm: float | None,
     ) -> None:
-        """Freeze what does not train, and make optimizer and schedule.
+        """Freeze layers, and make optimizer and schedule.
 
         Args:
             network: on the machine's device; its weights change in place.
             settings: of the phase: epochs, trainable, optimizer, schedule.
             machine: what computes.
             steps_per_epoch: for schedules that count steps.
-            ema_decay: decay of the moving average of weights, a step; None keeps none.
-            gradient_clip_norm: largest norm of the gradient; None clips nothing.
+            ema_decay: decay of the moving average of weights, per step; None for no average.
+            gradient_clip_norm: maximum norm of the gradient; None for no clipping.
         """
         self.network, self.fabric, self.gradient_clip_norm = (
             network,
@@ -42,7 +42,7 @@ class Phase:
             gradient_clip_norm,
         )
         set_trainable(network, settings["trainable"])
-        # As it computes: compiled, at its precision, in step with other processes.
+        # What computes: compiled, at the precision of training, in step with other processes.
         computing = torch.compile(network) if machine.compile else network
         self.module = self.fabric.setup_module(computing)  # type: ignore[arg-type]
         self.optimizer = make_optimizer(network, **settings["optimizer"])
@@ -62,23 +62,23 @@ class Phase:
 
     @property
     def averaged(self) -> nn.Module:
-        """What is validated and kept: the moving average of the weights, if there is one."""
+        """The network that is validated and saved: the moving average, or the network itself."""
         return self._average.module if self._average is not None else self.network
 
     @property
     def learning_rate(self) -> float:
-        """Of the next step; the highest, if layers have their own."""
+        """The learning rate of the next step; the highest, if layers have different ones."""
         return float(max(group["lr"] for group in self.optimizer.param_groups))
 
     def backward(self, loss: Tensor, *, ends_step: bool) -> None:
-        """Add the gradients of a piece; with the last of a step, change the weights."""
+        """Add the gradients of a micro-batch; after the last one of a step, update the weights."""
         # Processes exchange gradients once a step.
         with self.fabric.no_backward_sync(self.module, enabled=not ends_step):
             self.fabric.backward(loss)
         if not ends_step:
             return
         if self.gradient_clip_norm is not None:
-            # What is no number is told with the loss, with advice.
+            # A NaN is reported with the loss, and with a remedy.
             self.fabric.clip_gradients(
                 self.module,
                 self._stepping,
@@ -93,8 +93,8 @@ class Phase:
         if self._average is not None:
             self._average.update_parameters(self.network)
 
-    def share_statistics(self) -> None:
-        """Average what norms have counted over the processes, each of which saw its share alone."""
+    def average_statistics(self) -> None:
+        """Average the running statistics of norms over processes, which saw different images."""
         if self.fabric.world_size == 1:
             return
         for network in {id(each): each for each in (self.network, self.averaged)}.values():
@@ -103,7 +103,7 @@ class Phase:
                     buffer.copy_(self.fabric.all_reduce(buffer, reduce_op="mean"))  # type: ignore[arg-type]
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must hold beside the network's weights."""
+        """Return what a checkpoint must hold beside the network's weights."""
         return {
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -112,8 +112,8 @@ class Phase:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `state_dict` was asked."""
-        # First the schedule: the rates of the next step are in the optimizer's groups.
+        """Continue from the state that `state_dict` returned."""
+        # The schedule first: the optimizer's state holds the rates of the next step.
         self.schedule.load_state_dict(state["schedule"])
         self.optimizer.load_state_dict(match_memory_layout(state["optimizer"], self.optimizer))
         if self._average is not None:
@@ -123,10 +123,10 @@ class Phase:
     def summary(
         self, history: Sequence[Mapping[str, Any]], best: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Tell of the phase in the metrics, as table 1 of report 004 does.
+        """Summarize the phase for the metrics, as table 1 of report 004 does.
 
         Args:
-            history: its rows.
+            history: the phase's rows.
             best: the row of its best epoch.
         """
         lowest, highest = self._rates

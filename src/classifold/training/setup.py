@@ -1,4 +1,4 @@
-"""From params and packs to what a training needs."""
+"""Prepare a training from params and packs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ from classifold.training.try_model import try_size
 
 
 class Training(NamedTuple):
-    """A network with its first weights, on its device, and what it is trained with."""
+    """A network with its initial weights, on its device, and what it is trained with."""
 
     network: nn.Module
     train: Pack
@@ -27,7 +27,7 @@ class Training(NamedTuple):
 
 
 def prepare(settings: Mapping[str, Any], model: Mapping[str, Any], *, packs: Path) -> Training:
-    """Read the packs and make the network; its first weights depend on its own seed alone.
+    """Read the packs and build the network, whose initial weights depend only on its seed.
 
     Args:
         settings: `train` of params.
@@ -35,7 +35,7 @@ def prepare(settings: Mapping[str, Any], model: Mapping[str, Any], *, packs: Pat
         packs: folder of the packs `train` and `validation`.
 
     Raises:
-        UserError: if the machine does not offer the device, or the network refuses its arguments.
+        UserError: if the device is not available, or the network does not accept its arguments.
     """
     # Sums of floats, and so weights, depend on the number of threads.
     torch.set_num_threads(settings["threads"])

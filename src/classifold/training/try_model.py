@@ -1,4 +1,4 @@
-"""Whether a model of params can be built at all, before anything of it is computed."""
+"""Check that a model of params can be built, before anything is computed."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,15 +14,15 @@ from classifold.training.freezing import parameters_under, set_trainable
 
 
 def try_model(name: str, model: Mapping[str, Any]) -> None:
-    """Build a model's network as shapes alone, which takes no memory and hardly any time.
+    """Build a model's network without data (torch's meta device), which costs hardly any time.
 
     Args:
         name: of the model, for the message.
-        model: its section of params, which obeys the schema.
+        model: its section of params, valid by the schema.
 
     Raises:
-        UserError: if the network refuses its arguments or sizes, a phase names layers that it has
-            not, or a file of weights is not the one that is named.
+        UserError: if the network does not accept its arguments or sizes, a phase names layers that
+            do not exist, or a file of weights has a different sha256.
     """
     arguments = dict(model["arguments"])
     weights = arguments.pop("weights", None)
@@ -40,17 +40,17 @@ def try_model(name: str, model: Mapping[str, Any]) -> None:
                 try_size(network, model["train_size"], name=model["network"])
         for phase in model["phases"].values():
             set_trainable(network, phase["trainable"])
-            for start in phase["optimizer"].get("lr_factors") or {}:
-                parameters_under(network, start)
+            for prefix in phase["optimizer"].get("lr_factors") or {}:
+                parameters_under(network, prefix)
     except UserError as error:
         raise UserError(f"models.{name}: {error}") from None
 
 
 def try_size(network: nn.Module, train_size: int, *, name: str) -> None:
-    """See whether a network takes images of another size than its own.
+    """Check that a network accepts images of another size than its own.
 
     Args:
-        network: on any device, shapes alone too.
+        network: on any device, meta included.
         train_size: pixels.
         name: of the network, for the message.
 
@@ -62,6 +62,6 @@ def try_size(network: nn.Module, train_size: int, *, name: str) -> None:
             network.eval()(torch.zeros(1, 3, train_size, train_size))
     except (RuntimeError, ValueError, AssertionError) as error:
         raise UserError(
-            f"network {name} takes images of its image_size alone, got train_size {train_size}; "
-            f"leave train_size out, or take a network that averages over any size ({error})"
+            f"train_size: network {name} accepts only images of its image_size, got {train_size} "
+            f"({error}). Remove train_size, or choose a network that accepts images of any size."
         ) from None

@@ -1,4 +1,4 @@
-"""Augmentation drawn anew for every image in every epoch."""
+"""On-the-fly augmentation: different in every epoch."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,20 +8,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from classifold.augmentation.online.color import recolour_arrays, recolour_tensors
+from classifold.augmentation.online.color import recolor_arrays, recolor_tensors
 from classifold.augmentation.online.policy import Mix, Plan, count_draws, draw_plan
 from classifold.augmentation.online.tone import retone_arrays, retone_tensors
 from classifold.augmentation.online.warp import identity, warp_arrays, warp_tensors
 from classifold.data.seeding import generator
 
-MIDDLE_GREY = 127
+MIDDLE_GRAY = 127
 
 
 def epoch_draws(policy: Mapping[str, Any], *, n_images: int, seed: int, epoch: int) -> np.ndarray:
-    """Draw all the random numbers of an epoch: a row an image of the training pack.
+    """Draw the random numbers of an epoch: one row per image of the training pack.
 
-    A row depends on `seed`, `epoch` and the image's place alone, so neither the order of
-    batches, nor the number of processes, nor a resumed run changes what becomes of an image.
+    A row depends only on `seed`, `epoch` and the image's position in the pack. So the
+    augmentation of an image does not depend on the order of batches, the number of processes, or
+    an interruption.
 
     Returns:
         float32 array (n_images, n_draws) in [0, 1).
@@ -44,13 +45,13 @@ def augment_rows(
     Args:
         stored: uint8 array (n_images, H, W, 3), of the whole pack.
         rows: of the pack.
-        slots: whose of the draws each image takes: its own, unless it is shown twice.
-        draws: of the epoch, a row an image of the pack.
+        slots: the row of `draws` for each image: its own, unless it is sampled twice.
+        draws: random numbers of the epoch, one row per image of the pack.
         policy: `steps`, and how borders are filled.
         size: width and height of the result.
 
     Returns:
-        uint8 array (N, size, size, 3), and what was done.
+        uint8 array (N, size, size, 3), and the plan of its augmentation.
     """
     steps, fill = policy["steps"], policy["fill"]
     plan = draw_plan(steps, draws[slots], size=size, n_in_pack=len(stored))
@@ -63,15 +64,15 @@ def augment_rows(
 
 
 def augment_arrays(images: np.ndarray, plan: Plan, *, fill: str) -> np.ndarray:
-    """Do to images what `plan` says, but for mixing, on the CPU.
+    """Apply a plan, except mixing, to images on the CPU.
 
     Args:
         images: uint8 array (N, H, W, 3).
-        plan: for N images; those of another size than `plan.size` are resized on the way.
+        plan: for N images; images of another size than `plan.size` are resized.
         fill: of the border, see `warp`.
 
     Returns:
-        uint8 array (N, plan.size, plan.size, 3); `images` itself where nothing is done.
+        uint8 array (N, plan.size, plan.size, 3); `images` itself if nothing changes.
     """
     result = images
     geometry = _geometry(plan, size=images.shape[1])
@@ -80,24 +81,24 @@ def augment_arrays(images: np.ndarray, plan: Plan, *, fill: str) -> np.ndarray:
     if result is images and (plan.colors is not None or plan.tones or _has_spots(plan)):
         result = images.copy()
     if plan.colors is not None:
-        recolour_arrays(result, plan.colors)
+        recolor_arrays(result, plan.colors)
     for tones in plan.tones:
         retone_arrays(result, tones)
     if plan.jpeg is not None:
         for i, quality in enumerate(plan.jpeg.tolist()):
-            # OpenCV writes blue first, and may read red first.
+            # OpenCV encodes BGR, and can decode to RGB.
             settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
-            blue_first = cv2.cvtColor(result[i], cv2.COLOR_RGB2BGR)
-            _, encoded = cv2.imencode(".jpg", blue_first, settings)
+            bgr = cv2.cvtColor(result[i], cv2.COLOR_RGB2BGR)
+            _, encoded = cv2.imencode(".jpg", bgr, settings)
             result[i] = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB))
     if plan.erased is not None:
         for image, (x0, y0, x1, y1) in zip(result, plan.erased.tolist(), strict=True):
-            image[y0:y1, x0:x1] = MIDDLE_GREY
+            image[y0:y1, x0:x1] = MIDDLE_GRAY
     return result
 
 
 def augment_tensors(images: Tensor, plan: Plan, *, fill: str) -> Tensor:
-    """Do what `augment_arrays` does in one batch on any device, but for JPEG.
+    """Apply a plan, except mixing and JPEG, to a batch on any device, as `augment_arrays` does.
 
     Args:
         images: float tensor (N, 3, H, W) in [0, 255].
@@ -108,44 +109,44 @@ def augment_tensors(images: Tensor, plan: Plan, *, fill: str) -> Tensor:
         float tensor (N, 3, plan.size, plan.size) in [0, 255].
     """
     if plan.jpeg is not None:
-        raise ValueError("JPEG compression is done on the CPU alone")
+        raise ValueError("JPEG compression is available only on the CPU")
     result = images
     geometry = _geometry(plan, size=images.shape[-1])
     if geometry is not None:
         result = warp_tensors(images, geometry, size=plan.size, fill=fill)
     if plan.colors is not None:
-        result = recolour_tensors(result, plan.colors)
+        result = recolor_tensors(result, plan.colors)
     for tones in plan.tones:
         result = retone_tensors(result, tones)
     if plan.erased is not None:
-        result = torch.where(_inside(plan.erased, result), float(MIDDLE_GREY), result)
+        result = torch.where(_inside(plan.erased, result), float(MIDDLE_GRAY), result)
     return result
 
 
 def mix_arrays(images: np.ndarray, partners: np.ndarray, mix: Mix) -> np.ndarray:
     """Mix each image, uint8 (N, H, W, 3), with its partner."""
     mixed = np.empty_like(images)
-    boxes, shares = mix.boxes.tolist(), mix.shares.tolist()
-    for i, ((x0, y0, x1, y1), share) in enumerate(zip(boxes, shares, strict=True)):
+    boxes, lams = mix.boxes.tolist(), mix.lam.tolist()
+    for i, ((x0, y0, x1, y1), lam) in enumerate(zip(boxes, lams, strict=True)):
         if mix.cut[i]:
             mixed[i] = images[i]
             mixed[i, y0:y1, x0:x1] = partners[i, y0:y1, x0:x1]
         else:
-            cv2.addWeighted(images[i], share, partners[i], 1 - share, 0, dst=mixed[i])
+            cv2.addWeighted(images[i], lam, partners[i], 1 - lam, 0, dst=mixed[i])
     return mixed
 
 
 def mix_tensors(images: Tensor, partners: Tensor, mix: Mix) -> Tensor:
     """Mix each image, float (N, 3, H, W), with its partner."""
-    shares = torch.from_numpy(mix.shares).to(images)[:, None, None, None]
+    lam = torch.from_numpy(mix.lam).to(images)[:, None, None, None]
     cut = torch.from_numpy(mix.cut).to(images.device)[:, None, None, None]
-    blended = torch.lerp(partners, images, shares)
+    blended = torch.lerp(partners, images, lam)
     pasted = torch.where(_inside(mix.boxes, images), partners, images)
     return torch.where(cut, pasted, blended)
 
 
 def _geometry(plan: Plan, *, size: int) -> np.ndarray | None:
-    """The plan's, or what merely resizes images of another size."""
+    """The plan's geometry, or the identity, which resizes images of another size."""
     if plan.geometry is None and size != plan.size:
         return identity(plan.n_images)
     return plan.geometry
@@ -156,7 +157,7 @@ def _has_spots(plan: Plan) -> bool:
 
 
 def _inside(boxes: np.ndarray, images: Tensor) -> Tensor:
-    """Where boxes (N, 4) cover images (N, 3, H, W): bool (N, 1, H, W)."""
+    """Masks of boxes (N, 4) in images (N, 3, H, W): bool (N, 1, H, W)."""
     height, width = images.shape[-2:]
     x0, y0, x1, y1 = torch.from_numpy(boxes).to(images.device).T[:, :, None]
     columns = torch.arange(width, device=images.device)

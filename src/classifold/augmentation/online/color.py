@@ -1,7 +1,7 @@
 """Change the colors of images, each by one matrix.
 
-A matrix (3, 4) makes each channel of the result out of the three channels, in [0, 255], and a
-constant. Steps that follow one another are multiplied, and values are cut off to [0, 255] once,
+A matrix (3, 4) computes each channel of the result from the three channels, in [0, 255], and a
+constant. The matrices of consecutive steps are multiplied, and values are clipped to [0, 255] once,
 at the end.
 """
 
@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Rec. 601, as Pillow and torchvision turn colors into gray.
+# Rec. 601, as in the grayscale conversions of Pillow and torchvision.
 LUMINANCE = np.array([0.299, 0.587, 0.114])
-MIDDLE_GREY = 127.5
+MIDDLE_GRAY = 127.5
 
 ORDERS = np.array(list(permutations(range(3))))
 
@@ -23,52 +23,52 @@ TO_YIQ = np.array([LUMINANCE, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.31
 
 
 def identity_colors(n_images: int) -> np.ndarray:
-    """Matrices (N, 3, 4) that change nothing."""
+    """Make matrices (N, 3, 4) that change nothing."""
     return np.tile(np.eye(3, 4), (n_images, 1, 1))
 
 
 def then(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Matrices (N, 3, 4) that do what `first` does, then what `second` does."""
+    """Combine matrices (N, 3, 4) into those that apply `first`, then `second`."""
     combined = second[:, :, :3] @ first
     combined[:, :, 3] += second[:, :, 3]
     return combined
 
 
 def shifted(levels: np.ndarray) -> np.ndarray:
-    """Matrices that add gray levels (N, 3) to the channels."""
+    """Make matrices that add gray levels (N, 3) to the channels."""
     matrices = identity_colors(len(levels))
     matrices[:, :, 3] = levels
     return matrices
 
 
 def shuffled(orders: np.ndarray) -> np.ndarray:
-    """Matrices that permute the channels: (N,) positions in `ORDERS`, of which 0 keeps them."""
+    """Make matrices that permute the channels: (N,) indices of `ORDERS`; 0 is no change."""
     matrices = np.zeros((len(orders), 3, 4))
     matrices[:, :, :3] = np.eye(3)[ORDERS[orders]]
     return matrices
 
 
 def brightened(factors: np.ndarray) -> np.ndarray:
-    """Matrices that multiply all channels by factors (N,): 0 is black."""
+    """Make matrices that multiply all channels by factors (N,): 0 is black."""
     return identity_colors(len(factors)) * factors[:, None, None]
 
 
 def contrasted(factors: np.ndarray) -> np.ndarray:
-    """Matrices that stretch channels about middle gray by factors (N,): 0 is plain gray."""
+    """Make matrices that scale contrast about middle gray by factors (N,): 0 is plain gray."""
     matrices = brightened(factors)
-    matrices[:, :, 3] = (1 - factors[:, None]) * MIDDLE_GREY
+    matrices[:, :, 3] = (1 - factors[:, None]) * MIDDLE_GRAY
     return matrices
 
 
 def saturated(factors: np.ndarray) -> np.ndarray:
-    """Matrices that blend with the image in gray by factors (N,): 0 is gray, 1 as it is."""
+    """Make matrices that blend with the gray image by factors (N,): 0 is gray, 1 no change."""
     matrices = brightened(factors)
     matrices[:, :, :3] += (1 - factors[:, None, None]) * LUMINANCE
     return matrices
 
 
 def hued(degrees: np.ndarray) -> np.ndarray:
-    """Matrices that turn hues by angles (N,), luminance kept."""
+    """Make matrices that rotate hues by angles (N,) and keep luminance."""
     turns = np.tile(np.eye(3), (len(degrees), 1, 1))
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     turns[:, 1, 1], turns[:, 1, 2] = cosine, -sine
@@ -78,15 +78,15 @@ def hued(degrees: np.ndarray) -> np.ndarray:
     return matrices
 
 
-def recolour_arrays(images: np.ndarray, matrices: np.ndarray) -> np.ndarray:
-    """Recolour each image, uint8 (N, H, W, 3), by its matrix, in place."""
+def recolor_arrays(images: np.ndarray, matrices: np.ndarray) -> np.ndarray:
+    """Recolor each image, uint8 (N, H, W, 3), by its matrix, in place."""
     for image, matrix in zip(images, matrices, strict=True):
         cv2.transform(image, matrix, dst=image)
     return images
 
 
-def recolour_tensors(images: Tensor, matrices: np.ndarray) -> Tensor:
-    """Recolour each image, float (N, 3, H, W) in [0, 255], by its matrix."""
+def recolor_tensors(images: Tensor, matrices: np.ndarray) -> Tensor:
+    """Recolor each image, float (N, 3, H, W) in [0, 255], by its matrix."""
     colors = torch.from_numpy(matrices).to(images)
     mixed = torch.einsum("nij,njhw->nihw", colors[:, :, :3], images)
     return (mixed + colors[:, :, 3, None, None]).clamp_(0, 255)

@@ -1,8 +1,8 @@
-"""What is done to each image in an epoch, drawn before any pixel is touched.
+"""The augmentation plan of a batch, sampled from a policy before any pixel is processed.
 
-A policy is a list of steps with ranges. Steps of one kind are folded into one: geometry into one
-affine matrix an image, colors into one color matrix. Whatever their order in the list, kinds
-follow one another as geometry, colors, tones, JPEG, erasing, mixing.
+A policy is a list of steps with ranges. Steps of one kind are combined: geometry into one affine
+matrix per image, colors into one color matrix. The order of kinds is fixed: geometry, colors,
+tones, JPEG, erasing, mixing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,23 +34,26 @@ from classifold.augmentation.online.warp import (
 
 
 class Mix(NamedTuple):
-    """The partner of each image, and how much of it shows."""
+    """The partner of each image, and how both are mixed."""
 
     partners: np.ndarray  # int (N,): rows of the training pack
-    shares: np.ndarray  # float (N,) of the image's own label; the rest is its partner's
-    cut: np.ndarray  # bool (N,): the partner covers a box; else both are blended
+    lam: np.ndarray  # float (N,): weight of the image's own labels; 1 - lam is its partner's
+    cut: (
+        np.ndarray
+    )  # bool (N,): whether the partner covers a box (CutMix), or both are blended (mixup)
     boxes: np.ndarray  # int (N, 4): x0, y0, x1, y1 of the box
 
 
 class Plan:
-    """What is done to N images of one size; each part stays None as long as nothing is.
+    """The augmentation of N images of one size; kinds that do nothing are None.
 
     Attributes:
         geometry: float (N, 3, 3), see `warp`.
         colors: float (N, 3, 4), see `color`.
-        tones: changes of tones, one after another.
-        jpeg: int (N,), qualities of a compression.
-        erased: int (N, 4), x0, y0, x1, y1 of what is painted gray; empty for none.
+        tones: changes of tones, in their order.
+        jpeg: int (N,), qualities of the compression.
+        erased: int (N, 4), x0, y0, x1, y1 of boxes that are filled with gray; an empty box is
+            no change.
         mix: with another image of the training pack.
     """
 
@@ -66,32 +69,32 @@ class Plan:
         self.mix: Mix | None = None
 
     def warp(self, matrices: np.ndarray, rows: np.ndarray | slice = slice(None)) -> None:
-        """Add geometry to some images."""
+        """Add geometry for all images, or for some rows."""
         if self.geometry is None:
             self.geometry = identity(self.n_images)
         self.geometry[rows] = self.geometry[rows] @ matrices
 
-    def recolour(self, matrices: np.ndarray, rows: np.ndarray | slice = slice(None)) -> None:
-        """Add a change of colors to some images."""
+    def recolor(self, matrices: np.ndarray, rows: np.ndarray | slice = slice(None)) -> None:
+        """Add a change of colors for all images, or for some rows."""
         if self.colors is None:
             self.colors = identity_colors(self.n_images)
         self.colors[rows] = then(self.colors[rows], matrices)
 
 
-# Uniform numbers in [0, 1), a column each; what the policy says of the step.
+# Called with uniform numbers in [0, 1), one column per number, and the step's settings.
 Step = Callable[[Plan, np.ndarray, Any], None]
 
 
 def draw_plan(
     steps: Sequence[Mapping[str, Any]], uniforms: np.ndarray, *, size: int, n_in_pack: int
 ) -> Plan:
-    """Turn uniform numbers into what is done to images.
+    """Make the plan of N images from uniform random numbers.
 
     Args:
-        steps: of the policy, one name and its settings each.
+        steps: of the policy, each with one name and its settings.
         uniforms: float array (N, `count_draws(steps)`) in [0, 1).
         size: width and height of the result, in pixels.
-        n_in_pack: how many images the training pack has, to mix with.
+        n_in_pack: number of images in the training pack, for mixing.
     """
     plan = Plan(len(uniforms), size=size, n_in_pack=n_in_pack)
     column = 0
@@ -104,12 +107,12 @@ def draw_plan(
 
 
 def count_draws(steps: Sequence[Mapping[str, Any]]) -> int:
-    """How many random numbers a policy takes an image."""
+    """Count the random numbers that a policy needs per image."""
     return sum(_n_draws(name, settings) for step in steps for name, settings in step.items())
 
 
 def moves_pixels(steps: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a policy has geometry, into which resizing is folded."""
+    """Whether a policy has geometric steps, whose warp also resizes."""
     return any(name in GEOMETRIC for step in steps for name in step)
 
 
@@ -122,8 +125,8 @@ def _between(uniform: np.ndarray, limits: Sequence[float]) -> np.ndarray:
     return low + uniform * (high - low)
 
 
-def _either_way(uniform: np.ndarray, most: float) -> np.ndarray:
-    return (2 * uniform - 1) * most
+def _either_way(uniform: np.ndarray, max_: float) -> np.ndarray:
+    return (2 * uniform - 1) * max_
 
 
 def _flip(plan: Plan, draws: np.ndarray, axes: str) -> None:
@@ -146,25 +149,25 @@ def _scale(plan: Plan, draws: np.ndarray, limits: Sequence[float]) -> None:
 
 
 def _zoom(plan: Plan, draws: np.ndarray, limits: Sequence[float]) -> None:
-    """As Keras: the share of width and of height that is seen, above 1 more than all."""
+    """As Keras: the visible fraction of width and of height; above 1 shrinks the image."""
     x, y = _between(draws[:, 0], limits), _between(draws[:, 1], limits)
     plan.warp(scalings(1 / x, 1 / y))
 
 
-def _shift(plan: Plan, draws: np.ndarray, shares: Sequence[float]) -> None:
-    x, y = (_either_way(draws[:, i], share * plan.size) for i, share in enumerate(shares))
+def _shift(plan: Plan, draws: np.ndarray, fractions: Sequence[float]) -> None:
+    x, y = (_either_way(draws[:, i], fraction * plan.size) for i, fraction in enumerate(fractions))
     plan.warp(shifts(x, y))
 
 
-def _pad_crop(plan: Plan, draws: np.ndarray, share: float) -> None:
+def _pad_crop(plan: Plan, draws: np.ndarray, fraction: float) -> None:
     """As in the CIFAR recipes (He et al. 2015, arXiv:1512.03385): shifts by whole pixels."""
-    most = max(1, round(share * plan.size))
-    pixels = np.floor(draws * (2 * most + 1)) - most
+    max_shift = max(1, round(fraction * plan.size))
+    pixels = np.floor(draws * (2 * max_shift + 1)) - max_shift
     plan.warp(shifts(pixels[:, 0], pixels[:, 1]))
 
 
 def _random_crop(plan: Plan, draws: np.ndarray, settings: Mapping[str, Any]) -> None:
-    """As Szegedy et al. 2014, arXiv:1409.4842; a side longer than the image is cut."""
+    """As Szegedy et al. 2014, arXiv:1409.4842; a side longer than the image is clipped."""
     area = _between(draws[:, 0], settings["area"])
     aspect = np.exp(_between(draws[:, 1], np.log(settings["aspect"])))
     width = np.minimum(np.sqrt(area * aspect), 1)
@@ -174,33 +177,33 @@ def _random_crop(plan: Plan, draws: np.ndarray, settings: Mapping[str, Any]) -> 
 
 
 def _channel_shift(plan: Plan, draws: np.ndarray, levels: float) -> None:
-    """As Keras: all channels by one number of gray levels."""
-    plan.recolour(shifted(np.repeat(_either_way(draws[:, :1], levels), 3, axis=1)))
+    """As Keras: the same number of gray levels for all channels."""
+    plan.recolor(shifted(np.repeat(_either_way(draws[:, :1], levels), 3, axis=1)))
 
 
-def _channel_shuffle(plan: Plan, draws: np.ndarray, share: float) -> None:
+def _channel_shuffle(plan: Plan, draws: np.ndarray, probability: float) -> None:
     orders = np.floor(draws[:, 1] * len(ORDERS)).astype(int)
-    plan.recolour(shuffled(np.where(draws[:, 0] < share, orders, 0)))
+    plan.recolor(shuffled(np.where(draws[:, 0] < probability, orders, 0)))
 
 
 def _brightness(plan: Plan, draws: np.ndarray, limits: Sequence[float]) -> None:
-    plan.recolour(brightened(_between(draws[:, 0], limits)))
+    plan.recolor(brightened(_between(draws[:, 0], limits)))
 
 
 def _contrast(plan: Plan, draws: np.ndarray, limits: Sequence[float]) -> None:
-    plan.recolour(contrasted(_between(draws[:, 0], limits)))
+    plan.recolor(contrasted(_between(draws[:, 0], limits)))
 
 
 def _saturation(plan: Plan, draws: np.ndarray, limits: Sequence[float]) -> None:
-    plan.recolour(saturated(_between(draws[:, 0], limits)))
+    plan.recolor(saturated(_between(draws[:, 0], limits)))
 
 
 def _hue(plan: Plan, draws: np.ndarray, degrees: float) -> None:
-    plan.recolour(hued(_either_way(draws[:, 0], degrees)))
+    plan.recolor(hued(_either_way(draws[:, 0], degrees)))
 
 
-def _grayscale(plan: Plan, draws: np.ndarray, share: float) -> None:
-    plan.recolour(saturated(np.where(draws[:, 0] < share, 0.0, 1.0)))
+def _grayscale(plan: Plan, draws: np.ndarray, probability: float) -> None:
+    plan.recolor(saturated(np.where(draws[:, 0] < probability, 0.0, 1.0)))
 
 
 def _jpeg(plan: Plan, draws: np.ndarray, limits: Sequence[float]) -> None:
@@ -219,44 +222,45 @@ def _erase(plan: Plan, draws: np.ndarray, settings: Mapping[str, Any]) -> None:
 def _mix(plan: Plan, draws: np.ndarray, settings: Mapping[str, Any]) -> None:
     """Mixup (Zhang et al. 2017, arXiv:1710.09412), CutMix (Yun et al. 2019, arXiv:1905.04899).
 
-    Where both are named, each image is mixed in one of both ways. Partners come from the whole
-    pack, so they do not depend on the batch.
+    If both are set, each image is mixed by one of them at random. Partners are from the whole pack,
+    so they do not depend on the batch.
     """
-    ways = [way for way in ("mixup", "cutmix") if settings.get(way)]
-    cut = np.array([way == "cutmix" for way in ways])[np.floor(draws[:, 0] * len(ways)).astype(int)]
+    methods = [method for method in ("mixup", "cutmix") if settings.get(method)]
+    chosen = np.floor(draws[:, 0] * len(methods)).astype(int)
+    cut = np.array([method == "cutmix" for method in methods])[chosen]
     alphas = np.where(cut, settings.get("cutmix") or 1.0, settings.get("mixup") or 1.0)
-    shares = betaincinv(alphas, alphas, draws[:, 1])  # quantiles of Beta(alpha, alpha)
-    side = np.sqrt(1 - shares)
+    lam = betaincinv(alphas, alphas, draws[:, 1])  # quantiles of Beta(alpha, alpha)
+    side = np.sqrt(1 - lam)
     boxes = _boxes(side, side, draws[:, 3:5], plan.size)
     covered = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / plan.size**2
     plan.mix = Mix(
         partners=np.floor(draws[:, 2] * plan.n_in_pack).astype(int),
-        shares=np.where(cut, 1 - covered, shares),
+        lam=np.where(cut, 1 - covered, lam),
         cut=cut,
         boxes=boxes,
     )
 
 
-def _boxes(width: np.ndarray, height: np.ndarray, places: np.ndarray, size: int) -> np.ndarray:
-    """Boxes of some shares of the side, wholly inside the image: int (N, 4)."""
+def _boxes(width: np.ndarray, height: np.ndarray, positions: np.ndarray, size: int) -> np.ndarray:
+    """Boxes inside the image: int (N, 4); width and height are fractions of its size."""
     sides = np.clip(np.rint(np.stack([width, height], axis=1) * size), 0, size)
-    corners = np.floor(places * (size - sides + 1))
+    corners = np.floor(positions * (size - sides + 1))
     return np.concatenate([corners, corners + sides], axis=1).astype(int)
 
 
 class _Magnitudes(NamedTuple):
     """The largest changes of an automatic policy."""
 
-    slant: float  # pixels a pixel
-    shift: float  # share of the side
+    slant: float  # pixels per pixel
+    shift: float  # fraction of the size
     degrees: float
-    factor: float  # of brightness, color, contrast and sharpness, either way from 1
-    bits: int  # of 8 that posterizing takes away
+    factor: float  # of brightness, color, contrast and sharpness: largest difference to 1
+    bits: int  # of 8 that posterizing removes
 
 
 # Müller and Hutter 2021, arXiv:2103.10158, table of the wide space: shifts by 32 pixels of 224.
 TRIVIAL = _Magnitudes(slant=0.99, shift=32 / 224, degrees=135, factor=0.99, bits=6)
-# Cubuk et al. 2019, arXiv:1909.13719, as torchvision has it: shifts by 150 pixels of 331.
+# Cubuk et al. 2019, arXiv:1909.13719, as in torchvision: shifts by 150 pixels of 331.
 RAND = _Magnitudes(slant=0.3, shift=150 / 331, degrees=30, factor=0.9, bits=4)
 
 _AUTOMATIC = (
@@ -266,19 +270,19 @@ _AUTOMATIC = (
 
 
 def _trivial_augment(plan: Plan, draws: np.ndarray, _: Any) -> None:
-    """One operation an image, of any strength: Müller and Hutter 2021, arXiv:2103.10158."""
-    _automatic(plan, draws[:, 0], strength=draws[:, 1], sign=draws[:, 2], most=TRIVIAL)
+    """One operation per image, of random strength: Müller and Hutter 2021, arXiv:2103.10158."""
+    _automatic(plan, draws[:, 0], strength=draws[:, 1], sign=draws[:, 2], limits=TRIVIAL)
 
 
 def _rand_augment(plan: Plan, draws: np.ndarray, settings: Mapping[str, Any]) -> None:
     """Several operations of one strength in [0, 1]: Cubuk et al. 2019, arXiv:1909.13719."""
     strength = np.full(len(draws), float(settings["strength"]))
     for i in range(settings["n"]):
-        _automatic(plan, draws[:, 3 * i], strength=strength, sign=draws[:, 3 * i + 2], most=RAND)
+        _automatic(plan, draws[:, 3 * i], strength=strength, sign=draws[:, 3 * i + 2], limits=RAND)
 
 
 def _automatic(
-    plan: Plan, choice: np.ndarray, *, strength: np.ndarray, sign: np.ndarray, most: _Magnitudes
+    plan: Plan, choice: np.ndarray, *, strength: np.ndarray, sign: np.ndarray, limits: _Magnitudes
 ) -> None:
     chosen = np.floor(choice * len(_AUTOMATIC)).astype(int)
     tones = no_tones(plan.n_images)
@@ -288,28 +292,28 @@ def _automatic(
             continue
         amount = strength[rows]
         signed = amount * np.where(sign[rows] < 0.5, -1, 1)
-        nothing = np.zeros(len(rows))
+        zeros = np.zeros(len(rows))
         match name:
             case "slant_x":
-                plan.warp(slants(signed * most.slant, nothing), rows)
+                plan.warp(slants(signed * limits.slant, zeros), rows)
             case "slant_y":
-                plan.warp(slants(nothing, signed * most.slant), rows)
+                plan.warp(slants(zeros, signed * limits.slant), rows)
             case "shift_x":
-                plan.warp(shifts(signed * most.shift * plan.size, nothing), rows)
+                plan.warp(shifts(signed * limits.shift * plan.size, zeros), rows)
             case "shift_y":
-                plan.warp(shifts(nothing, signed * most.shift * plan.size), rows)
+                plan.warp(shifts(zeros, signed * limits.shift * plan.size), rows)
             case "rotate":
-                plan.warp(rotations(signed * most.degrees), rows)
+                plan.warp(rotations(signed * limits.degrees), rows)
             case "brightness":
-                plan.recolour(brightened(1 + signed * most.factor), rows)
+                plan.recolor(brightened(1 + signed * limits.factor), rows)
             case "saturation":
-                plan.recolour(saturated(1 + signed * most.factor), rows)
+                plan.recolor(saturated(1 + signed * limits.factor), rows)
             case "contrast":
-                plan.recolour(contrasted(1 + signed * most.factor), rows)
+                plan.recolor(contrasted(1 + signed * limits.factor), rows)
             case "sharpness":
-                tones.amounts[rows] = 1 + signed * most.factor
+                tones.amounts[rows] = 1 + signed * limits.factor
             case "posterize":
-                tones.amounts[rows] = 8 - np.rint(amount * most.bits)
+                tones.amounts[rows] = 8 - np.rint(amount * limits.bits)
             case "solarize":
                 tones.amounts[rows] = 255 * (1 - amount)
         if name in NAMES:
@@ -318,7 +322,7 @@ def _automatic(
         plan.tones.append(tones)
 
 
-# Name -> random numbers an image, what it does.
+# Name -> random numbers per image, function.
 _STEPS: dict[str, tuple[int, Step]] = {
     "flip": (2, _flip),
     "rotate": (1, _rotate),

@@ -1,4 +1,4 @@
-"""Change the tones of images: what no matrix can do, since it depends on values or neighbours.
+"""Change the tones of images, which is not linear or depends on neighboring pixels.
 
 Source: AutoAugment (Cubuk et al. 2018, arXiv:1805.09501) and its followers, by Pillow's
 operations on the CPU and torchvision's on other devices.
@@ -12,7 +12,8 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
-# Amounts: bits that are kept, the level from which tones are inverted, a factor; none.
+# Their amounts: number of bits kept, level from which tones are inverted, factor; the last two
+# have none.
 NAMES = ("none", "posterize", "solarize", "sharpness", "autocontrast", "equalize")
 
 _ON_PICTURES: dict[str, Callable[[Image.Image, float], Image.Image]] = {
@@ -25,14 +26,14 @@ _ON_PICTURES: dict[str, Callable[[Image.Image, float], Image.Image]] = {
 
 
 class Tones(NamedTuple):
-    """One change of tones an image."""
+    """One change of tones per image."""
 
-    kinds: np.ndarray  # int (N,): positions in `NAMES`
+    kinds: np.ndarray  # int (N,): indices of `NAMES`
     amounts: np.ndarray  # float (N,)
 
 
 def no_tones(n_images: int) -> Tones:
-    """Change nothing."""
+    """Make changes of N images that change nothing."""
     return Tones(np.zeros(n_images, int), np.zeros(n_images))
 
 
@@ -51,17 +52,17 @@ def retone_tensors(images: Tensor, tones: Tones) -> Tensor:
         return images
     levels = images.round().to(torch.uint8)
     result = images.clone()
-    # Images with the same change and amount, such as all that are equalized, in one go.
+    # Images with the same change and amount, such as all equalized ones, in one call.
     keys = np.stack([tones.kinds[changed], tones.amounts[changed]], axis=1)
     for kind, amount in np.unique(keys, axis=0):
         rows = torch.from_numpy(changed[(keys == [kind, amount]).all(axis=1)]).to(images.device)
-        changed_ones = _on_tensor(NAMES[int(kind)], levels[rows], float(amount))
-        result[rows] = changed_ones.to(images.dtype)
+        changed_images = _on_tensor(NAMES[int(kind)], levels[rows], float(amount))
+        result[rows] = changed_images.to(images.dtype)
     return result
 
 
 def _on_tensor(name: str, images: Tensor, amount: float) -> Tensor:
-    # It takes a second and a half to import, which whoever changes no tones of tensors is spared.
+    # Not at the top: the import takes 1.5 seconds, and only changes of tensors need it.
     from torchvision.transforms.v2 import functional as v2  # noqa: PLC0415
 
     changes: dict[str, Callable[[], Tensor]] = {

@@ -1,9 +1,9 @@
-"""Flip, turn, scale, shear, shift and crop images, each by one affine matrix.
+"""Flip, rotate, scale, shear, shift and crop images, each by one affine matrix.
 
-A matrix (3, 3) maps a pixel of the result to where it comes from, both measured in pixels of the
-result from the image's centre, x to the right and y down. Steps that follow one another are
-multiplied: `first @ second`, since the result is looked up backwards. Whatever a policy does to
-the geometry of an image is thus one interpolation.
+A matrix (3, 3) maps a pixel of the result to its source, both in pixels of the result relative to
+the image's center, x to the right and y down. The matrices of consecutive steps are multiplied as
+`first @ second`, since the mapping is from result to source. All geometric steps of a policy are
+thus one interpolation.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# OpenCV's codes; its flip is five times as fast as NumPy's reversed views.
+# OpenCV's codes; its flip is five times faster than NumPy's reversed views.
 FLIPS = {"none": None, "horizontal": 1, "vertical": 0, "both": -1}
 
-# How what lies outside of an image is filled: by OpenCV, by torch.
+# The fill of pixels outside of the image: in OpenCV, in torch.
 BORDERS = {
     "reflect": (cv2.BORDER_REFLECT_101, "reflection"),
     "edge": (cv2.BORDER_REPLICATE, "border"),
@@ -26,19 +26,19 @@ BORDERS = {
 
 
 def identity(n_images: int) -> np.ndarray:
-    """Matrices (N, 3, 3) that change nothing."""
+    """Make matrices (N, 3, 3) that change nothing."""
     return np.tile(np.eye(3), (n_images, 1, 1))
 
 
 def scalings(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Matrices that enlarge by factors (N,) to the side and up; a negative one mirrors."""
+    """Make matrices that enlarge by factors (N,) along x and y; a negative one mirrors."""
     matrices = identity(len(x))
     matrices[:, 0, 0], matrices[:, 1, 1] = 1 / x, 1 / y
     return matrices
 
 
 def rotations(degrees: np.ndarray) -> np.ndarray:
-    """Matrices that turn by angles (N,) counter-clockwise."""
+    """Make matrices that rotate by angles (N,) counter-clockwise."""
     matrices = identity(len(degrees))
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     matrices[:, 0, 0], matrices[:, 0, 1] = cosine, -sine
@@ -47,7 +47,7 @@ def rotations(degrees: np.ndarray) -> np.ndarray:
 
 
 def shears(degrees: np.ndarray) -> np.ndarray:
-    """Matrices that slant by angles (N,) as Keras does: columns slide up, and widen a little."""
+    """Make matrices that shear by angles (N,) as Keras does: along y, widening by 1/cos."""
     matrices = identity(len(degrees))
     matrices[:, 0, 0] = np.cos(np.radians(degrees))
     matrices[:, 1, 0] = -np.sin(np.radians(degrees))
@@ -55,14 +55,14 @@ def shears(degrees: np.ndarray) -> np.ndarray:
 
 
 def slants(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Matrices that slide rows to the side by x (N,) a row, and columns down by y a column."""
+    """Make matrices that shear along x by x (N,) pixels per row, along y by y per column."""
     matrices = identity(len(x))
     matrices[:, 0, 1], matrices[:, 1, 0] = -x, -y
     return matrices
 
 
 def shifts(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Matrices that move by pixels (N,) to the right and down."""
+    """Make matrices that shift by pixels (N,) to the right and down."""
     matrices = identity(len(x))
     matrices[:, 0, 2], matrices[:, 1, 2] = -x, -y
     return matrices
@@ -79,12 +79,12 @@ def warp_arrays(
 ) -> np.ndarray:
     """Warp each image by its matrix, with linear interpolation, on the CPU.
 
-    OpenCV works outside of torch's threads, which collapse when others use their cores.
+    OpenCV does not use torch's threads, which slow down when other threads use their cores.
 
     Args:
         images: uint8 arrays (H, W, 3).
-        matrices: (N, 3, 3), in pixels of the result; that an image has another size than the
-            result is accounted for.
+        matrices: (N, 3, 3), in pixels of the result; images may have another
+            size than the result.
         size: width and height of the result.
         fill: a key of `BORDERS`.
 
@@ -95,12 +95,12 @@ def warp_arrays(
     result = np.empty((len(images), size, size, 3), np.uint8)
     shapes = np.array([image.shape[1::-1] for image in images]).reshape(-1, 2)  # width, height
     lookups = matrices[:, :2] * (shapes / size)[:, :, None]
-    # From the image's centre to its corner; pixel centres are at whole numbers.
+    # Origin at the image's corner instead of its center; pixel centers are at integers.
     middle = np.full(2, (size - 1) / 2)
     lookups[:, :, 2] += (shapes - 1) / 2 - lookups[:, :, :2] @ middle
-    # Flips and shifts by whole pixels have nothing to interpolate, and are done sooner without.
+    # Flips and shifts by whole pixels need no interpolation, and are faster without it.
     whole = (lookups == np.rint(lookups)).all((1, 2))
-    # OpenCV warps four channels in half the time of three, and to the same values.
+    # OpenCV warps four channels in half the time of three, with the same values.
     warped = np.empty((size, size, 4), np.uint8)
     for i, image in enumerate(images):
         four = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2RGBA)
@@ -112,7 +112,7 @@ def warp_arrays(
 
 
 def warp_tensors(images: Tensor, matrices: np.ndarray, *, size: int, fill: str) -> Tensor:
-    """Warp each image by its matrix, as `warp_arrays` does, in one batch on any device.
+    """Warp each image by its matrix in one batch on any device, as `warp_arrays` does.
 
     Args:
         images: float tensor (N, 3, H, W).
@@ -131,6 +131,5 @@ def warp_tensors(images: Tensor, matrices: np.ndarray, *, size: int, fill: str) 
     theta[:, :, :2] *= (size - 1) / 2
     theta *= np.array([[2 / max(width - 1, 1)], [2 / max(height - 1, 1)]])
     lookup = torch.from_numpy(theta).to(images)
-    # The channels_last order of the input would be lost in the grid's shape alone.
     grid = F.affine_grid(lookup, [len(images), 3, size, size], align_corners=True)
     return F.grid_sample(images, grid, padding_mode=padding, align_corners=True)
