@@ -268,7 +268,7 @@ def test_a_fold_of_another_training_is_not_taken(draw_pack, out_of_fold, capsys)
     capsys.readouterr()
     out_of_fold(train, train, folds, key="other")
     told = capsys.readouterr().out
-    assert "trained before" not in told
+    assert "finished before" not in told
     assert told.count("held out") == 2
 
 

@@ -424,7 +424,7 @@ def test_a_trial_whose_loss_explodes_fails_with_its_reason_and_the_others_go_on(
     found = plan(**GRID, space={LR: {"choices": [0.01, 1e30, 0.02]}}, fixed={NAME: "sgd"})
     rows = run(found, tmp_path / "s.sqlite3")
     assert [each.state for each in rows] == ["complete", "failed", "complete"]
-    assert re.match(r"phase p1, epoch 1, step \d: the loss", rows[1].failure)
+    assert re.match(r"phases.p1: the loss in epoch 1, step \d", rows[1].failure)
     assert rows[1].value is None
     metrics = search_metrics(rows, found)
     assert (metrics["n_complete"], metrics["n_pruned"], metrics["n_failed"]) == (2, 0, 1)
