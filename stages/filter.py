@@ -1,11 +1,11 @@
-"""Stage `filter`: leave out images of unusual size, and copies."""
+"""Stage `filter`: exclude images of unusual size, and duplicates."""
 
 from pathlib import Path
 
 from classifold.data.json_file import write_json
 from classifold.filtering.files import read_candidates, write_selection
 from classifold.filtering.gallery import draw_galleries
-from classifold.filtering.limit import keep_few
+from classifold.filtering.limit import limit_images
 from classifold.filtering.selection import select, selection_metrics
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
@@ -19,7 +19,7 @@ def main() -> None:
     images = read_candidates(ingested)
 
     selection = select(images, **settings)
-    selection = keep_few(selection, images_per_class=images_per_class, seed=seed)
+    selection = limit_images(selection, images_per_class=images_per_class, seed=seed)
 
     with new_folder(Path("data/filtered")) as folder:
         write_selection(folder, selection)

@@ -187,7 +187,7 @@ class Run:
                     for i, reason in zip(self.excluded, ("size", "duplicate"), strict=False)
                 },
                 "n_duplicate_groups": 1 if n_gone else 0,
-                "n_copies": {"exact": 2, "near": 1} if n_gone else {},
+                "n_duplicates": {"exact": 2, "near": 1} if n_gone else {},
                 "n_test_images_with_duplicates": 1 if "test" in self.official else 0,
             },
         )

@@ -20,7 +20,7 @@ from classifold.filtering import duplicates as copies
 from classifold.filtering.duplicates import bits_apart, equal_groups, linked, near_groups
 from classifold.filtering.files import read_candidates, write_selection
 from classifold.filtering.selection import Candidate, select, selection_metrics
-from classifold.filtering.size import modal_size, unusual
+from classifold.filtering.size import describe_outlier, modal_size
 from classifold.runtime import parallel
 
 REAL = Path(__file__).parents[1].parent / "shared" / "data"
@@ -66,7 +66,7 @@ def test_the_modal_size_by_hand(sizes, expected):
 )
 def test_the_tolerance_holds_for_both_sides_in_both_directions(size, tolerance, outlier):
     settings = {"rule": "modal", "tolerance": tolerance}
-    assert (unusual(size, modal=(8, 8), settings=settings) is not None) is outlier
+    assert (describe_outlier(size, modal=(8, 8), settings=settings) is not None) is outlier
 
 
 @pytest.mark.parametrize(
@@ -81,12 +81,12 @@ def test_the_tolerance_holds_for_both_sides_in_both_directions(size, tolerance, 
         ({"width": [10, 30], "height": [41, 50]}, "20x40, height 40"),
     ],
 )
-def test_ranges_say_what_is_out_of_them(ranges, expected):
+def test_values_outside_ranges_are_described(ranges, expected):
     settings = {"rule": "ranges", "tolerance": 0, **ranges}
-    assert unusual((20, 40), modal=(8, 8), settings=settings) == expected
+    assert describe_outlier((20, 40), modal=(8, 8), settings=settings) == expected
 
 
-def test_copies_are_grouped_by_equal_hashes_alone():
+def test_exact_duplicates_are_grouped_by_equal_hashes():
     assert equal_groups(list("abcbaa")) == [[0, 4, 5], [1, 3]]
     assert equal_groups([]) == []
 
@@ -117,7 +117,7 @@ def test_no_pair_of_near_hashes_is_missed_and_none_is_invented(words, copies, di
     assert near_groups(hashes, distance=distance) == linked(pairs, len(hashes))
 
 
-def test_near_hashes_are_found_in_a_crowd_without_comparing_all():
+def test_near_hashes_are_found_among_many_without_comparing_all_pairs():
     random = np.random.default_rng(0)
     words = random.integers(0, 2**63, 50_000, dtype=np.uint64).tolist()
     words[40_000] = flipped(words[7], [0, 17, 34, 51])  # one bit in each band
@@ -127,7 +127,7 @@ def test_near_hashes_are_found_in_a_crowd_without_comparing_all():
 
 
 @pytest.mark.parametrize("n_hashes", [3, 700])
-def test_a_search_shared_out_to_processes_finds_the_same_groups(monkeypatch, n_hashes):
+def test_a_search_in_several_processes_finds_the_same_groups(monkeypatch, n_hashes):
     random = np.random.default_rng(1)
     words = random.integers(0, 2**63, n_hashes, dtype=np.uint64)
     words[n_hashes // 2 :] = words[: n_hashes - n_hashes // 2] ^ np.uint64(0b1001)
@@ -136,7 +136,7 @@ def test_a_search_shared_out_to_processes_finds_the_same_groups(monkeypatch, n_h
     assert len(expected) == n_hashes // 2
     monkeypatch.setattr(parallel, "FEWEST_ITEMS_FOR_PROCESSES", 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    monkeypatch.setattr(copies, "HASHES_A_SEARCH", 100)
+    monkeypatch.setattr(copies, "HASHES_PER_SEARCH", 100)
     assert near_groups(hashes, distance=4) == expected
 
 
@@ -148,7 +148,7 @@ def kept(selection):
     return [found.id for found in selection.kept]
 
 
-def test_images_of_unusual_size_are_left_out_with_their_size():
+def test_images_of_unusual_size_are_excluded_with_their_size():
     images = [image("a"), image("b"), image("c", size=(8, 9)), image("d", "dog")]
     selection = select(images, size=MODAL, duplicates=DROP)
     assert kept(selection) == ["a", "b", "d"]
@@ -162,14 +162,14 @@ def test_of_equal_images_the_first_stays():
     selection = select(images, size=MODAL, duplicates=DROP)
     assert kept(selection) == ["a"]
     assert reasons(selection) == {"b": ("duplicate", "a"), "c": ("duplicate", "a")}
-    assert [(copy.image.id, copy.group, copy.kept) for copy in selection.copies] == [
+    assert [(item.image.id, item.group, item.kept) for item in selection.duplicates] == [
         ("a", "a", True),
         ("b", "a", False),
         ("c", "a", False),
     ]
 
 
-def test_images_without_a_label_are_never_left_out():
+def test_unlabelled_images_are_never_excluded():
     images = [
         image("a", None, pixels="x", size=(9, 9)),
         image("b", None, pixels="x"),
@@ -177,10 +177,10 @@ def test_images_without_a_label_are_never_left_out():
     ]
     selection = select(images, size=MODAL, duplicates=DROP)
     assert kept(selection) == ["a", "b", "c"]
-    assert [copy.image.id for copy in selection.copies] == ["a", "b", "c"]
+    assert [item.image.id for item in selection.duplicates] == ["a", "b", "c"]
 
 
-def test_an_official_test_is_never_thinned_and_its_copies_are_counted():
+def test_an_official_test_split_loses_no_image_and_its_duplicates_are_counted():
     images = [
         image("a", split="train", pixels="x"),
         image("b", split="train", pixels="x"),
@@ -201,7 +201,7 @@ def test_an_official_test_is_never_thinned_and_its_copies_are_counted():
 
 
 @pytest.mark.parametrize("exact", ["drop", "group"])
-def test_of_copies_in_official_train_and_validation_the_held_out_one_stays(exact):
+def test_of_duplicates_in_official_train_and_validation_the_validation_image_stays(exact):
     images = [
         image("a", split="train", pixels="x"),
         image("b", split="validation", pixels="x"),
@@ -212,20 +212,20 @@ def test_of_copies_in_official_train_and_validation_the_held_out_one_stays(exact
     assert reasons(selection) == {"a": ("duplicate", "b")}
 
 
-def test_images_that_look_alike_are_tied_together_if_asked():
+def test_near_duplicates_are_grouped_with_near_group():
     images = [image("a", looks=0), image("b", "dog", looks=0b1111), image("c", looks=0b11111)]
     assert select(images, size=MODAL, duplicates=DROP).groups == {}
     selection = select(images, size=MODAL, duplicates=NEAR)
     assert kept(selection) == ["a", "b", "c"]
     assert selection.groups == {"a": "a", "b": "a", "c": "a"}  # c by way of b
-    assert [copy.kind for copy in selection.copies] == ["near"] * 3
+    assert [item.kind for item in selection.duplicates] == ["near"] * 3
     assert select(images, size=MODAL, duplicates=NEAR | {"distance": 3}).groups == {
         "b": "b",
         "c": "b",
     }
 
 
-def test_of_images_that_look_alike_the_largest_of_a_label_stays_if_asked():
+def test_the_largest_near_duplicate_of_a_label_stays_with_near_drop():
     images = [
         image("a", looks=0),
         image("b", looks=1, size=(9, 9)),
@@ -238,7 +238,7 @@ def test_of_images_that_look_alike_the_largest_of_a_label_stays_if_asked():
     assert selection.groups == dict.fromkeys("bcd", "a")
 
 
-def test_a_declared_group_counts_as_copies_do_and_unites_with_them():
+def test_a_declared_group_acts_as_a_group_of_duplicates_and_merges_with_it():
     images = [
         image("a", group="patient 1"),
         image("b", group="patient 1", pixels="x"),
@@ -248,10 +248,10 @@ def test_a_declared_group_counts_as_copies_do_and_unites_with_them():
     ]
     selection = select(images, size=MODAL, duplicates=DROP | {"exact": "group"})
     assert selection.groups == dict.fromkeys("abcd", "a")
-    assert [copy.image.id for copy in selection.copies] == ["b", "c"]
+    assert [item.image.id for item in selection.duplicates] == ["b", "c"]
 
 
-def test_equal_images_with_different_labels_are_all_left_out():
+def test_equal_images_with_different_labels_are_all_excluded():
     images = [
         image("a", "cat", pixels="x"),
         image("b", "dog", pixels="x"),
@@ -264,37 +264,37 @@ def test_equal_images_with_different_labels_are_all_left_out():
     assert set(reasons(selection).values()) == {("conflicting_labels", "cat / dog")}
 
 
-def test_an_image_is_left_out_for_the_first_reason_alone():
+def test_an_image_is_excluded_for_one_reason_the_first():
     images = [image("a", pixels="x"), image("b", pixels="x", size=(9, 9)), image("c")]
     selection = select(images, size=MODAL, duplicates=DROP)
     assert reasons(selection) == {"b": ("size", "9x9")}
-    assert selection.copies == []  # the copy of another size is gone before copies are sought
+    assert selection.duplicates == []  # the duplicate of another size is excluded before the search
 
 
-def test_grouped_copies_all_stay_and_are_tied_together():
+def test_grouped_duplicates_all_stay_in_one_group():
     images = [image("a", pixels="x"), image("b", pixels="x"), image("c")]
     selection = select(images, size=MODAL, duplicates=DROP | {"exact": "group"})
     assert kept(selection) == ["a", "b", "c"]
     assert selection.groups == {"a": "a", "b": "a"}
 
 
-def test_conflicting_copies_that_stay_are_tied_together():
+def test_conflicting_duplicates_that_stay_are_in_one_group():
     images = [image("a", "cat", pixels="x"), image("b", "dog", pixels="x")]
     selection = select(images, size=MODAL, duplicates=DROP | {"conflicting": "off"})
     assert kept(selection) == ["a", "b"]
     assert selection.groups == {"a": "a", "b": "a"}
 
 
-def test_with_everything_off_everyone_stays():
+def test_with_all_rules_off_every_image_stays():
     images = [image("a", pixels="x"), image("b", "dog", pixels="x", size=(1, 1))]
     selection = select(images, size=ANY_SIZE, duplicates=OFF)
     assert kept(selection) == ["a", "b"]
-    assert (selection.excluded, selection.copies, selection.groups) == ([], [], {})
+    assert (selection.excluded, selection.duplicates, selection.groups) == ([], [], {})
 
 
-def test_a_class_that_would_vanish_is_an_error_with_advice():
+def test_a_class_without_a_remaining_image_is_an_error_with_a_remedy():
     images = [image("a"), image("b"), image("c", "dog", size=(9, 9))]
-    message = r"the filter leaves no image of dog; see filter.size and filter.duplicates"
+    message = r"filter: .*'dog' remains\. Change filter\.size or filter\.duplicates"
     with pytest.raises(UserError, match=message):
         select(images, size=MODAL, duplicates=DROP)
 
@@ -328,7 +328,7 @@ WAYS = st.fixed_dictionaries(
 
 
 @given(CANDIDATES, WAYS)
-def test_everyone_is_kept_or_left_out_exactly_once_in_order(images, duplicates):
+def test_every_image_is_kept_or_excluded_exactly_once_in_order(images, duplicates):
     selection = select(images, size=ANY_SIZE, duplicates=duplicates)
     assert sorted(kept(selection) + list(reasons(selection))) == [found.id for found in images]
     assert len(reasons(selection)) == len(selection.excluded)
@@ -336,7 +336,7 @@ def test_everyone_is_kept_or_left_out_exactly_once_in_order(images, duplicates):
 
 
 @given(CANDIDATES)
-def test_filtering_the_kept_once_more_leaves_out_nobody(images):
+def test_filtering_the_kept_images_again_excludes_none(images):
     first = select(images, size=ANY_SIZE, duplicates=DROP)
     again = select(first.kept, size=ANY_SIZE, duplicates=DROP)
     assert again.kept == first.kept
@@ -381,12 +381,12 @@ def test_the_metrics_of_a_selection_by_hand():
             "limit": {"cat": 0, "dog": 0},
         },
         "n_duplicate_groups": 2,
-        "n_copies": {"exact": 4},
+        "n_duplicates": {"exact": 4},
         "n_test_images_with_duplicates": 0,
     }
 
 
-def test_the_files_tell_who_stays_who_goes_and_who_is_whose_copy(tmp_path):
+def test_the_files_list_kept_images_excluded_images_and_duplicates(tmp_path):
     images = [
         image("a", pixels="x"),
         image("b", pixels="x"),
@@ -438,7 +438,7 @@ def test_candidates_are_read_from_the_table_in_the_order_of_their_ids(tmp_path):
 
 
 @pytest.mark.real
-def test_real_fruit_of_unusual_size_is_counted_as_zipfile_and_pillow_count_it():
+def test_real_fruit_images_of_unusual_size_are_counted_as_by_zipfile_and_pillow():
     path = REAL / "fruit.zip"
     if not path.is_file():
         pytest.skip("the real images of fruit.zip are not beside the project")

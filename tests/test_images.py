@@ -18,7 +18,7 @@ from classifold.data.pixels import FILTERS, rgb_pixels
 from classifold.ingest.images import (
     FORMATS,
     KEPT_FORMATS,
-    MOST_PIXELS,
+    MAX_PIXELS,
     ORIENTATION_TAG,
     UnreadableImageError,
     decode,
@@ -501,7 +501,7 @@ def claiming(width, height):
 
 
 def test_a_bomb_of_pixels_is_refused_before_it_is_decoded():
-    with pytest.raises(UnreadableImageError, match=f"9000 x 9000 pixels; .* is {MOST_PIXELS:,}"):
+    with pytest.raises(UnreadableImageError, match=f"9000 x 9000 pixels; .* is {MAX_PIXELS:,}"):
         decode(claiming(9000, 9000))
     with pytest.raises(UnreadableImageError, match="DecompressionBombError"):
         decode(claiming(100_000, 100_000))

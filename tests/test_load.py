@@ -13,7 +13,7 @@ import pytest
 from classifold.evaluation.labels import read_labeled_images
 from classifold.filtering import duplicates as copies
 from classifold.filtering.duplicates import choose_bands, near_groups
-from classifold.filtering.limit import keep_few
+from classifold.filtering.limit import limit_images
 from classifold.filtering.selection import Candidate, select, selection_metrics
 from classifold.reporting.sections.class_axis import MAX_LABELED_CLASSES
 from classifold.reporting.sections.confusion import confused_classes, confusion_matrix
@@ -96,7 +96,7 @@ def memory(function, *arguments):
 
 def filter_images(images):
     selection = select(images, size={"rule": "modal", "tolerance": 0}, duplicates=DUPLICATES)
-    return selection_metrics(keep_few(selection, images_per_class=8, seed=1))
+    return selection_metrics(limit_images(selection, images_per_class=8, seed=1))
 
 
 def split_images(images):

@@ -6,7 +6,7 @@ import pytest
 
 from classifold.analysis.pca.components import principal_components
 from classifold.data import image_arrays
-from classifold.data.image_arrays import ask_for
+from classifold.data.image_arrays import prefetch
 from classifold.data.pack import join, new_pack, read_pack
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 3), np.uint8)
@@ -168,8 +168,8 @@ def test_the_places_that_are_asked_for_are_those_of_the_images(tmp_path, monkeyp
     again = join(pack.subset(np.array([9, 299])), pack.subset(np.array([0, 1, 7])))
     told = []
     monkeypatch.setattr(image_arrays, "_will_need", lambda *place: told.append(place))
-    ask_for(pack.images, rows)
-    ask_for(again.images, np.array([1, 2, 4]))
+    prefetch(pack.images, rows)
+    prefetch(again.images, np.array([1, 2, 4]))
     found = [mapped[first : first + n] for mapped, places in told for first, n in places]
     if storage == "jpeg":
         found = [cv2.imdecode(np.frombuffer(f, np.uint8), cv2.IMREAD_COLOR_RGB) for f in found]
@@ -177,5 +177,5 @@ def test_the_places_that_are_asked_for_are_those_of_the_images(tmp_path, monkeyp
         assert bytes(content) == image.tobytes()
 
     monkeypatch.undo()
-    ask_for(pack.images, np.arange(300))  # what the system refuses is an error
-    ask_for(np.zeros((2, 4, 4, 3), np.uint8), np.array([1]))  # in memory: nothing to do
+    prefetch(pack.images, np.arange(300))  # what the system refuses is an error
+    prefetch(np.zeros((2, 4, 4, 3), np.uint8), np.array([1]))  # in memory: nothing to do

@@ -231,7 +231,7 @@ def hashes(folder):
 def test_the_data_stages_leave_the_same_bytes_though_a_node_dies(
     photos, cluster, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(copies, "PAIRS_A_MILLISECOND", 1)  # so that the search is shared out
+    monkeypatch.setattr(copies, "PAIRS_PER_MILLISECOND", 1)  # so that the search is shared out
     expected = through_the_stages(FolderTree(photos), tmp_path / "here")
     assert 10 < len(expected[0]) < 100
 

@@ -28,8 +28,8 @@ def row(image_id, encoded=b"x" * 10, labels=("cat",)):
 @pytest.fixture
 def small_shards(monkeypatch):
     """Two images a row group, four a shard."""
-    monkeypatch.setattr(image_table, "BYTES_A_ROW_GROUP", 20)
-    monkeypatch.setattr(image_table, "BYTES_A_SHARD", 40)
+    monkeypatch.setattr(image_table, "BYTES_PER_ROW_GROUP", 20)
+    monkeypatch.setattr(image_table, "BYTES_PER_SHARD", 40)
 
 
 @pytest.mark.parametrize("n_rows", [1, 2, 3, 4, 5, 8, 9])
@@ -44,8 +44,8 @@ def test_all_rows_come_back_in_their_order_over_any_number_of_shards(
 
 @pytest.mark.parametrize("bytes_a_shard", [10, 20, 30, 50])
 def test_no_row_is_lost_where_a_shard_ends_within_a_row_group(tmp_path, monkeypatch, bytes_a_shard):
-    monkeypatch.setattr(image_table, "BYTES_A_ROW_GROUP", 20)
-    monkeypatch.setattr(image_table, "BYTES_A_SHARD", bytes_a_shard)
+    monkeypatch.setattr(image_table, "BYTES_PER_ROW_GROUP", 20)
+    monkeypatch.setattr(image_table, "BYTES_PER_SHARD", bytes_a_shard)
     ids = [f"{i}.png" for i in range(9)]
     assert write_table(tmp_path, map(row, ids)) == 9
     assert [found["id"] for found in iter_columns(tmp_path, ["id"])] == ids

@@ -289,7 +289,7 @@ def test_an_entry_that_unpacks_to_far_more_than_its_size_is_not_unpacked(pack, o
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_files_too_large_to_be_read_safely_are_refused(pack, opened, monkeypatch, kind):
-    monkeypatch.setattr(entries, "MOST_BYTES_A_FILE", 3)
+    monkeypatch.setattr(entries, "MAX_BYTES_PER_FILE", 3)
     with opened(pack({"cat/1.png": b"1234", "cat/2.png": b"123"}, kind)) as tree:
         with pytest.raises(OSError, match="4 bytes; the most read from one file is 3"):
             tree.read("cat/1.png")
@@ -298,7 +298,7 @@ def test_files_too_large_to_be_read_safely_are_refused(pack, opened, monkeypatch
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_more_files_than_memory_has_room_for_are_refused(pack, opened, monkeypatch, kind):
-    monkeypatch.setattr(entries, "MOST_FILES", 2)
+    monkeypatch.setattr(entries, "MAX_FILES", 2)
     path = pack({f"cat/{i}.png": b"" for i in range(3)}, kind)
     with pytest.raises(UserError, match=r"holds more than 2 files, .* divide it"), opened(path):
         pass

@@ -33,18 +33,18 @@ class ImageArray:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(dtype or np.uint8, copy=False)
 
-    def ask_for(self, rows: np.ndarray) -> None:
+    def prefetch(self, rows: np.ndarray) -> None:
         """Let the system read some images, as the function of this name does."""
 
 
-def ask_for(images: np.ndarray, rows: np.ndarray) -> None:
+def prefetch(images: np.ndarray, rows: np.ndarray) -> None:
     """Let the system read some images of a memory-mapped file while other work is done.
 
     It reads exactly these. Where they are only touched it reads what lies around each of them too,
     seven times as much as an eighth of the images, one after the other.
     """
     if isinstance(images, ImageArray):
-        images.ask_for(rows)
+        images.prefetch(rows)
     elif isinstance(images, np.memmap) and isinstance(images.base, mmap.mmap):
         start = images.offset % mmap.ALLOCATIONGRANULARITY
         n_bytes = math.prod(images.shape[1:]) * images.itemsize
@@ -92,7 +92,7 @@ class EncodedImages(ImageArray):
             image[:] = self._decode(row)
         return images
 
-    def ask_for(self, rows: np.ndarray) -> None:  # noqa: D102 - as above
+    def prefetch(self, rows: np.ndarray) -> None:  # noqa: D102 - as above
         lengths = self._ends[rows] - self._starts[rows]
         _will_need(
             self._file, list(zip(self._starts[rows].tolist(), lengths.tolist(), strict=True))
@@ -120,8 +120,8 @@ class ChosenImages(ImageArray):
     def __getitem__(self, key: Any) -> np.ndarray:
         return self._images[self._rows[key]]
 
-    def ask_for(self, rows: np.ndarray) -> None:  # noqa: D102 - as above
-        ask_for(self._images, self._rows[rows])
+    def prefetch(self, rows: np.ndarray) -> None:  # noqa: D102 - as above
+        prefetch(self._images, self._rows[rows])
 
 
 class JoinedImages(ImageArray):
@@ -143,6 +143,6 @@ class JoinedImages(ImageArray):
         images[~of_first] = self._second[rows[~of_first] - n_first]
         return images
 
-    def ask_for(self, rows: np.ndarray) -> None:  # noqa: D102 - as above
-        ask_for(self._first, rows[rows < len(self._first)])
-        ask_for(self._second, rows[rows >= len(self._first)] - len(self._first))
+    def prefetch(self, rows: np.ndarray) -> None:  # noqa: D102 - as above
+        prefetch(self._first, rows[rows < len(self._first)])
+        prefetch(self._second, rows[rows >= len(self._first)] - len(self._first))

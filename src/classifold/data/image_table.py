@@ -37,10 +37,10 @@ SCHEMA = pa.schema(
 LABEL_SEPARATOR = "|"
 
 UNLABELLED = "unlabelled"
-HELD_OUT = "test"  # an official labelled part that is never thinned or moved
+TEST = "test"  # an official labelled part that is never thinned or moved
 
-BYTES_A_ROW_GROUP = 16 * 2**20
-BYTES_A_SHARD = 256 * 2**20
+BYTES_PER_ROW_GROUP = 16 * 2**20
+BYTES_PER_SHARD = 256 * 2**20
 
 
 def write_table(folder: Path, rows: Iterable[Mapping[str, Any]]) -> int:
@@ -74,9 +74,9 @@ def write_table(folder: Path, rows: Iterable[Mapping[str, Any]]) -> int:
             size = len(row["image"]["bytes"])
             n_bytes_waiting += size
             n_bytes_in_shard += size
-            if n_bytes_waiting >= BYTES_A_ROW_GROUP:
+            if n_bytes_waiting >= BYTES_PER_ROW_GROUP:
                 flush()
-            if writer is not None and n_bytes_in_shard >= BYTES_A_SHARD:
+            if writer is not None and n_bytes_in_shard >= BYTES_PER_SHARD:
                 writer.close()
                 writer, n_bytes_in_shard = None, 0
         if waiting or n_shards == 0:

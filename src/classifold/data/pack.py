@@ -26,7 +26,7 @@ from classifold.data.json_file import read_json, write_json
 from classifold.runtime.faults import explain_damage
 
 JPEGS = pa.schema([("jpeg", pa.binary())])
-JPEGS_A_BATCH = 256
+JPEGS_PER_BATCH = 256
 JPEG_QUALITY = 95
 
 INDEX = pa.schema(
@@ -177,7 +177,7 @@ def _jpeg_images(folder: Path) -> Iterator[Put]:
                     following = early.pop(n_rows)
                     batch.extend(following)
                     n_rows += len(following)
-                if len(batch) >= JPEGS_A_BATCH:
+                if len(batch) >= JPEGS_PER_BATCH:
                     flush()
 
         yield put

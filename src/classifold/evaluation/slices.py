@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from classifold.data.csv_file import read_rows
-from classifold.data.image_table import HELD_OUT, iter_columns
+from classifold.data.image_table import TEST, iter_columns
 from classifold.filtering.selection import REASONS, UNTOUCHED
-from classifold.filtering.size import unusual
 
 # Rec. 601, of red, green and blue.
 LUMA = np.array([0.299, 0.587, 0.114])
@@ -54,7 +53,7 @@ def find_slices(
         "brightness": _by_value(brightness(pixels), THIRDS),
         "mode": _by_value([str(row["mode"]) for row in images]),
     }
-    if not any(row["split"] == HELD_OUT for row in images):
+    if not any(row["split"] == TEST for row in images):
         return slices
     learnt = defaultdict(set)
     for row in rows.values():
@@ -101,7 +100,7 @@ def _outcome(
     settings: Mapping[str, Any],
 ) -> str:
     """What the filter would have said of an image, as it looks at them: sizes, then copies."""
-    if unusual((row["width"], row["height"]), modal=modal, settings=settings["size"]):
+    if describe_outlier((row["width"], row["height"]), modal=modal, settings=settings["size"]):
         return "size"
     others = learnt.get(row["sha256"], set())
     duplicates = settings["duplicates"]
@@ -116,4 +115,4 @@ def _duplicates_of_training_images(duplicates: Path) -> set[str]:
     learnt = {
         row["group"] for row in rows if row["kept"] == "true" and row["split"] not in UNTOUCHED
     }
-    return {row["id"] for row in rows if row["split"] == HELD_OUT and row["group"] in learnt}
+    return {row["id"] for row in rows if row["split"] == TEST and row["group"] in learnt}

@@ -1,4 +1,4 @@
-"""Groups of images that are copies of one another."""
+"""Find groups of exact and near duplicates by the hashes of images."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
@@ -13,22 +13,22 @@ from scipy.sparse.csgraph import connected_components
 from classifold.runtime.parallel import ordered_map
 
 BITS = 64
-MOST_BANDS = 8
-WIDEST_BAND = 22  # bits: a table of its buckets takes 32 MB
+MAX_BANDS = 8
+MAX_BAND_WIDTH = 22  # bits: a table of its buckets takes 32 MB
 
 PAIRS_AT_ONCE = 4_000_000
-PAIRS_A_MILLISECOND = 20_000
-HASHES_A_SEARCH = 2**20
+PAIRS_PER_MILLISECOND = 20_000
+HASHES_PER_SEARCH = 2**20
 
 
 def equal_groups(values: Sequence[Hashable]) -> list[list[int]]:
     """Group the positions of equal values.
 
     Args:
-        values: such as a hash of the pixels for each image.
+        values: one per image, such as a hash of its pixels.
 
     Returns:
-        Groups of two or more positions, each ascending, in order of their first.
+        Groups of two or more positions, each ascending, ordered by their first position.
     """
     positions: dict[Hashable, list[int]] = defaultdict(list)
     for position, value in enumerate(values):
@@ -37,20 +37,20 @@ def equal_groups(values: Sequence[Hashable]) -> list[list[int]]:
 
 
 def near_groups(hashes: Sequence[str], *, distance: int) -> list[list[int]]:
-    """Group the positions of hashes that are near, or linked by others that are.
+    """Group the positions of hashes that are near each other, directly or through other hashes.
 
     Two hashes that differ in at most `distance` of their 64 bits differ in at most `distance // m`
-    bits of one of their m bands, so only images in such neighbouring buckets of a band are
-    compared: no pair is missed. The more images, the fewer and the wider the bands, so that time
-    does not grow with the square of their number, up to some ten millions of them, or unless most
-    of them look the same.
+    bits of one of their m bands, so only images in such neighboring buckets of a band are
+    compared: no pair is missed. With more images the bands are fewer and wider, so that time
+    does not grow with the square of the number of images, up to about ten million images, unless
+    most of them look the same.
 
     Args:
-        hashes: 16 hexadecimal digits for each image.
-        distance: of two near hashes, in bits, 0 to 12.
+        hashes: 16 hexadecimal digits per image.
+        distance: the largest number of bits in which near hashes differ, 0 to 12.
 
     Returns:
-        Groups of two or more positions, each ascending, in order of their first.
+        Groups of two or more positions, each ascending, ordered by their first position.
 
     Source: Norouzi, Punjani, Fleet 2012, "Fast Search in Hamming Space with Multi-Index
     Hashing".
@@ -73,10 +73,10 @@ def linked(groups: Sequence[Sequence[int]], n_images: int) -> list[list[int]]:
 
     Args:
         groups: positions in [0, n_images).
-        n_images: how many images there are.
+        n_images: number of images.
 
     Returns:
-        Groups of two or more positions, each ascending, in order of their first.
+        Groups of two or more positions, each ascending, ordered by their first position.
     """
     first = [group[0] for group in groups for _ in group]
     second = [position for group in groups for position in group]
@@ -96,16 +96,16 @@ def _merge(component: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.n
 
 
 def choose_bands(n_words: int, *, distance: int) -> list[int]:
-    """Choose into how many bands, and how wide ones, hashes are cut: bits of each.
+    """Choose the number of bands and their widths in bits.
 
-    The choice is that with the fewest look-ups and comparisons, of hashes drawn at random: each of
-    n words looks into so many buckets of a band as there are flips of few of its bits, and finds
-    n / 2^width words in each.
+    The choice has the lowest expected number of look-ups and comparisons for random hashes: each
+    of n words is compared with all buckets of a band that differ in a few bits, and each bucket
+    has n / 2^width words.
     """
     choices = []
-    for n_bands in range(-(-BITS // WIDEST_BAND), MOST_BANDS + 1):
-        share, rest = divmod(BITS, n_bands)
-        widths = [share + (band < rest) for band in range(n_bands)]
+    for n_bands in range(-(-BITS // MAX_BAND_WIDTH), MAX_BANDS + 1):
+        width, rest = divmod(BITS, n_bands)
+        widths = [width + (band < rest) for band in range(n_bands)]
         n_flips = distance // n_bands
         cost = sum(
             sum(comb(width, n) for n in range(n_flips + 1)) * (1 + n_words / 2**width)
@@ -123,19 +123,19 @@ class _Pairs(NamedTuple):
 
 
 class _Band(NamedTuple):
-    """Some bits of every hash that follow one another."""
+    """Consecutive bits of every hash."""
 
     shift: int  # of its lowest bit
     width: int
 
     def keys(self, words: np.ndarray) -> np.ndarray:
-        """The numbers that these bits are, int64 (N,)."""
+        """Extract these bits as numbers, int64 (N,)."""
         buckets = words >> np.uint64(self.shift) & np.uint64(2**self.width - 1)
         return buckets.astype(np.int64)
 
 
 class _Search(NamedTuple):
-    """Which pairs to look for: of hashes `start` to `stop`, with those whose band differs so."""
+    """The pairs to search: hashes `start` to `stop`, with those whose band differs by `mask`."""
 
     band: _Band
     mask: int  # the bits in which the bands of a pair differ
@@ -148,45 +148,45 @@ def _near_pairs(words: np.ndarray, distance: int) -> Iterator[_Pairs]:
     widths = choose_bands(len(words), distance=distance)
     bands = [_Band(sum(widths[:band]), width) for band, width in enumerate(widths)]
     searches = [
-        _Search(band, mask, start, min(start + HASHES_A_SEARCH, len(words)))
+        _Search(band, mask, start, min(start + HASHES_PER_SEARCH, len(words)))
         for band in bands
         for mask in _masks(band.width, distance // len(bands))
-        for start in range(0, len(words), HASHES_A_SEARCH)
+        for start in range(0, len(words), HASHES_PER_SEARCH)
     ]
-    # Were the hashes random.
+    # Expected of random hashes.
     n_pairs = sum(
         (search.stop - search.start) * len(words) >> search.band.width for search in searches
     )
     return ordered_map(
         _PairFinder(words, distance),
         searches,
-        n_items=n_pairs // PAIRS_A_MILLISECOND,
+        n_items=n_pairs // PAIRS_PER_MILLISECOND,
         items_a_task=1,
     )
 
 
-def _masks(width: int, most_flips: int) -> Iterator[int]:
-    """All numbers of `width` bits of which at most so many are set."""
-    for n_flips in range(most_flips + 1):
+def _masks(width: int, max_flips: int) -> Iterator[int]:
+    """Generate all numbers of `width` bits of which at most `max_flips` are set."""
+    for n_flips in range(max_flips + 1):
         for bits in combinations(range(width), n_flips):
             yield sum(1 << bit for bit in bits)
 
 
 class _PairFinder:
-    """Runs in other processes, if there are many: finds the near pairs of a search."""
+    """Finds the near pairs of a search; runs in worker processes where there are many searches."""
 
     def __init__(self, words: np.ndarray, distance: int) -> None:
         self._words, self._distance = words, distance
-        self._band: _Band | None = None  # for which the following are
+        self._band: _Band | None = None  # that the following arrays belong to
         self._keys = self._order = self._starts = np.empty(0, np.int64)
 
     def __call__(self, search: _Search) -> _Pairs:
         if search.band != self._band:
             self._sort(search.band)
-        neighbours = self._keys[search.start : search.stop] ^ search.mask
-        n_in_bucket = self._starts[neighbours + 1] - self._starts[neighbours]
+        neighbors = self._keys[search.start : search.stop] ^ search.mask
+        n_in_bucket = self._starts[neighbors + 1] - self._starts[neighbors]
         found = [
-            self._compare(chunk, chunk + search.start, neighbours, n_in_bucket)
+            self._compare(chunk, chunk + search.start, neighbors, n_in_bucket)
             for chunk in _chunks(n_in_bucket)
         ]
         return _Pairs(*map(np.concatenate, zip(*found, strict=True)))
@@ -198,13 +198,13 @@ class _PairFinder:
         self._band = band
 
     def _compare(
-        self, chunk: np.ndarray, positions: np.ndarray, neighbours: np.ndarray, counts: np.ndarray
+        self, chunk: np.ndarray, positions: np.ndarray, neighbors: np.ndarray, counts: np.ndarray
     ) -> _Pairs:
-        """Compare some hashes with all of their neighbouring buckets."""
+        """Compare some hashes with all of their neighboring buckets."""
         first = np.repeat(positions, counts[chunk])
         ends = np.cumsum(counts[chunk])
         within = np.arange(len(first)) - np.repeat(ends - counts[chunk], counts[chunk])
-        second = self._order[np.repeat(self._starts[neighbours[chunk]], counts[chunk]) + within]
+        second = self._order[np.repeat(self._starts[neighbors[chunk]], counts[chunk]) + within]
         once = first < second
         first, second = first[once], second[once]
         near = np.bitwise_count(self._words[first] ^ self._words[second]) <= self._distance
@@ -212,7 +212,7 @@ class _PairFinder:
 
 
 def _chunks(n_pairs: np.ndarray) -> Iterator[np.ndarray]:
-    """Cut positions into runs of a bounded number of pairs (one position at least)."""
+    """Divide positions into runs of a bounded number of pairs (at least one position)."""
     wanted = np.flatnonzero(n_pairs)
     run = np.cumsum(n_pairs[wanted]) // PAIRS_AT_ONCE
     yield from np.split(wanted, np.flatnonzero(np.diff(run)) + 1)

@@ -1,4 +1,4 @@
-"""What the filter reads of the image table, and the files it leaves."""
+"""Read the candidates from the image table, write the tables of the filter."""
 
 from collections import Counter
 from pathlib import Path
@@ -14,7 +14,7 @@ COLUMNS = (
 
 
 def read_candidates(ingested: Path) -> list[Candidate]:
-    """Read what the filter needs to know of every image, ordered by id."""
+    """Read the columns of every image that the filter uses, ordered by id."""
     images = [
         Candidate(
             id=row["id"],
@@ -67,14 +67,14 @@ def write_selection(folder: Path, selection: Selection) -> None:
         folder / "duplicates.csv",
         (
             {
-                "group": copy.group,
-                "id": copy.image.id,
-                "label": LABEL_SEPARATOR.join(copy.image.labels),
-                "split": copy.image.split or "",
-                "kind": copy.kind,
-                "kept": str(copy.kept).lower(),
+                "group": item.group,
+                "id": item.image.id,
+                "label": LABEL_SEPARATOR.join(item.image.labels),
+                "split": item.image.split or "",
+                "kind": item.kind,
+                "kept": str(item.kept).lower(),
             }
-            for copy in selection.copies
+            for item in selection.duplicates
         ),
         columns=["group", "id", "label", "split", "kind", "kept"],
     )

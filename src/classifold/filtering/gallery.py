@@ -1,4 +1,4 @@
-"""Pictures of what the filter found: images left out, and copies side by side."""
+"""Draw examples of the images that the filter excluded, and of duplicates side by side."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,25 +14,25 @@ from PIL import Image
 
 from classifold.data.csv_file import read_rows
 from classifold.pictures.examples import (
-    CopyGroup,
+    DuplicateGroup,
     Row,
-    choose_copies,
+    choose_duplicates,
+    choose_excluded,
     choose_groups,
-    choose_left_out,
-    copy_groups,
-    copy_in_words,
+    describe_duplicate,
+    duplicate_groups,
+    format_labels,
+    format_measured,
     is_kept,
-    labels_in_words,
-    measured_in_words,
     shorten,
 )
 from classifold.pictures.glyphs import FONTS, printable
 from classifold.pictures.palette import BLUE, VERMILION
 from classifold.pictures.thumbnails import fit_into, open_images
 
-MOST_LEFT_OUT = 48
-MOST_GROUPS = 16
-MOST_OF_A_GROUP = 6  # as many as a row holds
+MAX_EXCLUDED = 48
+MAX_GROUPS = 16
+MAX_PER_GROUP = 6  # fit into one row
 
 # Pixels.
 DPI = 100
@@ -43,14 +43,14 @@ LINE = 13  # of text
 MARGIN = 16
 
 POINTS = 7
-LETTERS = 27  # of a line
+CHARACTERS = 27  # per line
 TITLE_POINTS = 9
 
-KEPT, LEFT_OUT, QUIET, INK = BLUE, VERMILION, "#5b6670", "#1d232a"
+KEPT, EXCLUDED, QUIET, INK = BLUE, VERMILION, "#5b6670", "#1d232a"
 
 
 class _Cell(NamedTuple):
-    """An image and what stands below it."""
+    """An image and the lines below it."""
 
     image: Image.Image
     lines: list[str]
@@ -58,16 +58,16 @@ class _Cell(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """Cells that stay in one row, under a title."""
+    """Cells that stay in one row, below a title."""
 
     title: str
     cells: list[_Cell]
 
 
 def draw_galleries(filtered: Path, ingested: Path) -> None:
-    """Draw `excluded.png` and `duplicates.png` beside the tables they show.
+    """Draw `excluded.png` and `duplicates.png` beside their tables.
 
-    Memory holds one image at a time, and thumbnails. The same tables and images give the same
+    Memory holds one image at a time, and the thumbnails. The same tables and images give the same
     bytes.
 
     Args:
@@ -75,21 +75,24 @@ def draw_galleries(filtered: Path, ingested: Path) -> None:
         ingested: folder of the image table.
     """
     excluded = read_rows(filtered / "excluded.csv")
-    chosen = choose_left_out(excluded, most=MOST_LEFT_OUT)
+    chosen = choose_excluded(excluded, max_items=MAX_EXCLUDED)
     images = _thumbnails(ingested, chosen)
-    cells = [_Cell(images[row["id"]], _left_out_lines(row), QUIET) for row in chosen]
-    title = _left_out_title(excluded, n_shown=len(chosen))
+    cells = [_Cell(images[row["id"]], _excluded_lines(row), QUIET) for row in chosen]
+    title = _excluded_title(excluded, n_shown=len(chosen))
     _draw(filtered / "excluded.png", title, [_Block("", [cell]) for cell in cells])
 
-    groups = copy_groups(read_rows(filtered / "duplicates.csv"))
-    shown = choose_groups(groups, most=MOST_GROUPS)
-    copies = [choose_copies(group, most=MOST_OF_A_GROUP) for group in shown]
-    images = _thumbnails(ingested, [row for rows in copies for row in rows])
+    groups = duplicate_groups(read_rows(filtered / "duplicates.csv"))
+    shown = choose_groups(groups, max_items=MAX_GROUPS)
+    duplicates = [choose_duplicates(group, max_items=MAX_PER_GROUP) for group in shown]
+    images = _thumbnails(ingested, [row for rows in duplicates for row in rows])
     blocks = [
-        _Block(group.title(n_shown=len(rows)), [_copy_cell(images[row["id"]], row) for row in rows])
-        for group, rows in zip(shown, copies, strict=True)
+        _Block(
+            group.title(n_shown=len(rows)),
+            [_duplicate_cell(images[row["id"]], row) for row in rows],
+        )
+        for group, rows in zip(shown, duplicates, strict=True)
     ]
-    _draw(filtered / "duplicates.png", _copies_title(groups, n_shown=len(shown)), blocks)
+    _draw(filtered / "duplicates.png", _duplicates_title(groups, n_shown=len(shown)), blocks)
 
 
 def _thumbnails(ingested: Path, rows: Iterable[Row]) -> dict[str, Image.Image]:
@@ -97,15 +100,15 @@ def _thumbnails(ingested: Path, rows: Iterable[Row]) -> dict[str, Image.Image]:
     return {image_id: fit_into(image, side=SIDE) for image_id, image in images}
 
 
-def _left_out_lines(row: Row) -> list[str]:
-    measured = shorten(printable(measured_in_words(row)), 2 * LETTERS)
+def _excluded_lines(row: Row) -> list[str]:
+    measured = shorten(printable(format_measured(row)), 2 * CHARACTERS)
     reason = row["reason"].replace("_", " ")
-    return [_line(_file_name(row)), reason, measured[:LETTERS], measured[LETTERS:]]
+    return [_line(_file_name(row)), reason, measured[:CHARACTERS], measured[CHARACTERS:]]
 
 
-def _copy_cell(image: Image.Image, row: Row) -> _Cell:
-    lines = [_file_name(row), labels_in_words(row), *copy_in_words(row)]
-    return _Cell(image, [_line(text) for text in lines], KEPT if is_kept(row) else LEFT_OUT)
+def _duplicate_cell(image: Image.Image, row: Row) -> _Cell:
+    lines = [_file_name(row), format_labels(row), *describe_duplicate(row)]
+    return _Cell(image, [_line(text) for text in lines], KEPT if is_kept(row) else EXCLUDED)
 
 
 def _file_name(row: Row) -> str:
@@ -113,31 +116,31 @@ def _file_name(row: Row) -> str:
 
 
 def _line(text: str) -> str:
-    return shorten(printable(text), LETTERS)
+    return shorten(printable(text), CHARACTERS)
 
 
-def _left_out_title(excluded: Sequence[Row], *, n_shown: int) -> str:
+def _excluded_title(excluded: Sequence[Row], *, n_shown: int) -> str:
     if not excluded:
-        return "No image was left out."
+        return "No image was excluded."
     reasons = Counter(row["reason"].replace("_", " ") for row in excluded).most_common()
-    told = ", ".join(f"{number:,} for {reason}" for reason, number in reasons)
+    counts = ", ".join(f"{number:,} for {reason}" for reason, number in reasons)
     images = "image" if len(excluded) == 1 else "images"
-    some = f"; {n_shown} of them shown, of every reason" if n_shown < len(excluded) else ""
-    return f"{len(excluded):,} {images} left out: {told}{some}"
+    some = f"; {n_shown} of them shown, of each reason" if n_shown < len(excluded) else ""
+    return f"{len(excluded):,} {images} excluded: {counts}{some}"
 
 
-def _copies_title(groups: Sequence[CopyGroup], *, n_shown: int) -> str:
+def _duplicates_title(groups: Sequence[DuplicateGroup], *, n_shown: int) -> str:
     if not groups:
-        return "No copies were found, as filter.duplicates looks for them."
+        return "No duplicates were found with these settings of filter.duplicates."
     kinds = Counter(row["kind"] for group in groups for row in group.rows)
-    told = ", ".join(f"{number:,} {kind}" for kind, number in sorted(kinds.items()))
+    counts = ", ".join(f"{number:,} {kind}" for kind, number in sorted(kinds.items()))
     noun = "group" if len(groups) == 1 else "groups"
     some = f"; {n_shown} of them shown" if n_shown < len(groups) else ""
-    return f"{len(groups):,} {noun} of copies ({told}){some}"
+    return f"{len(groups):,} {noun} of duplicates ({counts}){some}"
 
 
 def _draw(path: Path, title: str, blocks: Sequence[_Block]) -> None:
-    """Draw blocks row by row, a pixel of an image on a pixel of the picture."""
+    """Draw blocks row by row; images are not resampled."""
     rows = list(_rows_of_blocks(blocks))
     head = LINE + 4 if any(block.title for block in blocks) else 0
     n_lines = max((len(cell.lines) for block in blocks for cell in block.cells), default=0)
@@ -178,7 +181,7 @@ def _draw_cell(figure: Figure, cell: _Cell, *, x: int, top: int) -> None:
     bottom = top - SIDE
     figure.figimage(np.asarray(cell.image), xo=x, yo=bottom, origin="upper")
     corner, sides = (x - 1, bottom - 1), (cell.image.width + 2, cell.image.height + 2)
-    # Behind the image (an image's zorder is 0), whose own edges so stay.
+    # Behind the image (whose zorder is 0), so that it hides no pixels.
     frame = Rectangle(corner, *sides, color=cell.color, linewidth=0, zorder=-1)
     frame.set_transform(IdentityTransform())
     figure.add_artist(frame)
@@ -190,7 +193,7 @@ def _draw_cell(figure: Figure, cell: _Cell, *, x: int, top: int) -> None:
 def _write(
     figure: Figure, x: int, top: int, text: str, *, points: int = POINTS, color: str = INK
 ) -> None:
-    # No mathematics: a file may be called $x$.
+    # No math text: a file may be named $x$.
     figure.text(
         x,
         top,

@@ -1,47 +1,47 @@
-"""Who stays and who is left out, each for one reason, the first that applies."""
+"""Select the images to keep, and give one reason for each excluded image."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from classifold.data.image_table import HELD_OUT, UNLABELLED
+from classifold.data.image_table import TEST, UNLABELLED
 from classifold.errors import UserError
 from classifold.filtering.duplicates import bits_apart, equal_groups, linked, near_groups
-from classifold.filtering.size import modal_size, unusual
+from classifold.filtering.size import describe_outlier, modal_size
 
 REASONS = ("size", "duplicate", "conflicting_labels", "limit")
 
-# Images of these parts are never left out: an official test stays as it was published, and
-# whoever has images without a label wants an answer for each.
-UNTOUCHED = (HELD_OUT, UNLABELLED)
+# Images of these splits are never excluded: an official test split stays as it was published, and
+# unlabelled images are kept for prediction.
+UNTOUCHED = (TEST, UNLABELLED)
 
 
 class Candidate(NamedTuple):
-    """What the filter knows of an image."""
+    """An image with the values that the filter uses."""
 
     id: str
     labels: tuple[str, ...]
     split: str | None
-    group: str | None  # as the data's owner declared it
+    group: str | None  # as declared in the data
     size: tuple[int, int]
     sha256: str
     perceptual_hash: str
 
 
 class Excluded(NamedTuple):
-    """An image left out."""
+    """An excluded image."""
 
     image: Candidate
     reason: Literal["size", "duplicate", "conflicting_labels", "limit"]
-    measured: str  # its size, the image it is a copy of, the labels of its copies, or the limit
+    measured: str  # its size, the image it duplicates, the labels of its duplicates, or the limit
 
 
-class Copy(NamedTuple):
-    """An image of a group of copies; a group is named by its first image."""
+class Duplicate(NamedTuple):
+    """An image of a group of duplicates; a group is named by its first image."""
 
     image: Candidate
     group: str
-    kind: Literal["exact", "near"]  # exact: another of the group has the very same pixels
+    kind: Literal["exact", "near"]  # exact: another image of the group has equal pixels
     kept: bool
 
 
@@ -50,7 +50,7 @@ class Selection(NamedTuple):
 
     kept: list[Candidate]
     excluded: list[Excluded]
-    copies: list[Copy]
+    duplicates: list[Duplicate]
     groups: dict[str, str]  # id -> group, for kept images that must stay together
     modal_size: tuple[int, int]
 
@@ -58,28 +58,28 @@ class Selection(NamedTuple):
 def select(
     images: Sequence[Candidate], *, size: Mapping[str, Any], duplicates: Mapping[str, Any]
 ) -> Selection:
-    """Leave out size outliers, then copies, and tie together what must not be parted.
+    """Exclude size outliers, then duplicates, and group the images that must stay in one split.
 
-    Images of an official test, and those without a label, are listed as copies but never left
-    out.
+    Images of an official test split and unlabelled images may be listed as duplicates but are
+    never excluded.
 
     Args:
-        images: all images; their order decides which of several copies stays, the first (of an
-            official validation part, if there are).
-        size: see `unusual`.
-        duplicates: `exact`, for equal pixels: `drop` keeps one copy, `group` keeps all and ties
-            them together for the split, `off` does not look. `near`, for perceptual hashes at
-            most `distance` bits apart: the same choices; images with different labels are
-            tied together, not dropped. `conflicting`: `drop` leaves out all images of equal
-            pixels that bear different labels, since nobody knows which is right.
+        images: all images. Of several duplicates the first one stays, or the first of an official
+            validation split if there is one.
+        size: see `describe_outlier`.
+        duplicates: `exact`, for equal pixels: `drop` keeps one image, `group` keeps all in one
+            split, `off` does not search. `near`, for perceptual hashes at most `distance` bits
+            apart: the same choices; images with different labels are grouped, not dropped.
+            `conflicting`: `drop` excludes all images with equal pixels and different labels,
+            since the correct label is unknown.
 
     Raises:
-        UserError: if no image of a class is left.
+        UserError: if no image of a class remains.
     """
     modal = modal_size([image.size for image in _learnable(images)] or [images[0].size])
     excluded: dict[str, Excluded] = {}
     for image in _learnable(images):
-        if measured := unusual(image.size, modal=modal, settings=size):
+        if measured := describe_outlier(image.size, modal=modal, settings=size):
             excluded[image.id] = Excluded(image, "size", measured)
     remaining = [image for image in images if image.id not in excluded]
 
@@ -87,7 +87,7 @@ def select(
     if duplicates["exact"] != "off" or duplicates["conflicting"] != "off":
         exact = equal_groups([image.sha256 for image in remaining])
         for positions in exact:
-            _leave_out(excluded, _exact_left_out([remaining[p] for p in positions], duplicates))
+            _exclude(excluded, _excluded_exact([remaining[p] for p in positions], duplicates))
     near: list[list[int]] = []
     if duplicates["near"] != "off":
         # Hashes of equal pixels are equal, so each group of `exact` lies within one of these.
@@ -96,31 +96,31 @@ def select(
         if duplicates["near"] == "drop":
             for positions in near:
                 group = [remaining[p] for p in positions if remaining[p].id not in excluded]
-                _leave_out(excluded, _near_left_out(group, duplicates["distance"]))
+                _exclude(excluded, _excluded_near(group, duplicates["distance"]))
 
-    copies = linked([*exact, *near], len(remaining))
-    for positions in copies:
+    duplicate_groups = linked([*exact, *near], len(remaining))
+    for positions in duplicate_groups:
         group = [remaining[p] for p in positions if remaining[p].id not in excluded]
-        _leave_out(excluded, _torn_left_out(group))
+        _exclude(excluded, _excluded_across_splits(group))
     declared = equal_groups([image.group or image.id for image in remaining])
-    together = linked([*copies, *declared], len(remaining))
+    together = linked([*duplicate_groups, *declared], len(remaining))
 
     kept = [image for image in remaining if image.id not in excluded]
     _require_every_class(images, kept)
     return Selection(
         kept=kept,
         excluded=[excluded[image.id] for image in images if image.id in excluded],
-        copies=_list_copies(remaining, copies, exact, excluded),
-        groups=_ties(remaining, together, excluded),
+        duplicates=_list_duplicates(remaining, duplicate_groups, exact, excluded),
+        groups=_name_groups(remaining, together, excluded),
         modal_size=modal,
     )
 
 
 def selection_metrics(selection: Selection) -> dict[str, Any]:
-    """Count what stayed and what was left out, as in `metrics/filter.json`."""
+    """Count the kept and the excluded images, as in `metrics/filter.json`."""
     kept, excluded = selection.kept, selection.excluded
-    everyone = [*kept, *(item.image for item in excluded)]
-    classes = sorted({label for image in everyone for label in image.labels})
+    all_images = [*kept, *(item.image for item in excluded)]
+    classes = sorted({label for image in all_images for label in image.labels})
     kept_labels = Counter(label for image in kept for label in image.labels)
     excluded_labels = Counter(label for item in excluded for label in item.image.labels)
     by_reason: dict[str, Counter[str]] = {reason: Counter() for reason in REASONS}
@@ -128,7 +128,7 @@ def selection_metrics(selection: Selection) -> dict[str, Any]:
         by_reason[item.reason].update(item.image.labels)
     reasons: Counter[str] = Counter(item.reason for item in excluded)
     return {
-        "n_images": len(everyone),
+        "n_images": len(all_images),
         "n_kept": len(kept),
         "n_excluded": len(excluded),
         "excluded": {reason: reasons[reason] for reason in REASONS},
@@ -138,30 +138,29 @@ def selection_metrics(selection: Selection) -> dict[str, Any]:
         "excluded_per_reason_and_class": {
             reason: {name: counts[name] for name in classes} for reason, counts in by_reason.items()
         },
-        "n_duplicate_groups": len({copy.group for copy in selection.copies}),
-        "n_copies": dict(sorted(Counter(copy.kind for copy in selection.copies).items())),
-        "n_test_images_with_duplicates": len(held_out_copies(selection.copies)),
+        "n_duplicate_groups": len({item.group for item in selection.duplicates}),
+        "n_duplicates": dict(sorted(Counter(item.kind for item in selection.duplicates).items())),
+        "n_test_images_with_duplicates": len(test_images_with_duplicates(selection.duplicates)),
     }
 
 
-def held_out_copies(copies: Iterable[Copy]) -> list[Candidate]:
-    """Find the images of an official test part of which a copy is kept for training."""
-    copies = list(copies)
-    learned = {copy.group for copy in copies if copy.kept and copy.image.split not in UNTOUCHED}
-    return [copy.image for copy in copies if copy.image.split == HELD_OUT and copy.group in learned]
+def test_images_with_duplicates(duplicates: Sequence[Duplicate]) -> list[Candidate]:
+    """Find the images of an official test split of which a duplicate is kept for training."""
+    kept = {item.group for item in duplicates if item.kept and item.image.split not in UNTOUCHED}
+    return [item.image for item in duplicates if item.image.split == TEST and item.group in kept]
 
 
 def _learnable(images: Iterable[Candidate]) -> list[Candidate]:
     return [image for image in images if image.split not in UNTOUCHED]
 
 
-def _leave_out(excluded: dict[str, Excluded], items: Iterable[Excluded]) -> None:
+def _exclude(excluded: dict[str, Excluded], items: Iterable[Excluded]) -> None:
     excluded.update((item.image.id, item) for item in items)
 
 
-def _exact_left_out(group: Sequence[Candidate], duplicates: Mapping[str, Any]) -> list[Excluded]:
-    """Of images with equal pixels."""
-    # In `multi`, a labelled image may bear no label.
+def _excluded_exact(group: Sequence[Candidate], duplicates: Mapping[str, Any]) -> list[Excluded]:
+    """Find the images to exclude from a group of equal pixels."""
+    # In `multi`, a labelled image may have no label.
     labels = sorted({"|".join(image.labels) for image in group if image.split != UNLABELLED})
     if len(labels) > 1:
         if duplicates["conflicting"] == "off":
@@ -170,16 +169,16 @@ def _exact_left_out(group: Sequence[Candidate], duplicates: Mapping[str, Any]) -
         return [Excluded(image, "conflicting_labels", shown) for image in _learnable(group)]
     if duplicates["exact"] != "drop":
         return []
-    stay = _held_out_first(_learnable(group))
+    stay = _validation_first(_learnable(group))
     return [Excluded(image, "duplicate", stay[0].id) for image in stay[1:]]
 
 
-def _near_left_out(group: Sequence[Candidate], distance: int) -> list[Excluded]:
-    """Of images that look alike: those near to one that stays and bears the same labels."""
+def _excluded_near(group: Sequence[Candidate], distance: int) -> list[Excluded]:
+    """Find the images to exclude from a near group: those near to a kept one of the same labels."""
     stay: list[Candidate] = []
-    left_out = []
+    excluded = []
     largest_first = sorted(_learnable(group), key=lambda image: -image.size[0] * image.size[1])
-    for image in _held_out_first(largest_first):
+    for image in _validation_first(largest_first):
         kept = next(
             (
                 other
@@ -192,12 +191,12 @@ def _near_left_out(group: Sequence[Candidate], distance: int) -> list[Excluded]:
         if kept is None:
             stay.append(image)
         else:
-            left_out.append(Excluded(image, "duplicate", kept.id))
-    return left_out
+            excluded.append(Excluded(image, "duplicate", kept.id))
+    return excluded
 
 
-def _torn_left_out(group: Sequence[Candidate]) -> list[Excluded]:
-    """Of copies that official parts would tear apart, those that are not held out."""
+def _excluded_across_splits(group: Sequence[Candidate]) -> list[Excluded]:
+    """Find the duplicates of official validation images that are not in that split."""
     held_out = next((image for image in group if image.split == "validation"), None)
     if held_out is None:
         return []
@@ -208,19 +207,19 @@ def _torn_left_out(group: Sequence[Candidate]) -> list[Excluded]:
     ]
 
 
-def _held_out_first(images: Sequence[Candidate]) -> list[Candidate]:
+def _validation_first(images: Sequence[Candidate]) -> list[Candidate]:
     return sorted(images, key=lambda image: image.split != "validation")
 
 
-def _list_copies(
+def _list_duplicates(
     images: Sequence[Candidate],
     groups: Iterable[Sequence[int]],
     exact: Iterable[Sequence[int]],
     excluded: Mapping[str, Excluded],
-) -> list[Copy]:
+) -> list[Duplicate]:
     same = {position for group in exact for position in group}
     return [
-        Copy(
+        Duplicate(
             image=images[position],
             group=images[group[0]].id,
             kind="exact" if position in same else "near",
@@ -231,17 +230,17 @@ def _list_copies(
     ]
 
 
-def _ties(
+def _name_groups(
     images: Sequence[Candidate],
     groups: Iterable[Sequence[int]],
     excluded: Mapping[str, Excluded],
 ) -> dict[str, str]:
-    ties: dict[str, str] = {}
+    group_of: dict[str, str] = {}
     for group in groups:
         stay = [images[position].id for position in group if images[position].id not in excluded]
         if len(stay) > 1:
-            ties.update(dict.fromkeys(stay, images[group[0]].id))
-    return ties
+            group_of.update(dict.fromkeys(stay, images[group[0]].id))
+    return group_of
 
 
 def _require_every_class(images: Sequence[Candidate], kept: Sequence[Candidate]) -> None:
@@ -249,6 +248,6 @@ def _require_every_class(images: Sequence[Candidate], kept: Sequence[Candidate])
     after = {label for image in _learnable(kept) for label in image.labels}
     if lost := sorted(before - after):
         raise UserError(
-            f"the filter leaves no image of {', '.join(lost)}; see filter.size and "
-            "filter.duplicates in params.yaml, or take the class out of the data"
+            f"filter: no image of class {', '.join(map(repr, lost))} remains. Change filter.size "
+            "or filter.duplicates, or remove the class from the data."
         )

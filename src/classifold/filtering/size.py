@@ -1,7 +1,7 @@
-"""Outliers by image size.
+"""Find outliers by image size.
 
-Source: report 002, "Image dimensions": photos that do not have the usual size are visual
-outliers too, so they are left out.
+Source: report 002, "Image dimensions": photos of an unusual size are visual outliers too, so they
+are excluded.
 """
 
 from collections import Counter
@@ -24,18 +24,18 @@ def modal_size(sizes: Sequence[Size]) -> Size:
     return max(counts, key=lambda size: (counts[size], size[0] * size[1], size))
 
 
-def unusual(size: Size, *, modal: Size, settings: Mapping[str, Any]) -> str | None:
-    """Say what is unusual about a size.
+def describe_outlier(size: Size, *, modal: Size, settings: Mapping[str, Any]) -> str | None:
+    """Describe how a size is an outlier.
 
     Args:
         size: of an image.
         modal: the most frequent size.
         settings: `rule` is `modal` (width and height at most `tolerance` pixels off), `ranges`
             ([smallest, largest] of `width`, `height`, `area` in pixels and `aspect`, width
-            over height, of which some may lack) or `none`.
+            over height, each optional) or `none`.
 
     Returns:
-        What was measured, such as "64x500, height 500"; None for a usual size.
+        The measured values, such as "64x500, height 500"; None for a size that is no outlier.
     """
     shown = f"{size[0]}x{size[1]}"
     match settings["rule"]:

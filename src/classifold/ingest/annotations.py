@@ -12,7 +12,7 @@ from classifold.ingest.entries import NotRead
 from classifold.ingest.layout import Source, SourceImage, image_names, visible
 from classifold.ingest.tree import Tree, read_listed
 
-MOST_DIGITS = 18
+MAX_DIGITS = 18
 
 
 def is_annotations(tree: Tree) -> bool:
@@ -72,10 +72,10 @@ def read_annotations(tree: Tree, *, task: str, where: str) -> Source:
         return SourceImage(name, of_image)
 
     images = [describe(name) for name in names]
-    n_bare = sum(not image.labels and image.split is None for image in images)
+    n_without_label = sum(not image.labels and image.split is None for image in images)
     remarks = [f"{len(lists)} lists of image numbers, one a label"]
-    if n_bare:
-        remarks.append(f"{n_bare:,} images are on no list: images without a label")
+    if n_without_label:
+        remarks.append(f"{n_without_label:,} images are on no list: images without a label")
     return Source("annotations", images, missing, remarks)
 
 
@@ -84,7 +84,7 @@ def _read_lists(tree: Tree) -> dict[str, set[int]]:
     lists = {}
     for name in visible(tree.names(), ".txt"):
         words = read_listed(tree, name).split()
-        if words and all(word.isdigit() and len(word) <= MOST_DIGITS for word in words):
+        if words and all(word.isdigit() and len(word) <= MAX_DIGITS for word in words):
             lists[name] = {int(word) for word in words}
     return lists
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from classifold.errors import UserError
 from classifold.ingest.entries import (
-    MOST_LETTERS_A_NAME,
+    MAX_CHARACTERS_PER_NAME,
     TOO_LONG,
     NotRead,
     entry_id,
@@ -29,7 +29,7 @@ from classifold.ingest.entries import (
 
 # Images hardly compress. What unpacks to more than this many times its size, and is large,
 # was made to exhaust memory or disk.
-LARGEST_RATIO = 100
+MAX_COMPRESSION_RATIO = 100
 BYTES_BEYOND_SUSPICION = 64 * 2**20
 BYTES_UNPACKED_BEYOND_SUSPICION = 2**30
 
@@ -123,7 +123,7 @@ class ZipTree:
         refuse_too_large(entry.file_size)
         if (
             entry.file_size > BYTES_BEYOND_SUSPICION
-            and entry.file_size > LARGEST_RATIO * entry.compress_size
+            and entry.file_size > MAX_COMPRESSION_RATIO * entry.compress_size
         ):
             raise OSError(
                 f"{entry.compress_size:,} bytes claim to unpack to {entry.file_size:,}, as no "
@@ -221,7 +221,7 @@ class TarTree:
             linked = entry_id(member.linkname) if member.islnk() else None
             if name is None:
                 reason = CLIMBS_OUT
-            elif len(name) > MOST_LETTERS_A_NAME:
+            elif len(name) > MAX_CHARACTERS_PER_NAME:
                 reason = TOO_LONG
             elif member.islnk() and linked in self._contents:
                 self._let_in(name, self._contents[linked])  # one file under two names
@@ -250,7 +250,7 @@ CLIMBS_OUT = "its name climbs out of the archive"
 
 def _shown(name: str) -> str:
     """The name of an entry that is not let in."""
-    return readable_id(name)[:MOST_LETTERS_A_NAME] or "(no name)"
+    return readable_id(name)[:MAX_CHARACTERS_PER_NAME] or "(no name)"
 
 
 def _overlapping(numbers: np.ndarray) -> np.ndarray:
@@ -267,7 +267,7 @@ def _overlapping(numbers: np.ndarray) -> np.ndarray:
 
 
 def _reason_to_refuse(entry: zipfile.ZipInfo) -> str | None:
-    if len(entry.filename) > MOST_LETTERS_A_NAME:
+    if len(entry.filename) > MAX_CHARACTERS_PER_NAME:
         return TOO_LONG
     if stat.S_ISLNK(entry.external_attr >> 16):
         return "a link; links of archives are not followed"
@@ -286,11 +286,11 @@ def _unpacked(path: Path, scratch: Path) -> IO[bytes]:
     decompress = next((d for magic, d in DECOMPRESSORS.items() if head.startswith(magic)), None)
     if decompress is None:
         return path.open("rb")
-    most = max(BYTES_UNPACKED_BEYOND_SUSPICION, LARGEST_RATIO * path.stat().st_size)
+    max_bytes = max(BYTES_UNPACKED_BEYOND_SUSPICION, MAX_COMPRESSION_RATIO * path.stat().st_size)
     target = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - the tree closes it
     try:
         with decompress(path, "rb") as source:
-            _copy(source, target, most=most, where=path)
+            _copy(source, target, max_bytes=max_bytes, where=path)
     except BaseException:
         target.close()
         raise
@@ -298,15 +298,15 @@ def _unpacked(path: Path, scratch: Path) -> IO[bytes]:
     return target
 
 
-def _copy(source: IO[bytes], target: IO[bytes], *, most: int, where: Path) -> None:
+def _copy(source: IO[bytes], target: IO[bytes], *, max_bytes: int, where: Path) -> None:
     n_bytes = 0
     while block := _read_block(source):
         n_bytes += len(block)
-        if n_bytes > most:
+        if n_bytes > max_bytes:
             raise UserError(
-                f"{where} unpacks to more than {most:,} bytes, over "
-                f"{LARGEST_RATIO} times its size, as images do not; if you trust it, unpack it "
-                "yourself, and use the folder"
+                f"{where}: unpacks to more than {max_bytes:,} bytes, over {MAX_COMPRESSION_RATIO} "
+                "times its size, which images do not. If you trust it, unpack it yourself and use "
+                "the folder."
             )
         if shutil.disk_usage(target.fileno()).free < BLOCK:
             raise UserError(f"the disk is full while {where} is being unpacked")

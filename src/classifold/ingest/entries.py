@@ -6,17 +6,17 @@ from typing import NamedTuple
 from classifold.errors import UserError
 
 # A single file larger than this is refused, so that none exhausts memory.
-MOST_BYTES_A_FILE = 256 * 2**20
+MAX_BYTES_PER_FILE = 256 * 2**20
 
 # Lists of this many files take about a gigabyte of memory.
-MOST_FILES = 2_000_000
+MAX_FILES = 2_000_000
 
 
 # Systems allow 255 bytes a folder or file. Tables keep names in cells of one width, so that one of
 # an archive's 65,535 letters would take gigabytes.
-MOST_LETTERS_A_NAME = 1024
+MAX_CHARACTERS_PER_NAME = 1024
 
-TOO_LONG = f"its name has more than {MOST_LETTERS_A_NAME:,} letters"
+TOO_LONG = f"its name has more than {MAX_CHARACTERS_PER_NAME:,} letters"
 
 
 class NotRead(NamedTuple):
@@ -48,14 +48,14 @@ def entry_id(name: str) -> str | None:
 
 def refuse_too_large(n_bytes: int) -> None:
     """Raise an OSError for a file that might exhaust memory."""
-    if n_bytes > MOST_BYTES_A_FILE:
-        raise OSError(f"{n_bytes:,} bytes; the most read from one file is {MOST_BYTES_A_FILE:,}")
+    if n_bytes > MAX_BYTES_PER_FILE:
+        raise OSError(f"{n_bytes:,} bytes; the most read from one file is {MAX_BYTES_PER_FILE:,}")
 
 
 def refuse_too_many(n_files: int, *, where: str) -> None:
     """Raise a UserError for a source of more files than memory has room for."""
-    if n_files > MOST_FILES:
+    if n_files > MAX_FILES:
         raise UserError(
-            f"{where} holds more than {MOST_FILES:,} files, the most that are "
+            f"{where} holds more than {MAX_FILES:,} files, the most that are "
             "taken in; divide it, or leave files out"
         )

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
-from classifold.data.image_table import HELD_OUT, UNLABELLED
+from classifold.data.image_table import TEST, UNLABELLED
 from classifold.errors import UserError
 from classifold.ingest.class_names import read_class_names
 from classifold.ingest.layout import (
-    PART_NAMES,
+    SPLIT_NAMES,
     Source,
     SourceImage,
     image_names,
-    settle_parts,
+    settle_splits,
     wrapping_folders,
 )
 from classifold.ingest.tree import Tree
@@ -39,8 +39,8 @@ def read_folder(tree: Tree, *, where: str) -> Source:
     depth = wrapping_folders(paths, inner=2)
     level = {path[depth] for path in paths}
     remarks: list[str] = []
-    if _are_parts(level):
-        images = _in_parts(names, paths, depth=depth, where=where)
+    if _are_splits(level):
+        images = _in_splits(names, paths, depth=depth, where=where)
         counted = ", ".join(sorted(level))
         remarks.append(f"official parts: {counted}")
     else:
@@ -52,15 +52,15 @@ def read_folder(tree: Tree, *, where: str) -> Source:
             image._replace(labels=tuple(titles.get(label, label) for label in image.labels))
             for image in images
         ]
-    return Source("folder", settle_parts(images, remarks), [], remarks)
+    return Source("folder", settle_splits(images, remarks), [], remarks)
 
 
-def _are_parts(level: set[str]) -> bool:
-    splits = {PART_NAMES.get(name.lower()) for name in level - {UNLABELLED}}
+def _are_splits(level: set[str]) -> bool:
+    splits = {SPLIT_NAMES.get(name.lower()) for name in level - {UNLABELLED}}
     return None not in splits and "train" in splits
 
 
-def _in_parts(
+def _in_splits(
     names: Sequence[str], paths: Sequence[Path], *, depth: int, where: str
 ) -> list[SourceImage]:
     found: dict[str, list[int]] = {}
@@ -69,15 +69,15 @@ def _in_parts(
     classes = {
         path[depth + 1]
         for path in paths
-        if PART_NAMES.get(path[depth].lower()) == "train" and len(path) > depth + 2
+        if SPLIT_NAMES.get(path[depth].lower()) == "train" and len(path) > depth + 2
     }
     images: list[SourceImage] = []
     for folder, positions in found.items():
         part_names = [names[position] for position in positions]
         part_paths = [paths[position] for position in positions]
-        split = PART_NAMES.get(folder.lower(), UNLABELLED)
+        split = SPLIT_NAMES.get(folder.lower(), UNLABELLED)
         folders = {path[depth + 1] for path in part_paths if len(path) > depth + 2}
-        if split == UNLABELLED or (split == HELD_OUT and not folders & classes):
+        if split == UNLABELLED or (split == TEST and not folders & classes):
             images += [SourceImage(name, (), UNLABELLED) for name in part_names]
         else:
             images += _in_classes(part_names, part_paths, depth=depth + 1, split=split, where=where)

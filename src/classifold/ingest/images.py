@@ -16,7 +16,7 @@ CONVERSION_NAMES: tuple[Conversion, ...] = get_args(Conversion)
 
 # More pixels than this are refused before they are decoded (a bomb of a few kilobytes can
 # claim gigabytes). 64 million pixels are 192 MB as RGB.
-MOST_PIXELS = 64_000_000
+MAX_PIXELS = 64_000_000
 
 # Decoders that are let near foreign bytes. Pillow knows more, but some of them start other
 # programs (EPS starts Ghostscript), and others are no pictures as people keep them.
@@ -102,9 +102,9 @@ def decode(encoded: bytes, *, background: Sequence[int] = WHITE) -> Decoded:
             # Pillow warns of odd metadata in files whose pixels are whole.
             warnings.simplefilter("ignore")
             image: Image.Image = Image.open(io.BytesIO(encoded), formats=FORMATS)
-            if image.width * image.height > MOST_PIXELS:
+            if image.width * image.height > MAX_PIXELS:
                 raise UnreadableImageError(
-                    f"{image.width} x {image.height} pixels; the most opened is {MOST_PIXELS:,}"
+                    f"{image.width} x {image.height} pixels; the most opened is {MAX_PIXELS:,}"
                 )
             deep = _is_deep(image)  # loading forgets it
             # The pictures behind the first of an MPO (phones' JPEGs) bother no JPEG decoder.

@@ -16,11 +16,11 @@ from classifold.data.image_table import LABEL_SEPARATOR, UNLABELLED
 from classifold.errors import UserError
 from classifold.ingest.entries import NotRead
 from classifold.ingest.layout import (
-    PART_NAMES,
+    SPLIT_NAMES,
     Source,
     SourceImage,
     image_names,
-    settle_parts,
+    settle_splits,
     visible,
 )
 from classifold.ingest.tree import Tree, read_listed
@@ -84,7 +84,7 @@ def read_table(tree: Tree, *, task: str, where: str) -> Source:
             if name is None:
                 missing.append(NotRead(listed, absent))
                 continue
-            image = _describe(name, row, table, default_part=PART_NAMES.get(stem), task=task)
+            image = _describe(name, row, table, default_part=SPLIT_NAMES.get(stem), task=task)
             if described.setdefault(name, image) != image:
                 raise UserError(
                     f"row {number} of {table.name} in {where} names {name!r} a second time and "
@@ -102,7 +102,7 @@ def read_table(tree: Tree, *, task: str, where: str) -> Source:
     images = [described.get(name, SourceImage(name, (), UNLABELLED)) for name in names]
     if len(names) > len(described):
         remarks.append(f"{len(names) - len(described):,} images are in no row: unlabelled")
-    return Source("table", settle_parts(images, remarks), missing, remarks)
+    return Source("table", settle_splits(images, remarks), missing, remarks)
 
 
 def _describe(
@@ -113,15 +113,15 @@ def _describe(
         sorted({label.strip() for label in cell.split(LABEL_SEPARATOR) if label.strip()})
     )
     split = row.get("split", "").strip().lower()
-    if split and split not in PART_NAMES and split != UNLABELLED:
+    if split and split not in SPLIT_NAMES and split != UNLABELLED:
         raise UserError(
             f"{table.name} gives {name!r} the split {split!r}; a split is one of "
-            f"{', '.join(PART_NAMES)}, {UNLABELLED}, or empty"
+            f"{', '.join(SPLIT_NAMES)}, {UNLABELLED}, or empty"
         )
     if split == UNLABELLED or (task == "single" and not labels):
         return SourceImage(name, (), UNLABELLED)
     group = row.get("group", "").strip() or None
-    return SourceImage(name, labels, PART_NAMES.get(split, default_part), group)
+    return SourceImage(name, labels, SPLIT_NAMES.get(split, default_part), group)
 
 
 def _meanings(listed: str, folder: str) -> Iterator[str]:

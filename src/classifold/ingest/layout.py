@@ -4,24 +4,24 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from classifold.data.image_table import HELD_OUT, LABEL_SEPARATOR, UNLABELLED
+from classifold.data.image_table import LABEL_SEPARATOR, TEST, UNLABELLED
 from classifold.errors import UserError
 from classifold.ingest.entries import NotRead
 from classifold.ingest.images import EXTENSIONS, UNREAD_EXTENSIONS
 
 # What people call the folders of official parts, in lower case.
-PART_NAMES = {
+SPLIT_NAMES = {
     "train": "train",
     "training": "train",
     "val": "validation",
     "valid": "validation",
     "validation": "validation",
     "dev": "validation",
-    "test": HELD_OUT,
-    "testing": HELD_OUT,
+    "test": TEST,
+    "testing": TEST,
 }
 
-MOST_LETTERS_A_LABEL = 255  # as of a folder; names of classes and groups are in every file
+MAX_CHARACTERS_PER_LABEL = 255  # as of a folder; names of classes and groups are in every file
 
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, upper left corner first
 
@@ -77,21 +77,21 @@ def wrapping_folders(images: Sequence[Sequence[str]], *, inner: int) -> int:
     return depth
 
 
-def settle_parts(images: list[SourceImage], remarks: list[str]) -> list[SourceImage]:
+def settle_splits(images: list[SourceImage], remarks: list[str]) -> list[SourceImage]:
     """Settle what official parts mean: a labelled held-out part is our test.
 
     Without a labelled test part, an official validation part takes its place; without either,
     an official train part is no more than the data themselves.
     """
     labelled = Counter(image.split for image in images if image.split != UNLABELLED)
-    if labelled[HELD_OUT]:
+    if labelled[TEST]:
         return images
     if labelled["validation"]:
         remarks.append(
             f"{labelled['validation']:,} labelled images are officially held out for "
             "validation, and none for test: they are kept as the test part"
         )
-        renamed: dict[str | None, str | None] = {"validation": HELD_OUT}
+        renamed: dict[str | None, str | None] = {"validation": TEST}
     elif labelled["train"]:
         renamed = {"train": None}
     else:
@@ -132,12 +132,12 @@ def check_labels(images: Sequence[SourceImage], *, task: str, where: str) -> Non
             "name, which separates the labels of an image; rename it"
         )
     longest = max((*per_class, *(image.group or "" for image in images)), key=len, default="")
-    if len(longest) > MOST_LETTERS_A_LABEL:
+    if len(longest) > MAX_CHARACTERS_PER_LABEL:
         raise UserError(
             f"dataset.path: a class or group of {where} has a name of {len(longest):,} letters, "
-            f"more than {MOST_LETTERS_A_LABEL}: {longest[:40]!r}…; give it a shorter one"
+            f"more than {MAX_CHARACTERS_PER_LABEL}: {longest[:40]!r}…; give it a shorter one"
         )
-    held_out = {"validation", HELD_OUT}
+    held_out = {"validation", TEST}
     learned = {label for image in images if image.split not in held_out for label in image.labels}
     if strange := sorted(set(per_class) - learned):
         raise UserError(

@@ -13,7 +13,7 @@ from classifold.ingest.layout import (
     Source,
     SourceImage,
     image_names,
-    settle_parts,
+    settle_splits,
 )
 from classifold.ingest.tree import Tree, read_listed
 
@@ -80,7 +80,7 @@ def read_tiny_imagenet(tree: Tree, *, where: str) -> Source:
         for file in annotations
     ]
     remarks = [f"{sum(image.boxes is not None for image in images):,} images have bounding boxes"]
-    return Source("tiny-imagenet", settle_parts(images, remarks), missing, remarks)
+    return Source("tiny-imagenet", settle_splits(images, remarks), missing, remarks)
 
 
 def _root(names: list[str]) -> str | None:

@@ -11,10 +11,10 @@ from typing import Any, NoReturn, Protocol
 from PIL import Image
 from torchvision import datasets
 
-from classifold.data.image_table import HELD_OUT, UNLABELLED
+from classifold.data.image_table import TEST, UNLABELLED
 from classifold.errors import UserError
 from classifold.ingest.entries import NotRead
-from classifold.ingest.layout import Source, SourceImage, settle_parts
+from classifold.ingest.layout import Source, SourceImage, settle_splits
 
 # What torchvision's classes call their parts, and what we do.
 SPLITS = {
@@ -22,7 +22,7 @@ SPLITS = {
     "trainval": "train",
     "val": "validation",
     "valid": "validation",
-    "test": HELD_OUT,
+    "test": TEST,
     "unlabeled": UNLABELLED,
 }
 NO_LABEL = -1
@@ -98,7 +98,7 @@ def open_dataset(name: str, path: Path) -> tuple[TorchvisionTree, Source]:
                 label = str(classes[target]) if classes else str(target)
                 images.append(SourceImage(next(names), (label,), split))
     remarks = [f"official parts: {', '.join(map(str, splits))}"] if None not in splits else []
-    return tree, Source(f"torchvision:{name}", settle_parts(images, remarks), [], remarks)
+    return tree, Source(f"torchvision:{name}", settle_splits(images, remarks), [], remarks)
 
 
 def _parts(make: type, path: Path) -> dict[str | None, _Dataset]:
@@ -111,7 +111,7 @@ def _parts(make: type, path: Path) -> dict[str | None, _Dataset]:
         options["download"] = True  # which does nothing where the files are there and whole
     choices: list[tuple[str, dict[str, Any]]]
     if "train" in takes:
-        choices = [("train", {"train": True}), (HELD_OUT, {"train": False})]
+        choices = [("train", {"train": True}), (TEST, {"train": False})]
     elif "split" in takes:
         choices = [(split, {"split": name}) for name, split in SPLITS.items()]
     else:

@@ -10,7 +10,7 @@ from typing import Protocol
 from classifold.errors import UserError
 from classifold.ingest.archives import TarTree, ZipTree, is_tar, is_zip
 from classifold.ingest.entries import (
-    MOST_LETTERS_A_NAME,
+    MAX_CHARACTERS_PER_NAME,
     TOO_LONG,
     NotRead,
     readable_id,
@@ -60,8 +60,8 @@ class FolderTree:
                     self.refused.append(NotRead(readable_id(prefix + name), reason))
             for name in files:
                 image_id = readable_id(prefix + name)
-                if len(image_id) > MOST_LETTERS_A_NAME:
-                    self.refused.append(NotRead(image_id[:MOST_LETTERS_A_NAME], TOO_LONG))
+                if len(image_id) > MAX_CHARACTERS_PER_NAME:
+                    self.refused.append(NotRead(image_id[:MAX_CHARACTERS_PER_NAME], TOO_LONG))
                     continue
                 if image_id != prefix + name:
                     if image_id in self._raw or os.path.lexists(root / image_id):

@@ -1,25 +1,25 @@
-"""What letters pictures can show: those of the fonts that come with matplotlib."""
+"""Escape characters that the fonts of matplotlib cannot show."""
 
 from functools import cache
 
 from matplotlib.font_manager import findfont
 from matplotlib.ft2font import FT2Font
 
-# Letters of one width, so that what fits can be counted. Both fonts come with matplotlib, and no
-# other is asked for: a picture is the same on every machine.
+# A monospaced font, so that line lengths can be counted. Both fonts come with matplotlib: a
+# picture is the same on every machine.
 FONTS = ("DejaVu Sans Mono", "DejaVu Sans")
 
 
 def printable(text: str) -> str:
-    """Write what is no letter of the fonts, such as a line feed, as Python's escape of it."""
+    """Replace characters that the fonts lack, such as a line feed, with their Python escapes."""
     return "".join(
-        letter if ord(letter) in _glyphs() and letter.isprintable() else _escape(letter)
-        for letter in text
+        character if ord(character) in _glyphs() and character.isprintable() else _escape(character)
+        for character in text
     )
 
 
-def _escape(letter: str) -> str:
-    return letter.encode("unicode_escape").decode("ascii")
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Images of the table, small: opened at about the size at which they are shown."""
+"""Open images of the table at about the size at which they are shown."""
 
 import io
 from collections.abc import Collection, Iterator
@@ -17,8 +17,8 @@ def open_images(
     Args:
         ingested: folder of the image table.
         ids: of the images wanted.
-        side: they will be shrunk to so many pixels; at least twice as many are decoded, if
-            there are.
+        side: pixels to which they will be shrunk; at least twice this size is decoded where the
+            image is that large.
     """
     for image_id, encoded in iter_images(ingested, ids):
         with Image.open(io.BytesIO(encoded)) as image:
@@ -28,9 +28,9 @@ def open_images(
 
 
 def fit_into(image: Image.Image, *, side: int) -> Image.Image:
-    """Fit into a square of `side` pixels; proportions stay.
+    """Fit an image into a square of `side` pixels; its aspect ratio stays.
 
-    A small image is enlarged by a whole factor: its pixels stay squares.
+    A small image is enlarged by an integer factor, so that its pixels stay square.
     """
     factor = side // max(image.size)
     if factor > 1:

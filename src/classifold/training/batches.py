@@ -14,7 +14,7 @@ from classifold.augmentation.online.batches import (
     mix_tensors,
 )
 from classifold.augmentation.online.policy import Plan, draw_plan, moves_pixels
-from classifold.data.image_arrays import ask_for
+from classifold.data.image_arrays import prefetch
 from classifold.data.pack import Pack
 from classifold.data.seeding import generator
 from classifold.errors import UserError
@@ -217,7 +217,7 @@ def epoch_batches(
         """Each micro-batch, after the system was asked to read the next one."""
         for number, (positions, _, _) in enumerate(own):
             for coming, _, _ in own[number + bool(number) : number + 2]:  # the first one, too
-                ask_for(pack.images, order[coming])
+                prefetch(pack.images, order[coming])
             yield positions
 
     to_read = prefetched() if images.stored is None else (positions for positions, _, _ in own)

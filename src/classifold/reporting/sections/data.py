@@ -8,13 +8,13 @@ from typing import Any
 
 from classifold.data.image_table import UNLABELLED
 from classifold.pictures.examples import (
-    choose_copies,
+    choose_duplicates,
     choose_groups,
-    choose_left_out,
-    copy_groups,
-    copy_in_words,
-    labels_in_words,
-    measured_in_words,
+    choose_excluded,
+    duplicate_groups,
+    describe_duplicate,
+    format_labels,
+    format_measured,
     shorten,
     spread,
 )
@@ -60,14 +60,14 @@ MAX_SIZES = 30
 
 def data_section(facts: Facts) -> dict[str, Any]:
     """Collect what the template of this section shows."""
-    excluded = choose_left_out(facts.excluded, most=MAX_EXCLUDED)
+    excluded = choose_excluded(facts.excluded, max_items=MAX_EXCLUDED)
     groups = [
-        (group, choose_copies(group, most=MAX_DUPLICATES_PER_GROUP))
-        for group in choose_groups(copy_groups(facts.duplicates), most=MAX_DUPLICATE_GROUPS)
+        (group, choose_duplicates(group, max_items=MAX_DUPLICATES_PER_GROUP))
+        for group in choose_groups(duplicate_groups(facts.duplicates), max_items=MAX_DUPLICATE_GROUPS)
     ]
     ids = {row["id"] for row in excluded} | {row["id"] for _, rows in groups for row in rows}
     uris = thumbnails(facts.folders.ingested, ids)
-    unreadable = spread(facts.unreadable, over=[itemgetter("reason")], most=MAX_UNREADABLE)
+    unreadable = spread(facts.unreadable, over=[itemgetter("reason")], max_items=MAX_UNREADABLE)
     return {
         "official": {
             split: number
@@ -211,13 +211,13 @@ def _imbalance(counts: Mapping[str, int]) -> str:
 
 
 def _excluded_picture(uri: str, row: Mapping[str, str]) -> Picture:
-    lines = [row["id"], row["reason"].replace("_", " "), measured_in_words(row)]
-    alt = f"{row['id']}, labeled {labels_in_words(row)}"
+    lines = [row["id"], row["reason"].replace("_", " "), format_measured(row)]
+    alt = f"{row['id']}, labeled {format_labels(row)}"
     return Picture(uri, alt, [shorten(line, MAX_CHARACTERS) for line in lines])
 
 
 def _duplicate_picture(uri: str, row: Mapping[str, str]) -> Picture:
-    details = [labels_in_words(row), *copy_in_words(row)]
+    details = [format_labels(row), *describe_duplicate(row)]
     lines = [shorten(line, MAX_CHARACTERS) for line in (row["id"], *details)]
     return Picture(uri, f"{row['id']}: {', '.join(details)}", lines)
 
