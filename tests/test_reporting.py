@@ -198,16 +198,16 @@ def test_excluded_images_and_unreadable_files_are_shown(tmp_path):
     page = Reader(Run(tmp_path, kept_only=False).page()).text
     assert "25 files could not be read" in page and "shows 20 of them" in page
     assert "excluded 2 images: 1 for size, 1 for duplicate" in page
-    assert "is 4x4" in page and "copy of apple/2.png" in page
+    assert "is 4x4" in page and "duplicate of apple/2.png" in page
 
 
 def test_groups_of_duplicates_are_shown_with_labels_and_outcomes(tmp_path):
     page = Reader(Run(tmp_path, kept_only=False).page()).text
     assert "1 group of duplicates: 2 exact duplicates, 1 near duplicate." in page
-    assert "3 copies, labels differ" in page
-    assert "apple/1.png apple left out exact copy" in page
-    assert "apple/2.png apple kept exact copy" in page
-    assert "pear/4.png apple, pear kept, official test near copy" in page
+    assert "3 duplicates, labels differ" in page
+    assert "apple/1.png apple excluded exact duplicate" in page
+    assert "apple/2.png apple kept exact duplicate" in page
+    assert "pear/4.png apple, pear kept, official test near duplicate" in page
 
 
 @pytest.mark.parametrize(

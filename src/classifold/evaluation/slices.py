@@ -10,6 +10,7 @@ import numpy as np
 from classifold.data.csv_file import read_rows
 from classifold.data.image_table import TEST, iter_columns
 from classifold.filtering.selection import REASONS, UNTOUCHED
+from classifold.filtering.size import describe_outlier
 
 # Rec. 601, of red, green and blue.
 LUMA = np.array([0.299, 0.587, 0.114])
