@@ -9,10 +9,10 @@ from typing import Any
 from classifold.data.image_table import UNLABELLED
 from classifold.pictures.examples import (
     choose_duplicates,
-    choose_groups,
     choose_excluded,
-    duplicate_groups,
+    choose_groups,
     describe_duplicate,
+    duplicate_groups,
     format_labels,
     format_measured,
     shorten,
@@ -63,7 +63,9 @@ def data_section(facts: Facts) -> dict[str, Any]:
     excluded = choose_excluded(facts.excluded, max_items=MAX_EXCLUDED)
     groups = [
         (group, choose_duplicates(group, max_items=MAX_DUPLICATES_PER_GROUP))
-        for group in choose_groups(duplicate_groups(facts.duplicates), max_items=MAX_DUPLICATE_GROUPS)
+        for group in choose_groups(
+            duplicate_groups(facts.duplicates), max_items=MAX_DUPLICATE_GROUPS
+        )
     ]
     ids = {row["id"] for row in excluded} | {row["id"] for _, rows in groups for row in rows}
     uris = thumbnails(facts.folders.ingested, ids)
