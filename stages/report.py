@@ -1,4 +1,4 @@
-"""Stage `report`: one page that tells what the run was and what came of it."""
+"""Stage `report`: write the report, one HTML page, and the model card."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def main() -> None:
     page = Path("reports/index.html")
     write_page(page, facts, provenance)
     write_model_card(page.with_name("MODEL_CARD.md"), facts, provenance)
-    log(f"  {page}: {page.stat().st_size / 2**20:.1f} MiB; open it in a browser")
+    log(f"  {page}: {page.stat().st_size / 2**20:.1f} MiB. Open it in a browser.")
 
 
 if __name__ == "__main__":

@@ -204,7 +204,7 @@ def image_sizes(rows: Rows) -> Chart:
     )
     # Room for the number beside the point of the most frequent size.
     figure.update_layout(margin={"r": 7 * CHARACTER_WIDTH})
-    height = 130 + LINE_HEIGHT * len(sizes)
+    height = max(220, 130 + LINE_HEIGHT * len(sizes))  # the title of the axis takes 100
     return Chart("image-sizes", "Images of each size, kept and excluded", figure, height)
 
 

@@ -96,8 +96,8 @@ def models_table(facts: Facts) -> Table:
         at = ", both at threshold 0.5" if multi else ""
         columns += [
             Column(metric.name, numeric=True, subtitle=test, hint="with its 95 % interval"),
-            difference_column("train–test", metric, hint=f"training score minus test score{at}"),
-            difference_column("val.–test", metric, hint=f"validation score minus test score{at}"),
+            difference_column("train − test", metric, hint=f"training score minus test score{at}"),
+            difference_column("val. − test", metric, hint=f"validation score minus test score{at}"),
             difference_column(
                 "difference to the stack",
                 metric,
@@ -166,7 +166,7 @@ def trainings_table(facts: Facts) -> Table:
         Column("parameters", numeric=True),
         Column("training time", numeric=True),
         Column("best epoch", numeric=True),
-        difference_column("train–val.", metric, hint="training score minus validation score"),
+        difference_column("train − val.", metric, hint="training score minus validation score"),
     ]
     rows = []
     for name in facts.models:

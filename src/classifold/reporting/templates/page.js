@@ -1,4 +1,4 @@
-// Draws the charts in the reader's color scheme, sorts tables, shows images pointed at.
+// Draws charts in the color scheme of the reader, sorts tables, shows the images of t-SNE maps.
 (() => {
   "use strict";
 
@@ -14,7 +14,7 @@
 
   const scheme = () => (dark.matches ? SCHEMES.dark : SCHEMES.light);
 
-  // What of a layout follows the scheme, as Plotly.relayout takes it.
+  // The colors of a layout, in the form that Plotly.relayout expects.
   function colors(layout, chosen) {
     const update = {
       "font.color": chosen.text,
@@ -34,8 +34,8 @@
     return update;
   }
 
-  // A color with much of the background in it; both as #rrggbb.
-  function weak(color, background) {
+  // Mix 30 % of a color with 70 % of the background; both are #rrggbb.
+  function mix(color, background) {
     const channels = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
     const ground = channels(background);
     const mixed = channels(color).map((value, i) => Math.round(0.3 * value + 0.7 * ground[i]));
@@ -47,7 +47,7 @@
     for (const [position, trace] of plot.data.entries()) {
       if (trace.type !== "heatmap") continue;
       const strong = trace.colorscale[1][1];
-      const scale = [[0, weak(strong, chosen.surface)], [1, strong]];
+      const scale = [[0, mix(strong, chosen.surface)], [1, strong]];
       await Plotly.restyle(plot, { colorscale: [scale] }, [position]);
     }
   }
@@ -55,7 +55,7 @@
   async function draw(source) {
     const plot = document.getElementById(source.dataset.chart);
     const { data, layout, orders } = JSON.parse(source.textContent);
-    // On a touch screen a drag over a chart must scroll the page.
+    // On a touch screen, dragging over a chart must scroll the page.
     if (coarse.matches) layout.dragmode = false;
     const config = { responsive: true, displayModeBar: false, doubleClick: "reset" };
     try {
@@ -91,7 +91,7 @@
   }
   addEventListener("scroll", () => { card.hidden = true; }, { passive: true });
 
-  // Numbers before text, empty cells last whatever the direction.
+  // Sort numbers before text, and empty cells last in both directions.
   function compare(first, second, sign) {
     if (first === "" || second === "") return (first === "") - (second === "");
     const difference = Number(first) - Number(second);
