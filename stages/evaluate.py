@@ -4,12 +4,17 @@ from pathlib import Path
 
 from classifold.data.json_file import read_json, write_json
 from classifold.evaluation.files import write_evaluation
-from classifold.evaluation.inference import STACK, constant_predictions, predict_all, read_pixels
+from classifold.evaluation.inference import (
+    STACK,
+    constant_predictions,
+    predict_all,
+    read_pixels,
+    untrained_logits,
+)
 from classifold.evaluation.labels import read_labeled_images
 from classifold.evaluation.scores import format_test_scores
 from classifold.evaluation.slices import find_slices
 from classifold.evaluation.summary import summarize
-from classifold.evaluation.untrained import untrained_logits
 from classifold.models.baseline import MAJORITY
 from classifold.models.device import choose_device
 from classifold.params.reader import read_params

@@ -16,7 +16,7 @@ from classifold.stacking.cross_fitting import cross_fit
 from classifold.stacking.ensemble import ensemble_logits, save_ensemble
 from classifold.stacking.member_logits import assign_folds, read_member_logits
 
-MOST_LABEL_ERRORS = 1000
+MAX_LABEL_ERRORS = 1000
 
 
 def main() -> None:
@@ -56,7 +56,7 @@ def main() -> None:
                 train.labels,
                 ids=train.ids,
                 classes=decisions["classes"],
-                most=MOST_LABEL_ERRORS,
+                max_rows=MAX_LABEL_ERRORS,
             )
             write_label_errors(folder / "label_errors.csv", rows)
     metrics = describe_ensemble(fitted.ensemble, n_folds=settings["folds"]) | stack_metrics(

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from classifold.cli import app
 from classifold.data.json_file import read_json
 from classifold.errors import UserError
-from classifold.evaluation.intervals import gain_interval, micro_f1_gain_interval
+from classifold.evaluation.intervals import accuracy_gain_interval, micro_f1_gain_interval
 from classifold.reporting import revision
 from classifold.reporting.comparison import compare, differing_keys, paired
 from classifold.reporting.page import write_page
@@ -58,7 +58,7 @@ def test_a_difference_with_one_label_per_image_is_on_the_images_of_both():
     assert found.n_images == 3
     assert found.difference == pytest.approx(1 - 2 / 3)
     ours, theirs = np.array([1, 1, 1], bool), np.array([1, 0, 1], bool)
-    assert found.ci95 == gain_interval(ours, theirs, **DRAWS)
+    assert found.ci95 == accuracy_gain_interval(ours, theirs, **DRAWS)
     assert found.p_value == 1.0  # they differ in one image only
 
 

@@ -1,4 +1,4 @@
-"""From test images to the files of the evaluation: who is asked, and what is told."""
+"""Predictions for test images, and the files of the evaluation."""
 
 import json
 
@@ -24,10 +24,10 @@ from classifold.evaluation.inference import (
     model_logits,
     predict_all,
     read_pixels,
+    untrained_logits,
 )
 from classifold.evaluation.labels import LabeledImages, read_labeled_images
 from classifold.evaluation.summary import summarize
-from classifold.evaluation.untrained import untrained_logits
 from classifold.models.baseline import MAJORITY
 from classifold.models.decisions import fit_decision, probabilities
 from classifold.models.model_file import build_network, load_model, new_network, save_model
@@ -35,32 +35,38 @@ from classifold.stacking.ensemble import Ensemble, ensemble_logits, save_ensembl
 
 CPU = torch.device("cpu")
 RANDOM = np.random.default_rng(0)
-SHARES = softmax(RANDOM.normal(0, 2, (80, 6)), axis=1)
+PROBABILITIES = softmax(RANDOM.normal(0, 2, (80, 6)), axis=1)
 LABELS = RANDOM.integers(0, 6, 80)
 BOOTSTRAP = {"resamples": 100, "seed": 0}
 CLASSES = list("fedcba")  # not sorted: columns are what counts
 IMAGES = LabeledImages([f"{i:02}.png" for i in range(80)], LABELS)
 HALVES = {"brightness": {"dark": np.arange(80) < 40, "bright": np.arange(80) >= 40}}
-BORNE = (RANDOM.random((80, 6)) < 0.3).astype(np.uint8)
+MULTI_LABELS = (RANDOM.random((80, 6)) < 0.3).astype(np.uint8)
 
 
-def of_single(shares):
-    return Predictions(shares, shares, shares.argmax(axis=1), {"temperature": 1.0})
+def single_label(probabilities):
+    return Predictions(
+        probabilities, probabilities, probabilities.argmax(axis=1), {"temperature": 1.0}
+    )
 
 
-def of_several(seed):
-    logits = np.random.default_rng(seed).normal(0, 2, BORNE.shape) + 2 * BORNE
-    return decide(logits, fit_decision(logits, BORNE), task="multi")
+def multi_label(seed):
+    logits = np.random.default_rng(seed).normal(0, 2, MULTI_LABELS.shape) + 2 * MULTI_LABELS
+    return decide(logits, fit_decision(logits, MULTI_LABELS), task="multi")
 
 
-SINGLE = {"mlp": of_single(SHARES[::-1]), STACK: of_single(SHARES), MAJORITY: of_single(SHARES)}
-SEVERAL = {"mlp": of_several(1), STACK: of_several(2), MAJORITY: of_several(3)}
+SINGLE = {
+    "mlp": single_label(PROBABILITIES[::-1]),
+    STACK: single_label(PROBABILITIES),
+    MAJORITY: single_label(PROBABILITIES),
+}
+SEVERAL = {"mlp": multi_label(1), STACK: multi_label(2), MAJORITY: multi_label(3)}
 
 
-def write(folder, answers, images, slices=HALVES):
+def write(folder, predictions, images, slices=HALVES):
     write_evaluation(
         folder,
-        answers,
+        predictions,
         images,
         classes=CLASSES,
         slices=slices,
@@ -70,7 +76,7 @@ def write(folder, answers, images, slices=HALVES):
     return {path.name: read_rows(path) for path in folder.glob("*.csv")}
 
 
-def summary(answers, labels, **changes):
+def summary(predictions, labels, **changes):
     measured = {"train_accuracy": 0.9, "validation_accuracy": 0.5}
     measured |= {"train_micro_f1": 0.9, "validation_micro_f1": 0.5}
     settings = {
@@ -80,12 +86,12 @@ def summary(answers, labels, **changes):
         "calibration_bins": 5,
         "bootstrap": BOOTSTRAP,
     }
-    return summarize(answers, labels, **settings | changes)
+    return summarize(predictions, labels, **settings | changes)
 
 
-def test_the_tables_of_an_evaluation_agree_with_its_answers(tmp_path):
+def test_the_tables_of_an_evaluation_agree_with_its_predictions(tmp_path):
     tables = write(tmp_path, SINGLE, IMAGES)
-    expected = [CLASSES[i] for i in SHARES.argmax(axis=1)]
+    expected = [CLASSES[i] for i in PROBABILITIES.argmax(axis=1)]
     actual = [CLASSES[i] for i in LABELS]
     confusion = [(row["actual"], row["predicted"]) for row in tables["confusion.csv"]]
     assert confusion == list(zip(actual, expected, strict=True))
@@ -99,71 +105,73 @@ def test_the_tables_of_an_evaluation_agree_with_its_answers(tmp_path):
     for model in SINGLE:
         rows = [row for row in tables["calibration.csv"] if row["model"] == model]
         assert sum(int(row["n_images"]) for row in rows) == 80
-    hits = SHARES.argmax(axis=1) == LABELS
+    correct = PROBABILITIES.argmax(axis=1) == LABELS
     slices = [row for row in tables["slices.csv"] if row["model"] == STACK]
     assert [(row["value"], float(row["accuracy"])) for row in slices] == [
-        ("dark", hits[:40].mean()),
-        ("bright", hits[40:].mean()),
+        ("dark", correct[:40].mean()),
+        ("bright", correct[40:].mean()),
     ]
-    assert len(tables["mistakes.csv"]) == (~hits).sum()
+    assert len(tables["mistakes.csv"]) == (~correct).sum()
     assert "precision_recall.csv" not in tables
 
 
-def test_the_tables_of_several_labels_agree_with_their_answers(tmp_path):
-    tables = write(tmp_path, SEVERAL, LabeledImages(IMAGES.ids, BORNE))
+def test_the_tables_of_several_labels_agree_with_their_predictions(tmp_path):
+    tables = write(tmp_path, SEVERAL, LabeledImages(IMAGES.ids, MULTI_LABELS))
     assert tables["confusion.csv"] == []
     first = tables["per_class.csv"][0]
     predicted = SEVERAL["mlp"].predicted[:, 0]
-    assert int(first["true_positives"]) == (predicted & (BORNE[:, 0] > 0)).sum()
+    assert int(first["true_positives"]) == (predicted & (MULTI_LABELS[:, 0] > 0)).sum()
     counts = ("true_positives", "false_positives", "false_negatives", "true_negatives")
     for row in tables["per_class.csv"]:
         assert sum(int(row[name]) for name in counts) == 80
     pairs = [row for row in tables["calibration.csv"] if row["model"] == STACK]
-    assert sum(int(row["n_images"]) for row in pairs) == BORNE.size
+    assert sum(int(row["n_images"]) for row in pairs) == MULTI_LABELS.size
     assert {row["curve"] for row in tables["precision_recall.csv"]} == {"micro", "class"}
     assert set(tables["slices.csv"][0]) == {
         *("model", "slice", "value", "n_images"),
         *("micro_f1", "low", "high"),
     }
     stack = read_predictions(tmp_path / "predictions.parquet", model=STACK)
-    answered = [set(filter(None, row["predicted"].split("|"))) for row in stack]
-    for names, row in zip(answered, SEVERAL[STACK].predicted, strict=True):
-        assert names == {name for name, borne in zip(CLASSES, row, strict=True) if borne}
+    predicted = [set(filter(None, row["predicted"].split("|"))) for row in stack]
+    for names, row in zip(predicted, SEVERAL[STACK].predicted, strict=True):
+        assert names == {name for name, positive in zip(CLASSES, row, strict=True) if positive}
 
 
-@pytest.mark.parametrize("labels", [LABELS[:0], BORNE[:0]])
-def test_without_test_images_there_are_files_and_only_their_number_is_told(tmp_path, labels):
-    answers = SINGLE if labels.ndim == 1 else SEVERAL
+@pytest.mark.parametrize("labels", [LABELS[:0], MULTI_LABELS[:0]])
+def test_without_test_images_tables_are_empty_and_metrics_are_the_number_of_images(
+    tmp_path, labels
+):
+    predictions = SINGLE if labels.ndim == 1 else SEVERAL
     nothing = {
         name: Predictions(*(values[:0] for values in given[:3]), given.decision)
-        for name, given in answers.items()
+        for name, given in predictions.items()
     }
     tables = write(tmp_path, nothing, LabeledImages([], labels), slices={})
     assert len(tables) >= 5
     assert not any(tables.values())
     assert read_predictions(tmp_path / "predictions.parquet", model=STACK) == []
-    assert summary(nothing, labels, slices={}) == {name: {"n_images": 0} for name in answers}
+    assert summary(nothing, labels, slices={}) == {name: {"n_images": 0} for name in predictions}
 
 
-def test_a_summary_tells_gaps_the_untrained_network_and_the_stacks_slices():
+def test_a_summary_has_gaps_untrained_scores_and_slices_of_the_stack():
     found = summary(SINGLE, LABELS)
     mlp, stack = found["mlp"], found[STACK]
     assert mlp["train_test_gap"] == pytest.approx(0.9 - mlp["accuracy"], abs=1e-6)
     assert mlp["validation_test_gap"] == pytest.approx(0.5 - mlp["accuracy"], abs=1e-6)
     assert (mlp["train_accuracy"], mlp["validation_accuracy"]) == (0.9, 0.5)
-    # Nobody trained the stack on training images.
+    # The stack has no score on training images.
     assert (stack["train_accuracy"], stack["train_test_gap"]) == (None, None)
     assert mlp["untrained_accuracy"] == (LABELS == 0).mean()
     assert "untrained_accuracy" not in stack
     assert "versus_stack" not in stack
     assert mlp["versus_stack"]["difference"] == pytest.approx(mlp["accuracy"] - stack["accuracy"])
     assert found[MAJORITY]["versus_stack"]["p_value"] == 1
-    dark = (SHARES.argmax(axis=1) == LABELS)[:40].mean()
+    dark = (PROBABILITIES.argmax(axis=1) == LABELS)[:40].mean()
     assert stack["slices"]["brightness"]["dark"] == {"accuracy": dark, "n_images": 40}
 
 
 def test_gaps_of_several_labels_compare_scores_at_the_same_threshold():
-    found = summary(SEVERAL, BORNE)
+    found = summary(SEVERAL, MULTI_LABELS)
     mlp, baseline = found["mlp"], found[MAJORITY]
     assert mlp["micro_f1"] != mlp["micro_f1_at_half"]
     assert mlp["train_test_gap"] == pytest.approx(0.9 - mlp["micro_f1_at_half"], abs=1e-6)
@@ -172,11 +180,11 @@ def test_gaps_of_several_labels_compare_scores_at_the_same_threshold():
     assert set(mlp["versus_stack"]) == {"difference", "difference_ci95"}
 
 
-def test_copies_of_training_images_are_told_and_left_out():
-    hits = SHARES.argmax(axis=1) == LABELS
-    copies = {"duplicate of a training image": hits, "no duplicate": ~hits}
-    entry = summary(SINGLE, LABELS, slices={"duplicates": copies})[STACK]
-    assert entry["n_duplicates_of_train"] == hits.sum()
+def test_duplicates_of_training_images_are_counted_and_excluded_from_a_score():
+    correct = PROBABILITIES.argmax(axis=1) == LABELS
+    duplicates = {"duplicate of a training image": correct, "no duplicate": ~correct}
+    entry = summary(SINGLE, LABELS, slices={"duplicates": duplicates})[STACK]
+    assert entry["n_duplicates_of_train"] == correct.sum()
     assert entry["accuracy_without_duplicates"] == 0
     assert entry["slices"]["duplicates"]["duplicate of a training image"]["accuracy"] == 1
     entry = summary(SINGLE, LABELS, slices={})[STACK]
@@ -187,20 +195,19 @@ def test_copies_of_training_images_are_told_and_left_out():
     assert (entry["accuracy_without_duplicates"], entry["slices"]) == (None, {})
 
 
-@pytest.mark.parametrize(("answers", "labels"), [(SINGLE, LABELS), (SEVERAL, BORNE)])
-def test_a_summary_repeats_and_holds_no_number_that_json_lacks(answers, labels):
-    found = summary(answers, labels)
+@pytest.mark.parametrize(("predictions", "labels"), [(SINGLE, LABELS), (SEVERAL, MULTI_LABELS)])
+def test_a_summary_is_reproducible_and_has_only_numbers_that_json_has(predictions, labels):
+    found = summary(predictions, labels)
     json.dumps(found, allow_nan=False)
-    assert summary(answers, labels) == found
+    assert summary(predictions, labels) == found
 
 
-def test_labels_come_in_the_order_of_classes(tmp_path):
+def test_labels_are_positions_in_the_classes(tmp_path):
     rows = [{"id": "x", "label": "dog", "group": "x"}, {"id": "y", "label": "ape", "group": "y"}]
     write_rows(tmp_path / "test.csv", rows, columns=["id", "label", "group"])
     ids, labels = read_labeled_images(tmp_path / "test.csv", classes=["dog", "ape"], task="single")
     assert (ids, labels.tolist(), labels.dtype) == (["x", "y"], [0, 1], np.int64)
-    message = "'y' bears 'ape', which no training image bears"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=r"test.csv: image 'y'.*'ape'"):
         read_labeled_images(tmp_path / "test.csv", classes=["dog", "owl"], task="single")
     rows[0]["label"], rows[1]["label"] = "ape|dog", ""
     write_rows(tmp_path / "test.csv", rows, columns=["id", "label", "group"])
@@ -259,7 +266,7 @@ def trained(tmp_path, encode):
 PLAIN = {"device": CPU, "flips": "none", "shift": 0}
 
 
-def asked(trained, ids=IDS, decisions=DECISIONS, **test_time):
+def predict(trained, ids=IDS, decisions=DECISIONS, **test_time):
     pixels = read_pixels(ids, ingested=trained["ingested"], model=trained["models"] / "quiet")
     return predict_all(
         pixels,
@@ -276,9 +283,9 @@ def pixels_of(trained):
     return np.stack([rgb_pixels(row["bytes"], size=8, resize="box") for row in stored])
 
 
-def test_every_listed_model_and_the_stack_answer_with_their_decisions(trained):
-    answers = asked(trained, IDS[::-1])
-    assert list(answers) == ["quiet", "loud", STACK]
+def test_decisions_are_applied_to_every_listed_model_and_the_stack(trained):
+    predictions = predict(trained, IDS[::-1])
+    assert list(predictions) == ["quiet", "loud", STACK]
     pixels = pixels_of(trained)[::-1]
     logits = {
         name: model_logits(load_model(trained["models"] / name), pixels, **PLAIN)
@@ -286,37 +293,37 @@ def test_every_listed_model_and_the_stack_answer_with_their_decisions(trained):
     }
     for name, decision in DECISIONS["models"].items():
         expected = probabilities(logits[name], **decision)
-        np.testing.assert_allclose(answers[name].probabilities, expected)
-        np.testing.assert_allclose(answers[name].uncalibrated, softmax(logits[name], axis=1))
-        np.testing.assert_array_equal(answers[name].predicted, expected.argmax(axis=1))
+        np.testing.assert_allclose(predictions[name].probabilities, expected)
+        np.testing.assert_allclose(predictions[name].uncalibrated, softmax(logits[name], axis=1))
+        np.testing.assert_array_equal(predictions[name].predicted, expected.argmax(axis=1))
     stacked = ensemble_logits(MEAN, logits)
     expected = probabilities(stacked, temperature=3.0)
-    np.testing.assert_allclose(answers[STACK].probabilities, expected)
+    np.testing.assert_allclose(predictions[STACK].probabilities, expected)
 
 
-def test_several_labels_are_answered_at_the_fitted_threshold(trained):
+def test_several_labels_are_predicted_at_the_fitted_threshold(trained):
     decision = {"temperature": 2.0, "threshold": 0.45, "thresholds": [0.3, 0.6]}
     decisions = DECISIONS | {"task": "multi", "models": dict.fromkeys(["quiet", "loud"], decision)}
     write_json(trained["ensemble"] / "decision.json", decision)
     logits = model_logits(load_model(trained["models"] / "loud"), pixels_of(trained), **PLAIN)
     expected = probabilities(logits, temperature=2.0, task="multi")
-    answers = asked(trained, decisions=decisions)
-    np.testing.assert_allclose(answers["loud"].probabilities, expected)
-    for given in answers.values():
+    predictions = predict(trained, decisions=decisions)
+    np.testing.assert_allclose(predictions["loud"].probabilities, expected)
+    for given in predictions.values():
         np.testing.assert_array_equal(given.predicted, given.probabilities > 0.45)
         assert given.decision == decision
 
 
-def test_views_are_averaged_on_request(trained):
+def test_test_time_flips_average_logits_over_views(trained):
     mirrored = pixels_of(trained)[:, :, ::-1]
     model = load_model(trained["models"] / "loud")
     logits = [model_logits(model, pixels, **PLAIN) for pixels in (pixels_of(trained), mirrored)]
     expected = probabilities(np.mean(logits, axis=0), temperature=0.5)
-    found = asked(trained, flips="horizontal")["loud"].probabilities
+    found = predict(trained, flips="horizontal")["loud"].probabilities
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_untrained_networks_answer_by_their_seed_alone(trained):
+def test_untrained_logits_depend_on_the_seed_alone(trained):
     found = untrained_logits(
         pixels_of(trained),
         models=trained["models"],
@@ -330,13 +337,13 @@ def test_untrained_networks_answer_by_their_seed_alone(trained):
     assert not np.allclose(found["quiet"], found["loud"])
 
 
-def test_the_constant_answer_is_the_most_frequent_class():
+def test_the_baseline_predicts_the_most_frequent_class():
     found = constant_predictions(3, decisions=DECISIONS, baseline={"predicted_class": "dog"})
     np.testing.assert_array_equal(found.probabilities, [[0.25, 0.75]] * 3)
     assert found.predicted.tolist() == [1, 1, 1]
 
 
-def test_the_constant_answer_of_several_labels_is_what_was_chosen_by_training_shares():
+def test_the_baseline_of_several_labels_predicts_the_classes_chosen_on_training_images():
     decisions = DECISIONS | {"task": "multi", "class_proportions": {"cat": 0.4, "dog": 0.45}}
     found = constant_predictions(
         2, decisions=decisions, baseline={"predicted_classes": ["dog", "cat"]}
@@ -345,11 +352,11 @@ def test_the_constant_answer_of_several_labels_is_what_was_chosen_by_training_sh
     assert found.predicted.tolist() == [[True, True]] * 2
 
 
-def test_without_test_images_everybody_answers_nothing(trained):
-    answers = asked(trained, [])
-    assert {given.probabilities.shape for given in answers.values()} == {(0, 2)}
+def test_without_test_images_predictions_are_empty(trained):
+    predictions = predict(trained, [])
+    assert {given.probabilities.shape for given in predictions.values()} == {(0, 2)}
 
 
-def test_a_model_that_knows_other_classes_is_named_with_advice(trained):
+def test_a_model_with_other_classes_is_named_with_the_command_to_run(trained):
     with pytest.raises(UserError, match=r"'quiet'.*classes.*dvc repro -f train@quiet"):
-        asked(trained, decisions=DECISIONS | {"classes": ["cat", "owl"]})
+        predict(trained, decisions=DECISIONS | {"classes": ["cat", "owl"]})

@@ -69,7 +69,7 @@ def sliced(tmp_path):
     return find
 
 
-def test_an_official_test_part_is_sliced_by_what_the_filter_would_have_said(sliced):
+def test_an_official_test_split_is_sliced_by_the_result_of_the_filter(sliced):
     slices, selection = sliced(TRAIN + TEST, [row["id"] for row in TEST])
     assert slices["filter"] == {
         "kept": ["test/new"],
@@ -82,20 +82,20 @@ def test_an_official_test_part_is_sliced_by_what_the_filter_would_have_said(slic
         "P": ["test/large"],
         "RGB": ["test/conflict", "test/new"],
     }
-    # The image of conflicting labels was left out of training, so its copy is new to the models.
-    copied = slices["duplicates"]["duplicate of a training image"]
-    assert copied == ["test/copy", "test/large"]
-    assert len(copied) == selection_metrics(selection)["n_test_images_with_duplicates"]
+    # The image with conflicting labels was excluded from training: models have not seen its pixels.
+    duplicates = slices["duplicates"]["duplicate of a training image"]
+    assert duplicates == ["test/copy", "test/large"]
+    assert len(duplicates) == selection_metrics(selection)["n_test_images_with_duplicates"]
 
 
-def test_what_the_filter_does_not_look_for_is_no_slice(sliced):
+def test_rules_of_the_filter_that_are_off_make_no_slice(sliced):
     settings = {"size": {"rule": "none", "tolerance": 0}, "duplicates": NONE}
     slices, _ = sliced(TRAIN + TEST, [row["id"] for row in TEST], settings)
     assert list(slices["filter"]) == ["kept"]
     assert list(slices["duplicates"]) == ["no duplicate"]
 
 
-def test_without_an_official_test_part_there_is_nothing_that_was_not_filtered(sliced):
+def test_without_an_official_test_split_there_are_no_slices_of_the_filter(sliced):
     slices, _ = sliced(TRAIN, ["train/3", "train/4"])
     assert list(slices) == ["brightness", "mode"]
 

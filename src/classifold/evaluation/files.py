@@ -1,4 +1,4 @@
-"""The tables that the evaluation leaves."""
+"""Write the tables of the evaluation."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,10 +30,10 @@ def write_evaluation(
 ) -> None:
     """Write the tables of all models into `folder`.
 
-    By model: `predictions.parquet` (one row an image), `per_class.csv`, `calibration.csv`,
-    `slices.csv`. Of the stack: `confusion.csv` (actual, predicted: a row an image; with several
-    labels an image it has none, and the counts stand in `per_class.csv`), `mistakes.csv`, and with
-    several labels `precision_recall.csv`.
+    For each model: `predictions.parquet` (one row per image), `per_class.csv`, `calibration.csv`,
+    `slices.csv`. For the stack: `confusion.csv` (one row per image: actual, predicted; without
+    rows where images have several labels, as `per_class.csv` has the counts), `mistakes.csv`, and
+    with several labels `precision_recall.csv`.
 
     Args:
         folder: an existing folder.
@@ -58,7 +58,10 @@ def write_evaluation(
     pairs = zip(labels, stack.predicted, strict=True) if task == "single" else ()
     write_rows(
         folder / "confusion.csv",
-        ({"actual": classes[actual], "predicted": classes[answered]} for actual, answered in pairs),
+        (
+            {"actual": classes[actual], "predicted": classes[predicted]}
+            for actual, predicted in pairs
+        ),
         columns=["actual", "predicted"],
     )
     write_rows(

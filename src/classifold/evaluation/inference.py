@@ -1,4 +1,8 @@
-"""Compute the predictions of every model, the stack and the baseline for given images."""
+"""Compute the predictions of every model, the stack and the baseline for given images.
+
+Source of the untrained networks: report 001, section 6 (the validation set is passed through the
+untrained network, to check that training improved it).
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +16,7 @@ from classifold.data.pixels import load_pixels
 from classifold.errors import UserError
 from classifold.models.decisions import probabilities
 from classifold.models.inference import BATCH_SIZE, aligned_rows, predict_logits
-from classifold.models.model_file import Model, load_model
+from classifold.models.model_file import Model, load_model, untrained
 from classifold.runtime.progress import log
 from classifold.stacking.ensemble import Ensemble, ensemble_logits, load_ensemble
 
@@ -120,6 +124,32 @@ def constant_predictions(
         predicted = np.broadcast_to(positive, (n_images, len(classes)))
     proportions = np.broadcast_to(proportions, (n_images, len(classes)))  # one row in memory
     return Predictions(proportions, proportions, predicted, {})
+
+
+def untrained_logits(
+    pixels: np.ndarray, *, models: Path, seeds: Mapping[str, int], device: torch.device
+) -> dict[str, np.ndarray]:
+    """Compute the logits of networks with their initial, random weights (no published ones).
+
+    Args:
+        pixels: uint8 array (N, size, size, 3), as for the trained models.
+        models: folder of trained models.
+        seeds: model -> seed of its initial weights.
+        device: where networks compute.
+
+    Returns:
+        Model -> float32 array (N, n_classes).
+    """
+    return {
+        name: model_logits(
+            untrained(load_model(models / name), seed=seed),
+            pixels,
+            device=device,
+            flips="none",
+            shift=0,
+        )
+        for name, seed in seeds.items()
+    }
 
 
 def read_pixels(ids: Sequence[str], *, ingested: Path, model: Path) -> np.ndarray:

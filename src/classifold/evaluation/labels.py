@@ -1,4 +1,4 @@
-"""The labels that answers are measured against."""
+"""Read the labels that predictions are compared with."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,14 +11,14 @@ from classifold.errors import UserError
 
 
 class LabeledImages(NamedTuple):
-    """Images of one part; row i of each is image i."""
+    """The images of one split; row i of `labels` belongs to `ids[i]`."""
 
     ids: list[str]
     labels: np.ndarray  # positions in classes, int64 (N,); in `multi` 0 and 1, uint8 (N, n_classes)
 
 
 def read_labeled_images(path: Path, *, classes: Sequence[str], task: str) -> LabeledImages:
-    """Read the images of one part and their labels.
+    """Read the images of one split and their labels.
 
     Args:
         path: such as `data/split/test.csv`.
@@ -26,7 +26,7 @@ def read_labeled_images(path: Path, *, classes: Sequence[str], task: str) -> Lab
         task: `single` or `multi`.
 
     Raises:
-        UserError: if an image bears a class that no model knows.
+        UserError: if an image has a class without training images.
     """
     split = read_split(path)
     position = {name: i for i, name in enumerate(classes)}
@@ -34,14 +34,14 @@ def read_labeled_images(path: Path, *, classes: Sequence[str], task: str) -> Lab
         for name in names:
             if name not in position:
                 raise UserError(
-                    f"{path}: {image_id!r} bears '{name}', which no training image bears, so that "
-                    "no model can answer it; take the class out of the data, or add images of it"
+                    f"{path}: image {image_id!r} has the class '{name}', which no training image "
+                    "has, so that no model can predict it. Remove the class from the data, or add "
+                    "images of it."
                 )
     if task == "single":
-        return LabeledImages(
-            list(split), np.array([position[name] for (name,) in split.values()], int)
-        )
-    borne = np.zeros((len(split), len(classes)), np.uint8)
-    for row, names in zip(borne, split.values(), strict=True):
+        positions = [position[name] for (name,) in split.values()]
+        return LabeledImages(list(split), np.array(positions, int))
+    labels = np.zeros((len(split), len(classes)), np.uint8)
+    for row, names in zip(labels, split.values(), strict=True):
         row[[position[name] for name in names]] = 1
-    return LabeledImages(list(split), borne)
+    return LabeledImages(list(split), labels)

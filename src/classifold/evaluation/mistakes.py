@@ -1,4 +1,4 @@
-"""The mistakes a model was surest of."""
+"""List the most confident mistakes of a model."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,13 +12,13 @@ COLUMNS = {
     "multi": ("id", "class", "positive", "probability"),
 }
 
-MOST_MISTAKES = 100
+MAX_MISTAKES = 100
 
 
 def worst_mistakes(
     predictions: Predictions, labels: np.ndarray, *, ids: Sequence[str], classes: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """List at most `MOST_MISTAKES`, the surest first.
+    """List at most `MAX_MISTAKES` mistakes, the most confident first.
 
     Args:
         predictions: for N images.
@@ -28,33 +28,33 @@ def worst_mistakes(
 
     Returns:
         Rows of id, label, predicted, probability (of the predicted class). With several labels per
-        image each pair of image and class is one prediction: id, class, borne (whether the image
+        image each pair of image and class is one prediction: id, class, positive (whether the image
         has the class), probability (that it does). The lower the probability of a false negative,
         the more confident the mistake.
     """
-    shares, predicted = predictions.probabilities, predictions.predicted
+    probabilities, predicted = predictions.probabilities, predictions.predicted
     if labels.ndim == 1:
         (wrong,) = np.nonzero(predicted != labels)
-        sure = shares[wrong, predicted[wrong]]
-        ranked = wrong[np.argsort(-sure, kind="stable")][:MOST_MISTAKES]
+        confidences = probabilities[wrong, predicted[wrong]]
+        ranked = wrong[np.argsort(-confidences, kind="stable")][:MAX_MISTAKES]
         return [
             {
                 "id": ids[i],
                 "label": classes[labels[i]],
                 "predicted": classes[predicted[i]],
-                "probability": round(float(shares[i, predicted[i]]), 6),
+                "probability": round(float(probabilities[i, predicted[i]]), 6),
             }
             for i in ranked
         ]
     pairs = np.argwhere(predicted != (labels > 0))
     images, of_class = pairs.T
-    sure = np.abs(shares - labels)[images, of_class]
+    errors = np.abs(probabilities - labels)[images, of_class]
     return [
         {
             "id": ids[i],
             "class": classes[k],
             "positive": str(bool(labels[i, k])).lower(),
-            "probability": round(float(shares[i, k]), 6),
+            "probability": round(float(probabilities[i, k]), 6),
         }
-        for i, k in pairs[np.argsort(-sure, kind="stable")][:MOST_MISTAKES]
+        for i, k in pairs[np.argsort(-errors, kind="stable")][:MAX_MISTAKES]
     ]

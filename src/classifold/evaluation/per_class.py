@@ -1,4 +1,4 @@
-"""How well each class is found, as tables."""
+"""Measure each class by itself, as tables."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -22,8 +22,8 @@ COLUMNS = {
     ),
 }
 
-# Of a precision-recall curve; a picture shows no more.
-MOST_POINTS = 200
+# Per precision-recall curve; a chart shows no more.
+MAX_POINTS = 200
 
 
 def per_class_table(
@@ -31,9 +31,9 @@ def per_class_table(
 ) -> list[dict[str, Any]]:
     """Measure precision, recall, F1 and support of each class; an undefined ratio is 0.
 
-    With several labels an image also average precision (None where no image bears the class),
-    `threshold`, at which classes were answered, `class_threshold`, fitted for this class alone, and
-    the four counts of answers. Without images there are no rows.
+    With several labels per image also average precision (None for a class without images),
+    `threshold` (which was applied), `class_threshold` (fitted for this class alone), and the
+    numbers of true and false positives and negatives. Without images there are no rows.
 
     Args:
         predictions: for N images.
@@ -59,15 +59,15 @@ def per_class_table(
         return rows
     counts = multilabel_confusion_matrix(labels, predictions.predicted)
     return [
-        row | _of_several(predictions, labels[:, i], counts[i], position=i)
+        row | _multi_label_columns(predictions, labels[:, i], counts[i], position=i)
         for i, row in enumerate(rows)
     ]
 
 
 def precision_recall_rows(
     predictions: Predictions, labels: np.ndarray, classes: Sequence[str]
-) -> Iterator:
-    """Follow precision and recall while the threshold rises, with several labels an image.
+) -> Iterator[dict[str, Any]]:
+    """Compute precision-recall curves, with several labels per image.
 
     Args:
         predictions: for N images.
@@ -76,18 +76,18 @@ def precision_recall_rows(
 
     Yields:
         Rows of curve (`micro`: over all pairs of image and class, or `class`), class (empty for
-        micro), threshold, precision, recall; at most `MOST_POINTS` a curve. A class that no image
-        bears has no curve.
+        micro), threshold, precision, recall; at most `MAX_POINTS` per curve. A class without
+        images has no curve.
     """
-    shares = predictions.probabilities
-    curves = [("micro", "", labels.ravel(), shares.ravel())]
-    curves += [("class", name, labels[:, i], shares[:, i]) for i, name in enumerate(classes)]
-    for curve, name, borne, probability in curves:
-        if not borne.any():
+    probabilities = predictions.probabilities
+    curves = [("micro", "", labels.ravel(), probabilities.ravel())]
+    curves += [("class", name, labels[:, i], probabilities[:, i]) for i, name in enumerate(classes)]
+    for curve, name, actual, scores in curves:
+        if not actual.any():
             continue
-        precision, recall, thresholds = precision_recall_curve(borne, probability)
+        precision, recall, thresholds = precision_recall_curve(actual, scores)
         # The last point, precision 1 at recall 0, has no threshold.
-        kept = np.linspace(0, len(thresholds) - 1, MOST_POINTS).round().astype(int)
+        kept = np.linspace(0, len(thresholds) - 1, MAX_POINTS).round().astype(int)
         for i in np.unique(kept):
             yield {
                 "curve": curve,
@@ -98,13 +98,13 @@ def precision_recall_rows(
             }
 
 
-def _of_several(
-    predictions: Predictions, borne: np.ndarray, counts: np.ndarray, *, position: int
+def _multi_label_columns(
+    predictions: Predictions, actual: np.ndarray, counts: np.ndarray, *, position: int
 ) -> dict[str, Any]:
-    """What is told of one class, where images bear several labels."""
-    shares = predictions.probabilities[:, position]
-    average = float(average_precision_score(borne, shares)) if borne.any() else None
-    decision = predictions.decision  # the majority baseline has none
+    """The further columns of one class, where images have several labels."""
+    scores = predictions.probabilities[:, position]
+    average = float(average_precision_score(actual, scores)) if actual.any() else None
+    decision = predictions.decision  # empty for the majority baseline
     (true_negatives, false_positives), (false_negatives, true_positives) = counts.tolist()
     return {
         "average_precision": None if average is None else round(average, 6),

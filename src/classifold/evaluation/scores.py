@@ -1,4 +1,4 @@
-"""What a classifier scores on images, by itself and beside another."""
+"""Score a classifier, by itself and in comparison with another."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,8 +16,8 @@ from sklearn.metrics import (
 from classifold.evaluation.calibration import calibration_error
 from classifold.evaluation.inference import Predictions
 from classifold.evaluation.intervals import (
+    accuracy_gain_interval,
     accuracy_interval,
-    gain_interval,
     macro_f1_interval,
     mcnemar,
     micro_f1_gain_interval,
@@ -25,7 +25,7 @@ from classifold.evaluation.intervals import (
 )
 from classifold.models.decisions import micro_f1
 
-# By what models are compared.
+# The metric by which models are compared.
 METRIC = {"single": "accuracy", "multi": "micro_f1"}
 
 
@@ -39,15 +39,15 @@ def score(
     """Measure one model.
 
     Args:
-        predictions: for N images, one at least.
+        predictions: for at least one image.
         labels: int array (N,), or 0 and 1 in (N, n_classes).
         calibration_bins: bins of equal width for the calibration error.
         bootstrap: `resamples` and `seed` of intervals.
 
     Returns:
-        Its scores as in `metrics/test.json`. Averages over classes are over all of them, those
-        without an image among them, whose F1 is 0; but for average precision, which is not
-        defined for them. Top-k of no more than k classes is 1.
+        Its scores as in `metrics/test.json`. Averages over classes include classes without
+        images, whose F1 is 0. Average precision is not defined for these, so they are excluded
+        from its mean. Top-k accuracy of at most k classes is 1.
     """
     measured = _score_single if labels.ndim == 1 else _score_multi
     n_bins = calibration_bins
@@ -64,20 +64,20 @@ def score(
 def main_score(
     predicted: np.ndarray, labels: np.ndarray, *, bootstrap: Mapping[str, int]
 ) -> tuple[float, list[float]]:
-    """Measure what models are compared by, `METRIC`, and its 95 % interval.
+    """Compute the metric by which models are compared, `METRIC`, and its 95 % interval.
 
     Args:
-        predicted: int array (N,) of N images, one at least; or bool (N, n_classes).
+        predicted: int array (N,) for at least one image; or bool (N, n_classes).
         labels: int array (N,), or 0 and 1 in (N, n_classes).
         bootstrap: `resamples` and `seed` of intervals.
     """
     if labels.ndim == 1:
-        n_hits = int((predicted == labels).sum())
-        return n_hits / len(labels), accuracy_interval(n_hits, len(labels))
+        n_correct = int((predicted == labels).sum())
+        return n_correct / len(labels), accuracy_interval(n_correct, len(labels))
     return micro_f1(predicted, labels), micro_f1_interval(predicted, labels, **bootstrap)
 
 
-def versus(
+def compare(
     predictions: Predictions,
     reference: Predictions,
     labels: np.ndarray,
@@ -87,35 +87,35 @@ def versus(
     """Compare a model with another on the same images.
 
     Returns:
-        `difference` (model less reference, of `METRIC`) and `difference_ci95`; with one label an
-        image also `p_value`, of McNemar's exact test.
+        `difference` (`METRIC` of the model minus that of the reference) and `difference_ci95`;
+        with one label per image also `p_value`, of McNemar's exact test.
     """
-    ours, theirs = predictions.predicted, reference.predicted
+    predicted, other = predictions.predicted, reference.predicted
     if labels.ndim > 1:
         return {
-            "difference": micro_f1(ours, labels) - micro_f1(theirs, labels),
-            "difference_ci95": micro_f1_gain_interval(ours, theirs, labels, **bootstrap),
+            "difference": micro_f1(predicted, labels) - micro_f1(other, labels),
+            "difference_ci95": micro_f1_gain_interval(predicted, other, labels, **bootstrap),
         }
-    hits, reference_hits = ours == labels, theirs == labels
-    n_only_ours, n_only_theirs = (hits & ~reference_hits).sum(), (reference_hits & ~hits).sum()
+    correct, other_correct = predicted == labels, other == labels
+    n_only, n_only_other = (correct & ~other_correct).sum(), (other_correct & ~correct).sum()
     return {
-        "difference": float(hits.mean() - reference_hits.mean()),
-        "difference_ci95": gain_interval(hits, reference_hits, **bootstrap),
-        "p_value": mcnemar(int(n_only_ours), int(n_only_theirs)),
+        "difference": float(correct.mean() - other_correct.mean()),
+        "difference_ci95": accuracy_gain_interval(correct, other_correct, **bootstrap),
+        "p_value": mcnemar(int(n_only), int(n_only_other)),
     }
 
 
 def untrained_score(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Measure a network that has learnt nothing; several labels at 0.5, as nothing was fitted."""
+    """Score a network with its initial weights; several labels at 0.5, as nothing was fitted."""
     if labels.ndim == 1:
         return float((logits.argmax(axis=1) == labels).mean())
     return micro_f1(logits > 0, labels)
 
 
 def format_test_scores(entry: Mapping[str, Any]) -> str:
-    """Such as "test accuracy 0.9963 (0.9792-0.9993)", of an entry of `metrics/test.json`."""
+    """Format an entry of `metrics/test.json`, such as "test accuracy 0.9963 (0.9792-0.9993)"."""
     if not entry["n_images"]:
-        return "no test images (split.fractions.test is 0), so nothing to measure"
+        return "no test images (split.fractions.test is 0), so there are no test scores"
     metric = next(metric for metric in METRIC.values() if metric in entry)
     low, high = entry[f"{metric}_ci95"]
     return f"test {metric.replace('_', ' ')} {entry[metric]:.4f} ({low:.4f}-{high:.4f})"
@@ -145,31 +145,31 @@ def _score_single(
 def _score_multi(
     predictions: Predictions, labels: np.ndarray, bootstrap: Mapping[str, int]
 ) -> dict[str, Any]:
-    shares, predicted = predictions.probabilities, predictions.predicted
+    probabilities, predicted = predictions.probabilities, predictions.predicted
     score, interval = main_score(predicted, labels, bootstrap=bootstrap)
     # The majority baseline has no thresholds.
-    of_class = shares > predictions.decision["thresholds"] if predictions.decision else predicted
+    thresholds = predictions.decision.get("thresholds")
+    at_class_thresholds = predicted if thresholds is None else probabilities > thresholds
     return {
         "micro_f1": score,
         "micro_f1_ci95": interval,
-        "micro_f1_at_half": micro_f1(shares > 0.5, labels),
-        "micro_f1_at_class_thresholds": micro_f1(of_class, labels),
+        "micro_f1_at_half": micro_f1(probabilities > 0.5, labels),
+        "micro_f1_at_class_thresholds": micro_f1(at_class_thresholds, labels),
         "macro_f1": float(f1_score(labels, predicted, average="macro", zero_division=0)),
         "subset_accuracy": float(accuracy_score(labels, predicted)),
-        "mean_average_precision": _mean_average_precision(shares, labels),
+        "mean_average_precision": _mean_average_precision(probabilities, labels),
         "hamming_loss": float(hamming_loss(labels, predicted)),
-        # Over pairs: scikit-learn's own reading of two columns would be classes that exclude
-        # one another.
-        "log_loss": float(log_loss(labels.ravel(), shares.ravel(), labels=[0, 1])),
+        # Over pairs: scikit-learn takes two columns for the probabilities of two exclusive classes.
+        "log_loss": float(log_loss(labels.ravel(), probabilities.ravel(), labels=[0, 1])),
     }
 
 
-def _mean_average_precision(shares: np.ndarray, labels: np.ndarray) -> float | None:
-    """Average over the classes that some image bears; None if there are none."""
-    borne = labels.any(axis=0)
-    if not borne.any():
+def _mean_average_precision(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
+    """Average over the classes with images; None if there are none."""
+    used = labels.any(axis=0)
+    if not used.any():
         return None
-    return float(average_precision_score(labels[:, borne], shares[:, borne], average="macro"))
+    return float(average_precision_score(labels[:, used], probabilities[:, used], average="macro"))
 
 
 def _top_k(probabilities: np.ndarray, labels: np.ndarray, *, k: int) -> float:

@@ -1,4 +1,4 @@
-"""Groups of test images of which a classifier may be better or worse than of all."""
+"""Group test images into slices, on which a classifier may be better or worse than on all."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from classifold.data.image_table import TEST, iter_columns
 from classifold.filtering.selection import REASONS, UNTOUCHED
 from classifold.filtering.size import describe_outlier
 
-# Rec. 601, of red, green and blue.
+# Weights of red, green and blue by Rec. 601.
 LUMA = np.array([0.299, 0.587, 0.114])
 THIRDS = ("dark", "middle", "bright")
 
@@ -32,13 +32,14 @@ def find_slices(
     modal_size: Sequence[int],
     settings: Mapping[str, Any],
 ) -> Slices:
-    """Say which test images are in which group of each kind.
+    """Find which test images are in which slice of each kind.
 
-    `brightness` is by thirds of these images' mean luma; `mode` is Pillow's name of how the file
-    came (L: grayscale, P: palette). Of an official test part alone, which the filter leaves as it
-    is: `filter`, by what the filter would have said had they been further training images (`kept`,
-    `size`, `conflicting_labels` or `duplicate`, the last two by equal pixels), and `copies`,
-    whether a copy, exact or near, was kept for training or validation.
+    `brightness` is by thirds of the test images' mean luma; `mode` is Pillow's mode of the
+    original file (L: grayscale, P: palette). Two kinds exist only for an official test split,
+    which the filter does not change: `filter` is the result that the filter would have given for
+    training images (`kept`, `size`, `conflicting_labels` or `duplicate`, the last two by equal
+    pixels), and `duplicates` is whether an exact or near duplicate was kept for training or
+    validation.
 
     Args:
         ids: of N test images.
@@ -56,24 +57,24 @@ def find_slices(
     }
     if not any(row["split"] == TEST for row in images):
         return slices
-    learnt = defaultdict(set)
+    training_labels = defaultdict(set)
     for row in rows.values():
         if row["split"] not in UNTOUCHED:
-            learnt[row["sha256"]].add(frozenset(row["labels"]))
+            training_labels[row["sha256"]].add(frozenset(row["labels"]))
     modal = (modal_size[0], modal_size[1])
-    outcomes = [_outcome(row, learnt, modal=modal, settings=settings) for row in images]
-    copied = _duplicates_of_training_images(duplicates)
+    outcomes = [_outcome(row, training_labels, modal=modal, settings=settings) for row in images]
+    duplicate_ids = _duplicates_of_training_images(duplicates)
     return slices | {
         "filter": _by_value(outcomes, ("kept", *REASONS)),
         DUPLICATES: _by_value(
-            [DUPLICATE if row["id"] in copied else NO_DUPLICATE for row in images],
+            [DUPLICATE if row["id"] in duplicate_ids else NO_DUPLICATE for row in images],
             (DUPLICATE, NO_DUPLICATE),
         ),
     }
 
 
 def brightness(pixels: np.ndarray) -> list[str]:
-    """Sort images (N, H, W, 3) into thirds by mean luma; equal ones into the same third."""
+    """Group images (N, H, W, 3) into thirds by mean luma; equal values are in the same third."""
     if len(pixels) == 0:
         return []
     luma = pixels.mean(axis=(1, 2)) @ LUMA
@@ -82,10 +83,10 @@ def brightness(pixels: np.ndarray) -> list[str]:
 
 
 def _by_value(values: Sequence[str], order: Sequence[str] = ()) -> dict[str, np.ndarray]:
-    """Which elements have which value, for those that some have, in `order` or by name."""
-    of_image = np.array(values, object)
+    """Value -> which elements have it, for values that occur; sorted by `order` or by name."""
+    array = np.array(values, object)
     present = sorted(set(values))
-    return {value: of_image == value for value in (order or present) if value in present}
+    return {value: array == value for value in (order or present) if value in present}
 
 
 def _read_rows(ingested: Path) -> list[dict[str, Any]]:
@@ -95,15 +96,15 @@ def _read_rows(ingested: Path) -> list[dict[str, Any]]:
 
 def _outcome(
     row: Mapping[str, Any],
-    learnt: Mapping[str, set[frozenset[str]]],
+    training_labels: Mapping[str, set[frozenset[str]]],
     *,
     modal: tuple[int, int],
     settings: Mapping[str, Any],
 ) -> str:
-    """What the filter would have said of an image, as it looks at them: sizes, then copies."""
+    """The result of the filter if the image were a training image: first size, then duplicates."""
     if describe_outlier((row["width"], row["height"]), modal=modal, settings=settings["size"]):
         return "size"
-    others = learnt.get(row["sha256"], set())
+    others = training_labels.get(row["sha256"], set())
     duplicates = settings["duplicates"]
     if others - {frozenset(row["labels"])}:
         return "conflicting_labels" if duplicates["conflicting"] == "drop" else "kept"
@@ -111,9 +112,9 @@ def _outcome(
 
 
 def _duplicates_of_training_images(duplicates: Path) -> set[str]:
-    """Ids of images of an official test part of which a copy was kept for training."""
+    """Ids of images of an official test split with a duplicate that was kept for training."""
     rows = read_rows(duplicates)
-    learnt = {
+    groups = {
         row["group"] for row in rows if row["kept"] == "true" and row["split"] not in UNTOUCHED
     }
-    return {row["id"] for row in rows if row["split"] == TEST and row["group"] in learnt}
+    return {row["id"] for row in rows if row["split"] == TEST and row["group"] in groups}

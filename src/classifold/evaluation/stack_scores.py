@@ -1,4 +1,4 @@
-"""What the stack gains over its members, on images that it was not fitted on."""
+"""Measure what the stack gains over its members, on images that it was not fitted on."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -16,28 +16,28 @@ RESAMPLES = 10_000
 
 
 def describe_ensemble(ensemble: Ensemble, *, n_folds: int) -> dict[str, Any]:
-    """Tell of what the stack is made: method and members; their shares where it averages them.
+    """Describe a stack: its method and members, and their weights where it averages them.
 
     Args:
-        ensemble: that was fitted.
-        n_folds: of the training images, on which members were asked out of fold; 0 where it was
-            fitted on validation images.
+        ensemble: a fitted one.
+        n_folds: number of folds of the training images if it was fitted on members' out-of-fold
+            logits; 0 if it was fitted on validation images.
     """
-    told: dict[str, Any] = {
+    description: dict[str, Any] = {
         "method": ensemble.method,
         "fitted_on": "train" if n_folds else "validation",
         "members": ensemble.members,
         "n_members": len(ensemble.members),
     }
     if "member_weights" in ensemble.weights:
-        told["weights"] = dict(
+        description["weights"] = dict(
             zip(ensemble.members, ensemble.weights["member_weights"].tolist(), strict=True)
         )
-    return told
+    return description
 
 
 def log_scores(metrics: Mapping[str, Any]) -> None:
-    """Say what the stack reaches, beside its best member and the plain mean."""
+    """Log the score of the stack, of its best member and of the plain mean."""
     metric = "accuracy" if "mean_accuracy" in metrics else "micro_f1"
     low, high = metrics["gain_ci95"]
     log(
@@ -58,12 +58,12 @@ def stack_metrics(
 ) -> dict[str, Any]:
     """Compare the stack with its best member and with the plain mean, all on the same images.
 
-    With one label an image by accuracy; with several by micro F1, at a threshold that is fitted,
-    for every one of them, on the images of the other folds.
+    The metric is accuracy with one label per image, and micro F1 with several. For micro F1 each
+    of them has a threshold that is fitted on the images of the other folds.
 
     Args:
         logits: member -> float array (N, n_classes).
-        stacked: float array (N, n_classes): the stack's, out of fold.
+        stacked: float array (N, n_classes): out-of-fold logits of the stack.
         labels: int array (N,), or 0 and 1 in (N, n_classes).
         folds: int array (N,): the fold of each image.
         seed: of the bootstrap.
@@ -71,35 +71,35 @@ def stack_metrics(
     task = task_of(labels)
     metric = "accuracy" if task == "single" else "micro_f1"
     mean = mean_logits(list(logits.values()), task=task)
-    # Whether each label was answered, and is borne: (N, n_classes). Where each image has one of
-    # both, micro F1 is accuracy.
-    answers = {name: _answers(values, labels, folds) for name, values in logits.items()}
-    stack_answers, mean_answers = (_answers(values, labels, folds) for values in (stacked, mean))
-    borne = labels > 0 if task == "multi" else np.eye(stacked.shape[1], dtype=bool)[labels]
-    scores = {name: micro_f1(values, borne) for name, values in answers.items()}
-    best = max(scores, key=lambda name: scores[name])  # of equals the first listed
-    gain = partial(micro_f1_gain_interval, reference=answers[best], labels=borne)
+    # Whether each class is predicted, and actual: (N, n_classes). With one predicted and one
+    # actual class per image, micro F1 is accuracy.
+    predicted = {name: _predicted(values, labels, folds) for name, values in logits.items()}
+    by_stack, by_mean = (_predicted(values, labels, folds) for values in (stacked, mean))
+    actual = labels > 0 if task == "multi" else np.eye(stacked.shape[1], dtype=bool)[labels]
+    scores = {name: micro_f1(values, actual) for name, values in predicted.items()}
+    best = max(scores, key=lambda name: scores[name])  # the first listed in case of a tie
+    gain = partial(micro_f1_gain_interval, reference=predicted[best], labels=actual)
     return {
-        f"validation_{metric}": micro_f1(stack_answers, borne),
+        f"validation_{metric}": micro_f1(by_stack, actual),
         "best_member": best,
         f"best_member_{metric}": scores[best],
-        f"mean_{metric}": micro_f1(mean_answers, borne),
-        "gain": micro_f1(stack_answers, borne) - scores[best],
-        "gain_ci95": gain(stack_answers, resamples=RESAMPLES, seed=seed),
-        "gain_of_mean": micro_f1(mean_answers, borne) - scores[best],
-        "gain_of_mean_ci95": gain(mean_answers, resamples=RESAMPLES, seed=seed),
+        f"mean_{metric}": micro_f1(by_mean, actual),
+        "gain": micro_f1(by_stack, actual) - scores[best],
+        "gain_ci95": gain(by_stack, resamples=RESAMPLES, seed=seed),
+        "gain_of_mean": micro_f1(by_mean, actual) - scores[best],
+        "gain_of_mean_ci95": gain(by_mean, resamples=RESAMPLES, seed=seed),
         "n_images": len(labels),
     }
 
 
-def _answers(logits: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> np.ndarray:
-    """Which labels are answered: the highest, or those above the other folds' threshold."""
-    answers = np.zeros(logits.shape, bool)
+def _predicted(logits: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """Which classes are predicted: the highest, or those above the threshold of other folds."""
+    predicted = np.zeros(logits.shape, bool)
     if task_of(labels) == "single":
-        answers[np.arange(len(logits)), logits.argmax(axis=1)] = True
-        return answers
+        predicted[np.arange(len(logits)), logits.argmax(axis=1)] = True
+        return predicted
     values = probabilities(logits, temperature=1.0, task="multi")
     for fold in np.unique(folds):
         held_out = folds == fold
-        answers[held_out] = values[held_out] > fit_threshold(values[~held_out], labels[~held_out])
-    return answers
+        predicted[held_out] = values[held_out] > fit_threshold(values[~held_out], labels[~held_out])
+    return predicted

@@ -1,4 +1,4 @@
-"""`metrics/test.json`: every model's scores on test images, and how they came about."""
+"""Collect `metrics/test.json`: the scores of every model on test images."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from classifold.evaluation.inference import STACK, Predictions
-from classifold.evaluation.scores import METRIC, main_score, score, untrained_score, versus
+from classifold.evaluation.scores import METRIC, compare, main_score, score, untrained_score
 from classifold.evaluation.slices import DUPLICATE, DUPLICATES, Slices
 
 
@@ -27,8 +27,8 @@ def summarize(
         all_predictions: model -> its predictions for N images, also of `stack` and
             `majority_baseline`.
         labels: int array (N,), or 0 and 1 in (N, n_classes).
-        before: model -> what was measured before, on training and validation images.
-        untrained: listed model -> logits (N, n_classes) of its first weights.
+        before: model -> its scores on training and validation images.
+        untrained: listed model -> logits (N, n_classes) of its initial weights.
         slices: what `find_slices` found.
         calibration_bins: bins of equal width for the calibration error.
         bootstrap: `resamples` and `seed` of intervals.
@@ -46,13 +46,13 @@ def summarize(
         if name in untrained:
             entry[f"untrained_{metric}"] = untrained_score(untrained[name], labels)
         if name != STACK:
-            entry["versus_stack"] = versus(
+            entry["versus_stack"] = compare(
                 predictions, all_predictions[STACK], labels, bootstrap=bootstrap
             )
         entry |= _without_duplicates(predictions, labels, slices, bootstrap=bootstrap)
         summary[name] = entry
     rows = slice_rows(all_predictions[STACK], labels, slices, bootstrap=bootstrap)
-    summary[STACK]["slices"] = _compared(rows, metric=metric)
+    summary[STACK]["slices"] = _comparable_slices(rows, metric=metric)
     return summary
 
 
@@ -72,7 +72,7 @@ def slice_rows(
     rows = []
     for kind, values in slices.items():
         for value, chosen in values.items():
-            found, (low, high) = main_score(
+            value_score, (low, high) = main_score(
                 predictions.predicted[chosen], labels[chosen], bootstrap=bootstrap
             )
             rows.append(
@@ -80,7 +80,7 @@ def slice_rows(
                     "slice": kind,
                     "value": value,
                     "n_images": int(chosen.sum()),
-                    metric: found,
+                    metric: value_score,
                     "low": low,
                     "high": high,
                 }
@@ -91,14 +91,14 @@ def slice_rows(
 def _gaps(
     entry: Mapping[str, Any], before: Mapping[str, Any], *, metric: str, fitted: bool
 ) -> dict[str, float | None]:
-    """How much worse a model is on test images than on those it was fitted or chosen with.
+    """Subtract the test score from the scores on training and validation images.
 
     Args:
         entry: its scores on test images.
-        before: what was measured on training and validation images.
+        before: its scores on training and validation images.
         metric: by which models are compared.
-        fitted: whether fitted thresholds were applied to several labels before; training applies
-            0.5, and so the score of test images at 0.5 is compared then.
+        fitted: whether the earlier scores with several labels were measured at fitted thresholds.
+            Training measures at 0.5; then the test score at 0.5 is subtracted.
     """
     tested = entry[metric if fitted or metric == "accuracy" else f"{metric}_at_half"]
     train, validation = before.get(f"train_{metric}"), before.get(f"validation_{metric}")
@@ -111,27 +111,27 @@ def _gaps(
 
 
 def _gap(before: float | None, tested: float) -> float | None:
-    """A difference to six places, as many as files keep of what was measured before."""
+    """A difference to six places, the precision of the earlier score in its file."""
     return None if before is None else round(before - tested, 6)
 
 
 def _without_duplicates(
     predictions: Predictions, labels: np.ndarray, slices: Slices, *, bootstrap: Mapping[str, int]
 ) -> dict[str, Any]:
-    """Score the images of which no copy was kept for training, and count the others."""
+    """Score the images without a duplicate among training images, and count the others."""
     metric = METRIC["single" if labels.ndim == 1 else "multi"]
-    copies = slices.get(DUPLICATES, {}).get(DUPLICATE, np.zeros(len(labels), bool))
-    strange = ~copies
+    duplicates = slices.get(DUPLICATES, {}).get(DUPLICATE, np.zeros(len(labels), bool))
+    others = ~duplicates
     score = None
-    if strange.any():
-        score, _ = main_score(predictions.predicted[strange], labels[strange], bootstrap=bootstrap)
-    return {f"{metric}_without_duplicates": score, "n_duplicates_of_train": int(copies.sum())}
+    if others.any():
+        score, _ = main_score(predictions.predicted[others], labels[others], bootstrap=bootstrap)
+    return {f"{metric}_without_duplicates": score, "n_duplicates_of_train": int(duplicates.sum())}
 
 
-def _compared(
+def _comparable_slices(
     rows: Iterable[Mapping[str, Any]], *, metric: str
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Slices that can be compared, of kinds with two values at least: kind -> value -> score."""
+    """Slices of the kinds with at least two values: kind -> value -> score."""
     kinds: dict[str, dict[str, dict[str, float]]] = defaultdict(dict)
     for row in rows:
         kinds[row["slice"]][row["value"]] = {key: row[key] for key in (metric, "n_images")}

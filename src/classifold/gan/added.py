@@ -25,7 +25,7 @@ from classifold.data.csv_file import write_rows
 from classifold.data.pack import Pack, join
 from classifold.data.seeding import generator as random_numbers
 from classifold.errors import UserError
-from classifold.evaluation.intervals import accuracy_interval, gain_interval, mcnemar
+from classifold.evaluation.intervals import accuracy_gain_interval, accuracy_interval, mcnemar
 from classifold.gan.adversaries import GanRecipe
 from classifold.gan.drawing import generated_pack
 from classifold.gan.loop import draw_grid, fit_gan
@@ -183,7 +183,9 @@ def compare(answers: Answers, labels: np.ndarray, *, resamples: int, seed: int) 
             reference = hits[REFERENCE]
             compared[sort] |= {
                 "gain": right.mean() - reference.mean(),
-                "gain_ci95": gain_interval(right, reference, resamples=resamples, seed=seed),
+                "gain_ci95": accuracy_gain_interval(
+                    right, reference, resamples=resamples, seed=seed
+                ),
                 "gain_p_value": mcnemar(
                     int((right & ~reference).sum()), int((reference & ~right).sum())
                 ),

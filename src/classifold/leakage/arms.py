@@ -18,7 +18,7 @@ from torch import nn
 from classifold.augmentation.offline import make_variants
 from classifold.data.pack import Pack
 from classifold.errors import UserError
-from classifold.evaluation.intervals import central_interval, resample
+from classifold.evaluation.intervals import percentile_interval, resample
 from classifold.models.inference import predict_logits
 from classifold.runtime.progress import log
 from classifold.training.checkpoints import Checkpoint
@@ -251,15 +251,15 @@ def tell_arms(
             "n_train_images": len(arms[name].train.labels),
             "n_validation_images": len(arms[name].validation.labels),
             "validation_accuracy": validation.share,
-            "validation_accuracy_ci95": central_interval(drawn),
+            "validation_accuracy_ci95": percentile_interval(drawn),
             "validation_accuracy_by_seed": on_validation.mean(1).tolist(),
             "clean_accuracy": measured.share,
-            "clean_accuracy_ci95": central_interval(drawn_clean),
+            "clean_accuracy_ci95": percentile_interval(drawn_clean),
             "clean_accuracy_by_seed": on_clean.mean(1).tolist(),
             "flattered": validation.share - measured.share,
-            "flattered_ci95": central_interval(drawn - drawn_clean),
+            "flattered_ci95": percentile_interval(drawn - drawn_clean),
             "gain_over_none": gain.share,
-            "gain_over_none_ci95": central_interval(drawn_gain),
+            "gain_over_none_ci95": percentile_interval(drawn_gain),
         }
     return told
 

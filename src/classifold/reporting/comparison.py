@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from classifold.data.image_table import LABEL_SEPARATOR
-from classifold.evaluation.intervals import gain_interval, mcnemar, micro_f1_gain_interval
+from classifold.evaluation.intervals import accuracy_gain_interval, mcnemar, micro_f1_gain_interval
 from classifold.reporting.facts import MAJORITY, STACK, Facts
 from classifold.reporting.formats import NOT_AVAILABLE, MainMetric, count, format_p_value
 from classifold.reporting.revision import Revision
@@ -113,7 +113,7 @@ def paired(here: Rows, there: Rows, *, task: str, resamples: int, seed: int) -> 
             np.array([pair[side]["predicted"] == pair[side]["label"] for pair in pairs])
             for side in (0, 1)
         )
-        ci95 = gain_interval(ours, theirs, **draws)
+        ci95 = accuracy_gain_interval(ours, theirs, **draws)
         p_value = mcnemar(int((ours & ~theirs).sum()), int((theirs & ~ours).sum()))
         return Difference(len(pairs), float(ours.mean() - theirs.mean()), ci95, p_value)
     labels, predictions, reference = _indicators(
