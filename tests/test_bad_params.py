@@ -282,11 +282,11 @@ PHASE = "models.mlp.phases.p1"
     [
         ("models.mlp.arguments.hidden", "255", "models.mlp.arguments.hidden: must be a list, got"),
         ("models.mlp.arguments.hidden", [True], "models.mlp.arguments.hidden.0: must be an int"),
-        ("models.mlp.arguments.dropout", 7, "models.mlp: network mlp cannot be built for images"),
-        ("models.mlp.arguments.hidden", [-1], "models.mlp: network mlp cannot be built for"),
+        ("models.mlp.arguments.dropout", 7, "models.mlp: network mlp: cannot be built for images"),
+        ("models.mlp.arguments.hidden", [-1], "models.mlp: network mlp: cannot be built for"),
         ("models.small_resnet.arguments.widths", [], "models.small_resnet: network small_resnet"),
         ("models.small_resnet.arguments.stem_stride", 0, "models.small_resnet: network"),
-        ("models.initial_cnn.image_size", 8, "models.initial_cnn: network initial_cnn cannot be"),
+        ("models.initial_cnn.image_size", 8, "models.initial_cnn: network initial_cnn: cannot be"),
         (
             f"{PHASE}.trainable",
             ["hiden"],

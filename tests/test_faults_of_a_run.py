@@ -176,7 +176,7 @@ def test_weights_of_another_network_are_told(clone, run_stage):
     weights = clone.root / "models/resnet/weights.safetensors"
     weights.write_bytes((clone.root / "models/mlp/weights.safetensors").read_bytes())
     told = run_stage("tsne")
-    assert "weights.safetensors must hold the weights of network small_resnet" in told
+    assert "weights.safetensors: must hold the weights of network small_resnet" in told
     assert stages_run(clone.repro()) == []
 
 

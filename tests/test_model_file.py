@@ -82,7 +82,7 @@ def test_a_damaged_model_says_how_to_get_it_back(tmp_path, network, name, damage
             path.write_bytes(path.read_bytes()[:-10])
         case "empty":
             path.write_bytes(b"")
-    message = r"mlp.* (is damaged|is not whole) .*'dvc repro', which brings it back"
+    message = r"mlp.* (is damaged|is incomplete) .*'dvc repro', which brings it back"
     with pytest.raises(UserError, match=message):
         load_model(tmp_path / "mlp")
 
@@ -94,6 +94,6 @@ def test_weights_of_another_network_are_refused(tmp_path, network, changes):
     folder = save(tmp_path / "mine", network)
     description = read_json(folder / "model.json")
     write_json(folder / "model.json", description | {"arguments": changes})
-    message = r"the weights of network small_resnet, but those of another; .*'dvc repro'"
+    message = r"the weights of network small_resnet, got those of another network; .*'dvc repro'"
     with pytest.raises(UserError, match=message):
         load_model(folder)

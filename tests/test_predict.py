@@ -300,7 +300,11 @@ def with_two_packs(root):
     [
         (without_models, "stack", r"no trained model here .*decisions.json.*'dvc repro'"),
         (without_stack, "stack", r"no stack in .*'dvc repro stack', .*--model \(flat, deep\)"),
-        (without_weights, "stack", r"deep is not whole .*'dvc repro', which brings it back"),
+        (
+            without_weights,
+            "stack",
+            r"deep: the model is incomplete .*'dvc repro', which brings it back",
+        ),
         (with_a_stranger, "stack", r"asks gone, which params.yaml no longer lists; .*repro stack"),
         (with_two_packs, "stack", r"flat, deep were trained on packs of different .*'dvc repro'"),
         (lambda _: None, "vgg", r"no trained model is called vgg; there are stack, flat, deep"),

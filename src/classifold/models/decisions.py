@@ -1,6 +1,6 @@
-"""From logits to answers one can believe: temperatures and thresholds, fitted on validation images.
+"""Decisions: temperatures and thresholds for logits, fitted on validation images.
 
-Whoever measures or predicts applies a decision and never fits one.
+Evaluation and prediction apply a decision and never fit one.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ LOG_TEMPERATURES = (np.log(0.05), np.log(20.0))
 
 
 def fit_decision(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """Fit all that a model's answers need.
+    """Fit temperature and thresholds of a model.
 
     Args:
         logits: float array (N, n_classes) of images the network was not trained on.
@@ -26,13 +26,13 @@ def fit_decision(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     temperature = fit_temperature(logits, labels)
     if labels.ndim == 1:
         return {"temperature": temperature}
-    shares = probabilities(logits, temperature=temperature, task="multi")
+    scaled = probabilities(logits, temperature=temperature, task="multi")
     return {
         "temperature": temperature,
-        "threshold": fit_threshold(shares, labels),
+        "threshold": fit_threshold(scaled, labels),
         "thresholds": [
-            fit_threshold(of_class, borne)
-            for of_class, borne in zip(shares.T, labels.T, strict=True)
+            fit_threshold(of_class, positive)
+            for of_class, positive in zip(scaled.T, labels.T, strict=True)
         ],
     }
 
@@ -40,26 +40,26 @@ def fit_decision(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """Find the divisor of logits that minimizes log loss.
 
-    As in Platt scaling, each label keeps a small doubt, 1 / (N + 2), shared by the other
-    classes: else a network without a mistake on N images would be taken for infallible.
+    As in Platt scaling, targets are smoothed by 1 / (N + 2), split between the other classes:
+    otherwise the temperature of a network without errors on N images would be 0.
 
     Args:
         logits: float array (N, n_classes) of images the network was not trained on.
         labels: int array (N,), or 0 and 1 in (N, n_classes).
 
     Returns:
-        A number in [0.05, 20]; above 1 the network was too sure of itself.
+        A number in [0.05, 20]; above 1 the network was overconfident.
 
     Source: Guo et al. 2017, arXiv:1706.04599, section 4.2; Platt 1999, section 2.2.
     """
     n_images, n_classes = logits.shape
-    doubt = 1 / (n_images + 2)
+    smoothing = 1 / (n_images + 2)
     logits = logits.astype(np.float64)
     if labels.ndim == 1:
-        targets = np.full((n_images, n_classes), doubt / (n_classes - 1))
-        targets[np.arange(n_images), labels] = 1 - doubt
+        targets = np.full((n_images, n_classes), smoothing / (n_classes - 1))
+        targets[np.arange(n_images), labels] = 1 - smoothing
     else:
-        targets = np.where(labels > 0, 1 - doubt, doubt)
+        targets = np.where(labels > 0, 1 - smoothing, smoothing)
 
     def log_loss(log_temperature: float) -> float:
         scaled = logits / np.exp(log_temperature)
@@ -70,22 +70,22 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(log_loss, bounds=LOG_TEMPERATURES, method="bounded").x))
 
 
-def fit_threshold(shares: np.ndarray, labels: np.ndarray) -> float:
+def fit_threshold(values: np.ndarray, labels: np.ndarray) -> float:
     """Find the threshold with the highest F1 over all given pairs of image and class.
 
     Args:
-        shares: probabilities, float array of any shape.
+        values: probabilities, float array of any shape.
         labels: 0 and 1, in the same shape.
 
     Returns:
-        A number in (0, 1), in the middle between the last probability that is answered and the
-        first that is not; 0.5 where nothing is borne, so that every threshold scores 0.
+        A number in (0, 1), in the middle between the lowest positive and the highest negative
+        prediction; 0.5 if there are no positive labels, so that every threshold has an F1 of 0.
     """
-    order = np.argsort(-shares, axis=None, kind="stable")
-    ranked, borne = shares.ravel()[order], labels.ravel()[order]
-    n_answered = np.arange(1, len(ranked) + 1)
-    scores = 2 * borne.cumsum() / (n_answered + borne.sum())
-    # Equal probabilities are answered together.
+    order = np.argsort(-values, axis=None, kind="stable")
+    ranked, positive = values.ravel()[order], labels.ravel()[order]
+    n_predicted = np.arange(1, len(ranked) + 1)
+    scores = 2 * positive.cumsum() / (n_predicted + positive.sum())
+    # Equal probabilities are on the same side of a threshold.
     scores[:-1][ranked[:-1] == ranked[1:]] = -1
     best = int(scores.argmax())
     if scores[best] <= 0:
@@ -94,18 +94,22 @@ def fit_threshold(shares: np.ndarray, labels: np.ndarray) -> float:
     return float((ranked[best] + below) / 2)
 
 
-def micro_f1(answers: np.ndarray, labels: np.ndarray) -> float:
-    """F1 over all pairs of image and class: bool (N, n_classes) against 0 and 1; 0 if undefined."""
-    found = (answers & (labels > 0)).sum()
-    return float(2 * found / max(answers.sum() + labels.sum(), 1))
+def micro_f1(predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Compute F1 over all pairs of image and class: bool (N, n_classes) against 0 and 1.
+
+    Returns:
+        0 if it is undefined: no predicted and no actual positives.
+    """
+    true_positives = (predictions & (labels > 0)).sum()
+    return float(2 * true_positives / max(predictions.sum() + labels.sum(), 1))
 
 
 def probabilities(logits: np.ndarray, *, temperature: float, task: str = "single") -> np.ndarray:
-    """Apply a temperature to logits (N, n_classes).
+    """Convert logits (N, n_classes) to probabilities, with a temperature.
 
     Returns:
-        float64 (N, n_classes): rows that sum to 1 for one label an image (`single`), else each
-        class by itself (`multi`).
+        float64 (N, n_classes): rows that sum to 1 for one label per image (`single`), otherwise
+        a sigmoid per class (`multi`).
     """
     scaled = logits.astype(np.float64) / temperature
     return softmax(scaled, axis=1) if task == "single" else expit(scaled)

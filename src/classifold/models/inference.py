@@ -1,4 +1,4 @@
-"""Logits of a trained network, the same for every caller."""
+"""Inference: logits and features of a trained network, with the same bits for every caller."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -10,10 +10,10 @@ from torch import nn
 
 from classifold.models.preprocessing import to_input
 
-# One batch size for all, the last batch padded: the last bits of a sum depend on it.
+# The same for all callers, with the last batch padded: the last bits of sums depend on it.
 BATCH_SIZE = 64
 
-# Of vector registers, in bytes.
+# The size of vector registers, in bytes.
 ALIGNMENT = 64
 
 
@@ -37,8 +37,8 @@ def predict_logits(
         device: where to compute.
         flips: `none`, `horizontal` (the image and its mirror image), or `both` (four views:
             mirrored in either direction, in both, in none).
-        shift: pixels of `images`; each view is seen once more shifted by so many to each of the
-            four sides, where the border is reflected. 0 shifts none.
+        shift: pixels of `images`; each view is added again shifted by this many pixels in each of
+            the four directions, with reflected borders. 0 adds none.
 
     Returns:
         float32 array (N, n_classes).
@@ -64,20 +64,22 @@ def predict_features(
     normalize: str,
     device: torch.device,
 ) -> np.ndarray:
-    """Compute what enters the network's head, under the conditions of `predict_logits`.
+    """Compute the inputs of the network's head, as `predict_logits` computes logits.
 
     Returns:
         float32 array (N, n_features); feature maps are averaged over the image.
     """
-    entering: list[torch.Tensor] = []
+    head_inputs: list[torch.Tensor] = []
     hook = network.head.register_forward_pre_hook(  # type: ignore[union-attr]
-        lambda _, inputs: entering.append(inputs[0])
+        lambda _, inputs: head_inputs.append(inputs[0])
     )
 
     def features(batch: torch.Tensor) -> torch.Tensor:
-        entering.clear()
+        head_inputs.clear()
         network(batch)
-        return entering[0].mean((2, 3)) if entering[0].ndim == 4 else entering[0].flatten(1)
+        return (
+            head_inputs[0].mean((2, 3)) if head_inputs[0].ndim == 4 else head_inputs[0].flatten(1)
+        )
 
     try:
         whole = View(mirrored=(False, False), offset=(0, 0))
@@ -88,13 +90,13 @@ def predict_features(
 
 
 class View(NamedTuple):
-    """One way to look at images (N, H, W, 3): each pair is (height, width)."""
+    """A transformation of images (N, H, W, 3): each pair is (height, width)."""
 
     mirrored: tuple[bool, bool]
     offset: tuple[int, int]  # pixels down and to the right
 
     def of(self, images: np.ndarray) -> np.ndarray:
-        """The images mirrored, then shifted; what comes in at a border is its reflection."""
+        """Mirror images, then shift them, with reflected borders."""
         steps = [-1 if mirrored else 1 for mirrored in self.mirrored]
         images = images[:, :: steps[0], :: steps[1]]
         if self.offset == (0, 0):
@@ -106,7 +108,7 @@ class View(NamedTuple):
 
 
 def make_views(flips: str, shift: int) -> list[View]:
-    """List the views that `predict_logits` averages; the first is the image as it is."""
+    """List the views that `predict_logits` averages; the first one is the unchanged image."""
     mirrored = {
         "none": [(False, False)],
         "horizontal": [(False, False), (False, True)],
@@ -118,10 +120,10 @@ def make_views(flips: str, shift: int) -> list[View]:
 
 @contextmanager
 def aligned_rows() -> Iterator[None]:
-    """Let linear layers see rows that begin where vector registers do.
+    """Align the rows of linear layers' inputs to vector registers.
 
-    MKL sums a row that begins elsewhere in another order, so the last bits of an answer would
-    depend on the image's place in its batch (255 inputs: most rows do).
+    MKL sums unaligned rows in another order, so the last bits of a logit would depend on the
+    image's position in its batch (with 255 inputs most rows are unaligned).
     """
     hook = torch.nn.modules.module.register_module_forward_pre_hook(_align)  # type: ignore[arg-type]
     try:
@@ -134,16 +136,16 @@ def _align(layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
     if not isinstance(layer, nn.Linear):
         return None
     rows, *others = inputs
-    a_register = ALIGNMENT // rows.element_size()
-    if rows.shape[-1] % a_register == 0 and rows.data_ptr() % ALIGNMENT == 0:
+    per_register = ALIGNMENT // rows.element_size()
+    if rows.shape[-1] % per_register == 0 and rows.data_ptr() % ALIGNMENT == 0:
         return None
-    width = -(-rows.shape[-1] // a_register) * a_register
-    room = rows.new_empty(*rows.shape[:-1], width)
-    return room[..., : rows.shape[-1]].copy_(rows), *others
+    width = -(-rows.shape[-1] // per_register) * per_register
+    padded = rows.new_empty(*rows.shape[:-1], width)
+    return padded[..., : rows.shape[-1]].copy_(rows), *others
 
 
 class _Inputs(NamedTuple):
-    """A batch of BATCH_SIZE, of which the first `n_images` count."""
+    """A batch of BATCH_SIZE images, of which the first `n_images` are not padding."""
 
     batch: torch.Tensor
     n_images: int

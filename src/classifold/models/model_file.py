@@ -1,4 +1,4 @@
-"""A trained model as a folder: `weights.safetensors`, `model.json`, what training leaves."""
+"""The folder of a trained model: `weights.safetensors` and `model.json`."""
 
 import importlib
 from collections.abc import Mapping, Sequence
@@ -28,11 +28,11 @@ class _Preprocessing(BaseModel):
 
 
 class _Description(BaseModel):
-    """What `model.json` must hold at least: it may come from a stranger."""
+    """The required keys of `model.json`, which may be of unknown origin."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
-    network: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]  # a file of ours, and no path
+    network: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]  # a file of `networks`, not a path
     arguments: dict[str, Any]
     classes: Annotated[list[str], Field(min_length=1)]
     preprocessing: _Preprocessing
@@ -40,7 +40,7 @@ class _Description(BaseModel):
 
 
 class Model(NamedTuple):
-    """A network with its weights, and how to use it."""
+    """A network with its weights, classes and preprocessing."""
 
     network: nn.Module  # in evaluation mode
     classes: list[str]
@@ -54,12 +54,12 @@ def build_network(
     """Build the network of `networks/<network>.py`, in channels_last memory order.
 
     Raises:
-        UserError: if the network refuses its arguments.
+        UserError: if the network does not accept its arguments.
     """
     try:
         module = importlib.import_module(f"classifold.networks.{network}")
         built = module.build(n_classes, image_size=image_size, **arguments)
-        # Images that are too small show only when one goes through.
+        # Only a forward pass shows whether images are too small.
         with torch.inference_mode():
             built.eval()(torch.zeros(1, 3, image_size, image_size))
     except UserError:
@@ -69,8 +69,8 @@ def build_network(
         *(LookupError, ImportError),
     ) as error:
         raise UserError(
-            f"network {network} cannot be built for images of {image_size} pixels with "
-            f"arguments {dict(arguments)}: {error}"
+            f"network {network}: cannot be built for images of {image_size} pixels with the "
+            f"arguments {dict(arguments)} ({error}). Change arguments or image_size."
         ) from None
     return built.to(memory_format=torch.channels_last)
 
@@ -78,10 +78,10 @@ def build_network(
 def new_network(
     network: str, *, n_classes: int, image_size: int, arguments: Mapping[str, Any], seed: int
 ) -> nn.Module:
-    """Build a network with its first weights, which depend on its own seed alone.
+    """Build a network with its initial weights, which depend only on `seed`.
 
     Raises:
-        UserError: if the network refuses its arguments.
+        UserError: if the network does not accept its arguments.
     """
     seed_torch(seed, "weights")
     return build_network(network, n_classes=n_classes, image_size=image_size, arguments=arguments)
@@ -102,13 +102,13 @@ def save_model(
     Args:
         folder: an existing folder.
         model: the network with its weights.
-        network: its file under `networks/`.
-        arguments: what it was built with.
-        classes: the classes' names in the order of the logits.
+        network: name of its file in `networks/`.
+        arguments: of its `build` function.
+        classes: names of the classes, in the order of the logits.
         preprocessing: pack_size, resize, image_size, normalize.
-        training: precision, threads, versions: what else the weights depend on.
+        training: what else the weights depend on, such as precision, threads, versions.
     """
-    # A copy in plain memory order: safetensors stores contiguous tensors only.
+    # Contiguous copies: safetensors stores no other memory layout.
     state = {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
@@ -126,13 +126,13 @@ def save_model(
 
 
 def load_model(folder: Path) -> Model:
-    """Read what `save_model` wrote.
+    """Read the model that `save_model` wrote.
 
-    Nothing in the files is run. The weights are compared with the network's shapes before any
-    memory is taken for it.
+    No code in the files is run. Weights are compared with the network's shapes before memory is
+    allocated for the network.
 
     Raises:
-        UserError: if files are missing, damaged, or the weights are of another network.
+        UserError: if files are missing or damaged, or the weights are of another network.
     """
     path = folder / "weights.safetensors"
     try:
@@ -140,15 +140,15 @@ def load_model(folder: Path) -> Model:
         with explain_damage(path, kind="a safetensors file"):
             state = load_file(path)
     except FileNotFoundError as error:
-        raise UserError(f"the model in {folder} is not whole ({error}); {REMEDY}") from None
+        raise UserError(f"{folder}: the model is incomplete ({error}); {REMEDY}") from None
     if broken := broken_rules(_Description, description):
-        raise UserError(f"{folder}/model.json describes no model of ours ({broken[0]}); {REMEDY}")
+        raise UserError(f"{folder}/model.json: not a valid description ({broken[0]}); {REMEDY}")
     with torch.device("meta"):
         expected = build_network(description["network"], **_structure(description)).state_dict()
     if _shapes(expected) != _shapes(state):
         raise UserError(
-            f"{path} must hold the weights of network {description['network']}, but those of "
-            f"another; {REMEDY}"
+            f"{path}: must hold the weights of network {description['network']}, got those of "
+            f"another network; {REMEDY}"
         )
     network = build_network(description["network"], **_structure(description))
     network.load_state_dict(state)
@@ -160,11 +160,11 @@ def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:
 
 
 def untrained(model: Model, *, seed: int) -> Model:
-    """Make the model that a training began with; published weights, if it had some, are left out.
+    """Make a model with new initial weights, without published weights.
 
     Args:
-        model: a trained one.
-        seed: of its first weights.
+        model: the trained model.
+        seed: of the initial weights.
     """
     description = model.description
     network = new_network(description["network"], **_structure(description), seed=seed)
@@ -172,9 +172,9 @@ def untrained(model: Model, *, seed: int) -> Model:
 
 
 def _structure(description: Mapping[str, Any]) -> dict[str, Any]:
-    """What a described network is built with.
+    """The arguments of `build_network` for a description.
 
-    Published weights are not fetched again: every tensor comes from the file, or is random.
+    Published weights are not loaded again: all tensors are from the file, or random.
     """
     given = description["arguments"].items()
     return {

@@ -1,8 +1,8 @@
 """AlphaNet: plain convolutions with batch norm, leaky ReLU, dropout and max pooling.
 
 Source: report 000, section 4, inspired by AlexNet (Krizhevsky et al. 2012). The report's figure
-of the layers is lost; what it says in words holds here: dropout of 0.2 across all layers from
-version 2 on (0.4 and 0.5 in the first), dense layers of 1024 from version 3 on (2048 before).
+of the layers is lost; these settings are from its text: dropout of 0.2 in all layers from version 2
+on (0.4 and 0.5 in the first), dense layers of 1024 from version 3 on (2048 before).
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def build(
         dropout: probability, after every block and dense layer.
         widths: channels of each block of two convolutions.
         dense: units of each dense layer.
-        dense_dropout: probability after dense layers, if another than `dropout`.
+        dense_dropout: probability after dense layers; None for `dropout`.
     """
     return AlphaNet(
         n_classes,

@@ -23,18 +23,18 @@ def build(
     stem_stride: int = 1,
     dropout: float = 0.0,
 ) -> nn.Module:
-    """Build the network; it takes images of any size.
+    """Build the network; it accepts images of any size.
 
     Args:
         n_classes: number of logits.
-        image_size: unused, since the last average takes any size.
-        widths: channels of each stage; from the second on, a stage halves the sides.
-        depth: residual blocks a stage.
-        stem_stride: 1; 2 or 4 shrink the sides at once, for larger images: a convolution a halving.
+        image_size: unused, since global average pooling accepts any size.
+        widths: channels of each stage; each stage from the second on halves height and width.
+        depth: residual blocks per stage.
+        stem_stride: 1; or 2 or 4 for larger images, with one convolution of stride 2 per halving.
         dropout: probability, before the head.
 
     Raises:
-        ValueError: if the stem's stride is none of these.
+        ValueError: if `stem_stride` is another number.
     """
     if stem_stride not in STEM_STRIDES:
         raise ValueError(f"stem_stride must be 1, 2 or 4, got {stem_stride}")
@@ -86,7 +86,7 @@ def _stem(width: int, *, stride: int) -> nn.Module:
 
 
 class ResidualBlock(nn.Module):
-    """Norm, ReLU, convolution, twice; the input is added, projected where shapes differ."""
+    """Norm, ReLU, convolution, twice; the input is added, projected if shapes differ."""
 
     def __init__(self, channels: int, width: int, *, stride: int) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""Any classifier of torchvision by its name, with a head of our own size.
+"""Any classifier of torchvision by its name, with a new head.
 
-`resnet18` from random weights is BravoNet of report 000, section 5.
+`resnet18` with random weights is BravoNet of report 000, section 5.
 """
 
 import re
@@ -15,18 +15,18 @@ from torchvision.models.vision_transformer import VisionTransformer, interpolate
 from classifold.errors import UserError
 from classifold.models.weights_file import fill_network, find_weights
 
-# Builders that take the image's size, and by which name.
+# Builders that need the image's size, and the name of their argument.
 SIZE_ARGUMENT = {"vit": "image_size", "maxvit": "input_size"}
 
-# Names of layers in published files, where they are older than torchvision's own.
+# Names of layers in published files that are older than torchvision's current ones.
 RENAMED = [
     (re.compile(r"(denselayer\d+\.(?:norm|conv))\.(?=[12]\.)"), r"\1"),
     (re.compile(r"(?<=mlp\.)linear_1\."), "0."),
     (re.compile(r"(?<=mlp\.)linear_2\."), "3."),
 ]
 
-# Heads at the side, which help to train the published weights alone.
-SIDE_HEADS = ("aux1", "aux2", "AuxLogits")
+# Auxiliary heads, used only in the training of the published weights.
+AUXILIARY_HEADS = ("aux1", "aux2", "AuxLogits")
 
 
 def build(
@@ -38,15 +38,15 @@ def build(
 ) -> nn.Module:
     """Build torchvision's classifier `name`.
 
-    Published weights want `normalize: imagenet`; those of efficientnet_v2_l want `half`.
+    Published weights need `normalize: imagenet`; those of efficientnet_v2_l need `half`.
 
     Args:
         n_classes: number of logits.
         image_size: width and height of images in pixels.
-        name: such as `resnet18`; `torchvision.models.list_models()` has them all.
+        name: such as `resnet18`; `torchvision.models.list_models()` lists all.
         weights: torchvision's name of published weights (`DEFAULT`, `IMAGENET1K_V1`), which it
             downloads to TORCH_HOME, or a file (see `weights_file`); None starts from random
-            weights. The head is always new; a vision transformer's embedding of positions is
+            weights. The head is always new; a vision transformer's position embedding is
             interpolated to the image's size.
 
     Raises:
@@ -56,8 +56,8 @@ def build(
     models = torchvision.models
     if name not in models.list_models(module=models):
         raise UserError(
-            f"arguments.name must be one of torchvision's classifiers, got '{name}'; see "
-            "torchvision.models.list_models(module=torchvision.models)"
+            f"arguments.name: must be one of torchvision's classifiers, got '{name}'. See "
+            "torchvision.models.list_models(module=torchvision.models)."
         )
     sized: dict[str, Any] = {
         argument: (image_size, image_size) if argument == "input_size" else image_size
@@ -65,20 +65,20 @@ def build(
         if name.startswith(family)
     }
     if name in ("googlenet", "inception_v3"):
-        # Without the side heads: one tensor of logits comes out in training too. Their published
-        # weights want `half`; with transform_input they take `imagenet`, as the others do.
+        # Without auxiliary heads the output is one tensor of logits in training, too. Their
+        # published weights need `half`; with transform_input they need `imagenet`, as others do.
         sized |= {"aux_logits": False, "init_weights": True, "transform_input": True}
     backbone = models.get_model(name, weights=None, num_classes=n_classes, **sized)
     if weights is not None:
         tensors = _as_built(backbone, find_weights(weights, classifier=name))
         fill_network(
-            backbone, tensors, weights=weights, new=[_head_name(backbone)], unused=SIDE_HEADS
+            backbone, tensors, weights=weights, new=[_head_name(backbone)], unused=AUXILIARY_HEADS
         )
     return TorchvisionClassifier(backbone)
 
 
 class TorchvisionClassifier(nn.Module):
-    """A classifier of torchvision whose last layer is called `head`, as in all networks."""
+    """A classifier of torchvision whose last layer is named `head`, as in all networks."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class TorchvisionClassifier(nn.Module):
 
     @property
     def head(self) -> nn.Module:
-        """The last layer with one output a class."""
+        """The last layer, with one output per class."""
         return self.backbone.get_submodule(_head_name(self.backbone))
 
     def forward(self, images: Tensor) -> Tensor:
@@ -96,8 +96,8 @@ class TorchvisionClassifier(nn.Module):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """Load as any module does, from tensors alone."""
-        # MNASNet asks for the version of its layers, which safetensors do not keep.
+        """Load tensors without the metadata of a state dict."""
+        # MNASNet requires the version of its layers, which safetensors files do not contain.
         versioned = OrderedDict(state_dict)
         versioned._metadata = self.state_dict()._metadata  # type: ignore[attr-defined]
         return super().load_state_dict(versioned, strict, assign)
@@ -110,7 +110,7 @@ def _head_name(backbone: nn.Module) -> str:
 
 
 def _as_built(backbone: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give published tensors the names and the positions of today's `backbone`."""
+    """Rename published tensors to the layers of `backbone`, and interpolate positions."""
     renamed = OrderedDict(tensors)
     for old, new in RENAMED:
         renamed = OrderedDict((old.sub(new, name), tensor) for name, tensor in renamed.items())

@@ -2,7 +2,7 @@
 
 Source: report 004, section 3.2 and figure 4, after Simonyan and Zisserman 2015, arXiv:1409.1556:
 on 64 x 64 pixels with 200 labels 16.1 million parameters, of which the 1.4 million of `dense` and
-`head` train while the convolutions, with ImageNet's weights, are frozen.
+`head` are trained while the convolutions, with ImageNet's weights, are frozen.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from classifold.models.weights_file import fill_network, find_weights
 
 WIDTHS = (64, 128, 256, 512, 512)
 
-# By the depths, torchvision's classifier that has published weights of the same convolutions.
+# Depths -> torchvision's classifier with published weights of the same convolutions.
 PUBLISHED: dict[tuple[int, ...], str] = {
     (1, 1, 2, 2, 2): "vgg11",
     (2, 2, 2, 2, 2): "vgg13",
@@ -34,7 +34,7 @@ def build(
 ) -> nn.Module:
     """Build the network for square images of `image_size` pixels.
 
-    Published weights want `normalize: imagenet`.
+    Published weights need `normalize: imagenet`.
 
     Args:
         n_classes: number of logits.
@@ -92,7 +92,7 @@ class Vgg(nn.Module):
                 layers += [_convolution(channels, width), nn.ReLU()]
                 channels = width
             layers.append(nn.MaxPool2d(2))
-        self.features = nn.Sequential(*layers)  # named and numbered as in published files
+        self.features = nn.Sequential(*layers)  # the same names as in published files
 
         blocks: list[nn.Module] = [nn.Flatten()]
         width = channels * (image_size // 2 ** len(widths)) ** 2
@@ -114,7 +114,7 @@ class Vgg(nn.Module):
 
 def _convolution(channels: int, width: int) -> nn.Conv2d:
     convolution = nn.Conv2d(channels, width, 3, padding=1)
-    # torch's own start would shrink the signal at each of so many layers without norms.
+    # torch's default initialization would shrink the signal in each layer without norms.
     nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
     nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
     return convolution
