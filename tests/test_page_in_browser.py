@@ -1,4 +1,4 @@
-"""The page of each data set in a real browser: drawn, silent, off the network, for everybody."""
+"""The report of each data set in a browser: charts, console, network access, accessibility."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parents[1]
 REAL = ROOT.parent / "shared" / "data"
-SCREENSHOTS = ROOT / ".screenshots"  # kept, to be looked at
+SCREENSHOTS = ROOT / ".screenshots"  # kept for review
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 LARGEST_PAGE = 20e6  # bytes
 IMAGES_PER_CLASS = 60  # of the real sets
@@ -37,13 +37,13 @@ STAGES = (
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """A function from a data set's name to its page, made once by the real stages."""
-    made = {}
+    """A function from the name of a data set to its page, which the stages write once."""
+    paths = {}
 
     def page_of(name):
-        if name not in made:
-            made[name] = _make_page(name, tmp_path_factory.mktemp(name))
-        return made[name]
+        if name not in paths:
+            paths[name] = _make_page(name, tmp_path_factory.mktemp(name))
+        return paths[name]
 
     return page_of
 
@@ -52,7 +52,7 @@ def _make_page(name, root):
     task, size = DATA_SETS[name]
     archive = REAL / f"{name}.zip"
     if name != "digits" and not archive.is_file():
-        pytest.skip(f"the real images of {archive.name} are not beside the project")
+        pytest.skip(f"the real images of {archive.name} are not next to the project")
     shutil.copytree(ROOT / "stages", root / "stages")
     yaml = YAML()
     params = yaml.load((ROOT / "params.yaml").read_text())
@@ -96,29 +96,29 @@ def browser():
     scope="module",
 )
 def opened(request, pages, browser):
-    """The page of a data set in light on a desk, in dark on a phone; and what it said."""
+    """The page of a data set, light on a desktop or dark on a phone, with messages and requests."""
     name, scheme = request.param
     context = browser.new_context(color_scheme=scheme, viewport=SCREENS[scheme], offline=True)
     page = context.new_page()
     page.set_default_timeout(120_000)
-    said, asked = [], []
-    page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: said.append(f"error: {error}"))
-    page.on("request", lambda request: asked.append(request.url))
+    messages, requests = [], []
+    page.on("console", lambda message: messages.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: messages.append(f"error: {error}"))
+    page.on("request", lambda request: requests.append(request.url))
     page.goto(pages(name).as_uri())
-    # Pictures far below wait for the reader, and would be missing from the screenshot.
+    # Images far below are loaded lazily and would be missing from the screenshot.
     page.evaluate("for (const one of document.images) one.loading = 'eager'")
     page.wait_for_function(
         "[...document.querySelectorAll('.plot')].every((one) => one.childElementCount)"
     )
-    yield page, said, asked
+    yield page, messages, requests
     SCREENSHOTS.mkdir(exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}.png", full_page=True)
     context.close()
 
 
-def test_the_page_is_drawn_and_asks_nobody_for_anything(opened):
-    page, said, asked = opened
+def test_the_page_is_complete_and_requests_nothing(opened):
+    page, messages, requests = opened
     charts = page.evaluate(
         """[...document.querySelectorAll("script[data-chart]")].map((source) => {
             const plot = document.getElementById(source.dataset.chart);
@@ -133,18 +133,18 @@ def test_the_page_is_drawn_and_asks_nobody_for_anything(opened):
             (one) => one.decode().then(() => one.naturalWidth, () => 0)))"""
     )
     assert len(pictures) > 40 and all(pictures)
-    # Nothing sticks out to the side.
+    # Nothing is wider than the screen.
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert said == []
-    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert messages == []
+    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
 
 
-def test_nobody_is_shut_out(opened):
+def test_the_page_has_no_serious_accessibility_violation(opened):
     page, *_ = opened
     page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
     found = Axe().run(page).response["violations"]
-    grave = [one for one in found if one["impact"] in {"serious", "critical"}]
-    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in grave] == []
+    serious = [one for one in found if one["impact"] in {"serious", "critical"}]
+    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in serious] == []
 
 
 def test_the_page_stays_small(pages):
@@ -152,24 +152,24 @@ def test_the_page_stays_small(pages):
         assert pages(name).stat().st_size < LARGEST_PAGE
 
 
-def test_the_confusion_matrix_and_tables_are_sorted_by_hand(pages, browser):
+def test_the_confusion_matrix_and_tables_can_be_sorted(pages, browser):
     page = browser.new_page()
     page.goto(pages("digits").as_uri())
     page.wait_for_selector("#confusion .main-svg")
     axes = "['x', 'y'].map((one) => document.getElementById('confusion').layout[`${one}axis`]"
-    page.get_by_label("Order of classes").select_option("worst first")
+    page.get_by_label("Order of classes").select_option("lowest recall first")
     page.wait_for_function(f"{axes}.categoryarray?.length === 10).every(Boolean)")
     columns, rows = page.evaluate(f"{axes}.categoryarray)")
     assert columns == rows and sorted(rows) == [str(i) for i in range(10)]
 
-    table = page.get_by_role("region", name="Every model").locator("table")
+    table = page.get_by_role("region", name="Accuracy of every model").locator("table")
     head = table.get_by_role("columnheader").nth(1)
     values = """(table) => [...table.tBodies[0].rows]
         .map((row) => row.cells[1].dataset.value).filter(Boolean).map(Number)"""
     head.get_by_role("button").click()
-    falling = table.evaluate(values)
+    descending = table.evaluate(values)
     assert head.get_attribute("aria-sort") == "descending"
-    assert falling == sorted(falling, reverse=True)
+    assert descending == sorted(descending, reverse=True)
     head.get_by_role("button").click()
-    assert table.evaluate(values) == falling[::-1]
+    assert table.evaluate(values) == descending[::-1]
     page.close()

@@ -23,7 +23,7 @@ from classifold.runtime.atomic_files import new_file
 def write_page(
     path: Path, facts: Facts, provenance: Provenance, comparison: Comparison | None = None
 ) -> None:
-    """Write the report; the file never holds a part of it.
+    """Write the report; the file is replaced atomically.
 
     Args:
         path: of the HTML file; its folder is created if necessary.

@@ -179,10 +179,14 @@ class _Scale(NamedTuple):
     ticks: list[tuple[float, str]]
 
     @classmethod
-    def of_setting(cls, drawn: Distribution) -> "_Scale":
-        if drawn.choices is None:
-            return cls._between(float(drawn.low or 0), float(drawn.high or 0), log=bool(drawn.log))
-        labels = [label(choice) for choice in drawn.choices]
+    def of_setting(cls, distribution: Distribution) -> "_Scale":
+        if distribution.choices is None:
+            return cls._between(
+                float(distribution.low or 0),
+                float(distribution.high or 0),
+                log=bool(distribution.log),
+            )
+        labels = [label(choice) for choice in distribution.choices]
         heights = {value: n / max(len(labels) - 1, 1) for n, value in enumerate(labels)}
         return cls(heights.__getitem__, [(height, str(each)) for each, height in heights.items()])
 
@@ -216,14 +220,14 @@ def _position(value: Any) -> Any:
 
 
 def _axis(search: Search, path: str) -> dict[str, Any]:
-    drawn = search.space[path]
-    if drawn.choices is None:
-        if not drawn.log:
+    distribution = search.space[path]
+    if distribution.choices is None:
+        if not distribution.log:
             return {"type": "linear"}
-        ends = [math.log10(float(end or 1)) for end in (drawn.low, drawn.high)]
+        ends = [math.log10(float(end or 1)) for end in (distribution.low, distribution.high)]
         margin = 0.05 * (ends[1] - ends[0])
         # In less than one decade there may be no power of ten.
         ticks = {"dtick": 1, "exponentformat": "power"} if ends[1] - ends[0] > 1 else {"nticks": 4}
         return {"type": "log", "range": [ends[0] - margin, ends[1] + margin], **ticks}
-    order = [_position(label(choice)) for choice in drawn.choices]
+    order = [_position(label(choice)) for choice in distribution.choices]
     return {"type": "category", "categoryorder": "array", "categoryarray": order}

@@ -29,7 +29,7 @@ MAX_FAILURE_CHARACTERS = 60  # trials.csv has the whole reason
 
 
 def write_search_page(path: Path, rows: Sequence[Row], plan: Plan) -> None:
-    """Write the page; the file never holds a part of it.
+    """Write the page; the file is replaced atomically.
 
     Args:
         path: of the HTML file; its folder is created if necessary.
