@@ -1,6 +1,6 @@
-"""No step may cost the square of images and classes: twice as many take about twice as much.
+"""No step has quadratic cost in images or classes: twice as many take about twice as much.
 
-Counted are Python's operations and bytes of memory, which repeat, not seconds.
+The tests count bytecode operations and bytes of memory, which are reproducible, unlike seconds.
 """
 
 import sys
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from classifold.evaluation.labels import read_labeled_images
-from classifold.filtering import duplicates as copies
+from classifold.filtering import duplicates
 from classifold.filtering.duplicates import choose_bands, near_groups
 from classifold.filtering.limit import limit_images
 from classifold.filtering.selection import Candidate, select, selection_metrics
@@ -21,14 +21,14 @@ from classifold.splitting.files import write_splits
 from classifold.splitting.splits import Image, assign_splits, split_metrics
 from drawn_run import Run
 
-SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
+FRACTIONS = {"train": 0.7, "validation": 0.15, "test": 0.15}
 DUPLICATES = {"exact": "drop", "near": "group", "distance": 4, "conflicting": "drop"}
-MOST_GROWTH = 2.6  # of what is doubled; n log n of these sizes: 2.2, the square: 4
+MAX_GROWTH = 2.6  # from n to 2n; n log n would grow by 2.2 at these sizes, a square by 4
 
 
 @dataclass(frozen=True)
 class Load:
-    """Images of many classes; some images are copies, and some of those bear another label."""
+    """Images of many classes; some are duplicates, and some of those have another label."""
 
     n_classes: int
     each: int = 10
@@ -55,7 +55,7 @@ class Load:
 
     @property
     def images(self):
-        """Every tenth image belongs together with the next, which bears another label."""
+        """Every tenth image is in one group with the next one, which has another label."""
         found = self.candidates
         groups = [found[i - (i % 10 == 1)].id for i in range(len(found))]
         return [
@@ -64,7 +64,7 @@ class Load:
 
 
 def operations(function, *arguments):
-    """Run it; how many of Python's instructions that took."""
+    """Count the bytecode operations of a call."""
     count = 0
 
     def trace(frame, event, _):
@@ -85,7 +85,7 @@ def operations(function, *arguments):
 
 
 def memory(function, *arguments):
-    """Run it; how many bytes of memory that took at most."""
+    """Measure the peak memory of a call, in bytes."""
     tracemalloc.start()
     try:
         function(*arguments)
@@ -100,7 +100,9 @@ def filter_images(images):
 
 
 def split_images(images):
-    return split_metrics(images, assign_splits(images, fractions=SHARES, method="grouped", seed=1))
+    return split_metrics(
+        images, assign_splits(images, fractions=FRACTIONS, method="grouped", seed=1)
+    )
 
 
 @pytest.mark.slow
@@ -112,28 +114,28 @@ def split_images(images):
     ],
 )
 def test_twice_the_images_and_classes_take_about_twice_the_work(step, what):
-    # The split trades 400 kinds of images at most: smaller sets have fewer.
+    # The split swaps images of at most 400 kinds; smaller data sets have fewer kinds.
     for measure, n_classes in ((operations, 100), (memory, 400)):
         once, twice = (getattr(Load(n), what) for n in (n_classes, 2 * n_classes))
-        step(once)  # imports on the way are made once
+        step(once)  # the first call also imports modules
         few, many = measure(step, once), measure(step, twice)
-        assert many < MOST_GROWTH * few, measure.__name__
+        assert many < MAX_GROWTH * few, measure.__name__
 
 
-def test_a_step_of_quadratic_work_or_memory_would_be_noticed():
+def test_a_step_with_quadratic_work_or_memory_is_detected():
     def pairs(n):
         return sum(1 for i in range(n) for j in range(n))
 
-    assert operations(pairs, 100) > MOST_GROWTH * operations(pairs, 50)
+    assert operations(pairs, 100) > MAX_GROWTH * operations(pairs, 50)
 
     def matrix(n):
         return np.zeros((n, n)).sum()
 
-    assert memory(matrix, 600) > MOST_GROWTH * memory(matrix, 300)
+    assert memory(matrix, 600) > MAX_GROWTH * memory(matrix, 300)
 
 
 @pytest.mark.slow
-def test_several_labels_of_thousands_are_split_in_memory_that_follows_what_images_bear():
+def test_the_memory_of_a_multi_label_split_grows_with_the_number_of_labels():
     def images(n_classes):
         return [
             Image(f"{i}", (f"{i % n_classes}", f"{(7 * i + 1) % n_classes}"), f"{i}", None)
@@ -141,12 +143,12 @@ def test_several_labels_of_thousands_are_split_in_memory_that_follows_what_image
         ]
 
     once, twice = (memory(split_images, images(n_classes)) for n_classes in (600, 1200))
-    assert twice < MOST_GROWTH * once
+    assert twice < MAX_GROWTH * once
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n_images", [100_000, 400_000])
-def test_comparisons_of_hashes_stay_some_tens_an_image(monkeypatch, n_images):
+def test_there_are_fewer_than_40_hash_comparisons_per_image(monkeypatch, n_images):
     n_compared = 0
     count_bits = np.bitwise_count
 
@@ -155,13 +157,13 @@ def test_comparisons_of_hashes_stay_some_tens_an_image(monkeypatch, n_images):
         n_compared += len(words)
         return count_bits(words)
 
-    monkeypatch.setattr(copies.np, "bitwise_count", count)
+    monkeypatch.setattr(duplicates.np, "bitwise_count", count)
     words = np.random.default_rng(1).integers(0, 2**63, n_images, dtype=np.uint64)
     near_groups([f"{word:016x}" for word in words.tolist()], distance=4)
     assert 0 < n_compared < 40 * n_images
 
 
-def test_bands_grow_wider_with_the_number_of_images():
+def test_bands_are_wider_with_more_images():
     for n_words in (10, 10_000, 1_000_000, 100_000_000):
         widths = choose_bands(n_words, distance=4)
         assert sum(widths) == 64 and max(widths) <= 22
@@ -170,7 +172,7 @@ def test_bands_grow_wider_with_the_number_of_images():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["single", "multi"])
-def test_the_page_grows_by_some_hundred_bytes_a_class(tmp_path, task):
+def test_the_page_grows_by_less_than_3000_bytes_per_class(tmp_path, task):
     sizes = []
     for n_classes in (220, 440):
         classes = [f"class {i:04}" for i in range(n_classes)]
@@ -186,34 +188,34 @@ def test_the_page_grows_by_some_hundred_bytes_a_class(tmp_path, task):
     assert 0 < sizes[1] - sizes[0] < 220 * 3000
 
 
-def test_of_very_many_classes_the_matrix_shows_those_that_are_confused(tmp_path):
+def test_with_very_many_classes_the_matrix_shows_those_that_are_confused(tmp_path):
     classes = [f"{i:03}" for i in range(300)]
     run = Run(tmp_path, classes=classes, each=1, n_test=300, n_right=298)
     facts = run.facts()
-    # The last two images are taken for the next class: 298 for 299, and 299 for 000.
+    # The last two images are predicted as the next class: 298 as 299, and 299 as 000.
     shown = confused_classes(facts)
     assert {"298", "299", "000"} <= set(shown) and len(shown) == MAX_LABELED_CLASSES
     assert shown == sorted(shown)
     chart = confusion_matrix(facts)
     assert all(trace.z.shape == (len(shown),) * 2 for trace in chart.figure.data)
-    right, wrong = chart.figure.data
+    correct, incorrect = chart.figure.data
     at = {name: i for i, name in enumerate(shown)}
-    assert wrong.z[at["298"], at["299"]] == wrong.z[at["299"], at["000"]] == 1
-    assert np.isnan(right.z[at["298"], at["298"]]) and right.z[at["000"], at["000"]] == 1
+    assert incorrect.z[at["298"], at["299"]] == incorrect.z[at["299"], at["000"]] == 1
+    assert np.isnan(correct.z[at["298"], at["298"]]) and correct.z[at["000"], at["000"]] == 1
     assert "Of 300 classes, these 60 are the ones that are confused most often" in run.page()
 
 
-def test_what_is_taken_for_a_class_that_is_not_shown_counts_in_shares(tmp_path, monkeypatch):
+def test_predictions_of_classes_that_are_not_shown_count_in_the_fractions(tmp_path, monkeypatch):
     run = Run(tmp_path, classes=[f"{i:03}" for i in range(300)], each=1, n_test=300, n_right=300)
     rows = [{"actual": "000", "predicted": name} for name in ("000", "001", "001", "299")]
     rows += [{"actual": f"{i:03}", "predicted": f"{i + 1:03}"} for i in range(2, 62, 2)] * 2
     chart = confusion_matrix(run.facts()._replace(confusion=rows))
-    right, wrong = chart.figure.data
-    assert "299" not in right.x
-    assert (right.z[0, 0], wrong.z[0, 1]) == (0.25, 0.5)
+    correct, incorrect = chart.figure.data
+    assert "299" not in correct.x
+    assert (correct.z[0, 0], incorrect.z[0, 1]) == (0.25, 0.5)
 
 
-def test_labels_of_test_images_take_no_matrix_of_images_and_classes(tmp_path):
+def test_reading_labels_needs_no_matrix_of_images_and_classes(tmp_path):
     def read(load):
         path = tmp_path / f"{load.n_classes}"
         images = [image._replace(group=image.id) for image in load.images]
@@ -225,4 +227,4 @@ def test_labels_of_test_images_take_no_matrix_of_images_and_classes(tmp_path):
 
         return memory(labels)
 
-    assert read(Load(800, each=5)) < MOST_GROWTH * read(Load(400, each=5))
+    assert read(Load(800, each=5)) < MAX_GROWTH * read(Load(400, each=5))
