@@ -17,7 +17,7 @@ from classifold.reporting import revision
 from classifold.reporting.comparison import compare, differing_keys, paired
 from classifold.reporting.page import write_page
 from classifold.reporting.revision import METRICS, Revision, read_revision
-from drawn_run import HOSTILE, PROVENANCE, TASKS, Run
+from synthetic_run import HOSTILE, PROVENANCE, TASKS, Run
 
 DRAWS = {"resamples": 500, "seed": 3}
 

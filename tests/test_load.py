@@ -19,7 +19,7 @@ from classifold.reporting.sections.class_axis import MAX_LABELED_CLASSES
 from classifold.reporting.sections.confusion import confused_classes, confusion_matrix
 from classifold.splitting.files import write_splits
 from classifold.splitting.splits import Image, assign_splits, split_metrics
-from drawn_run import Run
+from synthetic_run import Run
 
 FRACTIONS = {"train": 0.7, "validation": 0.15, "test": 0.15}
 DUPLICATES = {"exact": "drop", "near": "group", "distance": 4, "conflicting": "drop"}

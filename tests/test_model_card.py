@@ -7,7 +7,7 @@ from markdown_it import MarkdownIt
 
 from classifold.reporting.formats import SPACE
 from classifold.reporting.model_card import plain, write_model_card
-from drawn_run import HOSTILE, PROVENANCE, TASKS, Run
+from synthetic_run import HOSTILE, PROVENANCE, TASKS, Run
 
 
 def card(run):

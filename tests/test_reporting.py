@@ -32,7 +32,7 @@ from classifold.reporting.sections.models import models_table
 from classifold.reporting.sections.stack import describe_gain, weights_table
 from classifold.reporting.sections.summary import describe_difference, describe_mcnemar_test
 from classifold.reporting.sections.test import describe_slices, describe_temperature, lowest_f1
-from drawn_run import DUPLICATES, HOSTILE, MODELS, PLAIN, TASKS, Run
+from synthetic_run import DUPLICATES, HOSTILE, MODELS, PLAIN, TASKS, Run
 
 SECTIONS = [
     *("summary", "data", "split", "augmentation", "models"),
