@@ -1,4 +1,4 @@
-"""Stage `compare`: put exactly the listed models side by side, and fit their decisions."""
+"""Stage `compare`: collect the results of exactly the listed models, and fit their decisions."""
 
 from pathlib import Path
 
@@ -7,7 +7,8 @@ from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.progress import log
 from classifold.runtime.stage import run_stage
-from classifold.stacking.comparison import compare_models, format_validation_scores, remove_unlisted
+from classifold.stacking.comparison import compare_models, format_validation_scores
+from classifold.stacking.unlisted_models import remove_unlisted
 
 
 def main() -> None:
@@ -16,7 +17,7 @@ def main() -> None:
     remove_unlisted(
         names,
         folders={models: "model.json", Path("data/folds"): "folds.csv"},
-        others=[metrics, *map(Path, ("metrics/folds", "timings/train", "timings/folds"))],
+        json_folders=[metrics, *map(Path, ("metrics/folds", "timings/train", "timings/folds"))],
     )
 
     with new_folder(Path("data/compared")) as folder:

@@ -1,4 +1,4 @@
-"""Stage `evaluate`: measure every model and the stack once, on images they have never seen."""
+"""Stage `evaluate`: measure every model and the stack once, on the test images."""
 
 from pathlib import Path
 

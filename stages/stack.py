@@ -1,4 +1,4 @@
-"""Stage `stack`: fit an ensemble on answers to images that no member was trained on."""
+"""Stage `stack`: fit an ensemble on logits for images that no member was trained on."""
 
 from pathlib import Path
 
@@ -25,18 +25,18 @@ def main() -> None:
     decisions = read_json(compared / "decisions.json")
     listed = list(decisions["models"])
     members = listed if settings["members"] == "all" else settings["members"]
-    share = {"n_folds": settings["inner_folds"], "seed": settings["seed"]}
+    folding = {"n_folds": settings["inner_folds"], "seed": settings["seed"]}
     fit = {"method": settings["method"], "settings": settings, "seed": settings["seed"]}
     # Dense layers this small are slower on two threads, and one keeps weights reproducible.
     torch.set_num_threads(1)
 
     validation = read_member_logits({name: compared / f"{name}.npz" for name in members})
-    folds = assign_folds(validation, read_groups(split / "validation.csv"), **share)
+    folds = assign_folds(validation, read_groups(split / "validation.csv"), **folding)
     if settings["folds"]:
         train = read_member_logits(
             {name: folder_of_folds / name / "logits.npz" for name in members}
         )
-        train_folds = assign_folds(train, read_groups(split / "train.csv"), **share)
+        train_folds = assign_folds(train, read_groups(split / "train.csv"), **folding)
         fitted = cross_fit(train.logits, train.labels, folds=train_folds, **fit)
         logits = ensemble_logits(fitted.ensemble, validation.logits)
     else:
@@ -48,11 +48,11 @@ def main() -> None:
         save_ensemble(folder, fitted.ensemble)
         write_json(folder / "decision.json", decision)
         if settings["folds"]:
-            shares = probabilities(
+            calibrated = probabilities(
                 fitted.logits, temperature=decision["temperature"], task=decisions["task"]
             )
             rows = label_errors(
-                shares,
+                calibrated,
                 train.labels,
                 ids=train.ids,
                 classes=decisions["classes"],

@@ -1,4 +1,4 @@
-"""Models side by side on validation images, beside the best constant answer."""
+"""Listed models and the majority baseline, compared on validation images."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,8 @@ from classifold.data.logits_file import Logits, save_logits
 from classifold.errors import UserError
 from classifold.models.baseline import MAJORITY
 from classifold.models.decisions import micro_f1
-from classifold.stacking.comparison import compare_models, format_validation_scores, remove_unlisted
+from classifold.stacking.comparison import compare_models, format_validation_scores
+from classifold.stacking.unlisted_models import remove_unlisted
 
 CLASSES = ["cat", "dog", "owl"]
 SEVERAL = np.array([[1, 1, 0], [1, 0, 0], [0, 1, 0], [1, 1, 1]], np.uint8)
@@ -56,8 +57,8 @@ def test_the_baseline_of_one_label_is_the_most_frequent_training_class(trained):
     assert table["m"].keys() == {"validation_accuracy", "temperature"}
 
 
-def test_the_baseline_of_several_labels_is_the_best_constant_answer_of_the_training_images(trained):
-    # Of 10 training images 8 bear cat, 5 dog, 1 owl. One class: 2 * 8 / (10 + 14) = 0.667; two:
+def test_the_baseline_of_several_labels_has_the_best_micro_f1_on_training_images(trained):
+    # Of 10 training images 8 have cat, 5 dog, 1 owl. One class: 2 * 8 / (10 + 14) = 0.667; two:
     # 2 * 13 / (20 + 14) = 0.765; three: 2 * 14 / (30 + 14) = 0.636.
     root = trained("m", SEVERAL, counts=[8, 5, 1], n_train=10)
     table, _ = compare(root, "m")
@@ -65,10 +66,10 @@ def test_the_baseline_of_several_labels_is_the_best_constant_answer_of_the_train
     assert baseline["predicted_classes"] == ["cat", "dog"]
     assert baseline["train_micro_f1"] == pytest.approx(26 / 34)
     assert baseline["validation_micro_f1"] == pytest.approx(2 * 6 / (8 + 7))
-    assert baseline["validation_accuracy"] == 0.25  # the first image alone bears just these
+    assert baseline["validation_accuracy"] == 0.25  # only the first image has exactly these classes
 
 
-def test_a_fitted_threshold_is_told_beside_what_it_does(trained):
+def test_a_fitted_threshold_is_reported_with_the_score_at_it(trained):
     root = trained("m", SEVERAL, counts=[8, 5, 1], n_train=10)
     table, decisions = compare(root, "m")
     assert table["m"]["micro_f1_at_threshold"] == 1.0
@@ -83,11 +84,11 @@ def test_a_fitted_threshold_is_told_beside_what_it_does(trained):
 def test_models_of_different_splits_are_not_compared(trained):
     trained("m", np.array([1, 1, 0, 2]), counts=[3, 5, 2], n_train=10)
     root = trained("n", np.array([1, 1, 0, 2]), counts=[3, 5, 2], n_train=10, ids="abce")
-    with pytest.raises(UserError, match="'n' was validated on other images than 'm'"):
+    with pytest.raises(UserError, match="'n'.*validation images.*'m'"):
         compare(root, "m", "n")
 
 
-def test_what_models_left_that_are_not_listed_is_removed_and_nothing_else(tmp_path):
+def test_only_files_of_models_that_are_not_listed_are_removed(tmp_path):
     for name in ("m", "gone", "mine"):
         (tmp_path / "models" / name).mkdir(parents=True)
         (tmp_path / "folds" / name).mkdir(parents=True)
@@ -102,17 +103,19 @@ def test_what_models_left_that_are_not_listed_is_removed_and_nothing_else(tmp_pa
             tmp_path / "folds": "folds.csv",
             tmp_path / "not yet there": "folds.csv",
         },
-        others=[tmp_path / "timings"],
+        json_folders=[tmp_path / "timings"],
     )
     for folder in ("models", "folds"):
         assert sorted(path.name for path in (tmp_path / folder).iterdir()) == ["m", "mine"]
     assert sorted(path.name for path in (tmp_path / "timings").iterdir()) == ["m.json", "mine.json"]
 
 
-def test_what_is_told_is_what_models_are_compared_by():
+def test_validation_scores_are_formatted_with_the_metric_of_the_task():
     assert format_validation_scores({"validation_accuracy": 0.95}) == "validation accuracy 0.9500"
     several = {"validation_accuracy": 0.2, "validation_micro_f1": 0.59}
-    assert format_validation_scores(several) == "validation micro f1 0.5900"  # the constant answer
+    assert (
+        format_validation_scores(several) == "validation micro f1 0.5900"
+    )  # the majority baseline
     several |= {"threshold": 0.3, "micro_f1_at_threshold": 0.65}
-    told = "validation micro f1 0.5900, 0.6500 at its threshold of 0.30"
-    assert format_validation_scores(several) == told
+    expected = "validation micro f1 0.5900, 0.6500 at its threshold of 0.30"
+    assert format_validation_scores(several) == expected

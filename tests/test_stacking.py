@@ -70,7 +70,7 @@ def test_the_mean_averages_probabilities(n_members, n_classes):
     np.testing.assert_allclose(np.exp(mean_logits(logits, task="single")), expected)
 
 
-def test_the_method_mean_is_the_mean_and_fits_nothing():
+def test_the_method_mean_is_the_mean_and_has_no_fitted_weights():
     logits, labels = members()
     fitted = cross_fit(logits, labels, method="mean")
     expected = mean_logits(list(logits.values()), task="single")
@@ -89,7 +89,7 @@ def test_the_method_logistic_is_scikit_learns_regression_on_log_probabilities(n_
     np.testing.assert_allclose(probabilities, reference.predict_proba(inputs), atol=1e-4)
 
 
-def test_a_class_without_a_fitting_image_is_never_answered():
+def test_a_class_without_images_to_fit_on_is_never_predicted():
     logits, labels = members()
     labels[labels == 3] = 2
     fitted = cross_fit(logits, labels, method="logistic")
@@ -105,7 +105,7 @@ def test_dense_layers_start_as_the_mean_of_log_probabilities():
     assert torch.equal(stack(inputs), inputs.mean(1))
 
 
-def test_dense_layers_that_must_not_train_stay_the_mean():
+def test_dense_layers_without_epochs_are_the_mean():
     logits, labels = members()
     inputs = log_softmax(np.stack(list(logits.values()), 1).astype(np.float64), axis=2)
     stack, n_epochs = fit_dense(inputs, labels, **DENSE | {"epochs": 0}, seed=1)
@@ -114,7 +114,7 @@ def test_dense_layers_that_must_not_train_stay_the_mean():
     np.testing.assert_allclose(found, inputs.mean(axis=1), rtol=1e-5)
 
 
-def test_dense_layers_learn_whom_to_trust_and_beat_the_mean_on_new_images():
+def test_dense_layers_learn_which_member_is_right_and_beat_the_mean_on_new_images():
     logits, labels = members(400)
     new, new_labels = members(400, seed=9)
     scores = {}
@@ -132,7 +132,7 @@ def test_without_patience_exactly_the_given_epochs_are_fitted():
     assert n_epochs == 7
 
 
-def test_early_stopping_ends_dense_layers_that_only_grow_worse():
+def test_early_stopping_ends_the_fit_soon_if_there_is_nothing_to_learn():
     logits, _ = members(60)
     labels = np.random.default_rng(5).integers(0, 4, 60)  # nothing to learn
     inputs = log_softmax(np.stack(list(logits.values()), 1).astype(np.float64), axis=2)
@@ -142,14 +142,14 @@ def test_early_stopping_ends_dense_layers_that_only_grow_worse():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_score_of_an_ensemble_is_that_of_images_it_was_not_fitted_on(method):
+def test_an_ensemble_is_scored_on_images_that_it_was_not_fitted_on(method):
     random = np.random.default_rng(1)
-    labels = random.integers(0, 4, 80)  # nothing to learn: the logits know no label
+    labels = random.integers(0, 4, 80)  # nothing to learn: logits and labels are independent
     logits = {f"m{i}": random.normal(0, 2, (80, 4)).astype(np.float32) for i in range(8)}
     settings = SETTINGS | {"dense": DENSE | {"hidden": [64], "lr": 0.05, "dropout": 0.0}}
     fitted = cross_fit(logits, labels, method=method, settings=settings)
     assert accuracy(fitted.logits, labels) < 0.4
-    if method == "logistic":  # what was fitted on all of them learned them by heart
+    if method == "logistic":  # an ensemble that is fitted on all of them overfits
         assert accuracy(ensemble_logits(fitted.ensemble, logits), labels) > 0.55
 
 
@@ -164,7 +164,7 @@ def test_the_same_seed_fits_the_same_ensemble(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_stored_ensemble_answers_as_the_fitted_one(tmp_path, method):
+def test_a_stored_ensemble_has_the_logits_of_the_fitted_one(tmp_path, method):
     logits, labels = members(60)
     ensemble = cross_fit(logits, labels, method=method).ensemble
     save_ensemble(tmp_path, ensemble)
@@ -176,7 +176,7 @@ def test_a_stored_ensemble_answers_as_the_fitted_one(tmp_path, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_members_are_found_by_name_and_not_by_order(method):
+def test_members_are_identified_by_name_not_by_order(method):
     logits, labels = members(60)
     ensemble = cross_fit(logits, labels, method=method).ensemble
     turned = {"stranger": logits["low"] * 0, "high": logits["high"], "low": logits["low"]}
@@ -186,7 +186,7 @@ def test_members_are_found_by_name_and_not_by_order(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_class_with_one_validation_image_is_no_obstacle(method):
+def test_a_class_may_have_a_single_validation_image(method):
     logits, labels = members(40)
     labels[:] = np.arange(40) % 3
     labels[0] = 3
@@ -194,10 +194,10 @@ def test_a_class_with_one_validation_image_is_no_obstacle(method):
     assert np.isfinite(fitted.logits).all()
 
 
-def test_a_member_whose_logits_are_no_numbers_is_named_with_advice():
+def test_a_member_with_nan_logits_is_named_with_a_remedy():
     logits, labels = members()
     logits["high"][3, 1] = np.nan
-    message = r"model 'high' answers with logits that are no numbers; .* out of stack.members"
+    message = r"'high'.*logits.*NaN.*stack.members"
     with pytest.raises(UserError, match=message):
         cross_fit(logits, labels, method="mean")
 
@@ -213,7 +213,7 @@ def several_labels(n_images=200, seed=0):
     return logits, labels
 
 
-def test_with_several_labels_the_mean_averages_the_probability_of_each():
+def test_with_several_labels_the_mean_averages_the_probability_of_each_class():
     logits, _ = several_labels()
     logits["low"][0] = [800, -800, 0]  # beyond what a sigmoid can tell from 1 and 0
     logits["high"][0] = [700, -700, 0]
@@ -239,7 +239,7 @@ def test_with_several_labels_a_fitted_stack_beats_the_mean_on_new_images(method)
 
 def test_with_several_labels_the_regression_of_each_class_is_scikit_learns():
     logits, labels = several_labels()
-    labels[:, 2] = 0  # a class that no fitting image bears
+    labels[:, 2] = 0  # a class without images to fit on
     found = expit(ensemble_logits(cross_fit(logits, labels, method="logistic").ensemble, logits))
     inputs = np.concatenate(list(logits.values()), axis=1)
     for i in (0, 1):
@@ -249,7 +249,7 @@ def test_with_several_labels_the_regression_of_each_class_is_scikit_learns():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_with_several_labels_a_stored_ensemble_answers_as_the_fitted_one(tmp_path, method):
+def test_with_several_labels_a_stored_ensemble_has_the_logits_of_the_fitted_one(tmp_path, method):
     logits, labels = several_labels(60)
     ensemble = cross_fit(logits, labels, method=method).ensemble
     save_ensemble(tmp_path, ensemble)
@@ -260,17 +260,17 @@ def test_with_several_labels_a_stored_ensemble_answers_as_the_fitted_one(tmp_pat
     )
 
 
-def test_what_members_gave_to_the_truth_by_hand():
+def test_the_probability_of_the_truth_by_hand():
     logits = [np.log([[0.7, 0.3], [0.2, 0.8]]), np.log([[0.5, 0.5], [0.9, 0.1]])]
     truth = probability_of_truth(join(logits, task="single"), np.array([0, 1]))
     np.testing.assert_allclose(truth, [[0.7, 0.5], [0.8, 0.1]])
 
     odds = [logit([[0.7, 0.3]]), logit([[0.5, 0.9]])]
     truth = probability_of_truth(join(odds, task="multi"), np.array([[1, 0]]))
-    np.testing.assert_allclose(truth, [[0.7, 0.5], [0.7, 0.1]])  # the second is not borne
+    np.testing.assert_allclose(truth, [[0.7, 0.5], [0.7, 0.1]])  # the second is negative
 
 
-def test_shares_by_hand():
+def test_weights_by_hand():
     # The log loss of p = 0.9 s + 0.1 (1 - s) on three images, 0.1 s + 0.9 (1 - s) on one, is
     # lowest where p = 3/4: 0.1 + 0.8 s = 0.75.
     truth = np.array([[0.9, 0.1]] * 3 + [[0.1, 0.9]])
@@ -278,14 +278,14 @@ def test_shares_by_hand():
 
 
 @given(st.integers(1, 5), st.integers(0, 1000))
-def test_no_member_could_take_a_share_from_another_and_lower_the_log_loss(n_members, seed):
+def test_no_change_of_the_weights_lowers_the_log_loss(n_members, seed):
     truth = np.random.default_rng(seed).uniform(0.01, 1, (50, n_members))
-    shares = fit_weights(truth)
-    assert shares.min() >= 0
-    assert shares.sum() == pytest.approx(1)
-    loss = -np.log(truth @ shares).mean()
-    for taker in np.eye(n_members):
-        moved = 0.99 * shares + 0.01 * taker
+    weights = fit_weights(truth)
+    assert weights.min() >= 0
+    assert weights.sum() == pytest.approx(1)
+    loss = -np.log(truth @ weights).mean()
+    for vertex in np.eye(n_members):
+        moved = 0.99 * weights + 0.01 * vertex
         assert -np.log(truth @ moved).mean() > loss - 1e-6
 
 
@@ -297,7 +297,7 @@ def test_greedy_selection_by_hand():
     np.testing.assert_allclose(select_greedily(truth, rounds=1), [1, 0, 0])
 
 
-def test_with_many_rounds_greedy_selection_comes_near_the_best_shares():
+def test_with_many_rounds_greedy_selection_comes_near_the_best_weights():
     truth = np.random.default_rng(0).uniform(0.01, 1, (200, 4))
     best = -np.log(truth @ fit_weights(truth)).mean()
     found = -np.log(truth @ select_greedily(truth, rounds=200)).mean()
@@ -305,7 +305,7 @@ def test_with_many_rounds_greedy_selection_comes_near_the_best_shares():
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_stack_of_one_member_gives_its_answers(method):
+def test_a_stack_of_one_member_has_the_logits_of_the_member(method):
     logits, labels = members(80)
     one = {"low": logits["low"]}
     ensemble = cross_fit(one, labels, method=method).ensemble
@@ -316,7 +316,7 @@ def test_the_stack_of_one_member_gives_its_answers(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_stack_of_equal_members_answers_as_one_of_them(method):
+def test_a_stack_of_equal_members_has_the_logits_of_one_of_them(method):
     logits, labels = members(120)
     equal = {"a": logits["low"], "b": logits["low"]}
     found = cross_fit(equal, labels, method=method)
@@ -366,18 +366,18 @@ def test_with_several_labels_the_metrics_of_a_stack_are_micro_f1_by_hand():
     assert metrics["n_images"] == 4
 
 
-def test_thresholds_of_the_score_are_those_of_other_folds():
-    # In fold 0 what is borne has odds of 3, in fold 1 of -3: no threshold of one suits the other.
+def test_thresholds_of_the_score_are_fitted_on_the_other_folds():
+    # Positives have logits of 3 in fold 0 and -2 in fold 1: no threshold suits both folds.
     labels = np.array([[1, 0], [0, 1], [1, 0], [0, 1]])
     logits = np.where(labels, 3.0, -1.0)
     logits[2:] -= 5
     folds = np.array([0, 0, 1, 1])
     metrics = stack_metrics({"a": logits}, logits, labels, folds=folds, seed=1)
-    answers = np.array([[1, 1], [1, 1], [0, 0], [0, 0]], bool)
-    assert metrics["validation_micro_f1"] == pytest.approx(micro_f1(answers, labels))
+    predicted = np.array([[1, 1], [1, 1], [0, 0], [0, 0]], bool)
+    assert metrics["validation_micro_f1"] == pytest.approx(micro_f1(predicted, labels))
 
 
-def test_of_equally_good_members_the_first_listed_is_best():
+def test_the_best_member_is_the_first_listed_in_case_of_a_tie():
     logits = {name: np.array([[1.0, 0.0]]) for name in ("b", "a")}
     one = np.array([0])
     metrics = stack_metrics(logits, logits["a"], one, folds=one, seed=1)
@@ -385,7 +385,7 @@ def test_of_equally_good_members_the_first_listed_is_best():
     assert metrics["gain_ci95"] == [0, 0]
 
 
-def test_shares_are_told_by_member():
+def test_an_ensemble_is_described_with_the_weight_of_each_member():
     logits, labels = members(60)
     ensemble = fit_ensemble(logits, labels, method="mean", settings={}, seed=1).ensemble
     assert describe_ensemble(ensemble, n_folds=5) == {

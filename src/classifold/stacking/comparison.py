@@ -1,9 +1,9 @@
-"""`data/compared/`: the listed models side by side on validation images.
+"""Collect the listed models' results on validation images in `data/compared/`.
 
 `<model>.npz` holds validation logits, `history.csv` all learning curves in long form, and
-`decisions.json` what was fitted on validation: for each model a temperature, and thresholds where
-images bear several labels; and the shares of classes among training images, by which the
-majority baseline answers.
+`decisions.json` what was fitted on validation images: for each model a temperature, and thresholds
+where images have several labels. It also holds the class proportions of the training images, from
+which the majority baseline makes its predictions.
 """
 
 import shutil
@@ -19,13 +19,12 @@ from classifold.data.logits_file import Logits, load_logits
 from classifold.errors import UserError
 from classifold.models.baseline import MAJORITY, majority_baseline
 from classifold.models.decisions import fit_decision, micro_f1, probabilities
-from classifold.runtime.progress import log
 
 
 def compare_models(
     names: Sequence[str], folder: Path, *, models: Path, metrics: Path
 ) -> dict[str, dict[str, Any]]:
-    """Collect what exactly the listed models left, and fit their decisions.
+    """Collect the logits, curves and metrics of exactly the listed models; fit their decisions.
 
     Args:
         names: the models listed in params.
@@ -37,7 +36,7 @@ def compare_models(
         `metrics/models.json`: model -> its metrics; the majority baseline among them.
 
     Raises:
-        UserError: if models were trained on different splits.
+        UserError: if models have different validation images.
     """
     table: dict[str, dict[str, Any]] = {}
     history: list[dict[str, str]] = []
@@ -47,26 +46,26 @@ def compare_models(
         logits = load_logits(models / name / "validation.npz")
         if not np.array_equal(logits.ids, first.ids):
             raise UserError(
-                f"model '{name}' was validated on other images than '{names[0]}'; run "
-                f"'dvc repro -f train@{name}'"
+                f"model '{name}': its validation images are not those of '{names[0]}'. "
+                f"Run 'dvc repro -f train@{name}'."
             )
         shutil.copyfile(models / name / "validation.npz", folder / f"{name}.npz")
         decisions[name] = fit_decision(logits.logits, logits.labels)
         history += [{"model": name, **row} for row in read_rows(models / name / "history.csv")]
         table[name] = read_json(metrics / f"{name}.json")
-        table[name] |= _decided(logits, decisions[name])
+        table[name] |= _decision_metrics(logits, decisions[name])
 
     description = read_json(models / names[0] / "model.json")
     classes, n_train = description["classes"], description["n_train_images"]
-    shares = {name: n / n_train for name, n in description["train_images_per_class"].items()}
-    table[MAJORITY] = majority_baseline(first.labels, shares)
+    proportions = {name: n / n_train for name, n in description["train_images_per_class"].items()}
+    table[MAJORITY] = majority_baseline(first.labels, proportions)
     write_rows(folder / "history.csv", history, columns=list(history[0]))
     write_json(
         folder / "decisions.json",
         {
             "task": description["task"],
             "classes": classes,
-            "class_proportions": shares,
+            "class_proportions": proportions,
             "models": decisions,
         },
     )
@@ -74,47 +73,23 @@ def compare_models(
 
 
 def format_validation_scores(row: Mapping[str, Any]) -> str:
-    """Such as "validation accuracy 0.9500", of a row of `metrics/models.json`."""
+    """Format an entry of `metrics/models.json`, such as "validation accuracy 0.9500"."""
     if "validation_micro_f1" not in row:
         return f"validation accuracy {row['validation_accuracy']:.4f}"
-    told = f"validation micro f1 {row['validation_micro_f1']:.4f}"
+    text = f"validation micro f1 {row['validation_micro_f1']:.4f}"
     if "threshold" in row:
-        told += f", {row['micro_f1_at_threshold']:.4f} at its threshold of {row['threshold']:.2f}"
-    return told
+        text += f", {row['micro_f1_at_threshold']:.4f} at its threshold of {row['threshold']:.2f}"
+    return text
 
 
-def _decided(logits: Logits, decision: Mapping[str, Any]) -> dict[str, Any]:
-    """What the metrics tell of a decision, and with several labels what it does to the score."""
-    told = {"temperature": decision["temperature"]}
+def _decision_metrics(logits: Logits, decision: Mapping[str, Any]) -> dict[str, Any]:
+    """The temperature, and with several labels the scores at the fitted thresholds."""
+    metrics = {"temperature": decision["temperature"]}
     if "threshold" in decision:
         values = probabilities(logits.logits, temperature=decision["temperature"], task="multi")
-        told["threshold"] = decision["threshold"]
-        told["micro_f1_at_threshold"] = micro_f1(values > decision["threshold"], logits.labels)
-        told["micro_f1_at_class_thresholds"] = micro_f1(
+        metrics["threshold"] = decision["threshold"]
+        metrics["micro_f1_at_threshold"] = micro_f1(values > decision["threshold"], logits.labels)
+        metrics["micro_f1_at_class_thresholds"] = micro_f1(
             values > np.array(decision["thresholds"]), logits.labels
         )
-    return told
-
-
-def remove_unlisted(
-    names: Sequence[str], *, folders: Mapping[Path, str], others: Sequence[Path]
-) -> None:
-    """Remove what models left that are no longer listed; DVC keeps it all in its cache.
-
-    A folder with leftovers would have another hash here than at a colleague's, where
-    `dvc pull` brings the listed models alone, and stages that read it would run again there.
-
-    Args:
-        names: the models listed in params.
-        folders: folder with a folder a model -> the file by which these are known.
-        others: folders with a `<model>.json` each.
-    """
-    for folder, mark in folders.items():
-        for path in sorted(folder.glob("*")):
-            if path.name not in names and (path / mark).is_file():
-                log(f"  removing {path}: not listed in params.yaml (DVC's cache keeps it)")
-                shutil.rmtree(path)
-    for folder in others:
-        for path in sorted(folder.glob("*.json")):
-            if path.stem not in names:
-                path.unlink()
+    return metrics

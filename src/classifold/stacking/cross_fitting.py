@@ -1,4 +1,4 @@
-"""An ensemble, and its answers on images that it was not fitted on."""
+"""Fit an ensemble, and compute its out-of-fold logits by cross-fitting."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,10 +10,10 @@ from classifold.stacking.ensemble import Ensemble, ensemble_logits, fit_ensemble
 
 
 class CrossFitted(NamedTuple):
-    """An ensemble and what it says of images it was not fitted on."""
+    """An ensemble that was fitted on all images, and out-of-fold logits for these images."""
 
     ensemble: Ensemble
-    logits: np.ndarray  # float64 (N, n_classes): out of fold, for every image
+    logits: np.ndarray  # float64 (N, n_classes)
 
 
 def cross_fit(
@@ -25,13 +25,13 @@ def cross_fit(
     settings: Mapping[str, Any],
     seed: int,
 ) -> CrossFitted:
-    """Fit an ensemble on all images, and measure it out of fold.
+    """Fit an ensemble on all images, and one per fold to compute out-of-fold logits.
 
-    For each fold an ensemble is fitted on the others. The ensemble that is kept is fitted on
-    all images; dense layers for as many epochs as the folds' median.
+    The ensemble of a fold is fitted on the other folds. For dense layers the number of epochs on
+    all images is the median over the folds.
 
     Args:
-        logits: member -> float array (N, n_classes), on images no member was trained on.
+        logits: member -> float array (N, n_classes), for images that no member was trained on.
         labels: int array (N,), or 0 and 1 in (N, n_classes).
         folds: int array (N,): the fold of each image.
         method: as of `fit_ensemble`.
@@ -39,13 +39,13 @@ def cross_fit(
         seed: of weights.
 
     Raises:
-        UserError: if a member's logits are not all numbers.
+        UserError: if a member's logits are not all finite.
     """
     for name, values in logits.items():
         if not np.isfinite(values).all():
             raise UserError(
-                f"model '{name}' answers with logits that are no numbers; train it with a lower "
-                "learning rate, or leave it out of stack.members"
+                f"model '{name}': its logits contain NaN or infinity. Train it with a lower "
+                "learning rate, or remove it from stack.members."
             )
     out_of_fold = np.empty(next(iter(logits.values())).shape)
     epochs: list[int] = []
@@ -55,12 +55,12 @@ def cross_fit(
         fitted = fit_ensemble(
             others, labels[~held_out], method=method, settings=settings, seed=seed
         )
-        left = {name: values[held_out] for name, values in logits.items()}
-        out_of_fold[held_out] = ensemble_logits(fitted.ensemble, left)
+        of_fold = {name: values[held_out] for name, values in logits.items()}
+        out_of_fold[held_out] = ensemble_logits(fitted.ensemble, of_fold)
         epochs.append(fitted.n_epochs)
     if method == "dense":
         n_epochs = round(float(np.median(epochs)))
         dense = settings["dense"] | {"epochs": n_epochs, "patience": None}
         settings = {**settings, "dense": dense}
-    whole = fit_ensemble(logits, labels, method=method, settings=settings, seed=seed)
-    return CrossFitted(whole.ensemble, out_of_fold)
+    final = fit_ensemble(logits, labels, method=method, settings=settings, seed=seed)
+    return CrossFitted(final.ensemble, out_of_fold)

@@ -1,9 +1,9 @@
-"""Dense layers over the members' logits, which start as the members' plain mean.
+"""Dense layers over the members' logits, which are initialized as the members' plain mean.
 
-Source: report 000, section 6 (AlphaStack): raw outputs of frozen members are concatenated and
-go through several dense layers. Here their output is added to the mean of the members'
-log-probabilities (log-odds with several labels) and begins at zero: few validation images then
-cannot make the stack much worse than the mean, where early stopping would leave it.
+Source: report 000, section 6 (AlphaStack): the raw outputs of frozen members are concatenated and
+pass through several dense layers. Here the output of the layers is added to the mean of the
+members' log-probabilities (log-odds with several labels) and is initially zero. With few
+validation images early stopping then ends near the mean, and the stack is not much worse.
 """
 
 import copy
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from classifold.data.seeding import generator, seed_torch
 
 BATCH_SIZE = 64
-HELD_OUT_SHARE = 0.2
+HELD_OUT_FRACTION = 0.2
 
 
 class DenseStack(nn.Module):
@@ -39,7 +39,7 @@ class DenseStack(nn.Module):
 
     def forward(self, members: Tensor) -> Tensor:
         """Add the dense layers' correction to the mean."""
-        # Sure networks reach -30: compressed so that no member drowns the others.
+        # Confident networks reach -30; asinh compresses the values so that no member dominates.
         return members.mean(1) + self.dense(torch.asinh(members))
 
 
@@ -55,18 +55,18 @@ def fit_dense(
     patience: int | None,
     seed: int,
 ) -> tuple[DenseStack, int]:
-    """Fit dense layers with AdamW, stopping early by the log loss of a fifth held out.
+    """Fit dense layers with AdamW and early stopping by the log loss on a held-out fifth.
 
     Args:
-        members: float array (N, n_members, n_classes), what `members.join` gives.
+        members: float array (N, n_members, n_classes), as `members.join` returns it.
         labels: int array (N,), or 0 and 1 in (N, n_classes).
         hidden: units of each hidden layer.
         dropout: probability after each hidden layer.
         lr: learning rate.
         weight_decay: of AdamW.
-        epochs: the most epochs; exactly so many where `patience` is None.
-        patience: epochs without a lower loss before stopping; None holds nothing out.
-        seed: of weights, order, dropout and the part held out.
+        epochs: the maximum number of epochs; the exact number where `patience` is None.
+        patience: epochs without a lower loss before stopping; None holds out no images.
+        seed: of weights, order, dropout and the choice of held-out images.
 
     Returns:
         The layers of the best epoch in evaluation mode, and that epoch; 0 is the plain mean.
@@ -105,13 +105,13 @@ def fit_dense(
 
 
 def _hold_out(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to fit on, and a fifth to stop by: stratified where each class has two rows."""
+    """Rows to fit on, and a held-out fifth: stratified where each class has two rows."""
     random_state = int(generator(seed, "held out").integers(2**31))
-    n_held_out = max(round(len(labels) * HELD_OUT_SHARE), 1)
+    n_held_out = max(round(len(labels) * HELD_OUT_FRACTION), 1)
     if labels.ndim == 1:
         counts = np.bincount(labels)
         if counts[counts > 0].min() >= 2 and n_held_out >= np.count_nonzero(counts):
-            # Slow to import, and of no use to who asks a stack that was fitted.
+            # Slow to import, and not needed to apply a fitted stack.
             from sklearn.model_selection import StratifiedShuffleSplit  # noqa: PLC0415
 
             splitter = StratifiedShuffleSplit(1, test_size=n_held_out, random_state=random_state)

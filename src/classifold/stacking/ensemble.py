@@ -1,4 +1,4 @@
-"""An ensemble of trained members: fitting it, storing it, asking it."""
+"""Fit, save, load and apply an ensemble of trained members."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +25,7 @@ from classifold.stacking.members import (
 
 
 class Ensemble(NamedTuple):
-    """How the members' logits become one."""
+    """A method that combines the members' logits, and its fitted weights."""
 
     method: str  # dense, logistic, weighted, greedy or mean
     task: Task
@@ -36,7 +36,7 @@ class Ensemble(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """An ensemble, and for how many epochs dense layers were fitted."""
+    """An ensemble, and the number of epochs for which its dense layers were fitted."""
 
     ensemble: Ensemble
     n_epochs: int
@@ -53,10 +53,10 @@ def fit_ensemble(
     """Fit one ensemble.
 
     Args:
-        logits: member -> float array (N, n_classes), on images that no member was trained on.
+        logits: member -> float array (N, n_classes), for images that no member was trained on.
         labels: int array (N,), or 0 and 1 in (N, n_classes).
         method: dense, logistic, weighted, greedy or mean.
-        settings: method -> its settings, for those that have any: arguments of `fit_dense`,
+        settings: method -> its settings, for methods that have some: arguments of `fit_dense`,
             `fit_logistic` and `select_greedily`.
         seed: of the dense layers.
     """
@@ -84,7 +84,7 @@ def fit_ensemble(
 
 
 def ensemble_logits(ensemble: Ensemble, logits: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Combine the members' logits, member -> (N, n_classes), to float64 (N, n_classes)."""
+    """Combine the logits of members, member -> (N, n_classes), to float64 (N, n_classes)."""
     members = join([logits[name] for name in ensemble.members], task=ensemble.task)
     weights = ensemble.weights
     match ensemble.method:
@@ -110,7 +110,7 @@ def dense_layers(ensemble: Ensemble) -> DenseStack:
 
 def save_ensemble(folder: Path, ensemble: Ensemble) -> None:
     """Write `weights.safetensors` and `ensemble.json` into `folder`."""
-    # safetensors writes memory as it lies; scikit-learn keeps coefficients column by column.
+    # safetensors writes memory in its order; scikit-learn stores coefficients column by column.
     weights = {name: np.ascontiguousarray(values) for name, values in ensemble.weights.items()}
     save_file(weights, folder / "weights.safetensors")
     description = ensemble._asdict()
@@ -119,10 +119,10 @@ def save_ensemble(folder: Path, ensemble: Ensemble) -> None:
 
 
 def load_ensemble(folder: Path) -> Ensemble:
-    """Read what `save_ensemble` wrote, and ask it once.
+    """Read what `save_ensemble` wrote, and apply it once as a check.
 
     Raises:
-        UserError: if a file is damaged, or the numbers are of another stack.
+        UserError: if a file is damaged, or the weights belong to another stack.
     """
     path = folder / "weights.safetensors"
     with explain_damage(path, kind="a safetensors file"):
@@ -130,9 +130,9 @@ def load_ensemble(folder: Path) -> Ensemble:
     description = read_json(folder / "ensemble.json")
     try:
         ensemble = Ensemble(**description, weights=weights)
-        nothing = np.zeros((1, ensemble.n_classes))
-        ensemble_logits(ensemble, dict.fromkeys(ensemble.members, nothing))
-    except Exception as error:  # wrong numbers lead to anything, to too little memory, too
+        zeros = np.zeros((1, ensemble.n_classes))
+        ensemble_logits(ensemble, dict.fromkeys(ensemble.members, zeros))
+    except Exception as error:  # wrong weights may cause any error, also of memory
         raise UserError(
             f"{folder}/ensemble.json must describe the weights beside it ({first_line(error)}); "
             f"{REMEDY}"

@@ -1,20 +1,20 @@
-"""Logistic regression over the members' answers."""
+"""Fit a logistic regression over the members' logits."""
 
 import numpy as np
 
 Weights = dict[str, np.ndarray]
 
-# A class without a fitting image stays impossible.
-NEVER = -1e9
+# The logit of a class without images to fit on, so that its probability is 0.
+IMPOSSIBLE = -1e9
 
 
 def fit_logistic(members: np.ndarray, labels: np.ndarray, *, c: float) -> Weights:
-    """Fit scikit-learn's regression on all members' answers at once.
+    """Fit scikit-learn's logistic regression on the logits of all members at once.
 
-    With several labels an image, each class has a regression of its own.
+    With several labels per image each class has a regression of its own.
 
     Args:
-        members: float array (N, n_members, n_classes), what `members.join` gives.
+        members: float array (N, n_members, n_classes), as `members.join` returns it.
         labels: int array (N,), or 0 and 1 in (N, n_classes).
         c: inverse strength of the penalty on coefficients.
 
@@ -24,11 +24,11 @@ def fit_logistic(members: np.ndarray, labels: np.ndarray, *, c: float) -> Weight
     inputs = members.reshape(len(members), -1)
     if labels.ndim == 1:
         return _regress(inputs, labels, n_classes=members.shape[2], c=c)
-    # Of the classes "not borne" and "borne" the score is that of the second over the first.
-    ones = [_regress(inputs, borne.astype(int), n_classes=2, c=c) for borne in labels.T]
+    # Classes 0 and 1 are negative and positive; the log-odds are the difference of their scores.
+    binary = [_regress(inputs, column.astype(int), n_classes=2, c=c) for column in labels.T]
     return {
-        "coef": np.stack([one["coef"][1] - one["coef"][0] for one in ones]),
-        "bias": np.stack([one["bias"][1] - one["bias"][0] for one in ones]),
+        "coef": np.stack([one["coef"][1] - one["coef"][0] for one in binary]),
+        "bias": np.stack([one["bias"][1] - one["bias"][0] for one in binary]),
     }
 
 
@@ -38,16 +38,16 @@ def apply_logistic(weights: Weights, members: np.ndarray) -> np.ndarray:
 
 
 def _regress(inputs: np.ndarray, labels: np.ndarray, *, n_classes: int, c: float) -> Weights:
-    coef, bias = np.zeros((n_classes, inputs.shape[1])), np.full(n_classes, NEVER)
+    coef, bias = np.zeros((n_classes, inputs.shape[1])), np.full(n_classes, IMPOSSIBLE)
     classes = np.unique(labels)
-    if len(classes) == 1:  # which scikit-learn refuses
+    if len(classes) == 1:  # scikit-learn raises an error
         bias[classes] = 0
         return {"coef": coef, "bias": bias}
-    # Slow to import, and of no use to who asks a stack that was fitted.
+    # Slow to import, and not needed to apply a fitted stack.
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
 
     model = LogisticRegression(C=c, max_iter=2000).fit(inputs, labels)
-    # Of two classes scikit-learn keeps one score, that of the second.
+    # For two classes scikit-learn stores only the coefficients of the second.
     rows = model.classes_ if len(classes) > 2 else model.classes_[1:]
     bias[model.classes_] = 0
     coef[rows], bias[rows] = model.coef_, model.intercept_

@@ -1,65 +1,65 @@
-"""How much each member counts in an average of probabilities, fitted by log loss.
+"""Fit the members' weights in an average of probabilities, by log loss.
 
-Both ways take, for each image, only the probability that each member gave to the truth: the
-log loss of an average is that of the averaged probabilities of the truth.
+Both methods need only the probability that each member gives to the true class of each image: the
+log loss of an average depends on the averaged probabilities of the true class alone.
 """
 
 import numpy as np
 from scipy.optimize import minimize
 
-# A member may be infallibly wrong; its logarithm must stay a number.
-LEAST = 1e-12
+# The logarithm must be finite where a member gives the true class a probability of 0.
+MIN_PROBABILITY = 1e-12
 
 
 def fit_weights(truth: np.ndarray) -> np.ndarray:
-    """Find the shares, none negative, of sum 1, with the lowest log loss (a convex problem).
+    """Find the non-negative weights of sum 1 with the lowest log loss (a convex problem).
 
     Args:
-        truth: float array (N, n_members): probabilities that members gave to what was the case.
+        truth: float array (N, n_members): probabilities that members give to the true class.
 
     Returns:
         float64 array (n_members,).
 
     Source: Breiman 1996, "Stacked regressions" (non-negative weights).
     """
-    truth = np.maximum(truth, LEAST)
+    truth = np.maximum(truth, MIN_PROBABILITY)
     n_members = truth.shape[1]
-    found = minimize(
-        lambda shares: -np.log(truth @ shares).mean(),
+    result = minimize(
+        lambda weights: -np.log(truth @ weights).mean(),
         np.full(n_members, 1 / n_members),
-        jac=lambda shares: -(truth / (truth @ shares)[:, None]).mean(axis=0),
+        jac=lambda weights: -(truth / (truth @ weights)[:, None]).mean(axis=0),
         method="SLSQP",
         bounds=[(0, 1)] * n_members,
         constraints={
             "type": "eq",
-            "fun": lambda shares: shares.sum() - 1,
+            "fun": lambda weights: weights.sum() - 1,
             "jac": lambda _: np.ones(n_members),
         },
         options={"maxiter": 500, "ftol": 1e-10},
     )
-    shares = np.clip(found.x, 0, None)
-    return shares / shares.sum()
+    weights = np.clip(result.x, 0, None)
+    return weights / weights.sum()
 
 
 def select_greedily(truth: np.ndarray, *, rounds: int) -> np.ndarray:
-    """Add, round after round, the member that helps most; members may be added again.
+    """Add in each round the member that lowers the log loss most; members may be added again.
 
     Args:
         truth: as of `fit_weights`.
-        rounds: how many members are added; the best number of them is kept.
+        rounds: number of rounds; the members of the best round are kept.
 
     Returns:
-        float64 array (n_members,): how often each was added, as shares.
+        float64 array (n_members,): how often each was added, divided by the sum.
 
     Source: Caruana et al. 2004, "Ensemble selection from libraries of models" (with log loss).
     """
-    truth = np.maximum(truth, LEAST)
+    truth = np.maximum(truth, MIN_PROBABILITY)
     counts = np.zeros(truth.shape[1])
     total = np.zeros(len(truth))
     best_loss, best_counts = np.inf, counts
     for n_added in range(1, rounds + 1):
         losses = -np.log((total[:, None] + truth) / n_added).mean(axis=0)
-        added = int(losses.argmin())  # of equals the first
+        added = int(losses.argmin())  # the first in case of a tie
         counts = counts + np.eye(len(counts))[added]
         total = total + truth[:, added]
         if losses[added] < best_loss:

@@ -1,7 +1,7 @@
-"""Members' logits in one form, and averages of what they answer.
+"""Convert members' logits to a common form, and average them.
 
-With one label an image the form is the log-probabilities of its classes; with several it is
-the log-odds of each class by itself.
+The common form is log-probabilities of the classes with one label per image, and log-odds of each
+class by itself with several.
 """
 
 from collections.abc import Sequence
@@ -14,54 +14,56 @@ Task = Literal["single", "multi"]
 
 
 def task_of(labels: np.ndarray) -> Task:
-    """`single` for positions (N,), `multi` for 0 and 1 in (N, n_classes)."""
+    """Return `single` for labels (N,), `multi` for 0 and 1 in (N, n_classes)."""
     return "single" if labels.ndim == 1 else "multi"
 
 
 def join(logits: Sequence[np.ndarray], *, task: Task) -> np.ndarray:
-    """Bring logits, each (N, n_classes), into one form: float64 (N, n_members, n_classes)."""
+    """Convert logits, each (N, n_classes), to the form: float64 (N, n_members, n_classes)."""
     joined = np.stack(logits, axis=1).astype(np.float64)
     return log_softmax(joined, axis=2) if task == "single" else joined
 
 
-def average(members: np.ndarray, shares: np.ndarray, *, task: Task) -> np.ndarray:
+def average(members: np.ndarray, weights: np.ndarray, *, task: Task) -> np.ndarray:
     """Average probabilities.
 
     Args:
-        members: what `join` gives.
-        shares: float array (n_members,) of sum 1.
+        members: as `join` returns them.
+        weights: float array (n_members,) of sum 1.
         task: of the members.
 
     Returns:
         float64 array (N, n_classes) of log-probabilities, or of log-odds.
     """
-    shares = shares[:, None]
+    weights = weights[:, None]
     if task == "single":
-        return logsumexp(members, axis=1, b=shares)
-    borne, absent = (logsumexp(log_expit(odds), axis=1, b=shares) for odds in (members, -members))
-    return borne - absent
+        return logsumexp(members, axis=1, b=weights)
+    positive, negative = (
+        logsumexp(log_expit(odds), axis=1, b=weights) for odds in (members, -members)
+    )
+    return positive - negative
 
 
 def mean_logits(logits: Sequence[np.ndarray], *, task: Task) -> np.ndarray:
-    """Average probabilities, every member counting alike: logits, each (N, n_classes), to one."""
+    """Average probabilities with equal weights: logits, each (N, n_classes), to one such array."""
     return average(join(logits, task=task), equal_weights(len(logits)), task=task)
 
 
 def equal_weights(n_members: int) -> np.ndarray:
-    """Shares with which every member counts alike."""
+    """Return equal weights of sum 1."""
     return np.full(n_members, 1 / n_members)
 
 
 def probability_of_truth(members: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """What each member gave to what was the case.
+    """Select the probability that each member gives to the true class of each image.
 
     Args:
-        members: what `join` gives.
+        members: as `join` returns them.
         labels: int array (N,), or 0 and 1 in (N, n_classes).
 
     Returns:
-        float64 array (N, n_members); with several labels (N * n_classes, n_members), a row for
-        each answer of yes or no.
+        float64 array (N, n_members); with several labels (N * n_classes, n_members), one row per
+        image and class: the probability of its presence or absence, whichever is true.
     """
     if labels.ndim == 1:
         return np.exp(members[np.arange(len(labels)), :, labels])

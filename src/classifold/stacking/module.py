@@ -1,4 +1,4 @@
-"""An ensemble as a module of torch, for programs that know torch and not NumPy."""
+"""An ensemble as a module of torch, for export to other formats."""
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +17,8 @@ class EnsembleModule(nn.Module):
         self.combine: nn.Module
         match ensemble.method:
             case "mean" | "weighted" | "greedy":
-                shares = torch.from_numpy(ensemble.weights["member_weights"])
-                self.combine = Average(shares, task=ensemble.task)
+                weights = torch.from_numpy(ensemble.weights["member_weights"])
+                self.combine = Average(weights, task=ensemble.task)
             case "logistic":
                 coef, bias = (torch.from_numpy(ensemble.weights[name]) for name in ("coef", "bias"))
                 self.combine = nn.Sequential(nn.Flatten(), _linear(coef, bias))
@@ -34,23 +34,23 @@ class EnsembleModule(nn.Module):
 
 
 class Average(nn.Module):
-    """Joined members (N, n_members, n_classes) -> average, as `members.average` has it."""
+    """Joined members (N, n_members, n_classes) -> average, as `members.average` computes it."""
 
-    log_shares: Tensor
+    log_weights: Tensor
 
-    def __init__(self, shares: Tensor, *, task: Task) -> None:
+    def __init__(self, weights: Tensor, *, task: Task) -> None:
         super().__init__()
         self.task = task
-        # A share of 0 is a logarithm of -inf: that member adds nothing.
-        self.register_buffer("log_shares", shares.log().float()[:, None])
+        # The logarithm of a weight of 0 is -inf: that member adds 0 to the sum.
+        self.register_buffer("log_weights", weights.log().float()[:, None])
 
     def forward(self, members: Tensor) -> Tensor:
-        """Average probabilities, and return their logarithms or log-odds."""
+        """Average probabilities, and return log-probabilities or log-odds."""
         if self.task == "single":
-            return torch.logsumexp(members + self.log_shares, dim=1)
-        borne = torch.logsumexp(F.logsigmoid(members) + self.log_shares, dim=1)
-        absent = torch.logsumexp(F.logsigmoid(-members) + self.log_shares, dim=1)
-        return borne - absent
+            return torch.logsumexp(members + self.log_weights, dim=1)
+        positive = torch.logsumexp(F.logsigmoid(members) + self.log_weights, dim=1)
+        negative = torch.logsumexp(F.logsigmoid(-members) + self.log_weights, dim=1)
+        return positive - negative
 
 
 def _linear(coef: Tensor, bias: Tensor) -> nn.Linear:
