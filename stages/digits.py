@@ -1,4 +1,4 @@
-"""Stage `digits`: unpack scikit-learn's handwritten digits, the embedded data set."""
+"""Stage `digits`: write the embedded data set, the handwritten digits of scikit-learn."""
 
 from pathlib import Path
 

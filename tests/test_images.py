@@ -432,7 +432,7 @@ def test_a_png_with_wrong_bytes_is_refused(encode):
 
 @pytest.mark.parametrize("content", [b"", b"a text file", b"<svg></svg>", b"\xff\xd8"])
 def test_what_is_no_image_is_refused(content):
-    with pytest.raises(UnreadableImageError, match="not an image in a format that is read here"):
+    with pytest.raises(UnreadableImageError, match="not an image"):
         decode(content)
 
 
@@ -455,7 +455,7 @@ def test_formats_that_people_do_not_keep_pictures_in_meet_no_decoder(
     encoded = encode(image, file_format)
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", started)
     monkeypatch.setattr(subprocess, "Popen", started)
-    with pytest.raises(UnreadableImageError, match="not an image in a format that is read here"):
+    with pytest.raises(UnreadableImageError, match="not an image"):
         decode(encoded)
 
 

@@ -1,4 +1,4 @@
-"""What becomes of every file: a row of the table, or a line that says why not."""
+"""Every file becomes a row of the table, or a row of unreadable.csv with the reason."""
 
 import io
 import os
@@ -30,7 +30,7 @@ RED = np.full((8, 4, 3), (200, 0, 0), np.uint8)
 
 
 @pytest.fixture
-def take_in(tmp_path):
+def read_all(tmp_path):
     """Ingest a folder, an archive, or files laid out in a folder."""
 
     def run(files, *, task="single", layout="auto", max_unreadable=1.0, background=WHITE):
@@ -85,8 +85,8 @@ def mixed(encode):
     }
 
 
-def test_what_was_found_is_counted(take_in, mixed):
-    assert take_in(mixed)[1] == {
+def test_images_and_conversions_are_counted(read_all, mixed):
+    assert read_all(mixed)[1] == {
         "n_files": 10,
         "n_images": 6,
         "n_unreadable": 3,
@@ -108,8 +108,8 @@ def test_what_was_found_is_counted(take_in, mixed):
     }
 
 
-def test_what_was_done_to_the_images_is_a_table_for_the_plot(take_in, mixed):
-    rows = read_rows(take_in(mixed)[0] / "conversions.csv")
+def test_conversions_are_a_table_for_the_plot(read_all, mixed):
+    rows = read_rows(read_all(mixed)[0] / "conversions.csv")
     assert {row["kind"]: int(row["n_images"]) for row in rows} == {
         "8-bit RGB": 3,
         "grayscale": 1,
@@ -120,14 +120,14 @@ def test_what_was_done_to_the_images_is_a_table_for_the_plot(take_in, mixed):
     }
 
 
-def test_what_cannot_be_read_is_listed_in_order_with_the_reason(take_in, mixed):
-    rows = read_rows(take_in(mixed)[0] / "unreadable.csv")
+def test_unreadable_files_are_listed_in_order_with_the_reason(read_all, mixed):
+    rows = read_rows(read_all(mixed)[0] / "unreadable.csv")
     assert [row["id"] for row in rows] == ["dog/broken.jpg", "dog/phone.heic", "dog/text.png"]
-    assert rows[2]["reason"] == "not an image in a format that is read here"
+    assert rows[2]["reason"] == "not an image in a supported format"
 
 
-def test_the_table_holds_every_image_decodable_with_what_is_known_of_it(take_in, mixed):
-    folder, _ = take_in(mixed)
+def test_the_table_has_every_decodable_image_with_its_properties(read_all, mixed):
+    folder, _ = read_all(mixed)
     assert pq.read_table(folder / "images-00000.parquet").schema.equals(SCHEMA)
     rows = {row["id"]: row for row in iter_columns(folder, SCHEMA.names)}
     gray = rows["cat/gray.png"]
@@ -146,18 +146,18 @@ def test_the_table_holds_every_image_decodable_with_what_is_known_of_it(take_in,
     assert (rows["cat/turned.jpg"]["width"], rows["cat/turned.jpg"]["height"]) == (8, 4)
 
 
-def test_the_background_one_chooses_shines_through(take_in, mixed):
-    folder, _ = take_in(mixed, background=(1, 2, 3))
+def test_the_background_is_visible_through_transparent_pixels(read_all, mixed):
+    folder, _ = read_all(mixed, background=(1, 2, 3))
     [(_, image)] = iter_images(folder, ["dog/alpha.png"])
     assert rgb_pixels(image)[0, 0].tolist() == [1, 2, 3]
 
 
-def test_several_processes_write_what_one_writes(tmp_path, take_in, mixed, monkeypatch):
-    folder, counts = take_in(mixed)
+def test_several_processes_write_the_same_table_as_one(tmp_path, read_all, mixed, monkeypatch):
+    folder, counts = read_all(mixed)
     folder.rename(tmp_path / "by one")
     monkeypatch.setattr(parallel, "FEWEST_ITEMS_FOR_PROCESSES", 2)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    again, counts_again = take_in(mixed)
+    again, counts_again = read_all(mixed)
     assert counts_again == counts
     for file in sorted(again.iterdir()):
         assert file.read_bytes() == (tmp_path / "by one" / file.name).read_bytes()
@@ -167,22 +167,22 @@ def ends_the_process(read, *, background):
     os._exit(1)
 
 
-def test_an_image_that_ends_its_process_is_listed(take_in, mixed, monkeypatch):
+def test_an_image_that_ends_its_process_is_listed(read_all, mixed, monkeypatch):
     monkeypatch.setattr(parallel, "FEWEST_ITEMS_FOR_PROCESSES", 2)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
     monkeypatch.setattr(ingestion, "decode_read", ends_the_process)
     with pytest.raises(UserError, match="2 times 'it ended the process that decoded it"):
-        take_in({name: mixed[name] for name in ("cat/1.jpg", "dog/alpha.png")})
+        read_all({name: mixed[name] for name in ("cat/1.jpg", "dog/alpha.png")})
 
 
-def test_classes_are_sorted_by_name(take_in, mixed):
-    assert read_json(take_in(mixed)[0] / "classes.json") == ["cat", "dog"]
+def test_classes_are_sorted_by_name(read_all, mixed):
+    assert read_json(read_all(mixed)[0] / "classes.json") == ["cat", "dog"]
 
 
-def test_boxes_groups_and_several_labels_reach_the_table(take_in, encode):
+def test_boxes_groups_and_several_labels_reach_the_table(read_all, encode):
     table = b"path,labels,group\na.png,cat|dog,p1\nb.png,dog,\nc.png,,\n"
     files = {f"{name}.png": encode(RED) for name in "abc"} | {"t.csv": table}
-    folder, counts = take_in(files, task="multi")
+    folder, counts = read_all(files, task="multi")
     rows = list(iter_columns(folder, ["labels", "group", "split"]))
     assert rows == [
         {"labels": ["cat", "dog"], "group": "p1", "split": None},
@@ -193,7 +193,7 @@ def test_boxes_groups_and_several_labels_reach_the_table(take_in, encode):
     assert counts["n_unlabelled"] == 0
 
 
-def test_boxes_of_tiny_imagenet_reach_the_table(take_in, encode):
+def test_boxes_of_tiny_imagenet_reach_the_table(read_all, encode):
     image = encode(RED, "JPEG")
     files = {
         "wnids.txt": b"n1 n2",
@@ -204,53 +204,51 @@ def test_boxes_of_tiny_imagenet_reach_the_table(take_in, encode):
         "val/images/c.JPEG": image,
         "test/images/d.JPEG": image,
     }
-    folder, counts = take_in(files)
+    folder, counts = read_all(files)
     boxes = [row["boxes"] for row in iter_columns(folder, ["boxes"])]
     first = [{"x0": 0, "y0": 1, "x1": 2, "y1": 3}]
     assert boxes == [None, first, None, [{"x0": 1, "y0": 1, "x1": 2, "y1": 2}]]
     assert counts["images_per_split"] == {"test": 1, "train": 2, "unlabelled": 1}
 
 
-def test_what_a_list_names_and_is_not_there_is_listed_and_counts_as_unreadable(take_in, encode):
+def test_listed_files_that_are_missing_count_as_unreadable(read_all, encode):
     files = {"1.png": encode(RED), "2.png": encode(RED)}
     files["t.csv"] = b"path,label\n1.png,a\n2.png,b\n3.png,b\n"
-    folder, counts = take_in(files)
+    folder, counts = read_all(files)
     assert (counts["n_files"], counts["n_images"], counts["n_unreadable"]) == (3, 2, 1)
-    reason = "named in t.csv, but not there"
+    reason = "listed in t.csv, but missing"
     assert read_rows(folder / "unreadable.csv") == [{"id": "3.png", "reason": reason}]
 
 
-def test_a_larger_share_of_unreadable_files_than_is_allowed_stops_the_stage(take_in, mixed):
+def test_more_unreadable_files_than_the_maximum_are_an_error(read_all, mixed):
     message = (
-        r"3 of 9 files cannot be read, more than the share of 0\.3 that ingest\.max_unreadable "
-        r"allows: 2 times 'not an image .*', such as 'dog/phone\.heic'; 1 times .*; mend the"
+        r"ingest\.max_unreadable: 3 of 9 files .* 0\.3: 2 times 'not an image .*', "
+        r"such as 'dog/phone\.heic'; 1 times .*\. Fix the files"
     )
     with pytest.raises(UserError, match=message):
-        take_in(mixed, max_unreadable=0.3)
+        read_all(mixed, max_unreadable=0.3)
 
 
-def test_the_share_itself_is_allowed(take_in, mixed):
-    assert take_in(mixed, max_unreadable=3 / 9)[1]["n_unreadable"] == 3
+def test_the_maximum_fraction_of_unreadable_files_is_accepted(read_all, mixed):
+    assert read_all(mixed, max_unreadable=3 / 9)[1]["n_unreadable"] == 3
 
 
-def test_a_source_without_one_readable_image_is_refused(take_in):
+def test_a_source_without_a_readable_image_is_an_error(read_all):
     names = ["cat/1.png", "dog/2.png"]
-    with pytest.raises(UserError, match=r"not one image can be read: 2 times .* 'cat/1\.png'"):
-        take_in(dict.fromkeys(names, b"text"))
+    with pytest.raises(UserError, match=r"no image can be read: 2 times .* 'cat/1\.png'"):
+        read_all(dict.fromkeys(names, b"text"))
 
 
-def test_a_class_without_one_readable_image_is_refused(take_in, encode):
+def test_a_class_without_a_readable_image_is_an_error(read_all, encode):
     files = {"cat/1.png": encode(RED), "dog/2.png": b"text", "emu/3.png": encode(RED)}
-    with pytest.raises(
-        UserError, match=r"not one image of class 'dog' can be read; mend its files"
-    ):
-        take_in(files)
+    with pytest.raises(UserError, match=r"no image of class 'dog' .*'dog/2\.png'\. Fix"):
+        read_all(files)
 
 
-def test_pictures_that_are_not_read_here_are_listed_and_not_passed_over(take_in, encode):
+def test_images_of_unsupported_formats_are_listed_and_not_ignored(read_all, encode):
     files = {"cat/1.png": encode(RED), "dog/1.png": encode(RED)}
     files |= {f"cat/1{extension}": b"something" for extension in UNREAD_EXTENSIONS}
-    assert take_in(files)[1]["n_unreadable"] == len(UNREAD_EXTENSIONS)
+    assert read_all(files)[1]["n_unreadable"] == len(UNREAD_EXTENSIONS)
 
 
 # A zip bears any name but an empty one; a name in a folder is harder to come by.
@@ -285,7 +283,7 @@ def test_whatever_the_names_in_a_zip_no_file_is_lost_and_none_is_written(tmp_pat
     assert {path.name for path in tmp_path.iterdir()} == {"a.zip", "ingested"}
 
 
-def test_a_folder_of_hostile_names_and_links_is_taken_in_whole(tmp_path, take_in, encode):
+def test_a_folder_of_hostile_names_and_links_is_read_completely(tmp_path, read_all, encode):
     image = encode(RED)
     root = tmp_path / "source"
     names = [
@@ -301,13 +299,13 @@ def test_a_folder_of_hostile_names_and_links_is_taken_in_whole(tmp_path, take_in
     os.mkfifo(root / "dog" / "pipe.png")
     (root / "dog" / "broken.png").symlink_to("nowhere")
     (root / "dog" / "link").symlink_to("/")
-    folder, counts = take_in(root)
+    folder, counts = read_all(root)
     assert counts["images_per_class"] == {"cat": len(names), "dog": 1}
     listed = [row["id"] for row in read_rows(folder / "unreadable.csv")]
     assert listed == ["dog/broken.png", "dog/link", "dog/pipe.png"]
 
 
-def test_a_hostile_tar_is_taken_in_whole(tmp_path, take_in, encode):
+def test_a_hostile_tar_is_read_completely(tmp_path, read_all, encode):
     image = encode(RED)
 
     def add(archive, name, content=image, **fields):
@@ -325,7 +323,7 @@ def test_a_hostile_tar_is_taken_in_whole(tmp_path, take_in, encode):
         add(archive, "dog/hard.png", b"", type=tarfile.LNKTYPE, linkname="dog/1.png")
         add(archive, "dog/pipe.png", b"", type=tarfile.FIFOTYPE)
     before = set(tmp_path.rglob("*"))
-    folder, counts = take_in(tmp_path / "a.tar.gz")
+    folder, counts = read_all(tmp_path / "a.tar.gz")
     assert counts["images_per_class"] == {"cat": 2, "dog": 3}
     assert counts["n_files"] == 10
     assert [row["id"] for row in read_rows(folder / "unreadable.csv")] == [
@@ -335,7 +333,7 @@ def test_a_hostile_tar_is_taken_in_whole(tmp_path, take_in, encode):
 
 
 @pytest.mark.real
-def test_real_photos_are_taken_in_whole_and_gray_ones_have_three_equal_channels(tmp_path):
+def test_real_photos_are_read_completely_and_gray_ones_have_three_equal_channels(tmp_path):
     path = Path(__file__).parents[1].parent / "shared" / "data" / "photos.zip"
     if not path.is_file():
         pytest.skip("the real images of photos.zip are not beside the project")

@@ -1,4 +1,4 @@
-"""What each layout makes of the names of files and of what lies beside them."""
+"""Each layout reads images, labels and splits from names of files and from tables."""
 
 import io
 import zipfile
@@ -19,7 +19,7 @@ REAL = Path(__file__).parents[1].parent / "shared" / "data"
 
 
 class FilesInMemory:
-    """A tree of names, and of content where it matters; None cannot be read."""
+    """A tree of names and contents; None cannot be read."""
 
     def __init__(self, files):
         self.files = files if isinstance(files, dict) else dict.fromkeys(files, b"")
@@ -39,7 +39,7 @@ def find(files, *, layout="auto", task="single"):
 
 
 def said(source):
-    """Image -> its labels, and its part if it has one."""
+    """Image -> its labels, and its split if it has one."""
     return {
         image.id: (*image.labels, f"[{image.split}]") if image.split else image.labels
         for image in source.images
@@ -135,7 +135,7 @@ def pictures(*names, **texts):
         ),
     ],
 )  # fmt: skip
-def test_folders_name_the_class_and_the_part(names, expected):
+def test_folders_are_classes_and_splits(names, expected):
     source = find(names)
     assert source.layout == "folder"
     assert said(source) == expected
@@ -196,11 +196,11 @@ def test_lists_of_numbers_label_their_images_with_any_number_of_labels():
         "photos/images/title.jpg": (),
         "photos/unlabelled/im1.jpg": ("[unlabelled]",),
     }
-    assert "2 images are on no list: images without a label" in source.remarks
+    assert "2 images are on no list: they have no label" in source.remarks
 
 
-def test_numbers_on_a_list_that_no_image_bears_are_told():
-    reason = "listed in photos/annotations/sea.txt, but no image bears it"
+def test_numbers_on_a_list_without_an_image_are_listed_as_missing():
+    reason = "listed in photos/annotations/sea.txt, but no such image"
     assert find(LISTS, task="multi").missing == [("99", reason)]
 
 
@@ -220,7 +220,7 @@ def test_two_images_of_one_number_are_refused():
         find({"a/im1.jpg": b"", "b/im01.png": b"", "lists/dog.txt": b"1"})
 
 
-def test_texts_of_numbers_in_several_folders_are_no_lists():
+def test_text_files_of_numbers_in_several_folders_are_not_lists():
     assert find({"a/1.png": b"", "b/1.png": b"", "a/x.txt": b"1", "b/x.txt": b"1"}).layout == (
         "folder"
     )
@@ -243,7 +243,7 @@ TINY = {
 
 
 @pytest.mark.parametrize("layout", ["auto", "tiny-imagenet"])
-def test_tiny_imagenet_is_read_as_it_is_handed_out(layout):
+def test_tiny_imagenet_is_read_as_it_is_distributed(layout):
     source = find(TINY, layout=layout)
     assert source.layout == "tiny-imagenet"
     assert source.images == [
@@ -256,7 +256,7 @@ def test_tiny_imagenet_is_read_as_it_is_handed_out(layout):
         SourceImage("tiny/val/images/v0.JPEG", ("ox",), "test", boxes=((4, 5, 6, 7),)),
     ]
     assert source.missing == [
-        ("tiny/val/images/v9.JPEG", "named in val_annotations.txt, but not there")
+        ("tiny/val/images/v9.JPEG", "listed in val_annotations.txt, but missing")
     ]
     assert "2 images have bounding boxes" in source.remarks
 
@@ -264,14 +264,22 @@ def test_tiny_imagenet_is_read_as_it_is_handed_out(layout):
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("train/n1/n1_boxes.txt", b"n1_0.JPEG 0 1 62 63\n", r"line 1 of .* has 1 columns inst.* 5"),
-        ("train/n1/n1_boxes.txt", b"n1_0.JPEG\t0\t1\t62\tx\n", r"as '0 1 62 x'; .* four whole num"),
-        ("val/val_annotations.txt", b"v0.JPEG\tn3\t4\t5\t6\t7\n", r"'v0.JPEG' is 'n3', which is n"),
-        ("wnids.txt", b"n1", r"'tiny/train/n2/.*' of here lies in a folder that wnids\.txt does "),
+        (
+            "train/n1/n1_boxes.txt",
+            b"n1_0.JPEG 0 1 62 63\n",
+            r"line 1 .* 5 columns .* got 1",
+        ),
+        ("train/n1/n1_boxes.txt", b"n1_0.JPEG\t0\t1\t62\tx\n", r"four integers .* got '0 1 62 x'"),
+        (
+            "val/val_annotations.txt",
+            b"v0.JPEG\tn3\t4\t5\t6\t7\n",
+            r"'v0.JPEG' .*, got 'n3'",
+        ),
+        ("wnids.txt", b"n1", r"wnids\.txt: .*'tiny/train/n2/.* not listed"),
         ("val/val_annotations.txt", None, r"val_annotations\.txt cannot be read \(a broken link"),
     ],
 )
-def test_a_file_of_tiny_imagenet_that_is_not_as_it_should_be_is_named(file, content, message):
+def test_an_invalid_file_of_tiny_imagenet_is_an_error_that_names_it(file, content, message):
     with pytest.raises(UserError, match=message):
         find(TINY | {f"tiny/{file}": content})
 
@@ -304,7 +312,7 @@ SAID = {"data/1.png": ("cat",), "data/sub/ü,2.png": ("dog",), "data/3.png": ("[
                             "label": ["cat", "dog"]}),
     ],
 )  # fmt: skip
-def test_a_table_labels_the_images_it_names(name, content):
+def test_a_table_labels_the_images_that_it_lists(name, content):
     content = parquet(**content) if isinstance(content, dict) else content.encode()
     source = find(pictures(*SAID) | {name: content})
     assert source.layout == "table"
@@ -333,7 +341,7 @@ def test_classes_may_be_numbers():
     assert said(source) == {"1.png": ("0",), "2.png": ("1",), "3.png": ("[unlabelled]",)}
 
 
-def test_a_table_may_name_parts_and_groups():
+def test_a_table_may_have_splits_and_groups():
     table = (
         b"path,label,split,group\n1.png,a,Train,p1\n2.png,b,train,\n"
         b"3.png,a,valid,p1\n4.png,b,test,p2\n5.png,b,unlabelled,p2\n6.png,a,,p3\n"
@@ -345,7 +353,7 @@ def test_a_table_may_name_parts_and_groups():
     ]  # fmt: skip
 
 
-def test_tables_that_are_named_for_parts_say_so_of_their_images():
+def test_tables_named_after_splits_assign_their_images_to_them():
     tables = {
         "train.csv": b"path,label\nx/1.png,a\nx/2.png,b\n",
         "Test.csv": b"path,label\nx/3.png,a\n",
@@ -360,15 +368,15 @@ def test_tables_that_are_named_for_parts_say_so_of_their_images():
     }
 
 
-def test_files_that_a_table_names_and_that_are_not_there_are_told():
+def test_files_that_a_table_lists_and_that_do_not_exist_are_missing():
     table = b"path,label\n1.png,a\n2.png,b\n../../etc/passwd,a\n9.png,b\n"
     assert find({"1.png": b"", "2.png": b"", "t.csv": table}).missing == [
-        ("../../etc/passwd", "named in t.csv, but not there"),
-        ("9.png", "named in t.csv, but not there"),
+        ("../../etc/passwd", "listed in t.csv, but missing"),
+        ("9.png", "listed in t.csv, but missing"),
     ]
 
 
-def test_a_row_that_says_the_same_again_is_no_contradiction():
+def test_an_equal_second_row_is_no_contradiction():
     table = b"path,label\n1.png,a\n2.png,b\n1.png,a\n"
     assert said(find({"1.png": b"", "2.png": b"", "t.csv": table}))["1.png"] == ("a",)
 
@@ -378,29 +386,29 @@ def test_a_row_that_says_the_same_again_is_no_contradiction():
     [
         (
             b"path,label\n1.png,a\n2.png,b\n1.png,b\n",
-            r"row 3 of t\.csv in here names '1\.png' a se",
+            r"t\.csv: row 3 lists '1\.png' .* again.*Keep one",
         ),
         (
             b"path,label,split\n1.png,a,tset\n",
-            r"t\.csv gives '1\.png' the split 'tset'; a split is on",
+            r"t\.csv: the split of '1\.png' .*train.* got 'tset'",
         ),
         (
             b"path,label\nx.png,a\n",
-            r"not one of 1 paths in t\.csv of here .* 'x\.png'; paths are r",
+            r"t\.csv: none of 1 paths .* got 'x\.png'\. Paths are relative",
         ),
-        (b"path,label\n", r"t\.csv of here has no rows; fill it, or correct dataset\.layout"),
-        (b"path,label\n1.png,\xff\n", r"t\.csv is no CSV in UTF-8: .*; save it as such"),
-        (b"path,label\n1.png,a|b\n2.png,a", r"dataset\.task is single, but 1 images of here bear"),
-        (b"name,kind\n1.png,a\n", r"layout is table, but here has no CSV or Parquet .*auto finds"),
-        (None, r"t\.csv cannot be read \(a broken link\); mend it, or take it out"),
+        (b"path,label\n", r"t\.csv: .* no rows\. .*correct dataset\.layout"),
+        (b"path,label\n1.png,\xff\n", r"t\.csv: .*UTF-8 .*Save it as UTF-8"),
+        (b"path,label\n1.png,a|b\n2.png,a", r"dataset\.task: 1 images .* got single\. .*multi"),
+        (b"name,kind\n1.png,a\n", r"dataset\.layout: .*no CSV or Parquet .* got table.*auto"),
+        (None, r"t\.csv cannot be read \(a broken link\)\. Fix"),
     ],
 )
-def test_a_table_that_has_no_clear_meaning_is_refused(table, message):
+def test_an_invalid_table_is_an_error(table, message):
     with pytest.raises(UserError, match=message):
         find({"1.png": b"", "2.png": b"", "t.csv": table}, layout="table")
 
 
-def test_a_damaged_parquet_file_is_a_message():
+def test_a_damaged_parquet_file_is_an_error():
     whole = parquet(path=["1.png", "2.png"] * 500, label=["a", "b"] * 500)
     spoilt = whole[:4] + bytes(60) + whole[64:]
     with pytest.raises(UserError, match=r"t\.parquet"):
@@ -413,24 +421,24 @@ def test_a_damaged_parquet_file_is_a_message():
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ([], r"dataset\.path: here holds 0 files and no image among them; .* one folder a class"),
-        (["cat/1.txt"], r"dataset\.path: here holds 1 files and no image among them"),
+        ([], r"dataset\.path: here has 0 files and no image.* one folder per class"),
+        (["cat/1.txt"], r"dataset\.path: here has 1 files and no image"),
         (
             ["1.png", "cat/2.png", "dog/3.png"],
-            r"1 of 3 images of here lie in no class folder, such",
+            r"dataset\.path: 1 of 3 images of here are in no class folder, such",
         ),
-        (["cat/1.png", "cat/2.png"], r"images of 1 class \(cat\); a classifier needs at least 2"),
-        (["cat/1.png", "unlabelled/2.png"], r"here has images of 1 class \(cat\)"),
-        (["unlabelled/1.png", "unlabelled/2.png"], r"here has images of 0 classes \(none\)"),
-        (["a|b/1.png", "c/2.png"], r"the class 'a\|b' of here has '\|' in its name, .* rename it"),
+        (["cat/1.png", "cat/2.png"], r"dataset\.path: .*at least 2 classes, got 1 \(cat\)"),
+        (["cat/1.png", "unlabelled/2.png"], r"at least 2 classes, got 1 \(cat\)"),
+        (["unlabelled/1.png", "unlabelled/2.png"], r"at least 2 classes, got 0 \(none\)"),
+        (["a|b/1.png", "c/2.png"], r"dataset\.path: .*'\|'.* got 'a\|b' in here\. Rename"),
         (
             ["train/a/1.png", "train/b/1.png", "test/b/1.png", "test/c/1.png"],
-            r"here holds out images of 'c', of which there is no training image",
+            r"dataset\.path: here has no training image of class 'c'.*Add",
         ),
-        (["train/a/1.png", "train/b/1.png", "val/1.png"], "1 of 1 images of here lie in no class"),
+        (["train/a/1.png", "train/b/1.png", "val/1.png"], "1 of 1 images of here are in no class"),
     ],
 )
-def test_a_source_that_is_no_classification_is_refused(files, message):
+def test_a_source_that_no_classifier_can_be_trained_on_is_an_error(files, message):
     with pytest.raises(UserError, match=message):
         find(files)
 
@@ -438,17 +446,17 @@ def test_a_source_that_is_no_classification_is_refused(files, message):
 @pytest.mark.parametrize(
     ("layout", "message"),
     [
-        ("tiny-imagenet", r"layout is tiny-imagenet, but here lacks wnids\.txt or val/val_annot"),
-        ("annotations", "layout is annotations, but here has no text file of image numbers"),
-        ("table", "layout is table, but here has no CSV or Parquet file"),
+        ("tiny-imagenet", r"dataset\.layout: here lacks wnids\.txt .* got tiny-imagenet"),
+        ("annotations", r"dataset\.layout: .*no text file of image numbers.* got annotations"),
+        ("table", r"dataset\.layout: here has no CSV or Parquet file.* got table"),
     ],
 )
-def test_a_layout_that_the_source_does_not_have_is_named(layout, message):
+def test_a_layout_that_the_source_does_not_have_is_an_error(layout, message):
     with pytest.raises(UserError, match=message):
         find(["cat/1.png", "dog/1.png"], layout=layout)
 
 
-def test_a_named_layout_is_not_second_guessed():
+def test_a_layout_that_is_set_is_not_detected():
     files = {"cat/1.png": b"", "dog/2.png": b"", "t.csv": b"path,label\ncat/1.png,x\n"}
     assert said(find(files, layout="folder")) == {"cat/1.png": ("cat",), "dog/2.png": ("dog",)}
 
@@ -462,7 +470,7 @@ def test_a_named_layout_is_not_second_guessed():
         ("tiny-imagenet-40", "single", 22472, {"train": 20000, "test": 2000, "unlabelled": 429}),
     ],
 )
-def test_the_real_archives_are_found_out_and_every_label_counted(
+def test_layouts_of_the_real_archives_are_detected_and_labels_counted(
     tmp_path, name, task, n_files, expected
 ):
     path = REAL / f"{name}.zip"

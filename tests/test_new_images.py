@@ -54,7 +54,7 @@ def test_names_that_are_no_unicode_are_spelled_out(tmp_path, image):
         pytest.param(["a.png", "a.png"], "a.png is named 2 times; name each", id="twice"),
         pytest.param(["./a.png", "a.png"], "a.png is named 2 times", id="twice in two ways"),
         pytest.param(["in", "in/b.png"], "in/b.png is named 2 times", id="in a folder, and alone"),
-        pytest.param(["cut.zip"], "cut.zip is a damaged zip archive", id="damaged"),
+        pytest.param(["cut.zip"], "cut.zip: damaged zip archive", id="damaged"),
         pytest.param(["unlabelled"], "no image table in .*; .*'dvc repro ingest'", id="no table"),
     ],
 )

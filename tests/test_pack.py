@@ -1,4 +1,4 @@
-"""A pack gives back what was put in, in its order."""
+"""A pack is read as it was written, in the same order."""
 
 import cv2
 import numpy as np
@@ -31,7 +31,7 @@ def write(folder, rows=ROWS, *, n_images=3, task="single"):
             pack.describe(**row)
 
 
-def test_what_was_added_comes_back_in_its_order(tmp_path):
+def test_images_are_read_in_the_order_in_which_they_were_written(tmp_path):
     write(tmp_path / "pack")
     pack = read_pack(tmp_path / "pack")
     np.testing.assert_array_equal(pack.images, PIXELS)
@@ -43,7 +43,7 @@ def test_what_was_added_comes_back_in_its_order(tmp_path):
     assert pack.task == "single"
 
 
-def test_several_labels_an_image_come_back_as_a_row_of_ones_and_zeros(tmp_path):
+def test_several_labels_per_image_are_read_as_a_row_of_ones_and_zeros(tmp_path):
     bears = (["dog", "ape"], [], ["cat"])
     write(
         tmp_path,
@@ -65,7 +65,7 @@ def test_images_stay_on_the_disk_and_cannot_be_changed(tmp_path):
         images[0] = 0
 
 
-def test_originals_leave_out_the_copies_in_every_column(tmp_path):
+def test_originals_have_no_variants_in_any_column(tmp_path):
     write(tmp_path)
     originals = read_pack(tmp_path).originals()
     np.testing.assert_array_equal(originals.images, PIXELS[[0, 2]])
@@ -82,7 +82,7 @@ def test_the_same_images_give_the_same_bytes(tmp_path):
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
 
 
-def test_a_pack_that_is_not_full_is_refused(tmp_path):
+def test_a_pack_with_missing_images_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="2 of 3 images described"):
         write(tmp_path, ROWS[:2])
 
@@ -120,7 +120,7 @@ def test_jpegs_are_decoded_where_they_are_used_and_look_like_an_array(tmp_path):
     assert abs(originals.images[:5].astype(int) - plain[:10:2]).max() <= 3
 
 
-def test_a_subset_takes_its_images_where_they_lie_and_in_its_order(tmp_path):
+def test_a_subset_reads_its_images_from_the_disk_in_its_own_order(tmp_path):
     write(tmp_path)
     pack = read_pack(tmp_path).subset(np.array([2, 0]))
     assert (pack.ids, pack.labels.tolist(), pack.variants.tolist()) == (
@@ -136,7 +136,7 @@ def test_a_subset_takes_its_images_where_they_lie_and_in_its_order(tmp_path):
     np.testing.assert_array_equal(twice.images, PIXELS[:1])
 
 
-def test_originals_kept_as_jpeg_have_the_principal_components_of_the_raw_ones(tmp_path):
+def test_originals_stored_as_jpeg_have_the_principal_components_of_the_raw_ones(tmp_path):
     random = np.random.default_rng(1)
     colors = random.uniform(0, 255, (40, 1, 1, 3))
     smooth = np.repeat(np.linspace(0, 1, 8)[:, None, None] * colors, 8, axis=2)
@@ -156,7 +156,7 @@ def test_originals_kept_as_jpeg_have_the_principal_components_of_the_raw_ones(tm
 
 
 @pytest.mark.parametrize("storage", ["raw", "jpeg"])
-def test_the_places_that_are_asked_for_are_those_of_the_images(tmp_path, monkeypatch, storage):
+def test_prefetched_places_are_those_of_the_images(tmp_path, monkeypatch, storage):
     with new_pack(
         tmp_path, n_images=300, size=30, resize="box", classes=["cat"], storage=storage
     ) as pack:

@@ -186,7 +186,7 @@ def test_what_cannot_be_read_keeps_its_place_and_says_why(project, odd_images, t
     names = ("rubbish.jpg", "cut.jpg", "photo.jpg", "notes.txt", "pipe.png")
     answers = classify(root, [tmp_path / name for name in names])
     reasons = [answer.reason for answer in answers]
-    assert reasons[0] == reasons[3] == "not an image in a format that is read here"
+    assert reasons[0] == reasons[3] == "not an image in a supported format"
     assert "runcated" in reasons[1]
     assert reasons[2] is None
     assert "not a file that can be read" in reasons[4]
@@ -210,7 +210,7 @@ def test_links_and_climbing_names_of_archives_are_rows_with_reasons(project, odd
     answers = {answer.image: answer.reason for answer in classify(project(), [path])}
     assert answers == {
         f"{path}/ok.png": None,
-        f"{path}/../climbs.png": "its name climbs out of the archive",
+        f"{path}/../climbs.png": "its name is a path outside the archive",
         f"{path}/link.png": "a link; links of archives are not followed",
     }
 

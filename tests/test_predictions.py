@@ -1,4 +1,4 @@
-"""Every model's answers as a table: by hand."""
+"""The table of predictions of all models, by hand."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def test_predictions_of_several_labels_by_hand(tmp_path):
     assert tops == [("dog", 0.6), ("ape", 0.4)]
 
 
-def test_the_top_class_is_the_likeliest_answered_or_of_all_where_none_is(tmp_path):
+def test_the_top_class_is_the_most_probable_predicted_class_or_of_all_where_none_is(tmp_path):
     path = tmp_path / "predictions.parquet"
     # A baseline answers without regard to probabilities; nothing is answered to the second image.
     predicted = {"a": np.array([[False, True, True], [False, False, False]])}

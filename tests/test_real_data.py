@@ -23,7 +23,7 @@ REAL = Path(__file__).parents[1].parent / "shared" / "data"
 
 SIZE = {"rule": "modal", "tolerance": 0}
 DUPLICATES = {"exact": "drop", "near": "group", "distance": 4, "conflicting": "drop"}
-SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
+FRACTIONS = {"train": 0.7, "validation": 0.15, "test": 0.15}
 
 pytestmark = pytest.mark.real
 
@@ -35,7 +35,7 @@ class Run(NamedTuple):
     table: Path
     counts: dict
     selection: Selection
-    splits: dict[str, str]  # id -> part
+    splits: dict[str, str]  # id -> split
     metrics: dict
 
 
@@ -57,7 +57,7 @@ def run(tmp_path_factory):
                 for i in selection.kept
                 if i.split != "unlabelled"
             ]
-            splits = splitting.assign_splits(images, fractions=SHARES, method="grouped", seed=1)
+            splits = splitting.assign_splits(images, fractions=FRACTIONS, method="grouped", seed=1)
             metrics = splitting.split_metrics(images, splits)
             ids = [image.id for image in images]
             done[name] = Run(
@@ -91,7 +91,7 @@ def test_every_image_of_the_archive_is_in_the_table_and_every_gray_one_has_equal
 
 
 @pytest.mark.parametrize(("name", "task"), ARCHIVES)
-def test_no_image_and_no_copy_of_one_is_in_two_parts(run, name, task):
+def test_no_image_and_no_duplicate_is_in_two_splits(run, name, task):
     done = run(name, task)
     kept = {image.id for image in done.selection.kept if image.split != "unlabelled"}
     assert set(done.splits) == kept
@@ -129,10 +129,10 @@ def test_the_counts_of_photos_with_several_labels(run):
     assert done.counts["images_per_class"] == per_class
     assert done.counts["n_unlabelled"] == 302
     assert Counter(done.splits.values()) == {"train": 2266, "validation": 485, "test": 485}
-    assert done.metrics["max_proportion_gap"] <= 0.0025  # an image is 0.0021 of a held-out part
+    assert done.metrics["max_proportion_gap"] <= 0.0025  # an image is 0.0021 of a held-out split
 
 
-def test_the_counts_of_tiny_imagenet_and_its_official_parts(run):
+def test_the_counts_of_tiny_imagenet_and_its_official_splits(run):
     done = run("tiny-imagenet-40", "single")
     metrics = selection_metrics(done.selection)
     expected = {"size": 0, "duplicate": 0, "conflicting_labels": 6, "limit": 0}

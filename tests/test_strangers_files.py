@@ -253,7 +253,7 @@ def test_a_parquet_table_with_pickled_types_is_read_as_plain_columns(tmp_path, e
 
 @pytest.fixture
 def ingest(tmp_path, monkeypatch, capsys):
-    """The stage `ingest` on a source, in a project of its own: exit code, what it said, rows."""
+    """The stage `ingest` on a source, in a project of its own: exit code, what it output, rows."""
     root = tmp_path / "project"
     root.mkdir()
     monkeypatch.chdir(root)
@@ -270,10 +270,10 @@ def ingest(tmp_path, monkeypatch, capsys):
             runpy.run_path(str(ROOT / "stages/ingest.py"), run_name="__main__")
         except SystemExit as stopped:
             code = stopped.code
-        said = capsys.readouterr()
+        output = capsys.readouterr()
         unreadable = Path("data/ingested/unreadable.csv")
         listed = {row["id"]: row["reason"] for row in read_rows(unreadable)} if not code else {}
-        return code, said.out + said.err, listed
+        return code, output.out + output.err, listed
 
     return run
 
@@ -285,7 +285,7 @@ def picture(shade=0):
 
 
 LINK = "a link; links of archives are not followed"
-CLIMBS = "its name climbs out of the archive"
+OUTSIDE = "its name is a path outside the archive"
 LONG = f"cat/{'x' * 60_000}.png"
 
 
@@ -294,7 +294,7 @@ def files_around(folder):
     return {path for path in folder.rglob("*") if "project" not in path.parts}
 
 
-def test_a_zip_that_would_break_out_is_taken_in_whole_and_writes_nothing(tmp_path, ingest, pickles):
+def test_a_zip_that_would_break_out_is_read_completely_but_not_written(tmp_path, ingest, pickles):
     path = tmp_path / "evil.zip"
     link = zipfile.ZipInfo("cat/link.png")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
@@ -309,19 +309,19 @@ def test_a_zip_that_would_break_out_is_taken_in_whole_and_writes_nothing(tmp_pat
         for kind, content in pickles.items():
             archive.writestr(f"cat/beside.{kind}", content)
     before = files_around(tmp_path)
-    code, said, listed = ingest(path)
-    assert code == 0, said
+    code, output, listed = ingest(path)
+    assert code == 0, output
     assert files_around(tmp_path) == before
     assert read_json(Path("metrics/ingest.json"))["images_per_class"] == {"cat": 2, "dog": 2}
-    assert listed.pop("cat/bomb.png").endswith("the most read from one file is 268,435,456")
-    assert listed.pop(LONG[:1024]) == "its name has more than 1,024 letters"
+    assert listed.pop("cat/bomb.png").endswith("the maximum is 268,435,456")
+    assert listed.pop(LONG[:1024]) == "its name has more than 1,024 characters"
     assert listed == {
-        **dict.fromkeys(["../evil.png", "cat/../../evil.png", "/evil.png"], CLIMBS),
-        "C:\\evil.png": CLIMBS,
+        **dict.fromkeys(["../evil.png", "cat/../../evil.png", "/evil.png"], OUTSIDE),
+        "C:\\evil.png": OUTSIDE,
         "cat/link.png": LINK,
-        "cat/pickle.png": "not an image in a format that is read here",
+        "cat/pickle.png": "not an image in a supported format",
     }
-    assert "\x1b" not in said
+    assert "\x1b" not in output
 
 
 def test_entries_that_share_bytes_are_refused(tmp_path, ingest):
@@ -335,13 +335,13 @@ def test_entries_that_share_bytes_are_refused(tmp_path, ingest):
     for entry in entries[3:]:  # all begin where the third does
         content[entry + 42 : entry + 46] = content[entries[2] + 42 : entries[2] + 46]
     path.write_bytes(content)
-    code, said, listed = ingest(path)
-    assert code == 0, said
-    reason = "it shares bytes with another entry, as in an archive made to exhaust time"
+    code, output, listed = ingest(path)
+    assert code == 0, output
+    reason = "it shares bytes with another entry, as in an archive made to exhaust resources"
     assert [listed[name] for name in ("dog/1.png", "dog/2.png")] == [reason] * 2
 
 
-def test_a_tar_that_would_break_out_is_taken_in_whole_and_writes_nothing(tmp_path, ingest, pickles):
+def test_a_tar_that_would_break_out_is_read_completely_but_not_written(tmp_path, ingest, pickles):
     path = tmp_path / "evil.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
 
@@ -360,15 +360,15 @@ def test_a_tar_that_would_break_out_is_taken_in_whole_and_writes_nothing(tmp_pat
         add("cat/pickle.png", pickles["pt"])
         add("cat/beside.pkl", pickles["pkl"])
     before = files_around(tmp_path)
-    code, said, listed = ingest(path)
-    assert code == 0, said
+    code, output, listed = ingest(path)
+    assert code == 0, output
     assert files_around(tmp_path) == before
     assert listed == {
-        **dict.fromkeys(["../evil.png", "/evil.png"], CLIMBS),
+        **dict.fromkeys(["../evil.png", "/evil.png"], OUTSIDE),
         **dict.fromkeys(["cat/soft.png", "cat/hard.png"], LINK),
-        "cat/disk.png": "no plain file",
-        "cat/pickle.png": "not an image in a format that is read here",
-        LONG[:1024]: "its name has more than 1,024 letters",
+        "cat/disk.png": "not a regular file",
+        "cat/pickle.png": "not an image in a supported format",
+        LONG[:1024]: "its name has more than 1,024 characters",
     }
 
 
@@ -378,11 +378,11 @@ def test_names_of_classes_and_groups_have_an_end(tmp_path, ingest):
     (source / "1.png").write_bytes(picture())
     (source / "2.png").write_bytes(picture())
     (source / "t.csv").write_text(f"path,label\n1.png,a\n2.png,{'b' * 100_000}\n")
-    code, said, _ = ingest(source)
+    code, output, _ = ingest(source)
     assert code == 1
-    assert "has a name of 100,000 letters, more than 255: 'bbbb" in said
-    assert len(said) < 500
-    assert "Traceback" not in said
+    assert "at most 255 characters, got 100,000: 'bbbb" in output
+    assert len(output) < 500
+    assert "Traceback" not in output
 
 
 def test_what_a_stage_says_of_strangers_names_commands_no_terminal(tmp_path, ingest):
@@ -391,10 +391,10 @@ def test_what_a_stage_says_of_strangers_names_commands_no_terminal(tmp_path, ing
         (source / folder).mkdir(parents=True)
         (source / folder / "1.png").write_bytes(picture())
     (source / "\x1b]0;title\x07.png").write_bytes(picture())
-    code, said, _ = ingest(source)
+    code, output, _ = ingest(source)
     assert code == 1
-    assert "lie in no class folder" in said
-    assert not {"\x1b", "\x07", "\u202e"} & set(said)
+    assert "are in no class folder" in output
+    assert not {"\x1b", "\x07", "\u202e"} & set(output)
     shutil.rmtree(source / "\x1b[31mred\u202e")
 
 

@@ -1,4 +1,4 @@
-"""The image table: rows come back in their order, whatever the shards."""
+"""The image table is read in the order in which it was written, for any size of shards."""
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -27,25 +27,23 @@ def row(image_id, encoded=b"x" * 10, labels=("cat",)):
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    """Two images a row group, four a shard."""
+    """Two images per row group, four per shard."""
     monkeypatch.setattr(image_table, "BYTES_PER_ROW_GROUP", 20)
     monkeypatch.setattr(image_table, "BYTES_PER_SHARD", 40)
 
 
 @pytest.mark.parametrize("n_rows", [1, 2, 3, 4, 5, 8, 9])
-def test_all_rows_come_back_in_their_order_over_any_number_of_shards(
-    tmp_path, small_shards, n_rows
-):
+def test_all_rows_are_read_in_order_from_any_number_of_shards(tmp_path, small_shards, n_rows):
     rows = [row(f"{i}.png") for i in range(n_rows)]
     assert write_table(tmp_path, iter(rows)) == n_rows
     assert len(list(tmp_path.iterdir())) == -(-n_rows // 4)
     assert list(iter_columns(tmp_path, list(rows[0]))) == rows
 
 
-@pytest.mark.parametrize("bytes_a_shard", [10, 20, 30, 50])
-def test_no_row_is_lost_where_a_shard_ends_within_a_row_group(tmp_path, monkeypatch, bytes_a_shard):
+@pytest.mark.parametrize("bytes_per_shard", [10, 20, 30, 50])
+def test_no_row_is_lost_if_a_shard_ends_in_a_row_group(tmp_path, monkeypatch, bytes_per_shard):
     monkeypatch.setattr(image_table, "BYTES_PER_ROW_GROUP", 20)
-    monkeypatch.setattr(image_table, "BYTES_PER_SHARD", bytes_a_shard)
+    monkeypatch.setattr(image_table, "BYTES_PER_SHARD", bytes_per_shard)
     ids = [f"{i}.png" for i in range(9)]
     assert write_table(tmp_path, map(row, ids)) == 9
     assert [found["id"] for found in iter_columns(tmp_path, ["id"])] == ids
@@ -65,20 +63,20 @@ def test_a_table_without_rows_still_has_its_columns(tmp_path):
     assert list(iter_columns(tmp_path, ["id"])) == []
 
 
-def test_unlabelled_and_several_labels_are_told_apart(tmp_path):
+def test_unlabelled_images_and_several_labels_are_distinguished(tmp_path):
     write_table(tmp_path, [row("a", labels=()), row("b", labels=("cat", "dog"))])
     labels = [found["labels"] for found in iter_columns(tmp_path, ["labels"])]
     assert labels == [[], ["cat", "dog"]]
 
 
-def test_ids_of_any_letters_come_back_as_they_are(tmp_path, small_shards):
+def test_ids_of_any_characters_are_read_as_they_were_written(tmp_path, small_shards):
     ids = ["a\nb", 'quo"te', "<b>&amp;", "ü" * 300, r"caf\xe9", "a", "A", " ", "\u202e", "a,b;c\r"]
     write_table(tmp_path, map(row, ids))
     assert [found["id"] for found in iter_columns(tmp_path, ["id"])] == ids
     assert [found for found, _ in iter_images(tmp_path, ids)] == ids
 
 
-def test_parts_groups_and_boxes_may_be_missing(tmp_path):
+def test_splits_groups_and_boxes_may_be_missing(tmp_path):
     bare = row("a") | {"split": None, "group": None, "boxes": None}
     full = row("b") | {"split": "test", "group": "patient 7", "boxes": []}
     write_table(tmp_path, [bare, full])
@@ -91,9 +89,9 @@ def test_wanted_images_come_in_the_order_of_the_table(tmp_path, small_shards):
     assert found == [("0.png", b"0" * 10), ("3.png", b"3" * 10), ("8.png", b"8" * 10)]
 
 
-def test_an_id_that_is_not_there_is_named(tmp_path):
+def test_a_missing_id_is_an_error_that_names_it(tmp_path):
     write_table(tmp_path, [row("a.png")])
-    with pytest.raises(KeyError, match=r"1 ids are not in the image table .*: b.png"):
+    with pytest.raises(KeyError, match=r"1 ids are not in the table.* b\.png"):
         list(iter_images(tmp_path, ["a.png", "b.png"]))
 
 

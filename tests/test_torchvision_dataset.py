@@ -1,4 +1,4 @@
-"""Data sets of torchvision's by name: their parts and classes, and never a pickle."""
+"""Data sets of torchvision: their splits and classes; no pickle is loaded."""
 
 import io
 import os
@@ -89,7 +89,7 @@ def mnist(tmp_path):
     return tmp_path, digits
 
 
-def test_mnist_is_ingested_with_its_official_test_part(tmp_path, mnist):
+def test_mnist_is_ingested_with_its_official_test_split(tmp_path, mnist):
     root, digits = mnist
     folder = tmp_path / "ingested"
     folder.mkdir()
@@ -196,7 +196,7 @@ def test_a_data_set_of_pickles_is_refused_before_it_runs_anything(tmp_path, plan
                         pickle.Unpickler(file).load()
 
     plant(Planted)
-    with pytest.raises(UserError, match=r"Planted is stored as Python pickles, .* folder a class"):
+    with pytest.raises(UserError, match=r"Planted is stored as Python pickles.* folder per class"):
         find("Planted", tmp_path)
     assert not (tmp_path / "owned").exists()
     assert pickle.loads(pickle.dumps("others may")) == "others may"
@@ -240,41 +240,41 @@ def test_cifar_is_pickles_and_refused(tmp_path, plant):
 
 
 @pytest.mark.parametrize("name", ["Nonsense", "folder", "os", "wrap_dataset_for_transforms_v2", ""])
-def test_a_class_that_torchvision_does_not_have_is_named_with_those_it_has(tmp_path, name):
-    message = rf"dataset\.layout names torchvision's {name}, which it does not have; .*MNIST"
+def test_an_unknown_class_of_torchvision_is_an_error_that_lists_the_known_ones(tmp_path, name):
+    message = rf"dataset\.layout: torchvision has no data set {name}\. .*MNIST"
     with pytest.raises(UserError, match=message):
         find(name, tmp_path)
 
 
-def test_what_cannot_be_downloaded_is_a_message(tmp_path, monkeypatch, capsys):
+def test_a_failed_download_is_an_error(tmp_path, monkeypatch, capsys):
     def offline(*_, **__):
         raise urllib.error.URLError("no route to host")
 
     monkeypatch.setattr(urllib.request, "urlopen", offline)
-    with pytest.raises(UserError, match=r"MNIST could not be opened in dataset\.path, nor downloa"):
+    with pytest.raises(UserError, match=r"dataset\.path: .*MNIST could neither be opened"):
         find("MNIST", tmp_path)
 
 
 def test_a_data_set_that_is_neither_there_nor_can_be_downloaded_is_a_message(tmp_path):
-    with pytest.raises(UserError, match=r"ImageNet could not be opened in dataset\.path"):
+    with pytest.raises(UserError, match=r"dataset\.path: .*ImageNet could neither be opened"):
         find("ImageNet", tmp_path)
 
 
 @pytest.mark.parametrize("target", ["a caption", (1, 2), None])
-def test_a_data_set_without_one_class_an_image_is_refused(tmp_path, plant, target):
+def test_a_data_set_without_one_class_per_image_is_an_error(tmp_path, plant, target):
     class Planted(Drawn):
         targets = (target, target)
 
     plant(Planted)
-    with pytest.raises(UserError, match="Planted does not give one class an image"):
+    with pytest.raises(UserError, match="Planted does not have one class per image"):
         find("Planted", tmp_path)
 
 
-def test_a_data_set_of_unusual_parts_is_refused(tmp_path, plant):
+def test_a_data_set_without_a_usual_split_is_an_error(tmp_path, plant):
     class Planted(Drawn):
         def __init__(self, root, split):
             raise ValueError(f"Unknown value {split!r} for argument split")
 
     plant(Planted)
-    with pytest.raises(UserError, match="Planted knows no usual part: Unknown value 'train'"):
+    with pytest.raises(UserError, match="Planted has no usual split: Unknown value 'train'"):
         find("Planted", tmp_path)

@@ -145,7 +145,7 @@ def test_an_entry_of_a_zip_that_climbs_out_is_refused_and_nothing_is_written(
     path = pack({"cat/1.png": b"x", name: b"evil"}, "zip")
     with opened(path) as tree:
         assert contents(tree) == {"cat/1.png": b"x"}
-        assert refusals(tree) == {name: "its name climbs out of the archive"}
+        assert refusals(tree) == {name: "its name is a path outside the archive"}
     assert {file.name for file in tmp_path.rglob("*")} == {"scratch", path.name}
 
 
@@ -157,7 +157,7 @@ def test_an_entry_of_a_tar_that_climbs_out_is_refused_and_nothing_is_written(
     path = pack({"cat/1.png": b"x", name: b"evil"}, kind)
     with opened(path) as tree:
         assert contents(tree) == {"cat/1.png": b"x"}
-        assert refusals(tree) == {name: "its name climbs out of the archive"}
+        assert refusals(tree) == {name: "its name is a path outside the archive"}
     assert {file.name for file in tmp_path.rglob("*")} == {"scratch", path.name}
 
 
@@ -189,9 +189,9 @@ def test_links_and_devices_in_a_tar_are_refused_but_one_file_may_have_two_names(
             "cat/outside.png": link,
             "cat/climbing.png": link,
             "cat/soft.png": link,
-            "cat/pipe.png": "no plain file",
-            "cat/disk.png": "no plain file",
-            "cat/terminal.png": "no plain file",
+            "cat/pipe.png": "not a regular file",
+            "cat/disk.png": "not a regular file",
+            "cat/terminal.png": "not a regular file",
         }
 
 
@@ -282,7 +282,7 @@ def test_an_entry_that_unpacks_to_far_more_than_its_size_is_not_unpacked(pack, o
     with (
         opened(pack({"cat/1.png": bytes(20_000), "cat/2.png": bytes(9_000)}, "zip")) as tree,
     ):
-        with pytest.raises(OSError, match=r"\d+ bytes claim to unpack to 20,000, as no image does"):
+        with pytest.raises(OSError, match=r"\d+ bytes would unpack to 20,000"):
             tree.read("cat/1.png")
         assert tree.read("cat/2.png") == bytes(9_000)
 
@@ -291,7 +291,7 @@ def test_an_entry_that_unpacks_to_far_more_than_its_size_is_not_unpacked(pack, o
 def test_files_too_large_to_be_read_safely_are_refused(pack, opened, monkeypatch, kind):
     monkeypatch.setattr(entries, "MAX_BYTES_PER_FILE", 3)
     with opened(pack({"cat/1.png": b"1234", "cat/2.png": b"123"}, kind)) as tree:
-        with pytest.raises(OSError, match="4 bytes; the most read from one file is 3"):
+        with pytest.raises(OSError, match=r"4 bytes; .* 3"):
             tree.read("cat/1.png")
         assert tree.read("cat/2.png") == b"123"
 
@@ -300,7 +300,7 @@ def test_files_too_large_to_be_read_safely_are_refused(pack, opened, monkeypatch
 def test_more_files_than_memory_has_room_for_are_refused(pack, opened, monkeypatch, kind):
     monkeypatch.setattr(entries, "MAX_FILES", 2)
     path = pack({f"cat/{i}.png": b"" for i in range(3)}, kind)
-    with pytest.raises(UserError, match=r"holds more than 2 files, .* divide it"), opened(path):
+    with pytest.raises(UserError, match=r"more than 2 files.*Divide it"), opened(path):
         pass
 
 
@@ -324,7 +324,7 @@ def test_a_full_disk_is_a_message(pack, opened, monkeypatch):
     )
     path = pack(FILES, "tar.gz")
     with (
-        pytest.raises(UserError, match=r"the disk is full while .* is being unpacked"),
+        pytest.raises(UserError, match=r"the disk is full"),
         opened(path),
     ):
         pass
@@ -351,7 +351,7 @@ def test_an_archive_cut_short_is_a_message(pack, opened, kind, kept):
     path = pack(LARGE, kind)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * kept)])
-    with pytest.raises(UserError, match=r"fetch it again|fetch the file again"), opened(path):
+    with pytest.raises(UserError, match=r"ownload (it|the file) again"), opened(path):
         pass
 
 
@@ -360,7 +360,7 @@ def test_one_wrong_byte_in_a_compressed_tar_is_a_message(pack, opened, kind):
     path = pack(LARGE, kind)
     where = len(path.read_bytes()) // 2
     flip(path, where, path.read_bytes()[where] ^ 255)
-    with pytest.raises(UserError, match=r"fetch it again|fetch the file again"), opened(path):
+    with pytest.raises(UserError, match=r"ownload (it|the file) again"), opened(path):
         pass
 
 
@@ -375,7 +375,7 @@ def test_a_tar_is_not_taken_to_end_where_a_header_is_damaged(pack, opened, spoil
     path = pack({"cat/1.png": b"1", "cat/2.png": b"2", "cat/3.png": b"3"}, "tar")
     path.write_bytes(spoil(path.read_bytes()))
     with (
-        pytest.raises(UserError, match=r"a damaged tar archive \(no entry at byte 1,024\)"),
+        pytest.raises(UserError, match=r"damaged tar archive \(no entry at byte 1,024\)"),
         opened(path),
     ):
         pass
@@ -405,7 +405,7 @@ def backwards():
 )
 def test_a_tar_that_leads_its_reader_astray_is_a_message(tmp_path, opened, content):
     (tmp_path / "a.tar").write_bytes(content)
-    with pytest.raises(UserError, match="a damaged tar archive"), opened(tmp_path / "a.tar"):
+    with pytest.raises(UserError, match="damaged tar archive"), opened(tmp_path / "a.tar"):
         pass
 
 
@@ -426,7 +426,7 @@ def test_a_zip_whose_list_is_damaged_is_a_message(pack, opened, spoil):
     path = pack({"cat/é.png": b"x" * 50}, "zip")
     path.write_bytes(spoil(path.read_bytes()))
     with (
-        pytest.raises(UserError, match=r"is a damaged zip archive .*; fetch it again"),
+        pytest.raises(UserError, match=r"damaged zip archive .*Download it again"),
         opened(path),
     ):
         pass
@@ -489,7 +489,7 @@ def test_folders_parted_by_backslashes_are_folders(pack, opened):
 
 def test_a_path_to_nothing_says_what_to_do(tmp_path, opened):
     with (
-        pytest.raises(UserError, match=r"dataset.path names .* does not exist; .*dvc pull"),
+        pytest.raises(UserError, match=r"dataset\.path: .* does not exist\. .*dvc pull"),
         opened(tmp_path / "nowhere"),
     ):
         pass
@@ -505,7 +505,7 @@ def test_a_path_to_nothing_says_what_to_do(tmp_path, opened):
 def test_a_file_that_is_no_archive_says_what_to_do(tmp_path, opened, content):
     (tmp_path / "file").write_bytes(content)
     with (
-        pytest.raises(UserError, match=r"must be a folder, or a zip or tar archive, .*is neither"),
+        pytest.raises(UserError, match=r"dataset\.path: must be a folder.* got .*Correct"),
         opened(tmp_path / "file"),
     ):
         pass

@@ -1,8 +1,8 @@
-"""CSV files that stages exchange and people open: one header line, one row a record, UTF-8.
+"""Read and write CSV files: one header line, one row per record, UTF-8.
 
-Names of files and classes are anybody's, and a spreadsheet runs what it takes for a formula. So
-a text that begins as one does gets an apostrophe in front, in every file, and loses it when it is
-read here. Another reader takes one apostrophe off the beginning of a cell.
+Names of files and classes may come from anyone, and a spreadsheet evaluates a text that looks like
+a formula. So such a text is written with an apostrophe in front, and `read_rows` removes it.
+Another reader has to remove one apostrophe from the beginning of a cell.
 """
 
 import csv
@@ -14,18 +14,18 @@ from typing import Any, TextIO
 from classifold.runtime.atomic_files import new_file
 from classifold.runtime.faults import explain_damage
 
-# What spreadsheets take for a formula, full-width characters among them. An apostrophe is
-# here so that one in front can be told from a name's own. A plain number is none.
+# Beginnings of formulas, full-width characters included. The apostrophe is included so that an
+# added one can be distinguished from one of the name. A plain number is no formula.
 FORMULA = re.compile(r"(?!-?\d+(\.\d+)?\Z)['=+\-@\t\r\n＝＋－＠]")
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], *, columns: Sequence[str]) -> None:
-    """Write `rows` under `columns`, no text as a formula; the file appears whole or not at all.
+    """Write rows as CSV, no text as a formula; the file appears whole or not at all.
 
     Args:
-        path: where to; its folder is made if need be.
+        path: of the file; its folder is created if needed.
         rows: mappings with exactly the keys `columns`.
-        columns: names in their order; the header stands even when there are no rows.
+        columns: names in their order; the header is written even if there are no rows.
 
     Raises:
         ValueError: if a row has a key that is no column.
@@ -38,7 +38,7 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], *, columns: Sequen
 
 
 class _UnixLines:
-    """Ends rows in a line feed, though the writer ends them in two characters.
+    """Replaces the line ending of the CSV writer with a line feed.
 
     Python 3.11 quotes a carriage return in a value only if the line ending has one.
     """
@@ -47,12 +47,12 @@ class _UnixLines:
         self.file = file
 
     def write(self, row: str) -> int:
-        """Take one row from the writer."""
+        """Write one row."""
         return self.file.write(row.removesuffix("\r\n") + "\n")
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """Read all rows as the text that was written, by column.
+    """Read all rows: column -> the text that was written.
 
     Raises:
         UserError: if the file is damaged; a missing one is a FileNotFoundError.
@@ -65,7 +65,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 def as_text(value: str) -> str:
-    """Write a text so that no spreadsheet takes it for a formula."""
+    """Escape a text that a spreadsheet would evaluate as a formula."""
     return f"'{value}" if FORMULA.match(value) else value
 
 
@@ -75,5 +75,5 @@ def _guarded(value: Any) -> Any:
 
 def _as_written(row: dict[str, str]) -> dict[str, str]:
     if None in row or None in row.values():
-        raise ValueError("a row has not as many values as there are columns")
+        raise ValueError("the number of values in a row differs from the number of columns")
     return {name: value.removeprefix("'") for name, value in row.items()}

@@ -1,4 +1,4 @@
-"""Images that lie elsewhere and look like a uint8 array (N, size, size, 3) to who indexes them."""
+"""Images on disk that can be indexed like a uint8 array (N, size, size, 3)."""
 
 import math
 import mmap
@@ -13,7 +13,7 @@ from classifold.runtime.faults import REMEDY
 
 
 class ImageArray:
-    """What all of them have: a shape, a length, and a way into memory."""
+    """Base class: a shape, a length, and conversion to a NumPy array."""
 
     dtype = np.dtype(np.uint8)
     shape: tuple[int, ...]
@@ -23,25 +23,25 @@ class ImageArray:
 
     @property
     def nbytes(self) -> int:
-        """How many bytes the images would take in memory."""
+        """Number of bytes of the decoded images."""
         return math.prod(self.shape)
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        """Take one image (for an integer), or several (for a slice or integers)."""
+        """Return one image (for an integer) or several (for a slice or integers)."""
         raise NotImplementedError
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(dtype or np.uint8, copy=False)
 
     def prefetch(self, rows: np.ndarray) -> None:
-        """Let the system read some images, as the function of this name does."""
+        """Start to read some images in the background, as the function of this name does."""
 
 
 def prefetch(images: np.ndarray, rows: np.ndarray) -> None:
-    """Let the system read some images of a memory-mapped file while other work is done.
+    """Let the operating system read images of a memory-mapped file in the background.
 
-    It reads exactly these. Where they are only touched it reads what lies around each of them too,
-    seven times as much as an eighth of the images, one after the other.
+    It reads only these images. Without this call it also reads the pages around each of them: for
+    an eighth of the images seven times as many bytes, one image after the other.
     """
     if isinstance(images, ImageArray):
         images.prefetch(rows)
@@ -52,7 +52,7 @@ def prefetch(images: np.ndarray, rows: np.ndarray) -> None:
 
 
 def _will_need(mapped: mmap.mmap, places: list[tuple[int, int]]) -> None:
-    """Tell the system of places (first byte, length) of a file."""
+    """Advise the operating system to read places (first byte, length) of a file."""
     if hasattr(mmap, "MADV_WILLNEED"):  # not on Windows
         for first, n_bytes in places:
             page = first - first % mmap.PAGESIZE
@@ -60,16 +60,16 @@ def _will_need(mapped: mmap.mmap, places: list[tuple[int, int]]) -> None:
 
 
 class EncodedImages(ImageArray):
-    """Images kept as JPEG, decoded when they are used."""
+    """Images stored as JPEG, decoded when they are used."""
 
     def __init__(self, file: mmap.mmap, *, size: int) -> None:
-        """Take what a memory-mapped file holds.
+        """Open the images of a memory-mapped file.
 
         Args:
             file: in Arrow's format, with a column `jpeg` of JPEG files.
             size: width and height of each image.
         """
-        # Arrow's own way to map a file lets the system read the whole of it.
+        # Arrow's own memory map makes the system read the whole file.
         whole = pa.py_buffer(file)
         starts, ends = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         for chunk in pa.ipc.open_file(pa.BufferReader(whole)).read_all()["jpeg"].chunks:
@@ -104,16 +104,16 @@ class EncodedImages(ImageArray):
         image = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
         if image is None:
             raise UserError(
-                f"image {row} of {len(self)} of the JPEGs in data/augmented is damaged; {REMEDY}"
+                f"data/augmented: image {row} of {len(self)} is a damaged JPEG; {REMEDY}"
             )
         return np.asarray(image)
 
 
 class ChosenImages(ImageArray):
-    """Some images of an array."""
+    """A selection of the images of an array."""
 
     def __init__(self, images: np.ndarray, rows: np.ndarray) -> None:
-        """Take those of `rows`, in this order."""
+        """Select the images of `rows`, in this order."""
         self._images, self._rows = images, rows
         self.shape = (len(rows), *images.shape[1:])
 

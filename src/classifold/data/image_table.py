@@ -1,7 +1,7 @@
-"""The image table: Parquet shards of encoded images, one row an image.
+"""The image table: Parquet shards of encoded images, one row per image.
 
-The column `image` is the struct {bytes, path} that Hugging Face `datasets`, Ray Data, Polars
-and DuckDB read as they are.
+The column `image` is the struct {bytes, path}, which Hugging Face `datasets`, Ray Data, Polars
+and DuckDB can read.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -27,7 +27,7 @@ SCHEMA = pa.schema(
         ),
         ("width", pa.int32()),
         ("height", pa.int32()),
-        ("mode", pa.string()),  # Pillow's mode of the file as it came
+        ("mode", pa.string()),  # Pillow's mode of the original file
         ("sha256", pa.string()),  # of the RGB pixels
         ("perceptual_hash", pa.string()),
     ]
@@ -37,7 +37,7 @@ SCHEMA = pa.schema(
 LABEL_SEPARATOR = "|"
 
 UNLABELLED = "unlabelled"
-TEST = "test"  # an official labelled part that is never thinned or moved
+TEST = "test"  # an official labelled split: no image of it is excluded as a duplicate or moved
 
 BYTES_PER_ROW_GROUP = 16 * 2**20
 BYTES_PER_SHARD = 256 * 2**20
@@ -46,8 +46,7 @@ BYTES_PER_SHARD = 256 * 2**20
 def write_table(folder: Path, rows: Iterable[Mapping[str, Any]]) -> int:
     """Write rows of `SCHEMA` into shards `images-00000.parquet` and so on.
 
-    Memory holds one row group, however many rows there are. The same rows give the same
-    bytes.
+    Memory holds one row group at a time. The same rows give the same bytes.
 
     Returns:
         The number of rows.
@@ -88,7 +87,7 @@ def write_table(folder: Path, rows: Iterable[Mapping[str, Any]]) -> int:
 
 
 def iter_columns(folder: Path, columns: Collection[str]) -> Iterator[dict[str, Any]]:
-    """Go through some columns of all rows, in the order of the table, one mapping a row.
+    """Iterate over some columns of all rows, in the order of the table: one mapping per row.
 
     Memory holds one row group.
 
@@ -102,9 +101,9 @@ def iter_columns(folder: Path, columns: Collection[str]) -> Iterator[dict[str, A
 
 
 def iter_images(folder: Path, ids: Collection[str]) -> Iterator[tuple[str, bytes]]:
-    """Go through the encoded images of `ids`, in the order of the table.
+    """Iterate over the encoded images of `ids`, in the order of the table.
 
-    Memory holds one row group. Row groups without a wanted image are not read.
+    Memory holds one row group. Row groups without one of these images are not read.
 
     Raises:
         KeyError: if an id is not in the table.
@@ -123,12 +122,12 @@ def iter_images(folder: Path, ids: Collection[str]) -> Iterator[tuple[str, bytes
                     missing.discard(row_ids[row])
                     yield row_ids[row], images[row]["bytes"].as_py()
     if missing:
-        raise KeyError(f"{len(missing)} ids are not in the image table {folder}: {min(missing)} …")
+        raise KeyError(f"{folder}: {len(missing)} ids are not in the table, such as {min(missing)}")
 
 
 @contextmanager
 def _opened(shard: Path) -> Iterator[pq.ParquetFile]:
-    """Open a shard whose pages are checked when they are read, one flipped bit included."""
+    """Open a shard; reading verifies the checksums of its pages."""
     with explain_damage(shard, kind="a shard of the image table"):
         yield pq.ParquetFile(shard, page_checksum_verification=True)
 

@@ -1,4 +1,4 @@
-"""JSON files that stages exchange: metrics, decisions, descriptions."""
+"""Read and write JSON files: metrics, decisions, descriptions."""
 
 import json
 import math
@@ -13,7 +13,7 @@ SMALL, PLACES_OF_SMALL = 1e-3, 10  # learning rates go down to 1e-7
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write `content` as JSON: floats to six places, small ones to ten, keys in their given order.
+    """Write JSON: floats with six decimal places, small ones with ten; the order of keys is kept.
 
     The file appears whole or not at all. A float that is not finite becomes null, since
     strict readers refuse NaN.
@@ -34,7 +34,7 @@ def read_json(path: Path) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Mappings, sequences, NumPy scalars and arrays as what JSON knows."""
+    """Convert mappings, sequences, NumPy scalars and arrays to types that JSON has."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, dict):

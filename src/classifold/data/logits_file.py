@@ -1,4 +1,4 @@
-"""Logits of one model on one part, with the labels they should find."""
+"""Read and write the logits of one model on one split, with the labels."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +22,7 @@ def save_logits(path: Path, logits: Logits) -> None:
 
 
 def load_logits(path: Path) -> Logits:
-    """Read what `save_logits` wrote; nothing pickled is ever read.
+    """Read what `save_logits` wrote; pickled objects are refused.
 
     Raises:
         UserError: if the file is damaged.

@@ -1,8 +1,8 @@
-"""`data/folds/<model>/`: what networks said of training images that they had not seen.
+"""Read and write out-of-fold logits: each training image by a network not trained on it.
 
-`logits.npz` holds their logits on all training images, in the order of the pack's originals;
-`folds.csv` (id, fold) says from which training each was left out. Both are empty where
-`stack.folds` is 0.
+In `data/folds/<model>/`, `logits.npz` has the logits of all training images, in the order of the
+pack's originals, and `folds.csv` (id, fold) has the fold in which each was held out. Both are
+empty where `stack.folds` is 0.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ class OutOfFold(NamedTuple):
     """Row i of each is image i."""
 
     logits: Logits
-    folds: np.ndarray  # int64 (N,): the fold that the image was left out with, from 1
+    folds: np.ndarray  # int64 (N,): the fold in which the image was held out, from 1
 
 
 NO_FOLDS = OutOfFold(
@@ -27,14 +27,14 @@ NO_FOLDS = OutOfFold(
 )
 
 
-def write_out_of_fold(folder: Path, found: OutOfFold) -> None:
+def write_out_of_fold(folder: Path, out_of_fold: OutOfFold) -> None:
     """Write both files into `folder`."""
-    save_logits(folder / "logits.npz", found.logits)
+    save_logits(folder / "logits.npz", out_of_fold.logits)
     write_rows(
         folder / "folds.csv",
         (
             {"id": image_id, "fold": fold}
-            for image_id, fold in zip(found.logits.ids, found.folds, strict=True)
+            for image_id, fold in zip(out_of_fold.logits.ids, out_of_fold.folds, strict=True)
         ),
         columns=["id", "fold"],
     )

@@ -1,10 +1,10 @@
-"""The pack: images of one size, ready to train on, in a few large files.
+"""Read and write packs: images of one size, ready for training, in a few large files.
 
 `images.npy` is a uint8 array (N, size, size, 3), memory-mapped when read; where that would be
-too large, `images.arrow` holds them as JPEG, and they are decoded when they are used.
-`index.parquet` has a row for each: row, id, variant number (0: the original), transformation,
-label (several are joined by `|`); `pack.json` names the task, the classes in their order, the
-size and the resize filter.
+too large, `images.arrow` has the images as JPEG, which are decoded when they are used.
+`index.parquet` has a row per image: row, id, variant number (0: the original), transformation,
+label (several are joined by `|`). `pack.json` has the task, the classes in their order, the size
+and the resize filter.
 """
 
 import math
@@ -43,22 +43,22 @@ INDEX = pa.schema(
 class Pack(NamedTuple):
     """Images with their labels; row i of each array is image i."""
 
-    images: np.ndarray  # uint8 (N, size, size, 3); or an ImageArray, which acts as one
+    images: np.ndarray  # uint8 (N, size, size, 3), or an ImageArray
     labels: np.ndarray  # positions in `classes`, int64 (N,); of a `multi` task uint8 (N, n_classes)
     ids: list[str]
     variants: np.ndarray  # int32 (N,): 0 for originals
     transformations: list[str]
-    task: str  # `single`: one label an image; `multi`: any number
+    task: str  # `single`: one label per image; `multi`: any number
     classes: list[str]
     size: int
     resize: str
 
     def originals(self) -> "Pack":
-        """Leave the augmented variants out."""
+        """Select the images that are no augmented variants."""
         return self.subset(np.flatnonzero(self.variants == 0))
 
     def subset(self, rows: np.ndarray) -> "Pack":
-        """Take some images, in the order of `rows`; those that lie on the disk stay there."""
+        """Select images, in the order of `rows`; images on the disk are not loaded."""
         return self._replace(
             images=cast(np.ndarray, ChosenImages(self.images, rows)),
             labels=self.labels[rows],
@@ -69,7 +69,7 @@ class Pack(NamedTuple):
 
 
 def join(first: Pack, second: Pack) -> Pack:
-    """Put the images of `second` after those of `first`; both know the same classes."""
+    """Concatenate two packs with the same classes."""
     return first._replace(
         images=cast(np.ndarray, JoinedImages(first.images, second.images)),
         labels=np.concatenate([first.labels, second.labels]),
@@ -83,10 +83,10 @@ Put = Callable[[int, Sequence[np.ndarray | bytes]], None]
 
 
 class PackWriter:
-    """Takes images in any order, from any thread, and their rows of the index in order.
+    """Writes images in any order, from any thread, and the rows of the index in order.
 
-    `put` takes the first row, and images that follow one another: uint8 arrays (size, size, 3),
-    or, where the pack keeps JPEG, what `encode_jpeg` made of them.
+    `put` takes the first row and consecutive images: uint8 arrays (size, size, 3) or, for a pack
+    of JPEG files, the results of `encode_jpeg`.
     """
 
     def __init__(self, put: Put) -> None:
@@ -114,13 +114,13 @@ def new_pack(
     task: str = "single",
     storage: str = "raw",
 ) -> Iterator[PackWriter]:
-    """Write a pack of exactly `n_images` images into `folder`, straight to the disk.
+    """Write a pack of exactly `n_images` images into `folder`, without holding them in memory.
 
     Args:
         folder: of the pack.
-        n_images: how many will come.
+        n_images: number of images.
         size: width and height of each.
-        resize: the filter that was used, for the record.
+        resize: the filter that was used; it is stored.
         classes: in their order.
         task: `single` or `multi`.
         storage: `raw` or `jpeg`.
@@ -146,7 +146,7 @@ def _raw_images(folder: Path, n_images: int, size: int) -> Iterator[Put]:
         np.lib.format.write_array_header_1_0(file, header)
         start = file.tell()
 
-        # Written, since putting images into a mapped file takes six times as long.
+        # Written with seek, since a memory-mapped file takes six times as long.
         def put(row: int, images: Sequence[np.ndarray | bytes]) -> None:
             with lock:
                 file.seek(start + row * math.prod(shape[1:]))
@@ -159,7 +159,7 @@ def _raw_images(folder: Path, n_images: int, size: int) -> Iterator[Put]:
 @contextmanager
 def _jpeg_images(folder: Path) -> Iterator[Put]:
     lock = Lock()
-    early: dict[int, list[bytes]] = {}  # first row -> images whose turn has not come
+    early: dict[int, list[bytes]] = {}  # first row -> images that wait for earlier rows
     batch: list[bytes] = []
     n_rows = 0
     with pa.ipc.new_file(folder / "images.arrow", JPEGS) as file:
@@ -186,7 +186,7 @@ def _jpeg_images(folder: Path) -> Iterator[Put]:
 
 
 def encode_jpeg(pixels: np.ndarray) -> bytes:
-    """An image, uint8 (size, size, 3), as a pack that keeps JPEG has it."""
+    """Encode an image, uint8 (size, size, 3), as it is stored in a pack of JPEG files."""
     settings = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     blue_first = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)  # as OpenCV expects it
     _, encoded = cv2.imencode(".jpg", blue_first, settings)
@@ -197,7 +197,7 @@ def read_pack(folder: Path) -> Pack:
     """Read a pack; the images stay on the disk until they are used.
 
     Raises:
-        UserError: if a file of it is damaged.
+        UserError: if one of its files is damaged.
     """
     description = read_json(folder / "pack.json")
     with explain_damage(folder / "index.parquet", kind="a Parquet file"):
@@ -220,7 +220,7 @@ def read_pack(folder: Path) -> Pack:
         with explain_damage(raw, kind="a NumPy array of images"):
             images = np.load(raw, mmap_mode="r" if len(labels) else None, allow_pickle=False)
             if not isinstance(images, np.ndarray):  # NumPy reads archives of arrays, too
-                raise ValueError("an archive of several")
+                raise ValueError("an archive of several arrays")
     return Pack(
         images=images,
         labels=labels,

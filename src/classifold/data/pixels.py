@@ -1,4 +1,4 @@
-"""Pixels of images in the table, as arrays of one size."""
+"""Decode images of the table to arrays of one size."""
 
 import io
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ FILTERS = {
 
 
 def rgb_pixels(encoded: bytes, *, size: int | None = None, resize: str = "lanczos") -> np.ndarray:
-    """Decode what `decode` kept, resized to a square if `size` is given.
+    """Decode an image of the table, resized to a square if `size` is given.
 
-    The whole picture is kept: one that is not square is stretched.
+    Nothing is cropped: an image that is not square is stretched.
 
     Args:
         encoded: an 8-bit RGB image file.
-        size: width and height wanted, in pixels.
+        size: width and height of the result, in pixels.
         resize: the filter, a key of `FILTERS`.
 
     Returns:

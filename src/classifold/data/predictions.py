@@ -1,4 +1,4 @@
-"""Every model's answers on the test images, as tables."""
+"""Read and write the predictions of all models on the test images."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,8 +18,8 @@ SCHEMA = pa.schema(
         ("predicted", pa.string()),  # likewise
         ("probability", pa.float64()),  # of what was predicted
         ("label_probability", pa.float64()),
-        ("label_rank", pa.int32()),  # 1: the label was the first answer; null for several labels
-        ("top_class", pa.string()),  # the likeliest that was answered; of all, where none was
+        ("label_rank", pa.int32()),  # 1: the most probable class; null for several labels
+        ("top_class", pa.string()),  # most probable predicted class, or class where none is
         ("top_probability", pa.float64()),
     ]
 )
@@ -34,10 +34,10 @@ def write_predictions(
     labels: np.ndarray,
     classes: Sequence[str],
 ) -> None:
-    """Write one row an image and model.
+    """Write one row per image and model.
 
-    With several labels an image, the probability of a prediction is that of all classes together,
-    borne or not, as if they did not depend on one another.
+    With several labels per image, the probability of a prediction is that of all its classes,
+    present and absent, as if they were independent.
 
     Args:
         path: of the Parquet file.
@@ -47,23 +47,23 @@ def write_predictions(
         labels: int array (N,), or 0 and 1 in (N, n_classes).
         classes: names in the order of columns.
     """
-    told = _names(labels, classes)
+    label_names = _names(labels, classes)
     tables = []
     for model, values in probabilities.items():
-        answers = predicted[model]
-        of_label = _shares(values, labels)
-        top = _top(values, answers)
+        predictions = predicted[model]
+        of_label = _probabilities(values, labels)
+        top = _top(values, predictions)
         ranks = 1 + (values > of_label[:, None]).sum(axis=1) if labels.ndim == 1 else None
         columns = {
             "id": list(ids),
             "model": [model] * len(ids),
-            "label": told,
-            "predicted": _names(answers, classes),
-            "probability": _shares(values, answers),
+            "label": label_names,
+            "predicted": _names(predictions, classes),
+            "probability": _probabilities(values, predictions),
             "label_probability": of_label,
             "label_rank": [None] * len(ids) if ranks is None else ranks,
             "top_class": _names(top, classes),
-            "top_probability": _shares(values, top),
+            "top_probability": _probabilities(values, top),
         }
         tables.append(pa.table(columns, SCHEMA))
     pq.write_table(pa.concat_tables(tables), path)
@@ -80,22 +80,22 @@ def read_predictions(path: Path, *, model: str) -> list[dict]:
 
 
 def _names(labels: np.ndarray, classes: Sequence[str]) -> list[str]:
-    """Name the class of each image, or join those of each with several."""
+    """Name the class of each image; several are joined."""
     if labels.ndim == 1:
         return [classes[label] for label in labels]
     return [LABEL_SEPARATOR.join(np.array(classes)[row > 0]) for row in labels]
 
 
-def _top(probabilities: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    """The likeliest class of each answer (N,) or (N, n_classes); of all where none is answered."""
-    if answers.ndim == 1:
-        return answers
-    candidates = answers | ~answers.any(axis=1, keepdims=True)
+def _top(probabilities: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    """Find the most probable predicted class; of all classes, where none is predicted."""
+    if predictions.ndim == 1:
+        return predictions
+    candidates = predictions | ~predictions.any(axis=1, keepdims=True)
     return np.where(candidates, probabilities, -1).argmax(axis=1)
 
 
-def _shares(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The probability of labels (N,) or (N, n_classes), of each image: float (N,)."""
+def _probabilities(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Compute the probability of the labels (N,) or (N, n_classes) of each image: float (N,)."""
     if labels.ndim == 1:
         return probabilities[np.arange(len(labels)), labels]
     return np.where(labels > 0, probabilities, 1 - probabilities).prod(axis=1)

@@ -1,4 +1,4 @@
-"""The one place that seeds."""
+"""Seed random number generators."""
 
 import hashlib
 
@@ -6,10 +6,10 @@ import numpy as np
 
 
 def generator(seed: int, *counters: int | str) -> np.random.Generator:
-    """Make random numbers that depend on `seed` and `counters` alone.
+    """Make a generator whose numbers depend only on `seed` and `counters`.
 
-    So the draw for an image (its id is a counter), an epoch or a fold does not depend on
-    what was drawn before it, on the order of images, or on the number of processes.
+    So the numbers of an image (its id is a counter), an epoch or a fold do not depend on earlier
+    random numbers, on the order of images, or on the number of processes.
     """
     return np.random.default_rng([seed, *(_number(counter) for counter in counters)])
 

@@ -1,6 +1,6 @@
-"""The layout `annotations`: a folder of images, and one list of image numbers a label.
+"""Read the layout `annotations`: a folder of images, and one list of image numbers per label.
 
-`images/im17.jpg` bears the label `dog` if the file `annotations/dog.txt` lists 17.
+`images/im17.jpg` has the label `dog` if the file `annotations/dog.txt` lists 17.
 """
 
 import re
@@ -16,12 +16,12 @@ MAX_DIGITS = 18
 
 
 def is_annotations(tree: Tree) -> bool:
-    """Whether there are lists, and all of them in one folder."""
+    """Check whether there are lists, all of them in one folder."""
     return len({name.rpartition("/")[0] for name in _read_lists(tree)}) == 1
 
 
 def read_annotations(tree: Tree, *, task: str, where: str) -> Source:
-    """Find the images and the labels whose lists name their numbers.
+    """Find the images, and their labels by the lists that contain their numbers.
 
     An image's number is the last run of digits in its name. Images in a folder named
     `unlabelled` have no label. An image on no list is, in `multi`, labelled with no label; in
@@ -30,7 +30,7 @@ def read_annotations(tree: Tree, *, task: str, where: str) -> Source:
     Args:
         tree: where the files are.
         task: `single` or `multi`.
-        where: what to call the source in messages.
+        where: name of the source in messages.
 
     Raises:
         UserError: if there are no lists, or two images have one number.
@@ -38,8 +38,8 @@ def read_annotations(tree: Tree, *, task: str, where: str) -> Source:
     lists = _read_lists(tree)
     if not lists:
         raise UserError(
-            f"dataset.layout is annotations, but {where} has no text file of image numbers, "
-            "one a line; correct the layout (auto finds it out)"
+            f"dataset.layout: {where} has no text file of image numbers, one per line, got "
+            "annotations. Correct the layout; auto detects it."
         )
     names = image_names(tree.names())
     unlabelled = {name for name in names if UNLABELLED in name.split("/")[:-1]}
@@ -50,8 +50,8 @@ def read_annotations(tree: Tree, *, task: str, where: str) -> Source:
             continue
         if number in numbered:
             raise UserError(
-                f"{numbered[number]!r} and {name!r} of {where} have the same number {number}, "
-                "so that the lists of labels do not tell them apart; rename one"
+                f"dataset.path: {numbered[number]!r} and {name!r} of {where} have the same number "
+                f"{number}, so that the lists of labels cannot distinguish them. Rename one."
             )
         numbered[number] = name
 
@@ -63,7 +63,7 @@ def read_annotations(tree: Tree, *, task: str, where: str) -> Source:
             if number in numbered:
                 labels[numbered[number]].append(label)
             else:
-                missing.append(NotRead(str(number), f"listed in {name}, but no image bears it"))
+                missing.append(NotRead(str(number), f"listed in {name}, but no such image"))
 
     def describe(name: str) -> SourceImage:
         of_image = tuple(labels.get(name, ()))
@@ -73,14 +73,14 @@ def read_annotations(tree: Tree, *, task: str, where: str) -> Source:
 
     images = [describe(name) for name in names]
     n_without_label = sum(not image.labels and image.split is None for image in images)
-    remarks = [f"{len(lists)} lists of image numbers, one a label"]
+    remarks = [f"{len(lists)} lists of image numbers, one per label"]
     if n_without_label:
-        remarks.append(f"{n_without_label:,} images are on no list: images without a label")
+        remarks.append(f"{n_without_label:,} images are on no list: they have no label")
     return Source("annotations", images, missing, remarks)
 
 
 def _read_lists(tree: Tree) -> dict[str, set[int]]:
-    """The text files that hold numbers and nothing else."""
+    """Read the text files that contain nothing but numbers."""
     lists = {}
     for name in visible(tree.names(), ".txt"):
         words = read_listed(tree, name).split()

@@ -1,4 +1,4 @@
-"""Zip and tar archives as trees of files; nothing is ever written where an entry's name says."""
+"""Read zip and tar archives as trees of files, without unpacking them to named files."""
 
 import bz2
 import gzip
@@ -27,8 +27,8 @@ from classifold.ingest.entries import (
     refuse_too_many,
 )
 
-# Images hardly compress. What unpacks to more than this many times its size, and is large,
-# was made to exhaust memory or disk.
+# Images hardly compress. A large entry that unpacks to more than this many times its size was made
+# to exhaust memory or disk.
 MAX_COMPRESSION_RATIO = 100
 BYTES_BEYOND_SUSPICION = 64 * 2**20
 BYTES_UNPACKED_BEYOND_SUSPICION = 2**30
@@ -43,20 +43,20 @@ BLOCK = 2**20
 
 
 def is_zip(path: Path) -> bool:
-    """Whether a file begins as a zip archive does, damaged or not."""
+    """Check whether a file begins like a zip archive, damaged or not."""
     with path.open("rb") as file:
         return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
 
 
 def is_tar(path: Path) -> bool:
-    """Whether a file is a tar archive, compressed by gzip, bzip2, xz or not."""
+    """Check whether a file is a tar archive, with or without compression by gzip, bzip2 or xz."""
     try:
         return tarfile.is_tarfile(path)
     except (EOFError, zlib.error, lzma.LZMAError, RecursionError):
         return False
 
 
-# What the library needs to know to read an entry.
+# The fields that zipfile needs to read an entry.
 ENTRY_FIELDS = (
     *("header_offset", "compress_size", "file_size", "CRC"),
     *("compress_type", "flag_bits"),
@@ -75,14 +75,14 @@ class ZipTree:
         try:
             self._archive = zipfile.ZipFile(path)
             if any(entry.header_offset < 0 for entry in self._archive.infolist()):
-                raise zipfile.BadZipFile("it lacks bytes in its midst")
+                raise zipfile.BadZipFile("bytes are missing inside it")
         except _ZIP_DAMAGES as error:
-            raise UserError(f"{path} is a damaged zip archive ({error}); fetch it again") from None
+            raise UserError(f"{path}: damaged zip archive ({error}). Download it again.") from None
         entries = self._archive.infolist()
         refuse_too_many(len(entries), where=str(path))
         self.refused: list[NotRead] = []
         self._places: dict[str, int] = {}  # id -> row of `_numbers`
-        self._raw: dict[str, str] = {}  # names that are not their ids
+        self._raw: dict[str, str] = {}  # names that differ from their ids
         self._numbers = np.empty((len(entries), len(ENTRY_FIELDS)), dtype=np.uint64)
         for row, entry in enumerate(entries):
             self._numbers[row] = [getattr(entry, field) for field in ENTRY_FIELDS]
@@ -90,15 +90,15 @@ class ZipTree:
         for row, entry in enumerate(entries):
             if not entry.filename.endswith("/"):
                 self._note(entry, row, overlaps=bool(overlapping[row]))
-        # The library's records take half a kilobyte each; there may be millions.
+        # The records of zipfile take half a kilobyte each; there may be millions.
         entries.clear()
         self._archive.NameToInfo.clear()
         self._names = sorted(self._places)
 
     def _note(self, entry: zipfile.ZipInfo, row: int, *, overlaps: bool) -> None:
-        # Some archivers on Windows part folders by backslashes.
+        # Some archivers on Windows separate folders by backslashes.
         name = entry_id(entry.filename.replace("\\", "/"))
-        reason = _reason_to_refuse(entry) if name else CLIMBS_OUT
+        reason = _reason_to_refuse(entry) if name else OUTSIDE
         if overlaps:
             reason = OVERLAPS
         if name is None or reason:
@@ -112,11 +112,11 @@ class ZipTree:
             self._raw[name] = entry.orig_filename
 
     def names(self) -> list[str]:
-        """All files that are let in, sorted."""
+        """List the accepted files, sorted."""
         return self._names
 
     def read(self, name: str) -> bytes:
-        """The content of one file, its checksum verified."""
+        """Read one file, and verify its checksum."""
         entry = zipfile.ZipInfo(self._raw.get(name, name))
         for field, number in zip(ENTRY_FIELDS, self._numbers[self._places[name]], strict=True):
             setattr(entry, field, int(number))
@@ -126,13 +126,13 @@ class ZipTree:
             and entry.file_size > MAX_COMPRESSION_RATIO * entry.compress_size
         ):
             raise OSError(
-                f"{entry.compress_size:,} bytes claim to unpack to {entry.file_size:,}, as no "
-                "image does"
+                f"{entry.compress_size:,} bytes would unpack to {entry.file_size:,}, which is no "
+                "image"
             )
         try:
             return self._archive.read(entry)
         except _ZIP_DAMAGES as error:
-            # A wrong checksum, an unknown compression, a cut end.
+            # A wrong checksum, an unknown compression, a missing end.
             raise OSError(f"{type(error).__name__}: {error}") from None
 
     def close(self) -> None:
@@ -146,13 +146,13 @@ _ZIP_DAMAGES = (
 )
 
 REPLACED = "replaced by a later entry of the same name"
-OVERLAPS = "it shares bytes with another entry, as in an archive made to exhaust time"
+OVERLAPS = "it shares bytes with another entry, as in an archive made to exhaust resources"
 
 BYTES_OF_HEADER = 30  # at least, before the content of an entry
 
 
 class _Content(NamedTuple):
-    """Where a file's bytes lie in an archive that is not compressed."""
+    """The position of a file in an archive that is not compressed."""
 
     offset: int
     n_bytes: int
@@ -161,12 +161,12 @@ class _Content(NamedTuple):
 class TarTree:
     """The files in a tar archive.
 
-    A compressed one is unpacked first, as one stream into one nameless file, since there is no
-    way to a file in its midst.
+    A compressed one is unpacked first into one temporary file, since a compressed stream has no
+    random access.
     """
 
     def __init__(self, path: Path, *, scratch: Path) -> None:
-        """Go through the archive once, and note where its files lie.
+        """Read the archive once, and note the positions of its files.
 
         Args:
             path: the archive.
@@ -187,15 +187,15 @@ class TarTree:
                 self._file.close()
                 raise
         except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, RecursionError) as error:
-            raise UserError(f"{path} is a damaged tar archive ({error}); fetch it again") from None
+            raise UserError(f"{path}: damaged tar archive ({error}). Download it again.") from None
         self._names = sorted(self._contents)
 
     def names(self) -> list[str]:
-        """All files that are let in, sorted."""
+        """List the accepted files, sorted."""
         return self._names
 
     def read(self, name: str) -> bytes:
-        """The content of one file."""
+        """Read one file."""
         offset, n_bytes = self._contents[name]
         refuse_too_large(n_bytes)
         self._file.seek(offset)
@@ -220,43 +220,43 @@ class TarTree:
             name = entry_id(member.name)
             linked = entry_id(member.linkname) if member.islnk() else None
             if name is None:
-                reason = CLIMBS_OUT
+                reason = OUTSIDE
             elif len(name) > MAX_CHARACTERS_PER_NAME:
                 reason = TOO_LONG
             elif member.islnk() and linked in self._contents:
-                self._let_in(name, self._contents[linked])  # one file under two names
+                self._accept(name, self._contents[linked])  # one file under two names
                 continue
             elif member.issym() or member.islnk():
                 reason = "a link; links of archives are not followed"
             elif not member.isreg() or member.issparse():
-                reason = "no plain file"
+                reason = "not a regular file"
             else:
-                self._let_in(name, _Content(member.offset_data, member.size))
+                self._accept(name, _Content(member.offset_data, member.size))
                 continue
             self.refused.append(NotRead(_shown(member.name), reason))
-        # tarfile takes a damaged header for the end.
+        # tarfile treats a damaged header as the end of the archive.
         self._file.seek(archive.offset)
         if self._file.read(tarfile.BLOCKSIZE).strip(b"\0"):
             raise tarfile.ReadError(f"no entry at byte {archive.offset:,}")
 
-    def _let_in(self, name: str, content: _Content) -> None:
+    def _accept(self, name: str, content: _Content) -> None:
         if name in self._contents:
             self.refused.append(NotRead(name, REPLACED))
         self._contents[name] = content
 
 
-CLIMBS_OUT = "its name climbs out of the archive"
+OUTSIDE = "its name is a path outside the archive"
 
 
 def _shown(name: str) -> str:
-    """The name of an entry that is not let in."""
+    """Format the name of a refused entry."""
     return readable_id(name)[:MAX_CHARACTERS_PER_NAME] or "(no name)"
 
 
 def _overlapping(numbers: np.ndarray) -> np.ndarray:
-    """Which entries run into the next one: bool, a row each.
+    """Find the entries that overlap the next one: bool, one per row.
 
-    The library looks for these where it reads entries by records of its own.
+    zipfile checks this only for entries of its own list.
     """
     starts, sizes = numbers[:, 0], numbers[:, 1]
     order = np.argsort(starts, kind="stable")
@@ -272,15 +272,15 @@ def _reason_to_refuse(entry: zipfile.ZipInfo) -> str | None:
     if stat.S_ISLNK(entry.external_attr >> 16):
         return "a link; links of archives are not followed"
     if entry.flag_bits & 0x1:
-        return "encrypted; unpack the archive with its password, and use the folder"
+        return "encrypted; unpack the archive with its password and use the folder"
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        # zipfile bounds what bzip2 and LZMA unpack by nothing.
-        return "packed by another method than deflate; unpack the archive, and use the folder"
+        # zipfile has no limit for what bzip2 and LZMA unpack.
+        return "compressed by a method other than deflate; unpack the archive and use the folder"
     return None
 
 
 def _unpacked(path: Path, scratch: Path) -> IO[bytes]:
-    """The archive itself, or a nameless file of its unpacked content."""
+    """Open the archive, or a temporary file with its unpacked content."""
     with path.open("rb") as file:
         head = file.read(6)
     decompress = next((d for magic, d in DECOMPRESSORS.items() if head.startswith(magic)), None)
@@ -309,12 +309,12 @@ def _copy(source: IO[bytes], target: IO[bytes], *, max_bytes: int, where: Path) 
                 "the folder."
             )
         if shutil.disk_usage(target.fileno()).free < BLOCK:
-            raise UserError(f"the disk is full while {where} is being unpacked")
+            raise UserError(f"{where}: the disk is full while it is unpacked. Free some space.")
         target.write(block)
 
 
 def _read_block(source: IO[bytes]) -> bytes:
     try:
         return source.read(BLOCK)
-    except OSError as error:  # what gzip and bzip2 call damage
+    except OSError as error:  # gzip and bzip2 raise it for damaged data
         raise tarfile.ReadError(str(error)) from None

@@ -1,4 +1,4 @@
-"""Names of classes from `words.txt`, as ImageNet and Tiny ImageNet come with it."""
+"""Read class names from `words.txt`, a file of ImageNet and Tiny ImageNet."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -9,12 +9,12 @@ from classifold.ingest.tree import Tree, read_listed
 def read_class_names(tree: Tree, folders: Collection[str]) -> dict[str, str]:
     """Read the names of class folders (`n02124075` is an Egyptian cat).
 
-    A line of `words.txt` holds a folder, a tab, and synonyms parted by commas. The first
-    synonym is taken, or all of them where two classes share the first, and the folder besides
+    A line of `words.txt` has a folder, a tab, and synonyms separated by commas. The name is the
+    first synonym, all synonyms where two classes share the first, or all synonyms and the folder
     where they share all.
 
     Args:
-        tree: where the files are; `words.txt` lies at its root, or in a folder that wraps it.
+        tree: where the files are; `words.txt` is at its root or in a wrapping folder.
         folders: the class folders to be named.
 
     Returns:

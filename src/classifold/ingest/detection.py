@@ -1,4 +1,4 @@
-"""Which layout a source has: named by its owner, or found out."""
+"""Detect the layout of a source, and read its images and labels."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ TORCHVISION = "torchvision:"
 def open_source(
     path: str, *, layout: str, task: str, scratch: Path
 ) -> Iterator[tuple[Tree, Source]]:
-    """Open the data at `path` and find their images.
+    """Open the data at `path` and find the images.
 
     Args:
         path: a folder or an archive.
@@ -29,10 +29,10 @@ def open_source(
         scratch: a folder with room for the unpacked content of a compressed tar archive.
 
     Raises:
-        UserError: if the data are not there, or not what the layout says.
+        UserError: if the data are missing, or do not match the layout.
     """
     if layout.startswith(TORCHVISION):
-        # Heavy, and of no use to other layouts.
+        # Slow to import, and other layouts do not need it.
         from classifold.ingest.torchvision_dataset import open_dataset  # noqa: PLC0415
 
         dataset, source = open_dataset(layout.removeprefix(TORCHVISION), Path(path))
@@ -48,18 +48,18 @@ def find_source(tree: Tree, *, layout: str, task: str, where: str) -> Source:
 
     Args:
         tree: where the files are.
-        layout: `auto`, which tries the most particular first, or a layout's name.
+        layout: a layout's name, or `auto`, which tries the most specific layout first.
         task: `single` or `multi`.
-        where: what to call the source in messages.
+        where: name of the source in messages.
 
     Raises:
-        UserError: if there is no image, or the source is not what its layout says.
+        UserError: if there is no image, or the source does not match its layout.
     """
     names = tree.names()
     if not image_names(names):
         raise UserError(
-            f"dataset.path: {where} holds {len(names):,} files and no image among them; it "
-            "should hold one folder a class with images in it, or images with a table"
+            f"dataset.path: {where} has {len(names):,} files and no image among them. Put images "
+            "into one folder per class, or beside a table of labels."
         )
     if layout == "auto":
         layout = _detect(tree)

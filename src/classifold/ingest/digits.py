@@ -1,7 +1,7 @@
-"""The embedded data set: 1,797 handwritten digits of 8 x 8 pixels that come with scikit-learn.
+"""Write the embedded data set: the 1,797 handwritten digits (8 x 8 pixels) of scikit-learn.
 
 Source: Alpaydin & Kaynak 1998, UCI Machine Learning Repository, "Optical Recognition of
-Handwritten Digits" (its test part).
+Handwritten Digits" (its test split).
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What names of files are let in, and how they are written down."""
+"""Check and normalize the names and sizes of files."""
 
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -12,22 +12,22 @@ MAX_BYTES_PER_FILE = 256 * 2**20
 MAX_FILES = 2_000_000
 
 
-# Systems allow 255 bytes a folder or file. Tables keep names in cells of one width, so that one of
-# an archive's 65,535 letters would take gigabytes.
+# File systems allow 255 bytes per folder or file. Tables store names in cells of one width, so that
+# one name of 65,535 characters, which an archive may have, would take gigabytes.
 MAX_CHARACTERS_PER_NAME = 1024
 
-TOO_LONG = f"its name has more than {MAX_CHARACTERS_PER_NAME:,} letters"
+TOO_LONG = f"its name has more than {MAX_CHARACTERS_PER_NAME:,} characters"
 
 
 class NotRead(NamedTuple):
-    """Something that is no row of the table, and why."""
+    """A file or entry that is not in the table, and the reason."""
 
     id: str
     reason: str
 
 
 def readable_id(name: str) -> str:
-    """Write a file's name in valid Unicode: a byte that is none is spelled out."""
+    """Convert a file's name to valid Unicode: invalid bytes are escaped."""
     if name.isascii():
         return name
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
@@ -37,7 +37,7 @@ def entry_id(name: str) -> str | None:
     """Make the id of an archive's entry: `./cat//1.jpg` is `cat/1.jpg`.
 
     Returns:
-        A relative POSIX path; None for a name that climbs out of its archive, or is none.
+        A relative POSIX path; None for an empty name or a path outside the archive.
     """
     path = PurePosixPath(name)
     drive = name[1:2] == ":"
@@ -49,13 +49,12 @@ def entry_id(name: str) -> str | None:
 def refuse_too_large(n_bytes: int) -> None:
     """Raise an OSError for a file that might exhaust memory."""
     if n_bytes > MAX_BYTES_PER_FILE:
-        raise OSError(f"{n_bytes:,} bytes; the most read from one file is {MAX_BYTES_PER_FILE:,}")
+        raise OSError(f"{n_bytes:,} bytes; the maximum is {MAX_BYTES_PER_FILE:,}")
 
 
 def refuse_too_many(n_files: int, *, where: str) -> None:
-    """Raise a UserError for a source of more files than memory has room for."""
+    """Raise a UserError for a source with too many files for the memory."""
     if n_files > MAX_FILES:
         raise UserError(
-            f"{where} holds more than {MAX_FILES:,} files, the most that are "
-            "taken in; divide it, or leave files out"
+            f"dataset.path: {where} has more than {MAX_FILES:,} files. Divide it or remove files."
         )

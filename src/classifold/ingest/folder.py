@@ -1,4 +1,4 @@
-"""The layout `folder`: one folder a class, below official parts if there are any."""
+"""Read the layout `folder`: one folder per class, below folders of official splits if any."""
 
 from collections.abc import Sequence
 
@@ -19,20 +19,20 @@ Path = list[str]  # the names of the folders, and of the file
 
 
 def read_folder(tree: Tree, *, where: str) -> Source:
-    """Find the images of a tree that holds one folder a class.
+    """Find the images of a tree with one folder per class.
 
-    Folders that merely wrap the classes (`fruit/cherry/1.jpg` in `fruit.zip`) are looked
-    through; deeper folders belong to their class. Where `train/` and other parts (`val/`,
-    `test/` …) stand above the classes, they are official parts. Images in a folder named
-    `unlabelled` have no label, nor have those of a held-out part without class folders. If
-    there is a `words.txt`, it names the classes.
+    Folders that only wrap the classes (`fruit/cherry/1.jpg` in `fruit.zip`) are skipped; deeper
+    folders belong to their class. Where `train/` and other splits (`val/`, `test/` …) are above
+    the classes, they are official splits. Images in a folder named `unlabelled` have no label, nor
+    have those of a test split without class folders. If there is a `words.txt`, it names the
+    classes.
 
     Args:
         tree: where the files are.
-        where: what to call the source in messages.
+        where: name of the source in messages.
 
     Raises:
-        UserError: if an image lies in no class folder.
+        UserError: if an image is in no class folder.
     """
     names = image_names(tree.names())
     paths = [name.split("/") for name in names]
@@ -42,7 +42,7 @@ def read_folder(tree: Tree, *, where: str) -> Source:
     if _are_splits(level):
         images = _in_splits(names, paths, depth=depth, where=where)
         counted = ", ".join(sorted(level))
-        remarks.append(f"official parts: {counted}")
+        remarks.append(f"official splits: {counted}")
     else:
         images = _in_classes(names, paths, depth=depth, split=None, where=where)
 
@@ -63,24 +63,26 @@ def _are_splits(level: set[str]) -> bool:
 def _in_splits(
     names: Sequence[str], paths: Sequence[Path], *, depth: int, where: str
 ) -> list[SourceImage]:
-    found: dict[str, list[int]] = {}
+    positions_of: dict[str, list[int]] = {}
     for position, path in enumerate(paths):
-        found.setdefault(path[depth], []).append(position)
+        positions_of.setdefault(path[depth], []).append(position)
     classes = {
         path[depth + 1]
         for path in paths
         if SPLIT_NAMES.get(path[depth].lower()) == "train" and len(path) > depth + 2
     }
     images: list[SourceImage] = []
-    for folder, positions in found.items():
-        part_names = [names[position] for position in positions]
-        part_paths = [paths[position] for position in positions]
+    for folder, positions in positions_of.items():
+        inner_names = [names[position] for position in positions]
+        inner_paths = [paths[position] for position in positions]
         split = SPLIT_NAMES.get(folder.lower(), UNLABELLED)
-        folders = {path[depth + 1] for path in part_paths if len(path) > depth + 2}
+        folders = {path[depth + 1] for path in inner_paths if len(path) > depth + 2}
         if split == UNLABELLED or (split == TEST and not folders & classes):
-            images += [SourceImage(name, (), UNLABELLED) for name in part_names]
+            images += [SourceImage(name, (), UNLABELLED) for name in inner_names]
         else:
-            images += _in_classes(part_names, part_paths, depth=depth + 1, split=split, where=where)
+            images += _in_classes(
+                inner_names, inner_paths, depth=depth + 1, split=split, where=where
+            )
     return images
 
 
@@ -90,11 +92,11 @@ def _in_classes(
     loose = [name for name, path in zip(names, paths, strict=True) if len(path) == depth + 1]
     if loose:
         raise UserError(
-            f"dataset.path: {len(loose):,} of {len(names):,} images of {where} lie in no class "
-            f"folder, such as {loose[0]!r}; move them into the folder of their class, or "
-            f"into one named '{UNLABELLED}'"
+            f"dataset.path: {len(loose):,} of {len(names):,} images of {where} are in no class "
+            f"folder, such as {loose[0]!r}. Move them into the folder of their class, or into one "
+            f"named '{UNLABELLED}'."
         )
-    # One tuple a class, shared by its images: there may be millions.
+    # One tuple per class, shared by its images: there may be millions.
     labels = {path[depth]: (path[depth],) for path in paths}
     return [
         SourceImage(name, (), UNLABELLED)

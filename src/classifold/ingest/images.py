@@ -1,4 +1,4 @@
-"""Images of every kind into upright 8-bit RGB."""
+"""Decode images of all common formats to upright 8-bit RGB."""
 
 import hashlib
 import io
@@ -14,23 +14,23 @@ from classifold.ingest.perceptual_hash import perceptual_hash
 Conversion = Literal["grayscale", "palette", "alpha", "cmyk", "deep", "other"]
 CONVERSION_NAMES: tuple[Conversion, ...] = get_args(Conversion)
 
-# More pixels than this are refused before they are decoded (a bomb of a few kilobytes can
-# claim gigabytes). 64 million pixels are 192 MB as RGB.
+# Images with more pixels are refused before they are decoded (a decompression bomb of a few
+# kilobytes can unpack to gigabytes). 64 million pixels are 192 MB as RGB.
 MAX_PIXELS = 64_000_000
 
-# Decoders that are let near foreign bytes. Pillow knows more, but some of them start other
-# programs (EPS starts Ghostscript), and others are no pictures as people keep them.
+# The decoders that are used. Pillow has more, but some start other programs (EPS starts
+# Ghostscript), and others are rare as photos.
 FORMATS = (
     *("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "JPEG2000", "AVIF"),
     *("PPM", "TGA", "DIB", "ICO", "PCX", "QOI", "SGI"),
 )
 
 # Files of these keep their bytes if they are 8-bit RGB and upright; the others, rarer, are stored
-# again as PNG: few programs read them, a TGA or ICO may be taken for another format, and how
-# deep a JPEG 2000 or AVIF is Pillow does not tell.
+# again as PNG: few programs read them, a TGA or ICO may be mistaken for another format, and Pillow
+# does not report the bit depth of a JPEG 2000 or AVIF.
 KEPT_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "TIFF", "WEBP", "PPM", "GIF")
 
-# Their extensions, but for `.pdf` and the like that plugins lay claim to.
+# Their extensions, without those such as `.pdf` that plugins register.
 EXTENSIONS = frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".dib"),
@@ -38,7 +38,7 @@ EXTENSIONS = frozenset(
         *(".ppm", ".pgm", ".pbm", ".pnm", ".qoi", ".sgi"),
     )
 )
-# Pictures all the same, so that a folder of them is never passed over in silence.
+# Images that are not read here; they are listed as unreadable instead of ignored.
 UNREAD_EXTENSIONS = frozenset(
     (
         *(".heic", ".heif", ".jxl", ".svg", ".eps", ".psd", ".dcm", ".nii"),
@@ -66,19 +66,19 @@ CONVERSIONS: dict[str, Conversion] = {
 
 
 class UnreadableImageError(ValueError):
-    """Bytes that are no image, a damaged one, or one too large to open safely."""
+    """Raised for bytes that are no image, a damaged one, or one too large to open safely."""
 
 
 class Decoded(NamedTuple):
-    """An image as the pipeline keeps it, and what was done to get there."""
+    """An image as the table stores it, and how it was converted."""
 
-    encoded: bytes  # as they came, or PNG where the pixels had to change
+    encoded: bytes  # the original file, or PNG where the pixels had to change
     width: int  # upright, in pixels
     height: int
-    mode: str  # Pillow's mode of the file as it came
-    conversion: Conversion | None  # what made it RGB; None: it was
-    turned: bool  # whether EXIF said to turn or mirror it
-    animated: bool  # whether it had more frames, of which the first was kept
+    mode: str  # Pillow's mode of the original file
+    conversion: Conversion | None  # how it became RGB; None: it was RGB
+    turned: bool  # whether it was turned or mirrored as EXIF requires
+    animated: bool  # whether it had several frames; the first was kept
     pixels_sha256: str  # of size and RGB values: equal for equal pixels in any format
     perceptual_hash: str  # 64 bits as 16 hexadecimal digits (DCT, Zauner 2010)
 
@@ -86,31 +86,31 @@ class Decoded(NamedTuple):
 def decode(encoded: bytes, *, background: Sequence[int] = WHITE) -> Decoded:
     """Decode an image file into upright 8-bit RGB.
 
-    An 8-bit RGB file of `KEPT_FORMATS` that stands upright keeps its bytes; any other is stored
-    again as PNG, without loss. Deep grayscale is scaled to 8 bit (16-bit integers by 257,
-    floats from their range), and of an animation the first frame stays.
+    An upright 8-bit RGB file of `KEPT_FORMATS` keeps its bytes; any other is stored again as PNG,
+    without loss. Deep grayscale is scaled to 8 bit (16-bit integers by 257, floats from their
+    range). Of an animation the first frame is used.
 
     Args:
         encoded: the file.
-        background: red, green, blue in [0, 255], of what shows through transparent pixels.
+        background: red, green, blue in [0, 255], behind transparent pixels.
 
     Raises:
         UnreadableImageError: with the reason.
     """
     try:
         with warnings.catch_warnings():
-            # Pillow warns of odd metadata in files whose pixels are whole.
+            # Pillow warns of unusual metadata in files whose pixels are intact.
             warnings.simplefilter("ignore")
             image: Image.Image = Image.open(io.BytesIO(encoded), formats=FORMATS)
             if image.width * image.height > MAX_PIXELS:
                 raise UnreadableImageError(
-                    f"{image.width} x {image.height} pixels; the most opened is {MAX_PIXELS:,}"
+                    f"{image.width} x {image.height} pixels; the maximum is {MAX_PIXELS:,}"
                 )
-            deep = _is_deep(image)  # loading forgets it
-            # The pictures behind the first of an MPO (phones' JPEGs) bother no JPEG decoder.
+            deep = _is_deep(image)  # lost by loading
+            # JPEG decoders ignore further images of an MPO (a JPEG of a phone).
             animated = image.format != "MPO" and getattr(image, "is_animated", False)
             rare = image.format not in KEPT_FORMATS
-            # Loading a TIFF turns it, and forgets that, too.
+            # Loading a TIFF turns it and removes the tag.
             turned = image.getexif().get(ORIENTATION_TAG, 1) in range(2, 9)
             image.load()
             mode = image.mode
@@ -120,13 +120,13 @@ def decode(encoded: bytes, *, background: Sequence[int] = WHITE) -> Decoded:
     except UnreadableImageError:
         raise
     except UnidentifiedImageError:
-        raise UnreadableImageError("not an image in a format that is read here") from None
-    except Exception as error:  # decoders raise whatever damaged bytes lead them to
+        raise UnreadableImageError("not an image in a supported format") from None
+    except Exception as error:  # damaged bytes make decoders raise any exception
         raise UnreadableImageError(f"{type(error).__name__}: {error}") from None
 
     if conversion is not None or turned or animated or rare:
         buffer = io.BytesIO()
-        # A fresh image: no text, profile or EXIF of the source comes along.
+        # A new image: without text, profile or EXIF of the source.
         Image.fromarray(np.asarray(rgb)).save(buffer, "PNG", compress_level=3)
         encoded = buffer.getvalue()
     size = f"{rgb.width}x{rgb.height}:".encode()
@@ -144,9 +144,9 @@ def decode(encoded: bytes, *, background: Sequence[int] = WHITE) -> Decoded:
 
 
 def _is_deep(image: Image.Image) -> bool:
-    """Whether an image that is not loaded yet has more than 8 bits a channel in its file."""
-    # Pillow names what it cuts 16-bit colors from ("RGB;16B" in PNG, "RGB;16L" in TIFF), or
-    # the largest value (PPM).
+    """Check whether an image that is not loaded yet has more than 8 bits per channel."""
+    # Pillow gives the raw mode of 16-bit colors ("RGB;16B" in PNG, "RGB;16L" in TIFF), or the
+    # largest value (PPM).
     return any(
         ";16" in str(tile[3])
         or (tile[0].startswith("ppm") and isinstance(tile[3], tuple) and tile[3][-1] > 255)
@@ -177,7 +177,7 @@ def _to_rgb(image: Image.Image, background: Sequence[int]) -> Image.Image:
 
 
 def _eight_bit(values: np.ndarray, *, is_float: bool) -> Image.Image:
-    """Scale 32-bit values: 0-1 and 0-255 and 0-65535 as they are meant, others by range."""
+    """Scale 32-bit values: from 0-1, 0-255 or 0-65535 if they fit, else by their range."""
     scaled = np.array(values, dtype=np.float32)
     finite = np.isfinite(scaled)
     low = float(scaled.min(where=finite, initial=np.inf))

@@ -20,11 +20,11 @@ from classifold.runtime.progress import track
 
 REASONS_SHOWN = 5
 
-CRASHED = "it ended the process that decoded it (a fault of the decoder?)"
+CRASHED = "it ended the process that decoded it (a bug in the decoder?)"
 
 
 class Read(NamedTuple):
-    """The bytes of one file, or why they could not be had."""
+    """The bytes of one file, or the reason why it could not be read."""
 
     content: bytes
     failure: str | None
@@ -38,23 +38,23 @@ def ingest(
     background: Sequence[int],
     max_unreadable: float,
 ) -> dict[str, Any]:
-    """Decode every image once, and write the image table, the classes and the failures.
+    """Decode every image once; write the image table, the classes and the unreadable files.
 
-    Leaves `images-*.parquet`, `classes.json` (names in their order), `unreadable.csv` (id,
-    reason) and `conversions.csv` (kind, n_images; for the plot) in `folder`.
+    Writes `images-*.parquet`, `classes.json` (names in their order), `unreadable.csv` (id,
+    reason) and `conversions.csv` (kind, n_images; for the plot) into `folder`.
 
     Args:
         tree: where the files are.
         source: what to read, in the order of the table.
         folder: an existing folder to write into.
-        background: red, green, blue in [0, 255], of what shows through transparent pixels.
-        max_unreadable: the largest share in [0, 1] of what could not be read.
+        background: red, green, blue in [0, 255], behind transparent pixels.
+        max_unreadable: the largest fraction in [0, 1] of files that cannot be read.
 
     Returns:
         The counts of `metrics/ingest.json`.
 
     Raises:
-        UserError: if no image, or none of a class, or too few can be read.
+        UserError: if no image, no image of a class, or too few images can be read.
     """
     images = source.images
     unreadable = [*tree.refused, *source.missing]
@@ -78,12 +78,12 @@ def ingest(
             yield _row(image, outcome)
 
     n_images = write_table(folder, rows())
-    _check_readable(unreadable, n_images, most=max_unreadable)
+    _check_readable(unreadable, n_images, max_unreadable=max_unreadable)
     classes = sorted({label for image in images for label in image.labels})
     if lost := [name for name in classes if not counts.per_class[name]]:
         raise UserError(
-            f"not one image of class {', '.join(map(repr, lost))} can be read; mend its files, "
-            f"or take it out: {_quoted(unreadable)}"
+            f"dataset.path: no image of class {', '.join(map(repr, lost))} can be read: "
+            f"{_format_reasons(unreadable)}. Fix its files or remove the class."
         )
     write_json(folder / "classes.json", classes)
     write_rows(
@@ -112,7 +112,7 @@ def ingest(
 
 
 class _Counts:
-    """What was counted while the images went by."""
+    """Counts of decoded images."""
 
     def __init__(self) -> None:
         self.converted: Counter[str] = Counter()
@@ -133,27 +133,27 @@ class _Counts:
         return sorted(split for split in self.per_split if split is not None)
 
     def kinds(self, n_images: int) -> list[tuple[str, int]]:
-        """What was done to how many images, for the plot; an image may be in two rows."""
+        """Count the images per conversion, for the plot; an image may be in two rows."""
         untouched = n_images - self.converted.total()
         done: list[tuple[str, int]] = [(name, self.converted[name]) for name in CONVERSION_NAMES]
         done += [("turned upright", self.n_turned), ("animated", self.n_animated)]
         return [("8-bit RGB", untouched), *((name, count) for name, count in done if count)]
 
 
-def _check_readable(unreadable: Sequence[NotRead], n_images: int, *, most: float) -> None:
+def _check_readable(unreadable: Sequence[NotRead], n_images: int, *, max_unreadable: float) -> None:
     n_bad = len(unreadable)
     if n_images == 0:
-        raise UserError(f"not one image can be read: {_quoted(unreadable)}")
-    if n_bad > most * (n_images + n_bad):
+        raise UserError(f"dataset.path: no image can be read: {_format_reasons(unreadable)}")
+    if n_bad > max_unreadable * (n_images + n_bad):
         raise UserError(
-            f"{n_bad:,} of {n_images + n_bad:,} files cannot be read, more than the share of "
-            f"{most:g} that ingest.max_unreadable allows: {_quoted(unreadable)}; mend the "
-            "files, or raise the share"
+            f"ingest.max_unreadable: {n_bad:,} of {n_images + n_bad:,} files cannot be read, more "
+            f"than the fraction {max_unreadable:g}: {_format_reasons(unreadable)}. Fix the files "
+            "or raise the fraction."
         )
 
 
-def _quoted(unreadable: Sequence[NotRead]) -> str:
-    """The most frequent reasons, each with its number and an example."""
+def _format_reasons(unreadable: Sequence[NotRead]) -> str:
+    """Format the most frequent reasons, each with its count and an example."""
     examples = {item.reason: item.id for item in reversed(unreadable)}
     reasons = Counter(item.reason for item in unreadable).most_common(REASONS_SHOWN)
     text = "; ".join(
@@ -163,7 +163,7 @@ def _quoted(unreadable: Sequence[NotRead]) -> str:
 
 
 def read_image(read: Callable[[str], bytes], name: str) -> Read:
-    """Read one file by a function that may raise an OSError, such as a tree's `read`."""
+    """Read one file with a function that may raise an OSError, such as a tree's `read`."""
     try:
         return Read(read(name), failure=None)
     except OSError as error:
@@ -171,7 +171,7 @@ def read_image(read: Callable[[str], bytes], name: str) -> Read:
 
 
 def decode_read(read: Read, *, background: Sequence[int]) -> Decoded | str:
-    """Runs in other processes: the decoded image, or the reason why there is none."""
+    """Decode in a worker process: the image, or the reason why it is unreadable."""
     if read.failure is not None:
         return read.failure
     try:

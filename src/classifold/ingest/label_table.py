@@ -1,7 +1,7 @@
-"""The layout `table`: images, and a CSV or Parquet file that names and labels them.
+"""Read the layout `table`: images, and a CSV or Parquet file with their paths and labels.
 
-Columns: `path`; `label` or `labels` (several parted by `|`); optional `part` and `group`.
-Hugging Face's `metadata.csv` and most competitions' tables are read as they are.
+Columns: `path`; `label` or `labels` (several separated by `|`); optional `split` and `group`.
+Hugging Face's `metadata.csv` and the tables of most competitions need no changes.
 """
 
 import csv
@@ -27,7 +27,7 @@ from classifold.ingest.tree import Tree, read_listed
 
 EXTENSIONS = (".csv", ".tsv", ".parquet")
 
-# What the columns are called, ours first.
+# Accepted names of columns, the preferred one first.
 PATH_COLUMNS = ("path", "file_name", "filename", "file", "image", "image_id", "id")
 LABEL_COLUMNS = ("labels", "label", "class", "category", "target")
 
@@ -35,7 +35,7 @@ BYTES_OF_HEADER = 65536
 
 
 class _Table(NamedTuple):
-    """A file of the tree with the columns that matter."""
+    """A table in the tree, and its columns of paths and labels."""
 
     name: str
     path: str
@@ -43,32 +43,31 @@ class _Table(NamedTuple):
 
 
 def is_table(tree: Tree) -> bool:
-    """Whether a table with a column of paths and one of labels lies beside the images."""
+    """Check whether there is a table with a column of paths and one of labels."""
     return bool(_tables(tree))
 
 
 def read_table(tree: Tree, *, task: str, where: str) -> Source:
-    """Find the images and what the tables say of them.
+    """Find the images and their labels in the tables.
 
-    Paths are relative to the folder of the table, or to the root. Several tables whose names
-    are parts (`train.csv`, `test.csv`) say so of their images. An empty label means, in
-    `single`, unlabelled, and in `multi` an image without a label; an image that no table
-    names is unlabelled.
+    Paths are relative to the folder of the table, or to the root. A table named after a split
+    (`train.csv`, `test.csv`) assigns its images to that split. An empty label means, in `single`,
+    unlabelled, and in `multi` an image without a label; an image in no table is unlabelled.
 
     Args:
         tree: where the files are.
         task: `single` or `multi`.
-        where: what to call the source in messages.
+        where: name of the source in messages.
 
     Raises:
-        UserError: if there is no table, a row has no meaning, or two rows contradict.
+        UserError: if there is no table, a row is invalid, or two rows contradict each other.
     """
     tables = _tables(tree)
     if not tables:
         raise UserError(
-            f"dataset.layout is table, but {where} has no CSV or Parquet file with a column of "
-            f"paths ({', '.join(PATH_COLUMNS)}) and one of labels ({', '.join(LABEL_COLUMNS)}); "
-            "name the columns so, or correct the layout (auto finds it out)"
+            f"dataset.layout: {where} has no CSV or Parquet file with a column of paths "
+            f"({', '.join(PATH_COLUMNS)}) and one of labels ({', '.join(LABEL_COLUMNS)}), got "
+            "table. Rename the columns, or correct the layout; auto detects it."
         )
     names = image_names(tree.names())
     known = set(names)
@@ -77,28 +76,29 @@ def read_table(tree: Tree, *, task: str, where: str) -> Source:
     for table in tables:
         folder = table.name.rpartition("/")[0]
         stem = table.name.rpartition("/")[2].rpartition(".")[0].lower()
-        absent = f"named in {table.name}, but not there"
+        absent = f"listed in {table.name}, but missing"
         for number, row in enumerate(_rows(tree, table.name), start=1):
             listed = row.get(table.path, "").strip()
-            name = next((name for name in _meanings(listed, folder) if name in known), None)
+            name = next((name for name in _candidates(listed, folder) if name in known), None)
             if name is None:
                 missing.append(NotRead(listed, absent))
                 continue
-            image = _describe(name, row, table, default_part=SPLIT_NAMES.get(stem), task=task)
+            image = _describe(name, row, table, default_split=SPLIT_NAMES.get(stem), task=task)
             if described.setdefault(name, image) != image:
                 raise UserError(
-                    f"row {number} of {table.name} in {where} names {name!r} a second time and "
-                    "says something else of it; keep one of the two rows"
+                    f"{table.name}: row {number} lists {name!r} of {where} again with other "
+                    "values. Keep one of the two rows."
                 )
 
     if not described:
         raise UserError(
-            f"not one of {len(missing):,} paths in {tables[0].name} of {where} names an image "
-            f"that is there, such as {missing[0].id!r}; paths are relative to the table's folder"
+            f"{tables[0].name}: none of {len(missing):,} paths is an image of {where}, got "
+            f"{missing[0].id!r}. Paths are relative to the table's folder."
             if missing
-            else f"{tables[0].name} of {where} has no rows; fill it, or correct dataset.layout"
+            else f"{tables[0].name}: the table of {where} has no rows. Add rows, or correct "
+            "dataset.layout."
         )
-    remarks = [f"{', '.join(table.name for table in tables)}: {len(described):,} images named"]
+    remarks = [f"{', '.join(table.name for table in tables)}: {len(described):,} images listed"]
     images = [described.get(name, SourceImage(name, (), UNLABELLED)) for name in names]
     if len(names) > len(described):
         remarks.append(f"{len(names) - len(described):,} images are in no row: unlabelled")
@@ -106,7 +106,7 @@ def read_table(tree: Tree, *, task: str, where: str) -> Source:
 
 
 def _describe(
-    name: str, row: Mapping[str, str], table: _Table, *, default_part: str | None, task: str
+    name: str, row: Mapping[str, str], table: _Table, *, default_split: str | None, task: str
 ) -> SourceImage:
     cell = row.get(table.label, "")
     labels = tuple(
@@ -115,17 +115,17 @@ def _describe(
     split = row.get("split", "").strip().lower()
     if split and split not in SPLIT_NAMES and split != UNLABELLED:
         raise UserError(
-            f"{table.name} gives {name!r} the split {split!r}; a split is one of "
-            f"{', '.join(SPLIT_NAMES)}, {UNLABELLED}, or empty"
+            f"{table.name}: the split of {name!r} must be empty or one of "
+            f"{', '.join(SPLIT_NAMES)}, {UNLABELLED}, got {split!r}. Correct the row."
         )
     if split == UNLABELLED or (task == "single" and not labels):
         return SourceImage(name, (), UNLABELLED)
     group = row.get("group", "").strip() or None
-    return SourceImage(name, labels, SPLIT_NAMES.get(split, default_part), group)
+    return SourceImage(name, labels, SPLIT_NAMES.get(split, default_split), group)
 
 
-def _meanings(listed: str, folder: str) -> Iterator[str]:
-    """What a path in a table may mean, the likeliest first."""
+def _candidates(listed: str, folder: str) -> Iterator[str]:
+    """Generate the possible ids for a path in a table, the most likely first."""
     path = listed.replace("\\", "/").removeprefix("./")
     if folder:
         yield f"{folder}/{path}"
@@ -133,14 +133,14 @@ def _meanings(listed: str, folder: str) -> Iterator[str]:
 
 
 def _tables(tree: Tree) -> list[_Table]:
-    found = []
+    tables = []
     for name in visible(tree.names(), *EXTENSIONS):
         columns = _columns(tree, name)
         path = next((column for column in PATH_COLUMNS if column in columns), None)
         label = next((column for column in LABEL_COLUMNS if column in columns), None)
         if path and label:
-            found.append(_Table(name, path, label))
-    return found
+            tables.append(_Table(name, path, label))
+    return tables
 
 
 def _columns(tree: Tree, name: str) -> list[str]:
@@ -157,13 +157,13 @@ def _columns(tree: Tree, name: str) -> list[str]:
 
 
 def _rows(tree: Tree, name: str) -> Iterator[dict[str, str]]:
-    """Rows of text, several labels joined as in CSV."""
+    """Read the rows as text; several labels are joined as in CSV."""
     content = read_listed(tree, name)
     if name.lower().endswith(".parquet"):
         try:
             rows = pq.read_table(io.BytesIO(content)).to_pylist()
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{name} is a damaged Parquet file: {error}; fetch it again") from None
+            raise UserError(f"{name}: damaged Parquet file ({error}). Download it again.") from None
         for values in rows:
             yield {column: _text(value) for column, value in values.items()}
         return
@@ -175,7 +175,7 @@ def _rows(tree: Tree, name: str) -> Iterator[dict[str, str]]:
             if row:
                 yield dict(zip(columns, row, strict=False))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{name} is no CSV in UTF-8: {error}; save it as such") from None
+        raise UserError(f"{name}: not a CSV file in UTF-8 ({error}). Save it as UTF-8.") from None
 
 
 def _text(value: object) -> str:

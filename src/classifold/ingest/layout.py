@@ -1,4 +1,4 @@
-"""What every layout finds: images with their labels, parts, groups and boxes."""
+"""Images of a source with their labels, splits, groups and boxes, in whichever layout."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from classifold.errors import UserError
 from classifold.ingest.entries import NotRead
 from classifold.ingest.images import EXTENSIONS, UNREAD_EXTENSIONS
 
-# What people call the folders of official parts, in lower case.
+# Common names of folders of official splits, in lower case.
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -31,42 +31,42 @@ class SourceImage(NamedTuple):
 
     id: str  # POSIX path inside the source
     labels: tuple[str, ...]
-    split: str | None = None  # official part, or "unlabelled"
+    split: str | None = None  # official split, or "unlabelled"
     group: str | None = None  # patient, burst …
     boxes: tuple[Box, ...] | None = None
 
 
 class Source(NamedTuple):
-    """What a layout found."""
+    """The images that a layout has."""
 
     layout: str
     images: list[SourceImage]
-    missing: list[NotRead]  # what a list or a table names, and is not there
-    remarks: list[str]  # what was found and decided, a line each
+    missing: list[NotRead]  # listed in a list or a table, but missing
+    remarks: list[str]  # for the log, one line each
 
 
 def image_names(names: Iterable[str]) -> list[str]:
-    """Choose the files that are images by their extension, readable here or not.
+    """Select the files with an extension of images, readable here or not.
 
-    What systems leave behind (`.DS_Store`, `__MACOSX/`, anything hidden) is none.
+    Hidden files and those of operating systems (`.DS_Store`, `__MACOSX/`) are excluded.
     """
     known = EXTENSIONS | UNREAD_EXTENSIONS
     return [name for name in names if _extension(name) in known and not _is_hidden(name.split("/"))]
 
 
 def visible(names: Iterable[str], *extensions: str) -> list[str]:
-    """Choose the files of some extensions that no system left behind."""
+    """Select the files with some extensions, without hidden files."""
     return [
         name for name in names if _extension(name) in extensions and not _is_hidden(name.split("/"))
     ]
 
 
 def wrapping_folders(images: Sequence[Sequence[str]], *, inner: int) -> int:
-    """Count the levels of single folders that merely wrap the data (`fruit/` in `fruit.zip`).
+    """Count the levels of single folders that only wrap the data (`fruit/` in `fruit.zip`).
 
     Args:
-        images: paths, as the names of their folders and their own.
-        inner: how many levels must stay below: 2 for a class folder and a file.
+        images: paths, as names of folders and of the file.
+        inner: number of levels that must remain below: 2 for a class folder and a file.
     """
     depth = 0
     while (
@@ -78,18 +78,18 @@ def wrapping_folders(images: Sequence[Sequence[str]], *, inner: int) -> int:
 
 
 def settle_splits(images: list[SourceImage], remarks: list[str]) -> list[SourceImage]:
-    """Settle what official parts mean: a labelled held-out part is our test.
+    """Interpret official splits: a labelled held-out split is the test split.
 
-    Without a labelled test part, an official validation part takes its place; without either,
-    an official train part is no more than the data themselves.
+    Without a labelled test split, an official validation split becomes the test split. Without
+    either, an official train split is split like data without official splits.
     """
     labelled = Counter(image.split for image in images if image.split != UNLABELLED)
     if labelled[TEST]:
         return images
     if labelled["validation"]:
         remarks.append(
-            f"{labelled['validation']:,} labelled images are officially held out for "
-            "validation, and none for test: they are kept as the test part"
+            f"the official validation split of {labelled['validation']:,} labelled images is used "
+            "as the test split, since there is no labelled test split"
         )
         renamed: dict[str | None, str | None] = {"validation": TEST}
     elif labelled["train"]:
@@ -103,46 +103,48 @@ def settle_splits(images: list[SourceImage], remarks: list[str]) -> list[SourceI
 
 
 def check_labels(images: Sequence[SourceImage], *, task: str, where: str) -> None:
-    """Refuse what no classifier can be trained on.
+    """Check that a classifier can be trained on the labels.
 
     Raises:
-        UserError: if images bear several labels in a `single` task, there are too few classes,
-            a held-out part has classes that training images lack, or a name would be
-            mistaken for several labels, or is too long.
+        UserError: if images have several labels in a `single` task, there are too few classes,
+            a held-out split has classes that training images lack, or a class name contains the
+            label separator or is too long.
     """
     several = [image for image in images if len(image.labels) > 1]
     if several and task == "single":
         raise UserError(
-            f"dataset.task is single, but {len(several):,} images of {where} bear several "
-            f"labels, such as {several[0].id!r} ({', '.join(several[0].labels)}); set "
-            "dataset.task to multi"
+            f"dataset.task: {len(several):,} images of {where} have several labels, such as "
+            f"{several[0].id!r} ({', '.join(several[0].labels)}), got single. Set dataset.task to "
+            "multi."
         )
     per_class = Counter(label for image in images for label in image.labels)
-    fewest = 2 if task == "single" else 1
-    if len(per_class) < fewest:
+    min_classes = 2 if task == "single" else 1
+    if len(per_class) < min_classes:
         raise UserError(
-            f"dataset.path: {where} has images of {len(per_class)} "
-            f"class{'es' * (len(per_class) != 1)} ({', '.join(per_class) or 'none'}); a "
-            f"classifier needs at least {fewest}; in the layout folder, each is a folder"
+            f"dataset.path: {where} must have at least {min_classes} classes, got "
+            f"{len(per_class)} ({', '.join(per_class) or 'none'}). In the layout folder, each "
+            "class is a folder."
         )
     joined = [label for label in per_class if LABEL_SEPARATOR in label]
     if joined:
         raise UserError(
-            f"dataset.path: the class {joined[0]!r} of {where} has {LABEL_SEPARATOR!r} in its "
-            "name, which separates the labels of an image; rename it"
+            f"dataset.path: a class name must not contain {LABEL_SEPARATOR!r}, which separates the "
+            f"labels of an image, got {joined[0]!r} in {where}. Rename the class."
         )
     longest = max((*per_class, *(image.group or "" for image in images)), key=len, default="")
     if len(longest) > MAX_CHARACTERS_PER_LABEL:
         raise UserError(
-            f"dataset.path: a class or group of {where} has a name of {len(longest):,} letters, "
-            f"more than {MAX_CHARACTERS_PER_LABEL}: {longest[:40]!r}…; give it a shorter one"
+            f"dataset.path: the name of a class or group of {where} must have at most "
+            f"{MAX_CHARACTERS_PER_LABEL} characters, got {len(longest):,}: {longest[:40]!r}…. "
+            "Shorten it."
         )
     held_out = {"validation", TEST}
     learned = {label for image in images if image.split not in held_out for label in image.labels}
-    if strange := sorted(set(per_class) - learned):
+    if unknown := sorted(set(per_class) - learned):
         raise UserError(
-            f"dataset.path: {where} holds out images of {', '.join(map(repr, strange))}, "
-            "of which there is no training image; add some, or take the class out"
+            f"dataset.path: {where} has no training image of class "
+            f"{', '.join(map(repr, unknown))}, which a held-out split has. Add images or remove "
+            "the class."
         )
 
 
@@ -151,5 +153,5 @@ def _extension(name: str) -> str:
     return name[dot:].lower() if dot > name.rfind("/") else ""
 
 
-def _is_hidden(splits: Sequence[str]) -> bool:
-    return any(split.startswith(".") or split == "__MACOSX" for split in splits)
+def _is_hidden(path: Sequence[str]) -> bool:
+    return any(name.startswith(".") or name == "__MACOSX" for name in path)

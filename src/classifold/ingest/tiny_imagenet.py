@@ -1,4 +1,4 @@
-"""The layout `tiny-imagenet`: as Stanford's CS231n hands out Tiny ImageNet.
+"""Read the layout `tiny-imagenet`: Tiny ImageNet as Stanford's CS231n distributes it.
 
 `wnids.txt`, `words.txt`, `train/<wnid>/images/*.JPEG` with `<wnid>_boxes.txt` beside,
 `val/images` with `val_annotations.txt`, and `test/images` without labels.
@@ -22,7 +22,7 @@ COLUMNS_OF_ANNOTATIONS = 6
 
 
 def is_tiny_imagenet(names: list[str]) -> bool:
-    """Whether the files that this layout stands on are there."""
+    """Check whether the files are present that define this layout."""
     return _root(names) is not None
 
 
@@ -31,17 +31,17 @@ def read_tiny_imagenet(tree: Tree, *, where: str) -> Source:
 
     Args:
         tree: where the files are.
-        where: what to call the source in messages.
+        where: name of the source in messages.
 
     Raises:
-        UserError: if a file that the layout stands on is missing or is not as it should be.
+        UserError: if a file of the layout is missing or invalid.
     """
     names = tree.names()
     root = _root(names)
     if root is None:
         raise UserError(
-            f"dataset.layout is tiny-imagenet, but {where} lacks wnids.txt or "
-            "val/val_annotations.txt; correct the layout (auto finds it out)"
+            f"dataset.layout: {where} lacks wnids.txt or val/val_annotations.txt, got "
+            "tiny-imagenet. Correct the layout; auto detects it."
         )
     wnids = set(read_listed(tree, f"{root}wnids.txt").decode("utf-8", "replace").split())
     titles = read_class_names(tree, wnids)
@@ -63,20 +63,20 @@ def read_tiny_imagenet(tree: Tree, *, where: str) -> Source:
             wnid, box = annotations.pop(file)
             if wnid not in labels:
                 raise UserError(
-                    f"val_annotations.txt of {where} says that {file!r} is {wnid!r}, which is "
-                    "not in wnids.txt; add it there, or take the line out"
+                    f"val_annotations.txt: the class of {file!r} of {where} is not in wnids.txt, "
+                    f"got {wnid!r}. Add it there, or remove the line."
                 )
             images.append(SourceImage(name, labels[wnid], "validation", boxes=(box,)))
         elif split == "train":
             raise UserError(
-                f"{name!r} of {where} lies in a folder that wnids.txt does not name; add the "
-                "folder there, or take it out"
+                f"wnids.txt: the folder of {name!r} of {where} is not listed. Add it there, or "
+                "remove the folder."
             )
         else:
             images.append(SourceImage(name, (), UNLABELLED))
 
     missing = [
-        NotRead(f"{root}val/images/{file}", "named in val_annotations.txt, but not there")
+        NotRead(f"{root}val/images/{file}", "listed in val_annotations.txt, but missing")
         for file in annotations
     ]
     remarks = [f"{sum(image.boxes is not None for image in images):,} images have bounding boxes"]
@@ -84,7 +84,7 @@ def read_tiny_imagenet(tree: Tree, *, where: str) -> Source:
 
 
 def _root(names: list[str]) -> str | None:
-    """The folder that holds it all, "" or with a slash at its end."""
+    """Find the folder of the data, "" or with a slash at its end."""
     roots = [
         name.removesuffix("wnids.txt") for name in names if name.rsplit("/", 1)[-1] == "wnids.txt"
     ]
@@ -99,7 +99,7 @@ def _read_boxes(tree: Tree, name: str) -> dict[str, Box]:
 
 
 def _read_val_annotations(tree: Tree, name: str) -> dict[str, tuple[str, Box]]:
-    """File -> wnid and bounding box."""
+    """Read the annotations: file -> wnid and bounding box."""
     return {
         fields[0]: (fields[1], _box(fields[2:], name))
         for fields in _read_fields(tree, name, COLUMNS_OF_ANNOTATIONS)
@@ -112,8 +112,8 @@ def _read_fields(tree: Tree, name: str, n_columns: int) -> list[list[str]]:
     for number, row in enumerate(rows, start=1):
         if len(row) != n_columns:
             raise UserError(
-                f"line {number} of {name} has {len(row)} columns instead of {n_columns} parted "
-                "by tabs; correct it"
+                f"{name}: line {number} must have {n_columns} columns separated by tabs, got "
+                f"{len(row)}. Correct it."
             )
     return rows
 
@@ -123,7 +123,7 @@ def _box(fields: list[str], name: str) -> Box:
         x0, y0, x1, y1 = map(int, fields)
     except ValueError:
         raise UserError(
-            f"{name} gives a bounding box as {' '.join(fields)!r}; it should be four whole "
-            "numbers of pixels: x0, y0, x1, y1"
+            f"{name}: a bounding box must be four integers (x0, y0, x1, y1 in pixels), got "
+            f"{' '.join(fields)!r}. Correct it."
         ) from None
     return x0, y0, x1, y1

@@ -1,4 +1,4 @@
-"""The layouts `torchvision:<Class>`: a data set of torchvision's by name, downloaded if need be."""
+"""Read the layouts `torchvision:<Class>`: a data set of torchvision, downloaded if needed."""
 
 import inspect
 import io
@@ -16,7 +16,7 @@ from classifold.errors import UserError
 from classifold.ingest.entries import NotRead
 from classifold.ingest.layout import Source, SourceImage, settle_splits
 
-# What torchvision's classes call their parts, and what we do.
+# Names of splits in torchvision, and ours.
 SPLITS = {
     "train": "train",
     "trainval": "train",
@@ -29,7 +29,7 @@ NO_LABEL = -1
 
 
 class _Dataset(Protocol):
-    """What all of torchvision's data sets are."""
+    """The interface of the data sets of torchvision."""
 
     def __len__(self) -> int: ...
 
@@ -37,7 +37,7 @@ class _Dataset(Protocol):
 
 
 class TorchvisionTree:
-    """The images of a data set as files: as they lie on disk where they do, else as PNG."""
+    """The images of a data set as files: the files on disk if there are any, else PNG."""
 
     def __init__(self, splits: dict[str | None, _Dataset]) -> None:
         self.refused: list[NotRead] = []
@@ -48,18 +48,18 @@ class TorchvisionTree:
                 self._images[f"{prefix}{index:08}.png"] = (dataset, index)
 
     def names(self) -> list[str]:
-        """The ids of all images: part and position."""
+        """List the ids of all images: split and position."""
         return list(self._images)
 
     def read(self, name: str) -> bytes:
-        """The file of one image."""
+        """Read the file of one image."""
         dataset, index = self._images[name]
         if isinstance(dataset, datasets.DatasetFolder):
             return Path(dataset.samples[index][0]).read_bytes()
         try:
             with _no_pickle(type(dataset).__name__):
                 image = dataset[index][0]
-        except Exception as error:  # readers raise whatever damaged files lead them to
+        except Exception as error:  # damaged files make readers raise any exception
             raise OSError(f"{type(error).__name__}: {error}") from None
         buffer = io.BytesIO()
         image.save(buffer, "PNG", compress_level=1)
@@ -67,7 +67,7 @@ class TorchvisionTree:
 
 
 def open_dataset(name: str, path: Path) -> tuple[TorchvisionTree, Source]:
-    """Open a data set, all its parts, and download what of it is not in `path`.
+    """Open all splits of a data set; files that are not in `path` are downloaded.
 
     Args:
         name: a class of `torchvision.datasets` whose items are an image and a class.
@@ -81,11 +81,10 @@ def open_dataset(name: str, path: Path) -> tuple[TorchvisionTree, Source]:
     if not (inspect.isclass(make) and issubclass(make, datasets.VisionDataset)):
         known = [key for key in datasets.__all__ if key[0].isupper()]
         raise UserError(
-            f"dataset.layout names torchvision's {name}, which it does not have; it has "
-            f"{', '.join(known)}"
+            f"dataset.layout: torchvision has no data set {name}. Choose one of {', '.join(known)}."
         )
     with _no_pickle(name):
-        splits = _parts(make, path)
+        splits = _open_splits(make, path)
     tree = TorchvisionTree(splits)
     images: list[SourceImage] = []
     names = iter(tree.names())
@@ -97,18 +96,18 @@ def open_dataset(name: str, path: Path) -> tuple[TorchvisionTree, Source]:
             else:
                 label = str(classes[target]) if classes else str(target)
                 images.append(SourceImage(next(names), (label,), split))
-    remarks = [f"official parts: {', '.join(map(str, splits))}"] if None not in splits else []
+    remarks = [f"official splits: {', '.join(map(str, splits))}"] if None not in splits else []
     return tree, Source(f"torchvision:{name}", settle_splits(images, remarks), [], remarks)
 
 
-def _parts(make: type, path: Path) -> dict[str | None, _Dataset]:
-    """Every part that a class of torchvision's knows."""
+def _open_splits(make: type, path: Path) -> dict[str | None, _Dataset]:
+    """Open every split that a class of torchvision has."""
     takes = inspect.signature(make).parameters
     options: dict[str, Any] = {}
     if "root" in takes:
         options["root"] = path
     if "download" in takes:
-        options["download"] = True  # which does nothing where the files are there and whole
+        options["download"] = True  # which does nothing where the files are present and complete
     choices: list[tuple[str, dict[str, Any]]]
     if "train" in takes:
         choices = [("train", {"train": True}), (TEST, {"train": False})]
@@ -120,7 +119,7 @@ def _parts(make: type, path: Path) -> dict[str | None, _Dataset]:
     refusals = []
     for split, choice in choices:
         if split in splits:
-            continue  # "trainval" holds the images of "train" and "val" again
+            continue  # "trainval" repeats the images of "train" and "val"
         try:
             splits[split] = _open(make, options | choice)
         except UserError:
@@ -128,7 +127,9 @@ def _parts(make: type, path: Path) -> dict[str | None, _Dataset]:
         except ValueError as error:  # "Unknown value 'val' for argument split"
             refusals.append(str(error))
     if choices and not splits:
-        raise UserError(f"torchvision's {make.__name__} knows no usual part: {refusals[0]}")
+        raise UserError(
+            f"dataset.layout: torchvision's {make.__name__} has no usual split: {refusals[0]}"
+        )
     return splits or {None: _open(make, options)}
 
 
@@ -137,14 +138,14 @@ def _open(make: type, options: dict[str, Any]) -> _Dataset:
         dataset: _Dataset = make(**options)
     except (OSError, RuntimeError, TypeError) as error:
         raise UserError(
-            f"torchvision's {make.__name__} could not be opened in dataset.path, nor downloaded "
-            f"to it: {error}"
+            f"dataset.path: torchvision's {make.__name__} could neither be opened nor downloaded: "
+            f"{error}"
         ) from None
     return dataset
 
 
 def _targets(dataset: _Dataset, name: str) -> list[int]:
-    """The class of each image, without decoding them where the data set lists them."""
+    """Read the class of each image, without decoding images where the data set lists them."""
     for attribute in ("targets", "labels", "_labels"):
         targets = getattr(dataset, attribute, None)
         if targets is not None and len(targets) == len(dataset):
@@ -156,19 +157,19 @@ def _targets(dataset: _Dataset, name: str) -> list[int]:
         return [int(target) for target in targets]
     except (TypeError, ValueError):
         raise UserError(
-            f"torchvision's {name} does not give one class an image, so that no classifier "
-            "can be trained on it; choose another data set"
+            f"dataset.layout: torchvision's {name} does not have one class per image. Choose "
+            "another data set."
         ) from None
 
 
 @contextmanager
 def _no_pickle(name: str) -> Iterator[None]:
-    """Let torchvision load no pickle: it can run any code of whoever made the file."""
+    """Refuse pickles in torchvision, since loading one can run any code."""
 
     def refuse(*_: object, **__: object) -> NoReturn:
         raise UserError(
-            f"torchvision's {name} is stored as Python pickles, which may run code when they are "
-            "read, so they are not; save its images into one folder a class, and use that"
+            f"dataset.layout: torchvision's {name} is stored as Python pickles, which can run code "
+            "when they are loaded. Save its images into one folder per class and use that."
         )
 
     loaders = {loader: getattr(pickle, loader) for loader in ("load", "loads", "Unpickler")}

@@ -1,4 +1,4 @@
-"""A tree of files, in a folder or an archive."""
+"""Open a tree of files: a folder or an archive."""
 
 import os
 import stat
@@ -22,13 +22,13 @@ from classifold.ingest.entries import (
 class Tree(Protocol):
     """Files by their ids: POSIX paths relative to the root, in valid Unicode."""
 
-    refused: list[NotRead]  # links, names that climb out, and what else is not let in
+    refused: list[NotRead]  # links, paths outside the source and other refused entries
 
     def names(self) -> list[str]:
-        """The ids of all files that are let in, sorted, so that no order of disk matters."""
+        """List the ids of the accepted files, sorted: independent of the order on disk."""
 
     def read(self, name: str) -> bytes:
-        """The content of one file.
+        """Read one file.
 
         Raises:
             OSError: if it cannot be read, or is too large to be read safely.
@@ -50,7 +50,7 @@ class FolderTree:
         """
         self.root = root
         self.refused: list[NotRead] = []
-        self._raw: dict[str, str] = {}  # names that are no valid Unicode
+        self._raw: dict[str, str] = {}  # names that are not valid Unicode
         self._names: list[str] = []
         for folder, folders, files in os.walk(root, onerror=_raise):
             prefix = "" if folder == str(root) else f"{os.path.relpath(folder, root)}/"
@@ -65,7 +65,7 @@ class FolderTree:
                     continue
                 if image_id != prefix + name:
                     if image_id in self._raw or os.path.lexists(root / image_id):
-                        reason = "its name is no Unicode, and is written as another file's is"
+                        reason = "its escaped name equals the name of another file"
                         self.refused.append(NotRead(image_id, reason))
                         continue
                     self._raw[image_id] = prefix + name
@@ -74,22 +74,22 @@ class FolderTree:
         self._names.sort()
 
     def names(self) -> list[str]:
-        """All files, sorted."""
+        """List the files, sorted."""
         return self._names
 
     def read(self, name: str) -> bytes:
-        """The content of one file."""
+        """Read one file."""
         return read_file(f"{self.root}/{self._raw.get(name, name)}")
 
 
 def read_file(path: str) -> bytes:
-    """The content of a plain file.
+    """Read a regular file.
 
     Raises:
-        OSError: if it cannot be read, is none, or is too large to be read safely.
+        OSError: if it cannot be read, is no regular file, or is too large to be read safely.
     """
     try:
-        # A pipe would make who opens it wait, for ever.
+        # Opening a pipe would block.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
         raise OSError(f"{NO_FILE}: {error.strerror}") from None
@@ -110,7 +110,7 @@ def open_tree(path: Path, *, scratch: Path) -> Iterator[Tree]:
         scratch: a folder with room for the unpacked content of a compressed tar archive.
 
     Raises:
-        UserError: if nothing is there, or it is neither, or it is damaged.
+        UserError: if it does not exist, is neither, or is damaged.
     """
     if path.is_dir():
         yield FolderTree(path)
@@ -122,28 +122,28 @@ def open_tree(path: Path, *, scratch: Path) -> Iterator[Tree]:
             yield tree
     elif path.exists():
         raise UserError(
-            f"dataset.path must be a folder, or a zip or tar archive, and {path} is neither "
-            "(a download cut short?); correct the path, or fetch the file again"
+            f"dataset.path: must be a folder, a zip or a tar archive, got {path}. Correct the "
+            "path, or download the file again if it is incomplete."
         )
     else:
         raise UserError(
-            f"dataset.path names {path}, which does not exist; correct it in params.yaml, or "
-            f"fetch it with 'dvc pull {path}.dvc' if it is tracked by DVC"
+            f"dataset.path: {path} does not exist. Correct the path; if DVC tracks it, run "
+            f"'dvc pull {path}.dvc'."
         )
 
 
 def read_listed(tree: Tree, name: str) -> bytes:
-    """Read a file that says something of the images.
+    """Read a file with labels, or one that may have labels.
 
     Raises:
-        UserError: if it cannot be read, since labels would be lost.
+        UserError: if it cannot be read, since labels would be missing.
     """
     try:
         return tree.read(name)
     except OSError as error:
         raise UserError(
-            f"dataset.path: {name} cannot be read ({error}); mend it, or take it out, or, if it "
-            "says nothing of the images, name dataset.layout"
+            f"dataset.path: {name} cannot be read ({error}). Fix or remove it; if it has nothing "
+            "to do with labels, set dataset.layout."
         ) from None
 
 
