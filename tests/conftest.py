@@ -1,4 +1,4 @@
-"""Drawn images for all tests, the one thread they compute with, and how hypothesis searches."""
+"""Synthetic images for all tests, one thread per process, and the settings of hypothesis."""
 
 import io
 import shutil
@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Tiny networks are quickest so, on a busy machine above all; and sums repeat."""
+    """One thread is fastest for tiny networks, and sums are repeatable."""
     torch.set_num_threads(1)
     with threadpool_limits(1):
         yield
@@ -65,7 +65,7 @@ def encode():
 
 @pytest.fixture
 def draw_pack():
-    """Noisy squares of one color a class, as a pack."""
+    """A pack of noisy squares, one color per class."""
 
     def draw(n_images=32, *, n_classes=3, size=8, seed=0):
         random = np.random.default_rng(seed)
@@ -89,7 +89,7 @@ def draw_pack():
 
 @pytest.fixture
 def write_packs(draw_pack):
-    """The packs of drawn images, as `augment` leaves them."""
+    """Packs of synthetic images, as `augment` writes them."""
 
     def write(folder, **n_images):
         for split, n in n_images.items():
@@ -110,7 +110,7 @@ def write_packs(draw_pack):
 
 @pytest.fixture
 def draw_multi_pack(draw_pack):
-    """Noisy images of three columns, each of its color or black: of any number of labels."""
+    """Noisy images of three columns, each in its color or black: any number of labels."""
 
     def draw(n_images=32, *, seed=0):
         labels = np.arange(n_images)[:, None] // [1, 2, 4] % 2  # 000, 100, 010, 110, 001, ...
@@ -135,7 +135,7 @@ def machine():
 
 @pytest.fixture
 def tiny_mlp():
-    """A network of one hidden layer for images of 8 pixels, or more; `seed` is of its weights."""
+    """A network of one hidden layer; `seed` is that of its weights."""
 
     def build(*, image_size=8, dropout=0.0, seed=1):
         seed_torch(seed, "weights")
@@ -150,7 +150,7 @@ def tiny_mlp():
 
 
 ROOT = Path(__file__).parents[1]
-MEMBERS = {  # 33 and 11 numbers a row: most rows begin where no register does
+MEMBERS = {  # 33 and 11 numbers per row: most rows are not aligned with registers
     "flat": {"network": "mlp", "arguments": {"hidden": [33, 11]}, "image_size": 10},
     "deep": {
         "network": "small_resnet",
@@ -184,7 +184,7 @@ def odd_images(encode):
 
 @pytest.fixture
 def project(tmp_path, odd_images):
-    """A project with an image table, two trained models and a stack; `task` is the images'."""
+    """A project with an image table, two trained models and an ensemble."""
 
     def train(task="single", *, method="dense", classes=("cat", "dog", "owl"), resize="lanczos"):
         root = tmp_path / "project"

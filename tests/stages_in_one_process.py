@@ -1,6 +1,6 @@
 """Stages of the pipeline, one after the other in one fresh process.
 
-What takes time is importing the libraries, which so happens once.
+Importing the libraries takes most of the time, and happens once here.
 """
 
 import os
@@ -34,13 +34,13 @@ def run_stages(
     """Run stages, such as "train mlp", in a folder that holds `stages/` and `params.yaml`.
 
     Args:
-        environment: all of it; by default that of the tests, where idle threads rest.
-        cores: on how many, or 0 for all.
-        umask: as the shell has it, or -1.
+        environment: the complete environment; by default that of the tests, with passive idle threads.
+        cores: number of cores, or 0 for all.
+        umask: as in the shell, or -1 for the current one.
         then: Python code, run at the end in the same process.
 
     Returns:
-        All that was printed.
+        Everything that was printed.
     """
     done = subprocess.run(
         [sys.executable, "-c", DRIVER, ",".join(stages), str(cores), then],
@@ -50,6 +50,6 @@ def run_stages(
         capture_output=True,
         check=False,
     )
-    said = (done.stdout + done.stderr).decode()
-    assert done.returncode == 0, said
-    return said
+    output = (done.stdout + done.stderr).decode()
+    assert done.returncode == 0, output
+    return output

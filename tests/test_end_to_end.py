@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 from classifold.data.csv_file import read_rows
 from classifold.data.out_of_fold import read_out_of_fold
-from drawn_clone import (
+from synthetic_clone import (
     CLASSES,
     MODELS,
     N_IMAGES,
@@ -353,7 +353,7 @@ def test_rubbish_gets_a_clear_message_and_loses_nothing(clone, spoil, message):
     before = clone.content()
     folder = clone.root / "data/raw/rubbish"
     folder.mkdir()
-    clone.change("path: data/raw/drawn", "path: data/raw/rubbish")
+    clone.change("path: data/raw/synthetic", "path: data/raw/rubbish")
     try:
         spoil(folder)
         assert message in clone.refused()

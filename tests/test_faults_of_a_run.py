@@ -13,7 +13,7 @@ import pytest
 from chaos.killing import START, Moment, Repro, differences, run_killed, state
 from classifold.data.json_file import read_json
 from classifold.runtime.orphans import only_one
-from drawn_clone import MODELS, Clone, finished_clone, stages_run
+from synthetic_clone import MODELS, Clone, finished_clone, stages_run
 
 pytestmark = pytest.mark.dvc
 

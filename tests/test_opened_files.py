@@ -14,7 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from classifold.runtime.source_code import NO_DEPENDENCIES, PACKAGE, file_of, imports
-from drawn_clone import CLASSES, MODELS, ROOT, draw, draw_data
+from synthetic_clone import CLASSES, MODELS, ROOT, draw, draw_data
 from watched_files import AVAILABLE, WatchedFiles
 
 pytestmark = pytest.mark.skipif(not AVAILABLE, reason="inotify exists on Linux alone")
@@ -141,7 +141,7 @@ def make_project(root: Path) -> dict[str, Any]:
         shutil.copytree(ROOT / folder, root / folder, ignore=ignored)
     yaml = YAML()
     params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    params["dataset"]["path"] = "data/raw/drawn"
+    params["dataset"]["path"] = "data/raw/synthetic"
     params["augment"] |= {"size": 16, "warped": 1}
     params["train"]["threads"] = 1
     params["models"] = MODELS
@@ -150,10 +150,10 @@ def make_project(root: Path) -> dict[str, Any]:
     params["tsne"] |= {"images_per_class": 10, "perplexities": [5]}
     params["pca"]["size"] = 8
     yaml.dump(params, root / "params.yaml")
-    draw_data(root / "data/raw/drawn/train")
+    draw_data(root / "data/raw/synthetic/train")
     for shape in CLASSES:  # an official test split: `evaluate` reads more where there is one
         for number in range(5):
-            draw(root / f"data/raw/drawn/test/{shape}/{number}.png", shape, 100 + number)
+            draw(root / f"data/raw/synthetic/test/{shape}/{number}.png", shape, 100 + number)
 
     stages = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     declared = dict(expand(stages, params))

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from drawn_clone import MODELS, draw_data
 from stages_in_one_process import run_stages
+from synthetic_clone import MODELS, draw_data
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +35,7 @@ class Person:
             shutil.copytree(ROOT / folder, root / folder, ignore=ignored)
         yaml = YAML()
         params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-        params["dataset"]["path"] = "data/raw/drawn"
+        params["dataset"]["path"] = "data/raw/synthetic"
         params["augment"] |= {"size": 16, "flips": ["none", "horizontal"], "warped": 1}
         params["models"] = MODELS
         params["stack"]["folds"] = 2
@@ -61,7 +61,7 @@ class Person:
 
 def test_place_language_clock_user_order_of_files_cores_and_processes_do_not_matter(tmp_path):
     here = Person(tmp_path / "here", OMP_NUM_THREADS="2")
-    draw_data(here.root / "data/raw/drawn")
+    draw_data(here.root / "data/raw/synthetic")
     here.run(*DATA, *MODEL, *REST)
 
     locale = tmp_path / "locales" / "tr_TR.ISO-8859-9"  # of 8 bits

@@ -26,7 +26,7 @@ from chaos.killing import (
     run_killed,
     state,
 )
-from drawn_clone import Clone, make_clone, stages_run
+from synthetic_clone import Clone, make_clone, stages_run
 
 UP_TO_DATE = "Data and pipelines are up to date."
 

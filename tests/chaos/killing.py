@@ -14,7 +14,7 @@ import psutil
 from ruamel.yaml import YAML
 
 from classifold.project.dvc_files import damaged_copies
-from drawn_clone import Clone
+from synthetic_clone import Clone
 
 START = "(DVC starts)"
 RUNNING = re.compile(r"^Running stage '(.+?)':", re.MULTILINE)

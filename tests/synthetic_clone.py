@@ -1,4 +1,4 @@
-"""A clone of the project on drawn images: the real pipeline, through the `dvc` command."""
+"""A clone of the project with synthetic images: the real pipeline, through the `dvc` command."""
 
 import hashlib
 import json
@@ -37,13 +37,13 @@ MODELS = {
 
 
 class Clone:
-    """A clone of the project with images of its own."""
+    """A clone of the project with its own images."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def environment(self) -> dict[str, str]:
-        """The project's own tools first, nothing of the user's."""
+        """The project's own tools first, and no configuration of the user."""
         return os.environ | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(self.root / "src"),
@@ -52,7 +52,7 @@ class Clone:
         }
 
     def run(self, *command: str, expect: int | None = 0) -> str:
-        """Run a command there; everything it printed."""
+        """Run a command there, and return everything that it printed."""
         done = subprocess.run(
             command,
             cwd=self.root,
@@ -71,7 +71,7 @@ class Clone:
         return self.run("dvc", "repro", *arguments, expect=expect)
 
     def refused(self) -> str:
-        """What a repro says that must end in an error that a person can read."""
+        """The output of a repro that must end with an error message and without a traceback."""
         output = self.repro(expect=None)
         assert "ERROR: failed to reproduce" in output
         assert "Traceback" not in output
@@ -92,14 +92,14 @@ class Clone:
         return json.loads((self.root / f"metrics/{name}.json").read_text())
 
     def change(self, text: str, replacement: str) -> None:
-        """Change params.yaml, where `text` stands once."""
+        """Replace `text` in params.yaml, which has it once."""
         path = self.root / "params.yaml"
         content = path.read_text()
         assert content.count(text) == 1
         path.write_text(content.replace(text, replacement))
 
     def content(self) -> dict[str, str]:
-        """Hash of every file the pipeline made, but for those that may differ."""
+        """Hash of every file that the pipeline made, except those that may differ."""
         made = ("data", "models", "metrics", "ensemble")
         files = [path for folder in made for path in (self.root / folder).rglob("*")]
         return {
@@ -133,7 +133,7 @@ def draw(path: Path, shape: str, number: int, *, size: int = 24) -> None:
 
 
 def draw_data(folder: Path) -> None:
-    """120 good images, and one each: of another size, gray, a copy, cut off, no image."""
+    """120 good images, and one each: of another size, gray, a duplicate, truncated, not an image."""
     for shape in CLASSES:
         for number in range(N_IMAGES):
             draw(folder / shape / f"{number:02}.png", shape, number)
@@ -146,7 +146,7 @@ def draw_data(folder: Path) -> None:
 
 
 def make_clone(root: Path) -> Clone:
-    """A clone in which nothing has been run."""
+    """A clone in which no stage has run."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"],
         cwd=ROOT,
@@ -163,9 +163,9 @@ def make_clone(root: Path) -> Clone:
 
     yaml = YAML()
     params = yaml.load((root / "params.yaml").read_text())
-    params["dataset"]["path"] = "data/raw/drawn"
+    params["dataset"]["path"] = "data/raw/synthetic"
     params["augment"] |= {"size": 16, "flips": ["none", "horizontal"], "warped": 1}
-    params["train"]["threads"] = 1  # tiny networks are quickest so, on a busy machine above all
+    params["train"]["threads"] = 1  # fastest for tiny networks, above all on a busy machine
     params["models"] = MODELS
     params["explain"] |= {"model": "resnet", "images": 4, "smooth_samples": 2}
     params["tsne"] |= {"images_per_class": 15, "perplexities": [5]}
@@ -175,26 +175,26 @@ def make_clone(root: Path) -> Clone:
     clone = Clone(root)
     clone.run("git", "init", "-q")
     clone.run(sys.executable, "-m", "classifold", "plots-page", ".dvc/plots_page.html")
-    draw_data(root / "data/raw/drawn")
-    clone.run("dvc", "add", "-q", "data/raw/drawn")
+    draw_data(root / "data/raw/synthetic")
+    clone.run("dvc", "add", "-q", "data/raw/synthetic")
     clone.commit()
     return clone
 
 
 def finished_clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone in which everything has been run, by `make repro JOBS=2`, and committed.
+    """A clone after `make repro JOBS=2`, committed.
 
-    It is made once, by the first of all test processes that asks; everybody gets a copy.
+    The first test process that needs it makes it; every caller gets a copy.
     """
     of_this_process = tmp_path_factory.getbasetemp()
     of_all = of_this_process.parent if "PYTEST_XDIST_WORKER" in os.environ else of_this_process
     made = Clone(of_all / "finished")
     with FileLock(of_all / "finished.lock"):
         if not made.root.exists():
-            shutil.rmtree(of_all / "unfinished", ignore_errors=True)  # of who failed at it
+            shutil.rmtree(of_all / "unfinished", ignore_errors=True)  # of a process that failed
             clone = make_clone(of_all / "unfinished")
             (clone.root / ".venv").mkdir()
-            (clone.root / ".venv/.ready").touch()  # set up already, with the tools of these tests
+            (clone.root / ".venv/.ready").touch()  # no set-up: the tools of these tests are used
             clone.run("make", "repro", "JOBS=2")
             clone.commit()
             clone.root.rename(made.root)
