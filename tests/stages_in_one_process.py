@@ -34,7 +34,7 @@ def run_stages(
     """Run stages, such as "train mlp", in a folder that holds `stages/` and `params.yaml`.
 
     Args:
-        environment: the complete environment; by default that of the tests, with passive idle threads.
+        environment: complete; by default that of the tests, with passive idle threads.
         cores: number of cores, or 0 for all.
         umask: as in the shell, or -1 for the current one.
         then: Python code, run at the end in the same process.

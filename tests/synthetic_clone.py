@@ -133,7 +133,7 @@ def draw(path: Path, shape: str, number: int, *, size: int = 24) -> None:
 
 
 def draw_data(folder: Path) -> None:
-    """120 good images, and one each: of another size, gray, a duplicate, truncated, not an image."""
+    """120 good images, and one each: of another size, gray, a duplicate, truncated, no image."""
     for shape in CLASSES:
         for number in range(N_IMAGES):
             draw(folder / shape / f"{number:02}.png", shape, number)

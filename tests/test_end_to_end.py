@@ -1,4 +1,4 @@
-"""The real pipeline through the `dvc` command, in a temporary clone, on drawn images."""
+"""The real pipeline through the `dvc` command, in a temporary clone, on synthetic images."""
 
 import json
 import os
@@ -37,7 +37,7 @@ CONTRACT = {
     "n_duplicate_groups",
     "split": "n_train n_validation n_test class_proportions max_proportion_gap n_groups "
     "n_groups_across_splits",
-    "augment": "n_source n_images copies n_validation n_bytes",
+    "augment": "n_source n_images variants n_validation n_bytes",
     "train/mlp": "train_accuracy validation_accuracy validation_loss accuracy_gap best_epoch "
     "n_epochs n_parameters n_trainable_parameters phases",
     "models": "mlp resnet majority_baseline",
@@ -55,7 +55,7 @@ def clone(tmp_path_factory) -> Clone:
     return finished_clone(tmp_path_factory)
 
 
-def test_every_metric_of_the_contract_is_there(clone):
+def test_every_metric_of_the_contract_is_written(clone):
     for name, keys in CONTRACT.items():
         assert set(keys.split()) <= set(clone.metrics(name)), name
     scores = "accuracy accuracy_ci95 top3_accuracy top5_accuracy macro_f1 log_loss "
@@ -66,7 +66,7 @@ def test_every_metric_of_the_contract_is_there(clone):
         assert set(scores.split()) <= set(entry)
 
 
-def test_every_image_is_accounted_for(clone):
+def test_every_image_is_counted_once(clone):
     ingest, filtered, split = (clone.metrics(n) for n in ("ingest", "filter", "split"))
     n_good = len(CLASSES) * N_IMAGES
     assert ingest["n_files"] == n_good + 5
@@ -80,13 +80,13 @@ def test_every_image_is_accounted_for(clone):
     assert clone.metrics("augment")["n_images"] == 4 * split["n_train"]
 
 
-def test_what_is_up_to_date_is_not_run_again(clone):
+def test_stages_that_are_up_to_date_do_not_run(clone):
     output = clone.repro()
     assert "Data and pipelines are up to date." in output
     assert stages_run(output) == []
 
 
-def test_one_number_of_one_model_reruns_that_model_and_what_follows(clone):
+def test_a_parameter_of_one_model_reruns_that_model_and_what_depends_on_it(clone):
     output = clone.run("dvc", "exp", "run", "-S", "models.mlp.batch_size=16")
     ran = stages_run(output)
     assert ran.count("folds@mlp") == 1  # without folds it takes no time, and leaves the same
@@ -97,7 +97,7 @@ def test_one_number_of_one_model_reruns_that_model_and_what_follows(clone):
     assert stages_run(output)[:-1] == []  # only the report may run: timings differ
 
 
-def test_one_key_asks_each_model_about_every_training_image_out_of_fold(clone):
+def test_stack_folds_gives_out_of_fold_logits_of_every_training_image(clone):
     ran = stages_run(clone.run("dvc", "exp", "run", "-S", "stack.folds=2", "stack"))
     assert {"folds@mlp", "folds@resnet"} <= set(ran)
     assert not [stage for stage in ran if stage.startswith("train")]
@@ -108,8 +108,8 @@ def test_one_key_asks_each_model_about_every_training_image_out_of_fold(clone):
         assert sorted(found.logits.ids) == sorted(row["id"] for row in split)
         assert np.isfinite(found.logits.logits).all()
         folds[name] = found.folds.tolist()
-        told = clone.metrics(f"folds/{name}")
-        assert (told["n_folds"], told["n_images"]) == (2, clone.metrics("split")["n_train"])
+        metrics = clone.metrics(f"folds/{name}")
+        assert (metrics["n_folds"], metrics["n_images"]) == (2, clone.metrics("split")["n_train"])
     assert folds["mlp"] == folds["resnet"]
 
     # Trained again is what depends on what was changed.
@@ -126,7 +126,7 @@ def test_one_key_asks_each_model_about_every_training_image_out_of_fold(clone):
     assert clone.metrics("folds/mlp") == {"n_folds": 0, "n_images": 0}
 
 
-def test_the_study_of_generated_images_runs_by_its_name_alone(clone):
+def test_the_gan_study_runs_only_when_named(clone):
     file = "studies/gan/params.yaml"
     small = {
         "train_gan": {"epochs": 2, "copies": True},
@@ -155,7 +155,7 @@ def test_the_study_of_generated_images_runs_by_its_name_alone(clone):
     clone.run("git", "checkout", "-q", ".")
 
 
-def test_leaving_a_model_out_stacks_the_others_and_trains_none(clone):
+def test_removing_a_model_stacks_the_others_and_trains_none(clone):
     output = clone.run("dvc", "exp", "run", "-S", "~models.mlp", "evaluate")
     assert not [stage for stage in stages_run(output) if stage.startswith("train")]
     assert clone.metrics("stack")["members"] == ["resnet"]
@@ -175,14 +175,14 @@ def test_a_short_form_runs_on_fewer_images_and_epochs(clone):
     clone.repro()
 
 
-def test_trained_again_one_after_the_other_models_have_the_same_bytes(clone):
+def test_models_trained_again_in_sequence_have_the_same_bytes(clone):
     before = clone.content()
     assert stages_run(clone.repro("-f", "-s", "train")) == ["train@mlp", "train@resnet"]
     after = clone.content()
     assert {name for name in before | after if before.get(name) != after.get(name)} == set()
 
 
-def test_a_training_killed_with_its_dvc_goes_on_and_ends_with_the_same_bytes(clone):
+def test_a_training_killed_with_its_dvc_resumes_and_ends_with_the_same_bytes(clone):
     train = ("-s", "train@resnet")
     checkpoint = clone.root / ".cache/checkpoints/resnet.safetensors"
     clone.change("stem_stride: 2", "stem_stride: 1")  # what was trained before is not taken again
@@ -282,7 +282,7 @@ def test_a_colleague_gets_every_state_and_trains_nothing(clone, colleague):
 
 
 @pytest.mark.parametrize("store", ["folder"], indirect=True)
-def test_what_ci_says_of_a_branch_is_what_its_author_sees(clone, colleague):
+def test_ci_reports_the_scores_that_the_author_of_a_branch_has(clone, colleague):
     for one in (clone, colleague):
         one.change("depth: 1", "depth: 2")
     clone.repro()
@@ -290,11 +290,11 @@ def test_what_ci_says_of_a_branch_is_what_its_author_sees(clone, colleague):
     branch = clone.run("git", "branch", "--show-current").strip()
     report = YAML(typ="safe").load((ROOT / "examples/ci/github/report.yml").read_text())
     scripts = {step.get("name"): step.get("run") for step in report["jobs"]["report"]["steps"]}
-    told = {
+    outputs = {
         name: colleague.run("env", f"BASE=origin/{branch}", "bash", "-e", "-c", scripts[name])
         for name in ("Reproduce", "Compare")
     }
-    ran = stages_run(told["Reproduce"])
+    ran = stages_run(outputs["Reproduce"])
     assert not [stage for stage in ran if stage.startswith(("train", "folds", "ingest"))]
     assert "compare" in ran  # its metrics are kept in Git
     assert colleague.content() == clone.content()
@@ -349,11 +349,11 @@ def test_a_mistyped_key_stops_the_first_stage_and_loses_nothing(clone):
         ),
     ],
 )
-def test_rubbish_gets_a_clear_message_and_loses_nothing(clone, spoil, message):
+def test_invalid_data_end_with_a_clear_message_and_lose_nothing(clone, spoil, message):
     before = clone.content()
-    folder = clone.root / "data/raw/rubbish"
+    folder = clone.root / "data/raw/invalid"
     folder.mkdir()
-    clone.change("path: data/raw/synthetic", "path: data/raw/rubbish")
+    clone.change("path: data/raw/synthetic", "path: data/raw/invalid")
     try:
         spoil(folder)
         assert message in clone.refused()
@@ -373,7 +373,7 @@ def test_rubbish_gets_a_clear_message_and_loses_nothing(clone, spoil, message):
         ("rounds: 50", "rounds: 50, rounds: 60", 'found duplicate key "rounds"'),
     ],
 )
-def test_a_wrong_param_stops_the_stage_before_any_work_and_undone_all_is_back(
+def test_an_invalid_param_stops_the_stage_before_any_work_and_loses_nothing(
     clone, right, wrong, message
 ):
     clone.run("git", "checkout", "-q", ".")
@@ -381,9 +381,9 @@ def test_a_wrong_param_stops_the_stage_before_any_work_and_undone_all_is_back(
     before = clone.content()
     clone.change(right, wrong)
     try:
-        told = clone.run("make", "repro", expect=2)
-        assert message in told
-        assert not stages_run(told)
+        output = clone.run("make", "repro", expect=2)
+        assert message in output
+        assert not stages_run(output)
         stopped = clone.repro(expect=255)
         assert "ERROR: " in stopped
         assert "Traceback" not in stopped
@@ -394,7 +394,7 @@ def test_a_wrong_param_stops_the_stage_before_any_work_and_undone_all_is_back(
     assert clone.content() == before
 
 
-def test_a_models_name_is_no_command_of_the_shells(clone):
+def test_the_name_of_a_model_is_not_run_by_the_shell(clone):
     clone.run("git", "checkout", "-q", ".")
     clone.repro()
     before = clone.content()
