@@ -1,4 +1,4 @@
-"""Stage `explain`: show on which pixels answers to test images hang."""
+"""Stage `explain`: show on which pixels predictions for test images depend."""
 
 from pathlib import Path
 
@@ -7,11 +7,10 @@ import torch
 from classifold.analysis.explain.boxes import read_boxes
 from classifold.analysis.explain.explanations import (
     choose_images,
-    draw_explanations,
-    draw_layers,
     explain_images,
     explanation_metrics,
 )
+from classifold.analysis.explain.pictures import draw_explanations, draw_layers
 from classifold.data.csv_file import write_rows
 from classifold.data.json_file import write_json
 from classifold.data.pixels import load_pixels

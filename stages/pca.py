@@ -26,14 +26,16 @@ def main() -> None:
     first, name = train.images[0], train.ids[0]
 
     channels = principal_components(train.images, **settings)
-    own = image_components(first)
+    of_first = image_components(first)
 
     with new_folder(Path("data/pca")) as folder:
         write_components(folder, channels)
         write_reconstruction(folder, channels, first)
-        write_image_components(folder, own, first)
+        write_image_components(folder, of_first, first)
     metrics = pca_metrics(channels, n_images=len(train.images))
-    write_json(Path("metrics/pca.json"), metrics | {"one_image": image_metrics(own, image_id=name)})
+    write_json(
+        Path("metrics/pca.json"), metrics | {"one_image": image_metrics(of_first, image_id=name)}
+    )
 
 
 if __name__ == "__main__":

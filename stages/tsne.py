@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from classifold.analysis.tsne.files import write_maps
-from classifold.analysis.tsne.maps import draw_sample, make_maps, tsne_metrics
+from classifold.analysis.tsne.maps import make_maps, sample_images, tsne_metrics
 from classifold.data.json_file import write_json
 from classifold.data.pack import read_pack
 from classifold.models.device import choose_device
@@ -22,7 +22,7 @@ def main() -> None:
     train = read_pack(Path("data/augmented/train")).originals()
     model = load_model(Path("models") / name)
     torch.set_num_threads(model.description["threads"])
-    sample = draw_sample(
+    sample = sample_images(
         train.labels,
         n_classes=len(train.classes),
         classes=settings["classes"],
@@ -48,7 +48,7 @@ def main() -> None:
     with new_folder(Path("data/tsne")) as folder:
         write_maps(folder, maps, train, sample)
     metrics = {"n_images": len(sample.rows), "model": name}
-    metrics |= {space: tsne_metrics(found) for space, found in maps.items()}
+    metrics |= {space: tsne_metrics(of_space) for space, of_space in maps.items()}
     write_json(Path("metrics/tsne.json"), metrics)
 
 

@@ -1,4 +1,4 @@
-"""Which test images are explained, and which class of the answer to each."""
+"""Explanations: the chosen test images, the attribution maps and the pictures."""
 
 import numpy as np
 import pytest
@@ -8,19 +8,17 @@ from torch import nn
 
 from classifold.analysis.explain.boxes import Box, inside, read_boxes
 from classifold.analysis.explain.explanations import (
-    MAPS,
     choose_images,
-    draw_explanations,
-    draw_layers,
     explain_images,
     explanation_metrics,
 )
-from classifold.analysis.explain.saliency import explain_answer
+from classifold.analysis.explain.pictures import MAPS, draw_explanations, draw_layers
+from classifold.analysis.explain.saliency import explain_class
 from classifold.data.image_table import write_table
 from classifold.models.model_file import Model
 
 
-def answer(image_id, label, predicted, probability, *, top_class=None, top_probability=None):
+def prediction(image_id, label, predicted, probability, *, top_class=None, top_probability=None):
     """A row of predictions.parquet."""
     return {
         "id": image_id,
@@ -33,36 +31,38 @@ def answer(image_id, label, predicted, probability, *, top_class=None, top_proba
 
 
 ONE = [
-    answer("a", "cat", "cat", 0.9),
-    answer("b", "cat", "dog", 0.5),
-    answer("c", "dog", "cat", 0.8),
-    answer("d", "dog", "dog", 0.4),
-    answer("e", "cat", "cat", 0.95),
-    answer("f", "owl", "cat", 0.6),
+    prediction("a", "cat", "cat", 0.9),
+    prediction("b", "cat", "dog", 0.5),
+    prediction("c", "dog", "cat", 0.8),
+    prediction("d", "dog", "dog", 0.4),
+    prediction("e", "cat", "cat", 0.95),
+    prediction("f", "owl", "cat", 0.6),
 ]
 
 SEVERAL = [
-    answer("a", "cat|dog", "cat|dog", 0.5, top_class="dog", top_probability=0.9),
-    answer("b", "cat", "cat|dog", 0.6, top_class="cat", top_probability=0.8),
-    answer("c", "", "", 0.7, top_class="cat", top_probability=0.2),
-    answer("d", "dog", "", 0.8, top_class="cat", top_probability=0.1),
-    answer("e", "dog", "dog", 0.4, top_class="dog", top_probability=0.7),
+    prediction("a", "cat|dog", "cat|dog", 0.5, top_class="dog", top_probability=0.9),
+    prediction("b", "cat", "cat|dog", 0.6, top_class="cat", top_probability=0.8),
+    prediction("c", "", "", 0.7, top_class="cat", top_probability=0.2),
+    prediction("d", "dog", "", 0.8, top_class="cat", top_probability=0.1),
+    prediction("e", "dog", "dog", 0.4, top_class="dog", top_probability=0.7),
 ]
 
 
 @pytest.mark.parametrize(
     ("predictions", "n_images", "expected"),
     [
-        # The surest two of three mistakes, then the surest right answer of each class.
+        # The two most confident of three mistakes, then one correct prediction per class.
         pytest.param(ONE, 4, "cfed", id="one label"),
         pytest.param(ONE, 100, "cfbeda", id="all"),
         pytest.param([row for row in ONE if row["id"] in "ade"], 2, "ed", id="no mistake"),
-        # Right are a, c and e alone: all of their labels are.
+        # Only a, c and e are correct: all of their labels are.
         pytest.param(SEVERAL, 4, "dbca", id="several labels"),
         pytest.param(SEVERAL, 5, "dbcae", id="several labels, all"),
     ],
 )
-def test_the_surest_mistakes_and_then_right_answers_class_by_class(predictions, n_images, expected):
+def test_confident_mistakes_are_chosen_and_then_correct_predictions_by_class(
+    predictions, n_images, expected
+):
     chosen = choose_images(predictions, n_images=n_images)
     assert [row["id"] for row in chosen] == list(expected)
 
@@ -101,7 +101,7 @@ def explained(predictions, boxes=()):
     )
 
 
-def test_the_likeliest_class_of_several_is_what_is_explained():
+def test_the_most_probable_of_several_classes_is_explained():
     explanations = explained(SEVERAL)
     columns = [int(one.maps.saliency.sum(axis=0).argmax()) for one in explanations]
     assert columns == [1, 0, 0, 0, 1]  # dog, cat, cat, cat, dog
@@ -109,18 +109,18 @@ def test_the_likeliest_class_of_several_is_what_is_explained():
     assert (metrics["n_images"], metrics["n_correct"], metrics["n_incorrect"]) == (5, 3, 2)
 
 
-def test_names_with_marks_of_mathematics_and_of_any_length_are_drawn(tmp_path):
+def test_names_with_dollar_signs_and_of_any_length_are_drawn(tmp_path):
     name = "x$_"
     rows = [
-        answer("a", f"{name}|{'long ' * 30}", "", 0.5, top_class=name, top_probability=0.5),
-        answer("b", name, name, 0.5),
+        prediction("a", f"{name}|{'long ' * 30}", "", 0.5, top_class=name, top_probability=0.5),
+        prediction("b", name, name, 0.5),
     ]
     draw_explanations(tmp_path / "drawn.png", explained(rows))
     assert (tmp_path / "drawn.png").stat().st_size > 1000
 
 
 class Corner(nn.Module):
-    """Looks at the upper left corner, and at nothing else."""
+    """Depends on the upper left corner only."""
 
     def __init__(self):
         super().__init__()
@@ -135,11 +135,11 @@ class Corner(nn.Module):
 def corner_maps(**changes):
     torch.manual_seed(0)
     inputs = torch.rand(1, 3, 16, 16) + 0.5
-    return explain_answer(Corner().eval(), inputs, 0, **ATTRIBUTION | changes)
+    return explain_class(Corner().eval(), inputs, 0, **ATTRIBUTION | changes)
 
 
 @pytest.mark.parametrize("name", MAPS)
-def test_maps_of_a_network_that_looks_at_one_corner_light_that_corner(name):
+def test_maps_of_a_network_that_depends_on_one_corner_are_bright_there_only(name):
     strength = getattr(corner_maps(), name)
     assert strength.shape == (16, 16)
     assert strength.max() == pytest.approx(1)
@@ -152,14 +152,14 @@ def test_maps_of_a_network_that_looks_at_one_corner_light_that_corner(name):
     assert strength[:4, :4].min() > 0
 
 
-def test_occlusion_is_how_far_the_logit_falls_by_hand():
+def test_occlusion_is_the_decrease_of_the_logit_by_hand():
     class Sum(nn.Module):
         def forward(self, images):
             return images[:, :, :4, :4].sum((1, 2, 3))[:, None]
 
     inputs = torch.ones(1, 3, 8, 8)
-    maps = explain_answer(Sum(), inputs, 0, **ATTRIBUTION | {"occluded_fraction": 0.5})
-    # Squares of 4 pixels, shifted by 2: the first covers all that counts, its neighbours half.
+    maps = explain_class(Sum(), inputs, 0, **ATTRIBUTION | {"occluded_fraction": 0.5})
+    # Squares of 4 pixels, shifted by 2: the first covers all relevant pixels, the next ones half.
     assert maps.occlusion[0, 0] == pytest.approx(1)
     assert maps.occlusion[7, 7] == 0
 
@@ -167,7 +167,7 @@ def test_occlusion_is_how_far_the_logit_falls_by_hand():
 def test_integrated_gradients_of_a_linear_network_are_inputs_times_weights():
     network = nn.Sequential(nn.Flatten(), nn.Linear(48, 2, bias=False))
     inputs = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(1))
-    maps = explain_answer(network, inputs, 1, **ATTRIBUTION)
+    maps = explain_class(network, inputs, 1, **ATTRIBUTION)
     expected = (network[1].weight[1].view(3, 4, 4) * inputs[0]).abs().amax(0).detach().numpy()
     np.testing.assert_allclose(maps.integrated, expected / expected.max(), rtol=1e-4)
     assert maps.grad_cam is None
@@ -178,9 +178,9 @@ def test_which_pixels_lie_in_boxes_by_hand():
     np.testing.assert_array_equal(found, [[1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]])
 
 
-def test_saliency_in_boxes_is_told_beside_their_area():
-    # The answer hangs on the first column of eight: the box of the left half holds all of it.
-    rows = [answer("a", "cat", "cat", 0.9), answer("b", "cat", "cat", 0.8)]
+def test_saliency_in_boxes_is_reported_with_their_area():
+    # The prediction depends on the first column of eight, which is in the box of the left half.
+    rows = [prediction("a", "cat", "cat", 0.9), prediction("b", "cat", "cat", 0.8)]
     explanations = explained(rows, boxes={"a": [Box(0, 0, 0.5, 1)]})
     metrics = explanation_metrics(explanations, model="m")
     assert metrics["n_with_boxes"] == 1
@@ -189,7 +189,7 @@ def test_saliency_in_boxes_is_told_beside_their_area():
     assert explanation_metrics(explained(rows), model="m")["n_with_boxes"] == 0
 
 
-def test_boxes_come_from_the_table_in_shares_of_the_image(tmp_path, encode):
+def test_boxes_are_read_as_fractions_of_the_image(tmp_path, encode):
     rows = [
         {"id": name, "image": {"bytes": b"", "path": name}, "labels": [], "boxes": boxes,
          "width": 20, "height": 10}
@@ -202,9 +202,9 @@ def test_boxes_come_from_the_table_in_shares_of_the_image(tmp_path, encode):
     assert read_boxes(tmp_path, ["b"]) == {}
 
 
-def test_layers_are_drawn_of_a_mistake_and_of_a_right_answer(tmp_path):
+def test_layers_are_drawn_for_a_mistake_and_a_correct_prediction(tmp_path):
     model = Model(Corner(), ["cat", "dog", "x", "y"], {"image_size": 8, "normalize": "half"}, {})
-    rows = [answer("a", "cat", "dog", 0.9), answer("b", "dog", "dog", 0.8)]
+    rows = [prediction("a", "cat", "dog", 0.9), prediction("b", "dog", "dog", 0.8)]
     pixels = np.random.default_rng(1).integers(0, 256, (2, 8, 8, 3), np.uint8)
     found = explain_images(
         model, rows, pixels, boxes={}, device=torch.device("cpu"), attribution=ATTRIBUTION

@@ -1,4 +1,4 @@
-"""Principal components: of all images a channel at a time, and of one image by itself."""
+"""Principal components of all images, one channel at a time, and of one image by itself."""
 
 import numpy as np
 import pytest
@@ -41,13 +41,13 @@ def test_components_are_those_of_scikit_learns_full_pca(batch_size, monkeypatch)
         ours = found[channel]
         np.testing.assert_allclose(ours.mean.ravel(), reference.mean_)
         np.testing.assert_allclose(ours.variances, reference.explained_variance_, atol=1e-12)
-        shares = np.cumsum(reference.explained_variance_ratio_)
-        np.testing.assert_allclose(ours.shares()["variance"], shares)
+        ratios = np.cumsum(reference.explained_variance_ratio_)
+        np.testing.assert_allclose(ours.cumulative_ratios()["variance"], ratios)
         singular = reference.singular_values_
         expected = np.cumsum(singular) / singular.sum()
-        np.testing.assert_allclose(ours.shares()["singular_values"], expected, rtol=1e-6)
+        np.testing.assert_allclose(ours.cumulative_ratios()["singular_values"], expected, rtol=1e-6)
         overlap = (ours.components[:3].reshape(3, -1) * reference.components_[:3]).sum(axis=1)
-        np.testing.assert_allclose(np.abs(overlap), 1, rtol=1e-6)  # their signs are free
+        np.testing.assert_allclose(np.abs(overlap), 1, rtol=1e-6)  # signs are arbitrary
 
 
 @pytest.mark.parametrize("n_components", [1, 3, 36])
@@ -63,7 +63,7 @@ def test_an_image_is_reconstructed_as_scikit_learn_does(n_components):
         np.testing.assert_allclose(reconstruction, images[0, ..., 1] / 255, atol=1e-9)
 
 
-def test_larger_images_are_shrunk_and_there_are_no_more_components_than_images():
+def test_larger_images_are_resized_and_there_are_fewer_components_than_images():
     found = principal_components(draw_images(9, size=12), size=6)["red"]
     assert found.mean.shape == (6, 6)
     assert found.components.shape == (8, 6, 6)
@@ -73,8 +73,10 @@ def test_components_needed_by_hand():
     # Variances of 16, 4, 4 and 1, in all 25; singular values of 4, 2, 2 and 1, in all 9.
     variances = np.array([16.0, 4.0, 4.0, 1.0])
     found = pca.Components(np.zeros((2, 2)), np.zeros((4, 2, 2)), variances)
-    np.testing.assert_allclose(found.shares()["variance"], [0.64, 0.80, 0.96, 1])
-    np.testing.assert_allclose(found.shares()["singular_values"], [4 / 9, 6 / 9, 8 / 9, 1])
+    np.testing.assert_allclose(found.cumulative_ratios()["variance"], [0.64, 0.80, 0.96, 1])
+    np.testing.assert_allclose(
+        found.cumulative_ratios()["singular_values"], [4 / 9, 6 / 9, 8 / 9, 1]
+    )
     assert count_components(found) == {
         "components_90_variance": 3,
         "components_95_variance": 3,
@@ -90,7 +92,9 @@ def test_components_of_one_image_are_those_of_its_rows():
         pixels = image[..., i] / 255
         reference = PCA().fit(pixels)
         ratio = np.cumsum(reference.explained_variance_ratio_)
-        np.testing.assert_allclose(found[channel].shares()["variance"], ratio, atol=1e-12)
+        np.testing.assert_allclose(
+            found[channel].cumulative_ratios()["variance"], ratio, atol=1e-12
+        )
         np.testing.assert_allclose(found[channel].reconstruct(8), pixels, atol=1e-12)
         two = PCA(2).fit(pixels)
         expected = two.inverse_transform(two.transform(pixels))
@@ -105,7 +109,7 @@ def test_an_image_of_equal_rows_needs_one_component():
     assert set(metrics["blue"].values()) == {1}
 
 
-def test_metrics_tell_of_every_channel():
+def test_metrics_have_every_channel():
     images = draw_images()
     metrics = pca_metrics(principal_components(images, size=6), n_images=60)
     assert (metrics["n_images"], metrics["size"], metrics["n_features"]) == (60, 6, 36)
@@ -115,7 +119,7 @@ def test_metrics_tell_of_every_channel():
         assert metrics[channel]["components_90_variance"] == expected
 
 
-def test_the_files_hold_every_component_and_the_pictures_their_rows(tmp_path):
+def test_tables_have_every_component_and_pictures_one_row_per_channel(tmp_path):
     images = draw_images()
     found = principal_components(images, size=6)
     write_components(tmp_path, found)
@@ -136,7 +140,7 @@ def test_the_files_hold_every_component_and_the_pictures_their_rows(tmp_path):
     }
 
 
-def test_all_components_rebuild_the_picture_itself(tmp_path):
+def test_all_components_reconstruct_the_picture(tmp_path):
     images = draw_images()
     write_reconstruction(tmp_path, principal_components(images, size=6), images[0])
     with Image.open(tmp_path / "reconstruction.png") as picture:

@@ -1,4 +1,4 @@
-"""Maps of a sample of images."""
+"""t-SNE maps of a sample of images."""
 
 import numpy as np
 import pytest
@@ -11,20 +11,20 @@ from classifold.analysis.tsne.files import write_maps
 from classifold.analysis.tsne.maps import (
     Map,
     choose,
-    draw_sample,
     make_maps,
     map_rows,
+    sample_images,
     tsne_metrics,
 )
 from classifold.data.csv_file import read_rows
 from classifold.errors import UserError
 
 LABELS = np.repeat(np.arange(6), 20)
-DRAW = {"n_classes": 6, "classes": 3, "images_per_class": 5, "seed": 1}
+SETTINGS = {"n_classes": 6, "classes": 3, "images_per_class": 5, "seed": 1}
 
 
-def test_so_many_classes_are_drawn_and_so_many_images_of_each():
-    rows, labels = draw_sample(LABELS, **DRAW)
+def test_the_given_numbers_of_classes_and_images_are_sampled():
+    rows, labels = sample_images(LABELS, **SETTINGS)
     np.testing.assert_array_equal(labels, LABELS[rows])
     classes, counts = np.unique(labels, return_counts=True)
     assert (len(classes), counts.tolist()) == (3, [5, 5, 5])
@@ -32,22 +32,22 @@ def test_so_many_classes_are_drawn_and_so_many_images_of_each():
 
 
 def test_the_sample_depends_on_the_seed_alone():
-    first, again, other = (draw_sample(LABELS, **DRAW | {"seed": seed}) for seed in (1, 1, 2))
+    first, again, other = (sample_images(LABELS, **SETTINGS | {"seed": seed}) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.rows, again.rows)
     assert first.rows.tolist() != other.rows.tolist()
 
 
-def test_where_there_are_fewer_all_are_drawn():
-    sample = draw_sample(LABELS, **DRAW | {"classes": 99, "images_per_class": 99})
+def test_all_images_are_sampled_if_there_are_fewer():
+    sample = sample_images(LABELS, **SETTINGS | {"classes": 99, "images_per_class": 99})
     assert sample.rows.tolist() == list(range(120))
 
 
-def test_with_several_labels_images_that_bear_one_of_the_drawn_classes_are_drawn():
+def test_with_several_labels_images_with_exactly_one_sampled_class_are_used():
     labels = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 1], [0, 0, 1], [0, 0, 0], [1, 0, 1]])
-    sample = draw_sample(labels, n_classes=3, classes=3, images_per_class=9, seed=1)
+    sample = sample_images(labels, n_classes=3, classes=3, images_per_class=9, seed=1)
     assert (sample.rows.tolist(), sample.labels.tolist()) == ([0, 3], [0, 2])
 
-    two = draw_sample(labels, n_classes=3, classes=2, images_per_class=9, seed=1)
+    two = sample_images(labels, n_classes=3, classes=2, images_per_class=9, seed=1)
     chosen = np.unique(two.labels)
     assert two.rows.tolist() == np.flatnonzero(labels[:, chosen].sum(axis=1) == 1).tolist()
     assert all(labels[row, label] for row, label in zip(*two, strict=True))
@@ -57,9 +57,9 @@ def test_clusters_stay_together_on_the_map():
     random = np.random.default_rng(0)
     points = np.repeat(np.eye(3) * 50, 20, axis=0) + random.normal(0, 1, (60, 3))
     (found,) = make_maps(points, space="pixels", perplexities=[5], seed=1)
-    centres = found.points.reshape(3, 20, 2).mean(axis=1)
-    spread = np.linalg.norm(found.points.reshape(3, 20, 2) - centres[:, None], axis=2).max()
-    gaps = [np.linalg.norm(centres[i] - centres[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
+    centers = found.points.reshape(3, 20, 2).mean(axis=1)
+    spread = np.linalg.norm(found.points.reshape(3, 20, 2) - centers[:, None], axis=2).max()
+    gaps = [np.linalg.norm(centers[i] - centers[j]) for i, j in ((0, 1), (0, 2), (1, 2))]
     assert min(gaps) > 2 * spread
     assert found.kl_divergence > 0
     assert found.trustworthiness == pytest.approx(
@@ -67,7 +67,7 @@ def test_clusters_stay_together_on_the_map():
     )
 
 
-def test_perplexities_that_ask_for_more_neighbours_than_there_are_are_left_out():
+def test_perplexities_that_need_more_neighbors_than_there_are_are_excluded():
     points = np.random.default_rng(0).normal(size=(30, 4))
     maps = make_maps(points, space="pixels", perplexities=[3, 5, 10, 50], seed=1)
     assert [one.perplexity for one in maps] == [3, 5]
@@ -75,17 +75,17 @@ def test_perplexities_that_ask_for_more_neighbours_than_there_are_are_left_out()
     assert one.perplexity == 3
 
 
-def test_images_that_are_all_equal_are_mapped_all_the_same():
+def test_equal_images_are_mapped_to_finite_points():
     (found,) = make_maps(np.ones((12, 4)), space="pixels", perplexities=[3], seed=1)
     assert np.isfinite(found.points).all()
 
 
-def test_fewer_than_ten_images_are_refused_with_advice():
-    with pytest.raises(UserError, match=r"10 images or more, got 9; raise tsne.classes or"):
+def test_fewer_than_ten_images_are_refused_with_a_remedy():
+    with pytest.raises(UserError, match=r"10 images, got 9.*tsne.classes"):
         make_maps(np.ones((9, 4)), space="pixels", perplexities=[3], seed=1)
 
 
-def test_the_most_trustworthy_map_is_chosen_and_all_are_told():
+def test_the_most_trustworthy_map_is_chosen_and_all_are_reported():
     maps = [
         Map("pixels", perplexity, np.zeros((1, 2)), kl_divergence, trust)
         for perplexity, kl_divergence, trust in ((5, 0.9, 0.7), (30, 0.5, 0.8), (50, 0.1, 0.8))
@@ -101,9 +101,9 @@ def test_the_most_trustworthy_map_is_chosen_and_all_are_told():
     }
 
 
-def test_points_are_told_with_the_label_that_colors_them(draw_pack):
+def test_rows_of_a_map_have_the_label_that_colors_the_point(draw_pack):
     pack = draw_pack(6)
-    sample = draw_sample(pack.labels, n_classes=3, classes=3, images_per_class=1, seed=1)
+    sample = sample_images(pack.labels, n_classes=3, classes=3, images_per_class=1, seed=1)
     one = Map("pixels", 5, np.arange(6).reshape(3, 2) / 3, 0.1, 0.9)
     rows = map_rows([one], pack, sample)
     assert [row["label"] for row in rows] == [pack.classes[pack.labels[r]] for r in sample.rows]
@@ -119,7 +119,7 @@ def test_points_are_told_with_the_label_that_colors_them(draw_pack):
 
 def test_every_map_is_in_the_table_and_the_chosen_ones_in_the_picture(tmp_path, draw_pack):
     pack = draw_pack(30)._replace(classes=["cat", "x$_y$", "long " * 20])
-    sample = draw_sample(pack.labels, n_classes=3, classes=3, images_per_class=9, seed=1)
+    sample = sample_images(pack.labels, n_classes=3, classes=3, images_per_class=9, seed=1)
     random = np.random.default_rng(0)
     maps = {
         space: [Map(space, p, random.normal(0, 5, (27, 2)), 0.1, p / 50) for p in (5, 30)]
@@ -139,7 +139,7 @@ def test_every_map_is_in_the_table_and_the_chosen_ones_in_the_picture(tmp_path, 
     assert first.read_bytes() == again.read_bytes()
 
 
-def test_as_many_components_are_kept_as_hold_90_percent_of_the_variance(monkeypatch):
+def test_components_that_explain_90_percent_of_the_variance_are_kept(monkeypatch):
     spreads = np.array([6, 3, 2, 1, 0.5, 0.5])
     points = np.random.default_rng(0).normal(size=(300, 6)) * spreads + 5
     variances = np.sort(np.linalg.eigvalsh(np.cov(points.T)))[::-1]
@@ -147,16 +147,16 @@ def test_as_many_components_are_kept_as_hold_90_percent_of_the_variance(monkeypa
     exact = reduce_dimensions(points, seed=1)
     assert exact.shape == (300, needed)
 
-    monkeypatch.setattr(embedding, "MANY", 200)  # as if these were many
+    monkeypatch.setattr(embedding, "MAX_POINTS_EXACT", 200)
     fast = reduce_dimensions(points, seed=1)
     np.testing.assert_allclose(np.abs(fast), np.abs(exact), atol=1e-4)
 
 
-def test_many_points_are_embedded_by_another_algorithm_to_a_map_as_good(monkeypatch):
+def test_many_points_are_embedded_by_another_algorithm_and_the_map_is_as_good(monkeypatch):
     random = np.random.default_rng(0)
     points = np.repeat(random.normal(0, 10, (4, 5)), 60, axis=0) + random.normal(0, 1, (240, 5))
     exact = embed(points, perplexity=20, seed=1)
-    monkeypatch.setattr(embedding, "MANY", 200)
+    monkeypatch.setattr(embedding, "MAX_POINTS_EXACT", 200)
     fast, again = (embed(points, perplexity=20, seed=1) for _ in range(2))
     np.testing.assert_array_equal(fast.points, again.points)
     assert not np.allclose(fast.points, exact.points)
@@ -164,10 +164,10 @@ def test_many_points_are_embedded_by_another_algorithm_to_a_map_as_good(monkeypa
     assert fast.kl_divergence == pytest.approx(exact.kl_divergence, abs=0.1)
 
 
-def test_of_many_points_some_are_judged(monkeypatch):
+def test_trustworthiness_of_many_points_is_measured_on_a_sample(monkeypatch):
     random = np.random.default_rng(0)
     points = random.normal(size=(120, 6))
-    monkeypatch.setattr(embedding, "MOST_JUDGED", 60)
+    monkeypatch.setattr(embedding, "MAX_POINTS_TRUSTWORTHINESS", 60)
     found = embed(points, perplexity=10, seed=1)
     every = trustworthiness(points, found.points, n_neighbors=10)
     assert found.trustworthiness == pytest.approx(every, abs=0.1)

@@ -1,4 +1,4 @@
-"""Bounding boxes of what an image shows, and how much of a map lies inside."""
+"""Read bounding boxes of objects, and find the pixels inside of them."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from classifold.data.image_table import iter_columns
 
 
 class Box(NamedTuple):
-    """In shares of the image's width and height, upper left corner first."""
+    """The corners of a bounding box, as fractions of the image's width and height."""
 
     x0: float
     y0: float
@@ -19,26 +19,26 @@ class Box(NamedTuple):
 
 
 def read_boxes(ingested: Path, ids: Collection[str]) -> dict[str, list[Box]]:
-    """Read the boxes of images: id -> boxes, of those that have some.
+    """Read the boxes of images: id -> boxes, for images that have some.
 
     Args:
         ingested: folder of the image table.
         ids: of the images.
     """
     wanted = set(ids)
-    found = {}
+    boxes = {}
     for row in iter_columns(ingested, ["id", "boxes", "width", "height"]):
         if row["id"] in wanted and row["boxes"]:
             width, height = row["width"], row["height"]
-            found[row["id"]] = [
+            boxes[row["id"]] = [
                 Box(box["x0"] / width, box["y0"] / height, box["x1"] / width, box["y1"] / height)
                 for box in row["boxes"]
             ]
-    return found
+    return boxes
 
 
 def inside(boxes: Sequence[Box], shape: tuple[int, int]) -> np.ndarray:
-    """Which pixels of a map (H, W) lie in one of the boxes, by their centres: bool (H, W)."""
+    """Find the pixels of a map (H, W) with their centers in one of the boxes: bool (H, W)."""
     height, width = shape
     y, x = (np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width
     covered = np.zeros(shape, bool)

@@ -1,4 +1,4 @@
-"""Principal components of images, a color channel at a time."""
+"""Compute principal components of images, one color channel at a time."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -10,31 +10,31 @@ import numpy as np
 from classifold.runtime.parallel import ordered_map
 
 CHANNELS = ("red", "green", "blue")
-SHARES = (0.90, 0.95)
+FRACTIONS = (0.90, 0.95)
 BATCH_SIZE = 1024
 
 
 class Components(NamedTuple):
-    """The principal components of one channel, the strongest first."""
+    """The principal components of one channel, in order of decreasing variance."""
 
     mean: np.ndarray  # float64 (size, size), of values in [0, 1]
     components: np.ndarray  # float64 (n_components, size, size), each of length 1
     variances: np.ndarray  # float64 (n_components,)
 
-    def shares(self) -> dict[str, np.ndarray]:
-        """What the first k components hold, for k = 1, 2 and so on, by two measures.
+    def cumulative_ratios(self) -> dict[str, np.ndarray]:
+        """Compute the fraction that the first k components explain, for each k, by two measures.
 
         Returns:
-            `variance`: the share of the variance; `singular_values`: the same ratio of singular
+            `variance`: the fraction of the variance; `singular_values`: the same ratio of singular
             values, which report 000 (section 8.2) calls retained variance.
         """
         return {
-            "variance": _cumulated(self.variances),
-            "singular_values": _cumulated(np.sqrt(self.variances)),
+            "variance": _cumulative_ratio(self.variances),
+            "singular_values": _cumulative_ratio(np.sqrt(self.variances)),
         }
 
     def reconstruct(self, channel: np.ndarray, n_components: int) -> np.ndarray:
-        """Project a channel (size, size) onto the first components: the mean and their sum."""
+        """Reconstruct a channel (size, size) from the mean and its first components."""
         directions = self.components[:n_components].reshape(-1, channel.size)
         weights = directions @ (channel - self.mean).ravel()
         return self.mean + (weights @ directions).reshape(channel.shape)
@@ -44,19 +44,19 @@ class ImageComponents(NamedTuple):
     """One channel of one image, as a sum of products of a column and a row."""
 
     columns: np.ndarray  # float64 (size, n_components), each of length 1
-    singular_values: np.ndarray  # float64 (n_components,), falling
+    singular_values: np.ndarray  # float64 (n_components,), decreasing
     rows: np.ndarray  # float64 (n_components, size), each of length 1
-    mean: np.ndarray  # float64 (size,), of each column of pixels: it is left out of the sum
+    mean: np.ndarray  # float64 (size,), of each column of pixels; not part of the sum
 
-    def shares(self) -> dict[str, np.ndarray]:
-        """What the first k components hold, as `Components.shares`."""
+    def cumulative_ratios(self) -> dict[str, np.ndarray]:
+        """Compute the same as `Components.cumulative_ratios`."""
         return {
-            "variance": _cumulated(self.singular_values**2),
-            "singular_values": _cumulated(self.singular_values),
+            "variance": _cumulative_ratio(self.singular_values**2),
+            "singular_values": _cumulative_ratio(self.singular_values),
         }
 
     def reconstruct(self, n_components: int) -> np.ndarray:
-        """The mean and the first components: float64 (size, size)."""
+        """Reconstruct the channel from the mean and the first components: float64 (size, size)."""
         some = slice(n_components)
         return self.mean + (self.columns[:, some] * self.singular_values[some]) @ self.rows[some]
 
@@ -64,16 +64,16 @@ class ImageComponents(NamedTuple):
 def principal_components(images: np.ndarray, *, size: int) -> dict[str, Components]:
     """Decompose each color channel of images, exactly and in bounded memory.
 
-    The covariance is summed up batch by batch, so memory holds size^4 numbers however many
-    images there are; scikit-learn's incremental PCA would keep no more components than a batch
-    has images, and only nearly the right ones.
+    The covariance is summed batch by batch, so memory holds size^4 numbers whatever the number of
+    images. scikit-learn's incremental PCA is limited to as many components as a batch has images,
+    and is approximate.
 
     Args:
-        images: uint8 array (N, H, H, 3), N at least 2; memory-mapped if need be.
-        size: to which larger images are shrunk first, in pixels.
+        images: uint8 array (N, H, H, 3), N at least 2; may be memory-mapped.
+        size: in pixels; larger images are first resized to it.
 
     Returns:
-        Channel -> its components: as many as pixels, or as N - 1 if there are fewer images.
+        Channel -> its components: as many as pixels, or N - 1 if that is fewer.
     """
     side = min(size, images.shape[1])
     return {
@@ -84,51 +84,57 @@ def principal_components(images: np.ndarray, *, size: int) -> dict[str, Componen
 def image_components(image: np.ndarray) -> dict[str, ImageComponents]:
     """Decompose each color channel of one image by itself, as figure 8 of report 000 does.
 
-    The rows of pixels of the image are the samples, so that a component is a row and how much
-    of it each row of pixels has.
+    The rows of pixels of the image are the samples, so that a component is a row with one weight
+    for each row of pixels.
 
     Args:
         image: uint8 array (size, size, 3).
     """
-    found = {}
+    components = {}
     for position, channel in enumerate(CHANNELS):
         pixels = image[..., position] / 255.0
         mean = pixels.mean(axis=0)
-        found[channel] = ImageComponents(*np.linalg.svd(pixels - mean, full_matrices=False), mean)
-    return found
+        components[channel] = ImageComponents(
+            *np.linalg.svd(pixels - mean, full_matrices=False), mean
+        )
+    return components
 
 
 def pca_metrics(channels: Mapping[str, Components], *, n_images: int) -> dict[str, Any]:
-    """Count the components that hold 90 % and 95 %, by variance and by singular values."""
+    """Count the components that explain 90 % and 95 %, by variance and by singular values."""
     size = channels[CHANNELS[0]].mean.shape[0]
     metrics: dict[str, Any] = {"n_images": n_images, "size": size, "n_features": size**2}
-    return metrics | {channel: count_components(found) for channel, found in channels.items()}
+    return metrics | {
+        channel: count_components(components) for channel, components in channels.items()
+    }
 
 
 def image_metrics(channels: Mapping[str, ImageComponents], *, image_id: str) -> dict[str, Any]:
-    """The same of one image's own components."""
+    """Count the components of one image that explain 90 % and 95 %."""
     metrics: dict[str, Any] = {"id": image_id, "n_components": len(channels["red"].rows)}
-    return metrics | {channel: count_components(found) for channel, found in channels.items()}
+    return metrics | {
+        channel: count_components(components) for channel, components in channels.items()
+    }
 
 
-def count_components(found: Components | ImageComponents) -> dict[str, int]:
-    """Count those of one channel that hold 90 % and 95 %, such as `components_90_variance`."""
+def count_components(components: Components | ImageComponents) -> dict[str, int]:
+    """Count those of one channel that explain 90 % and 95 %, such as `components_90_variance`."""
     return {
-        f"components_{share:.0%}_{measure}".replace("%", ""): _count_for(shares, share)
-        for measure, shares in found.shares().items()
-        for share in SHARES
+        f"components_{fraction:.0%}_{measure}".replace("%", ""): _count_for(ratios, fraction)
+        for measure, ratios in components.cumulative_ratios().items()
+        for fraction in FRACTIONS
     }
 
 
 class _Sums(NamedTuple):
-    """Sums over images of whole numbers in [0, 255]: exact, in whatever order they are added."""
+    """Sums over images of integers in [0, 255]: exact in any order of summation."""
 
     total: np.ndarray  # float64 (side^2,)
     products: np.ndarray  # float64 (side^2, side^2)
 
 
 def _sums(batch: np.ndarray, *, side: int) -> _Sums:
-    """Runs here, or on a cluster: the sums over images (N, H, H) of one channel."""
+    """The sums over images (N, H, H) of one channel; runs locally or on a cluster."""
     rows = _shrunk(batch, side).reshape(len(batch), -1).astype(np.float64)
     return _Sums(rows.sum(axis=0), rows.T @ rows)
 
@@ -156,20 +162,20 @@ def _decompose(images: np.ndarray, channel: int, side: int) -> Components:
     mean /= 255
     variances, vectors = np.linalg.eigh(covariance)
     n_components = min(side**2, n_images - 1)
-    strongest = slice(None, -n_components - 1, -1)
-    components = vectors.T[strongest]
-    # Their signs are free: with the largest number positive, channels can be compared by eye.
+    first = slice(None, -n_components - 1, -1)
+    components = vectors.T[first]
+    # Signs are arbitrary: with the largest number positive, channels can be compared by eye.
     largest = np.abs(components).argmax(axis=1)
     components = components * np.sign(components[np.arange(n_components), largest])[:, None]
     return Components(
         mean=mean.reshape(side, side),
         components=components.reshape(-1, side, side),
-        variances=np.clip(variances[strongest], 0, None),  # rounding leaves tiny negatives
+        variances=np.clip(variances[first], 0, None),  # rounding may give tiny negative values
     )
 
 
 def shrink(batch: np.ndarray, side: int) -> np.ndarray:
-    """Images (N, H, H) or (N, H, H, 3) of uint8 to float64 of `side` pixels in [0, 1]."""
+    """Resize uint8 images (N, H, H) or (N, H, H, 3) to `side` pixels: float64 in [0, 1]."""
     return _shrunk(batch, side) / 255.0
 
 
@@ -181,12 +187,12 @@ def _shrunk(batch: np.ndarray, side: int) -> np.ndarray:
     )
 
 
-def _cumulated(strengths: np.ndarray) -> np.ndarray:
-    """Running sums as shares of the whole; of images that do not differ the first holds all."""
+def _cumulative_ratio(strengths: np.ndarray) -> np.ndarray:
+    """Cumulative sums divided by the total; all 1 if the total is 0 because images are equal."""
     total = strengths.sum()
     return np.cumsum(strengths) / total if total > 0 else np.ones(len(strengths))
 
 
-def _count_for(shares: np.ndarray, share: float) -> int:
-    """How many components reach a share."""
-    return int(np.searchsorted(shares, share - 1e-9) + 1)
+def _count_for(ratios: np.ndarray, fraction: float) -> int:
+    """The number of components that explain a fraction."""
+    return int(np.searchsorted(ratios, fraction - 1e-9) + 1)

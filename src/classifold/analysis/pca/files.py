@@ -1,4 +1,4 @@
-"""The table and the pictures of principal components."""
+"""Write the tables and the pictures of principal components."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,11 +21,11 @@ N_COMPONENTS_SHOWN = (6, 50, 500)  # report 000, section 8.2
 
 
 def write_components(folder: Path, channels: Mapping[str, Components]) -> None:
-    """Write `explained.csv` (channel, component, two shares) and `components.png`.
+    """Write `explained.csv` (channel, component, two cumulative ratios) and `components.png`.
 
-    The picture has a row a channel: the mean image, then the first components about mid-gray.
+    The picture has one row per channel: the mean image, then the first components, 0 as mid-gray.
     """
-    _write_shares(folder / "explained.csv", channels)
+    _write_ratios(folder / "explained.csv", channels)
     draw_tiles(
         folder / "components.png",
         [
@@ -45,7 +45,7 @@ def write_reconstruction(
 
     Args:
         folder: an existing folder.
-        channels: what `principal_components` found.
+        channels: as `principal_components` returns them.
         image: uint8 array (H, H, 3).
     """
     side = channels[CHANNELS[0]].mean.shape[0]
@@ -71,10 +71,10 @@ def write_image_components(
 
     Args:
         folder: an existing folder.
-        channels: what `image_components` found.
+        channels: as `image_components` returns them.
         image: uint8 array (size, size, 3).
     """
-    _write_shares(folder / "image_components.csv", channels)
+    _write_ratios(folder / "image_components.csv", channels)
     draw_tiles(
         folder / "image_components.png",
         [
@@ -87,7 +87,7 @@ def write_image_components(
     )
 
 
-def _write_shares(path: Path, channels: Mapping[str, Components | ImageComponents]) -> None:
+def _write_ratios(path: Path, channels: Mapping[str, Components | ImageComponents]) -> None:
     rows = (
         {
             "channel": channel,
@@ -97,7 +97,7 @@ def _write_shares(path: Path, channels: Mapping[str, Components | ImageComponent
         }
         for channel, found in channels.items()
         for number, (variance, singular_value) in enumerate(
-            zip(*found.shares().values(), strict=True), start=1
+            zip(*found.cumulative_ratios().values(), strict=True), start=1
         )
     )
     write_rows(path, rows, columns=COLUMNS)

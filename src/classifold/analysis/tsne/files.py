@@ -1,4 +1,4 @@
-"""The tables that maps leave."""
+"""Write the tables and the picture of t-SNE maps."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,11 +17,11 @@ def write_maps(folder: Path, maps: Mapping[str, Sequence[Map]], pack: Pack, samp
     Args:
         folder: an existing folder.
         maps: space -> its maps.
-        pack: that the images are from.
+        pack: of the images.
         sample: the images in the pack.
     """
-    everything = [one for found in maps.values() for one in found]
-    chosen = [choose(found) for found in maps.values()]
-    for name, some in (("maps", everything), ("chosen", chosen)):
-        write_rows(folder / f"{name}.csv", map_rows(some, pack, sample), columns=COLUMNS)
+    every_map = [one for of_space in maps.values() for one in of_space]
+    chosen = [choose(of_space) for of_space in maps.values()]
+    for name, rows in (("maps", every_map), ("chosen", chosen)):
+        write_rows(folder / f"{name}.csv", map_rows(rows, pack, sample), columns=COLUMNS)
     draw_maps(folder / "maps.png", chosen, [pack.classes[label] for label in sample.labels])

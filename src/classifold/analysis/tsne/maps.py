@@ -1,4 +1,4 @@
-"""Maps of a sample of images by t-SNE, on pixels and on features."""
+"""Map a sample of images by t-SNE, on pixels and on features."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -11,17 +11,19 @@ from classifold.data.seeding import generator
 from classifold.errors import UserError
 from classifold.runtime.progress import track
 
-FEWEST_IMAGES = 10
+MIN_IMAGES = 10
 
 
 class Map(NamedTuple):
-    """One map of the plane."""
+    """The points of one t-SNE map."""
 
     space: str  # pixels or features
     perplexity: float
     points: np.ndarray  # float32 (N, 2)
     kl_divergence: float
-    trustworthiness: float  # in [0, 1]: whether neighbours on the map are neighbours in truth
+    trustworthiness: (
+        float  # in [0, 1]: whether neighbors on the map are neighbors in the original space
+    )
 
 
 class Sample(NamedTuple):
@@ -31,20 +33,20 @@ class Sample(NamedTuple):
     labels: np.ndarray  # int (N,): the class by which each is colored
 
 
-def draw_sample(
+def sample_images(
     labels: np.ndarray, *, n_classes: int, classes: int, images_per_class: int, seed: int
 ) -> Sample:
-    """Draw classes, and images of each.
+    """Sample classes at random, and images of each.
 
-    With several labels an image, those are drawn from that bear one of the drawn classes and
-    no other of them, so that each point has one color.
+    With several labels per image, only images with exactly one of the sampled classes are used, so
+    that each point has one color.
 
     Args:
         labels: int array (N,), values in [0, n_classes), or 0 and 1 in (N, n_classes).
-        n_classes: how many classes there are.
-        classes: how many to draw; all, if there are fewer.
-        images_per_class: the most images of each.
-        seed: of the draw.
+        n_classes: number of classes.
+        classes: number of classes to sample; all, if there are fewer.
+        images_per_class: maximum number of images per class.
+        seed: of the random numbers.
     """
     chosen = generator(seed, "classes").permutation(n_classes)[:classes]
     if labels.ndim == 1:
@@ -54,11 +56,11 @@ def draw_sample(
         label_of = np.where(of_chosen.sum(axis=1) == 1, chosen[of_chosen.argmax(axis=1)], -1)
     by_label = np.argsort(label_of, kind="stable")
     ends = np.searchsorted(label_of[by_label], [chosen, chosen + 1])
-    drawn = [
+    sampled = [
         generator(seed, "images", int(label)).permutation(by_label[start:end])
         for label, start, end in zip(chosen, *ends, strict=True)
     ]
-    rows = np.sort(np.concatenate([rows[:images_per_class] for rows in drawn]))
+    rows = np.sort(np.concatenate([rows[:images_per_class] for rows in sampled]))
     return Sample(rows, label_of[rows])
 
 
@@ -67,8 +69,9 @@ def make_maps(
 ) -> list[Map]:
     """Map points for each perplexity that their number allows.
 
-    PCA to 90 % of the variance comes first. A perplexity of a third of the points or more asks
-    for more neighbours than there are, and is left out; if none is left, a tenth is taken.
+    PCA to 90 % of the variance comes first. A perplexity of at least a third of the points needs
+    more neighbors than there are, and is excluded. If all are excluded, a tenth of the points is
+    used.
 
     Args:
         points: float array (N, n_features).
@@ -77,13 +80,13 @@ def make_maps(
         seed: of t-SNE.
 
     Raises:
-        UserError: if there are fewer than ten points.
+        UserError: if there are fewer than `MIN_IMAGES` points.
     """
     n_points = len(points)
-    if n_points < FEWEST_IMAGES:
+    if n_points < MIN_IMAGES:
         raise UserError(
-            f"t-SNE needs {FEWEST_IMAGES} images or more, got {n_points}; raise tsne.classes or "
-            "tsne.images_per_class"
+            f"tsne: needs at least {MIN_IMAGES} images, got {n_points}. Increase tsne.classes or "
+            "tsne.images_per_class."
         )
     usable = [p for p in perplexities if p < n_points / 3] or [n_points / 10]
     points = reduce_dimensions(points, seed=seed)
@@ -94,16 +97,16 @@ def make_maps(
 
 
 def choose(maps: Sequence[Map]) -> Map:
-    """Choose the most trustworthy map; of equals the first.
+    """Choose the map with the highest trustworthiness; the first in case of a tie.
 
     Kullback-Leibler divergences of several perplexities measure different distributions and
-    fall as perplexity rises, so the smallest would always choose the largest perplexity.
+    decrease with the perplexity, so the smallest would always choose the largest perplexity.
     """
     return max(maps, key=lambda one: round(one.trustworthiness, 6))
 
 
 def tsne_metrics(maps: Sequence[Map]) -> dict[str, Any]:
-    """Tell of the maps of one space what was chosen and what was tried."""
+    """Collect the chosen perplexity of one space, and the measures of every perplexity."""
     return {
         "perplexity": choose(maps).perplexity,
         "tried": {
@@ -121,7 +124,7 @@ def map_rows(maps: Sequence[Map], pack: Pack, sample: Sample) -> list[dict[str, 
 
     Args:
         maps: of the same images.
-        pack: that the images are from.
+        pack: of the images.
         sample: the images in the pack.
     """
     return [

@@ -1,4 +1,4 @@
-"""Maps of images as one picture."""
+"""Draw t-SNE maps."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from matplotlib import pyplot as plt
 
 COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY_BLUE, BLACK)
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
-MOST_NAMED = 20
+MAX_CLASSES_IN_LEGEND = 20
 
 
 def draw_maps(path: Path, maps: Sequence[Map], labels: Sequence[str]) -> None:
@@ -41,10 +41,10 @@ def draw_maps(path: Path, maps: Sequence[Map], labels: Sequence[str]) -> None:
         axis.set_title(f"by {one.space}, perplexity {one.perplexity:g}")
         axis.set_xticks([])
         axis.set_yticks([])
-    if len(classes) <= MOST_NAMED:
-        # matplotlib takes a name that begins with an underscore for one to be left out.
+    if len(classes) <= MAX_CLASSES_IN_LEGEND:
+        # matplotlib omits names that begin with an underscore from the legend.
         names = [f" {printable(name)}" for name in handles]
-        # No mathematics: a class may be called $x$.
+        # A class may be called $x$, which is not to be drawn as mathematics.
         legend = figure.legend(list(handles.values()), names, loc="outside lower center", ncols=5)
         for text in legend.get_texts():
             text.set_parse_math(False)
