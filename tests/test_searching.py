@@ -454,7 +454,7 @@ def test_where_no_trial_ends_well_the_files_tell_why(plan, tmp_path):
         True
     ] * 2
     write_search_page(tmp_path / "index.html", rows, found)
-    assert "No trial was trained to its end" in (tmp_path / "index.html").read_text()
+    assert "No trial was completed" in (tmp_path / "index.html").read_text()
 
 
 @pytest.mark.parametrize(
