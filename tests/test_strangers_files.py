@@ -160,13 +160,13 @@ DESCRIPTION = {
     ("change", "message"),
     [
         ({"network": "../../evil"}, "network: "),
-        ({"network": "os"}, "network os cannot be built"),
+        ({"network": "os"}, "network os: cannot be built"),
         ({"network": "torchvision.models"}, "network: "),
         ({"network": ["mlp"]}, "network: "),
         ({"network": "torchvision", "arguments": {"name": "os.system"}}, "one of torchvision's"),
         ({"network": "torchvision", "arguments": {"name": "resnet18"}}, "the weights of network"),
-        ({"arguments": {"hidden": [3], "shell": "id"}}, "network mlp cannot be built"),
-        ({"arguments": {"hidden": "id"}}, "network mlp cannot be built"),
+        ({"arguments": {"hidden": [3], "shell": "id"}}, "network mlp: cannot be built"),
+        ({"arguments": {"hidden": "id"}}, "network mlp: cannot be built"),
         ({"arguments": {"hidden": [10**7, 10**7]}}, "the weights of network mlp"),  # 400 TB
         ({"arguments": ["hidden"]}, "arguments: "),
         ({"classes": "ab"}, "classes: "),
