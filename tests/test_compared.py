@@ -84,7 +84,7 @@ def test_a_fitted_threshold_is_reported_with_the_score_at_it(trained):
 def test_models_of_different_splits_are_not_compared(trained):
     trained("m", np.array([1, 1, 0, 2]), counts=[3, 5, 2], n_train=10)
     root = trained("n", np.array([1, 1, 0, 2]), counts=[3, 5, 2], n_train=10, ids="abce")
-    with pytest.raises(UserError, match="'n'.*validation images.*'m'"):
+    with pytest.raises(UserError, match=r"'n'.*validation images.*'m'"):
         compare(root, "m", "n")
 
 
