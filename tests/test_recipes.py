@@ -11,7 +11,7 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from classifold.cli import app
+from classifold.cli.app import app
 from classifold.errors import UserError
 from classifold.models.model_file import build_network
 from classifold.params.reader import read_params
@@ -193,6 +193,6 @@ def test_the_command_lists_recipes_and_says_which_data_are_missing(project, monk
     assert [line.split(":")[0] for line in listed] == NAMES
     done = CliRunner().invoke(app, ["recipe", "fruit_64", "--short"])
     assert done.exit_code == 0
-    assert "params.yaml is now recipes/fruit_64.yaml, in its short form" in done.output
+    assert "params.yaml is now recipes/fruit_64.yaml in its short form" in done.output
     assert "limit.epochs: null -> 2" in done.output
-    assert "data/raw/fruit.zip, which does not exist" in done.output
+    assert "dataset.path: data/raw/fruit.zip does not exist" in done.output
