@@ -13,8 +13,9 @@ from classifold.cli.app import app
 from classifold.data.json_file import read_json
 from classifold.errors import UserError
 from classifold.evaluation.intervals import accuracy_gain_interval, micro_f1_gain_interval
+from classifold.params.differences import differing_keys
 from classifold.reporting import revision
-from classifold.reporting.comparison import compare, differing_keys, paired
+from classifold.reporting.comparison import compare, paired
 from classifold.reporting.page import write_page
 from classifold.reporting.revision import METRICS, Revision, read_revision
 from synthetic_run import HOSTILE, PROVENANCE, TASKS, Run

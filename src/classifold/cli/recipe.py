@@ -25,13 +25,13 @@ def recipe(
     from classifold.params.reader import PARAMS_FILE
     from classifold.params.validation import check_params
     from classifold.project.prerequisites import require_dataset
-    from classifold.project.recipes import RECIPES, list_recipes, take_recipe
+    from classifold.project.recipes import RECIPES, apply_recipe, list_recipes
 
     if name is None:
         for known, title in list_recipes(Path()).items():
             print(f"{known}: {title}")
         return
-    changes = take_recipe(name, short=short, force=force, root=Path())
+    changes = apply_recipe(name, short=short, force=force, root=Path())
     form = " in its short form" if short else ""
     print(f"{PARAMS_FILE} is now {RECIPES / name}.yaml{form}. Changes:")
     for line in changes:
