@@ -28,7 +28,7 @@ from classifold.ingest.ingestion import Read, decode_read, ingest
 from classifold.ingest.tree import FolderTree
 from classifold.models.device import choose_device, choose_precision
 from classifold.networks.small_resnet import build
-from classifold.runtime.parallel import FEWEST_ITEMS_FOR_PROCESSES, ordered_map
+from classifold.runtime.parallel import MIN_ITEMS_FOR_PROCESSES, ordered_map
 from classifold.splitting.stratified import stratify
 from classifold.training.batches import TrainingImages, epoch_batches
 from draw import draw_hashes, draw_labels, draw_photos
@@ -113,7 +113,7 @@ def _engine_benchmarks(root: Path) -> Iterator[Benchmark]:
     folder = draw_photos(root / "photos", n_images=3000, size=128)
     reads = [Read(path.read_bytes(), None) for path in sorted(folder.rglob("*.jpg"))]
     decode = partial(decode_read, background=(255, 255, 255))
-    few = reads[: FEWEST_ITEMS_FOR_PROCESSES - 1]
+    few = reads[: MIN_ITEMS_FOR_PROCESSES - 1]
 
     def through(engine: str, images: list[Read]) -> None:
         with _asked_for(engine):

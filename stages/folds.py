@@ -8,7 +8,7 @@ from classifold.data.out_of_fold import NO_FOLDS, write_out_of_fold
 from classifold.data.split_file import read_groups
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
-from classifold.runtime.progress import is_first_process, log
+from classifold.runtime.progress import is_rank_zero, log
 from classifold.runtime.stage import run_stage
 from classifold.training.launch import launch, report_first_failure
 from classifold.training.limit import cap_epochs
@@ -38,7 +38,7 @@ def main(name: str) -> None:
             seed=seed,
             checkpoints=CHECKPOINTS / name,
         )
-    if not is_first_process():
+    if not is_rank_zero():
         return  # only one process writes
 
     with new_folder(Path("data/folds") / name) as folder:

@@ -134,7 +134,7 @@ def test_a_row_of_a_csv_cut_short_is_told(tmp_path):
     path = tmp_path / "a.csv"
     write_rows(path, [{"id": "a", "n": 1}, {"id": "b", "n": 2}], columns=["id", "n"])
     path.write_text(path.read_text()[:-3])
-    with pytest.raises(UserError, match=r"a\.csv must be .* damaged \(a row has not"):
+    with pytest.raises(UserError, match=r"a\.csv must be .* damaged \(.*row"):
         read_rows(path)
 
 
@@ -151,7 +151,7 @@ def test_one_bit_flipped_in_the_image_table_is_found(write, share):
 def test_weights_of_another_network_are_told(write):
     path, read = write["weights"]()
     save_file({"other": zeros(3)}, path)
-    with pytest.raises(UserError, match=r"the weights of network mlp, but .* another; .*dvc repro"):
+    with pytest.raises(UserError, match=r"network mlp.*another.*dvc repro"):
         read()
 
 

@@ -134,7 +134,7 @@ def test_a_search_in_several_processes_finds_the_same_groups(monkeypatch, n_hash
     hashes = [f"{word:016x}" for word in words.tolist()]
     expected = near_groups(hashes, distance=4)
     assert len(expected) == n_hashes // 2
-    monkeypatch.setattr(parallel, "FEWEST_ITEMS_FOR_PROCESSES", 0)
+    monkeypatch.setattr(parallel, "MIN_ITEMS_FOR_PROCESSES", 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
     monkeypatch.setattr(copies, "HASHES_PER_SEARCH", 100)
     assert near_groups(hashes, distance=4) == expected

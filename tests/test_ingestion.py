@@ -155,7 +155,7 @@ def test_the_background_is_visible_through_transparent_pixels(read_all, mixed):
 def test_several_processes_write_the_same_table_as_one(tmp_path, read_all, mixed, monkeypatch):
     folder, counts = read_all(mixed)
     folder.rename(tmp_path / "by one")
-    monkeypatch.setattr(parallel, "FEWEST_ITEMS_FOR_PROCESSES", 2)
+    monkeypatch.setattr(parallel, "MIN_ITEMS_FOR_PROCESSES", 2)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
     again, counts_again = read_all(mixed)
     assert counts_again == counts
@@ -168,7 +168,7 @@ def ends_the_process(read, *, background):
 
 
 def test_an_image_that_ends_its_process_is_listed(read_all, mixed, monkeypatch):
-    monkeypatch.setattr(parallel, "FEWEST_ITEMS_FOR_PROCESSES", 2)
+    monkeypatch.setattr(parallel, "MIN_ITEMS_FOR_PROCESSES", 2)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
     monkeypatch.setattr(ingestion, "decode_read", ends_the_process)
     with pytest.raises(UserError, match="2 times 'it ended the process that decoded it"):

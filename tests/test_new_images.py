@@ -1,4 +1,4 @@
-"""Images on the command line are found, named, and read, without PyTorch."""
+"""Images that people name are found, named, and read; torch has no part in it."""
 
 import os
 import zipfile
@@ -11,7 +11,6 @@ from classifold.runtime import parallel
 from classifold.serving import new_images
 from classifold.serving.new_images import open_images
 
-TWICE = ": must be given once, got 2 times"
 SETTINGS = {"size": 8, "resize": "box", "background": (255, 255, 255)}
 
 
@@ -38,7 +37,7 @@ def test_images_come_in_the_order_of_the_arguments_with_their_names(tmp_path, mo
         assert np.unique(pixels.reshape(-1, 3), axis=0).tolist() == [[10, 20, 30]]
 
 
-def test_bytes_of_names_that_are_not_unicode_are_escaped(tmp_path, image):
+def test_names_that_are_no_unicode_are_spelled_out(tmp_path, image):
     path = tmp_path / os.fsdecode(b"caf\xe9.png")
     path.write_bytes(image)
     with open_images([path], ingested=tmp_path) as opened:
@@ -50,20 +49,16 @@ def test_bytes_of_names_that_are_not_unicode_are_escaped(tmp_path, image):
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        pytest.param(["nowhere.png"], "nowhere.png: no such file or folder", id="missing"),
-        pytest.param(["empty"], "empty: none of its 0 files is an image", id="empty"),
-        pytest.param(["a.png", "a.png"], f"a.png{TWICE}", id="twice"),
-        pytest.param(["./a.png", "a.png"], f"a.png{TWICE}", id="twice in two ways"),
-        pytest.param(
-            ["in", "in/b.png"],
-            f"in/b.png{TWICE}",
-            id="in a folder, and alone",
-        ),
+        pytest.param(["nowhere.png"], "there is no file or folder nowhere.png", id="missing"),
+        pytest.param(["empty"], "empty holds 0 files and no image among them", id="empty"),
+        pytest.param(["a.png", "a.png"], "a.png is named 2 times; name each", id="twice"),
+        pytest.param(["./a.png", "a.png"], "a.png is named 2 times", id="twice in two ways"),
+        pytest.param(["in", "in/b.png"], "in/b.png is named 2 times", id="in a folder, and alone"),
         pytest.param(["cut.zip"], "cut.zip: damaged zip archive", id="damaged"),
-        pytest.param(["unlabelled"], "there is no image table.*'dvc repro ingest'", id="no table"),
+        pytest.param(["unlabelled"], "no image table in .*; .*'dvc repro ingest'", id="no table"),
     ],
 )
-def test_wrong_arguments_are_one_message(tmp_path, monkeypatch, image, images, message):
+def test_what_cannot_be_answered_is_one_message(tmp_path, monkeypatch, image, images, message):
     monkeypatch.chdir(tmp_path)
     for folder in ("empty", "in"):
         (tmp_path / folder).mkdir()
@@ -80,7 +75,7 @@ def test_wrong_arguments_are_one_message(tmp_path, monkeypatch, image, images, m
         pass
 
 
-def test_a_folder_named_unlabelled_is_given_with_a_dot(tmp_path, monkeypatch, image):
+def test_a_folder_named_unlabelled_is_asked_for_with_a_dot(tmp_path, monkeypatch, image):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "unlabelled").mkdir()
     (tmp_path / "unlabelled/a.png").write_bytes(image)
@@ -93,7 +88,7 @@ def ends_the_process(read, *, size, resize, background):
 
 
 def test_an_image_that_ends_its_process_has_a_reason(tmp_path, monkeypatch, image):
-    monkeypatch.setattr(parallel, "FEWEST_ITEMS_FOR_PROCESSES", 1)
+    monkeypatch.setattr(parallel, "MIN_ITEMS_FOR_PROCESSES", 1)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
     monkeypatch.setattr(new_images, "_pixels", ends_the_process)
     (tmp_path / "a.png").write_bytes(image)

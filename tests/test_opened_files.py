@@ -35,8 +35,8 @@ for line in sys.stdin:
         return read(*keys, **options)
 
     recorded, reader.read_params = [], record
-    assert parallel.FEWEST_ITEMS_FOR_PROCESSES > 1
-    parallel.FEWEST_ITEMS_FOR_PROCESSES = 1
+    assert parallel.MIN_ITEMS_FOR_PROCESSES > 1
+    parallel.MIN_ITEMS_FOR_PROCESSES = 1
     script, *arguments = line.split()
     sys.argv = [script, *arguments]
     runpy.run_path(script, run_name="__main__")

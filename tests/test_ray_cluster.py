@@ -1,6 +1,5 @@
-"""A Ray cluster gives what this machine gives, byte for byte, whatever becomes of its nodes."""
+"""A Ray cluster gives the results of one machine, byte for byte, even if nodes are lost."""
 
-import contextlib
 import hashlib
 import importlib
 import operator
@@ -10,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +26,7 @@ from classifold.filtering.duplicates import near_groups
 from classifold.ingest.detection import find_source
 from classifold.ingest.ingestion import ingest
 from classifold.ingest.tree import FolderTree
-from classifold.runtime import bundles, parallel, ray_cluster
+from classifold.runtime import chunks, parallel, ray_cluster
 from classifold.runtime.parallel import ordered_map
 from classifold.serving.predict import Classifier
 from cluster_work import negative, slowly
@@ -38,19 +36,6 @@ N_IMAGES = 1100
 
 STORE = 80 * 2**20
 NODE = {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False}
-
-
-def patient(get_node):
-    """Wait for a node longer than Ray, whose half a minute is little on a busy machine."""
-
-    def get(*args):
-        for _ in range(60):
-            with contextlib.suppress(RuntimeError):
-                return get_node(*args)
-            time.sleep(1)
-        return get_node(*args)
-
-    return get
 
 
 def add_node(cluster, **settings):
@@ -65,13 +50,11 @@ def cluster():
     pytest.importorskip("ray", reason="Ray is not installed (pip install classifold[ray])")
     code = [str(Path(parallel.__file__).parents[2]), str(Path(__file__).parent)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(code))  # as if both were installed there
-        patch.setenv("RAY_worker_niceness", "0")  # 15, where other tests run beside it
+        patch.setenv("PYTHONPATH", os.pathsep.join(code))  # as if both were installed on the nodes
+        patch.setenv("RAY_worker_niceness", "0")  # not 15, since other tests run at the same time
         for name, value in ray_cluster.QUIET.items():
             patch.setenv(name, value)
         utils = importlib.import_module("ray.cluster_utils")
-        services = importlib.import_module("ray._private.services")
-        patch.setattr(services, "get_node", patient(services.get_node))
         nodes = utils.Cluster(initialize_head=True, head_node_args=NODE)
         add_node(nodes)
         yield nodes
@@ -86,7 +69,7 @@ def on_cluster(cluster, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def nothing_asked_for(monkeypatch):
+def no_engine_selected(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.delenv("CLASSIFOLD_ENGINE", raising=False)
 
@@ -98,28 +81,28 @@ def counted(items, taken):
 
 
 @pytest.mark.cluster
-def test_a_cluster_gives_the_results_in_their_order_from_a_bounded_window(on_cluster):
+def test_results_of_a_cluster_are_in_order_and_its_window_is_bounded(on_cluster):
     taken = []
     results = ordered_map(operator.neg, counted(range(3000), taken), n_items=MANY)
     assert next(results) == 0
-    assert len(taken) <= 2 * bundles.TASKS_AHEAD * bundles.ITEMS_A_TASK
+    assert len(taken) <= 2 * chunks.CHUNKS_PER_WORKER * chunks.ITEMS_PER_CHUNK
     assert list(results) == [-item for item in range(1, 3000)]
 
 
 @pytest.mark.cluster
-def test_large_items_wait_outside_of_the_cluster(on_cluster):
+def test_large_items_are_not_all_sent_to_the_cluster_at_once(on_cluster):
     taken = []
     images = (np.full((1024, 1024, 8), i % 256, np.uint8) for i in range(40))
     results = ordered_map(
         np.max, counted(images, taken), n_items=MANY, n_bytes=lambda image: image.nbytes
     )
     assert next(results) == 0
-    assert len(taken) <= 5  # of 8 MiB; four tasks of 4 MiB a worker
+    assert len(taken) <= 5  # of 8 MiB; four chunks of 4 MiB per worker
     assert list(results) == list(range(1, 40))
 
 
 @pytest.mark.cluster
-def test_failures_arrive_as_they_are(on_cluster):
+def test_errors_of_the_function_and_of_the_items_are_raised_unchanged(on_cluster):
     with pytest.raises(TypeError, match="bad operand type"):
         list(ordered_map(operator.neg, [1, 2, "three", *range(100)], n_items=MANY))
 
@@ -132,42 +115,42 @@ def test_failures_arrive_as_they_are(on_cluster):
 
 
 @pytest.mark.cluster
-def test_an_item_that_ends_its_process_is_told_apart_as_on_one_machine(on_cluster, monkeypatch):
-    monkeypatch.setattr(bundles, "ITEMS_A_TASK", 3)
+def test_an_item_that_ends_its_process_does_not_affect_other_items(on_cluster, monkeypatch):
+    monkeypatch.setattr(chunks, "ITEMS_PER_CHUNK", 3)
     items = [*range(5), 13, 113, *range(20, 40)]
-    results = ordered_map(negative, items, n_items=MANY, crashed="item {} crashed".format)
+    results = ordered_map(negative, items, n_items=MANY, on_crash="item {} crashed".format)
     expected = [f"item {i} crashed" if i % 100 == 13 else -i for i in items]
     assert list(results) == expected
-    with pytest.raises(UserError, match="a helper process was ended from outside"):
+    with pytest.raises(UserError, match=r"worker process was killed.*memory"):
         list(ordered_map(negative, [1, 13], n_items=MANY))
 
 
 @pytest.mark.cluster
-def test_a_node_that_runs_other_code_is_refused(on_cluster, monkeypatch):
+def test_a_node_with_other_code_is_an_error(on_cluster, monkeypatch):
     monkeypatch.setattr(ray_cluster, "code_version", lambda: "classifold 00000000")
     with pytest.raises(UserError, match=r"the Ray node .* has classifold .*, and this machine"):
         list(ordered_map(operator.neg, range(10), n_items=MANY))
 
 
 @pytest.mark.cluster
-def test_a_node_that_dies_in_the_middle_costs_no_result(cluster, on_cluster, monkeypatch):
-    monkeypatch.setattr(bundles, "ITEMS_A_TASK", 8)
+def test_no_result_is_lost_with_a_node(cluster, on_cluster, monkeypatch):
+    monkeypatch.setattr(chunks, "ITEMS_PER_CHUNK", 8)
     lost = add_node(cluster, num_cpus=2)
     n_items, done = 1200, []
-    results = ordered_map(slowly, range(n_items), n_items=MANY, crashed=lambda item: (0, "crashed"))
+    results = ordered_map(slowly, range(n_items), n_items=MANY, on_crash=lambda _: (0, "crashed"))
     for result in results:
         done.append(result)
         if len(done) == n_items // 4:
             cluster.remove_node(lost, allow_graceful=False)
     assert [value for _, value in done] == [-item for item in range(n_items)]
     before, after = ({pid for pid, _ in some} for some in (done[:300], done[-300:]))
-    assert len(before) >= 3  # a process a core; those of the lost node are gone afterwards
+    assert len(before) >= 3  # one process per core; those of the lost node end
     assert before - after
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """Drawn images of two classes, some near copies of others, and one that is none."""
+    """Synthetic images of two classes, some near duplicates, and one file that is no image."""
     root = tmp_path_factory.mktemp("photos")
     random = np.random.default_rng(1)
     for i in range(N_IMAGES):
@@ -183,7 +166,7 @@ def photos(tmp_path_factory):
 
 
 class Watched(FolderTree):
-    """A folder that does something when so many of its files were read."""
+    """A folder that calls `do` after `after` files were read."""
 
     def __init__(self, root, *, after=0, do=None):
         super().__init__(root)
@@ -196,8 +179,8 @@ class Watched(FolderTree):
         return super().read(name)
 
 
-def through_the_stages(tree, out):
-    """Table, near copies, packs and components of a folder, as the stages make them."""
+def run_stages(tree, out):
+    """Compute table, near duplicates, packs and components of a folder as the stages do."""
     table = out / "table"
     table.mkdir(parents=True)
     source = find_source(tree, layout="folder", task="single", where="photos")
@@ -228,11 +211,11 @@ def hashes(folder):
 
 
 @pytest.mark.cluster
-def test_the_data_stages_leave_the_same_bytes_though_a_node_dies(
+def test_outputs_of_data_stages_are_equal_even_if_a_node_is_lost(
     photos, cluster, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(copies, "PAIRS_PER_MILLISECOND", 1)  # so that the search is shared out
-    expected = through_the_stages(FolderTree(photos), tmp_path / "here")
+    expected = run_stages(FolderTree(photos), tmp_path / "here")
     assert 10 < len(expected[0]) < 100
 
     lost = add_node(cluster)
@@ -240,7 +223,7 @@ def test_the_data_stages_leave_the_same_bytes_though_a_node_dies(
     tree = Watched(
         photos, after=N_IMAGES // 2, do=lambda: cluster.remove_node(lost, allow_graceful=False)
     )
-    found = through_the_stages(tree, tmp_path / "there")
+    found = run_stages(tree, tmp_path / "there")
     assert lost not in cluster.list_all_nodes()
     assert found == expected
     assert hashes(tmp_path / "there") == hashes(tmp_path / "here")
@@ -248,9 +231,9 @@ def test_the_data_stages_leave_the_same_bytes_though_a_node_dies(
 
 @pytest.mark.cluster
 @pytest.mark.parametrize("task", ["single", "multi"])
-def test_answers_to_new_images_have_the_same_bits(project, on_cluster, monkeypatch, task):
+def test_predictions_for_new_images_are_equal_bit_for_bit(project, on_cluster, monkeypatch, task):
     root = project(task)
-    monkeypatch.setattr(parallel, "FEWEST_ITEMS_FOR_PROCESSES", 2)
+    monkeypatch.setattr(parallel, "MIN_ITEMS_FOR_PROCESSES", 2)
     images = [root / "source"]
     found = list(Classifier.load(root).predict(images))
     monkeypatch.setenv("CLASSIFOLD_ENGINE", "local")
@@ -272,7 +255,7 @@ run_stage(main)
 
 
 @pytest.mark.cluster
-def test_a_cluster_of_this_machine_ends_with_the_stage_that_ctrl_c_stops(tmp_path):
+def test_a_local_cluster_ends_when_ctrl_c_stops_the_stage(tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed (pip install classifold[ray])")
     shutil.copyfile(Path(parallel.__file__).parents[3] / "params.yaml", tmp_path / "params.yaml")
     (tmp_path / "stage.py").write_text(STAGE_ON_OWN_CLUSTER)
@@ -302,7 +285,7 @@ def test_a_cluster_of_this_machine_ends_with_the_stage_that_ctrl_c_stops(tmp_pat
 
 @pytest.fixture
 def silent_port():
-    """Where something listens and says nothing."""
+    """A port where another program listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
@@ -315,33 +298,34 @@ def free_port():
 
 
 @pytest.mark.parametrize("port", ["free_port", "silent_port"])
-def test_a_cluster_that_does_not_answer_is_a_message_soon(monkeypatch, request, port):
-    pytest.importorskip("ray", reason="Ray is not installed (pip install classifold[ray])")
+def test_an_address_without_a_cluster_is_one_message_soon(monkeypatch, request, capfd, port):
+    ray = pytest.importorskip("ray", reason="Ray is not installed (pip install classifold[ray])")
     address = f"127.0.0.1:{request.getfixturevalue(port)}"
     monkeypatch.setenv("RAY_ADDRESS", address)
-    monkeypatch.setattr(ray_cluster, "SECONDS_TO_ANSWER", 0.5)
-    monkeypatch.setattr(ray_cluster, "_is_connected", lambda _: False)
-    with pytest.raises(UserError, match=f"RAY_ADDRESS is {address}, and no Ray cluster answers"):
+    monkeypatch.setattr(ray_cluster, "MAX_SECONDS_FOR_STATUS", 3.0)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(UserError, match=f"RAY_ADDRESS.*{address}.*unset RAY_ADDRESS"):
         list(ordered_map(operator.neg, range(10), n_items=MANY))
+    assert capfd.readouterr() == ("", "")
 
 
-def test_ray_that_is_not_installed_is_a_message(monkeypatch):
+def test_missing_ray_is_an_error_that_names_the_package(monkeypatch):
     monkeypatch.setenv("CLASSIFOLD_ENGINE", "ray")
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UserError, match=r"install it with 'pip install classifold\[ray\]'"):
+    with pytest.raises(UserError, match=r"pip install classifold\[ray\]"):
         list(ordered_map(operator.neg, range(10), n_items=MANY))
 
 
-def test_an_engine_that_nobody_knows_is_refused(monkeypatch):
+def test_an_unknown_engine_is_an_error(monkeypatch):
     monkeypatch.setenv("CLASSIFOLD_ENGINE", "spark")
-    with pytest.raises(UserError, match="CLASSIFOLD_ENGINE must be local or ray, got 'spark'"):
+    with pytest.raises(UserError, match=r"CLASSIFOLD_ENGINE.*local or ray.*spark"):
         list(ordered_map(operator.neg, range(10), n_items=MANY))
 
 
-def test_the_local_engine_can_be_asked_for_beside_a_cluster(monkeypatch):
+def test_the_local_engine_can_be_selected_although_there_is_a_cluster(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     monkeypatch.setenv("CLASSIFOLD_ENGINE", "local")
-    assert list(ordered_map(operator.neg, [1, 2], n_items=MANY, locally="threads")) == [-1, -2]
+    assert list(ordered_map(operator.neg, [1, 2], n_items=MANY, local="threads")) == [-1, -2]
 
 
 WITHOUT_RAY = """
@@ -351,11 +335,11 @@ from classifold.augmentation import offline
 from classifold.filtering import duplicates as copies
 from classifold.ingest import ingestion
 from classifold.runtime.parallel import ordered_map
-list(ordered_map(abs, range(2000), n_items=2000, locally="threads"))
+list(ordered_map(abs, range(2000), n_items=2000, local="threads"))
 assert "ray" not in sys.modules
 """
 
 
-def test_who_asks_for_no_cluster_imports_none():
+def test_ray_is_imported_only_for_a_cluster():
     environment = {**os.environ, "PYTHONPATH": str(Path(parallel.__file__).parents[2])}
     subprocess.run([sys.executable, "-c", WITHOUT_RAY], check=True, env=environment)

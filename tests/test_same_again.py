@@ -96,7 +96,7 @@ def test_place_language_clock_user_order_of_files_cores_and_processes_do_not_mat
     # In processes, which so few images are not shared out to, on as many cores as there are.
     parallel = there.root / "src/classifold/runtime/parallel.py"
     text = parallel.read_text(encoding="utf-8")
-    assert "FEWEST_ITEMS_FOR_PROCESSES = 1000" in text
+    assert "MIN_ITEMS_FOR_PROCESSES = 1000" in text
     parallel.write_text(text.replace("PROCESSES = 1000", "PROCESSES = 10"), encoding="utf-8")
     there.cores = 0
     there.run(*DATA)

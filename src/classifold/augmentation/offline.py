@@ -158,7 +158,7 @@ def write_packs(
                 images[split],
                 n_items=n_sources,
                 n_bytes=lambda image, variants=variants: len(image[1]) + variants * size**2 * 3,  # type: ignore[misc]
-                locally="threads",
+                local="threads",
             )
             tracked = track(augmented, task=f"augment {split}", total=n_sources, unit="images")
             for row, made in enumerate(tracked):

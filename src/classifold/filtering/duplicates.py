@@ -161,7 +161,7 @@ def _near_pairs(words: np.ndarray, distance: int) -> Iterator[_Pairs]:
         _PairFinder(words, distance),
         searches,
         n_items=n_pairs // PAIRS_PER_MILLISECOND,
-        items_a_task=1,
+        chunk_size=1,
     )
 
 

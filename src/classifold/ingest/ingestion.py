@@ -67,7 +67,7 @@ def ingest(
             reads,
             n_items=len(images),
             n_bytes=lambda read: len(read.content),
-            crashed=lambda _: CRASHED,
+            on_crash=lambda _: CRASHED,
         )
         outcomes = track(outcomes, task="read", total=len(images), unit="images")
         for image, outcome in zip(images, outcomes, strict=True):

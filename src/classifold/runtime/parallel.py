@@ -1,4 +1,4 @@
-"""Work shared out to processes, to threads or to a Ray cluster, in order and in bounded memory."""
+"""Parallel map over processes, threads or a Ray cluster, in order and in bounded memory."""
 
 import multiprocessing
 import os
@@ -10,27 +10,27 @@ from itertools import islice
 from typing import Any, Literal, TypeVar
 
 from classifold.errors import UserError
-from classifold.runtime.bundles import (
-    ENDED,
-    MOST_CRASHES,
-    Bundle,
+from classifold.runtime.chunks import (
+    MAX_CRASHES,
+    WORKER_KILLED,
+    Chunk,
     Task,
     count_cores,
     is_full,
-    make_bundles,
+    make_chunks,
 )
-from classifold.runtime.orphans import begin_helper
+from classifold.runtime.processes import start_worker
 from classifold.runtime.ray_cluster import map_on_cluster
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# How the items are worked on where there is no cluster.
-Locally = Literal["processes", "threads", "in place"]
+# How items are processed on this machine, without a cluster.
+Local = Literal["processes", "threads", "serial"]
 
-# Starting processes costs about a second; fewer items than this are done in place.
-FEWEST_ITEMS_FOR_PROCESSES = 1000
-THREAD_ITEMS_AHEAD = 4
+# Starting processes takes about a second; fewer items than this are processed serially.
+MIN_ITEMS_FOR_PROCESSES = 1000
+ITEMS_PER_THREAD = 4
 
 ENGINE = "CLASSIFOLD_ENGINE"
 ENGINES = ("local", "ray")
@@ -42,47 +42,47 @@ def ordered_map(
     *,
     n_items: int,
     n_bytes: Callable[[Item], int] = lambda _: 0,
-    crashed: Callable[[Item], Result] | None = None,
-    items_a_task: int | None = None,
-    locally: Locally = "processes",
+    on_crash: Callable[[Item], Result] | None = None,
+    chunk_size: int | None = None,
+    local: Local = "processes",
     n_cores: int = 1,
 ) -> Iterator[Result]:
     """Apply `function` to each item, on all cores of this machine or of a Ray cluster.
 
-    Which of the two is no parameter of the pipeline, since results are the same: it is the
-    cluster where `CLASSIFOLD_ENGINE` is `ray`, or `RAY_ADDRESS` names one. Results come in the
-    order of `items`, and are the same whatever the number of processes. At most a few hundred
-    items a core, or a few tasks of `BYTES_A_TASK`, are in flight: `Executor.map` takes in the
-    whole iterable first (its `buffersize` came with Python 3.14), so the window is ours.
+    A cluster is used if `CLASSIFOLD_ENGINE` is `ray` or `RAY_ADDRESS` is set. This is not a
+    parameter of the pipeline, since it does not change the results: they come in the order of
+    `items` and do not depend on the number of processes. At most a few hundred items per core, or
+    a few chunks of `MAX_BYTES_PER_CHUNK`, are in flight. `Executor.map` would read all items first
+    (it has `buffersize` since Python 3.14), therefore the window is implemented here.
 
     Args:
-        function: of a module; it travels to other processes once, and what it holds with it.
-        items: anything; read only as far as the window reaches.
-        n_items: how many there are about, each of a millisecond or so, to decide whether
-            other processes pay.
-        n_bytes: how large an item, or its result, is, where one may be large.
-        crashed: the result for an item that ends the process that works on it (a decoder's
-            fault); without it, that is an error.
-        items_a_task: how many items travel together; 1 where each is a second's work.
-        locally: how it is done on this machine. `threads` are for work that leaves Python's lock
-            alone and whose results are large, `in place` for what uses all cores by itself.
-        n_cores: how many cores of a cluster one call of `function` keeps busy.
+        function: a function of a module; it is sent to each process once, with its arguments.
+        items: any items; they are read only as far as the window reaches.
+        n_items: the approximate number of items of about a millisecond each; decides whether
+            other processes are worth their start.
+        n_bytes: the size of an item or of its result, if it can be large.
+        on_crash: the result for an item whose processing ends the process (such as a fault in a
+            decoder); without it, a crash is an error.
+        chunk_size: how many items are sent together; 1 if each takes about a second.
+        local: how items are processed on this machine. Use `threads` for functions that release
+            Python's lock and have large results, and `serial` for functions that use all cores.
+        n_cores: how many cores of a cluster one call of `function` uses.
 
     Raises:
-        UserError: if a process was ended, and `crashed` does not say what that means; or if the
-            cluster cannot be used.
+        UserError: if a process was killed and `on_crash` is None, or if the cluster cannot be
+            used.
     """
-    few = n_items < FEWEST_ITEMS_FOR_PROCESSES
+    few = n_items < MIN_ITEMS_FOR_PROCESSES
     if _engine() == "ray" and not few:
-        bundles = make_bundles(items, n_bytes, items_a_task)
-        yield from map_on_cluster(function, bundles, crashed=crashed, n_cores=n_cores)
-    elif locally == "threads":
+        chunks = make_chunks(items, n_bytes, chunk_size)
+        yield from map_on_cluster(function, chunks, on_crash=on_crash, n_cores=n_cores)
+    elif local == "threads":
         yield from threaded_map(function, items)
-    elif locally == "in place" or few or count_cores() == 1:
+    elif local == "serial" or few or count_cores() == 1:
         yield from map(function, items)
     else:
-        bundles = make_bundles(items, n_bytes, items_a_task)
-        yield from _map_bundles(function, bundles, crashed=crashed)
+        chunks = make_chunks(items, n_bytes, chunk_size)
+        yield from _map_chunks(function, chunks, on_crash=on_crash)
 
 
 def threaded_map(
@@ -90,61 +90,61 @@ def threaded_map(
 ) -> Iterator[Result]:
     """Apply `function` to each item in several threads, in order.
 
-    For work that leaves Python's lock alone (OpenCV, Pillow's decoders) and whose results are
-    large: nothing travels between processes. A few items are in flight.
+    For functions that release Python's lock (OpenCV, the decoders of Pillow) and have large
+    results, since nothing is copied between processes. A few items are in flight.
 
     Args:
-        function: anything that threads may call at once.
-        items: read only as far as the window reaches.
-        n_threads: as many as there are cores, if not given.
+        function: a thread-safe function.
+        items: any items; they are read only as far as the window reaches.
+        n_threads: the number of threads; by default the number of cores.
     """
     n_threads = n_threads or count_cores()
     remaining = iter(items)
-    waiting: deque[Future[Result]] = deque()
+    pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(n_threads) as pool:
         try:
             while True:
-                for item in islice(remaining, n_threads * THREAD_ITEMS_AHEAD - len(waiting)):
-                    waiting.append(pool.submit(function, item))
-                if not waiting:
+                for item in islice(remaining, n_threads * ITEMS_PER_THREAD - len(pending)):
+                    pending.append(pool.submit(function, item))
+                if not pending:
                     return
-                yield waiting.popleft().result()
+                yield pending.popleft().result()
         finally:
-            for future in waiting:
+            for future in pending:
                 future.cancel()
 
 
 def _engine() -> str:
-    """The engine that the environment asks for."""
+    """Return the engine that the environment selects."""
     name = os.environ.get(ENGINE) or ("ray" if os.environ.get("RAY_ADDRESS") else "local")
     if name not in ENGINES:
         raise UserError(
-            f"{ENGINE} must be {' or '.join(ENGINES)}, got {name!r}; correct or unset it"
+            f"{ENGINE}: must be {' or '.join(ENGINES)}, got {name!r}. Correct or unset it."
         )
     return name
 
 
-def _map_bundles(
+def _map_chunks(
     function: Callable[[Item], Result],
-    bundles: Iterator[Bundle[Item]],
+    chunks: Iterator[Chunk[Item]],
     *,
-    crashed: Callable[[Item], Result] | None,
+    on_crash: Callable[[Item], Result] | None,
 ) -> Iterator[Result]:
     """Apply `function` in processes of this machine."""
     n_processes = count_cores()
-    waiting: deque[Task[Item]] = deque()
+    pending: deque[Task[Item]] = deque()
     n_crashes = 0
     while True:
         try:
             with _Pool(n_processes, function) as pool:
-                yield from _in_order(pool, bundles, waiting, n_processes)
+                yield from _in_order(pool, chunks, pending, n_processes)
             return
         except BrokenProcessPool:
-            if crashed is None:
-                raise UserError(ENDED) from None
-        # One of the items in flight ended the pool: they are tried again, one at a time.
-        suspects = deque(item for task in waiting for item in task.bundle.items)
-        waiting.clear()
+            if on_crash is None:
+                raise UserError(WORKER_KILLED) from None
+        # One of the items in flight ended its process: all of them are tried again, one by one.
+        suspects = deque(item for task in pending for item in task.chunk.items)
+        pending.clear()
         while suspects:
             n_done = 0
             try:
@@ -156,18 +156,18 @@ def _map_bundles(
                         yield result
             except BrokenProcessPool:
                 if n_done:
-                    continue  # not yet sure: the item gets a process that has done nothing else
+                    continue  # not certain yet: the item is tried in a new process
                 n_crashes += 1
-                if n_crashes > MOST_CRASHES:
-                    raise UserError(ENDED) from None
-                yield crashed(suspects.popleft())
+                if n_crashes > MAX_CRASHES:
+                    raise UserError(WORKER_KILLED) from None
+                yield on_crash(suspects.popleft())
 
 
 class _Pool(ProcessPoolExecutor):
-    """Processes that give up what waits as soon as their block is left."""
+    """A pool that cancels pending work when its block ends."""
 
     def __init__(self, n_processes: int, function: Callable[[Any], Any]) -> None:
-        # forkserver: forking a process that has threads (Arrow, BLAS) may hang it.
+        # forkserver: a forked copy of a process with threads (Arrow, BLAS) may hang.
         context = multiprocessing.get_context("forkserver")
         super().__init__(n_processes, mp_context=context, initializer=_begin, initargs=(function,))
 
@@ -177,33 +177,33 @@ class _Pool(ProcessPoolExecutor):
 
 def _in_order(
     pool: ProcessPoolExecutor,
-    bundles: Iterator[Bundle[Item]],
-    waiting: deque[Task[Item]],
+    chunks: Iterator[Chunk[Item]],
+    pending: deque[Task[Item]],
     n_workers: int,
 ) -> Iterator[Any]:
     while True:
-        while not is_full(waiting, n_workers) and (bundle := next(bundles, None)):
+        while not is_full(pending, n_workers) and (chunk := next(chunks, None)):
             try:
-                results = pool.submit(_apply, bundle.items)
+                results = pool.submit(_apply, chunk.items)
             except BrokenProcessPool:
-                waiting.append(Task(bundle, Future()))  # taken from the items: not to be lost
+                pending.append(Task(chunk, Future()))  # already taken from the items
                 raise
-            waiting.append(Task(bundle, results))
-        if not waiting:
+            pending.append(Task(chunk, results))
+        if not pending:
             return
-        done = waiting[0].handle.result()
-        waiting.popleft()
+        done = pending[0].handle.result()
+        pending.popleft()
         yield from done
 
 
-# In a helper process: what it applies to everything it is sent.
-_given: list[Callable[[Any], Any]] = []
+# The function of a worker process, which is set once when the process starts.
+_function: list[Callable[[Any], Any]] = []
 
 
 def _begin(function: Callable[[Any], Any]) -> None:
-    begin_helper()
-    _given[:] = [function]
+    start_worker()
+    _function[:] = [function]
 
 
 def _apply(items: list[Any]) -> list[Any]:
-    return [_given[0](item) for item in items]
+    return [_function[0](item) for item in items]

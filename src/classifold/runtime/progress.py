@@ -22,14 +22,14 @@ Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 15.0
 
 
-def is_first_process() -> bool:
+def is_rank_zero() -> bool:
     """Whether this is the one process that talks and writes, where torchrun started several."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def log(text: str) -> None:
     """Print a line at once, whether or not a terminal listens; only the first process does."""
-    if is_first_process():
+    if is_rank_zero():
         print(plain_text(text), flush=True)
 
 
@@ -42,7 +42,7 @@ def track(items: Iterable[Item], *, task: str, total: int, unit: str) -> Iterato
         total: how many items are expected.
         unit: what an item is, in the plural, such as "images".
     """
-    if not is_first_process():
+    if not is_rank_zero():
         yield from items
     elif sys.stdout.isatty():
         yield from _bar(items, task=task, total=total, unit=unit)

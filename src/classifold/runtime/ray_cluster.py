@@ -1,7 +1,7 @@
-"""Work shared out to the nodes of a Ray cluster.
+"""Parallel map over the nodes of a Ray cluster.
 
-No stage declares this file: `parallel.py` imports it by name where the environment asks for a
-cluster, and it may change no byte of what a stage leaves (`docs/RAY.md`).
+This file is not a dependency of any stage: `parallel.py` uses it if the environment selects a
+cluster, and it does not change any output (`docs/RAY.md`).
 """
 
 import hashlib
@@ -9,6 +9,8 @@ import logging
 import os
 import platform
 import socket
+import subprocess
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -18,19 +20,27 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from classifold.errors import UserError
-from classifold.runtime.bundles import ENDED, MOST_CRASHES, Bundle, Task, count_cores, is_full
+from classifold.runtime.chunks import (
+    MAX_CRASHES,
+    WORKER_KILLED,
+    Chunk,
+    Task,
+    count_cores,
+    is_full,
+)
 from classifold.runtime.progress import log
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# An item is blamed for the end of its process when it was alone, and after so many tries more.
-RETRIES_OF_ITEMS = 1
+# Retries of an item that is processed alone, before the crash is attributed to the item.
+RETRIES_PER_ITEM = 1
 
-SECONDS_TO_ANSWER = 5.0
-BYTES_OF_OWN_STORE = 2**30
+MAX_SECONDS_TO_CONNECT = 5.0
+MAX_SECONDS_FOR_STATUS = 15.0  # most of them are for the start of Python on a busy machine
+OBJECT_STORE_BYTES = 2**30  # of a cluster that is started on this machine
 
-# What images and answers are made with; another version may give other bytes.
+# Packages that process images and predictions; another version may give other bytes.
 PACKAGES = ("numpy", "opencv-python-headless", "pillow", "scipy", "torch")
 
 QUIET = {
@@ -39,73 +49,79 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
+REMEDY = (
+    "Correct RAY_ADDRESS, start a cluster with 'ray start --head', or unset RAY_ADDRESS to use "
+    "this machine alone."
+)
+
 
 def map_on_cluster(
     function: Callable[[Item], Result],
-    bundles: Iterator[Bundle[Item]],
+    chunks: Iterator[Chunk[Item]],
     *,
-    crashed: Callable[[Item], Result] | None,
+    on_crash: Callable[[Item], Result] | None,
     n_cores: int,
 ) -> Iterator[Result]:
-    """Apply `function` to the items of bundles on a Ray cluster, as `ordered_map` has it.
+    """Apply `function` to the items of chunks on a Ray cluster; see `ordered_map`.
 
-    The cluster is that of `RAY_ADDRESS`; without it, one of this machine is started, which ends
-    with this process. Items and results pass through this process, so nodes share no folder.
-    A bundle that is lost with its node is done again on another.
+    Without `RAY_ADDRESS`, a cluster of this machine is started, which ends with this process. Items
+    and results pass through this process, so nodes need no shared folder. A chunk that is lost with
+    its node is processed again on another node.
 
     Raises:
-        UserError: if there is no such cluster, it runs another Classifold, or an item ended
-            the process that worked on it and `crashed` is None.
+        UserError: if the cluster cannot be used, its nodes have another version of Classifold, or
+            an item ended the process that processed it and `on_crash` is None.
     """
-    ray = _connected()
-    n_workers, n_cores = _room(ray, n_cores)
-    given = [ray.put(function)]  # in a list, or every call would unpack it anew
+    ray = _connect()
+    n_workers, n_cores = _count_workers(ray, n_cores)
+    # A reference inside a list: Ray would resolve a bare one anew for each task.
+    reference = [ray.put(function)]
     remote, code = ray.remote(_make_task()), code_version()
 
     def submit(items: list[Item], *, retries: int) -> Any:
         task = remote.options(num_cpus=n_cores, max_retries=retries)
-        return task.remote(given, items, code)
+        return task.remote(reference, items, code)
 
-    blame = _Blame(crashed)
-    waiting: deque[Task[Item]] = deque()
+    result_of_crash = _Crashes(on_crash)
+    pending: deque[Task[Item]] = deque()
     try:
         while True:
-            while not is_full(waiting, n_workers) and (bundle := next(bundles, None)):
-                waiting.append(Task(bundle, submit(bundle.items, retries=0)))
-            if not waiting:
+            while not is_full(pending, n_workers) and (chunk := next(chunks, None)):
+                pending.append(Task(chunk, submit(chunk.items, retries=0)))
+            if not pending:
                 return
-            done = waiting.popleft()
+            done = pending.popleft()
             try:
-                yield from _received(ray, done.handle)
+                yield from _get_results(ray, done.handle)
                 continue
-            except _lost(ray):
-                alone = [(i, submit([i], retries=RETRIES_OF_ITEMS)) for i in done.bundle.items]
-            for item, handle in alone:
-                yield _received_alone(ray, item, handle, submit=submit, blame=blame)
+            except _lost_errors(ray):
+                single = [(i, submit([i], retries=RETRIES_PER_ITEM)) for i in done.chunk.items]
+            for item, handle in single:
+                yield _get_single(ray, item, handle, submit=submit, result_of_crash=result_of_crash)
     finally:
-        for unwanted in waiting:
-            ray.cancel(unwanted.handle)
+        for task in pending:
+            ray.cancel(task.handle)
 
 
-def apply(given: list[Any], items: list[Any], code: str) -> list[Any]:
-    """Runs on the cluster: the function's result for each item.
+def apply_on_node(reference: list[Any], items: list[Any], code: str) -> list[Any]:
+    """Apply the function to each item; runs on a node of the cluster.
 
     Raises:
-        UserError: if this node would compute with other code than who asks.
+        UserError: if the code of this node differs from the caller's.
     """
     if code_version() != code:
         raise UserError(
-            f"the Ray node {platform.node()} has {code_version()}, and this machine {code}; "
-            "install the same version of Classifold and of what it needs on all nodes "
-            "(requirements.lock), or results would differ"
+            f"the Ray node {platform.node()} has {code_version()}, and this machine {code}. "
+            "Install the same version of Classifold and of its dependencies on all nodes "
+            "(requirements.lock), since results could differ."
         )
-    function = _unpacked(given[0])
+    function = _get_function(reference[0])
     return [function(item) for item in items]
 
 
 @lru_cache(maxsize=1)
 def code_version() -> str:
-    """Classifold's sources, as a hash, and the versions of what images pass through."""
+    """Describe the code: a hash of the sources of Classifold, and versions of packages."""
     sources = hashlib.sha256()
     root = Path(__file__).parents[1]
     for file in sorted(root.rglob("*.py")):
@@ -121,65 +137,70 @@ def _version(package: str) -> str:
         return "missing"
 
 
-@lru_cache(maxsize=4)  # `predict` decodes and asks networks in turn
-def _unpacked(given: Any) -> Callable[[Any], Any]:
-    """The function, unpacked once in each process and not once in each task."""
-    import ray  # noqa: PLC0415 - only a cluster's process comes here
+@lru_cache(maxsize=4)  # `predict` alternates between decoding and inference
+def _get_function(reference: Any) -> Callable[[Any], Any]:
+    """Fetch the function once per process, not once per task."""
+    import ray  # noqa: PLC0415 - only processes of a cluster import it here
 
-    unpacked: Callable[[Any], Any] = ray.get(given)
-    return unpacked
+    function: Callable[[Any], Any] = ray.get(reference)
+    return function
 
 
 def _make_task() -> Callable[[list[Any], list[Any], str], list[Any] | str]:
-    # Inside a function, so that it travels whole: a node without Classifold can then say so.
-    def task(given: list[Any], items: list[Any], code: str) -> list[Any] | str:
+    # A local function is sent by value, so that a node without Classifold can report this.
+    def task(reference: list[Any], items: list[Any], code: str) -> list[Any] | str:
         import importlib  # noqa: PLC0415
         import platform  # noqa: PLC0415
 
         try:
-            apply = importlib.import_module("classifold.runtime.ray_cluster").apply
+            apply = importlib.import_module("classifold.runtime.ray_cluster").apply_on_node
         except (ImportError, AttributeError) as error:
             return f"{platform.node()} ({error})"
-        results: list[Any] = apply(given, items, code)
+        results: list[Any] = apply(reference, items, code)
         return results
 
     return task
 
 
-class _Blame:
-    """What becomes of items that end the process that works on them."""
+class _Crashes:
+    """The results of items that end the process, up to a maximum number."""
 
-    def __init__(self, crashed: Callable[[Any], Any] | None) -> None:
-        self._crashed = crashed
+    def __init__(self, on_crash: Callable[[Any], Any] | None) -> None:
+        self._on_crash = on_crash
         self._n_crashes = 0
 
     def __call__(self, item: Any) -> Any:
         self._n_crashes += 1
-        if self._crashed is None or self._n_crashes > MOST_CRASHES:
-            raise UserError(ENDED) from None
-        return self._crashed(item)
+        if self._on_crash is None or self._n_crashes > MAX_CRASHES:
+            raise UserError(WORKER_KILLED) from None
+        return self._on_crash(item)
 
 
-def _received_alone(
-    ray: ModuleType, item: Any, handle: Any, *, submit: Callable[..., Any], blame: _Blame
+def _get_single(
+    ray: ModuleType,
+    item: Any,
+    handle: Any,
+    *,
+    submit: Callable[..., Any],
+    result_of_crash: _Crashes,
 ) -> Any:
-    """The result of one item, which is not to blame where its node was lost and not its process."""
-    for _ in range(MOST_CRASHES):
+    """Get the result of one item; a crash counts, but the loss of a node does not."""
+    for _ in range(MAX_CRASHES):
         try:
-            (result,) = _received(ray, handle)
+            (result,) = _get_results(ray, handle)
             return result
         except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError):
-            return blame(item)
-        except _lost(ray):
-            handle = submit([item], retries=RETRIES_OF_ITEMS)
-    raise UserError(ENDED)
+            return result_of_crash(item)
+        except _lost_errors(ray):
+            handle = submit([item], retries=RETRIES_PER_ITEM)
+    raise UserError(WORKER_KILLED)
 
 
-def _received(ray: ModuleType, handle: Any) -> Any:
-    """The results of a task; what failed there arrives as it is.
+def _get_results(ray: ModuleType, handle: Any) -> Any:
+    """Get the results of a task, or raise the error of the task itself.
 
     Raises:
-        UserError: if the node has no Classifold.
+        UserError: if Classifold is not installed on the node.
     """
     try:
         results = ray.get(handle)
@@ -189,14 +210,14 @@ def _received(ray: ModuleType, handle: Any) -> Any:
         raise
     if isinstance(results, str):
         raise UserError(
-            f"the Ray node {results} has no such Classifold; install the same version of it on "
-            "all nodes, and start Ray from that environment"
+            f"the Ray node {results} does not have this version of Classifold. Install the same "
+            "version on all nodes, and start Ray from that environment."
         )
     return results
 
 
-def _lost(ray: ModuleType) -> tuple[type[Exception], ...]:
-    """What Ray raises where the process, the node or the results of a task are gone."""
+def _lost_errors(ray: ModuleType) -> tuple[type[Exception], ...]:
+    """List what Ray raises if the process, the node or the results of a task are lost."""
     known = ray.exceptions
     return (
         known.WorkerCrashedError,
@@ -206,46 +227,46 @@ def _lost(ray: ModuleType) -> tuple[type[Exception], ...]:
     )
 
 
-def _room(ray: ModuleType, n_cores: int) -> tuple[int, int]:
-    """How many calls of so many cores the cluster does at once, and how many it can give one.
+def _count_workers(ray: ModuleType, n_cores: int) -> tuple[int, int]:
+    """Count the calls that can run at once, and limit their cores to those of the largest node.
 
     Raises:
-        UserError: if the cluster has no core for anybody.
+        UserError: if the cluster has no cores.
     """
     cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     if not any(cores):
         raise UserError(
-            f"the Ray cluster at {os.environ.get('RAY_ADDRESS')} has no CPU to work with; add a "
-            "node with 'ray start --address=...', or unset RAY_ADDRESS"
+            f"RAY_ADDRESS: the cluster at {os.environ.get('RAY_ADDRESS')} has no CPUs. Add a node "
+            "with 'ray start --address=...', or unset RAY_ADDRESS."
         )
     n_cores = min(n_cores, max(cores))
     return sum(count // n_cores for count in cores), n_cores
 
 
-def _connected() -> ModuleType:
-    """Ray, connected.
+def _connect() -> ModuleType:
+    """Import Ray and connect to the cluster.
 
     Raises:
-        UserError: if Ray is not installed, or nothing answers.
+        UserError: if Ray is not installed, or there is no cluster at the address.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     try:
-        import ray  # noqa: PLC0415 - heavy, and of no use to who has one machine
+        import ray  # noqa: PLC0415 - slow, and not needed on one machine
     except ImportError:
         raise UserError(
-            "RAY_ADDRESS or CLASSIFOLD_ENGINE asks for Ray, which is not installed; install it "
-            "with 'pip install classifold[ray]', or unset them"
+            "RAY_ADDRESS or CLASSIFOLD_ENGINE selects Ray, which is not installed. Install it with "
+            "'pip install classifold[ray]', or unset them."
         ) from None
-    if _is_connected(ray):
+    if ray.is_initialized():
         return ray
     address = os.environ.get("RAY_ADDRESS")
     if address:
-        _require_answer(address)
+        _require_cluster(address)
     own: dict[str, Any] = {
         "num_cpus": count_cores(),
         "include_dashboard": False,
-        "object_store_memory": BYTES_OF_OWN_STORE,
+        "object_store_memory": OBJECT_STORE_BYTES,
     }
     try:
         ray.init(
@@ -254,46 +275,35 @@ def _connected() -> ModuleType:
             log_to_driver=False,
             **({} if address else own),
         )
-    except Exception as error:  # Ray raises bare ones, such as of a node that is slow to start
-        where = f"the Ray cluster at {address}" if address else "a Ray cluster of this machine"
-        raise UserError(f"{where} cannot be used ({error}); {CORRECT}") from None
-    # Ray would tell of each process that ends, in twenty lines; a harmless wish where this is gone.
-    ray._private.worker._worker_logs_enabled = False
+    except Exception as error:  # Ray raises bare exceptions, for example if a node starts slowly
+        cluster = f"RAY_ADDRESS: the cluster at {address}" if address else "a local Ray cluster"
+        raise UserError(f"{cluster} cannot be used ({error}). {REMEDY}") from None
     n_nodes = sum(node["Alive"] for node in ray.nodes())
     cores = ray.cluster_resources().get("CPU", 0)
     log(f"  on Ray at {address or 'this machine'}: {cores:.0f} cores, nodes: {n_nodes}")
     return ray
 
 
-def _is_connected(ray: ModuleType) -> bool:
-    return bool(ray.is_initialized())
-
-
-CORRECT = "correct RAY_ADDRESS, start one with 'ray start --head', or unset it to work without"
-
-
-def _require_answer(address: str) -> None:
-    """Ray itself waits for minutes where another program listens, or nobody.
+def _require_cluster(address: str) -> None:
+    """Check that a cluster can be reached; `ray.init` would retry for minutes and log warnings.
 
     Raises:
-        UserError: if at `host:port` nobody speaks HTTP/2, as Ray's processes do.
+        UserError: if nothing or another program listens at `host:port`.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host:
-        return  # "auto", which Ray looks up
+        return  # "auto": Ray finds the address itself
+    status = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
     try:
-        with socket.create_connection((host.strip("[]"), port), SECONDS_TO_ANSWER) as connection:
-            if os.environ.get("RAY_USE_TLS", "0") != "0":
-                return
-            connection.sendall(GREETING)
-            if connection.recv(len(SETTINGS))[3:4] != SETTINGS[3:4]:
-                raise OSError("another program listens")
+        socket.create_connection((host.strip("[]"), port), MAX_SECONDS_TO_CONNECT).close()
+        if not address.startswith("ray://"):
+            subprocess.run(  # noqa: S603 - no shell
+                status, check=True, capture_output=True, timeout=MAX_SECONDS_FOR_STATUS
+            )
     except OSError as error:
-        raise UserError(
-            f"RAY_ADDRESS is {address}, and no Ray cluster answers there ({error}); {CORRECT}"
-        ) from None
-
-
-# How a client begins (RFC 9113, section 3.4): the answer is a frame of the same type, 4.
-SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
-GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SETTINGS
+        reason = str(error)
+    except subprocess.SubprocessError:
+        reason = "the program that listens there does not answer 'ray status'"
+    else:
+        return
+    raise UserError(f"RAY_ADDRESS: no Ray cluster at {address} ({reason}). {REMEDY}")

@@ -16,8 +16,8 @@ from classifold.plain_text import plain_text
 from classifold.runtime.atomic_files import new_file
 from classifold.runtime.encoding import use_utf8
 from classifold.runtime.faults import describe_error
-from classifold.runtime.orphans import begin_stage, only_one
-from classifold.runtime.progress import is_first_process, log
+from classifold.runtime.processes import exit_with_parent, stage_lock
+from classifold.runtime.progress import is_rank_zero, log
 
 INTERRUPTED = 130
 
@@ -33,17 +33,17 @@ def run_stage(main: Callable[..., None]) -> None:
     Set CLASSIFOLD_TRACEBACK=1 to see where an error came from.
     """
     use_utf8()
-    begin_stage()
+    exit_with_parent()
     # Sums, and so components, maps and shares, would depend on how many cores there are; torch's
     # number of threads is a parameter, and is set by who uses torch.
     threadpool_limits(1)
     name = "/".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
     try:
-        with only_one(name):
+        with stage_lock(name):
             start = time.perf_counter()
             check_params()
             main(*sys.argv[1:])
-            if is_first_process():
+            if is_rank_zero():
                 _write_timings(name, time.perf_counter() - start)
     except KeyboardInterrupt:
         print(

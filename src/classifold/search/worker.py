@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from sqlalchemy import URL
 
 from classifold.errors import UserError
-from classifold.runtime.orphans import begin_helper
+from classifold.runtime.processes import start_worker
 from classifold.runtime.progress import log
 from classifold.search.plan import Plan
 from classifold.search.results import (
@@ -162,7 +162,7 @@ def _run_workers(plan: Plan, url: URL, n_workers: int) -> None:
 
 
 def _work_alone(plan: Plan, url: URL) -> None:
-    begin_helper()
+    start_worker()
     try:
         with open_search(plan, url) as opened:
             work(plan, opened)

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from classifold.errors import UserError
-from classifold.runtime.orphans import LAUNCHED
-from classifold.runtime.progress import is_first_process
+from classifold.runtime.processes import LAUNCHED
+from classifold.runtime.progress import is_rank_zero
 
 # With fewer images per step a GPU is idle, and the statistics of a batch norm are too noisy.
 MIN_IMAGES_PER_PROCESS = 4
@@ -100,7 +100,7 @@ def report_first_failure() -> Iterator[None]:
         if place and isinstance(reported, (UserError, OSError)):
             message = {"message": str(reported), "timestamp": int(time.time())}
             Path(place).write_text(json.dumps(message), encoding="utf-8")
-            if LAUNCHED in os.environ or not is_first_process():
+            if LAUNCHED in os.environ or not is_rank_zero():
                 sys.stdout.flush()
                 os._exit(1)  # immediately, before others report this process as lost
         if reported is error:

@@ -152,8 +152,8 @@ def _decompose(images: np.ndarray, channel: int, side: int) -> Components:
         batches,
         n_items=n_images,
         n_bytes=lambda _, n_bytes=products.nbytes: n_bytes,  # type: ignore[misc]
-        items_a_task=1,
-        locally="in place",  # BLAS uses all cores
+        chunk_size=1,
+        local="serial",  # BLAS uses all cores
     ):
         total += sums.total
         products += sums.products
