@@ -4,7 +4,6 @@ If only DVC is killed, the script of its stage keeps running as an orphan. The n
 starts the stage again, and two scripts would write the same files.
 """
 
-import fcntl
 import multiprocessing
 import os
 import signal
@@ -14,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from classifold.runtime.progress import is_rank_zero, log
 
@@ -62,24 +63,25 @@ def stage_lock(stage: str) -> Iterator[None]:
         return
     path = LOCKS / f"{stage}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
-        _lock(file.fileno(), path, stage)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
-def _lock(descriptor: int, path: Path, stage: str) -> None:
+    lock = FileLock(path, fallback_to_soft=False)  # a soft lock would outlive its process
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        _acquire(lock, path, stage)
+        path.write_text(str(os.getpid()), encoding="utf-8")
+        yield
+    finally:
+        lock.release()
+
+
+def _acquire(lock: FileLock, path: Path, stage: str) -> None:
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
         holder = path.read_text(encoding="utf-8")
         log(
             f"{stage}: waiting for process {holder}, which runs the same stage; "
             f"stop it with 'kill {holder}'"
         )
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock.acquire()
     except OSError as error:
         log(
             f"{stage}: this file system has no locks ({error}); make sure that only one process "

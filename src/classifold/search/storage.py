@@ -4,7 +4,7 @@ Whoever holds the lock of a trial runs it. A lock ends with the process that hol
 a worker that is gone, by whatever, is told from one that is busy, at once and for certain.
 """
 
-import fcntl
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 import optuna
 import sqlalchemy
+from filelock import FileLock, Timeout
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.storages import RDBStorage
 from sqlalchemy import URL, NullPool
@@ -160,14 +161,13 @@ class FileLocks:
     def take(self, name: str, *, wait: bool = False) -> Iterator[bool]:
         """Hold a lock, or tell that another process has it; with `wait`, wait for it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / name).open("w") as file:  # closing it gives the lock back
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                taken = False
-            else:
-                taken = True
-            yield taken
+        lock = FileLock(self.folder / name, fallback_to_soft=False)
+        with contextlib.suppress(Timeout):
+            lock.acquire(blocking=wait)
+        try:
+            yield lock.is_locked
+        finally:
+            lock.release()
 
 
 class PostgresLocks:
