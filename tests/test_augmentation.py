@@ -36,7 +36,7 @@ SETTINGS = {
     st.lists(st.sampled_from(FOUR_FLIPS[1:]), unique=True).map(lambda flips: ["none", *flips]),
     st.integers(0, 3),
 )
-def test_copies_are_as_many_as_announced_the_untouched_original_first(flips, warped):
+def test_the_number_of_variants_is_as_announced_and_the_original_is_first(flips, warped):
     settings = SETTINGS | {"flips": flips, "warped": warped}
     copies = make_variants(NOISE, image_id="a", seed=0, **settings)
     assert len(copies) == n_variants(flips=flips, warped=warped)
@@ -56,7 +56,7 @@ def test_the_reports_eightfold_is_four_flips_each_also_warped_once():
 
 
 @pytest.mark.parametrize("extra", [{}, {"shear": 10, "shift": [0.1, 0.2]}])
-def test_what_a_copy_is_said_to_be_is_what_was_done_to_it(extra):
+def test_the_recorded_transformation_reproduces_a_variant(extra):
     smooth = np.asarray(Image.fromarray(NOISE).resize((24, 24), Image.Resampling.BICUBIC))
     for copy in make_variants(smooth, image_id="a", seed=0, **SETTINGS | extra):
         steps = (step.split() for step in copy.transformation.split(", ") if " " in step)
@@ -82,7 +82,7 @@ def test_the_reports_arithmetic_comes_out():
 
 
 @given(st.text(max_size=4), st.integers(0, 2**20))
-def test_drawn_angles_and_scales_keep_to_their_ranges(image_id, seed):
+def test_random_angles_and_scales_are_in_their_ranges(image_id, seed):
     settings = SETTINGS | {"flips": ["none"], "warped": 4}
     for copy in make_variants(NOISE[:2, :2], image_id=image_id, seed=seed, **settings)[1:]:
         words = dict(step.split() for step in copy.transformation.split(", "))
@@ -90,7 +90,7 @@ def test_drawn_angles_and_scales_keep_to_their_ranges(image_id, seed):
         assert 0.8 <= float(words["scale"]) <= 1
 
 
-def test_draws_differ_by_copy_image_and_seed_and_repeat():
+def test_random_numbers_depend_on_variant_image_and_seed():
     def draws(image_id, seed):
         settings = SETTINGS | {"flips": ["none"], "warped": 3}
         copies = make_variants(NOISE, image_id=image_id, seed=seed, **settings)
@@ -131,7 +131,7 @@ def packs(tmp_path):
     return write
 
 
-def test_the_train_pack_holds_originals_and_copies_with_the_labels_of_their_source(packs):
+def test_the_train_pack_holds_originals_and_variants_with_the_labels_of_their_source(packs):
     train, _ = packs()
     assert train.ids == ["a"] * 8 + ["b"] * 8
     assert train.variants.tolist() == [*range(8), *range(8)]
@@ -147,13 +147,13 @@ def test_validation_images_are_only_resized(packs):
     assert validation.classes == ["cat", "dog"]
 
 
-def test_an_images_copies_do_not_depend_on_the_other_images(packs):
+def test_the_variants_of_an_image_do_not_depend_on_other_images(packs):
     both, _ = packs("both")
     alone, _ = packs("alone", train=("b",), seed=0)
     np.testing.assert_array_equal(alone.images, both.images[8:])
 
 
-def test_copies_bear_all_the_labels_of_their_source_or_none(packs):
+def test_variants_have_all_labels_of_their_source(packs):
     labels = {"train": {"a": ("dog", "ape"), "b": ()}, "validation": {"c": ("cat",)}}
     train, validation = packs(task="multi", labels=labels)
     assert train.classes == validation.classes == ["ape", "cat", "dog"]

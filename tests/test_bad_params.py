@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from classifold.cli import app
+from classifold.cli.app import app
 from classifold.errors import UserError
 from classifold.gan.params import GanParams
 from classifold.params.reader import MAX_MESSAGE_CHARACTERS, parse_yaml, read_mapping
@@ -268,10 +268,10 @@ def check(tmp_path, monkeypatch):
     return run
 
 
-def test_right_params_are_said_to_be_right(check):
+def test_valid_params_are_reported_as_valid(check):
     done = check("models.mlp.seed", 2)
     assert done.exit_code == 0, done.output
-    assert "params.yaml is right: data, models alphanet_a, initial_cnn, mlp" in done.stdout
+    assert "params.yaml is valid: dataset data, models alphanet_a, initial_cnn, mlp" in done.stdout
 
 
 PHASE = "models.mlp.phases.p1"
@@ -302,9 +302,9 @@ PHASE = "models.mlp.phases.p1"
             CONTENTS[ROOT / "params.yaml"]["models"]["mlp"] | {"train_size": 8},
             "models.mlp: train_size: network mlp accepts only images of its image_size, got 8",
         ),
-        ("dataset.path", "nowhere", "dataset.path in params.yaml names nowhere, which does not"),
-        ("dataset.path", "x" * 5000, "dataset.path in params.yaml cannot be a path: File name"),
-        ("dataset.path", "a\0b", "dataset.path in params.yaml names a\\x00b, which does not"),
+        ("dataset.path", "nowhere", "dataset.path: nowhere does not exist"),
+        ("dataset.path", "x" * 5000, "dataset.path: cannot be a path (File name"),
+        ("dataset.path", "a\0b", "dataset.path: a\\x00b does not exist"),
         ("filter.size.width", [1, 2], "rule: modal looks at no width; set rule to ranges, or"),
         ("stack.members", ["mlp", "mlp"], "stack.members names a model twice: mlp, mlp"),
         ("split.seed", 2**40, "split.seed: must be less than 4294967296, got 1099511627776"),

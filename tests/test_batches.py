@@ -62,7 +62,7 @@ def test_steps_differ_by_at_most_one_image(grays, batch_size):
     assert all(batch.ends_step for batch in batches)
 
 
-def test_the_order_depends_on_seed_and_epoch_alone(grays):
+def test_the_order_depends_only_on_seed_and_epoch(grays):
     first = shown(epoch_of(grays))
     assert first != list(range(33))
     assert shown(epoch_of(grays)) == first
@@ -213,7 +213,7 @@ def test_a_balanced_sampler_shows_classes_about_alike():
     assert max(of_rarest.values()) <= 22
 
 
-def test_a_balanced_sampler_draws_anew_every_epoch():
+def test_a_balanced_sampler_samples_differently_in_every_epoch():
     first, again, second = (
         draw_rows(SKEWED, n_classes=3, seed=1, epoch=epoch, sampler="balanced")
         for epoch in (1, 1, 2)
@@ -242,7 +242,7 @@ def test_a_balanced_sampler_bears_classes_without_images():
     assert set(rows.tolist()) <= {0, 1, 2}
 
 
-def test_an_image_that_is_shown_again_is_augmented_anew(grays):
+def test_an_image_that_is_sampled_twice_is_augmented_differently(grays):
     grays = grays._replace(images=np.full((33, 8, 8, 3), 200, np.uint8))
     batches = epoch_of(grays, policy=BRIGHTNESS, sampler="balanced", batch_size=33)
     rows = draw_rows(grays.labels, n_classes=3, seed=1, epoch=1, sampler="balanced")
@@ -253,7 +253,7 @@ def test_an_image_that_is_shown_again_is_augmented_anew(grays):
     np.testing.assert_allclose(levels.numpy(), 200 * (0.5 + 0.5 * draws), atol=1)
 
 
-def test_where_images_are_mixed_targets_are_shares_of_both_classes(draw_pack):
+def test_targets_of_mixed_images_are_probabilities_of_both_classes(draw_pack):
     (batch,) = epoch_of(draw_pack(16), batch_size=16, policy=MIX)
     assert batch.targets.shape == (16, 3)
     assert torch.allclose(batch.targets.sum(1), torch.ones(16))
@@ -264,7 +264,7 @@ def test_where_images_are_mixed_targets_are_shares_of_both_classes(draw_pack):
 
 @pytest.mark.parametrize("way", ["mixup", "cutmix"])
 @pytest.mark.parametrize("sampler", ["shuffle", "balanced"])
-def test_mixed_images_of_several_labels_bear_each_by_the_share_that_shows(grays, way, sampler):
+def test_targets_of_mixed_images_with_several_labels_are_weighted_by_lam(grays, way, sampler):
     # White images bear the first two labels, black ones the last: how bright a mixed image is
     # tells how much of white it shows.
     white = np.arange(33) % 2
@@ -280,7 +280,7 @@ def test_mixed_images_of_several_labels_bear_each_by_the_share_that_shows(grays,
     assert set(together(batches, "labels").flatten().tolist()) == {0, 1}  # never mixed
 
 
-def test_enlarging_is_folded_into_a_warp_and_otherwise_left_to_the_input(draw_pack):
+def test_images_are_enlarged_by_the_warp_or_else_by_preprocessing(draw_pack):
     pack = draw_pack(4)
     turn = {"fill": "reflect", "steps": [{"rotate": 0}]}
     (warped,) = epoch_of(pack, policy=turn, image_size=16)

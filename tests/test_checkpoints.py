@@ -1,4 +1,4 @@
-"""Checkpoints: a training that is stopped anywhere goes on and ends as if nothing had happened."""
+"""Checkpoints: an interrupted training continues and ends with the same bytes."""
 
 import os
 import re
@@ -52,11 +52,11 @@ WAYS = {
 
 
 class Stopped(BaseException):
-    """Stands for a stop at a moment nobody chose."""
+    """Stands for an interruption."""
 
 
 class StoppingCheckpoint(Checkpoint):
-    """Stops the training right after so many epochs were saved."""
+    """Stops the training after this many saved epochs."""
 
     def __init__(self, path, key, *, after):
         super().__init__(path, key)
@@ -106,7 +106,7 @@ def two_phases(optimizer, schedule):
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("ema_decay", [None, 0.8])
-def test_a_training_stopped_in_its_second_phase_ends_bit_for_bit_as_an_undisturbed_one(
+def test_a_training_interrupted_in_its_second_phase_ends_with_the_same_bits(
     draw_pack, tmp_path, way, ema_decay
 ):
     pack, phases = draw_pack(24), two_phases(*WAYS[way])
@@ -121,7 +121,9 @@ def test_a_training_stopped_in_its_second_phase_ends_bit_for_bit_as_an_undisturb
 
 
 @pytest.mark.parametrize("after", range(1, 7))
-def test_it_may_be_stopped_after_any_epoch_and_more_than_once(draw_pack, tmp_path, after):
+def test_a_training_may_be_interrupted_after_any_epoch_and_more_than_once(
+    draw_pack, tmp_path, after
+):
     pack, phases = draw_pack(24), two_phases(*WAYS["momentum cycled"])
     expected, weights = train(pack, phases)
     path = tmp_path / "x.safetensors"
@@ -135,7 +137,7 @@ def test_it_may_be_stopped_after_any_epoch_and_more_than_once(draw_pack, tmp_pat
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in weights.items())
 
 
-def test_early_stopping_is_not_forgotten(draw_pack, tmp_path):
+def test_early_stopping_continues_after_an_interruption(draw_pack, tmp_path):
     pack = draw_pack(24)
     still = {"epochs": 9, "trainable": "all", "optimizer": {"name": "sgd", "lr": 1e-12}}
     phases = {"p1": still | {"schedule": CONSTANT, "stop": {"metric": "loss", "patience": 3}}}
@@ -147,7 +149,7 @@ def test_early_stopping_is_not_forgotten(draw_pack, tmp_path):
     assert train(pack, phases, Checkpoint(path, "key"))[0] == expected
 
 
-def test_what_goes_in_comes_out(tmp_path):
+def test_a_saved_state_is_loaded_unchanged(tmp_path):
     checkpoint = Checkpoint(tmp_path / "deep" / "x.safetensors", "key")
     weight = torch.rand(4, 3, 2, 2).to(memory_format=torch.channels_last)
     state = {
@@ -169,7 +171,7 @@ def test_what_goes_in_comes_out(tmp_path):
     assert loaded["moments"]["0"]["step"].item() == 3
 
 
-def test_a_checkpoint_of_another_training_is_left_alone_and_said(tmp_path, capsys):
+def test_a_checkpoint_of_another_training_is_ignored_with_a_message(tmp_path, capsys):
     path = tmp_path / "x.safetensors"
     Checkpoint(path, "one").save({"a": 1})
     assert Checkpoint(path, "other").load() is None
@@ -177,7 +179,7 @@ def test_a_checkpoint_of_another_training_is_left_alone_and_said(tmp_path, capsy
 
 
 @pytest.mark.parametrize("n_bytes", [0, 7, 100])
-def test_a_damaged_checkpoint_is_said_and_training_begins_anew(tmp_path, capsys, n_bytes):
+def test_a_damaged_checkpoint_is_ignored_with_a_message(tmp_path, capsys, n_bytes):
     path = tmp_path / "x.safetensors"
     checkpoint = Checkpoint(path, "key")
     checkpoint.save({"weight": torch.rand(50)})
@@ -188,13 +190,13 @@ def test_a_damaged_checkpoint_is_said_and_training_begins_anew(tmp_path, capsys,
     )
 
 
-def test_without_a_checkpoint_there_is_nothing_to_go_on_from(tmp_path):
+def test_a_missing_checkpoint_loads_as_none(tmp_path):
     checkpoint = Checkpoint(tmp_path / "x.safetensors", "key")
     assert checkpoint.load() is None
     checkpoint.remove()  # nothing to remove is no error
 
 
-def test_who_is_killed_while_saving_leaves_the_old_file(tmp_path, monkeypatch):
+def test_an_interruption_while_saving_leaves_the_old_file(tmp_path, monkeypatch):
     checkpoint = Checkpoint(tmp_path / "x.safetensors", "key")
     checkpoint.save({"epoch": 1})
 
@@ -207,7 +209,7 @@ def test_who_is_killed_while_saving_leaves_the_old_file(tmp_path, monkeypatch):
     assert checkpoint.load() == {"epoch": 1}
 
 
-def test_moments_are_laid_out_in_memory_as_their_parameters():
+def test_moments_have_the_memory_layout_of_their_parameters():
     network = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
     optimizer = make_optimizer(network, name="adam", lr=0.1)
     network(torch.rand(2, 3, 8, 8)).sum().backward()
@@ -223,7 +225,7 @@ def test_moments_are_laid_out_in_memory_as_their_parameters():
     assert torch.equal(moments, plain[0]["exp_avg"])
 
 
-def test_trainings_differ_by_params_data_and_nothing_else(tmp_path):
+def test_a_training_key_depends_on_params_and_data(tmp_path):
     data = tmp_path / "images.npy"
     np.save(data, np.arange(5))
     key = training_key({"a": 1, "b": [2]}, tmp_path)

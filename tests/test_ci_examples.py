@@ -10,7 +10,7 @@ from dvc.cli.parser import get_main_parser
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from classifold.cli import app
+from classifold.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = {
@@ -67,15 +67,12 @@ def test_commands_of_examples_exist(name):
         assert ["dvc", "repro", "--pull"] in called
 
 
-@pytest.mark.parametrize(
-    ("page", "min_commands"), [("docs/SHARING.md", 20), ("README.md", 15), ("CONTRIBUTING.md", 4)]
-)
-def test_commands_of_a_page_exist(page, min_commands):
-    text = (ROOT / page).read_text()
+def test_commands_of_the_page_on_sharing_exist():
+    text = (ROOT / "docs/SHARING.md").read_text()
     blocks = re.findall(r"```console\n(.*?)```", text, flags=re.DOTALL)
     lines = [line.removeprefix("$ ") for block in blocks for line in block.splitlines()]
     called = list(commands("\n".join(lines)))
-    assert len(called) >= min_commands
+    assert len(called) > 20
     for command in called:
         require(command)
 

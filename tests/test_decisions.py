@@ -26,7 +26,7 @@ def answers(n_images=2000, n_classes=4, *, temperature=1.0, seed=0):
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_the_temperature_at_which_labels_were_drawn_is_found(temperature):
+def test_the_temperature_of_synthetic_labels_is_recovered(temperature):
     logits, labels = answers(20_000, temperature=temperature)
     assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.05)
 
@@ -50,7 +50,7 @@ def test_on_many_images_it_is_the_minimum_of_the_log_loss():
     assert fit_temperature(logits, labels) == pytest.approx(best, rel=0.01)
 
 
-def test_a_network_without_a_mistake_on_few_images_is_not_taken_for_infallible():
+def test_a_network_without_errors_on_few_images_has_a_finite_confidence():
     logits = np.eye(3)[[0, 1, 2, 0]] * 5
     temperature = fit_temperature(logits, np.array([0, 1, 2, 0]))
     # Two doubts in six images, as in Platt scaling: 1 / (4 + 2) is left to the other classes.
@@ -59,7 +59,7 @@ def test_a_network_without_a_mistake_on_few_images_is_not_taken_for_infallible()
 
 
 @given(st.floats(0.05, 20), st.integers(2, 6))
-def test_a_temperature_changes_how_sure_an_answer_is_but_not_which(temperature, n_classes):
+def test_a_temperature_changes_confidence_but_not_the_prediction(temperature, n_classes):
     logits, _ = answers(20, n_classes)
     shares = probabilities(logits.astype(np.float32), temperature=temperature)
     np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-12)
@@ -73,7 +73,7 @@ def test_probabilities_by_hand_and_without_overflow():
     np.testing.assert_allclose(shares, [[0.25, 0.75], [1, 0]])
 
 
-def test_with_several_labels_each_class_is_answered_by_itself():
+def test_several_labels_have_independent_probabilities():
     logits = np.array([[0.0, np.log(3) * 2]])
     np.testing.assert_allclose(
         probabilities(logits, temperature=2.0, task="multi"), [[0.5, 0.75]], rtol=1e-12
@@ -95,14 +95,14 @@ def test_a_threshold_by_hand():
     assert fit_threshold(shares, labels) == pytest.approx(0.3)
 
 
-def test_equal_probabilities_are_answered_together():
+def test_equal_probabilities_are_on_the_same_side_of_the_threshold():
     shares = np.array([0.8, 0.5, 0.5, 0.5])
     labels = np.array([1, 1, 0, 0])
     # The first alone scores 2/3, all four 2/3: of equals the higher threshold is taken.
     assert fit_threshold(shares, labels) == pytest.approx(0.65)
 
 
-def test_where_nothing_is_borne_the_threshold_is_a_half():
+def test_without_positive_labels_the_threshold_is_a_half():
     assert fit_threshold(np.array([0.1, 0.7]), np.array([0, 0])) == 0.5
 
 

@@ -91,7 +91,7 @@ def test_two_processes_end_where_one_does_and_one_of_them_writes(workplace):
 
 
 @pytest.mark.cluster
-def test_a_training_killed_with_all_its_processes_goes_on_and_ends_with_the_same_bytes(workplace):
+def test_a_training_killed_with_all_its_processes_continues_and_ends_with_the_same_bytes(workplace):
     yaml = YAML(typ="safe", pure=True)
     params = yaml.load((workplace / "params.yaml").read_text())
     phases = params["models"]["m"]["phases"]
@@ -266,7 +266,7 @@ def launched(workplace, **changes):
 
 
 @pytest.mark.cluster
-def test_the_stage_starts_two_processes_and_tells_a_mistake_once_and_without_a_traceback(
+def test_the_stage_starts_two_processes_and_reports_an_error_once_without_a_traceback(
     workplace,
 ):
     told, errors = launched(workplace, arguments={"hidden": [-3]}).communicate(timeout=400)

@@ -1,4 +1,4 @@
-"""What a DVC that was killed leaves cut short is put right before the next one runs."""
+"""Files that a killed DVC left cut short are repaired before the next DVC runs."""
 
 import fcntl
 import hashlib
@@ -10,7 +10,8 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from classifold.errors import UserError
-from classifold.project.dvc_files import damaged_copies, is_whole_lock, mend_dvc_files
+from classifold.project.dvc_cache import find_damaged_files
+from classifold.project.dvc_files import is_valid_lock, repair_dvc_files
 
 LOCK = """\
 schema: '2.0'
@@ -54,72 +55,72 @@ def project(tmp_path):
     return tmp_path
 
 
-def test_what_dvc_refuses_is_damaged_and_what_it_takes_is_not(project):
+def test_a_lock_is_valid_exactly_if_dvc_accepts_it(project):
     lock = Lockfile(Repo.init(project, force=True), str(project / "dvc.lock"))
     for end in range(len(LOCK) + 1):
         (project / "dvc.lock").write_text(LOCK[:end])
         try:
             lock.load()
-            taken = True
+            accepted = True
         except DvcException:
-            taken = False
-        assert is_whole_lock(LOCK[:end]) == taken, LOCK[:end][-60:]
-    assert taken
+            accepted = False
+        assert is_valid_lock(LOCK[:end]) == accepted, LOCK[:end][-60:]
+    assert accepted
 
 
-def test_a_lock_cut_short_is_again_that_of_the_last_commit(project):
+def test_a_lock_cut_short_is_restored_from_the_last_commit(project):
     (project / "dvc.lock").write_text(CUT)
-    (told,) = mend_dvc_files(project)
-    assert "dvc.lock was cut short and is now that of the last commit" in told
+    (repair,) = repair_dvc_files(project)
+    assert "dvc.lock was cut short, restored from the last commit" in repair
     assert (project / "dvc.lock").read_text() == LOCK
-    assert mend_dvc_files(project) == []
+    assert repair_dvc_files(project) == []
 
 
-def test_a_lock_that_git_does_not_have_is_removed(tmp_path):
+def test_a_lock_that_is_not_in_git_is_deleted(tmp_path):
     (tmp_path / "dvc.lock").write_text(CUT)
-    (told,) = mend_dvc_files(tmp_path)
-    assert "dvc.lock was cut short and is removed" in told
+    (repair,) = repair_dvc_files(tmp_path)
+    assert "dvc.lock was cut short, deleted" in repair
     assert not (tmp_path / "dvc.lock").exists()
 
 
-def test_a_lock_in_a_merge_is_left_to_its_owner(project):
+def test_a_lock_with_a_merge_conflict_is_not_changed(project):
     merged = LOCK.replace("size: 12\n", "<<<<<<< HEAD\n      size: 12\n", 1)
     (project / "dvc.lock").write_text(merged)
-    with pytest.raises(UserError, match="holds both sides of a merge; take one with"):
-        mend_dvc_files(project)
+    with pytest.raises(UserError, match=r"dvc.lock: contains a merge conflict.*checkout --ours"):
+        repair_dvc_files(project)
     assert (project / "dvc.lock").read_text() == merged
 
 
 @pytest.mark.parametrize("content", ["", '{"write": {"/a"'])
-def test_what_tells_who_is_at_work_is_removed_when_it_is_cut_short(project, content):
+def test_a_list_of_running_processes_that_was_cut_short_is_deleted(project, content):
     (project / ".dvc/tmp/rwlock").write_text(content)
-    (told,) = mend_dvc_files(project)
-    assert "rwlock was cut short and is removed" in told
+    (repair,) = repair_dvc_files(project)
+    assert "rwlock was cut short, deleted" in repair
     assert not (project / ".dvc/tmp/rwlock").exists()
 
 
-def test_a_whole_one_stays(project):
+def test_a_valid_list_of_running_processes_is_kept(project):
     (project / ".dvc/tmp/rwlock").write_text("{}")
-    assert mend_dvc_files(project) == []
+    assert repair_dvc_files(project) == []
     assert (project / ".dvc/tmp/rwlock").read_text() == "{}"
 
 
-def test_nothing_is_touched_while_a_dvc_is_at_work(project):
+def test_nothing_is_changed_while_dvc_is_running(project):
     (project / "dvc.lock").write_text(CUT)
     with (project / ".dvc/tmp/lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert mend_dvc_files(project) == []
+        assert repair_dvc_files(project) == []
     assert (project / "dvc.lock").read_text() == CUT
-    assert mend_dvc_files(project)
+    assert repair_dvc_files(project)
 
 
-def test_copies_in_the_cache_are_compared_with_their_names(tmp_path):
+def test_a_file_in_the_cache_is_damaged_if_its_hash_is_not_its_name(tmp_path):
     Repo.init(tmp_path, no_scm=True)
     name = hashlib.md5(b"good", usedforsecurity=False).hexdigest()
-    copy = tmp_path / ".dvc/cache/files/md5" / name[:2] / name[2:]
-    copy.parent.mkdir(parents=True)
-    copy.write_bytes(b"good")
-    (copy.parent / f"{copy.name}.aBc.tmp").touch()  # what a DVC at work has just begun
-    assert damaged_copies(tmp_path) == []
-    copy.write_bytes(b"goot")
-    assert damaged_copies(tmp_path) == [copy]
+    file = tmp_path / ".dvc/cache/files/md5" / name[:2] / name[2:]
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"good")
+    (file.parent / f"{file.name}.aBc.tmp").touch()  # a file that DVC is writing
+    assert find_damaged_files(tmp_path) == []
+    file.write_bytes(b"goot")
+    assert find_damaged_files(tmp_path) == [file]

@@ -317,7 +317,7 @@ def test_a_mistyped_key_stops_the_first_stage_and_loses_nothing(clone):
     before = clone.content()
     clone.change("calibration_bins", "calibration_bin")
     output = clone.run("classifold", "check", expect=1)
-    assert "unknown key 'calibration_bin'; did you mean 'calibration_bins'?" in output
+    assert re.search("'calibration_bin'.*'calibration_bins'", output)
     clone.change("calibration_bin", "calibration_bins")
     assert stages_run(clone.repro()) == []
     assert clone.content() == before
@@ -327,10 +327,10 @@ def test_a_mistyped_key_stops_the_first_stage_and_loses_nothing(clone):
     ("spoil", "message"),
     [
         pytest.param(shutil.rmtree, "No such file or directory: ", id="no folder"),
-        pytest.param(lambda folder: None, "no image among them", id="empty folder"),
+        pytest.param(lambda folder: None, "dataset.path: .*no image", id="empty folder"),
         pytest.param(
             lambda folder: draw(folder / "circle/00.png", "circle", 0),
-            "needs at least 2; in the layout folder, each is a folder",
+            "dataset.path: .*at least 2 classes, got 1",
             id="one class",
         ),
         pytest.param(
@@ -339,7 +339,7 @@ def test_a_mistyped_key_stops_the_first_stage_and_loses_nothing(clone):
                 for shape in ("circle", "cross")
                 for number in range(1 if shape == "cross" else 5)
             ],
-            "class 'cross' has 1 image",
+            "class 'cross', got 1",
             id="class with one image",
         ),
         pytest.param(
@@ -356,7 +356,7 @@ def test_invalid_data_end_with_a_clear_message_and_lose_nothing(clone, spoil, me
     clone.change("path: data/raw/synthetic", "path: data/raw/invalid")
     try:
         spoil(folder)
-        assert message in clone.refused()
+        assert re.search(message, clone.refused())
     finally:
         clone.run("git", "checkout", "-q", "params.yaml", "dvc.lock")
         shutil.rmtree(folder, ignore_errors=True)
@@ -367,10 +367,10 @@ def test_invalid_data_end_with_a_clear_message_and_lose_nothing(clone, spoil, me
 @pytest.mark.parametrize(
     ("right", "wrong", "message"),
     [
-        ("task: single", "task: sngle", "dataset.task: must be 'single' or 'multi', got 'sngle'"),
-        ("warped: 1", "warped: .nan", "augment.warped: must be "),
-        ("calibration_bins: 15", "calibration_bins: 10000", "evaluate.calibration_bins: must be "),
-        ("rounds: 50", "rounds: 50, rounds: 60", 'found duplicate key "rounds"'),
+        ("task: single", "task: sngle", "dataset.task: .*'sngle'"),
+        ("warped: 1", "warped: .nan", "augment.warped: .*nan"),
+        ("calibration_bins: 15", "calibration_bins: 10000", "evaluate.calibration_bins: .*10000"),
+        ("rounds: 50", "rounds: 50, rounds: 60", "duplicate key .rounds"),
     ],
 )
 def test_an_invalid_param_stops_the_stage_before_any_work_and_loses_nothing(
@@ -382,7 +382,7 @@ def test_an_invalid_param_stops_the_stage_before_any_work_and_loses_nothing(
     clone.change(right, wrong)
     try:
         output = clone.run("make", "repro", expect=2)
-        assert message in output
+        assert re.search(message, output)
         assert not stages_run(output)
         stopped = clone.repro(expect=255)
         assert "ERROR: " in stopped
@@ -402,7 +402,7 @@ def test_the_name_of_a_model_is_not_run_by_the_shell(clone):
     text = path.read_text()
     path.write_text(text.replace("  mlp:\n", "  mlp;touch${IFS}pwned:\n", 1))
     try:
-        assert "a name must be a letter followed by letters" in clone.refused()
+        assert re.search(r"models\.mlp;touch.*letter", clone.refused())
     finally:
         path.write_text(text)
     assert not list(clone.root.rglob("pwned*"))

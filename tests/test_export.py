@@ -1,4 +1,4 @@
-"""An exported file answers as torch does, with its preprocessing, its stack and its names."""
+"""The predictions of an exported file equal PyTorch's; preprocessing and stack are inside."""
 
 import json
 
@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from classifold.cli import app
+from classifold.cli.app import app
 from classifold.data.image_table import SCHEMA, iter_columns, iter_images, write_table
 from classifold.data.pack import new_pack
 from classifold.errors import UserError
-from classifold.serving import export
-from classifold.serving.export import export_onnx, images_to_check, interpolation_weights
+from classifold.serving import export, module
+from classifold.serving.export import export_onnx, read_validation_images
+from classifold.serving.module import interpolation_weights
 from classifold.serving.predict import Classifier
 from classifold.stacking.ensemble import Ensemble, ensemble_logits, fit_ensemble
 from classifold.stacking.module import EnsembleModule
@@ -43,7 +44,7 @@ def run(path, images):
         ("multi", "mean", "flat"),  # which interpolates from 16 to 10 pixels
     ],
 )
-def test_the_file_answers_as_torch_does_for_any_number_of_images(
+def test_predictions_of_the_file_equal_pytorchs_for_any_number_of_images(
     project, tmp_path, task, method, model
 ):
     classifier = Classifier.load(project(task, method=method), model=model)
@@ -56,20 +57,20 @@ def test_the_file_answers_as_torch_does_for_any_number_of_images(
         np.testing.assert_allclose(found, expected[: len(images)], atol=1e-5)
     # Batches of other sizes differ in the last bits.
     largest = np.abs(run(path, IMAGES) - expected).max()
-    assert exported.difference == pytest.approx(largest, abs=1e-6)
+    assert exported.max_difference == pytest.approx(largest, abs=1e-6)
     if task == "single":
         np.testing.assert_allclose(run(path, IMAGES).sum(axis=1), 1, atol=1e-5)
 
-    told = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
-    assert json.loads(told["classes"]) == CLASSES
-    assert (told["task"], told["model"], told["resize"]) == (task, model, "lanczos")
-    assert json.loads(told["size"]) == 16
-    assert json.loads(told["background"]) == [255, 255, 255]
-    assert json.loads(told["temperature"]) == (1.3 if model == "stack" else 1.7)
-    assert json.loads(told["threshold"]) == (0.45 if task == "multi" else None)
-    assert json.loads(told["thresholds"]) == ([0.4] * 3 if task == "multi" else None)
+    metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
+    assert json.loads(metadata["classes"]) == CLASSES
+    assert (metadata["task"], metadata["model"], metadata["resize"]) == (task, model, "lanczos")
+    assert json.loads(metadata["size"]) == 16
+    assert json.loads(metadata["background"]) == [255, 255, 255]
+    assert json.loads(metadata["temperature"]) == (1.3 if model == "stack" else 1.7)
+    assert json.loads(metadata["threshold"]) == (0.45 if task == "multi" else None)
+    assert json.loads(metadata["thresholds"]) == ([0.4] * 3 if task == "multi" else None)
     assert [file.name for file in path.parent.iterdir()] == ["model.onnx"]
-    # The exporter notes where each line of the code was.
+    # The exporter writes down the file of each line of code.
     content = path.read_bytes()
     for folder in (export.__file__, torch.__file__):
         assert folder.rpartition("/")[0].encode() not in content
@@ -99,15 +100,15 @@ def test_the_module_of_an_ensemble_agrees_with_the_ensemble(task, method):
         },
         seed=1,
     ).ensemble
-    module = EnsembleModule(ensemble).eval()
+    combine = EnsembleModule(ensemble).eval()
     with torch.inference_mode():
-        found = module([torch.from_numpy(values) for values in logits.values()])
+        found = combine([torch.from_numpy(values) for values in logits.values()])
     expected = ensemble_logits(ensemble, logits)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("task", ["single", "multi"])
-def test_a_member_without_a_share_adds_nothing(task):
+def test_a_member_with_weight_zero_adds_nothing(task):
     ensemble = Ensemble("greedy", task, ["a", "b"], 3, {}, {"member_weights": np.array([0.0, 1.0])})
     sure = torch.tensor([[80.0, -80.0, 0.0]])
     other = torch.tensor([[0.3, -1.2, 2.0]])
@@ -143,26 +144,26 @@ def test_views_that_evaluate_averages_are_in_the_graph(project, tmp_path):
     np.testing.assert_allclose(found, classifier.probabilities(IMAGES), atol=1e-5)
 
 
-def test_a_file_that_answers_otherwise_is_refused_and_not_left(project, tmp_path, monkeypatch):
+def test_a_file_with_other_predictions_is_refused_and_deleted(project, tmp_path, monkeypatch):
     classifier = Classifier.load(project(), model="flat")
-    monkeypatch.setattr(export, "interpolation_weights", lambda old, new: torch.ones(new, old) / 9)
-    with pytest.raises(UserError, match=r"of flat differs from torch by 0\.\d+ on 70 images"):
+    monkeypatch.setattr(module, "interpolation_weights", lambda old, new: torch.ones(new, old) / 9)
+    with pytest.raises(UserError, match=r"of flat must differ .* got 0\.\d+ on 70 images"):
         export_onnx(tmp_path / "new/model.onnx", classifier, IMAGES)
     assert not list((tmp_path / "new").iterdir())
 
 
 class Undecided(torch.nn.Module):
-    """A network whose way through depends on what it sees, as no graph can have it."""
+    """A network whose control flow depends on its input, which no graph can express."""
 
     def forward(self, batch):
         return batch.mean((2, 3)) if batch.mean().item() > 0 else -batch.mean((2, 3))
 
 
-def test_a_network_that_is_no_graph_is_told(project, tmp_path):
+def test_a_network_that_is_no_graph_is_refused(project, tmp_path):
     classifier = Classifier.load(project(), model="deep")
     model = classifier.members["deep"]._replace(network=Undecided())
     classifier = classifier._replace(members={"deep": model})
-    with pytest.raises(UserError, match="a network of deep cannot be put into ONNX"):
+    with pytest.raises(UserError, match="deep: a network cannot be exported to ONNX"):
         export_onnx(tmp_path / "model.onnx", classifier, IMAGES)
     assert not list(tmp_path.glob("*model*"))
 
@@ -170,9 +171,9 @@ def test_a_network_that_is_no_graph_is_told(project, tmp_path):
 def test_networks_too_large_for_one_file_are_refused_before_anything_is_done(
     project, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(export, "MOST_BYTES", 1000)
+    monkeypatch.setattr(export, "MAX_BYTES", 1000)
     classifier = Classifier.load(project())
-    with pytest.raises(UserError, match=r"take .* bytes, and one ONNX file holds 1,000; .*--model"):
+    with pytest.raises(UserError, match=r"must fit into 1,000 bytes.*, got [\d,]+.*--model"):
         export_onnx(tmp_path / "model.onnx", classifier, IMAGES)
 
 
@@ -189,8 +190,8 @@ def test_the_file_is_checked_on_official_validation_images_or_else_on_the_packs(
     root = project()
     classifier = Classifier.load(root, model="flat")
     packs = tmp_path / "augmented"
-    with pytest.raises(UserError, match=r"no validation images of 16 pixels .*'dvc repro'"):
-        images_to_check(classifier, packs=packs)
+    with pytest.raises(UserError, match=r"no validation images of 16 pixels.*'dvc repro'"):
+        read_validation_images(classifier, packs=packs)
 
     with new_pack(
         packs / "validation", n_images=3, size=16, resize="lanczos", classes=CLASSES
@@ -198,9 +199,9 @@ def test_the_file_is_checked_on_official_validation_images_or_else_on_the_packs(
         pack.put(0, list(IMAGES[:3]))
         for i in range(3):
             pack.describe(image_id=str(i), variant=0, transformation="none", labels=["cat"])
-    np.testing.assert_array_equal(images_to_check(classifier, packs=packs), IMAGES[:3])
+    np.testing.assert_array_equal(read_validation_images(classifier, packs=packs), IMAGES[:3])
     with pytest.raises(UserError, match="no validation images of 24 pixels"):
-        images_to_check(classifier._replace(pack_size=24), packs=packs)
+        read_validation_images(classifier._replace(pack_size=24), packs=packs)
 
     rows = table_rows(classifier.ingested)
     official = {"dog/gray.png", "owl/deep.png"}
@@ -208,19 +209,20 @@ def test_the_file_is_checked_on_official_validation_images_or_else_on_the_packs(
         classifier.ingested,
         [row | {"split": "validation" if row["id"] in official else "train"} for row in rows],
     )
-    answers = classifier.probabilities(images_to_check(classifier, packs=packs))
+    predictions = classifier.probabilities(read_validation_images(classifier, packs=packs))
     expected = classifier.predict(root / "source" / name for name in sorted(official))
     np.testing.assert_array_equal(
-        answers, [[answer.probabilities[name] for name in CLASSES] for answer in expected]
+        predictions,
+        [[p.probabilities[name] for name in CLASSES] for p in expected],
     )
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--format", "tflite", "--out", "m"], "--format must be onnx, got tflite"),
-        (["--model", "vgg", "--out", "m"], "no trained model is called vgg"),
-        (["--out", "m"], "there are no validation images"),
+        (["--format", "tflite", "--out", "m"], "--format: must be onnx, got tflite"),
+        (["--model", "vgg", "--out", "m"], "--model: there is no trained model vgg"),
+        (["--out", "m"], "data/ingested, data/augmented/validation: no validation images"),
     ],
 )
 def test_mistakes_of_the_command_are_one_message(project, monkeypatch, arguments, message):
@@ -231,9 +233,9 @@ def test_mistakes_of_the_command_are_one_message(project, monkeypatch, arguments
     assert done.stderr.count("\n") == 1
 
 
-def test_without_the_packages_the_command_says_what_to_install(project, monkeypatch):
+def test_without_the_packages_the_command_names_what_to_install(project, monkeypatch):
     monkeypatch.chdir(project())
     monkeypatch.setattr(export, "PACKAGES", ("onnx", "onnx_that_is_not_there"))
     done = CliRunner().invoke(app, ["export", "--out", "m.onnx"])
     assert done.exit_code == 1
-    assert "install with 'pip install onnx_that_is_not_there'" in done.stderr
+    assert "'pip install onnx_that_is_not_there'" in done.stderr

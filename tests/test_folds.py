@@ -51,10 +51,10 @@ def recipe_of(pack, *, epochs=2):
     )
 
 
-def with_copies(pack, n_copies=2):
+def with_variants(pack, n_variants=2):
     """The pack with augmented copies (here: as they are) after each original."""
-    rows = np.repeat(np.arange(len(pack.labels)), 1 + n_copies)
-    copies = np.tile(np.arange(1 + n_copies, dtype=np.int32), len(pack.labels))
+    rows = np.repeat(np.arange(len(pack.labels)), 1 + n_variants)
+    copies = np.tile(np.arange(1 + n_variants, dtype=np.int32), len(pack.labels))
     return pack.subset(rows)._replace(variants=copies)
 
 
@@ -84,7 +84,7 @@ def groups_of(pack, *, of=1):
 
 
 @given(st.lists(st.integers(0, 12), min_size=20, max_size=60), st.integers(2, 5), st.integers(0, 3))
-def test_every_image_is_asked_about_once_by_who_saw_neither_it_nor_its_copies_nor_its_group(
+def test_every_image_is_predicted_once_by_a_network_trained_without_it_its_variants_and_its_group(
     groups, n_folds, seed
 ):
     n_images = len(groups)
@@ -115,7 +115,7 @@ def test_every_image_is_asked_about_once_by_who_saw_neither_it_nor_its_copies_no
         patch.setattr(folds_module, "Checkpoint", _Forgetful)
         logits, best_epochs = fit_folds(
             torch.nn.Linear(1, 1),
-            with_copies(pack),
+            with_variants(pack),
             "validation",
             folds=folds,
             recipe=recipe_of(pack),
@@ -166,7 +166,7 @@ def learnt_by_heart(draw_pack, *, of):
     labels = random.integers(0, 3, 100)
     rows = np.repeat(np.arange(100), 2)
     pack = draw_pack(200)._replace(images=noise[rows], labels=labels[rows])
-    return with_copies(pack, 15), groups_of(pack, of=of)
+    return with_variants(pack, 15), groups_of(pack, of=of)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def learnt_by_heart(draw_pack, *, of):
         pytest.param(1, (0.7, 0.95), id="they are none: what a leak would look like"),
     ],
 )
-def test_a_network_that_learns_by_heart_knows_nothing_of_what_it_is_asked(
+def test_a_network_that_memorizes_is_at_chance_out_of_fold(
     draw_pack, tiny_mlp, out_of_fold, of, between
 ):
     train, groups = learnt_by_heart(draw_pack, of=of)
@@ -197,7 +197,7 @@ def test_a_network_that_learns_by_heart_knows_nothing_of_what_it_is_asked(
 def test_a_fold_is_trained_as_if_it_were_the_only_training(
     draw_pack, tiny_mlp, out_of_fold, machine
 ):
-    train, validation = with_copies(draw_pack(30)), draw_pack(12, seed=5)
+    train, validation = with_variants(draw_pack(30)), draw_pack(12, seed=5)
     originals = train.originals()
     folds = assign_folds(originals, groups_of(originals), n_folds=3, seed=1)
     logits, best_epochs = out_of_fold(train, validation, folds)
@@ -242,10 +242,10 @@ def stop_after(monkeypatch):
 
 
 @pytest.mark.parametrize("after", range(1, 7))  # two folds of two epochs and their logits
-def test_it_may_be_stopped_anywhere_and_ends_with_the_same_logits(
+def test_an_interruption_anywhere_does_not_change_the_logits(
     draw_pack, out_of_fold, stop_after, capsys, after
 ):
-    train, validation = with_copies(draw_pack(24)), draw_pack(12, seed=5)
+    train, validation = with_variants(draw_pack(24)), draw_pack(12, seed=5)
     folds = assign_folds(train.originals(), groups_of(train.originals()), n_folds=2, seed=1)
     expected, epochs = out_of_fold(train, validation, folds, key="undisturbed")
     stop_after(after)
@@ -261,8 +261,8 @@ def test_it_may_be_stopped_anywhere_and_ends_with_the_same_logits(
     assert told.count("continues after epoch") == (after % 3 > 0)
 
 
-def test_a_fold_of_another_training_is_not_taken(draw_pack, out_of_fold, capsys):
-    train = with_copies(draw_pack(24))
+def test_a_fold_of_another_training_is_ignored(draw_pack, out_of_fold, capsys):
+    train = with_variants(draw_pack(24))
     folds = assign_folds(train.originals(), groups_of(train.originals()), n_folds=2, seed=1)
     out_of_fold(train, train, folds, key="one")
     capsys.readouterr()
@@ -281,7 +281,7 @@ def test_folds_hold_the_same_mix_of_labels_with_several_labels_an_image_too(draw
 
 
 def test_with_several_labels_an_image_folds_are_measured_by_micro_f1(draw_multi_pack, out_of_fold):
-    train = with_copies(draw_multi_pack(64))
+    train = with_variants(draw_multi_pack(64))
     originals = train.originals()
     folds = assign_folds(originals, groups_of(originals), n_folds=2, seed=1)
     logits, _ = out_of_fold(train, draw_multi_pack(24, seed=5), folds, epochs=8, policy=NO_POLICY)
@@ -298,7 +298,7 @@ def test_folds_are_of_their_seed_and_of_nothing_else(draw_pack):
     assert first == again != other
 
 
-def test_a_class_in_one_fold_alone_is_told(draw_pack, capsys):
+def test_a_class_in_only_one_fold_is_logged(draw_pack, capsys):
     pack = draw_pack(31)
     labels = np.where(np.arange(31) == 30, 2, np.arange(31) % 2)
     assign_folds(pack._replace(labels=labels), groups_of(pack), n_folds=3, seed=1)
@@ -307,7 +307,7 @@ def test_a_class_in_one_fold_alone_is_told(draw_pack, capsys):
     assert "class1" not in told
 
 
-def test_images_that_the_split_does_not_know_are_refused_with_advice(draw_pack):
+def test_images_that_are_not_in_the_split_are_an_error(draw_pack):
     pack = draw_pack(6)
     groups = dict(list(groups_of(pack).items())[:-2])
     with pytest.raises(UserError, match=r"data/augmented: 2 images .*'004'.*dvc repro augment"):
@@ -382,7 +382,7 @@ def outputs(folder):
     return {path: path.read_bytes() for path in made}
 
 
-def test_without_folds_torch_is_not_imported_and_an_empty_result_is_left(workplace):
+def test_without_folds_torch_is_not_imported_and_the_result_is_empty(workplace):
     folder = workplace(folds=0)
     told = run(folder, "-X", "importtime", *STAGE)
     assert "classifold.params" in told.stderr  # what is imported is told
@@ -392,7 +392,7 @@ def test_without_folds_torch_is_not_imported_and_an_empty_result_is_left(workpla
     assert len(read_out_of_fold(folder / "data/folds/m").logits.logits) == 0
 
 
-def test_the_model_is_asked_about_every_training_image_and_measured(workplace):
+def test_every_training_image_is_predicted_and_scored(workplace):
     folder = workplace(folds=3, epochs=6)
     groups = read_groups(folder / "data/split/train.csv")
     settings = {"launcher": "none", "device": "cpu", "precision": "fp32", "threads": 1}
@@ -421,7 +421,7 @@ def test_the_model_is_asked_about_every_training_image_and_measured(workplace):
 
 
 @pytest.mark.slow
-def test_a_stage_killed_in_its_second_fold_goes_on_and_ends_with_the_same_bytes(workplace):
+def test_a_stage_killed_in_its_second_fold_continues_and_ends_with_the_same_bytes(workplace):
     folder = workplace(folds=2, epochs=80)
     run(folder, *STAGE)
     expected = outputs(folder)
@@ -448,7 +448,7 @@ def test_a_stage_killed_in_its_second_fold_goes_on_and_ends_with_the_same_bytes(
 
 
 @pytest.mark.cluster
-def test_two_processes_find_what_one_does_and_one_of_them_writes(workplace):
+def test_two_processes_compute_the_same_as_one_and_one_of_them_writes(workplace):
     folder = workplace(folds=2)
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     told = run(folder, *torchrun, *STAGE).stdout

@@ -27,13 +27,13 @@ def test_all_trains_everything_whatever_was_frozen_before(network):
 
 
 @pytest.mark.parametrize("trainable", ["head", ["head"]])
-def test_head_trains_its_weight_and_bias_alone(network, trainable):
+def test_head_trains_only_its_weight_and_bias(network, trainable):
     set_trainable(network, trainable)
     assert trained(network) == {"head.weight", "head.bias"}
     assert count_parameters(network, trainable=True) == 10 * 3 + 3
 
 
-def test_beginnings_of_names_train_what_begins_so_and_nothing_that_trained_before(network):
+def test_prefixes_train_only_the_parameters_under_them(network):
     set_trainable(network, ["blocks.1", "norm"])
     expected = {name for name, _ in network.named_parameters() if name.startswith("blocks.1.")}
     assert len(expected) == 7  # two norms of two, two convolutions and a projection
@@ -42,7 +42,7 @@ def test_beginnings_of_names_train_what_begins_so_and_nothing_that_trained_befor
     assert trained(network) == {"head.weight", "head.bias", "blocks.0.conv1.weight"}
 
 
-def test_a_beginning_ends_at_a_dot():
+def test_a_prefix_ends_at_a_dot():
     network = nn.ModuleDict({"layer1": nn.Linear(2, 2), "layer10": nn.Linear(2, 2)})
     set_trainable(network, ["layer1"])
     assert trained(network) == {"layer1.weight", "layer1.bias"}

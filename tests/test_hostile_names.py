@@ -37,7 +37,7 @@ STAGES = (
 
 # Answers for images, in the same process.
 PREDICT = """
-from classifold.cli import app
+from classifold.cli.app import app
 app(["predict", "images", "--out", "predictions.csv"])
 """
 

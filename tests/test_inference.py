@@ -88,7 +88,7 @@ def test_images_on_the_disk_give_the_same_logits(network, tmp_path):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_a_network_is_left_in_the_mode_and_with_the_weights_it_had(network, training):
+def test_inference_does_not_change_mode_or_weights_of_a_network(network, training):
     network.train(training)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     predict_logits(network, IMAGES, **SETTINGS)
@@ -147,7 +147,7 @@ def test_logits_are_averaged_over_views(network):
     np.testing.assert_array_equal(found, expected)
 
 
-def test_an_image_and_its_mirror_image_get_one_answer(network):
+def test_an_image_and_its_mirror_image_have_equal_logits(network):
     settings = SETTINGS | {"flips": "both", "shift": 2}
     found = predict_logits(network, IMAGES[:9], **settings)
     for mirrored in (IMAGES[:9, :, ::-1], IMAGES[:9, ::-1], IMAGES[:9, ::-1, ::-1]):
@@ -203,7 +203,7 @@ def test_preprocessing_agrees_with_torchvisions_transforms(size):
     torch.testing.assert_close(batch, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_preprocessing_leaves_the_images_themselves_alone():
+def test_preprocessing_does_not_change_its_input():
     images = IMAGES.copy()
     to_input(images, image_size=8, normalize="half", device=CPU)
     np.testing.assert_array_equal(images, IMAGES)

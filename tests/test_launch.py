@@ -37,7 +37,7 @@ def test_processes_where_there_are_four_gpus(four_gpus, changes, batch_size, exp
     assert count_processes(SETTINGS | changes, batch_size=batch_size) == expected
 
 
-def test_each_process_needs_a_gpu_of_its_own(four_gpus):
+def test_each_process_needs_its_own_gpu(four_gpus):
     message = r"train\.launcher\.torchrun: .* 4 \(cuda\), got 5.*auto"
     with pytest.raises(UserError, match=message):
         count_processes(SETTINGS | {"launcher": {"torchrun": 5}}, batch_size=64)
@@ -50,14 +50,14 @@ def test_without_a_gpu_and_under_torchrun_nothing_is_started(monkeypatch):
     launch(SETTINGS | {"launcher": {"torchrun": 2}}, batch_size=64)
 
 
-def test_a_failure_is_as_it_was_in_one_process():
+def test_a_failure_in_one_process_is_not_changed():
     failure = UserError("hidden must be positive")
     with pytest.raises(UserError) as caught, report_first_failure():
         raise failure
     assert caught.value is failure
 
 
-def test_of_several_processes_each_leaves_its_failure_to_torchrun(monkeypatch, tmp_path):
+def test_each_of_several_processes_writes_its_failure_for_torchrun(monkeypatch, tmp_path):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "error.json"))

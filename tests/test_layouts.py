@@ -389,6 +389,10 @@ def test_an_equal_second_row_is_no_contradiction():
             r"t\.csv: row 3 lists '1\.png' .* again.*Keep one",
         ),
         (
+            b"path,label,part\n1.png,a,test\n",
+            r"t\.csv: .* called split, got part",
+        ),
+        (
             b"path,label,split\n1.png,a,tset\n",
             r"t\.csv: the split of '1\.png' .*train.* got 'tset'",
         ),

@@ -39,7 +39,9 @@ def test_cross_entropy_is_torchs(weights, smoothing):
 @pytest.mark.parametrize(
     "settings", [{"name": "cross_entropy", "label_smoothing": 0.2}, {"name": "focal", "gamma": 1.5}]
 )
-def test_of_mixed_images_a_softmax_loss_counts_each_label_by_its_share(settings, weights):
+def test_a_softmax_loss_of_mixed_images_weights_labels_by_their_target_probabilities(
+    settings, weights
+):
     loss = make_loss(task="single", weights=weights, **settings)
     of_each = [loss(LOGITS, torch.eye(3)[[label] * 4]) for label in range(3)]
     expected = sum(MIXED[:, label] * of_each[label] for label in range(3))
@@ -102,7 +104,7 @@ def test_a_focal_loss_of_several_labels_is_torchvisions(gamma):
         torch.testing.assert_close(loss(LOGITS, targets), reference.mean(1))
 
 
-def test_a_focal_loss_of_mixed_labels_is_nothing_where_the_answer_is_their_share():
+def test_a_focal_loss_of_mixed_labels_is_zero_at_their_target_probabilities():
     loss = make_loss(name="focal", task="multi", gamma=2.0)
     logits = torch.tensor([[log_odds(0.3)], [log_odds(0.8)]])
     found = loss(logits, torch.tensor([[0.3], [0.3]])).tolist()
@@ -155,7 +157,7 @@ LOSSES = [
 @pytest.mark.parametrize("settings", LOSSES, ids=lambda loss: "-".join(map(str, loss.values())))
 @pytest.mark.parametrize("task", ["single", "multi"])
 @pytest.mark.parametrize("label", [0, 1])
-def test_answers_beyond_doubt_right_or_wrong_have_a_loss_and_a_slope(settings, task, label):
+def test_certain_predictions_have_a_finite_loss_and_gradient(settings, task, label):
     logits = torch.tensor([[200.0, -200.0, -200.0]], requires_grad=True)
     loss = make_loss(task=task, **settings)(logits, torch.eye(3)[[label]])
     loss.sum().backward()
@@ -166,7 +168,7 @@ def test_answers_beyond_doubt_right_or_wrong_have_a_loss_and_a_slope(settings, t
         assert abs(logits.grad).max() < 1e-6
 
 
-def test_an_unknown_loss_is_refused():
+def test_an_unknown_loss_is_an_error():
     with pytest.raises(ValueError, match="unknown loss 'hinge'"):
         make_loss(name="hinge", task="single")
 

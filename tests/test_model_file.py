@@ -42,7 +42,7 @@ def logits_of(network):
     )
 
 
-def test_a_stored_model_answers_bit_for_bit_as_the_trained_one(tmp_path, network):
+def test_a_loaded_model_has_the_logits_of_the_trained_one(tmp_path, network):
     model = load_model(save(tmp_path / "m", network))
     np.testing.assert_array_equal(logits_of(model.network), logits_of(network))
     assert not model.network.training
@@ -73,7 +73,7 @@ def test_published_weights_are_not_fetched_again(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "model.json"])
 @pytest.mark.parametrize("damage", ["missing", "cut short", "empty"])
-def test_a_damaged_model_says_how_to_get_it_back(tmp_path, network, name, damage):
+def test_an_error_for_a_damaged_model_has_the_remedy(tmp_path, network, name, damage):
     path = save(tmp_path / "mlp", network) / name
     match damage:
         case "missing":
@@ -90,7 +90,7 @@ def test_a_damaged_model_says_how_to_get_it_back(tmp_path, network, name, damage
 @pytest.mark.parametrize(
     "changes", [{"widths": [16, 24], "depth": 1}, {"widths": [16], "depth": 2}]
 )
-def test_weights_of_another_network_are_refused(tmp_path, network, changes):
+def test_weights_of_another_network_are_an_error(tmp_path, network, changes):
     folder = save(tmp_path / "mine", network)
     description = read_json(folder / "model.json")
     write_json(folder / "model.json", description | {"arguments": changes})

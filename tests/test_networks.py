@@ -217,7 +217,7 @@ def test_the_head_gives_the_logits(name):
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_dropout_acts_in_training_alone(name):
+def test_dropout_acts_only_in_training(name):
     network = build_small(name, dropout=0.5)
     for layer in network.modules():
         if "BatchNorm" in type(layer).__name__:
@@ -267,13 +267,13 @@ def test_networks_are_built_in_channels_last_order():
     [("alphanet", 4), ("initial_cnn", 12), ("initial_cnn", 4), ("simple_convnet", 8), ("vgg", 16)],
 )
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors:UserWarning")
-def test_a_network_that_needs_larger_images_says_so_when_it_is_built(name, image_size):
+def test_a_network_for_larger_images_is_an_error_when_it_is_built(name, image_size):
     arguments = {"dropout": 0.2}
     with pytest.raises(UserError, match=f"network {name}: .* images of {image_size} pixels"):
         build_network(name, n_classes=3, image_size=image_size, arguments=arguments)
 
 
-def test_arguments_that_a_network_refuses_are_an_error_with_their_values():
+def test_invalid_arguments_of_a_network_are_an_error_with_their_values():
     with pytest.raises(UserError, match=r"network mlp: cannot be built .*'dropout': 1.5"):
         build_network("mlp", n_classes=3, image_size=8, arguments={"dropout": 1.5})
     with pytest.raises(UserError, match=r"network initial_cnn: cannot be built .*'channels'"):
@@ -281,7 +281,7 @@ def test_arguments_that_a_network_refuses_are_an_error_with_their_values():
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-def test_every_classifier_of_torchvision_answers_with_our_number_of_classes(name):
+def test_every_classifier_of_torchvision_has_n_classes_logits(name):
     image_size = 299 if name == "inception_v3" else 224
     with Weightless():
         network = torchvision_network.build(5, image_size=image_size, name=name)
@@ -296,7 +296,7 @@ def test_every_classifier_of_torchvision_answers_with_our_number_of_classes(name
 
 
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
-def test_no_side_heads_answer_in_training(name):
+def test_there_are_no_auxiliary_outputs_in_training(name):
     with Weightless():
         network = torchvision_network.build(5, image_size=299, name=name).to("meta")
     logits = network.train()(torch.empty(2, 3, 299, 299, device="meta"))
@@ -316,12 +316,12 @@ def test_a_size_that_a_transformer_cannot_divide_is_an_error(name):
         build_network("torchvision", n_classes=5, image_size=100, arguments={"name": name})
 
 
-def test_an_unknown_classifier_is_refused_with_advice():
+def test_an_unknown_classifier_is_an_error():
     with pytest.raises(UserError, match=r"arguments.name: must be one of .* got 'resnet19'. See"):
         torchvision_network.build(5, image_size=32, name="resnet19")
 
 
-def test_unknown_weights_are_refused_with_the_known_ones():
+def test_an_error_for_unknown_weights_lists_the_known_ones():
     with pytest.raises(UserError, match=r"weights: must be null, one of IMAGENET1K_V1.* got 'V9'"):
         torchvision_network.build(5, image_size=32, name="resnet18", weights="V9")
 
@@ -402,7 +402,7 @@ def test_what_we_trained_starts_another_training(tmp_path):
         ("squeezenet1_1", "0 of .*, missing .*Use weights of this network"),
     ],
 )
-def test_weights_of_another_network_are_refused(tmp_path, given, advice):
+def test_weights_of_another_network_are_an_error(tmp_path, given, advice):
     weights = put(tmp_path / "w.pth", torchvision.models.get_model(given).state_dict())
     with pytest.raises(UserError, match=rf"arguments.weights \(.*w.pth\): must match .*{advice}"):
         torchvision_network.build(5, image_size=32, name="resnet18", weights=weights)
@@ -455,7 +455,7 @@ def test_a_vision_transformers_positions_are_interpolated_to_our_images(monkeypa
     torch.testing.assert_close(ours[0, 7::7, 0], torch.full((7,), 1.0))
 
 
-def test_side_heads_of_published_weights_are_left_out_and_pixels_are_as_for_all_others(tmp_path):
+def test_auxiliary_heads_are_ignored_and_pixels_are_as_for_other_weights(tmp_path):
     torch.manual_seed(0)
     theirs = torchvision.models.googlenet(aux_logits=True, init_weights=False, num_classes=5)
     published = theirs.state_dict()
@@ -510,7 +510,7 @@ def test_a_vgg_of_other_sizes_has_no_published_weights():
             vgg.build(3, image_size=32, weights="DEFAULT", **sizes)
 
 
-def test_weights_that_cannot_be_downloaded_say_where_to_put_them(monkeypatch):
+def test_an_error_for_a_failed_download_names_the_folder_for_weights(monkeypatch):
     def get(self, **options):
         raise URLError("no network")
 
@@ -548,7 +548,7 @@ def build_timm(name, **arguments):
 
 @needs_timm
 @pytest.mark.parametrize("name", TIMM)
-def test_networks_of_timm_answer_through_a_head_of_ours(name, no_connections):
+def test_networks_of_timm_have_a_new_head(name, no_connections):
     network = build_timm(name).eval()
     assert network.head.out_features == 5
     torch.nn.init.zeros_(network.head.weight)
@@ -603,12 +603,12 @@ def test_timm_takes_no_weights_by_name(no_connections):
 
 @needs_timm
 @pytest.mark.parametrize("name", ["resnet19", "hf-hub:timm/resnet18", "local-dir:/tmp", "timm/x"])
-def test_an_unknown_network_of_timm_is_refused_without_looking_elsewhere(name, no_connections):
+def test_an_unknown_network_of_timm_is_an_error_without_a_download(name, no_connections):
     with pytest.raises(UserError, match=rf"one of timm's networks, got '{name}'. See timm.list"):
         build_timm(name)
 
 
 @needs_timm
-def test_a_network_of_timm_that_refuses_the_images_says_their_size():
+def test_an_error_for_images_of_the_wrong_size_of_timm_has_their_size():
     with pytest.raises(UserError, match=r"network timm: cannot be built for images of 4 pixels"):
         build_network("timm", n_classes=3, image_size=4, arguments={"name": "inception_v3"})

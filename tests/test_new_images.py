@@ -1,4 +1,4 @@
-"""Images that people name are found, named, and read; torch has no part in it."""
+"""Images on the command line are found, named, and read, without PyTorch."""
 
 import os
 import zipfile
@@ -11,6 +11,7 @@ from classifold.runtime import parallel
 from classifold.serving import new_images
 from classifold.serving.new_images import open_images
 
+TWICE = ": must be given once, got 2 times"
 SETTINGS = {"size": 8, "resize": "box", "background": (255, 255, 255)}
 
 
@@ -37,7 +38,7 @@ def test_images_come_in_the_order_of_the_arguments_with_their_names(tmp_path, mo
         assert np.unique(pixels.reshape(-1, 3), axis=0).tolist() == [[10, 20, 30]]
 
 
-def test_names_that_are_no_unicode_are_spelled_out(tmp_path, image):
+def test_bytes_of_names_that_are_not_unicode_are_escaped(tmp_path, image):
     path = tmp_path / os.fsdecode(b"caf\xe9.png")
     path.write_bytes(image)
     with open_images([path], ingested=tmp_path) as opened:
@@ -49,16 +50,20 @@ def test_names_that_are_no_unicode_are_spelled_out(tmp_path, image):
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        pytest.param(["nowhere.png"], "there is no file or folder nowhere.png", id="missing"),
-        pytest.param(["empty"], "empty holds 0 files and no image among them", id="empty"),
-        pytest.param(["a.png", "a.png"], "a.png is named 2 times; name each", id="twice"),
-        pytest.param(["./a.png", "a.png"], "a.png is named 2 times", id="twice in two ways"),
-        pytest.param(["in", "in/b.png"], "in/b.png is named 2 times", id="in a folder, and alone"),
+        pytest.param(["nowhere.png"], "nowhere.png: no such file or folder", id="missing"),
+        pytest.param(["empty"], "empty: none of its 0 files is an image", id="empty"),
+        pytest.param(["a.png", "a.png"], f"a.png{TWICE}", id="twice"),
+        pytest.param(["./a.png", "a.png"], f"a.png{TWICE}", id="twice in two ways"),
+        pytest.param(
+            ["in", "in/b.png"],
+            f"in/b.png{TWICE}",
+            id="in a folder, and alone",
+        ),
         pytest.param(["cut.zip"], "cut.zip: damaged zip archive", id="damaged"),
-        pytest.param(["unlabelled"], "no image table in .*; .*'dvc repro ingest'", id="no table"),
+        pytest.param(["unlabelled"], "there is no image table.*'dvc repro ingest'", id="no table"),
     ],
 )
-def test_what_cannot_be_answered_is_one_message(tmp_path, monkeypatch, image, images, message):
+def test_wrong_arguments_are_one_message(tmp_path, monkeypatch, image, images, message):
     monkeypatch.chdir(tmp_path)
     for folder in ("empty", "in"):
         (tmp_path / folder).mkdir()
@@ -75,7 +80,7 @@ def test_what_cannot_be_answered_is_one_message(tmp_path, monkeypatch, image, im
         pass
 
 
-def test_a_folder_named_unlabelled_is_asked_for_with_a_dot(tmp_path, monkeypatch, image):
+def test_a_folder_named_unlabelled_is_given_with_a_dot(tmp_path, monkeypatch, image):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "unlabelled").mkdir()
     (tmp_path / "unlabelled/a.png").write_bytes(image)

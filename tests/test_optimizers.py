@@ -217,7 +217,7 @@ def moved(network, **settings):
     }
 
 
-def test_rates_of_layers_are_multiplied_by_the_longest_beginning_of_their_names():
+def test_the_longest_matching_prefix_sets_the_rate_factor_of_a_layer():
     factors = {"head": 2.0, "stem.1": 5.0, "stem": 0.1}
     found = moved(Layers(), name="sgd", lr=0.1, lr_factors=factors)
     expected = {
@@ -232,7 +232,7 @@ def test_rates_of_layers_are_multiplied_by_the_longest_beginning_of_their_names(
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop", "adadelta"])
-def test_every_optimizer_takes_rates_of_layers_beside_decay_of_weights_alone(name):
+def test_every_optimizer_accepts_rate_factors_and_weight_decay_without_norms(name):
     network = Layers()
     settings = {"lr_factors": {"head": 2.0}, "weight_decay": 0.1, "weight_decay_on_norm": False}
     optimizer = make_optimizer(network, name=name, lr=0.25, **settings)
@@ -253,12 +253,12 @@ def test_every_optimizer_takes_rates_of_layers_beside_decay_of_weights_alone(nam
     }
 
 
-def test_a_rate_of_a_layer_that_is_not_there_is_refused():
+def test_a_rate_factor_of_an_unknown_layer_is_an_error():
     with pytest.raises(UserError, match=r"lr_factors: .*got 'neck'"):
         make_optimizer(Layers(), name="sgd", lr=0.1, lr_factors={"neck": 2.0})
 
 
-def test_what_is_frozen_is_left_out():
+def test_frozen_parameters_are_not_optimized():
     network = Layers()
     set_trainable(network, ["body", "head"])
     distances = moved(network, name="sgd", lr=0.1, lr_factors={"stem": 3.0, "head": 0.5})

@@ -95,7 +95,7 @@ def test_clipping_bounds_the_norm_of_the_gradient_and_keeps_its_direction(
     torch.testing.assert_close(bounded, gradient * (0.25 / gradient.norm()), rtol=1e-3, atol=1e-6)
 
 
-def test_clipping_leaves_a_gradient_below_its_bound_alone(tiny_mlp, machine, images):
+def test_clipping_does_not_change_a_gradient_below_its_bound(tiny_mlp, machine, images):
     plain, clipped = (
         phase_of(tiny_mlp(), machine, gradient_clip_norm=gradient_clip_norm)
         for gradient_clip_norm in (None, 100.0)
@@ -103,7 +103,7 @@ def test_clipping_leaves_a_gradient_below_its_bound_alone(tiny_mlp, machine, ima
     assert torch.equal(step(plain, images), step(clipped, images))
 
 
-def test_clipping_counts_what_trains_alone(tiny_mlp, machine, images):
+def test_clipping_counts_only_trainable_parameters(tiny_mlp, machine, images):
     network = tiny_mlp()
     phase = phase_of(
         network,
@@ -146,17 +146,17 @@ def test_the_average_is_of_the_statistics_of_norms_too(machine, images):
     assert (means[0] - means[1]).abs().max() > 1e-3
 
 
-def test_without_an_average_the_network_itself_is_what_is_kept(tiny_mlp, machine):
+def test_without_a_moving_average_the_network_itself_is_saved(tiny_mlp, machine):
     network = tiny_mlp()
     assert phase_of(network, machine).averaged is network
 
 
-def test_the_rate_that_is_told_is_the_highest_of_all_layers(tiny_mlp, machine):
+def test_the_logged_rate_is_the_highest_of_all_layers(tiny_mlp, machine):
     optimizer = SGD | {"lr_factors": {"hidden": 0.1, "head": 3.0}}
     assert phase_of(tiny_mlp(), machine, optimizer=optimizer).learning_rate == pytest.approx(0.3)
 
 
-def test_the_summary_tells_the_rates_that_were_stepped_with(tiny_mlp, machine, images):
+def test_the_summary_has_the_rates_of_all_steps(tiny_mlp, machine, images):
     schedule = {"name": "cyclical", "min_lr": 0.02, "step_size": 4}
     phase = phase_of(tiny_mlp(), machine, schedule=schedule)
     for _ in range(4):  # at 0.02, 0.04, 0.06, 0.08; the next would be the highest, 0.1
@@ -183,7 +183,7 @@ def test_the_summary_tells_the_rates_that_were_stepped_with(tiny_mlp, machine, i
     }
 
 
-def test_a_phase_that_is_taken_up_steps_on_as_if_it_had_not_been_left(tiny_mlp, machine, images):
+def test_a_resumed_phase_continues_as_without_an_interruption(tiny_mlp, machine, images):
     settings = {
         "optimizer": {"name": "adam", "lr": 0.01, "amsgrad": True},
         "schedule": {"name": "cosine", "warmup_epochs": 1},

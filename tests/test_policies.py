@@ -59,7 +59,7 @@ def test_a_policy_without_steps_changes_nothing():
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_every_policy_keeps_shape_and_range_and_leaves_the_stored_images_alone(name):
+def test_every_policy_keeps_shape_and_range_and_does_not_change_stored_images(name):
     before = IMAGES.copy()
     found = augmented(POLICIES[name]["steps"], fill=POLICIES[name]["fill"])
     assert (found.shape, found.dtype) == (IMAGES.shape, np.uint8)
@@ -79,7 +79,7 @@ def test_draws_belong_to_the_image_and_not_to_its_place_in_the_batch(name):
     np.testing.assert_array_equal(augment_arrays(IMAGES[order], some, fill=fill), whole[order])
 
 
-def test_another_epoch_or_seed_draws_anew_and_the_same_repeats():
+def test_random_numbers_depend_on_epoch_and_seed():
     first = epoch_draws(POLICIES["class_c"], n_images=9, seed=0, epoch=1)
     again = epoch_draws(POLICIES["class_c"], n_images=9, seed=0, epoch=1)
     np.testing.assert_array_equal(first, again)
@@ -116,7 +116,7 @@ def crops(image, padding):
     return [padded[y : y + size, x : x + size] for y in starts for x in starts]
 
 
-def test_pad_crop_shifts_by_whole_pixels_up_to_its_share_and_invents_nothing():
+def test_pad_crop_shifts_by_whole_pixels_up_to_its_fraction():
     shifts = set()
     for image, result in zip(IMAGES, augmented([{"pad_crop": 0.125}]), strict=True):
         matches = [i for i, crop in enumerate(crops(image, 2)) if np.array_equal(crop, result)]
@@ -172,7 +172,7 @@ def test_random_crops_keep_to_the_image_their_area_and_their_aspect():
         ({"shear": 30}, -30, 30, lambda m: -np.degrees(np.arcsin(m[:, 1, 0]))),
     ],
 )
-def test_geometry_is_drawn_evenly_from_its_range(step, low, high, measure):
+def test_geometry_is_uniform_in_its_range(step, low, high, measure):
     found = measure(plan_of([step], n_images=4000).geometry)
     assert low <= found.min() < low + 0.05 * (high - low)
     assert high - 0.05 * (high - low) < found.max() <= high
@@ -275,7 +275,7 @@ def test_jpeg_compression_is_that_of_the_quality_and_keeps_red_red():
     assert abs(rough - SMOOTH).mean() > 2 * abs(fine - SMOOTH).mean()
 
 
-def test_jpeg_on_a_device_is_refused_rather_than_left_out():
+def test_jpeg_on_a_device_is_an_error():
     with pytest.raises(ValueError, match=r"JPEG.*CPU"):
         augment_tensors(torch.zeros(2, 3, 8, 8), plan_of([{"jpeg": [5, 5]}], n_images=2),
                         fill="reflect")  # fmt: skip
@@ -297,7 +297,7 @@ def test_erasing_paints_one_box_of_its_area_gray_and_spares_the_rest():
 # Mixing.
 
 
-def test_cutmix_shows_the_partner_in_a_box_whose_share_the_label_loses():
+def test_cutmix_weights_labels_by_the_area_of_the_partners_box():
     plan = plan_of([{"mix": {"cutmix": 1.0}}])
     partners = IMAGES[plan.mix.partners]
     mixed = mix_arrays(IMAGES, partners, plan.mix)
@@ -307,7 +307,7 @@ def test_cutmix_shows_the_partner_in_a_box_whose_share_the_label_loses():
     np.testing.assert_allclose(own.mean(axis=(1, 2))[different], plan.mix.lam[different])
 
 
-def test_mixup_blends_by_the_share_of_the_label():
+def test_mixup_blends_images_by_lam():
     plan = plan_of([{"mix": {"mixup": 0.5}}])
     partners = IMAGES[plan.mix.partners]
     expected = plan.mix.lam[:, None, None, None] * IMAGES
@@ -316,7 +316,7 @@ def test_mixup_blends_by_the_share_of_the_label():
     assert abs(mixed - expected).max() <= 0.51
 
 
-def test_partners_and_ways_come_from_the_whole_pack_evenly():
+def test_partners_are_uniform_over_the_pack_and_both_methods_are_used():
     mix = plan_of([{"mix": {"mixup": 0.2, "cutmix": 1.0}}], n_images=4000, n_in_pack=4000).mix
     assert mix.cut.mean() == pytest.approx(0.5, abs=0.03)
     assert np.histogram(mix.partners, bins=4, range=(0, 4000))[0].min() > 900

@@ -1,4 +1,4 @@
-"""Answers to new images are those of `evaluate`, bit for bit, whatever the images come in."""
+"""Predictions for new images equal those of `evaluate`, bit for bit, from files or archives."""
 
 import io
 import os
@@ -12,7 +12,7 @@ import torch
 from dvc.utils.hydra import apply_overrides
 from typer.testing import CliRunner
 
-from classifold.cli import app
+from classifold.cli.app import app
 from classifold.data.csv_file import read_rows
 from classifold.data.json_file import read_json, write_json
 from classifold.data.pixels import load_pixels
@@ -23,8 +23,8 @@ from classifold.models.inference import BATCH_SIZE
 from classifold.models.model_file import load_model
 from classifold.runtime import chunks, parallel
 from classifold.serving import new_images, predict
-from classifold.serving.predict import IMAGES_AT_ONCE, Answer, Classifier
-from classifold.serving.predictions_file import write_answers
+from classifold.serving.predict import N_IMAGES_AT_ONCE, Classifier, Prediction
+from classifold.serving.predictions_file import write_predictions
 from classifold.stacking.ensemble import load_ensemble
 
 CPU = torch.device("cpu")
@@ -35,9 +35,9 @@ ONE_VIEW = {"flips": "none", "shift": 0}
 
 
 def evaluated(root, ids, *, test_time=ONE_VIEW):
-    """What the stage `evaluate` says of images in the table, by model."""
+    """The probabilities that the stage `evaluate` computes for images of the table, by model."""
     ingested, models = root / "data/ingested", root / "models"
-    answers = evaluation.predict_all(
+    predictions = evaluation.predict_all(
         evaluation.read_pixels(ids, ingested=ingested, model=models / "flat"),
         models=models,
         ensemble=root / "ensemble",
@@ -45,11 +45,11 @@ def evaluated(root, ids, *, test_time=ONE_VIEW):
         device=CPU,
         test_time=test_time,
     )
-    return {name: answer.probabilities for name, answer in answers.items()}
+    return {name: prediction.probabilities for name, prediction in predictions.items()}
 
 
-def shares_of(answers, classes=("cat", "dog", "owl")):
-    return np.array([[answer.probabilities[name] for name in classes] for answer in answers])
+def probabilities_of(predictions, classes=("cat", "dog", "owl")):
+    return np.array([[p.probabilities[name] for name in classes] for p in predictions])
 
 
 def classify(root, images, *, model="stack"):
@@ -57,25 +57,28 @@ def classify(root, images, *, model="stack"):
 
 
 @pytest.mark.parametrize("model", ["stack", "flat", "deep"])
-def test_answers_to_files_are_those_of_evaluate_bit_for_bit(project, odd_images, model):
+def test_predictions_for_files_equal_those_of_evaluate_bit_for_bit(project, odd_images, model):
     root = project()
     ids = list(odd_images)
-    answers = classify(root, [root / "source" / name for name in reversed(ids)], model=model)
+    predictions = classify(root, [root / "source" / name for name in reversed(ids)], model=model)
     expected = evaluated(root, ids)[model]
-    np.testing.assert_array_equal(shares_of(answers)[::-1], expected)
-    assert [answer.image for answer in answers] == [str(root / "source" / n) for n in ids[::-1]]
+    np.testing.assert_array_equal(probabilities_of(predictions)[::-1], expected)
+    assert [p.image for p in predictions] == [str(root / "source" / n) for n in ids[::-1]]
     predicted = [("cat", "dog", "owl")[row.argmax()] for row in expected]
-    assert [answer.labels for answer in reversed(answers)] == [[name] for name in predicted]
-    for answer in answers:
-        assert next(iter(answer.probabilities)) == answer.labels[0]
-        assert list(answer.probabilities.values()) == sorted(answer.probabilities.values())[::-1]
-        assert answer.reason is None
+    assert [p.labels for p in reversed(predictions)] == [[name] for name in predicted]
+    for prediction in predictions:
+        assert next(iter(prediction.probabilities)) == prediction.labels[0]
+        assert (
+            list(prediction.probabilities.values())
+            == sorted(prediction.probabilities.values())[::-1]
+        )
+        assert prediction.reason is None
 
 
 @pytest.mark.parametrize("resize", ["box", "bilinear"])
 def test_the_filter_is_that_of_the_pack(project, odd_images, resize):
     root = project(resize=resize)
-    found = shares_of(classify(root, [root / "source"]))
+    found = probabilities_of(classify(root, [root / "source"]))
     np.testing.assert_array_equal(found, evaluated(root, sorted(odd_images))["stack"])
 
 
@@ -84,7 +87,7 @@ def test_views_are_averaged_as_evaluate_does(project, odd_images):
     text = (root / "params.yaml").read_text()
     assert "{flips: none, shift: 0}" in text
     (root / "params.yaml").write_text(text.replace("{flips: none, shift", "{flips: both, shift"))
-    found = shares_of(classify(root, [root / "source"]))
+    found = probabilities_of(classify(root, [root / "source"]))
     ids = sorted(odd_images)
     averaged = evaluated(root, ids, test_time={"flips": "both", "shift": 0})["stack"]
     np.testing.assert_array_equal(found, averaged)
@@ -93,7 +96,7 @@ def test_views_are_averaged_as_evaluate_does(project, odd_images):
 
 @pytest.mark.parametrize("method", ["dense", "logistic", "greedy"])
 @pytest.mark.parametrize("task", ["single", "multi"])
-def test_the_bits_of_an_answer_depend_on_no_other_image(project, task, method):
+def test_the_bits_of_a_prediction_depend_on_no_other_image(project, task, method):
     classifier = Classifier.load(project(task, method=method))
     random = np.random.default_rng(1)
     pixels = random.integers(0, 256, (2 * BATCH_SIZE + 9, 16, 16, 3), np.uint8)
@@ -119,16 +122,16 @@ def test_several_labels_are_those_above_the_threshold(project, odd_images):
         threshold = float(np.median(expected))
         classifier = Classifier.load(root, model=model)
         classifier.decision["threshold"] = threshold
-        answers = list(classifier.predict([root / "source"]))
-        np.testing.assert_array_equal(shares_of(answers), expected)
-        assert [answer.labels for answer in answers] == [
+        predictions = list(classifier.predict([root / "source"]))
+        np.testing.assert_array_equal(probabilities_of(predictions), expected)
+        assert [p.labels for p in predictions] == [
             [name for name, p in zip(("cat", "dog", "owl"), row, strict=True) if p > threshold]
             for row in expected
         ]
-        assert sum(len(answer.labels) for answer in answers) == expected.size / 2
+        assert sum(len(p.labels) for p in predictions) == expected.size / 2
 
 
-def test_only_the_networks_of_the_answer_are_loaded_and_each_once(project, monkeypatch):
+def test_only_the_networks_that_are_needed_are_loaded_and_each_once(project, monkeypatch):
     root = project()
     loaded = []
 
@@ -144,7 +147,7 @@ def test_only_the_networks_of_the_answer_are_loaded_and_each_once(project, monke
 
 
 def pack_up(path, files):
-    """Write files into an archive of the kind that `path` says."""
+    """Write files into an archive of the format that the name of `path` has."""
     if path.suffix == ".zip":
         with zipfile.ZipFile(path, "w") as archive:
             for name, content in files.items():
@@ -162,20 +165,22 @@ def pack_up(path, files):
 def test_archives_are_read_like_folders(project, odd_images, tmp_path, name):
     root = project()
     path = pack_up(tmp_path / name, odd_images | {"cat/notes.md": b"no image"})
-    answers = classify(root, [path])
+    predictions = classify(root, [path])
     expected = evaluated(root, sorted(odd_images))["stack"]
-    np.testing.assert_array_equal(shares_of(answers), expected)
-    assert [answer.image for answer in answers] == [f"{path}/{name}" for name in sorted(odd_images)]
+    np.testing.assert_array_equal(probabilities_of(predictions), expected)
+    assert [p.image for p in predictions] == [f"{path}/{name}" for name in sorted(odd_images)]
 
 
 def test_unlabelled_images_are_those_of_the_table(project):
     root = project()
-    answers = classify(root, ["unlabelled"], model="flat")
-    assert [answer.image for answer in answers] == UNLABELLED
-    np.testing.assert_array_equal(shares_of(answers), evaluated(root, UNLABELLED)["flat"])
+    predictions = classify(root, ["unlabelled"], model="flat")
+    assert [p.image for p in predictions] == UNLABELLED
+    np.testing.assert_array_equal(
+        probabilities_of(predictions), evaluated(root, UNLABELLED)["flat"]
+    )
 
 
-def test_what_cannot_be_read_keeps_its_place_and_says_why(project, odd_images, tmp_path):
+def test_an_unreadable_image_keeps_its_place_and_has_a_reason(project, odd_images, tmp_path):
     root = project()
     photo = tmp_path / "photo.jpg"
     photo.write_bytes(odd_images["cat/photo.jpg"])
@@ -184,15 +189,15 @@ def test_what_cannot_be_read_keeps_its_place_and_says_why(project, odd_images, t
     (tmp_path / "notes.txt").write_bytes(b"no image")
     os.mkfifo(tmp_path / "pipe.png")
     names = ("rubbish.jpg", "cut.jpg", "photo.jpg", "notes.txt", "pipe.png")
-    answers = classify(root, [tmp_path / name for name in names])
-    reasons = [answer.reason for answer in answers]
+    predictions = classify(root, [tmp_path / name for name in names])
+    reasons = [p.reason for p in predictions]
     assert reasons[0] == reasons[3] == "not an image in a supported format"
     assert "runcated" in reasons[1]
     assert reasons[2] is None
     assert "not a file that can be read" in reasons[4]
-    assert [bool(answer.probabilities) for answer in answers] == [False, False, True, False, False]
+    assert [bool(p.probabilities) for p in predictions] == [False, False, True, False, False]
     np.testing.assert_array_equal(
-        shares_of(answers[2:3]), evaluated(root, ["cat/photo.jpg"])["stack"]
+        probabilities_of(predictions[2:3]), evaluated(root, ["cat/photo.jpg"])["stack"]
     )
 
 
@@ -207,22 +212,22 @@ def test_links_and_climbing_names_of_archives_are_rows_with_reasons(project, odd
         link = tarfile.TarInfo("link.png")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
-    answers = {answer.image: answer.reason for answer in classify(project(), [path])}
-    assert answers == {
+    predictions = {p.image: p.reason for p in classify(project(), [path])}
+    assert predictions == {
         f"{path}/ok.png": None,
         f"{path}/../climbs.png": "its name is a path outside the archive",
         f"{path}/link.png": "a link; links of archives are not followed",
     }
 
 
-def test_of_entries_with_one_name_the_last_is_answered_for(project, odd_images, tmp_path):
+def test_of_entries_with_one_name_the_last_is_classified(project, odd_images, tmp_path):
     path = tmp_path / "twice.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.png", b"rubbish")
         with pytest.warns(UserWarning, match="Duplicate name"):
             archive.writestr("a.png", odd_images["dog/gray.png"])
-    (answer,) = classify(project(), [path])
-    assert (answer.image, answer.reason) == (f"{path}/a.png", None)
+    (prediction,) = classify(project(), [path])
+    assert (prediction.image, prediction.reason) == (f"{path}/a.png", None)
 
 
 def test_background_is_that_of_the_params(project, encode, tmp_path):
@@ -231,7 +236,7 @@ def test_background_is_that_of_the_params(project, encode, tmp_path):
     (tmp_path / "clear.png").write_bytes(encode(red))
     (tmp_path / "red.png").write_bytes(encode(np.full((16, 16, 3), (250, 0, 0), np.uint8)))
     apply_overrides(root / "params.yaml", ["ingest.background=[250, 0, 0]"])
-    clear, plain = shares_of(classify(root, [tmp_path / "clear.png", tmp_path / "red.png"]))
+    clear, plain = probabilities_of(classify(root, [tmp_path / "clear.png", tmp_path / "red.png"]))
     np.testing.assert_array_equal(clear, plain)
 
 
@@ -242,7 +247,7 @@ def test_no_more_images_are_read_than_the_window_holds(
     monkeypatch.setattr(parallel, "MIN_ITEMS_FOR_PROCESSES", 2)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(n_processes), raising=False)
     root = project()
-    n_images = 3 * IMAGES_AT_ONCE
+    n_images = 3 * N_IMAGES_AT_ONCE
     content = odd_images["dog/gray.png"]
     path = pack_up(tmp_path / "many.zip", {f"{i:04}.png": content for i in range(n_images)})
     n_read = 0
@@ -255,19 +260,19 @@ def test_no_more_images_are_read_than_the_window_holds(
 
     monkeypatch.setattr(new_images, "read_image", counted)
     window = n_processes * chunks.CHUNKS_PER_WORKER * chunks.ITEMS_PER_CHUNK
-    n_answered = 0
-    for answer in Classifier.load(root, model="flat").predict([path]):
-        # The images of one round were all read before its first answer.
-        assert n_read <= n_answered - n_answered % IMAGES_AT_ONCE + IMAGES_AT_ONCE + window
-        assert answer.labels
-        n_answered += 1
-    assert n_answered == n_read == n_images
+    n_predicted = 0
+    for prediction in Classifier.load(root, model="flat").predict([path]):
+        # The images of one round were all read before its first prediction.
+        assert n_read <= n_predicted - n_predicted % N_IMAGES_AT_ONCE + N_IMAGES_AT_ONCE + window
+        assert prediction.labels
+        n_predicted += 1
+    assert n_predicted == n_read == n_images
 
 
-def test_a_table_without_unlabelled_images_says_how_there_would_be_some(project, odd_images):
+def test_a_table_without_unlabelled_images_is_refused_with_a_remedy(project, odd_images):
     for name in UNLABELLED:
         del odd_images[name]
-    with pytest.raises(UserError, match="is unlabelled; put such images into a folder named"):
+    with pytest.raises(UserError, match=r"no image is unlabelled.*into a folder named"):
         classify(project(), ["unlabelled"])
 
 
@@ -283,7 +288,7 @@ def without_weights(root):
     (root / "models/deep/weights.safetensors").unlink()
 
 
-def with_a_stranger(root):
+def with_an_unlisted_member(root):
     path = root / "ensemble/ensemble.json"
     write_json(path, read_json(path) | {"members": ["flat", "gone"]})
 
@@ -298,20 +303,24 @@ def with_two_packs(root):
 @pytest.mark.parametrize(
     ("change", "model", "message"),
     [
-        (without_models, "stack", r"no trained model here .*decisions.json.*'dvc repro'"),
-        (without_stack, "stack", r"no stack in .*'dvc repro stack', .*--model \(flat, deep\)"),
+        (without_models, "stack", r"decisions.json: no such file.*'dvc repro'"),
+        (
+            without_stack,
+            "stack",
+            r"ensemble: there is no stack.*'dvc repro stack', .*--model \(flat, deep\)",
+        ),
         (
             without_weights,
             "stack",
             r"deep: the model is incomplete .*'dvc repro', which brings it back",
         ),
-        (with_a_stranger, "stack", r"asks gone, which params.yaml no longer lists; .*repro stack"),
+        (with_an_unlisted_member, "stack", r"params.yaml no longer lists, got gone.*repro stack"),
         (with_two_packs, "stack", r"flat, deep were trained on packs of different .*'dvc repro'"),
-        (lambda _: None, "vgg", r"no trained model is called vgg; there are stack, flat, deep"),
-        (lambda _: None, "majority_baseline", r"majority_baseline, which looks at no image"),
+        (lambda _: None, "vgg", r"--model: .* no trained model vgg.* stack, flat, deep"),
+        (lambda _: None, "majority_baseline", r"majority_baseline \(it is the same for all images"),
     ],
 )
-def test_what_is_not_trained_is_told_with_the_command_that_trains_it(
+def test_a_missing_model_is_reported_with_the_command_that_trains_it(
     project, change, model, message
 ):
     root = project()
@@ -320,32 +329,32 @@ def test_what_is_not_trained_is_told_with_the_command_that_trains_it(
         Classifier.load(root, model=model)
 
 
-def test_one_model_answers_without_a_stack(project):
+def test_one_model_predicts_without_a_stack(project):
     root = project()
     without_stack(root)
     without_weights(root)
     assert len(classify(root, [root / "source"], model="flat")) == 8
 
 
-def test_networks_of_another_folder_answer_with_the_decisions_of_the_first(project):
+def test_networks_of_another_folder_use_the_decisions_of_the_pipeline(project):
     root = project()
     before = classify(root, [root / "source"], model="flat")
-    with pytest.raises(UserError, match=r"refit has no model flat; .* 'classifold refit flat'"):
+    with pytest.raises(UserError, match=r"refit: there is no model flat.*'classifold refit flat'"):
         Classifier.load(root, model="flat", models=Path("refit"))
     (root / "models").rename(root / "refit")
     classifier = Classifier.load(root, model="flat", models=Path("refit"))
     assert list(classifier.predict([root / "source"])) == before
 
 
-ANSWERS = [
-    Answer("a.png", ["cat"], {"cat": 0.75, "owl": 0.2, "dog": 0.05}, None),
-    Answer("=1+1.png", [], {}, "not an image"),
+PREDICTIONS = [
+    Prediction("a.png", ["cat"], {"cat": 0.75, "owl": 0.2, "dog": 0.05}, None),
+    Prediction("=1+1.png", [], {}, "not an image"),
 ]
 
 
 def test_a_row_of_one_label_by_hand(tmp_path):
     path = tmp_path / "new/predictions.csv"
-    assert write_answers(path, ANSWERS, task="single", top=2) == 1
+    assert write_predictions(path, PREDICTIONS, task="single", top=2) == 1
     assert path.read_text() == (
         "image,predicted,probability,class_1,probability_1,class_2,probability_2,reason\n"
         "a.png,cat,0.75,cat,0.75,owl,0.2,\n"
@@ -354,11 +363,11 @@ def test_a_row_of_one_label_by_hand(tmp_path):
 
 
 def test_a_row_of_several_labels_by_hand(tmp_path):
-    answers = [
-        Answer("a.png", ["cat", "dog"], {"dog": 1 / 3, "cat": 0.25, "owl": 0.125}, None),
-        Answer("b.png", [], {"dog": 0.1, "cat": 0.0, "owl": 0.0}, None),
+    predictions = [
+        Prediction("a.png", ["cat", "dog"], {"dog": 1 / 3, "cat": 0.25, "owl": 0.125}, None),
+        Prediction("b.png", [], {"dog": 0.1, "cat": 0.0, "owl": 0.0}, None),
     ]
-    write_answers(tmp_path / "p.csv", answers, task="multi", top=1)
+    write_predictions(tmp_path / "p.csv", predictions, task="multi", top=1)
     assert (tmp_path / "p.csv").read_text() == (
         "image,predicted,class_1,probability_1,reason\n"
         "a.png,cat|dog,dog,0.3333333333333333,\n"
@@ -367,16 +376,16 @@ def test_a_row_of_several_labels_by_hand(tmp_path):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("the disk is full")])
-def test_a_file_that_is_not_finished_is_never_seen(tmp_path, error):
+def test_an_unfinished_file_never_appears(tmp_path, error):
     path = tmp_path / "predictions.csv"
     path.write_text("old")
 
     def fails():
-        yield ANSWERS[0]
+        yield PREDICTIONS[0]
         raise error
 
     with pytest.raises((KeyboardInterrupt, OSError)):
-        write_answers(path, fails(), task="single", top=1)
+        write_predictions(path, fails(), task="single", top=1)
     assert [file.name for file in tmp_path.iterdir()] == ["predictions.csv"]
     assert path.read_text() == "old"
 
@@ -393,12 +402,12 @@ def command(project, monkeypatch):
     return run
 
 
-def test_the_command_writes_a_row_an_image_and_counts_what_it_could_not_read(command):
+def test_the_command_writes_a_row_per_image_and_counts_unreadable_ones(command):
     Path("source/cat/rubbish.jpg").write_bytes(b"rubbish")
     done = command("source", "--out", "new/p.csv", "--top", "9")
     assert done.exit_code == 0, done.output
-    assert "new/p.csv holds what the stack answers to 8 images" in done.stdout
-    assert "1 of 9 could not be read; the column reason tells why" in done.stdout
+    assert "new/p.csv: predictions of the stack for 8 images" in done.stdout
+    assert "1 of 9 images could not be read" in done.stdout
     rows = read_rows(Path("new/p.csv"))
     assert len(rows) == 9
     assert [row["image"] for row in rows if row["reason"]] == ["source/cat/rubbish.jpg"]
@@ -415,13 +424,13 @@ def test_the_command_writes_a_row_an_image_and_counts_what_it_could_not_read(com
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere.png", "--out", "p.csv"], "there is no file or folder nowhere.png"),
-        (["source", "--out", "source"], "source is a folder; name a file"),
+        (["nowhere.png", "--out", "p.csv"], "nowhere.png: no such file or folder"),
+        (["source", "--out", "source"], "--out: source is a folder"),
         (
             ["source/cat/photo.jpg", "--out", "source/cat/photo.jpg"],
-            "--out names source/cat/photo.jpg, which is one of the images",
+            "--out: source/cat/photo.jpg is one of the images",
         ),
-        (["source", "--out", "p.csv", "--model", "vgg"], "no trained model is called vgg"),
+        (["source", "--out", "p.csv", "--model", "vgg"], "--model: there is no trained model vgg"),
     ],
 )
 def test_mistakes_are_one_message_and_leave_nothing(command, arguments, message):
@@ -440,6 +449,6 @@ def test_ctrl_c_leaves_no_file(command, monkeypatch):
     monkeypatch.setattr(predict, "model_logits", stopped)
     done = command("source", "--out", "p.csv")
     assert done.exit_code == 130
-    assert done.stderr.strip() == "stopped by Ctrl-C; nothing half-written is left"
+    assert done.stderr.strip() == "stopped by Ctrl-C; no unfinished file is left"
     assert not list(Path().glob("*p.csv*"))
     assert not list(Path().glob(".*"))

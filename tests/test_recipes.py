@@ -1,4 +1,4 @@
-"""Recipes are whole and resolve in dvc.yaml; one is taken over without losing anything."""
+"""Recipes are complete and resolve in dvc.yaml; applying one loses no change."""
 
 import re
 import subprocess
@@ -11,7 +11,7 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from classifold.cli import app
+from classifold.cli.app import app
 from classifold.errors import UserError
 from classifold.models.model_file import build_network
 from classifold.params.reader import read_params
@@ -19,10 +19,10 @@ from classifold.params.validation import check_params
 from classifold.project.recipes import (
     LIMIT,
     RECIPES,
-    changes,
+    apply_recipe,
+    describe_changes,
     list_recipes,
     read_recipe,
-    take_recipe,
 )
 from classifold.training.freezing import count_parameters, set_trainable
 
@@ -37,7 +37,7 @@ def recipe(request):
     return ROOT / RECIPES / f"{request.param}.yaml"
 
 
-def test_a_recipe_says_where_it_is_from_what_to_expect_and_how_it_is_run(recipe):
+def test_a_recipe_names_its_source_expected_score_and_command(recipe):
     text = recipe.read_text()
     head = text[: text.index("\ndataset:")]
     assert all(line.startswith("#") for line in head.splitlines() if line)
@@ -46,7 +46,7 @@ def test_a_recipe_says_where_it_is_from_what_to_expect_and_how_it_is_run(recipe)
     assert f"make recipe NAME={recipe.stem} " in head or f"recipes/{recipe.stem}.yaml" in head
 
 
-def test_a_short_form_differs_from_the_recipe_in_its_limit_alone(recipe, tmp_path):
+def test_a_short_form_differs_from_the_recipe_only_in_its_limit(recipe, tmp_path):
     assert len(LIMIT.findall(recipe.read_text())) == 1
     short = tmp_path / "params.yaml"
     short.write_text(read_recipe(recipe.stem, short=True, root=ROOT))
@@ -58,7 +58,7 @@ def test_a_short_form_differs_from_the_recipe_in_its_limit_alone(recipe, tmp_pat
 
 @pytest.fixture(scope="module")
 def repo(tmp_path_factory):
-    """A folder that DVC knows, with our pipeline."""
+    """A DVC repository with our pipeline."""
     root = tmp_path_factory.mktemp("repo")
     (root / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
     with Repo.init(str(root), no_scm=True) as repo:
@@ -96,7 +96,7 @@ def test_the_networks_of_a_recipe_take_its_images(recipe):
             assert count_parameters(network, trainable=True) > 0
 
 
-def test_what_differs_is_told_by_dotted_keys_and_by_names_by_hand():
+def test_changes_are_described_by_dotted_keys_by_hand():
     before = {
         "split": {"seed": 1, "fractions": {"train": 0.7, "test": 0.3}},
         "augment": {"flips": ["none"], "old": None},
@@ -107,16 +107,16 @@ def test_what_differs_is_told_by_dotted_keys_and_by_names_by_hand():
         "augment": {"flips": ["none", "both"], "fill": "edge"},
         "models": {"b": {"lr": 0.5}, "c": {"lr": 1}, "d": {"lr": 1}},
     }
-    assert list(changes(before, after)) == [
-        "models, no more: a",
-        "models, new: c, d",
+    assert list(describe_changes(before, after)) == [
         "split.seed: 1 -> 2",
         'augment.flips: ["none"] -> ["none", "both"]',
-        "augment.old: null, no more",
+        "augment.fill: null -> edge",
         "models.b.lr: 1 -> 0.5",
-        "augment.fill: edge, new",
+        "models.c: added",
+        "models.d: added",
+        "models.a: removed",
     ]
-    assert list(changes(before, before)) == []
+    assert list(describe_changes(before, before)) == []
 
 
 @pytest.fixture
@@ -136,63 +136,63 @@ def project(tmp_path):
     return tmp_path
 
 
-def take(project, name, *, short=False, force=False):
-    return take_recipe(name, short=short, force=force, root=project)
+def apply(project, name, *, short=False, force=False):
+    return apply_recipe(name, short=short, force=force, root=project)
 
 
-def test_a_recipe_is_taken_over_as_it_stands_and_told(project):
-    told = take(project, "fruit_64")
+def test_a_recipe_is_applied_as_it_is_and_its_changes_are_listed(project):
+    changes = apply(project, "fruit_64")
     assert (project / "params.yaml").read_text() == (ROOT / "recipes/fruit_64.yaml").read_text()
-    assert "dataset.path: data/raw/digits -> data/raw/fruit.zip" in told
-    assert "models, no more: mlp" in told
-    assert not [line for line in told if line.startswith("limit")]
+    assert "dataset.path: data/raw/digits -> data/raw/fruit.zip" in changes
+    assert "models.mlp: removed" in changes
+    assert not [line for line in changes if line.startswith("limit")]
 
 
-def test_what_is_a_recipe_whole_or_short_can_be_had_again_and_is_no_loss(project):
+def test_params_that_are_a_recipe_can_be_overwritten(project):
     for short in (False, True, False):
-        take(project, "fruit_64", short=short)
+        apply(project, "fruit_64", short=short)
     assert any(
-        line.startswith("dataset.task: single -> multi") for line in take(project, "photos_96")
+        line.startswith("dataset.task: single -> multi") for line in apply(project, "photos_96")
     )
     assert not list(project.glob("*.partial"))
 
 
 @pytest.mark.parametrize("tracked", [True, False])
-def test_changes_that_git_does_not_hold_are_overwritten_by_force_alone(project, tracked):
+def test_uncommitted_changes_are_overwritten_only_with_force(project, tracked):
     params = project / "params.yaml"
     if not tracked:
         subprocess.run(["git", "-C", project, "rm", "-q", "--cached", "params.yaml"], check=True)
     changed = params.read_text().replace("seed: 2342", "seed: 5")
     params.write_text(changed)
-    with pytest.raises(UserError, match="changes that Git does not hold, and they would be lost"):
-        take(project, "fruit_64")
+    with pytest.raises(UserError, match=r"params.yaml: has changes that are not committed"):
+        apply(project, "fruit_64")
     assert params.read_text() == changed
-    assert "split.seed: 5 -> 2342" in take(project, "fruit_64", force=True)
+    assert "split.seed: 5 -> 2342" in apply(project, "fruit_64", force=True)
 
 
-def test_an_unknown_recipe_is_refused_with_those_there_are(project):
-    message = "there is no recipe 'fruit64' in recipes; did you mean 'fruit_64'"
-    with pytest.raises(UserError, match=rf"{message}.*there are: {', '.join(NAMES)}"):
-        take(project, "fruit64")
+def test_an_unknown_recipe_is_refused_with_the_known_ones(project):
+    message = "recipes: there is no recipe 'fruit64'.*Did you mean 'fruit_64'"
+    with pytest.raises(UserError, match=rf"{message}.*{', '.join(NAMES)}"):
+        apply(project, "fruit64")
 
 
-def test_a_recipe_that_breaks_a_rule_leaves_params_as_they_are(project):
+def test_an_invalid_recipe_does_not_change_params(project):
     (project / RECIPES / "broken.yaml").write_text("# Broken\ndataset: {}\n")
     before = (project / "params.yaml").read_text()
     with pytest.raises(UserError, match=r"breaks \d+ rules"):
-        take(project, "broken")
+        apply(project, "broken")
     assert (project / "params.yaml").read_text() == before
     assert not list(project.glob("*.partial"))
-    with pytest.raises(UserError, match=r"recipes/broken.yaml names no short form; write its"):
-        take(project, "broken", short=True)
+    with pytest.raises(UserError, match=r"recipes/broken.yaml: there is no short form"):
+        apply(project, "broken", short=True)
 
 
-def test_the_command_lists_recipes_and_says_which_data_are_missing(project, monkeypatch):
+def test_the_command_lists_recipes_and_reports_missing_data(project, monkeypatch):
     monkeypatch.chdir(project)
     listed = CliRunner().invoke(app, ["recipe"]).output.splitlines()
     assert [line.split(":")[0] for line in listed] == NAMES
     done = CliRunner().invoke(app, ["recipe", "fruit_64", "--short"])
     assert done.exit_code == 0
-    assert "params.yaml is now recipes/fruit_64.yaml, in its short form" in done.output
+    assert "params.yaml is now recipes/fruit_64.yaml in its short form" in done.output
     assert "limit.epochs: null -> 2" in done.output
-    assert "data/raw/fruit.zip, which does not exist" in done.output
+    assert "dataset.path: data/raw/fruit.zip does not exist" in done.output

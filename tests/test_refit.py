@@ -1,4 +1,4 @@
-"""A chosen recipe once more, on training and validation images together."""
+"""Refit: a training repeated on training and validation images together."""
 
 import re
 
@@ -46,7 +46,7 @@ def weights_of(network):
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 @pytest.mark.parametrize("ema_decay", [None, 0.9])
-def test_on_the_same_images_it_ends_with_the_weights_that_were_kept(
+def test_a_refit_on_the_same_images_ends_with_the_saved_weights(
     draw_pack, tiny_mlp, machine, schedule, ema_decay
 ):
     pack, recipe = draw_pack(40), recipe_of(schedule, ema_decay=ema_decay)
@@ -97,7 +97,7 @@ def test_an_interrupted_refit_continues_and_ends_with_the_same_weights(
     assert torch.equal(weights_of(resumed), weights_of(expected))
 
 
-def test_more_images_are_learnt_in_as_many_epochs(draw_pack, tiny_mlp, machine):
+def test_a_refit_on_more_images_changes_the_weights(draw_pack, tiny_mlp, machine):
     pack, more, recipe = draw_pack(40), draw_pack(24, seed=3), recipe_of(SCHEDULES["one_cycle"])
     work = {"recipe": recipe, "policy": NO_POLICY, "machine": machine}
     network, again = tiny_mlp(), tiny_mlp()
@@ -132,7 +132,7 @@ def project(tmp_path, write_packs, draw_pack, tiny_mlp, machine):
     return tmp_path, params
 
 
-def test_a_model_of_the_project_becomes_a_folder_that_says_what_it_has_seen(project):
+def test_a_refitted_model_records_its_training_images(project):
     root, params = project
     refit_model("m", params, root=root, folder=root / "refit/m")
     model = load_model(root / "refit/m")
@@ -147,7 +147,7 @@ def test_a_model_of_the_project_becomes_a_folder_that_says_what_it_has_seen(proj
 
 
 @pytest.mark.parametrize("measure", ["accuracy", "micro_f1"])
-def test_the_card_quotes_the_score_of_the_model_before(project, measure):
+def test_the_model_card_quotes_the_score_of_the_pipelines_model(project, measure):
     root, params = project
     tested = {"m": {"n_images": 1200, measure: 0.9, f"{measure}_ci95": [0.88, 0.92]}}
     write_json(root / "metrics/test.json", tested)
@@ -157,7 +157,7 @@ def test_the_card_quotes_the_score_of_the_model_before(project, measure):
     assert re.search(quoted, card)
 
 
-def test_a_short_form_is_refitted_in_its_own_epochs_and_marked(project):
+def test_a_short_form_is_refitted_with_its_epochs_and_marked(project):
     root, params = project
     # As if the training had been cut to what it was: the same rates, epoch by epoch.
     for phase in params["models"]["m"]["phases"].values():
@@ -171,7 +171,7 @@ def test_a_short_form_is_refitted_in_its_own_epochs_and_marked(project):
     assert max(rates) > 0.9 * ADAM["lr"]  # of 40 epochs the peak would come in the twelfth
 
 
-def test_a_model_that_was_not_trained_as_params_say_is_not_refitted(project):
+def test_a_model_that_was_trained_with_other_phases_is_not_refitted(project):
     root, params = project
     params["models"]["m"]["phases"]["p3"] = params["models"]["m"]["phases"]["p1"]
     message = "models.m.phases.*p1, p2, got p1, p2, p3.*dvc repro train@m"
@@ -184,7 +184,7 @@ def test_a_model_that_was_not_trained_as_params_say_is_not_refitted(project):
 
 
 @pytest.mark.parametrize("storage", ["raw", "jpeg"])
-def test_packs_are_joined_one_after_the_other(tmp_path, draw_pack, storage):
+def test_packs_are_concatenated(tmp_path, draw_pack, storage):
     for name, n_images in (("first", 5), ("second", 3)):
         drawn = draw_pack(n_images, seed=n_images)
         with new_pack(

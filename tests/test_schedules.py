@@ -102,7 +102,7 @@ def test_a_cyclical_rate_by_hand():
     assert found == in_groups([1e-4, 3.5e-4, 6e-4, 3.5e-4, 1e-4, 3.5e-4, 6e-4])
 
 
-def test_a_cyclical_rate_leaves_momentum_alone():
+def test_a_cyclical_rate_does_not_change_momentum():
     found = rates(3, 2, key="momentum", name="cyclical", min_lr=0.1, step_size=2)
     assert found == [[0.9, 0.9]] * 7
 
@@ -181,7 +181,7 @@ def test_one_cycle_cycles_the_first_beta_where_there_is_no_momentum(name):
 
 
 @pytest.mark.parametrize(("name", "momentum"), [("sgd", 0), ("rmsprop", 0), ("adadelta", None)])
-def test_one_cycle_cycles_the_rate_alone_where_nothing_else_is_to_be_cycled(name, momentum):
+def test_one_cycle_changes_only_the_rate_without_momentum(name, momentum):
     optimizer = optimizer_of(0.5, name=name, momentum=momentum)
     schedule = make_schedule(
         optimizer, name="one_cycle", n_epochs=1, steps_per_epoch=19, **ONE_CYCLE
@@ -201,7 +201,7 @@ def test_one_cycle_cycles_the_momentum_of_rmsprop():
     assert momenta[5] == pytest.approx([0.85, 0.85])
 
 
-def test_an_unknown_schedule_is_refused():
+def test_an_unknown_schedule_is_an_error():
     with pytest.raises(ValueError, match="unknown schedule 'cosin'"):
         make_schedule(optimizer_of(), name="cosin", n_epochs=1, steps_per_epoch=1)
 
@@ -215,7 +215,7 @@ def test_an_unknown_schedule_is_refused():
     ],
     ids=lambda settings: settings["name"],
 )
-def test_of_three_groups_each_keeps_its_share_of_the_rate(settings):
+def test_the_ratio_of_the_rates_of_groups_is_constant(settings):
     factors = [1.0, 0.25, 2.0]
     optimizer = optimizer_of(0.4, factors=factors)
     schedule = make_schedule(optimizer, n_epochs=3, steps_per_epoch=4, **settings)

@@ -123,11 +123,11 @@ def test_epochs_are_ranked_by_their_metric_and_then_by_their_loss(metric, order)
     assert sorted(scores, key=lambda name: rank(scores[name], metric)) == order
 
 
-def test_one_label_is_judged_by_accuracy_and_several_by_loss_where_params_do_not_say():
+def test_the_default_metric_is_accuracy_for_one_label_and_loss_for_several():
     assert METRIC == {"single": "accuracy", "multi": "loss"}
 
 
-def test_a_score_is_told_in_columns_and_in_words():
+def test_a_score_is_formatted_as_columns_and_as_text():
     single, several = Score(0.12345678, 0.5), Score(1.5, 0.25, 0.75)
     assert single.columns("train") == {"train_loss": 0.123457, "train_accuracy": 0.5}
     assert several.columns("validation") == {

@@ -23,7 +23,7 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 import tiny_model
-from classifold.cli import app
+from classifold.cli.app import app
 from classifold.data.csv_file import read_rows
 from classifold.data.json_file import read_json
 from classifold.errors import UserError
@@ -969,7 +969,9 @@ def test_torchrun_is_refused(project):
 
 @pytest.mark.slow
 def test_the_command_line_starts_without_optuna_and_optuna_says_nothing(project):
-    loaded = "import sys, classifold.cli; print('optuna' in sys.modules, 'torch' in sys.modules)"
+    loaded = (
+        "import sys, classifold.cli.app; print('optuna' in sys.modules, 'torch' in sys.modules)"
+    )
     assert work(["-c", loaded], ROOT).stdout.split() == ["False", "False"]
     done = work(["-W", "error", *SEARCH_COMMAND], project(**TPE | {"epochs": 1}))
     assert done.stderr == ""

@@ -27,7 +27,7 @@ def first_weights(packs, *, before=0, **changes):
     return torch.cat([p.detach().flatten() for p in training.network.parameters()])
 
 
-def test_first_weights_depend_on_the_network_and_its_seed_alone(packs):
+def test_initial_weights_depend_only_on_the_network_and_its_seed(packs):
     weights = first_weights(packs)
     other_phases = {"p1": PHASE | {"trainable": "head", "epochs": 9}}
     assert torch.equal(weights, first_weights(packs, before=7))
@@ -75,14 +75,14 @@ def test_a_training_is_made_of_the_packs_and_the_params(packs):
     )
 
 
-def test_a_device_that_is_not_there_is_named(packs):
+def test_an_unavailable_device_is_an_error(packs):
     if torch.backends.mps.is_available():
         pytest.skip("there is one here")
     with pytest.raises(UserError, match=r"train\.device: .*got 'mps'"):
         prepare(SETTINGS | {"device": "mps"}, MODEL, packs=packs)
 
 
-def test_a_null_in_params_is_as_good_as_nothing():
+def test_a_null_in_params_means_the_default():
     phase = PHASE | {
         "optimizer": {"name": "adam", "lr": 0.01, "betas": None, "weight_decay": None},
         "stop": {"metric": None, "patience": None},
@@ -144,7 +144,7 @@ def test_an_out_of_memory_error_names_the_parameters_to_change(work, reason):
     assert caught.value.__suppress_context__
 
 
-def test_other_errors_are_left_as_they_are():
+def test_other_errors_are_not_changed():
     with pytest.raises(RuntimeError, match="shapes do not fit"), explain_out_of_memory("m"):
         raise RuntimeError("shapes do not fit")
     with explain_out_of_memory("m"):

@@ -23,7 +23,7 @@ from ruamel.yaml import YAML
 from safetensors.numpy import save as save_tensors
 from typer.testing import CliRunner
 
-from classifold.cli import app
+from classifold.cli.app import app
 from classifold.data.csv_file import read_rows
 from classifold.data.json_file import read_json, write_json
 from classifold.data.logits_file import Logits, load_logits, save_logits

@@ -78,7 +78,7 @@ def same_weights(state, other):
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_a_tiny_network_of_each_kind_learns_32_images_by_heart(draw_pack, name):
+def test_a_tiny_network_of_each_kind_memorizes_32_images(draw_pack, name):
     pack = draw_pack(32, size=16 if name == "initial_cnn" else 8)
     network = tiny(name, image_size=pack.size)
     fitted = train(network, pack, phases={"p1": PHASE | {"epochs": 20}})
@@ -133,19 +133,19 @@ def learns_by_heart(pack, *, optimizer=ADAM, schedule=CONSTANT, **changes):
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
-def test_with_each_optimizer_32_images_are_learnt_by_heart(draw_pack, optimizer):
+def test_each_optimizer_memorizes_32_images(draw_pack, optimizer):
     assert learns_by_heart(draw_pack(32), optimizer=optimizer)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 @pytest.mark.parametrize("optimizer", ["adam", "nesterov"])
-def test_with_each_schedule_32_images_are_learnt_by_heart(draw_pack, schedule, optimizer):
+def test_each_schedule_memorizes_32_images(draw_pack, schedule, optimizer):
     assert learns_by_heart(draw_pack(32), schedule=schedule, optimizer=OPTIMIZERS[optimizer])
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 @pytest.mark.parametrize("class_weights", ["none", "balanced"])
-def test_with_each_loss_32_images_are_learnt_by_heart(draw_pack, loss, class_weights):
+def test_each_loss_memorizes_32_images(draw_pack, loss, class_weights):
     assert learns_by_heart(draw_pack(32), loss=loss, class_weights=class_weights)
 
 
@@ -160,7 +160,7 @@ def tiny_multi():
 
 @pytest.mark.parametrize("loss", SIGMOID)
 @pytest.mark.parametrize("class_weights", ["none", "balanced"])
-def test_with_each_sigmoid_loss_images_of_several_labels_are_learnt_by_heart(
+def test_each_sigmoid_loss_memorizes_images_with_several_labels(
     draw_multi_pack, tiny_multi, loss, class_weights
 ):
     pack, network = draw_multi_pack(32), tiny_multi()
@@ -206,7 +206,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(draw_pack):
     assert not same_weights(first, weights(2))
 
 
-def test_dropout_does_not_depend_on_what_was_drawn_before_the_training(draw_pack):
+def test_dropout_does_not_depend_on_earlier_random_numbers(draw_pack):
     def weights(n_drawn):
         network = tiny("mlp")
         torch.rand(n_drawn)
@@ -247,7 +247,7 @@ def test_micro_batches_end_with_the_weights_of_whole_batches(
     assert (whole["head.weight"] - first["head.weight"]).abs().max() > 0.01
 
 
-def test_the_average_of_weights_is_what_is_validated_and_kept(draw_pack, tiny_mlp):
+def test_the_moving_average_of_weights_is_validated_and_saved(draw_pack, tiny_mlp):
     pack = draw_pack(32)
 
     def after(n_epochs, ema_decay):
@@ -269,7 +269,7 @@ def test_the_average_of_weights_is_what_is_validated_and_kept(draw_pack, tiny_ml
 
 
 @pytest.mark.parametrize("gradient_accumulation_steps", [1, 3])
-def test_what_is_told_of_training_is_the_score_of_the_weights_as_they_were(
+def test_the_training_score_is_that_of_the_weights_at_each_step(
     draw_pack, tiny_mlp, gradient_accumulation_steps
 ):
     pack, network = draw_pack(32), tiny_mlp()
@@ -284,7 +284,7 @@ def test_what_is_told_of_training_is_the_score_of_the_weights_as_they_were(
         assert row[f"{part}_accuracy"] == pytest.approx(score.accuracy, abs=1e-6)
 
 
-def test_what_is_told_of_training_on_several_labels_has_their_f1(draw_multi_pack, tiny_mlp):
+def test_the_training_score_of_several_labels_has_micro_f1(draw_multi_pack, tiny_mlp):
     pack, network = draw_multi_pack(32), tiny_mlp(image_size=9)
     once = PHASE | {"epochs": 1}
     phases = {"p1": once, "p2": once | {"optimizer": STILL}}
@@ -334,7 +334,7 @@ def test_the_sampler_of_the_recipe_is_the_one_that_draws(draw_pack, machine):
     assert found.tolist() == pack.labels[rows].tolist()
 
 
-def test_the_weights_of_the_best_epoch_are_left_and_not_those_of_the_last(draw_pack):
+def test_the_weights_of_the_best_epoch_are_restored_and_not_those_of_the_last(draw_pack):
     pack = draw_pack(30)
     # What is learned from `pack` is wrong here, so that the first epochs are the best.
     validation = draw_pack(30, seed=5)
@@ -353,8 +353,8 @@ def test_the_weights_of_the_best_epoch_are_left_and_not_those_of_the_last(draw_p
 
 
 @pytest.fixture
-def say_of_epochs(monkeypatch):
-    """Let validation tell given scores, epoch after epoch; keeps the weights it was asked of."""
+def scripted_scores(monkeypatch):
+    """Replace validation by given scores, epoch after epoch; returns the weights of each call."""
 
     def script(*scores):
         left, seen = list(scores), []
@@ -399,9 +399,9 @@ SCRIPT = [
     ids=str,
 )
 def test_training_stops_after_its_patience_and_the_best_epoch_by_its_metric_is_restored(
-    draw_multi_pack, say_of_epochs, stop, epochs_run, best_epoch
+    draw_multi_pack, scripted_scores, stop, epochs_run, best_epoch
 ):
-    seen = say_of_epochs(*SCRIPT)
+    seen = scripted_scores(*SCRIPT)
     network = tiny(image_size=9)
     fitted = train(network, draw_multi_pack(16), phases={"p1": PHASE | {"stop": stop}})
     assert [row["epoch"] for row in fitted.history] == list(range(1, epochs_run + 1))
@@ -411,17 +411,17 @@ def test_training_stops_after_its_patience_and_the_best_epoch_by_its_metric_is_r
 
 
 def test_with_one_label_an_image_accuracy_is_the_metric_and_a_phase_may_have_no_patience(
-    draw_pack, say_of_epochs
+    draw_pack, scripted_scores
 ):
-    seen, network = say_of_epochs(*(scores[:2] for scores in SCRIPT)), tiny()
+    seen, network = scripted_scores(*(scores[:2] for scores in SCRIPT)), tiny()
     assert train(network, draw_pack(16)).best_epoch == 2
     assert len(seen) == 8
     assert same_weights(network.state_dict(), seen[1])
 
 
-def test_each_phase_goes_on_from_the_best_epoch_of_the_one_before(draw_pack, say_of_epochs):
+def test_each_phase_starts_from_the_best_epoch_of_the_previous_one(draw_pack, scripted_scores):
     pack, network = draw_pack(16), tiny()
-    seen = say_of_epochs((1, 0.1), (1, 0.9), (1, 0.2), (1, 0.3), (1, 0.2))
+    seen = scripted_scores((1, 0.1), (1, 0.9), (1, 0.2), (1, 0.3), (1, 0.2))
     still = {"epochs": 2, "optimizer": STILL, "stop": {"metric": "accuracy", "patience": 1}}
     fitted = train(network, pack, phases={"p1": PHASE | {"epochs": 3}, "p2": PHASE | still})
     assert same_weights(seen[3], seen[1])
@@ -432,9 +432,9 @@ def test_each_phase_goes_on_from_the_best_epoch_of_the_one_before(draw_pack, say
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "loss"])
-def test_a_plateau_watches_the_metric_that_stops(draw_pack, say_of_epochs, metric):
+def test_a_plateau_watches_the_metric_that_stops(draw_pack, scripted_scores, metric):
     # Accuracy rises while the loss does, too.
-    say_of_epochs(*((1 + 0.1 * epoch, 0.1 * epoch) for epoch in range(4)))
+    scripted_scores(*((1 + 0.1 * epoch, 0.1 * epoch) for epoch in range(4)))
     phase = PHASE | {
         "epochs": 4,
         "schedule": {"name": "plateau", "factor": 0.5, "patience": 0},
@@ -445,8 +445,8 @@ def test_a_plateau_watches_the_metric_that_stops(draw_pack, say_of_epochs, metri
     assert rates == {"accuracy": [0.01] * 4, "loss": [0.01, 0.01, 0.005, 0.0025]}[metric]
 
 
-def test_early_stopping_is_said(draw_pack, say_of_epochs, capsys):
-    say_of_epochs(*[(1, 0.5)] * 9)
+def test_early_stopping_is_logged(draw_pack, scripted_scores, capsys):
+    scripted_scores(*[(1, 0.5)] * 9)
     train(tiny(), draw_pack(16), phases={"p1": PHASE | {"stop": {"patience": 2}}})
     assert "no better epoch in 2" in capsys.readouterr().out
 
@@ -472,7 +472,7 @@ def test_phases_run_in_the_order_of_their_names_with_epochs_counted_on(draw_pack
     assert fitted.best_epoch == fitted.phases["p2"]["best_epoch"] in (4, 5)
 
 
-def test_phases_tell_their_epochs_rates_scores_and_what_trained(draw_pack):
+def test_summaries_of_phases_have_epochs_rates_scores_and_trainable_parameters(draw_pack):
     cyclical = {"name": "cyclical", "min_lr": 0.002, "step_size": 4}
     phases = {
         "p1": PHASE | {"epochs": 3, "trainable": "head", "schedule": cyclical},
@@ -511,7 +511,7 @@ def test_a_phase_changes_what_it_trains_and_nothing_else(draw_pack):
     assert changed(["norm", "stem"]) == {"stem.weight"} | norm | statistics
 
 
-def test_a_loss_that_is_no_number_stops_with_the_epoch_the_step_and_advice(draw_pack):
+def test_a_nan_loss_is_an_error_with_epoch_step_and_remedy(draw_pack):
     phase = PHASE | {"optimizer": {"name": "sgd", "lr": 1e30}}
     message = (
         r"^phases\.p1: .*epoch 1, step 2 is NaN .*1e\+30.*phases\.p1\.optimizer\.lr.*"
@@ -527,9 +527,7 @@ def test_a_loss_that_is_no_number_stops_with_the_epoch_the_step_and_advice(draw_
             )
 
 
-def test_a_loss_that_explodes_stops_with_its_value_in_the_phase_and_epoch_at_fault(
-    draw_pack, tiny_mlp
-):
+def test_an_exploding_loss_is_an_error_with_its_value_phase_and_epoch(draw_pack, tiny_mlp):
     pack = draw_pack()
     # What is drawn by lot cannot be learnt, least of all by large steps.
     pack = pack._replace(labels=np.random.default_rng(0).permutation(pack.labels))
@@ -545,7 +543,7 @@ def test_a_loss_that_explodes_stops_with_its_value_in_the_phase_and_epoch_at_fau
         train(tiny_mlp(), pack, phases=phases)
 
 
-def test_losses_are_looked_at_now_and_then_and_at_the_end_of_an_epoch(draw_pack, monkeypatch):
+def test_losses_are_checked_periodically_and_at_the_end_of_an_epoch(draw_pack, monkeypatch):
     looked = []
     look = Epochs._check
 
@@ -564,7 +562,7 @@ def test_losses_are_looked_at_now_and_then_and_at_the_end_of_an_epoch(draw_pack,
     assert looked == [3]  # it does not go on to the end
 
 
-def test_the_metrics_of_a_training_tell_its_gap_and_its_last_phase(draw_pack):
+def test_the_metrics_of_a_training_have_the_accuracy_gap_and_the_last_phase(draw_pack):
     network = tiny()
     phases = {"p1": PHASE | {"epochs": 2, "trainable": "head"}, "p2": PHASE | {"epochs": 1}}
     fitted = train(network, draw_pack(), phases=phases)
@@ -583,9 +581,7 @@ def test_the_metrics_of_a_training_tell_its_gap_and_its_last_phase(draw_pack):
     assert list(metrics["phases"]) == ["p1", "p2"]
 
 
-def test_the_metrics_of_a_training_on_several_labels_tell_their_f1_besides(
-    draw_multi_pack, tiny_multi
-):
+def test_the_metrics_of_a_training_on_several_labels_have_micro_f1(draw_multi_pack, tiny_multi):
     network = tiny_multi()
     fitted = train(network, draw_multi_pack(16), phases={"p1": PHASE | {"epochs": 2}})
     metrics = training_metrics(

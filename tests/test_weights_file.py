@@ -70,7 +70,7 @@ def test_parameters_are_tensors_and_digits_of_the_sha256_may_be_capitals(tmp_pat
     ],
     ids=" ".join,
 )
-def test_what_training_scripts_wrap_around_weights_is_taken_off(tmp_path, content):
+def test_wrappers_of_training_scripts_are_removed(tmp_path, content):
     assert is_same(read(write(tmp_path / "w.pth", content)), TENSORS)
 
 
@@ -79,7 +79,7 @@ def test_a_prefix_that_some_names_lack_is_part_of_the_names(tmp_path):
     assert is_same(read(write(tmp_path / "w.pth", tensors)), tensors)
 
 
-def test_another_file_than_the_one_named_is_refused_before_it_is_read(tmp_path):
+def test_a_file_with_another_sha256_is_an_error_before_it_is_read(tmp_path):
     path = tmp_path / "w.pth"
     path.write_bytes(b"no weights at all")
     with pytest.raises(UserError) as error:
@@ -108,7 +108,7 @@ def test_a_missing_file_is_an_error_with_its_path(tmp_path, path):
     ],
     ids=["empty", "page", "pointer", "zip", "pickle", "header"],
 )
-def test_a_file_that_holds_no_weights_is_refused(tmp_path, suffix, content):
+def test_a_file_without_weights_is_an_error(tmp_path, suffix, content):
     path = tmp_path / f"w{suffix}"
     path.write_bytes(content)
     with pytest.raises(UserError, match=rf"w{suffix}: must .*Download it again"):
@@ -116,7 +116,7 @@ def test_a_file_that_holds_no_weights_is_refused(tmp_path, suffix, content):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_half_a_file_is_refused(tmp_path, suffix):
+def test_a_truncated_file_is_an_error(tmp_path, suffix):
     whole = write(tmp_path / f"w{suffix}", TENSORS).read_bytes()
     path = tmp_path / f"half{suffix}"
     path.write_bytes(whole[: len(whole) // 2])
@@ -144,7 +144,7 @@ def test_damage_gives_tensors_or_an_error_of_ours(tmp_path):
     assert 20 < refused < 150
 
 
-def test_a_file_of_another_kind_is_refused_by_its_name(tmp_path):
+def test_a_file_with_another_suffix_is_an_error(tmp_path):
     path = tmp_path / "w.npz"
     path.write_bytes(b"")
     with pytest.raises(
@@ -176,7 +176,7 @@ def test_code_in_a_file_is_named_and_not_run(tmp_path, zipped):
     assert mark.exists()
 
 
-def test_a_whole_network_is_refused_by_the_name_of_its_class(tmp_path):
+def test_a_pickled_network_is_an_error_with_the_name_of_its_class(tmp_path):
     path = tmp_path / "w.pth"
     torch.save(nn.Linear(2, 2), path)
     with pytest.raises(UserError, match=r"got torch.nn.modules.linear.Linear, .*state_dict"):
@@ -198,7 +198,7 @@ def test_a_whole_network_is_refused_by_the_name_of_its_class(tmp_path):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_anything_but_tensors_by_their_names_is_refused(tmp_path, content, message):
+def test_anything_but_tensors_by_their_names_is_an_error(tmp_path, content, message):
     with pytest.raises(UserError, match=f"must hold .*tensors .*{message}. Save .*safetensors"):
         read(write(tmp_path / "w.pth", content))
 
@@ -215,14 +215,14 @@ def test_anything_but_tensors_by_their_names_is_refused(tmp_path, content, messa
     ],
     ids=str,
 )
-def test_weights_that_are_neither_a_name_nor_a_file_are_refused(weights):
+def test_weights_that_are_neither_a_name_nor_a_file_are_an_error(weights):
     with pytest.raises(
         UserError, match=r"arguments.weights: must be null, a name .*, or a file as"
     ):
         find_weights(weights, classifier="resnet18")
 
 
-def test_a_name_means_nothing_where_none_are_published():
+def test_a_name_of_weights_is_an_error_for_a_network_without_published_weights():
     with pytest.raises(
         UserError, match=r"arguments.weights: must be null or a file as .* got 'DEFAULT'"
     ):
@@ -320,7 +320,7 @@ def without(tensors, *names):
     ],
     ids=["missing", "shape", "kind", "unknown"],
 )
-def test_weights_that_nearly_fit_are_refused_and_change_nothing(change, message):
+def test_weights_that_match_partly_are_an_error_and_change_nothing(change, message):
     network = small(0)
     before = copy_of(network)
     with pytest.raises(
@@ -331,7 +331,7 @@ def test_weights_that_nearly_fit_are_refused_and_change_nothing(change, message)
 
 
 @pytest.mark.parametrize("tensors", [TENSORS, {"3.weight": torch.ones(3, 4)}])
-def test_weights_of_another_network_are_called_so(tensors):
+def test_an_error_for_weights_of_another_network_recommends_other_weights(tensors):
     with pytest.raises(
         UserError, match=r"0 of .* 9 tensors match, missing 8 \(.*…\).*Use weights of th"
     ):
@@ -339,7 +339,7 @@ def test_weights_of_another_network_are_called_so(tensors):
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_no_numbers_are_refused(value):
+def test_weights_with_nan_or_infinity_are_an_error(value):
     published = copy_of(small(1))
     published["2.bias"][1] = value
     network = small(0)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import psutil
 from ruamel.yaml import YAML
 
-from classifold.project.dvc_files import damaged_copies
+from classifold.project.dvc_cache import find_damaged_files
 from synthetic_clone import Clone
 
 START = "(DVC starts)"
@@ -23,7 +23,7 @@ MOST_SECONDS_OF_ORPHANS = 600  # importing torch on a busy machine takes long
 
 # DVC writes both in place. A kill in the middle leaves half, which DVC refuses.
 CUT_SHORT = ("dvc.lock' validation failed", "dvc.lock' is invalid", "Unable to read RWLock-file")
-MENDED = "the same bytes; DVC's own file was cut short, and mended by classifold check"
+REPAIRED = "the same bytes; DVC's own file was cut short, and repaired by classifold check"
 SAME = "the same bytes"
 
 
@@ -129,7 +129,7 @@ def run_killed(
     """
     kills, missed, watched = [], [], []
     left = list(moments)
-    mended = False
+    repaired = False
     while True:
         repro = Repro(clone, arguments, clone.root.parent / f"{clone.root.name}.log")
         if left and repro.wait_for(left[0], order):
@@ -137,13 +137,13 @@ def run_killed(
             seconds = time.monotonic() - repro.start
             watched.append(Orphans(repro.kill(whole_group=moment.whole_group)))
             kills.append(Kill(stage, seconds, moment.whole_group, 0, 0.0, SAME))
-            mended = False
+            repaired = False
             continue
         code, told = repro.process.wait(), repro.output()
-        if code and not mended and any(words in told for words in CUT_SHORT):
+        if code and not repaired and any(words in told for words in CUT_SHORT):
             clone.run("python", "-m", "classifold", "check")
-            kills[-1] = kills[-1]._replace(outcome=MENDED)
-            mended = True
+            kills[-1] = kills[-1]._replace(outcome=REPAIRED)
+            repaired = True
             continue
         if code:
             kills[-1] = kills[-1]._replace(outcome=f"the next repro failed: {told[-2000:]}")
@@ -181,5 +181,5 @@ def differences(clone: Clone, expected: dict[str, object]) -> list[str]:
     wrong += [f"{path} is left over" for path in clone.root.rglob("*.partial")]
     kept = [path for path in (clone.root / ".cache").rglob("*") if path.is_file()]
     wrong += [f"{path} is left over" for path in kept if path.suffix != ".lock"]
-    wrong += [f"{path} is damaged" for path in damaged_copies(clone.root)]
+    wrong += [f"{path} is damaged" for path in find_damaged_files(clone.root)]
     return wrong

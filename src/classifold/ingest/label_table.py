@@ -32,6 +32,7 @@ PATH_COLUMNS = ("path", "file_name", "filename", "file", "image", "image_id", "i
 LABEL_COLUMNS = ("labels", "label", "class", "category", "target")
 
 BYTES_OF_HEADER = 65536
+OLD_SPLIT_COLUMN = "part"  # its name in earlier versions
 
 
 class _Table(NamedTuple):
@@ -139,6 +140,12 @@ def _tables(tree: Tree) -> list[_Table]:
         path = next((column for column in PATH_COLUMNS if column in columns), None)
         label = next((column for column in LABEL_COLUMNS if column in columns), None)
         if path and label:
+            if OLD_SPLIT_COLUMN in columns and "split" not in columns:
+                # Ignoring it would train on the images of an official test split.
+                raise UserError(
+                    f"{name}: the column of official splits must be called split, got "
+                    f"{OLD_SPLIT_COLUMN}. Rename the column."
+                )
             tables.append(_Table(name, path, label))
     return tables
 

@@ -1,4 +1,4 @@
-"""The page of `dvc plots`, with its chart library inside: DVC's own loads it from a network."""
+"""The page template of `dvc plots`. It contains its chart library, so that it opens offline."""
 
 import vl_convert
 
@@ -25,6 +25,6 @@ table {{ border-spacing: 15px; }}
 """
 
 
-def plots_page() -> str:
-    """Make the page: Vega, Vega-Lite and Vega-Embed in one script, and DVC's placeholders."""
+def make_plots_page() -> str:
+    """Make the HTML: Vega, Vega-Lite and Vega-Embed in one script, and DVC's placeholders."""
     return PAGE.format(library=vl_convert.javascript_bundle(USE, vl_version=VEGA_LITE))

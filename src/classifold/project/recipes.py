@@ -1,4 +1,4 @@
-"""Whole params files for published systems and for our own, and how one is taken over."""
+"""Recipes: whole params files, for published systems and our own, that replace params.yaml."""
 
 import difflib
 import json
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from classifold.errors import UserError
+from classifold.params.differences import differing_keys
 from classifold.params.reader import PARAMS_FILE
 from classifold.params.validation import check_params
 from classifold.reporting.git import run_git
@@ -15,13 +16,10 @@ from classifold.runtime.atomic_files import new_file
 
 RECIPES = Path("recipes")
 
-# The line of a recipe that cuts nothing short, and says what its short form would.
+# The line of a recipe that sets no limit, and whose comment is the limit of the short form.
 LIMIT = re.compile(
     r"^limit: \{images_per_class: null, epochs: null\}  # short form: (\{.+\})$", re.MULTILINE
 )
-
-# Sections of named entries: one that only one file has is told by its name.
-NAMED = ("models", "policies")
 
 
 def list_recipes(root: Path) -> dict[str, str]:
@@ -30,47 +28,47 @@ def list_recipes(root: Path) -> dict[str, str]:
     return {path.stem: path.read_text(encoding="utf-8").splitlines()[0][2:] for path in files}
 
 
-def take_recipe(name: str, *, short: bool, force: bool, root: Path) -> list[str]:
-    """Write a recipe to `params.yaml` of the project in `root`, as it stands or in its short form.
+def apply_recipe(name: str, *, short: bool, force: bool, root: Path) -> list[str]:
+    """Write a recipe to `params.yaml` of the project in `root`, as it is or in its short form.
 
     Args:
         name: of a file in `recipes/`.
-        short: whether to write the limit that the recipe names for its short form.
-        force: whether to overwrite changes that Git does not hold.
+        short: whether to write the limit of its short form.
+        force: whether to overwrite changes that are not committed.
         root: of the project.
 
     Returns:
-        What changed, a line a key.
+        The changes, a line per key.
 
     Raises:
-        UserError: if there is no such recipe, it breaks a rule, or changes would be lost.
+        UserError: if there is no such recipe, it is invalid, or changes would be lost.
     """
     text = read_recipe(name, short=short, root=root)
     params = root / PARAMS_FILE
     if not force:
-        _refuse_to_lose(params, root)
+        _require_committed(params, root)
     try:
         before = check_params(params)
-    except UserError:  # none yet, or one that breaks rules: all is new
+    except UserError:  # missing or invalid: everything is new
         before = {}
     with new_file(params) as partial:
         partial.write_text(text, encoding="utf-8")
         after = check_params(partial)
-    return list(changes(before, after))
+    return list(describe_changes(before, after))
 
 
 def read_recipe(name: str, *, short: bool, root: Path) -> str:
-    """Read the text of a recipe, as it stands or with the limit of its short form.
+    """Read the text of a recipe, as it is or with the limit of its short form.
 
     Raises:
-        UserError: if there is no such recipe, or it names no short form.
+        UserError: if there is no such recipe, or it has no short form.
     """
     known = list_recipes(root)
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean '{close[0]}'? " if close else ""
+        hint = f"Did you mean '{close[0]}'? " if close else ""
         raise UserError(
-            f"there is no recipe '{name}' in {RECIPES}; {hint}there are: {', '.join(known)}"
+            f"{RECIPES}: there is no recipe '{name}'. {hint}Choose one of {', '.join(known)}."
         )
     path = root / RECIPES / f"{name}.yaml"
     text = path.read_text(encoding="utf-8")
@@ -78,64 +76,41 @@ def read_recipe(name: str, *, short: bool, root: Path) -> str:
         return text
     if not LIMIT.search(text):
         raise UserError(
-            f"{RECIPES / path.name} names no short form; write its limit as 'limit: "
+            f"{RECIPES / path.name}: there is no short form. Write its limit as 'limit: "
             "{images_per_class: null, epochs: null}  # short form: {images_per_class: 60, "
-            "epochs: 2}'"
+            "epochs: 2}'."
         )
     return LIMIT.sub(r"limit: \1", text)
 
 
-def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    """Tell where two contents of `params.yaml` differ, a line a key: dotted, old -> new."""
-    old, new = dict(before), dict(after)
-    for section in NAMED:
-        gone, come = _leave_common(old, section, new), _leave_common(new, section, before)
-        if gone:
-            yield f"{section}, no more: {', '.join(gone)}"
-        if come:
-            yield f"{section}, new: {', '.join(come)}"
-    old, new = dict(_leaves(old)), dict(_leaves(new))
-    for key in dict.fromkeys([*old, *new]):
-        if key not in old:
-            yield f"{key}: {_told(new[key])}, new"
-        elif key not in new:
-            yield f"{key}: {_told(old[key])}, no more"
-        elif old[key] != new[key]:
-            yield f"{key}: {_told(old[key])} -> {_told(new[key])}"
-
-
-def _leave_common(content: dict[str, Any], section: str, other: Mapping[str, Any]) -> list[str]:
-    """Take the entries that `other` has not out of a section; returns their names."""
-    entries, known = content.get(section) or {}, other.get(section) or {}
-    content[section] = {name: entry for name, entry in entries.items() if name in known}
-    return [name for name in entries if name not in known]
-
-
-def _leaves(content: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in content.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{start}{name}.")
+def describe_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    """Describe the differences of two contents of `params.yaml`, a line per dotted key."""
+    for key, old, new in differing_keys(before, after):
+        if old is None and isinstance(new, Mapping):
+            yield f"{key}: added"
+        elif new is None and isinstance(old, Mapping):
+            yield f"{key}: removed"
         else:
-            yield f"{start}{name}", value
+            yield f"{key}: {_format(old)} -> {_format(new)}"
 
 
-def _told(value: Any) -> str:
+def _format(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _refuse_to_lose(params: Path, root: Path) -> None:
-    """Refuse where `params.yaml` is neither as Git holds it nor a recipe."""
+def _require_committed(params: Path, root: Path) -> None:
+    """Refuse to overwrite a `params.yaml` that is neither committed nor a recipe."""
     if not params.is_file():
         return
     text = params.read_text(encoding="utf-8")
     for name in list_recipes(root):
-        whole = read_recipe(name, short=False, root=root)
-        if text in (whole, LIMIT.sub(r"limit: \1", whole)):
+        recipe = read_recipe(name, short=False, root=root)
+        if text in (recipe, LIMIT.sub(r"limit: \1", recipe)):
             return
-    held = run_git(root, "ls-files", "--", PARAMS_FILE.name)
+    tracked = run_git(root, "ls-files", "--", PARAMS_FILE.name)
     changed = run_git(root, "status", "--porcelain", "--", PARAMS_FILE.name)
-    if changed or not held:
+    if changed or not tracked:
         raise UserError(
-            f"{PARAMS_FILE} has changes that Git does not hold, and they would be lost; commit it, "
-            "or take the recipe with --force (make: FORCE=1)"
+            f"{PARAMS_FILE}: has changes that are not committed and would be lost. Commit them, or "
+            "overwrite them with --force (make: FORCE=1)."
         )

@@ -1,12 +1,13 @@
 """Compare a run with another revision: params, counts and paired differences of scores."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from classifold.data.image_table import LABEL_SEPARATOR
 from classifold.evaluation.intervals import accuracy_gain_interval, mcnemar, micro_f1_gain_interval
+from classifold.params.differences import differing_keys
 from classifold.reporting.facts import MAJORITY, STACK, Facts
 from classifold.reporting.formats import NOT_AVAILABLE, MainMetric, count, format_p_value
 from classifold.reporting.revision import Revision
@@ -76,21 +77,6 @@ def compare(facts: Facts, other: Revision) -> Comparison:
         _counts_table(facts, other),
         _params_table(facts.params, other),
     )
-
-
-def differing_keys(
-    here: Any, there: Any, path: tuple[str, ...] = ()
-) -> Iterator[tuple[str, Any, Any]]:
-    """Iterate over the differences of two nested mappings: dotted key, value here, value there.
-
-    A key that one of them lacks has the value None there, and its subkeys are not listed.
-    """
-    if not (isinstance(here, Mapping) and isinstance(there, Mapping)):
-        if here != there:
-            yield ".".join(path), here, there
-        return
-    for key in {**there, **here}:
-        yield from differing_keys(here.get(key), there.get(key), (*path, str(key)))
 
 
 def paired(here: Rows, there: Rows, *, task: str, resamples: int, seed: int) -> Difference | None:

@@ -1,13 +1,12 @@
-"""A classifier as one ONNX file, from stored pixels to probabilities.
+"""Export a classifier as one ONNX file, from stored pixels to probabilities.
 
-The graph takes uint8 (N, size, size, 3) RGB, as the pack holds images, and gives float32
-(N, n_classes). What is done before it (decoding, turning upright, one resize by Pillow) is told
-in the file's metadata.
+The graph's input is uint8 (N, size, size, 3) RGB, as in the pack, and its output float32
+(N, n_classes). The steps before it (decoding, rotation to upright, one resize by Pillow) are
+described in the file's metadata.
 """
 
 import importlib.util
 import json
-import tempfile
 import warnings
 from collections.abc import Sequence
 from itertools import islice
@@ -16,92 +15,92 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from classifold.data.image_table import iter_columns
 from classifold.data.pack import read_pack
 from classifold.data.pixels import load_pixels
 from classifold.errors import UserError
-from classifold.models.inference import BATCH_SIZE, View, make_views
-from classifold.models.model_file import Model
-from classifold.models.preprocessing import NORMALIZATIONS
+from classifold.models.inference import BATCH_SIZE
+from classifold.runtime.atomic_files import new_file
+from classifold.serving.module import ClassifierModule
 from classifold.serving.predict import Classifier
-from classifold.stacking.module import EnsembleModule
 
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 OPSET = 20
 
-IMAGES_CHECKED = 128
-LARGEST_DIFFERENCE = 1e-4
+N_CHECKED_IMAGES = 128
+MAX_DIFFERENCE = 1e-4
 
-# What one file of ONNX holds, less some room for the graph.
-MOST_BYTES = 2**31 - 2**24
+MAX_BYTES = 2**31 - 2**24  # of weights: an ONNX file holds 2 GiB, and the graph needs some
 
 
 class Exported(NamedTuple):
-    """What the file was checked by."""
+    """The result of the comparison with PyTorch."""
 
     n_images: int
-    difference: float  # the largest, of probabilities
+    max_difference: float  # of probabilities
 
 
 def export_onnx(path: Path, classifier: Classifier, images: np.ndarray) -> Exported:
-    """Write a classifier as ONNX, once the file gives torch's answers.
+    """Write a classifier as ONNX, provided that the file's predictions equal PyTorch's.
 
     The file's metadata: `classes` (JSON, in the order of probabilities), `task`, `threshold` and
-    `thresholds` (JSON; null for one label an image), `temperature` (applied inside), `size`,
+    `thresholds` (JSON; null for one label per image), `temperature` (applied inside), `size`,
     `resize`, `background`, `model`.
 
     Args:
-        path: where to; the file appears whole or not at all.
+        path: the file to write; it appears whole or not at all.
         classifier: the stack or a model.
-        images: uint8 array (N, size, size, 3), N at least 1, real ones to check the file on.
+        images: uint8 array (N, size, size, 3), N at least 1: real images to check the file on.
 
     Raises:
-        UserError: if a package is missing, the networks are too large or cannot be put into
-            ONNX, or the file answers otherwise than torch.
+        UserError: if a package is missing, the networks are too large or cannot be exported, or
+            the predictions differ.
     """
     require_packages()
     if path.is_dir():
-        raise UserError(f"{path} is a folder; name a file to write, such as {path}/model.onnx")
+        raise UserError(f"--out: {path} is a folder. Name a file, such as {path}/model.onnx.")
     expected = classifier.probabilities(images)
     module = ClassifierModule(classifier).eval()
     n_bytes = sum(p.numel() * p.element_size() for p in module.state_dict().values())
-    if n_bytes > MOST_BYTES:
+    if n_bytes > MAX_BYTES:
         raise UserError(
-            f"the networks of {classifier.name} take {n_bytes:,} bytes, and one ONNX file holds "
-            f"{MOST_BYTES:,}; export one model with --model"
+            f"{classifier.name}: the weights must fit into {MAX_BYTES:,} bytes, the limit of an "
+            f"ONNX file, got {n_bytes:,}. Export a single model with --model."
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".", suffix=".partial") as folder:
-        partial = Path(folder) / path.name
+    with new_file(path) as partial:
         _write(partial, module, metadata=_metadata(classifier), size=classifier.pack_size)
         difference = float(np.abs(_run(partial, images) - expected).max())
-        if not difference <= LARGEST_DIFFERENCE:  # nor if it is no number
+        if not difference <= MAX_DIFFERENCE:  # so NaN is refused, too
             raise UserError(
-                f"the ONNX file of {classifier.name} differs from torch by {difference:.2g} on "
-                f"{len(images)} images, more than {LARGEST_DIFFERENCE:g}; it is not kept"
+                f"{path}: probabilities of {classifier.name} must differ from PyTorch's by at most "
+                f"{MAX_DIFFERENCE:g}, got {difference:.2g} on {len(images)} images. The file is "
+                "not kept; use 'classifold predict' instead."
             )
-        partial.replace(path)
     return Exported(len(images), difference)
 
 
 def require_packages() -> None:
-    """Raise a UserError if what writes and runs ONNX is not installed."""
+    """Check that the packages that write and run ONNX are installed.
+
+    Raises:
+        UserError: if they are not.
+    """
     if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
+        names = " ".join(missing)
         raise UserError(
-            f"export needs {', '.join(missing)}; install with 'pip install {' '.join(missing)}', "
-            "or set everything up with 'make setup'"
+            f"{', '.join(missing)}: not installed, but needed for export. Run 'pip install "
+            f"{names}', or 'make setup' for the whole environment."
         )
 
 
-def images_to_check(classifier: Classifier, *, packs: Path) -> np.ndarray:
-    """Take the first validation images: of the image table, or else of the pack.
+def read_validation_images(classifier: Classifier, *, packs: Path) -> np.ndarray:
+    """Read some validation images: from the image table, or else from the pack.
 
     Args:
-        classifier: whose table and size it is.
-        packs: the folder that `augment` leaves.
+        classifier: its image table is read, and its size of images used.
+        packs: the output folder of `augment`.
 
     Returns:
         uint8 array (N, size, size, 3).
@@ -113,101 +112,21 @@ def images_to_check(classifier: Classifier, *, packs: Path) -> np.ndarray:
     if classifier.ingested.is_dir():
         rows = iter_columns(classifier.ingested, ["id", "split"])
         official = (row["id"] for row in rows if row["split"] == "validation")
-        if ids := list(islice(official, IMAGES_CHECKED)):
+        if ids := list(islice(official, N_CHECKED_IMAGES)):
             return load_pixels(classifier.ingested, ids, size=size, resize=resize)
     if (packs / "validation/pack.json").is_file():
         pack = read_pack(packs / "validation")
         if len(pack.labels) and (pack.size, pack.resize) == (size, resize):
-            return np.array(pack.images[:IMAGES_CHECKED])
+            return np.array(pack.images[:N_CHECKED_IMAGES])
     raise UserError(
-        f"there are no validation images of {size} pixels to check the file on, neither in "
-        f"{classifier.ingested} nor in {packs}/validation; make them with 'dvc repro'"
+        f"{classifier.ingested}, {packs}/validation: no validation images of {size} pixels to "
+        "check the file on. Make them with 'dvc repro'."
     )
-
-
-class ClassifierModule(nn.Module):
-    """uint8 (N, size, size, 3) -> float32 probabilities (N, n_classes), on the CPU."""
-
-    def __init__(self, classifier: Classifier) -> None:
-        super().__init__()
-        size = classifier.pack_size
-        self.members = nn.ModuleList(
-            MemberModule(model, size=size, views=make_views(**classifier.test_time))
-            for model in classifier.members.values()
-        )
-        self.ensemble = EnsembleModule(classifier.ensemble) if classifier.ensemble else None
-        self.temperature = float(classifier.decision["temperature"])
-        self.task = classifier.task
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Ask the members, combine them, apply the temperature."""
-        batch = images.permute(0, 3, 1, 2).to(torch.float32)
-        logits = [member(batch) for member in self.members]
-        scaled = (self.ensemble(logits) if self.ensemble else logits[0]) / self.temperature
-        return F.softmax(scaled, dim=1) if self.task == "single" else torch.sigmoid(scaled)
-
-
-class MemberModule(nn.Module):
-    """float32 (N, 3, size, size) in [0, 255] -> logits: a network with its preprocessing.
-
-    Logits are averaged over views, as in `predict_logits`.
-    """
-
-    mean: Tensor
-    std: Tensor
-    weights: Tensor | None
-
-    def __init__(self, model: Model, *, size: int, views: Sequence[View]) -> None:
-        super().__init__()
-        self.views = views
-        image_size = model.preprocessing["image_size"]
-        mean, std = NORMALIZATIONS[model.preprocessing["normalize"]]
-        self.register_buffer("mean", 255 * torch.tensor(mean).view(3, 1, 1))
-        self.register_buffer("std", 255 * torch.tensor(std).view(3, 1, 1))
-        weights = None if image_size == size else interpolation_weights(size, image_size)
-        self.register_buffer("weights", weights)
-        self.network = model.network.to("cpu")
-
-    def forward(self, batch: Tensor) -> Tensor:
-        """Look at the images in each way, and average what the network says."""
-        return torch.stack([self._ask(_seen(batch, view)) for view in self.views]).mean(0)
-
-    def _ask(self, batch: Tensor) -> Tensor:
-        if self.weights is not None:
-            batch = self.weights @ batch @ self.weights.T
-        return self.network((batch - self.mean) / self.std)
-
-
-def _seen(batch: Tensor, view: View) -> Tensor:
-    """What `View.of` makes of images, of a batch (N, 3, H, W)."""
-    mirrored = [side for side, flip in zip((2, 3), view.mirrored, strict=True) if flip]
-    if mirrored:
-        batch = batch.flip(mirrored)
-    if view.offset == (0, 0):
-        return batch
-    border = max(map(abs, view.offset))
-    padded = F.pad(batch, (border, border, border, border), mode="reflect")
-    top, left = (border - pixels for pixels in view.offset)
-    return padded[..., top : top + batch.shape[2], left : left + batch.shape[3]]
-
-
-def interpolation_weights(size: int, image_size: int) -> Tensor:
-    """Compute what `F.interpolate` (bilinear, antialiased) makes of one side of an image.
-
-    ONNX has no such operator with torch's weights; but it is linear and takes one side after
-    the other, so an image becomes W @ image @ W.T.
-
-    Returns:
-        W, float32 (image_size, size): the weight of each old pixel in each new one.
-    """
-    sides = torch.eye(size).view(1, 1, size, size)
-    weights = F.interpolate(sides, (image_size, size), mode="bilinear", antialias=True)
-    return weights.view(image_size, size)
 
 
 def _metadata(classifier: Classifier) -> dict[str, str]:
     decision = classifier.decision
-    told: dict[str, Any] = {
+    values: dict[str, Any] = {
         "classes": classifier.classes,
         "threshold": decision.get("threshold"),
         "thresholds": decision.get("thresholds"),
@@ -219,17 +138,17 @@ def _metadata(classifier: Classifier) -> dict[str, str]:
         "task": classifier.task,
         "model": classifier.name,
         "resize": classifier.resize,
-        **{name: json.dumps(value, ensure_ascii=False) for name, value in told.items()},
+        **{name: json.dumps(value, ensure_ascii=False) for name, value in values.items()},
     }
 
 
 def _write(path: Path, module: nn.Module, *, metadata: dict[str, str], size: int) -> None:
-    import onnx  # noqa: PLC0415 - not everybody has it
+    import onnx  # noqa: PLC0415 - an optional package
 
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     try:
         with warnings.catch_warnings(), torch.inference_mode():
-            warnings.simplefilter("ignore")  # of the exporter's own insides
+            warnings.simplefilter("ignore")  # about the exporter's own code
             program = torch.onnx.export(
                 module,
                 (example,),
@@ -242,37 +161,37 @@ def _write(path: Path, module: nn.Module, *, metadata: dict[str, str], size: int
             )
     except torch.onnx.OnnxExporterError as error:
         raise UserError(
-            f"a network of {metadata['model']} cannot be put into ONNX: "
-            f"{str(error).strip().splitlines()[0]}"
+            f"{metadata['model']}: a network cannot be exported to ONNX "
+            f"({str(error).strip().splitlines()[0]}). Export another model with --model."
         ) from None
     content = cast(torch.onnx.ONNXProgram, program).model_proto
-    _forget_source(content)
+    _remove_source_notes(content)
     onnx.helper.set_model_props(content, metadata)
     onnx.save(content, path)
 
 
-def _forget_source(model: Any) -> None:
-    """Take out the exporter's notes, which tell the folders and files of this machine."""
-    parts: Sequence[Any] = (*model.functions, model.graph)
-    for part in parts:
-        part.ClearField("metadata_props")
-        for node in part.node:
+def _remove_source_notes(model: Any) -> None:
+    """Remove the exporter's notes, which contain paths of this machine."""
+    graphs: Sequence[Any] = (*model.functions, model.graph)
+    for graph in graphs:
+        graph.ClearField("metadata_props")
+        for node in graph.node:
             node.ClearField("metadata_props")
             node.ClearField("doc_string")
-        for value in (*part.value_info, *getattr(part, "initializer", ())):
+        for value in (*graph.value_info, *getattr(graph, "initializer", ())):
             value.ClearField("metadata_props")
     for value in (*model.graph.input, *model.graph.output):
         value.ClearField("metadata_props")
 
 
 def _run(path: Path, images: np.ndarray) -> np.ndarray:
-    """Ask the file, in batches of any size."""
-    import onnxruntime  # noqa: PLC0415 - not everybody has it
+    """Compute the file's probabilities, in batches of several sizes."""
+    import onnxruntime  # noqa: PLC0415 - an optional package
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    # One alone, and the others: so N was no constant of the export.
+    # The first image alone, then the others: N must not have become a constant in the export.
     starts = [0, *range(1, len(images), BATCH_SIZE)]
     batches = [
         images[a:b] for a, b in zip(starts, [*starts[1:], len(images)], strict=True) if a < b

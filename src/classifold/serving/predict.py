@@ -1,4 +1,4 @@
-"""A trained ensemble, or one of its models, answers for new images."""
+"""Classify new images with the trained stack, or with one of its models."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
@@ -28,25 +28,25 @@ from classifold.runtime.parallel import ordered_map
 from classifold.serving.new_images import NewImages, open_images
 from classifold.stacking.ensemble import Ensemble, load_ensemble
 
-# Of whole batches: what is in memory at once, beside what is being decoded.
-IMAGES_AT_ONCE = 4 * BATCH_SIZE
+# Whole batches; with the images that are being decoded, this bounds memory.
+N_IMAGES_AT_ONCE = 4 * BATCH_SIZE
 
 
-class Answer(NamedTuple):
-    """What is said of one image."""
+class Prediction(NamedTuple):
+    """The prediction for one image, or the reason why there is none."""
 
     image: str  # its name
     labels: list[str]  # one; of a `multi` task those above the threshold, in the classes' order
     probabilities: dict[str, float]  # of every class, the most probable first
-    reason: str | None  # why there is no answer, and the others are empty; None: there is one
+    reason: str | None  # None, or why the image cannot be read; the other fields are then empty
 
 
 class Classifier(NamedTuple):
-    """A trained stack, or one model, with all that its answers need."""
+    """A trained stack, or one model, with everything that its predictions need."""
 
     name: str  # of the model, or "stack"
-    members: dict[str, Model]  # the networks that are asked, and no others
-    ensemble: Ensemble | None  # None: one model answers
+    members: dict[str, Model]  # only the networks that are needed
+    ensemble: Ensemble | None  # None: a single model
     decision: dict[str, Any]  # temperature; threshold of a `multi` task
     task: str
     classes: list[str]  # in the order of `probabilities`
@@ -67,10 +67,11 @@ class Classifier(NamedTuple):
             root: the project's folder, with `params.yaml`, `models/` and the others.
             model: `stack`, or a model's name.
             models: folder of the networks inside `root`; `refit` for those that `classifold
-                refit` made. What is fitted on validation images remains that of `models`.
+                refit` made. Temperatures, thresholds and the stack, which are fitted on
+                validation images, are always those of the pipeline.
 
         Raises:
-            UserError: if it is not there, or no longer fits what was fitted on its answers.
+            UserError: if something is missing or out of date.
         """
         params = check_params(root / PARAMS_FILE)
         decisions = _read_decisions(root / "data/compared/decisions.json")
@@ -83,12 +84,14 @@ class Classifier(NamedTuple):
             decision = decisions["models"][model]
         else:
             known = ", ".join([STACK, *decisions["models"]])
-            hint = ", which looks at no image" if model == MAJORITY else ""
-            raise UserError(f"no trained model is called {model}{hint}; there are {known}")
+            hint = " (it is the same for all images)" if model == MAJORITY else ""
+            raise UserError(
+                f"--model: there is no trained model {model}{hint}. Choose one of {known}."
+            )
         if missing := [name for name in names if not (root / models / name).is_dir()]:
             raise UserError(
-                f"{models} has no model {', '.join(missing)}; make it with 'dvc repro', or with "
-                f"'classifold refit {' '.join(missing)}' for the folder of refits"
+                f"{models}: there is no model {', '.join(missing)}. Make it with 'dvc repro', or "
+                f"in the folder of refits with 'classifold refit {' '.join(missing)}'."
             )
         members = {
             name: load_listed(name, models=root / models, classes=decisions["classes"])
@@ -99,8 +102,8 @@ class Classifier(NamedTuple):
         }
         if len(sizes) > 1:
             raise UserError(
-                f"the models {', '.join(names)} were trained on packs of different sizes or "
-                "filters; bring them up to date with 'dvc repro'"
+                f"{models}: {', '.join(names)} were trained on packs of different sizes or "
+                "filters. Update them with 'dvc repro'."
             )
         pack_size, resize = sizes.pop()
         return cls(
@@ -118,54 +121,55 @@ class Classifier(NamedTuple):
             device=choose_device(params["train"]["device"]),
         )
 
-    def predict(self, images: Iterable[str | Path]) -> Iterator[Answer]:
-        """Answer for images, in their order and in bounded memory.
+    def predict(self, images: NewImages | Iterable[str | Path]) -> Iterator[Prediction]:
+        """Classify images in their order and in bounded memory.
 
         Args:
-            images: files, folders, zip or tar archives, or `unlabelled`, as `open_images` has
-                them.
+            images: files, folders, zip or tar archives, or `unlabelled`, as for `open_images`;
+                or what `open_images` returned.
+
+        Yields:
+            One prediction per image; with a reason for an image that cannot be decoded.
 
         Raises:
-            UserError: if something is not there, is empty, is named twice or is a damaged
-                archive. An image that cannot be decoded is an answer with a reason.
+            UserError: if an argument is missing, empty, given twice or a damaged archive.
         """
-        with open_images(images, ingested=self.ingested) as opened:
-            yield from self.answers(opened)
-
-    def answers(self, images: NewImages) -> Iterator[Answer]:
-        """Answer for images that are open."""
+        if not isinstance(images, NewImages):
+            with open_images(images, ingested=self.ingested) as opened:
+                yield from self.predict(opened)
+            return
         pixels = images.pixels(size=self.pack_size, resize=self.resize, background=self.background)
         named = zip(images.names, pixels, strict=True)
-        chunks = iter(lambda: list(islice(named, IMAGES_AT_ONCE)), [])
+        chunks = iter(lambda: list(islice(named, N_IMAGES_AT_ONCE)), [])
         if self.device.type == "cpu":
-            answered = ordered_map(
-                self._answer_all,
+            predictions = ordered_map(
+                self._predict_chunk,
                 chunks,
                 n_items=len(images.names),
                 chunk_size=1,
-                local="serial",  # torch uses all cores
+                local="serial",  # PyTorch uses all cores
                 n_cores=max(model.description["threads"] for model in self.members.values()),
             )
         else:
-            answered = map(self._answer_all, chunks)
-        yield from chain.from_iterable(answered)
+            predictions = map(self._predict_chunk, chunks)
+        yield from chain.from_iterable(predictions)
 
-    def _answer_all(self, named: Sequence[tuple[str, np.ndarray | str]]) -> list[Answer]:
-        """Answer for images by their names: each is pixels, or the reason why there are none."""
+    def _predict_chunk(self, named: Sequence[tuple[str, np.ndarray | str]]) -> list[Prediction]:
+        """Classify pairs of a name and pixels, or of a name and why there are no pixels."""
         decoded = [outcome for _, outcome in named if not isinstance(outcome, str)]
         rows: Iterator[tuple[np.ndarray, np.ndarray]] = iter(())
         if decoded:
-            decided = self._decide(np.stack(decoded))
-            rows = zip(decided.probabilities, decided.predicted, strict=True)
+            predictions = self._decide(np.stack(decoded))
+            rows = zip(predictions.probabilities, predictions.predicted, strict=True)
         return [
-            Answer(name, [], {}, reason=outcome)
+            Prediction(name, [], {}, reason=outcome)
             if isinstance(outcome, str)
-            else self._answer(name, *next(rows))
+            else self._prediction(name, *next(rows))
             for name, outcome in named
         ]
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """Compute probabilities; those of an image have the same bits among any others.
+        """Compute probabilities; those of an image do not depend on the other images, bit for bit.
 
         Args:
             pixels: uint8 array (N, pack_size, pack_size, 3).
@@ -183,13 +187,15 @@ class Classifier(NamedTuple):
         combined = stacked_logits(self.ensemble, logits) if self.ensemble else logits[self.name]
         return decide(combined, self.decision, task=self.task)
 
-    def _answer(self, image: str, shares: np.ndarray, predicted: np.ndarray) -> Answer:
-        ranked = np.argsort(-shares, kind="stable")
+    def _prediction(
+        self, image: str, probabilities: np.ndarray, predicted: np.ndarray
+    ) -> Prediction:
+        ranked = np.argsort(-probabilities, kind="stable")
         chosen = np.flatnonzero(predicted) if self.task == "multi" else [predicted]
-        return Answer(
+        return Prediction(
             image,
             [self.classes[i] for i in chosen],
-            {self.classes[i]: float(shares[i]) for i in ranked},
+            {self.classes[i]: float(probabilities[i]) for i in ranked},
             reason=None,
         )
 
@@ -197,8 +203,8 @@ class Classifier(NamedTuple):
 def _read_decisions(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(
-            f"there is no trained model here ({path} is missing); train with 'dvc repro', or "
-            "fetch what was trained with 'dvc pull'"
+            f"{path}: no such file, so no model is trained. Run 'dvc repro', or 'dvc pull' if a "
+            "remote has the models."
         )
     return read_json(path)
 
@@ -206,13 +212,13 @@ def _read_decisions(path: Path) -> dict[str, Any]:
 def _read_ensemble(folder: Path, *, listed: list[str]) -> Ensemble:
     if not (folder / "ensemble.json").is_file():
         raise UserError(
-            f"there is no stack in {folder}; make it with 'dvc repro stack', or ask one model "
-            f"with --model ({', '.join(listed)})"
+            f"{folder}: there is no stack. Make it with 'dvc repro stack', or choose one model "
+            f"with --model ({', '.join(listed)})."
         )
     ensemble = load_ensemble(folder)
-    if strange := set(ensemble.members) - set(listed):
+    if unlisted := set(ensemble.members) - set(listed):
         raise UserError(
-            f"the stack in {folder} asks {', '.join(sorted(strange))}, which params.yaml no "
-            "longer lists; bring it up to date with 'dvc repro stack'"
+            f"{folder}: the stack has members that params.yaml no longer lists, got "
+            f"{', '.join(sorted(unlisted))}. Update it with 'dvc repro stack'."
         )
     return ensemble

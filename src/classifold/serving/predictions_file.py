@@ -1,6 +1,5 @@
-"""`predictions.csv`: one row an image, which any spreadsheet may open."""
+"""Write `predictions.csv`: one row per image, safe to open in a spreadsheet."""
 
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,30 +7,30 @@ from typing import Any
 from classifold.data.csv_file import write_rows
 from classifold.data.image_table import LABEL_SEPARATOR
 from classifold.errors import UserError
-from classifold.serving.predict import Answer
+from classifold.runtime.atomic_files import new_file
+from classifold.serving.predict import Prediction
 
 
-def write_answers(path: Path, answers: Iterable[Answer], *, task: str, top: int) -> int:
-    """Write `answers` as CSV; the file appears whole or not at all.
+def write_predictions(path: Path, predictions: Iterable[Prediction], *, task: str, top: int) -> int:
+    """Write predictions as CSV; the file appears whole or not at all.
 
-    Columns: image, predicted (in `multi` labels joined by `|`), probability (in `single`, of
-    what is predicted), class_1, probability_1 and so on, reason. Probabilities have all their
-    digits.
+    Columns: image, predicted (in `multi` labels joined by `|`), probability (in `single`, of the
+    predicted class), class_1, probability_1 and so on, reason. Probabilities are not rounded.
 
     Args:
-        path: where to; what stood there is replaced.
-        answers: read one by one.
+        path: the file to write; an existing one is replaced.
+        predictions: consumed one by one.
         task: `single` or `multi`.
-        top: how many of the most probable classes are told.
+        top: the number of most probable classes to list.
 
     Returns:
-        How many of the answers are none, but a reason.
+        The number of images that could not be read.
 
     Raises:
-        UserError: if a folder is in the way.
+        UserError: if `path` is a folder.
     """
     if path.is_dir():
-        raise UserError(f"{path} is a folder; name a file to write, such as {path}/predictions.csv")
+        raise UserError(f"--out: {path} is a folder. Name a file, such as {path}/predictions.csv.")
     ranks = range(1, top + 1)
     columns = [
         *("image", "predicted", *(["probability"] if task == "single" else [])),
@@ -42,24 +41,21 @@ def write_answers(path: Path, answers: Iterable[Answer], *, task: str, top: int)
 
     def rows() -> Iterator[dict[str, Any]]:
         nonlocal n_unreadable
-        for answer in answers:
-            n_unreadable += answer.reason is not None
-            yield _row(answer, columns, top=top)
+        for prediction in predictions:
+            n_unreadable += prediction.reason is not None
+            yield _row(prediction, columns, top=top)
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".", suffix=".partial") as folder:
-        partial = Path(folder) / path.name
+    with new_file(path) as partial:
         write_rows(partial, rows(), columns=columns)
-        partial.replace(path)
     return n_unreadable
 
 
-def _row(answer: Answer, columns: list[str], *, top: int) -> dict[str, Any]:
-    ranked = list(answer.probabilities.items())[:top]
+def _row(prediction: Prediction, columns: list[str], *, top: int) -> dict[str, Any]:
+    ranked = list(prediction.probabilities.items())[:top]
     row: dict[str, Any] = dict.fromkeys(columns, "")
-    row["image"] = answer.image
-    row["predicted"] = LABEL_SEPARATOR.join(answer.labels)
-    row["reason"] = answer.reason or ""
+    row["image"] = prediction.image
+    row["predicted"] = LABEL_SEPARATOR.join(prediction.labels)
+    row["reason"] = prediction.reason or ""
     if "probability" in row and ranked:
         row["probability"] = ranked[0][1]
     for rank, (name, probability) in enumerate(ranked, start=1):

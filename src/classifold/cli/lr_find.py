@@ -1,0 +1,56 @@
+"""`classifold lr-find`: a learning-rate range test."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from classifold.cli.errors import report_errors
+from classifold.errors import UserError
+
+
+@report_errors()
+def lr_find(
+    model: Annotated[str, typer.Argument(help="A name of `models` in params.yaml.")],
+    out: Annotated[
+        Path, typer.Option(help="The figure to write; a CSV file is written beside it.")
+    ] = Path("lr_find.png"),
+    lowest: Annotated[float, typer.Option(min=1e-12, help="The first learning rate.")] = 1e-6,
+    highest: Annotated[float, typer.Option(min=1e-12, help="The last learning rate.")] = 10.0,
+    steps: Annotated[int, typer.Option(min=10, help="The number of learning rates.")] = 100,
+) -> None:
+    """Try increasing learning rates on a model's training images, and suggest one.
+
+    Needs the packs that `dvc repro augment` makes. Trained models are not changed.
+    """
+    from classifold.params.validation import check_params
+    from classifold.project.prerequisites import PACKS, require_name, require_packs
+    from classifold.reporting.lr_plot import write_lr_plot
+    from classifold.search.lr_finder import try_rates
+    from classifold.training.out_of_memory import explain_out_of_memory
+    from classifold.training.setup import prepare
+
+    params = check_params()
+    require_name(model, "models", params["models"])
+    require_packs()
+    if lowest >= highest:
+        raise UserError(f"--lowest: must be below --highest ({highest:g}), got {lowest:g}.")
+    settings = params["models"][model]
+    training = prepare(params["train"], settings, packs=PACKS)
+    with explain_out_of_memory(model):
+        tried = try_rates(
+            training.network,
+            training.train,
+            recipe=training.recipe,
+            policy=params["policies"][settings["online"]],
+            machine=training.machine,
+            lowest=lowest,
+            highest=highest,
+            n_steps=steps,
+        )
+    write_lr_plot(out, tried, model=model)
+    print(
+        f"{out}: the loss at {len(tried.rates)} learning rates. It falls fastest at "
+        f"{tried.suggestion():.2g}, the suggested maximum learning rate of one_cycle and cyclical "
+        "schedules; choose a constant learning rate somewhat lower"
+    )

@@ -1,0 +1,35 @@
+"""`classifold refit`: train chosen models again, on training and validation images."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from classifold.cli.errors import report_errors
+
+
+@report_errors(kept="models that were finished are kept")
+def refit(
+    models: Annotated[list[str], typer.Argument(help="Names of `models` in params.yaml.")],
+    out: Annotated[Path, typer.Option(help="The folder to write: one subfolder per model.")] = Path(
+        "refit"
+    ),
+) -> None:
+    """Train chosen models again, on training and validation images together.
+
+    Each phase takes as many epochs as the one that `dvc repro` kept. Only the test images remain
+    to evaluate the result; the score to report is that of `dvc repro`. Outputs of the pipeline
+    are not changed.
+    """
+    from classifold.params.validation import check_params
+    from classifold.project.prerequisites import require_name
+    from classifold.serving.refit import refit_model
+    from classifold.training.out_of_memory import explain_out_of_memory
+
+    params = check_params()
+    for model in models:
+        require_name(model, "models", params["models"])
+    for model in models:
+        with explain_out_of_memory(model):
+            refit_model(model, params, root=Path(), folder=out / model)
+    print(f"{out}: {', '.join(models)}, trained on training and validation images together")
