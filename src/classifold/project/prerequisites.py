@@ -10,7 +10,7 @@ PACKS = Path("data/augmented")
 
 
 def require_dataset(dataset: Mapping[str, str]) -> None:
-    """Check that `dataset.path` exists; DVC's own message would not tell what to do.
+    """Check that `dataset.path` exists; DVC's own message has no remedy.
 
     Args:
         dataset: the section of params.yaml.
