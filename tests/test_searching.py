@@ -1,4 +1,4 @@
-"""Searches: what is drawn, what a trial is, that a search goes on, and that workers share it."""
+"""Searches: the space, trials, resuming, sharing between workers, storages and results."""
 
 import contextlib
 import copy
@@ -29,6 +29,8 @@ from classifold.data.json_file import read_json
 from classifold.errors import UserError
 from classifold.params.validation import check_params
 from classifold.reporting.search_page import write_search_page
+from classifold.runtime.source_code import PACKAGE, code_behind
+from classifold.search import plan as plan_module
 from classifold.search import trial as trial_module
 from classifold.search import worker
 from classifold.search.apply import apply_best, apply_trial
@@ -41,14 +43,14 @@ from classifold.search.results import (
     search_metrics,
     write_results,
 )
+from classifold.search.samplers import sampler_of
 from classifold.search.search_file import Search, read_search
 from classifold.search.space import (
     cells,
     corners,
     distributions,
-    in_words,
+    format_values,
     n_trials,
-    sampler_of,
     short_names,
     values_of,
     with_values,
@@ -127,7 +129,7 @@ def run(plan, file, *, n_workers=1):
 
 
 def all_trials(storage, beginning="search"):
-    """Every trial of Optuna's, interrupted ones too, of the studies whose names begin so."""
+    """All trials, interrupted ones too, of the studies whose names have this beginning."""
     url = storage_url(None, default=storage) if isinstance(storage, Path) else storage
     opened = optuna.storages.RDBStorage(url.render_as_string(hide_password=False))
     try:
@@ -138,11 +140,11 @@ def all_trials(storage, beginning="search"):
         opened.engine.dispose()
 
 
-def row(trial, value, drawn, **changes):
+def row(trial, value, sampled, **changes):
     outcome = {"validation_accuracy": value, "best_epoch": 1, "train_accuracy": 0.5}
     defaults = {"state": "complete", "outcome": outcome, "n_epochs": 2, "seconds": 1.5}
     return Row(
-        **defaults | {"trial": trial, "value": value, "drawn": drawn, "failure": ""} | changes
+        **defaults | {"trial": trial, "value": value, "sampled": sampled, "failure": ""} | changes
     )
 
 
@@ -150,7 +152,7 @@ def row(trial, value, drawn, **changes):
 
 
 @pytest.mark.parametrize("file", SEARCHES, ids=lambda file: file.stem)
-def test_every_search_file_suits_the_projects_params(file, tmp_path, write_packs):
+def test_every_search_file_is_valid_for_the_projects_params(file, tmp_path, write_packs):
     write_packs(tmp_path, train=4, validation=4)
     found = make_plan(file, check_params(ROOT / "params.yaml"), packs=tmp_path)
     assert found.n_trials >= 3
@@ -167,104 +169,102 @@ def test_table_1_is_a_random_search_of_four_optimizers_over_rates_as_in_the_repo
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"modle": "m"}, "unknown key 'modle'; did you mean 'model'?"),
-        ({"metric": "f1"}, "metric: must be 'accuracy', 'loss' or 'micro_f1', got 'f1'"),
-        ({"n_trials": 0}, "n_trials: must be greater than or equal to 1, got 0"),
-        ({"n_trials": None}, "n_trials must be a number with sampler random"),
-        ({"sampler": {"name": "cma", "seed": 1}}, "sampler.name: must be one of 'random', 'tpe'"),
-        ({"sampler": {"name": "random"}}, "sampler.seed: is missing; add it"),
+        ({"modle": "m"}, "unknown key 'modle'.*'model'"),
+        ({"metric": "f1"}, "metric: must be .*got 'f1'"),
+        ({"n_trials": 0}, "n_trials: .*got 0"),
+        ({"n_trials": None}, "n_trials .*sampler random, got null"),
+        ({"sampler": {"name": "cma", "seed": 1}}, "sampler.name: .*'random', 'tpe'"),
+        ({"sampler": {"name": "random"}}, "sampler.seed: is missing"),
         (
             {"pruner": {"name": "median", "n_warmup_steps": 1}},
-            "n_startup_trials: is missing; add it",
+            "n_startup_trials: is missing",
         ),
         ({"space": {}}, "space: "),
-        ({"space": {LR: {}}}, f"space.{LR}: needs choices: [...], or low and high"),
-        ({"space": {LR: {"low": 1.0}}}, f"space.{LR}: needs choices: [...], or low and high"),
-        ({"space": {LR: {"low": 2, "high": 1}}}, "low must be below high, got 2 and 1"),
+        ({"space": {LR: {}}}, f"space.{LR}: needs choices: .*, or low and high"),
+        ({"space": {LR: {"low": 1.0}}}, f"space.{LR}: needs choices: .*, or low and high"),
+        ({"space": {LR: {"low": 2, "high": 1}}}, "low .*high, got 2 and 1"),
         (
             {"space": {LR: {"low": 0, "high": 1, "log": True}}},
-            "log: true needs a low above 0, got 0",
+            "low above 0, got 0",
         ),
-        ({"space": {LR: {"low": 1, "high": 4, "step": 0.5}}}, "must be whole, got 0.5; write low"),
+        ({"space": {LR: {"low": 1, "high": 4, "step": 0.5}}}, "step .*integer, got 0.5; write low"),
         (
             {"space": {LR: {"low": 1, "high": 4, "step": 2}}},
-            "whole steps above low, got 1, 4 and 2",
+            "multiple of step, got 1, 4 and 2",
         ),
-        ({"space": {LR: {"choices": [1, 2], "low": 1}}}, "choices stand alone, got low beside"),
-        ({"space": {LR: {"choices": [1, 2, 1]}}}, "choices must differ from one another"),
-        ({"fixed": {LR: 1.0}}, f"fixed.{LR}: is drawn, too"),
+        ({"space": {LR: {"choices": [1, 2], "low": 1}}}, "choices .*got low"),
+        ({"space": {LR: {"choices": [1, 2, 1]}}}, "choices must differ.*got .1, 2, 1"),
+        ({"fixed": {LR: 1.0}}, f"fixed.{LR}: is in space, too"),
         (
             GRID | {"n_trials": 3, "space": {LR: {"choices": [0.1]}}},
-            "must be null with sampler grid",
+            "n_trials .*sampler grid, got 3",
         ),
-        (GRID, f"space.{LR}: sampler grid goes through choices: [...], got a range"),
+        (GRID, f"space.{LR}: sampler grid needs choices.*got a range"),
         (
             {
                 "metric": "loss",
                 "space": {"models.m.loss.label_smoothing": {"low": 0.0, "high": 0.1}},
             },
-            "cannot compare trials whose losses differ",
+            "metric: loss cannot .*accuracy or micro_f1",
         ),
     ],
 )
-def test_a_file_that_breaks_a_rule_is_refused_in_one_message(project, params, changes, message):
+def test_an_invalid_file_is_refused_with_one_message(project, params, changes, message):
     root = project(**changes)
-    with pytest.raises(UserError) as refused:
+    with pytest.raises(UserError, match=f"(?s)search.yaml.*{message}"):
         make_plan(root / "search.yaml", params, packs=root / "data/augmented")
-    assert str(refused.value).startswith(f"{root / 'search.yaml'} breaks 1 rule; ")
-    assert message in str(refused.value)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": "n"}, "model: params.yaml has no model 'n'; it has m"),
-        ({"metric": "micro_f1"}, "metric: must be accuracy or loss for one label an image"),
+        ({"model": "n"}, "model: .*params.yaml .m., got 'n'"),
+        ({"metric": "micro_f1"}, "metric: must be accuracy or loss .*got micro_f1"),
         (
             {"space": {"augment.size": {"choices": [8, 16]}}},
-            "space.augment.size: a search trains one model on the images that data/augmented "
-            "holds, and augment belongs to other stages; sweep it with dvc exp run --queue -S "
+            "space.augment.size: augment belongs to other stages.*dvc exp run --queue -S "
             "'augment.size=…,…'",
         ),
-        ({"fixed": {"split.seed": 3}}, "fixed.split.seed: a search trains one model"),
-        ({"space": {"stack.method": {"choices": ["mean"]}}}, "and stack belongs to other stages"),
+        ({"fixed": {"split.seed": 3}}, "fixed.split.seed: split belongs to other stages"),
+        ({"space": {"stack.method": {"choices": ["mean"]}}}, "stack belongs to other stages"),
         ({"space": {"models.n.batch_size": {"choices": [8]}}}, "another model than 'm'"),
-        ({"space": {"models.m.seed": {"choices": [1, 2]}}}, "stays the same in all trials"),
-        ({"space": {"models.m": {"choices": [{}]}}}, "is a whole section; name a key in it"),
-        ({"fixed": {"train.launcher": "auto"}}, "has no part in a trial, which one process trains"),
-        ({"space": {"policies.crop.fill": {"choices": ["edge"]}}}, "it uses none"),
+        ({"space": {"models.m.seed": {"choices": [1, 2]}}}, "seed: must be the same in all trials"),
+        ({"space": {"models.m": {"choices": [{}]}}}, "models.m: is a section; name a key"),
+        ({"fixed": {"train.launcher": "auto"}}, "train.launcher: does not apply.*--workers"),
+        (
+            {"space": {"policies.crop.fill": {"choices": ["edge"]}}},
+            "policies.crop.fill: .*it uses none",
+        ),
         (
             {"space": {"models.m.phases.p2.epochs": {"choices": [1]}}},
-            "there is no 'models.m.phases.p2'; known there: p1; correct `space` or `fixed`",
+            "there is no 'models.m.phases.p2'; known there: p1; fix `space` or `fixed`",
         ),
         ({"space": {"models.m.seed.x": {"choices": [1]}}}, "models.m.seed is 1"),
         ({"space": {"models.m.arguments.hidden.3": {"choices": [1]}}}, "known there: 0"),
         (
             {"space": {LR: {"low": -0.1, "high": 0.1}}},
-            f"would break a rule with optimizer.lr -0.1: {LR}: must be greater than 0, got -0.1",
+            f"with optimizer.lr -0.1: {LR}: .*got -0.1",
         ),
         (
             {"space": {NAME: {"choices": ["adam", "lion"]}}},
-            "with optimizer.name lion: models.m.phases.p1.optimizer.name: must be one of",
+            "with optimizer.name lion: models.m.phases.p1.optimizer.name: ",
         ),
         (
             {"space": {"models.m.arguments.width": {"choices": [1]}}},
             "models.m.arguments: unknown key 'width'",
         ),
-        ({"fixed": {BATCH: 1}}, "models.m.batch_size: must be greater than or equal to 2, got 1"),
+        ({"fixed": {BATCH: 1}}, "models.m.batch_size: .*got 1"),
     ],
 )
-def test_what_cannot_be_searched_is_refused_before_anything_trains(
+def test_settings_that_cannot_be_searched_are_refused_before_training(
     project, params, changes, message
 ):
     root = project(**changes)
-    with pytest.raises(UserError) as refused:
+    with pytest.raises(UserError, match=f"search.yaml: .*{message}"):
         make_plan(root / "search.yaml", params, packs=root / "data/augmented")
-    assert message in str(refused.value)
-    assert str(refused.value).startswith(f"{root / 'search.yaml'}: ")
 
 
-def test_a_value_that_only_one_cell_of_a_grid_makes_wrong_is_found(project, params):
+def test_a_value_that_is_invalid_in_one_cell_of_a_grid_is_found(project, params):
     min_lr = "models.m.phases.p1.schedule.min_lr"
     schedule = {"name": "cyclical", "min_lr": 0.001, "step_size": 4}
     root = project(
@@ -279,7 +279,7 @@ def test_a_value_that_only_one_cell_of_a_grid_makes_wrong_is_found(project, para
 # ---------------------------------------------------------------------------------- the space
 
 
-def test_values_are_set_by_their_paths_and_the_rest_stays():
+def test_values_are_set_at_their_paths_and_other_values_stay():
     content = {"a": {"b": [1, {"c": 2}]}, "d": 3}
     before = copy.deepcopy(content)
     changed = with_values(content, {"a.b.1.c": 5, "a.new": [6], "d": {"e": 7}, "d.e": 8})
@@ -298,7 +298,7 @@ def test_the_cells_of_a_grid_by_hand():
     assert values_of(cells(search)[3], search) == {"a.b": 2, "c.d": [3]}
 
 
-def test_ranges_are_of_whole_numbers_only_where_both_ends_are():
+def test_a_range_is_of_integers_if_both_ends_are():
     space = {
         "a": {"low": 1, "high": 9, "step": 4},
         "b": {"low": 1, "high": 9.0},
@@ -310,10 +310,10 @@ def test_ranges_are_of_whole_numbers_only_where_both_ends_are():
     assert found["c"] == optuna.distributions.IntDistribution(2, 64, log=True)
 
 
-def test_corners_try_every_choice_and_both_ends_by_hand():
+def test_corners_have_every_choice_and_both_ends_by_hand():
     space = {"a.x": {"choices": [1, 2, 3]}, "a.y": {"low": 0.1, "high": 0.2}}
     found = corners(Search.model_validate(SEARCH | {"space": space}))
-    pairs = [(drawn["a.x"], drawn["a.y"]) for drawn in found]
+    pairs = [(sampled["a.x"], sampled["a.y"]) for sampled in found]
     assert pairs == [(1, 0.1), (2, 0.1), (3, 0.1), (1, 0.2)]
 
 
@@ -329,29 +329,29 @@ def test_corners_try_every_choice_and_both_ends_by_hand():
         (["policies.crop.fill"], ["crop.fill"]),
     ],
 )
-def test_short_names_tell_paths_apart(paths, names):
+def test_short_names_are_distinct(paths, names):
     assert list(short_names(paths).values()) == names
 
 
-def test_what_was_drawn_is_told_in_words():
-    assert in_words({LR: 0.00123456, BATCH: 8}) == "optimizer.lr 0.001235, batch_size 8"
+def test_sampled_values_are_formatted_with_short_names():
+    assert format_values({LR: 0.00123456, BATCH: 8}) == "optimizer.lr 0.001235, batch_size 8"
 
 
 @pytest.mark.parametrize("name", ["random", "tpe"])
-def test_a_trial_is_drawn_by_the_seed_and_its_number_wherever_it_is_drawn(name):
+def test_the_values_of_a_trial_depend_on_the_seed_and_its_number_alone(name):
     sampler = {"name": name, "seed": 4} | ({"n_startup_trials": 50} if name == "tpe" else {})
     search = Search.model_validate(SEARCH | {"sampler": sampler})
     study = optuna.create_study()
 
-    def draw(number):
+    def sample(number):
         study.sampler = sampler_of(search, number)
         return study.ask(distributions(search)).params[LR]
 
-    drawn = [draw(number) for number in range(1, 41)]
-    assert [draw(number) for number in (7, 3, 40)] == [drawn[6], drawn[2], drawn[39]]
-    assert len(set(drawn)) == 40
-    # Evenly in the logarithm: half of the draws of [1e-4, 1e-1] lie below the geometric middle.
-    assert 10 <= sum(value < 10**-2.5 for value in drawn) <= 30
+    sampled = [sample(number) for number in range(1, 41)]
+    assert [sample(number) for number in (7, 3, 40)] == [sampled[6], sampled[2], sampled[39]]
+    assert len(set(sampled)) == 40
+    # Uniform in the logarithm: half of the values in [1e-4, 1e-1] are below the geometric mean.
+    assert 10 <= sum(value < 10**-2.5 for value in sampled) <= 30
 
 
 # ---------------------------------------------------------------------------------- one trial
@@ -377,7 +377,9 @@ def equal(first, second):
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_all_trials_begin_with_the_same_weights_and_end_with_others(plan, tmp_path, weights):
+def test_all_trials_begin_with_the_same_weights_and_end_with_different_ones(
+    plan, tmp_path, weights
+):
     space = {NAME: {"choices": ["adam", "sgd"]}, LR: {"choices": [0.01, 0.1]}}
     space["models.m.arguments.dropout"] = {"choices": [0.0, 0.5]}
     run(plan(**GRID, space=space), tmp_path / "s.sqlite3")
@@ -387,7 +389,7 @@ def test_all_trials_begin_with_the_same_weights_and_end_with_others(plan, tmp_pa
 
 
 @pytest.mark.parametrize("ema_decay", [None, 0.9])
-def test_a_trial_after_others_is_to_the_bit_what_it_is_alone(plan, tmp_path, weights, ema_decay):
+def test_a_trial_after_others_gives_the_same_bits_as_alone(plan, tmp_path, weights, ema_decay):
     space = {NAME: {"choices": ["adam", "rmsprop", "sgd"]}, BATCH: {"choices": [4, 16]}}
     found = plan(**GRID, space=space, fixed={"models.m.ema_decay": ema_decay})
     rows = run(found, tmp_path / "s.sqlite3")
@@ -395,8 +397,8 @@ def test_a_trial_after_others_is_to_the_bit_what_it_is_alone(plan, tmp_path, wei
     torch.manual_seed(99)
     np.random.seed(99)
     for number in (5, 2):
-        drawn = cells(found.search)[number - 1]
-        outcome = run_trial(found.params_of(drawn), "m", packs=found.packs)
+        cell = cells(found.search)[number - 1]
+        outcome = run_trial(found.params_of(cell), "m", packs=found.packs)
         assert equal(weights[-1][1], after_others[number - 1])
         assert outcome.validation.accuracy == rows[number - 1].value
         assert round(outcome.validation.loss, 6) == rows[number - 1].outcome["validation_loss"]
@@ -406,7 +408,7 @@ def test_the_value_of_a_trial_is_the_score_that_the_stage_train_writes(plan, tmp
     found = plan(n_trials=1, epochs=3)
     (only,) = run(found, tmp_path / "s.sqlite3")
     root = found.packs.parents[1]
-    dump(root / "params.yaml", found.params_of(only.drawn))
+    dump(root / "params.yaml", found.params_of(only.sampled))
     work([ROOT / "stages/train.py", "m"], root)
     metrics = read_json(root / "metrics/train/m.json")
     assert round(only.value, 6) == metrics["validation_accuracy"]
@@ -420,7 +422,7 @@ def test_epochs_are_those_of_the_search_or_of_params(plan, tmp_path):
     assert run(plan(n_trials=1, epochs=None), tmp_path / "b.sqlite3")[0].n_epochs == 9
 
 
-def test_a_trial_whose_loss_explodes_fails_with_its_reason_and_the_others_go_on(plan, tmp_path):
+def test_a_trial_that_diverges_fails_with_a_reason_and_the_search_continues(plan, tmp_path):
     found = plan(**GRID, space={LR: {"choices": [0.01, 1e30, 0.02]}}, fixed={NAME: "sgd"})
     rows = run(found, tmp_path / "s.sqlite3")
     assert [each.state for each in rows] == ["complete", "failed", "complete"]
@@ -430,8 +432,8 @@ def test_a_trial_whose_loss_explodes_fails_with_its_reason_and_the_others_go_on(
     assert (metrics["n_complete"], metrics["n_pruned"], metrics["n_failed"]) == (2, 0, 1)
 
 
-def test_values_that_do_not_go_together_fail_one_trial_alone(plan, tmp_path):
-    # Each is right beside the lowest of the other; 0.05 is not below 0.02.
+def test_an_invalid_combination_of_values_fails_its_trial_alone(plan, tmp_path):
+    # Each is valid beside the lowest value of the other, but min_lr must be below lr.
     space = {
         LR: {"low": 0.04, "high": 0.06},
         "models.m.phases.p1.schedule.min_lr": {"low": 0.0001, "high": 0.039},
@@ -444,10 +446,10 @@ def test_values_that_do_not_go_together_fail_one_trial_alone(plan, tmp_path):
         found.params_of(bad)
 
 
-def test_where_no_trial_ends_well_the_files_tell_why(plan, tmp_path):
+def test_if_no_trial_is_complete_the_files_give_the_reasons(plan, tmp_path):
     found = plan(**GRID, space={LR: {"choices": [1e30, 1e31]}}, fixed={NAME: "sgd"})
     rows = run(found, tmp_path / "s.sqlite3")
-    with pytest.raises(UserError, match=r"no trial of search was trained to its end; .*the loss"):
+    with pytest.raises(UserError, match=r"no trial of search is complete; .*the loss"):
         write_results(rows, found, metrics=tmp_path, table=tmp_path / "trials.csv")
     assert read_json(tmp_path / "search.json")["best_value"] is None
     assert ["the loss" in each["failure"] for each in read_rows(tmp_path / "trials.csv")] == [
@@ -474,13 +476,13 @@ def test_trials_that_do_not_learn_are_pruned(plan, tmp_path, pruner):
     pruned = [each for each in rows if each.state == "pruned"]
     assert pruned
     assert all(each.n_epochs < 6 and each.value is None for each in pruned)
-    assert any(each.drawn[LR] < 1e-8 for each in pruned)
+    assert any(each.sampled[LR] < 1e-8 for each in pruned)
     assert all(each.n_epochs == 6 for each in rows if each.state == "complete")
     if pruner["name"] == "median":  # after the second epoch all of them are worse than the median
-        assert [each.trial for each in pruned if each.drawn[LR] < 1e-8] == [5, 6, 7, 8]
+        assert [each.trial for each in pruned if each.sampled[LR] < 1e-8] == [5, 6, 7, 8]
 
 
-# ---------------------------------------------------------------------------------- going on
+# ---------------------------------------------------------------------------------- resuming
 
 
 def work(arguments, root, **environment):
@@ -517,17 +519,17 @@ def start(root, *options, **environment):
 
 
 def read_until(beginning, process):
-    """What the process tells, up to a line that begins so."""
-    told = ""
+    """Read the output of a process up to a line with this beginning."""
+    output = ""
     for line in process.stdout:
-        told += line
+        output += line
         if line.startswith(beginning):
-            return told
-    pytest.fail(f"ended before {beginning!r}: {told}")
+            return output
+    pytest.fail(f"ended before {beginning!r}: {output}")
 
 
 def kill_at(beginning, process):
-    """End the process, and no other, once it has told a line that begins so."""
+    """Kill the process, and no other, after a line of output with this beginning."""
     read_until(beginning, process)
     process.kill()
     process.stdout.close()
@@ -541,7 +543,7 @@ def invoke(root, *arguments, **environment):
 
 
 def results_of(root):
-    """What a search leaves, but for the time it took."""
+    """The outputs of a search, without times."""
     table = read_rows(root / "reports/search/search/trials.csv")
     for each in table:
         del each["seconds"]
@@ -549,24 +551,24 @@ def results_of(root):
 
 
 @pytest.mark.slow
-def test_a_search_killed_in_the_middle_ends_as_if_nothing_had_happened(project):
+def test_a_search_that_is_killed_and_resumed_has_the_same_results(project):
     whole, killed = project("whole", **TPE), project("killed", **TPE)
     assert invoke(whole).exit_code == 0
     kill_at("  trial 5 of 6", start(killed))
     assert not (killed / "metrics").exists()
 
-    told = invoke(killed).output
-    assert "search: 4 of 6 trials are done" in told
-    assert "trial 4 of 6" not in told and "trial 5 of 6" in told
-    # The same trials, of which the later ones are drawn by what the earlier ones have found.
+    output = invoke(killed).output
+    assert "search: 4 of 6 trials have ended" in output
+    assert "trial 4 of 6" not in output and "trial 5 of 6" in output
+    # The values of later trials depend on the results of earlier ones.
     assert results_of(killed) == results_of(whole)
     states = [trial.state.name for trial in all_trials(killed / DATABASE)]
     assert states == ["COMPLETE"] * 4 + ["FAIL"] + ["COMPLETE"] * 2
-    assert "6 of 6 trials are done" in invoke(killed).output
+    assert "6 of 6 trials have ended" in invoke(killed).output
 
 
 @pytest.mark.slow
-def test_workers_end_with_their_parent_and_others_try_what_is_left_of_a_grid_once(project):
+def test_workers_end_with_their_parent_and_the_rest_of_a_grid_is_run_once(project):
     space = {LR: {"choices": [0.01, 0.02, 0.03]}, BATCH: {"choices": [4, 8, 16]}}
     alone, shared = (project(name, **GRID, space=space, epochs=40) for name in ("alone", "shared"))
     assert invoke(alone).exit_code == 0
@@ -586,20 +588,20 @@ def test_workers_end_with_their_parent_and_others_try_what_is_left_of_a_grid_onc
 
 
 @pytest.mark.slow
-def test_processes_started_by_hand_share_the_trials_and_all_end_with_the_whole(project):
+def test_separate_processes_share_the_trials_and_report_the_same_results(project):
     root = project(n_trials=7, epochs=40)
     processes = [start(root) for _ in range(2)]
-    told = [process.communicate()[0] for process in processes]
+    outputs = [process.communicate()[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     trials = all_trials(root / DATABASE)
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 7
     assert sorted(trial.user_attrs["trial"] for trial in trials) == list(range(1, 8))
-    assert len({text.splitlines()[-1] for text in told}) == 1  # the same best trial
+    assert len({text.splitlines()[-1] for text in outputs}) == 1  # the same best trial
 
 
-def test_a_trial_that_another_process_runs_is_left_to_it(plan, tmp_path, monkeypatch):
+def test_a_trial_that_another_process_runs_is_not_started(plan, tmp_path, monkeypatch):
     found, file = plan(n_trials=3), tmp_path / "s.sqlite3"
-    monkeypatch.setattr(worker, "SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(worker, "SECONDS_BETWEEN_POLLS", 0.01)
     naps = []
     with (
         open_search(found, storage_url(None, default=file)) as opened,
@@ -607,11 +609,11 @@ def test_a_trial_that_another_process_runs_is_left_to_it(plan, tmp_path, monkeyp
     ):
         held.enter_context(opened.locks.take("trial-2"))
 
-        def give_back(_):
+        def release(_):
             naps.append(len(all_trials(file)))
             held.close()
 
-        monkeypatch.setattr(worker.time, "sleep", give_back)
+        monkeypatch.setattr(worker.time, "sleep", release)
         rows = run(found, file)
     assert naps == [2]  # all but the one that was held
     assert [each.trial for each in rows] == [1, 2, 3]
@@ -619,18 +621,18 @@ def test_a_trial_that_another_process_runs_is_left_to_it(plan, tmp_path, monkeyp
     assert numbers == [1, 3, 2]
 
 
-def test_more_trials_go_on_with_a_search_and_another_space_begins_a_new_one(plan, tmp_path):
+def test_more_trials_extend_a_search_and_another_space_begins_a_new_one(plan, tmp_path):
     file = tmp_path / "s.sqlite3"
     two = run(plan(n_trials=2), file)
     three = run(plan(n_trials=3), file)
-    assert [each.drawn for each in three[:2]] == [each.drawn for each in two]
+    assert [each.sampled for each in three[:2]] == [each.sampled for each in two]
     assert len(all_trials(file)) == 3
     run(plan(n_trials=2, space={LR: {"low": 0.001, "high": 0.1, "log": True}}), file)
     assert len(all_trials(file)) == 5
-    assert [each.drawn for each in run(plan(n_trials=2), file)] == [each.drawn for each in two]
+    assert [each.sampled for each in run(plan(n_trials=2), file)] == [each.sampled for each in two]
 
 
-def test_searches_are_told_apart_by_all_that_trials_depend_on(plan, params, write_packs):
+def test_the_key_depends_on_the_params_that_trials_use_alone(plan, params, write_packs):
     key = plan().key
     assert plan(n_trials=50).key == key
     assert plan(epochs=3).key != key
@@ -642,6 +644,41 @@ def test_searches_are_told_apart_by_all_that_trials_depend_on(plan, params, writ
     assert plan().key == key
     params["models"]["m"]["batch_size"] = 16
     assert plan().key != key
+
+
+def test_the_key_depends_on_the_code_that_trials_use_alone(project, params, tmp_path, monkeypatch):
+    copied = tmp_path / "classifold"
+    shutil.copytree(PACKAGE, copied, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(
+        plan_module,
+        "code_behind",
+        lambda file: {copied / each.relative_to(PACKAGE) for each in code_behind(file)},
+    )
+    root = project(
+        space=SEARCH["space"] | {"models.m.network": {"choices": ["mlp", "initial_cnn"]}}
+    )
+
+    def key():
+        return make_plan(root / "search.yaml", params, packs=root / "data/augmented").key
+
+    before, changing = key(), set()
+    for file in copied.rglob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        file.write_text(f"{text}\n", encoding="utf-8")
+        if key() != before:
+            changing.add(file.relative_to(copied).as_posix())
+        file.write_text(text, encoding="utf-8")
+    assert key() == before
+    assert changing >= {
+        "search/trial.py", "search/samplers.py", "search/space.py", "training/loop.py",
+        "training/losses.py", "augmentation/online/policy.py", "models/inference.py",
+        "data/pack.py", "networks/mlp.py", "networks/initial_cnn.py",
+    }  # fmt: skip
+    rooms = {name.split("/")[0] for name in changing}
+    assert rooms <= {"search", "training", "augmentation", "models", "networks", "data", "params"}
+    unused = {"plan", "storage", "worker", "results", "apply", "lr_finder"}
+    assert not changing & {f"search/{name}.py" for name in unused}
+    assert "networks/alphanet.py" not in changing
 
 
 def test_other_images_begin_a_new_search(project, params, write_packs):
@@ -659,27 +696,24 @@ def test_other_images_begin_a_new_search(project, params, write_packs):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("search.sqlite3", "the storage must be a URL such as sqlite:///<file> or postgresql://"),
-        ("mysql://u:secret@host/db", "got one that begins with mysql:"),
-        ("sqlite://", "got one that begins with sqlite:"),
-        ("postgresql://u:secret@host:port/db", "the storage must be a URL such as"),
+        ("search.sqlite3", "--storage: .*sqlite:///<file> or postgresql://"),
+        ("mysql://u:secret@host/db", "--storage: .*begins with mysql:"),
+        ("sqlite://", "--storage: .*begins with sqlite:"),
+        ("postgresql://u:secret@host:port/db", "--storage: .*postgresql://"),
     ],
 )
-def test_storages_of_no_known_kind_are_refused_and_no_password_is_told(given, message):
-    with pytest.raises(UserError) as refused:
+def test_unknown_storages_are_refused_without_showing_the_password(given, message):
+    with pytest.raises(UserError, match=message) as refused:
         storage_url(given, default=Path("s.sqlite3"))
-    assert message in str(refused.value)
     assert "secret" not in str(refused.value)
 
 
-def test_a_file_that_is_no_storage_is_told_without_a_traceback(project):
+def test_a_file_that_is_not_a_database_is_reported_without_a_traceback(project):
     root = project()
     (root / "s.sqlite3").write_text("something else, and long enough to be no database at all")
     result = invoke(root, "--storage", "sqlite:///s.sqlite3")
     assert result.exit_code == 1
-    assert (
-        "the storage sqlite:///s.sqlite3 cannot be used (file is not a database)" in result.stderr
-    )
+    assert re.search("sqlite:///s.sqlite3: .*file is not a database", result.stderr)
 
 
 @pytest.fixture(scope="module")
@@ -722,20 +756,22 @@ def postgres(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_search_in_postgresql_is_killed_and_ends_as_in_sqlite(project, postgres):
-    """The password comes by the environment, and is in no output."""
+def test_a_search_in_postgresql_that_is_killed_and_resumed_has_the_results_of_sqlite(
+    project, postgres
+):
+    """The password is in the environment, and in no output."""
     alone, killed = project("alone", **TPE), project("killed", **TPE)
     assert invoke(alone).exit_code == 0
     environment = {"CLASSIFOLD_SEARCH_STORAGE": postgres}
     kill_at("  trial 3 of 6", start(killed, **environment))
-    told = invoke(killed, **environment).output
-    assert "search: 2 of 6 trials are done" in told
+    output = invoke(killed, **environment).output
+    assert "search: 2 of 6 trials have ended" in output
     assert results_of(killed) == results_of(alone)
     assert not (killed / DATABASE).exists()
     written = [path for path in killed.rglob("*") if path.is_file()]
     assert len(written) > 6
     assert not [path for path in written if b"top-secret" in path.read_bytes()]
-    assert "top-secret" not in told
+    assert "top-secret" not in output
 
 
 @pytest.mark.slow
@@ -754,9 +790,7 @@ def test_workers_share_a_grid_in_postgresql(project, postgres):
 
 
 @pytest.mark.slow
-def test_of_two_workers_in_postgresql_one_is_killed_and_the_other_takes_over_its_trial(
-    project, postgres
-):
+def test_a_worker_in_postgresql_takes_over_the_trial_of_one_that_was_killed(project, postgres):
     """Each in a folder of its own, as on two machines."""
     alone, left, lost = (project(name, n_trials=5, epochs=20) for name in ("alone", "left", "lost"))
     assert invoke(alone).exit_code == 0
@@ -765,13 +799,13 @@ def test_of_two_workers_in_postgresql_one_is_killed_and_the_other_takes_over_its
     read_until("  trial 1 of 5", killed)
     killed.send_signal(signal.SIGSTOP)  # in the middle of its trial, for as long as it takes
     others = start(left, **environment)
-    told = read_until("  waiting for trials that others run: 1\n", others)
-    assert "  trial 5 of 5" in told
+    output = read_until("  waiting for trials of other workers: 1\n", others)
+    assert "  trial 5 of 5" in output
     killed.kill()
     killed.stdout.close()
     assert killed.wait() == -signal.SIGKILL
-    told = others.communicate(timeout=300)[0]
-    assert told.startswith("  trial 1 of 5")
+    output = others.communicate(timeout=300)[0]
+    assert output.startswith("  trial 1 of 5")
     assert others.returncode == 0
     assert results_of(left) == results_of(alone)
     trials = all_trials(storage_url(postgres, default=left))
@@ -783,7 +817,7 @@ def parameters_of(root):
     return [trial.params for trial in all_trials(root / DATABASE)]
 
 
-def test_a_wrong_password_is_told_without_it(project, postgres):
+def test_a_wrong_password_is_reported_but_not_shown(project, postgres):
     result = invoke(
         project(),
         CLASSIFOLD_SEARCH_STORAGE=postgres.replace("top-secret", "mistaken"),
@@ -839,14 +873,14 @@ def test_metrics_and_table_by_hand(plan, tmp_path):
     assert [each[LR] for each in table] == ["0.01", "0.02", "0.03", "0.04"]
 
 
-def test_importance_goes_to_the_setting_that_decides():
+def test_the_setting_that_decides_has_all_the_importance():
     random = np.random.default_rng(1)
-    drawn = [{NAME: random.choice(["adam", "sgd"]).item(), LR: random.uniform(0.001, 0.1)}
+    sampled = [{NAME: random.choice(["adam", "sgd"]).item(), LR: random.uniform(0.001, 0.1)}
              for _ in range(40)]  # fmt: skip
-    rows = [row(n, each[LR] * 5, each) for n, each in enumerate(drawn, start=1)]
-    shares = importances(rows, SEARCHED)
-    assert shares[LR] > 0.95
-    assert sum(shares.values()) == pytest.approx(1)
+    rows = [row(n, each[LR] * 5, each) for n, each in enumerate(sampled, start=1)]
+    found = importances(rows, SEARCHED)
+    assert found[LR] > 0.95
+    assert sum(found.values()) == pytest.approx(1)
     constant = [each._replace(value=0.5) for each in rows]
     assert importances(constant, SEARCHED) == importances(rows[:1], SEARCHED) == {}
 
@@ -854,12 +888,12 @@ def test_importance_goes_to_the_setting_that_decides():
 HOSTILE = "</script><b onclick=alert(1)>&amp;"
 
 
-def test_the_page_shows_every_trial_opens_offline_and_takes_no_name_for_markup(plan, tmp_path):
+def test_the_page_shows_every_trial_works_offline_and_escapes_names(plan, tmp_path):
     search = Search.model_validate(
         SEARCH | {"space": {NAME: {"choices": ["adam", HOSTILE]}, LR: {"low": 0.001, "high": 0.1}}}
     )
     found = plan()._replace(search=search, name=HOSTILE)
-    rows = [each._replace(drawn=each.drawn | {NAME: HOSTILE}) if n == 1 else each
+    rows = [each._replace(sampled=each.sampled | {NAME: HOSTILE}) if n == 1 else each
             for n, each in enumerate(ROWS)]  # fmt: skip
     rows.append(row(5, None, {NAME: "adam", LR: 0.05}, state="failed", failure=HOSTILE, outcome={}))
     write_search_page(tmp_path / "index.html", rows, found)
@@ -870,13 +904,13 @@ def test_the_page_shows_every_trial_opens_offline_and_takes_no_name_for_markup(p
     assert not re.findall(r'(?:src|href)="(?!data:|#)', markup)
     charts = dict(re.findall(r'data-chart="(\w+)">(.*?)</script>', page))
     assert set(charts) == {"history", "importance", "slices", "parallel"}
-    drawn = {name: json.loads(text) for name, text in charts.items()}
-    assert drawn["history"]["data"][0]["x"] == [1, 2, 4]
-    assert len(drawn["parallel"]["data"]) == 3
-    assert drawn["parallel"]["data"][-1]["text"].startswith("trial 2: 0.7000")
+    content = {name: json.loads(text) for name, text in charts.items()}
+    assert content["history"]["data"][0]["x"] == [1, 2, 4]
+    assert len(content["parallel"]["data"]) == 3
+    assert content["parallel"]["data"][-1]["text"].startswith("trial 2: 0.7000")
     # Escaped, since Plotly reads some HTML.
-    assert "<b " not in json.dumps(drawn) and "&lt;b onclick" in json.dumps(drawn)
-    categories = drawn["slices"]["layout"]["xaxis"]["categoryarray"]
+    assert "<b " not in json.dumps(content) and "&lt;b onclick" in json.dumps(content)
+    categories = content["slices"]["layout"]["xaxis"]["categoryarray"]
     assert categories == ["adam", "&lt;/script&gt;&lt;b onclick=alert(1)&gt;&amp;amp;"]
     # Of two trials that are equally good the first is the best, wherever it is shown.
     heads = re.findall(r'class=highlighted>\s*<th[^>]*data-value="([^"]*)"', page)
@@ -887,7 +921,7 @@ def test_the_page_shows_every_trial_opens_offline_and_takes_no_name_for_markup(p
 # ---------------------------------------------------------------------------------- applying
 
 
-def test_the_best_trial_is_written_into_params_and_nothing_else_is_touched(plan, tmp_path, params):
+def test_the_best_trial_is_written_into_params_and_nothing_else_changes(plan, tmp_path, params):
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     path = tmp_path / "params.yaml"
     path.write_text(text, encoding="utf-8")
@@ -900,9 +934,9 @@ def test_the_best_trial_is_written_into_params_and_nothing_else_is_touched(plan,
     }
     fixed = {f"{base}phases.p1.schedule": {"name": "constant"}, f"{base}online": "none"}
     search = Search.model_validate(SEARCH | {"model": "mlp", "space": space, "fixed": fixed})
-    drawn = dict(zip(space, [1.2345678901234568e-05, 64, "[64, 32]", 1.5], strict=True))
-    told = apply_trial(path, row(1, 0.9, drawn), plan()._replace(search=search))
-    assert told == [
+    sampled = dict(zip(space, [1.2345678901234568e-05, 64, "[64, 32]", 1.5], strict=True))
+    changed = apply_trial(path, row(1, 0.9, sampled), plan()._replace(search=search))
+    assert changed == [
         "models.mlp.gradient_clip_norm: not set -> 1.5",
         "models.mlp.arguments.hidden: [255] -> [64, 32]",
         "models.mlp.phases.p1.schedule: {'name': 'plateau', 'factor': 0.316, 'patience': 2} -> "
@@ -921,13 +955,13 @@ def test_the_best_trial_is_written_into_params_and_nothing_else_is_touched(plan,
     assert "    arguments: {hidden: [64, 32], dropout: 0.2}" in added
     assert (
         check_params(path)["models"]["mlp"]["phases"]["p1"]["optimizer"]["lr"]
-        == drawn[f"{base}phases.p1.optimizer.lr"]
+        == sampled[f"{base}phases.p1.optimizer.lr"]
     )
-    assert apply_trial(path, row(1, 0.9, drawn), plan()._replace(search=search)) == []
+    assert apply_trial(path, row(1, 0.9, sampled), plan()._replace(search=search)) == []
     assert path.read_text(encoding="utf-8") == after
 
 
-def test_after_applying_the_search_is_the_same_and_done(project):
+def test_after_apply_the_search_is_the_same_and_has_ended(project):
     root = project(n_trials=2)
     assert invoke(root, "--apply").exit_code == 1
     assert invoke(root).exit_code == 0
@@ -937,38 +971,38 @@ def test_after_applying_the_search_is_the_same_and_done(project):
     lr = check_params(root / "params.yaml")["models"]["m"]["phases"]["p1"]["optimizer"]["lr"]
     assert lr == pytest.approx(best["best_params"][LR], abs=1e-6)
     assert f"{LR}: 0.01 -> {lr}" in result.output
-    assert "2 of 2 trials are done" in invoke(root).output
-    assert "holds all of it already" in invoke(root, "--apply").output
+    assert "2 of 2 trials have ended" in invoke(root).output
+    assert "has these values already" in invoke(root, "--apply").output
 
 
-def test_nothing_is_applied_of_a_search_that_has_no_trial(plan, tmp_path):
+def test_a_search_without_a_complete_trial_cannot_be_applied(plan, tmp_path):
     url = storage_url(None, default=tmp_path / "s.sqlite3")
-    with pytest.raises(UserError, match="search has no trial that was trained to its end"):
+    with pytest.raises(UserError, match=r"search: no trial .*is complete"):
         apply_best(tmp_path / "params.yaml", plan(), url=url)
 
 
 # ---------------------------------------------------------------------------------- the command
 
 
-def test_the_command_tells_of_mistakes_in_one_message(project, tmp_path):
+def test_the_command_reports_each_mistake_in_one_message(project, tmp_path):
     root = project(space={LR: {"low": 1}})
     result = invoke(root)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.startswith("search.yaml breaks 1 rule; correct it and run again:\n")
+    assert result.stderr.startswith("search.yaml")
     (root / "search.yaml").unlink()
     assert "there is no search.yaml here" in invoke(root).stderr
     shutil.rmtree(root / "data")
-    assert "make it with 'dvc repro augment'" in invoke(root).stderr
+    assert "'dvc repro augment'" in invoke(root).stderr
 
 
 def test_torchrun_is_refused(project):
     result = invoke(project(), WORLD_SIZE="2")
     assert result.exit_code == 1
-    assert "start it without torchrun" in result.stderr
+    assert "without torchrun" in result.stderr
 
 
 @pytest.mark.slow
-def test_the_command_line_starts_without_optuna_and_optuna_says_nothing(project):
+def test_the_command_line_starts_without_optuna_and_optuna_logs_nothing(project):
     loaded = (
         "import sys, classifold.cli.app; print('optuna' in sys.modules, 'torch' in sys.modules)"
     )

@@ -49,7 +49,7 @@ def search(
     from classifold.search.apply import apply_best
     from classifold.search.plan import make_plan
     from classifold.search.results import write_results
-    from classifold.search.storage import storage_url
+    from classifold.search.storage import FileLocks, storage_url
     from classifold.search.worker import run_search
 
     require_packs()
@@ -60,8 +60,10 @@ def search(
         return
     rows = run_search(plan, url=url, n_workers=workers)
     page = Path("reports/search") / file.stem / "index.html"
-    write_search_page(page, rows, plan)
-    best = write_results(
-        rows, plan, metrics=Path("metrics/search"), table=page.with_name("trials.csv")
-    )
+    # Processes that end together write the same files.
+    with FileLocks(SEARCHES / f"{file.stem}.locks").take("results", wait=True):
+        write_search_page(page, rows, plan)
+        best = write_results(
+            rows, plan, metrics=Path("metrics/search"), table=page.with_name("trials.csv")
+        )
     print(f"{best}; all trials: {page}")

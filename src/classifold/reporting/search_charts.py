@@ -18,7 +18,7 @@ from classifold.reporting.figures import (
 from classifold.search.plan import Plan
 from classifold.search.results import Row, best_of
 from classifold.search.search_file import Distribution, Search
-from classifold.search.space import in_words, label, short_names
+from classifold.search.space import choice_label, format_values, short_names
 
 SLICES_PER_ROW = 3  # at most
 N_TICKS = 4  # of a range
@@ -43,7 +43,7 @@ def search_history(rows: Sequence[Row], plan: Plan) -> Chart:
         y=[row.value for row in complete],
         mode="markers",
         marker={"color": BLUE, "size": 8, "opacity": 0.75},
-        customdata=[text(in_words(row.drawn)) for row in complete],
+        customdata=[text(format_values(row.sampled)) for row in complete],
         hovertemplate="trial %{x}: %{y:.4f}<br>%{customdata}<extra></extra>",
     )
     figure.add_scatter(
@@ -101,7 +101,7 @@ def search_slices(rows: Sequence[Row], plan: Plan) -> Chart:
     for n, path in enumerate(search.space):
         place = {"row": n // n_columns + 1, "col": n % n_columns + 1}
         figure.add_scatter(
-            x=[_position(row.drawn[path]) for row in complete],
+            x=[_position(row.sampled[path]) for row in complete],
             y=[row.value for row in complete],
             mode="markers",
             marker={
@@ -110,7 +110,7 @@ def search_slices(rows: Sequence[Row], plan: Plan) -> Chart:
                 "size": [12 if row is best else 8 for row in complete],
                 "opacity": 0.75,
             },
-            customdata=[[row.trial, text(in_words(row.drawn))] for row in complete],
+            customdata=[[row.trial, text(format_values(row.sampled))] for row in complete],
             hovertemplate="trial %{customdata[0]}: %{y:.4f}<br>%{customdata[1]}<extra></extra>",
             **place,
         )
@@ -134,7 +134,7 @@ def search_parallel(rows: Sequence[Row], plan: Plan) -> Chart:
     figure = new_figure(showlegend=False)
     shades = np.linspace(FIRST_COLOR, LAST_COLOR, len(complete)).round().astype(int)
     for row, shade in zip(complete, shades, strict=True):  # the best on top
-        values = [row.value, *(row.drawn[path] for path in search.space)]
+        values = [row.value, *(row.sampled[path] for path in search.space)]
         is_best = row is complete[-1]
         figure.add_scatter(
             x=list(range(len(values))),
@@ -142,7 +142,7 @@ def search_parallel(rows: Sequence[Row], plan: Plan) -> Chart:
             mode="lines",
             line={"color": f"rgb({','.join(map(str, shade))})", "width": 3.5 if is_best else 1.6},
             opacity=1 if is_best else 0.8,
-            text=f"trial {row.trial}: {row.value:.4f}<br>{text(in_words(row.drawn))}",
+            text=f"trial {row.trial}: {row.value:.4f}<br>{text(format_values(row.sampled))}",
             hovertemplate="%{text}<extra></extra>",
         )
     for position, scale in enumerate(scales):
@@ -186,7 +186,7 @@ class _Scale(NamedTuple):
                 float(distribution.high or 0),
                 log=bool(distribution.log),
             )
-        labels = [label(choice) for choice in distribution.choices]
+        labels = [choice_label(choice) for choice in distribution.choices]
         heights = {value: n / max(len(labels) - 1, 1) for n, value in enumerate(labels)}
         return cls(heights.__getitem__, [(height, str(each)) for each, height in heights.items()])
 
@@ -229,5 +229,5 @@ def _axis(search: Search, path: str) -> dict[str, Any]:
         # In less than one decade there may be no power of ten.
         ticks = {"dtick": 1, "exponentformat": "power"} if ends[1] - ends[0] > 1 else {"nticks": 4}
         return {"type": "log", "range": [ends[0] - margin, ends[1] + margin], **ticks}
-    order = [_position(label(choice)) for choice in distribution.choices]
+    order = [_position(choice_label(choice)) for choice in distribution.choices]
     return {"type": "category", "categoryorder": "array", "categoryarray": order}

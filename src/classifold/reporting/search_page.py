@@ -101,7 +101,7 @@ def _choices(rows: Sequence[Row], search: Search) -> list[Table]:
 
 
 def _n_complete(rows: Sequence[Row], path: str, choice: str) -> int:
-    return sum(row.value is not None and str(row.drawn[path]) == choice for row in rows)
+    return sum(row.value is not None and str(row.sampled[path]) == choice for row in rows)
 
 
 def _trials(rows: Sequence[Row], search: Search) -> Table:
@@ -129,7 +129,7 @@ def _trials(rows: Sequence[Row], search: Search) -> Table:
         [
             _whole(row.trial),
             Cell(row.state, row.state, row.failure[:MAX_FAILURE_CHARACTERS]),
-            *(_drawn(row.drawn[path]) for path in names),
+            *(_sampled(row.sampled[path]) for path in names),
             Cell(_format_value(row.value, search), row.value),
             *(Cell(decimal(row.outcome.get(key)), row.outcome.get(key)) for key in others),
             Cell(percent(row.outcome.get("train_accuracy")), row.outcome.get("train_accuracy")),
@@ -151,7 +151,7 @@ def _whole(number: int | None) -> Cell:
     return Cell(NOT_AVAILABLE if number is None else str(number), number)
 
 
-def _drawn(value: Any) -> Cell:
+def _sampled(value: Any) -> Cell:
     if isinstance(value, float):
         return Cell(f"{value:.4g}", value)
     return Cell(str(value), value if isinstance(value, int) else str(value))

@@ -1,4 +1,4 @@
-"""The best trial of a search, written into `params.yaml`."""
+"""Write the values of the best trial of a search into `params.yaml`."""
 
 import io
 from pathlib import Path
@@ -19,63 +19,63 @@ from classifold.search.results import Row, best_of, read_rows_of
 from classifold.search.space import place_of, values_of
 from classifold.search.storage import open_search
 
-WIDEST_LINE = 10_000  # that is not broken
+MAX_LINE_WIDTH = 10_000  # longer lines are wrapped
 
 
 def apply_best(path: Path, plan: Plan, *, url: URL) -> list[str]:
-    """Set in a params file what the best trial so far was trained with, see `apply_trial`.
+    """Set the values of the best trial so far in a params file, see `apply_trial`.
 
     Returns:
-        What changed, and what it rests on, a line each.
+        Lines that describe what changed, and the trial.
 
     Raises:
-        UserError: if no trial of this search was trained to its end.
+        UserError: if no trial of this search is complete.
     """
     with open_search(plan, url) as opened:
         rows = read_rows_of(opened.study, plan)
     best = best_of(rows, plan.search)
     if best is None:
         raise UserError(
-            f"{plan.name} has no trial that was trained to its end, of these params, images and "
-            "code; run the search first"
+            f"{plan.name}: no trial with these params, images and code is complete. Run the search "
+            "first."
         )
     changed = apply_trial(path, best, plan)
     return [
-        *(changed or [f"{path} holds all of it already"]),
-        f"trial {best.trial}, the best of {len(rows)} that have ended (of {plan.n_trials}), had "
-        f"validation {plan.search.metric.replace('_', ' ')} {best.value:.4f}",
+        *(changed or [f"{path}: has these values already"]),
+        f"trial {best.trial} is the best of {len(rows)} trials that have ended (of "
+        f"{plan.n_trials}): validation {plan.search.metric.replace('_', ' ')} {best.value:.4f}",
     ]
 
 
 def apply_trial(path: Path, row: Row, plan: Plan) -> list[str]:
-    """Set in a params file what a trial was trained with, but for the epochs of the search.
+    """Set the values of a trial in a params file, except the search's number of epochs.
 
-    Comments and order stay. The file appears whole or not at all.
+    Comments and order stay. The file is replaced atomically.
 
     Args:
-        path: of the params file.
+        path: the params file.
         row: the trial.
-        plan: of its search.
+        plan: its search.
 
     Returns:
         A line for each key that changed, such as "models.mlp.batch_size: 64 -> 32".
 
     Raises:
-        UserError: if the new params break a rule.
+        UserError: if the new params are not valid.
     """
     yaml = YAML()
     yaml.Representer = _Representer
-    yaml.width = WIDEST_LINE
+    yaml.width = MAX_LINE_WIDTH
     yaml.preserve_quotes = True
     content = yaml.load(path.read_text(encoding="utf-8"))
-    values = plan.search.fixed | values_of(row.drawn, plan.search)
-    told = []
+    values = plan.search.fixed | values_of(row.sampled, plan.search)
+    changed = []
     for place in sorted(values, key=lambda place: place.count(".")):
         parent, key = place_of(content, place)
         absent = isinstance(parent, dict) and key not in parent
         before = None if absent else parent[key]
         if absent or before != values[place]:
-            told.append(f"{place}: {'not set' if absent else _text(before)} -> {values[place]}")
+            changed.append(f"{place}: {'not set' if absent else _text(before)} -> {values[place]}")
             parent[key] = _as_written(values[place])
     buffer = io.StringIO()
     yaml.dump(content, buffer)
@@ -83,11 +83,11 @@ def apply_trial(path: Path, row: Row, plan: Plan) -> list[str]:
     check_content(Params, plain, path=path)
     with new_file(path) as partial:
         partial.write_text(buffer.getvalue(), encoding="utf-8")
-    return told
+    return changed
 
 
 class _Representer(RoundTripRepresenter):
-    """Writes null as null; ruamel would leave the place empty."""
+    """Writes null as "null"; the default of ruamel.yaml is an empty value."""
 
     def represent_none(self, data: None) -> Any:
         return self.represent_scalar("tag:yaml.org,2002:null", "null")
@@ -103,9 +103,9 @@ def _text(value: Any) -> str:
 
 
 def _as_written(value: Any) -> Any:
-    """A value as it goes into the file: on one line, floats without an exponent.
+    """Format a value for the file: on one line, floats without an exponent.
 
-    A YAML 1.1 reader takes 1e-05 for text.
+    A YAML 1.1 reader reads 1e-05 as a string.
     """
     if isinstance(value, dict):
         mapping = CommentedMap({key: _as_written(item) for key, item in value.items()})

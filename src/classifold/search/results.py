@@ -1,4 +1,4 @@
-"""What a search found: a row a trial, the best of them, and how much each setting mattered."""
+"""The results of a search: its trials, the best of them, and the importance of each setting."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +13,9 @@ from classifold.data.json_file import write_json
 from classifold.errors import UserError
 from classifold.search.plan import Plan
 from classifold.search.search_file import Search
-from classifold.search.space import distributions, in_words, label
+from classifold.search.space import choice_label, distributions, format_values
 
-# What a trial of ours tells beside what all trials of Optuna's do.
+# User attributes of Optuna's trials.
 TRIAL, FAILURE, OUTCOME = "trial", "failure", "outcome"
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -26,16 +26,16 @@ class Row(NamedTuple):
 
     trial: int  # counted from 1
     state: str  # complete, pruned, failed
-    drawn: dict[str, Any]  # dotted path -> number or label
-    value: float | None  # of the metric, of a complete trial
-    outcome: dict[str, Any]  # of a complete trial: all scores, epochs
+    sampled: dict[str, Any]  # dotted path -> number or label
+    value: float | None  # of the metric, if the trial is complete
+    outcome: dict[str, Any]  # scores and epochs, if the trial is complete
     n_epochs: int
     seconds: float
     failure: str  # why it failed
 
 
 def ended_trials(study: optuna.Study, plan: Plan) -> dict[int, FrozenTrial]:
-    """Optuna's trials that have ended, by our number; what was interrupted is none of them."""
+    """Read the trials that have ended, by our number; interrupted trials are not among them."""
     ended: dict[int, FrozenTrial] = {}
     for trial in study.get_trials(deepcopy=False, states=ENDED):
         number = trial.user_attrs.get(TRIAL, 0)
@@ -45,7 +45,7 @@ def ended_trials(study: optuna.Study, plan: Plan) -> dict[int, FrozenTrial]:
 
 
 def read_rows_of(study: optuna.Study, plan: Plan) -> list[Row]:
-    """All trials that have ended, in the order of their numbers."""
+    """Read the trials that have ended, in the order of their numbers."""
     return [_row(number, trial) for number, trial in sorted(ended_trials(study, plan).items())]
 
 
@@ -67,29 +67,29 @@ def _row(number: int, trial: FrozenTrial) -> Row:
 
 
 def best_of(rows: Sequence[Row], search: Search) -> Row | None:
-    """The complete trial with the best value; of equals the first."""
+    """Find the complete trial with the best value; of equal ones, the first."""
     sign = -1 if search.metric == "loss" else 1
     complete = [row for row in rows if row.value is not None]
     return max(complete, key=lambda row: sign * (row.value or 0.0), default=None)
 
 
 def best_per_choice(rows: Sequence[Row], search: Search) -> dict[str, dict[str, Row]]:
-    """Of every path with choices, and of every choice, the best trial: path -> choice -> row."""
+    """Find the best trial with each choice: path -> choice -> row."""
     table: dict[str, dict[str, Row]] = {}
-    for path, drawn in search.space.items():
-        for choice in map(label, drawn.choices or ()):
-            best = best_of([row for row in rows if row.drawn[path] == choice], search)
+    for path, distribution in search.space.items():
+        for choice in map(choice_label, distribution.choices or ()):
+            best = best_of([row for row in rows if row.sampled[path] == choice], search)
             if best:
                 table.setdefault(path, {})[str(choice)] = best
     return table
 
 
-def told_study(rows: Sequence[Row], search: Search) -> optuna.Study:
-    """The complete trials as a study of Optuna's in memory."""
+def study_in_memory(rows: Sequence[Row], search: Search) -> optuna.Study:
+    """Copy the complete trials to a study in memory."""
     study = optuna.create_study(direction="minimize" if search.metric == "loss" else "maximize")
     space = distributions(search)
     study.add_trials(
-        create_trial(params=row.drawn, distributions=space, value=row.value)
+        create_trial(params=row.sampled, distributions=space, value=row.value)
         for row in rows
         if row.value is not None
     )
@@ -97,26 +97,29 @@ def told_study(rows: Sequence[Row], search: Search) -> optuna.Study:
 
 
 def importances(rows: Sequence[Row], search: Search) -> dict[str, float]:
-    """How much of the variance of the metric each setting explains; they sum to 1.
+    """Estimate the fraction of the metric's variance that each setting explains; they sum to 1.
 
-    Empty where there is nothing to explain: one setting, or values that do not differ.
+    Returns:
+        An empty mapping if only one setting varies, or if the metric does not.
 
-    Source: Hutter et al. 2014 (functional ANOVA), as Optuna has it.
+    Source: Hutter et al. 2014 (functional ANOVA), implemented by Optuna.
     """
     values = {row.value for row in rows if row.value is not None}
     varied = [
         path
         for path in search.space
-        if len({row.drawn[path] for row in rows if row.value is not None}) > 1
+        if len({row.sampled[path] for row in rows if row.value is not None}) > 1
     ]
     if len(values) < 2 or len(varied) < 2:
         return {}
     evaluator = FanovaImportanceEvaluator(seed=0)
-    return dict(get_param_importances(told_study(rows, search), evaluator=evaluator, params=varied))
+    return dict(
+        get_param_importances(study_in_memory(rows, search), evaluator=evaluator, params=varied)
+    )
 
 
 def search_metrics(rows: Sequence[Row], plan: Plan) -> dict[str, Any]:
-    """Collect `metrics/search/<name>.json`."""
+    """Compute the content of `metrics/search/<name>.json`."""
     search = plan.search
     best = best_of(rows, search)
     states = {f"n_{state}": 0 for state in ("complete", "pruned", "failed")}
@@ -131,7 +134,7 @@ def search_metrics(rows: Sequence[Row], plan: Plan) -> dict[str, Any]:
         "best_value": best.value if best else None,
         "best_trial": best.trial if best else None,
         "best_epoch": best.outcome["best_epoch"] if best else None,
-        "best_params": best.drawn if best else {},
+        "best_params": best.sampled if best else {},
         "importance": importances(rows, search),
         "best_per_choice": {
             path: {choice: row.value for choice, row in table.items()}
@@ -144,16 +147,16 @@ def write_results(rows: Sequence[Row], plan: Plan, *, metrics: Path, table: Path
     """Write metrics and the table of trials.
 
     Args:
-        rows: a row a trial.
+        rows: the trials that have ended.
         plan: of the search.
         metrics: folder of the metrics file.
         table: the CSV to write.
 
     Returns:
-        The best trial in words.
+        A message about the best trial.
 
     Raises:
-        UserError: if no trial was trained to its end; the files are written before.
+        UserError: if no trial is complete; the files are written first.
     """
     columns, lines = trial_table(rows, plan.search)
     write_rows(table, lines, columns=columns)
@@ -162,24 +165,24 @@ def write_results(rows: Sequence[Row], plan: Plan, *, metrics: Path, table: Path
     if best is None:
         reasons = [row.failure for row in rows if row.failure]
         raise UserError(
-            f"no trial of {plan.name} was trained to its end; see {table}"
+            f"no trial of {plan.name} is complete; see {table}"
             + (f"; the first failed: {reasons[0]}" if reasons else "")
         )
     return (
-        f"trial {best.trial} is the best of {plan.n_trials}: {in_words(best.drawn)}, validation "
-        f"{plan.search.metric.replace('_', ' ')} {best.value:.4f}"
+        f"trial {best.trial} is the best of {plan.n_trials}: {format_values(best.sampled)}, "
+        f"validation {plan.search.metric.replace('_', ' ')} {best.value:.4f}"
     )
 
 
 def trial_table(rows: Sequence[Row], search: Search) -> tuple[list[str], list[dict[str, Any]]]:
-    """The trials as columns and rows of `trials.csv`."""
+    """Make the columns and rows of `trials.csv`."""
     scores = list(dict.fromkeys(key for row in rows for key in row.outcome if key != "n_epochs"))
     columns = ["trial", "state", *search.space, *scores, "n_epochs", "seconds", "failure"]
     table = [
         {
             "trial": row.trial,
             "state": row.state,
-            **row.drawn,
+            **row.sampled,
             **{key: row.outcome.get(key, "") for key in scores},
             "n_epochs": row.n_epochs,
             "seconds": row.seconds,

@@ -1,4 +1,4 @@
-"""A search as a YAML file: of which model, over which settings, drawn how, judged by what."""
+"""The schema of search files: the model, the space, the sampler, the pruner and the metric."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -9,16 +9,16 @@ from classifold.params.reader import read_mapping
 from classifold.params.schema.section import Count, Positive, Section, Seed
 from classifold.params.validation import check_content
 
-STEP_TOLERANCE = 1e-6  # of a step: floats such as 0.3 / 0.1 are not whole
+STEP_TOLERANCE = 1e-6  # in steps: 0.3 / 0.1 is not exactly an integer
 
 
 class Distribution(Section):
-    """What a setting is drawn from: choices, or a range."""
+    """The values that a setting may have: choices, or a range."""
 
     choices: Annotated[list[Any], Field(min_length=1)] | None = None
     low: int | float | None = None
     high: int | float | None = None
-    log: bool | None = None  # evenly in the logarithm
+    log: bool | None = None  # uniform in the logarithm
     step: Positive | None = None
 
     @model_validator(mode="after")
@@ -28,7 +28,7 @@ class Distribution(Section):
         if self.choices is not None:
             if given:
                 raise ValueError(
-                    f"choices stand alone, got {', '.join(given)} beside them; leave out either"
+                    f"choices exclude a range, got {', '.join(given)} beside them; remove either"
                 )
             if any(choice in self.choices[:n] for n, choice in enumerate(self.choices)):
                 raise ValueError(f"choices must differ from one another, got {self.choices}")
@@ -45,64 +45,64 @@ class Distribution(Section):
 
     def _check_step(self, step: float, width: float) -> None:
         if self.log:
-            raise ValueError("log: true and step exclude one another; leave out either")
+            raise ValueError("log: true and step exclude one another; remove either")
         if self.is_whole and step != int(step):
             raise ValueError(
-                f"a step between whole numbers must be whole, got {step:g}; write low and high "
-                f"with a point, such as {self.low}.0, to draw any number"
+                f"the step between integers must be an integer, got {step:g}; write low and high "
+                f"with a decimal point, such as {self.low}.0, to sample floats"
             )
         if abs(width / step - round(width / step)) > STEP_TOLERANCE:
             raise ValueError(
-                f"high must lie whole steps above low, got {self.low}, {self.high} and {step:g}"
+                f"high - low must be a multiple of step, got {self.low}, {self.high} and {step:g}"
             )
 
     @property
     def is_whole(self) -> bool:
-        """Whether the range is of whole numbers."""
+        """Whether the range is of integers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
 
 class RandomSampler(Section):
-    """Every trial is drawn independently of the others."""
+    """Each trial is sampled independently of the others."""
 
     name: Literal["random"]
     seed: Seed
 
 
 class TpeSampler(Section):
-    """Trials are drawn where earlier ones were good (Bergstra et al. 2011)."""
+    """Trials are sampled where earlier trials scored well (Bergstra et al. 2011)."""
 
     name: Literal["tpe"]
     seed: Seed
-    n_startup_trials: Count  # which are drawn at random
+    n_startup_trials: Count  # the first trials, which are sampled at random
 
 
 class GridSampler(Section):
-    """Every combination of choices once, in the order of the file."""
+    """Each combination of choices is tried once, in the order of the file."""
 
     name: Literal["grid"]
 
 
 class NoPruner(Section):
-    """Every trial is trained to its end."""
+    """No trial is pruned."""
 
     name: Literal["none"]
 
 
 class MedianPruner(Section):
-    """A trial ends that is worse than the median of the earlier ones after as many epochs."""
+    """A trial is pruned if it is worse than the median of earlier trials at the same epoch."""
 
     name: Literal["median"]
-    n_startup_trials: Annotated[int, Field(ge=0)]  # which are never ended
-    n_warmup_steps: Annotated[int, Field(ge=0)]  # epochs after which none is ended
+    n_startup_trials: Annotated[int, Field(ge=0)]  # which are never pruned
+    n_warmup_steps: Annotated[int, Field(ge=0)]  # the first epochs, after which none is pruned
 
 
 class HyperbandPruner(Section):
-    """Of trials that start together, the best go on (Li et al. 2018)."""
+    """Successive halving: the best trials of a bracket go on (Li et al. 2018)."""
 
     name: Literal["hyperband"]
     min_resource: Count  # epochs
-    reduction_factor: Annotated[int, Field(ge=2)]  # one in so many goes on
+    reduction_factor: Annotated[int, Field(ge=2)]  # one in this many goes on
 
 
 class Search(Section):
@@ -120,25 +120,30 @@ class Search(Section):
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:
         if self.sampler.name == "grid":
-            ranges = [path for path, drawn in self.space.items() if drawn.choices is None]
+            ranges = [path for path, each in self.space.items() if each.choices is None]
             if ranges:
                 raise ValueError(
-                    f"space.{ranges[0]}: sampler grid goes through choices: [...], got a range; "
-                    "list its values, or take sampler random or tpe"
+                    f"space.{ranges[0]}: sampler grid needs choices: [...], got a range; list its "
+                    "values, or set the sampler to random or tpe"
                 )
             if self.n_trials is not None:
                 raise ValueError(
-                    "n_trials must be null with sampler grid, which tries all combinations, got "
-                    f"{self.n_trials}"
+                    f"n_trials must be null with sampler grid, got {self.n_trials}; it tries all "
+                    "combinations"
                 )
         elif self.n_trials is None:
-            raise ValueError(f"n_trials must be a number with sampler {self.sampler.name}")
+            raise ValueError(
+                f"n_trials must be an integer with sampler {self.sampler.name}, got null"
+            )
         for path in self.fixed:
             if path in self.space:
-                raise ValueError(f"fixed.{path}: is drawn, too; name it in fixed or in space")
+                raise ValueError(
+                    f"fixed.{path}: is in space, too; remove it from fixed or from space"
+                )
         if self.metric == "loss" and any(".loss" in path for path in self.space):
             raise ValueError(
-                "metric: loss cannot compare trials whose losses differ; take accuracy or micro_f1"
+                "metric: loss cannot compare trials with different loss functions; set it to "
+                "accuracy or micro_f1"
             )
         return self
 
@@ -147,7 +152,7 @@ def read_search(path: Path) -> Search:
     """Read a search file and check it against the schema.
 
     Raises:
-        UserError: if the file cannot be read or breaks a rule; all broken rules are named.
+        UserError: if the file cannot be read or is not valid; all errors are named.
     """
     content = read_mapping(path)
     check_content(Search, content, path=path)

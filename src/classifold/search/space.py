@@ -1,4 +1,4 @@
-"""From a search's space to the params of one trial."""
+"""The space of a search, and the params of a trial with values from it."""
 
 import copy
 import itertools
@@ -7,44 +7,42 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import optuna
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
 )
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
-from classifold.data.seeding import generator
 from classifold.errors import UserError
 from classifold.search.search_file import Distribution, Search
 
-Drawn = dict[str, Any]  # dotted path -> what Optuna keeps: a number, or the label of a choice
+# Dotted path -> what Optuna stores: a number, or the label of a choice.
+Sampled = dict[str, Any]
 
 
-def label(choice: Any) -> Any:
-    """A choice as Optuna keeps it: a mapping or a list as JSON."""
+def choice_label(choice: Any) -> Any:
+    """Convert a choice to what Optuna can store: a mapping or a list becomes JSON."""
     return json.dumps(choice) if isinstance(choice, (dict, list)) else choice
 
 
-def values_of(drawn: Mapping[str, Any], search: Search) -> dict[str, Any]:
-    """What a trial sets in params: numbers as they are, choices instead of their labels."""
+def values_of(sampled: Mapping[str, Any], search: Search) -> dict[str, Any]:
+    """Return what a trial sets in params: numbers, and choices in place of their labels."""
     values = {}
-    for path, value in drawn.items():
+    for path, value in sampled.items():
         choices = search.space[path].choices
-        by_label = {} if choices is None else {label(choice): choice for choice in choices}
+        by_label = {} if choices is None else {choice_label(choice): choice for choice in choices}
         values[path] = by_label.get(value, value)
     return values
 
 
 def with_values(content: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of `content` with other values at dotted paths; list items go by their number.
+    """Copy `content` and set values at dotted paths; items of lists are named by their index.
 
-    A path is set before those that begin with it. Its last key may be new.
+    A path is set before the paths that begin with it. Its last key may be new.
 
     Raises:
-        UserError: if there is no such place.
+        UserError: if a path does not exist.
     """
     changed = copy.deepcopy(dict(content))
     for path in sorted(values, key=lambda path: path.count(".")):
@@ -54,10 +52,10 @@ def with_values(content: Mapping[str, Any], values: Mapping[str, Any]) -> dict[s
 
 
 def place_of(content: Any, path: str) -> tuple[Any, str | int]:
-    """The mapping or list that holds the last key of a dotted path, and that key.
+    """Find the mapping or list that holds the last key of a dotted path, and that key.
 
     Raises:
-        UserError: if there is no such place. The last key of a mapping may be absent.
+        UserError: if the path does not exist. The last key of a mapping may be absent.
     """
     *sections, last = path.split(".")
     place = content
@@ -82,83 +80,45 @@ def _child(place: Any, key: str, *, path: str) -> Any:
 
 
 def n_trials(search: Search) -> int:
-    """How many trials there are in all."""
+    """Count the trials of the whole search."""
     if search.n_trials is not None:
         return search.n_trials
-    return math.prod(len(drawn.choices or ()) for drawn in search.space.values())
+    return math.prod(len(each.choices or ()) for each in search.space.values())
 
 
 def distributions(search: Search) -> dict[str, BaseDistribution]:
-    """The space as Optuna takes it."""
-    return {path: _distribution(drawn) for path, drawn in search.space.items()}
+    """Convert the space to distributions of Optuna."""
+    return {path: _distribution(each) for path, each in search.space.items()}
 
 
-def _distribution(drawn: Distribution) -> BaseDistribution:
-    if drawn.choices is not None:
-        return CategoricalDistribution([label(choice) for choice in drawn.choices])
-    if drawn.is_whole:
-        step = int(drawn.step or 1)
-        return IntDistribution(int(drawn.low or 0), int(drawn.high or 0), bool(drawn.log), step)
-    return FloatDistribution(
-        float(drawn.low or 0), float(drawn.high or 0), bool(drawn.log), drawn.step
-    )
+def _distribution(each: Distribution) -> BaseDistribution:
+    if each.choices is not None:
+        return CategoricalDistribution([choice_label(choice) for choice in each.choices])
+    if each.is_whole:
+        step = int(each.step or 1)
+        return IntDistribution(int(each.low or 0), int(each.high or 0), bool(each.log), step)
+    return FloatDistribution(float(each.low or 0), float(each.high or 0), bool(each.log), each.step)
 
 
-def sampler_of(search: Search, trial: int) -> BaseSampler:
-    """A sampler for one trial.
-
-    Each trial has its own, seeded by its number: one sampler for all would, after a stop or in
-    another process, draw again what it had drawn.
-
-    Args:
-        search: whose space is drawn from.
-        trial: counted from 1.
-    """
-    if search.sampler.name == "grid":
-        return _Cell(cells(search)[trial - 1])
-    seed = int(generator(search.sampler.seed, "trial", trial).integers(2**32))
-    if search.sampler.name == "tpe":
-        return TPESampler(n_startup_trials=search.sampler.n_startup_trials, seed=seed)
-    return RandomSampler(seed)
-
-
-def cells(search: Search) -> list[Drawn]:
-    """All combinations of the choices, the last path's changing fastest."""
-    labels = ([label(c) for c in drawn.choices or ()] for drawn in search.space.values())
+def cells(search: Search) -> list[Sampled]:
+    """List all combinations of the choices; those of the last path change fastest."""
+    labels = ([choice_label(c) for c in each.choices or ()] for each in search.space.values())
     return [dict(zip(search.space, cell, strict=True)) for cell in itertools.product(*labels)]
 
 
-class _Cell(RandomSampler):
-    """Gives a trial the values of one cell of a grid."""
+def corners(search: Search) -> list[Sampled]:
+    """List combinations that cover every choice and both ends of every range.
 
-    def __init__(self, cell: Drawn) -> None:
-        super().__init__()
-        self._cell = cell
-
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: optuna.trial.FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        """The value of the cell."""
-        return self._cell[param_name]
-
-
-def corners(search: Search) -> list[Drawn]:
-    """Combinations that are tried on the schema before anything trains.
-
-    Of a grid all cells; else each choice and each end of a range once, the others being the
-    first choice or the lowest number.
+    Of a grid these are all cells; otherwise each choice and each end appears once, beside the
+    first choice or the lowest number of the other paths.
     """
     if search.sampler.name == "grid":
         return cells(search)
     ends = {
-        path: [drawn.low, drawn.high]
-        if drawn.choices is None
-        else [label(choice) for choice in drawn.choices]
-        for path, drawn in search.space.items()
+        path: [each.low, each.high]
+        if each.choices is None
+        else [choice_label(choice) for choice in each.choices]
+        for path, each in search.space.items()
     }
     first = {path: values[0] for path, values in ends.items()}
     others = [first | {path: value} for path, values in ends.items() for value in values[1:]]
@@ -166,10 +126,10 @@ def corners(search: Search) -> list[Drawn]:
 
 
 def short_names(paths: Iterable[str]) -> dict[str, str]:
-    """The last two keys of each path, or as many as tell them apart."""
+    """Shorten each path to its last two keys, or to as many as make the names distinct."""
     keys = {path: path.split(".") for path in paths}
     for n in itertools.count(2):
-        # A model's own settings, such as its batch size, go without its name.
+        # The model's name is no part of its own settings, such as its batch size.
         names = {
             path: ".".join(each[max(2 if each[0] == "models" and n == 2 else 0, len(each) - n) :])
             for path, each in keys.items()
@@ -179,10 +139,10 @@ def short_names(paths: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def in_words(drawn: Mapping[str, Any]) -> str:
-    """Such as "name sgd, lr 0.0034"."""
-    names = short_names(drawn)
+def format_values(sampled: Mapping[str, Any]) -> str:
+    """Format sampled values for a message, such as "name sgd, lr 0.0034"."""
+    names = short_names(sampled)
     return ", ".join(
         f"{names[path]} {value:.4g}" if isinstance(value, float) else f"{names[path]} {value}"
-        for path, value in drawn.items()
+        for path, value in sampled.items()
     )

@@ -1,7 +1,7 @@
-"""Where a search keeps its trials: SQLite or PostgreSQL, with a lock for every trial.
+"""The storage of a search, in SQLite or PostgreSQL, with a lock for every trial.
 
-Whoever holds the lock of a trial runs it. A lock ends with the process that holds it, so that
-a worker that is gone, by whatever, is told from one that is busy, at once and for certain.
+The process that holds the lock of a trial runs it. The system releases a lock when its process
+ends, so a dead worker is distinguished from a slow one at once and without error.
 """
 
 import contextlib
@@ -14,36 +14,39 @@ from typing import NamedTuple, Protocol
 import optuna
 import sqlalchemy
 from filelock import FileLock, Timeout
-from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.storages import RDBStorage
 from sqlalchemy import URL, NullPool
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from classifold.errors import UserError
 from classifold.search.plan import Plan
+from classifold.search.samplers import pruner_of
 
-SECONDS_TO_WRITE = 60  # that SQLite waits for another process
+SECONDS_TO_WRITE = 60  # SQLite waits this long for another process
 DRIVER = "postgresql+psycopg"
 
-# A machine that is gone without a word keeps its locks for as long: 30 + 3 * 10 seconds.
+# The server releases the locks of a machine that lost its connection after 30 + 3 * 10 seconds.
 KEEPALIVES = "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
 
-KNOWN = (
+URL_FORMS = (
     "sqlite:///<file> or postgresql://<user>:<password>@<host>:<port>/<database> (the password "
-    "may stand in ~/.pgpass)"
+    "may be in ~/.pgpass instead)"
 )
 
 
 class Locks(Protocol):
-    """Locks with names that processes exclude one another by."""
+    """Named locks between processes."""
 
     @contextmanager
     def take(self, name: str, *, wait: bool = False) -> Iterator[bool]:
-        """Hold a lock, or tell that another process has it; with `wait`, wait for it."""
+        """Acquire a lock for the `with` block; yield False if another process holds it.
+
+        With `wait`, wait until the lock is free.
+        """
 
 
 class Opened(NamedTuple):
-    """A search in its storage."""
+    """An open search."""
 
     study: optuna.Study
     locks: Locks
@@ -53,41 +56,44 @@ def storage_url(given: str | None, *, default: Path) -> URL:
     """Read the URL of a storage.
 
     Args:
-        given: as it was given; None takes the file `default`.
+        given: the URL; None selects the file `default`.
         default: an SQLite file.
 
     Raises:
-        UserError: if it is no URL of a known kind. The message never holds it: it may hold a
-            password.
+        UserError: if the URL is not valid. The message does not contain it, because it may
+            contain a password.
     """
     if given is None:
         return URL.create("sqlite", database=str(default))
     try:
         url = sqlalchemy.make_url(given)
     except (ArgumentError, ValueError):
-        raise UserError(f"the storage must be a URL such as {KNOWN}") from None
+        raise UserError(f"--storage: not a URL. Write {URL_FORMS}.") from None
     if url.drivername == "sqlite" and url.database not in {None, "", ":memory:"}:
         return url
     if url.drivername in {"postgresql", "postgres", DRIVER}:
         return url.set(drivername=DRIVER)
-    raise UserError(f"the storage must be {KNOWN}, got one that begins with {url.drivername}:")
+    raise UserError(
+        f"--storage: must be an SQLite file or a PostgreSQL database, got one that begins with "
+        f"{url.drivername}:. Write {URL_FORMS}."
+    )
 
 
 @contextmanager
 def open_search(plan: Plan, url: URL) -> Iterator[Opened]:
-    """Open the storage, and in it the search, which is begun if it was not yet.
+    """Open the search in its storage; create it if it does not exist.
 
     Raises:
         UserError: if the storage cannot be used.
     """
-    # Nothing of a search is worth a line of Optuna's own.
+    # The log lines of Optuna would repeat ours.
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with _told(url):
+    with _readable_errors(url):
         name = f"{plan.name}-{plan.key[:12]}"
         locks = _locks(url, name)
         storage = None
         try:
-            # Two that make tables, or the same study, at once stand in each other's way.
+            # Processes that create tables, or the same study, at the same time would fail.
             with _locks(url, "storage").take("opening", wait=True):
                 storage = RDBStorage(
                     url.render_as_string(hide_password=False), engine_kwargs=_engine(url)
@@ -96,7 +102,7 @@ def open_search(plan: Plan, url: URL) -> Iterator[Opened]:
                     storage=storage,
                     study_name=name,
                     direction="minimize" if plan.search.metric == "loss" else "maximize",
-                    pruner=_pruner(plan),
+                    pruner=pruner_of(plan.search, max_epochs=plan.max_epochs),
                     load_if_exists=True,
                 )
             yield Opened(study, locks)
@@ -106,34 +112,25 @@ def open_search(plan: Plan, url: URL) -> Iterator[Opened]:
                 storage.engine.dispose()
 
 
-def _pruner(plan: Plan) -> BasePruner:
-    pruner = plan.search.pruner
-    settings = pruner.model_dump(exclude={"name"})
-    if pruner.name == "median":
-        return MedianPruner(**settings)
-    if pruner.name == "hyperband":
-        return HyperbandPruner(max_resource=plan.max_epochs, **settings)
-    return NopPruner()
-
-
 @contextmanager
-def _told(url: URL) -> Iterator[None]:
-    """Tell a fault of the storage as one message; the password is no part of it."""
+def _readable_errors(url: URL) -> Iterator[None]:
+    """Turn errors of the storage into one message each, without the password."""
     try:
         yield
     except ImportError as error:
         if url.drivername != DRIVER:
             raise
         raise UserError(
-            f"a search in PostgreSQL needs psycopg ({error}): pip install 'psycopg[binary]'"
+            f"a search in PostgreSQL needs psycopg ({error}). Run "
+            "\"pip install 'psycopg[binary]'\"."
         ) from None
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         cause = error if isinstance(error, SQLAlchemyError) else error.__cause__ or error
         cause = getattr(cause, "orig", cause)  # without the statement
         shown = url.render_as_string(hide_password=True)
         raise UserError(
-            f"the storage {shown} cannot be used ({' '.join(str(cause).split())}); start the "
-            "search again once it can be: what was finished is kept"
+            f"{shown}: cannot be used as storage ({' '.join(str(cause).split())}). Fix that and "
+            "start the search again: trials that have ended are kept."
         ) from None
 
 
@@ -152,14 +149,17 @@ def _locks(url: URL, name: str) -> Locks:
 
 
 class FileLocks:
-    """Locks of one machine, each on an empty file of its own."""
+    """Locks between the processes of one machine, one empty file per lock."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @contextmanager
     def take(self, name: str, *, wait: bool = False) -> Iterator[bool]:
-        """Hold a lock, or tell that another process has it; with `wait`, wait for it."""
+        """Acquire a lock for the `with` block; yield False if another process holds it.
+
+        With `wait`, wait until the lock is free.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / name, fallback_to_soft=False)
         with contextlib.suppress(Timeout):
@@ -171,7 +171,7 @@ class FileLocks:
 
 
 class PostgresLocks:
-    """Locks of a PostgreSQL server, each held by a connection of its own."""
+    """Advisory locks of a PostgreSQL server, one connection per lock."""
 
     def __init__(self, url: URL, study: str) -> None:
         self.study = study
@@ -181,11 +181,14 @@ class PostgresLocks:
 
     @contextmanager
     def take(self, name: str, *, wait: bool = False) -> Iterator[bool]:
-        """Hold a lock, or tell that another process has it; with `wait`, wait for it."""
+        """Acquire a lock for the `with` block; yield False if another process holds it.
+
+        With `wait`, wait until the lock is free.
+        """
         digest = hashlib.sha256(f"{self.study}/{name}".encode()).digest()
         key = int.from_bytes(digest[:8], "big", signed=True)
         function = "pg_advisory_lock" if wait else "pg_try_advisory_lock"
-        with self.engine.connect() as connection:  # closing it gives the lock back
+        with self.engine.connect() as connection:  # closing it releases the lock
             statement = sqlalchemy.text(f"SELECT {function}(:key)")
-            answer = connection.scalar(statement, {"key": key})
-            yield wait or bool(answer)
+            acquired = connection.scalar(statement, {"key": key})
+            yield wait or bool(acquired)

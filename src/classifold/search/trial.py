@@ -1,10 +1,19 @@
-"""One trial: a network with its first weights, trained and scored; nothing else is touched."""
+"""One trial: values are sampled, and a network with its first weights is trained and scored.
+
+The key of a search is made from the code behind this module (`plan.py`), so all that the outcome
+of a trial depends on is imported from here, and nothing else.
+"""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import optuna
+
 from classifold.models.inference import predict_logits
+from classifold.search.samplers import sampler_of
+from classifold.search.search_file import Search
+from classifold.search.space import distributions
 from classifold.training.loop import fit
 from classifold.training.out_of_memory import explain_out_of_memory
 from classifold.training.scores import Score, score_logits
@@ -12,12 +21,18 @@ from classifold.training.setup import prepare
 
 
 class Outcome(NamedTuple):
-    """What is told of a trial that was trained to its end."""
+    """The result of a complete trial."""
 
     validation: Score  # of the weights that training keeps
     best_epoch: int
     n_epochs: int
-    train_accuracy: float  # of the best epoch, on the images as they were trained on
+    train_accuracy: float  # of the best epoch, on the augmented training images
+
+
+def ask_trial(study: optuna.Study, search: Search, number: int) -> optuna.Trial:
+    """Begin the trial with a number, counted from 1, with sampled values."""
+    study.sampler = sampler_of(search, number)
+    return study.ask(distributions(search))
 
 
 def run_trial(
@@ -27,19 +42,21 @@ def run_trial(
     packs: Path,
     after_epoch: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> Outcome:
-    """Train a model as the stage `train` would, and score it as it would, on validation images.
+    """Train a model as the stage `train` does, and score it on the validation images.
 
-    Network, optimizer, schedules and loss are made anew, and random numbers depend on the
-    model's seed, the epoch and the image: what ran before in this process makes no difference.
+    Network, optimizer, schedules and loss are new, and random numbers depend on the model's
+    seed, the epoch and the image alone: earlier trials in the same process make no difference.
 
     Args:
-        params: the whole params of the trial.
+        params: all params of the trial.
         model: a name of `models`.
         packs: folder of the packs `train` and `validation`.
-        after_epoch: is given the history's row of every epoch; what it raises ends the trial.
+        after_epoch: is called with the history's row after every epoch; an exception from it ends
+            the trial.
 
     Raises:
-        UserError: if the network refuses its arguments, memory is too small, or the loss explodes.
+        UserError: if the network refuses its arguments, or if training runs out of memory or
+            diverges.
     """
     settings = params["models"][model]
     with explain_out_of_memory(model):
@@ -66,3 +83,18 @@ def run_trial(
         len(fitted.history),
         fitted.history[fitted.best_epoch - 1]["train_accuracy"],
     )
+
+
+def report_to(trial: optuna.Trial, metric: str) -> Callable[[Mapping[str, Any]], None]:
+    """Make an `after_epoch` that reports the metric to a trial.
+
+    Raises:
+        TrialPruned: from `after_epoch`, if the study's pruner ends the trial.
+    """
+
+    def after_epoch(row: Mapping[str, Any]) -> None:
+        trial.report(row[f"validation_{metric}"], row["epoch"])
+        if trial.should_prune():
+            raise optuna.TrialPruned
+
+    return after_epoch

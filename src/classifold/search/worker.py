@@ -1,10 +1,9 @@
-"""Workers: each takes trials that nobody runs, until all have ended."""
+"""The workers of a search: each runs trials that no other worker runs, until all have ended."""
 
 import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -25,30 +24,30 @@ from classifold.search.results import (
     ended_trials,
     read_rows_of,
 )
-from classifold.search.space import distributions, in_words, sampler_of
+from classifold.search.space import format_values
 from classifold.search.storage import Opened, open_search
-from classifold.search.trial import Outcome, run_trial
+from classifold.search.trial import Outcome, ask_trial, report_to, run_trial
 
-SECONDS_BETWEEN_LOOKS = 1.0  # at trials that others run
+SECONDS_BETWEEN_POLLS = 1.0  # of the trials that other workers run
 
 
 def run_search(plan: Plan, *, url: URL, n_workers: int) -> list[Row]:
-    """Run what is left of a search, whoever ran the rest, and read all of it.
+    """Run the trials of a search that have not ended, and read the results of all trials.
 
     Returns:
-        A row a trial, all of them ended.
+        One row per trial.
 
     Raises:
-        UserError: if the storage cannot be used, or a worker was ended.
+        UserError: if the storage cannot be used, or if a worker failed.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError(
-            "a search trains each trial in one process; start it without torchrun, and with "
-            "--workers as many as there are devices"
+            "classifold search: each trial is trained in one process. Start it without torchrun, "
+            "and set --workers to the number of devices."
         )
     with open_search(plan, url) as opened:
         n_ended = len(ended_trials(opened.study, plan))
-        log(f"  {plan.name}: {n_ended} of {plan.n_trials} trials are done")
+        log(f"  {plan.name}: {n_ended} of {plan.n_trials} trials have ended")
         if n_workers == 1:
             work(plan, opened)
     if n_workers > 1 and n_ended < plan.n_trials:
@@ -58,19 +57,19 @@ def run_search(plan: Plan, *, url: URL, n_workers: int) -> list[Row]:
 
 
 def work(plan: Plan, opened: Opened) -> None:
-    """Run trials until all have ended; trials that others run are waited for.
+    """Run trials until all have ended; wait for trials that other workers run.
 
-    A trial is run by whoever holds its lock. One that was interrupted is run anew.
+    The process that holds a trial's lock runs it. An interrupted trial is run again.
     """
-    waits = False
+    is_waiting = False
     while left := _trials_left(plan, opened):
         if any(_try_trial(number, plan, opened) for number in left):
-            waits = False
+            is_waiting = False
             continue
-        if not waits:
-            log(f"  waiting for trials that others run: {', '.join(map(str, left))}")
-        waits = True
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+        if not is_waiting:
+            log(f"  waiting for trials of other workers: {', '.join(map(str, left))}")
+        is_waiting = True
+        time.sleep(SECONDS_BETWEEN_POLLS)
 
 
 def _trials_left(plan: Plan, opened: Opened) -> list[int]:
@@ -79,47 +78,43 @@ def _trials_left(plan: Plan, opened: Opened) -> list[int]:
 
 
 def _try_trial(number: int, plan: Plan, opened: Opened) -> bool:
-    """Run a trial, unless another worker runs it or has run it; tell whether it was run here."""
-    with opened.locks.take(f"trial-{number}") as taken:
-        if not taken or number in ended_trials(opened.study, plan):
+    """Run a trial unless another worker runs it or has run it; return whether it was run."""
+    with opened.locks.take(f"trial-{number}") as acquired:
+        if not acquired or number in ended_trials(opened.study, plan):
             return False
         for trial in opened.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if trial.user_attrs.get(TRIAL) == number:  # nobody holds its lock: interrupted
+            if trial.user_attrs.get(TRIAL) == number:  # it held no lock: interrupted
                 opened.study.tell(trial.number, state=TrialState.FAIL)
         try:
             _run(number, plan, opened.study)
         except UpdateFinishedTrialError:
-            log(f"  trial {number}: another worker took it over while this one was cut off")
+            log(f"  trial {number}: another worker ran it while this one was disconnected")
     return True
 
 
 def _run(number: int, plan: Plan, study: optuna.Study) -> None:
     search = plan.search
-    study.sampler = sampler_of(search, number)
-    trial = study.ask(distributions(search))
+    trial = ask_trial(study, search, number)
     trial.set_user_attr(TRIAL, number)
-    log(f"  trial {number} of {plan.n_trials}: {in_words(trial.params)}")
-
-    def after_epoch(row: Mapping[str, Any]) -> None:
-        trial.report(row[f"validation_{search.metric}"], row["epoch"])
-        if trial.should_prune():
-            raise optuna.TrialPruned
-
+    log(f"  trial {number} of {plan.n_trials}: {format_values(trial.params)}")
     try:
         outcome = run_trial(
-            plan.params_of(trial.params), search.model, packs=plan.packs, after_epoch=after_epoch
+            plan.params_of(trial.params),
+            search.model,
+            packs=plan.packs,
+            after_epoch=report_to(trial, search.metric),
         )
     except optuna.TrialPruned:
         study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
         log(f"  trial {number}: pruned")
         return
     except UserError as error:
-        # Not Optuna's FAIL, which samplers forget: where a loss explodes, they should not go again.
+        # Not Optuna's FAIL, which samplers ignore: they should learn where training diverges.
         trial.set_user_attr(FAILURE, str(error))
         study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
         log(f"  trial {number}: failed: {error}")
         return
-    trial.set_user_attr(OUTCOME, _told(outcome))
+    trial.set_user_attr(OUTCOME, _user_attributes(outcome))
     value = getattr(outcome.validation, search.metric)
     study.tell(trial, value, skip_if_finished=True)
     best = best_of(read_rows_of(study, plan), search)
@@ -130,7 +125,7 @@ def _run(number: int, plan: Plan, study: optuna.Study) -> None:
         )
 
 
-def _told(outcome: Outcome) -> dict[str, Any]:
+def _user_attributes(outcome: Outcome) -> dict[str, Any]:
     return {
         **outcome.validation.columns("validation"),
         "train_accuracy": outcome.train_accuracy,
@@ -140,15 +135,15 @@ def _told(outcome: Outcome) -> dict[str, Any]:
 
 
 def _run_workers(plan: Plan, url: URL, n_workers: int) -> None:
-    """Work in several processes.
+    """Run trials in several processes.
 
     Raises:
-        UserError: if one of them did not end well; the others have gone on.
+        UserError: if one of them failed; the others have ended.
     """
     # spawn: forking a process that has threads may hang it.
     context = multiprocessing.get_context("spawn")
     workers = [
-        context.Process(target=_work_alone, args=(plan, url), daemon=True) for _ in range(n_workers)
+        context.Process(target=_run_worker, args=(plan, url), daemon=True) for _ in range(n_workers)
     ]
     for worker in workers:
         worker.start()
@@ -156,12 +151,12 @@ def _run_workers(plan: Plan, url: URL, n_workers: int) -> None:
         worker.join()
     if any(worker.exitcode for worker in workers):
         raise UserError(
-            "a worker was ended, see above, or from outside, most often for want of memory; start "
-            "the search again: what was finished is kept"
+            "a worker failed (see above), or was killed, most often because memory ran out. Start "
+            "the search again: trials that have ended are kept."
         )
 
 
-def _work_alone(plan: Plan, url: URL) -> None:
+def _run_worker(plan: Plan, url: URL) -> None:
     start_worker()
     try:
         with open_search(plan, url) as opened:
