@@ -200,4 +200,7 @@ def finished_clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
             clone.root.rename(made.root)
     copy = Clone(tmp_path_factory.mktemp("clone") / "project")
     shutil.copytree(made.root, copy.root, symlinks=True)
+    # Without a refreshed index a checkout rewrites all copied files. Then pyproject.toml is newer
+    # than the set-up, and make sets up again.
+    copy.run("git", "update-index", "-q", "--refresh")
     return copy
