@@ -299,7 +299,7 @@ def test_ci_reports_the_scores_that_the_author_of_a_branch_has(clone, colleague)
     assert "compare" in ran  # its metrics are kept in Git
     assert colleague.content() == clone.content()
     comment = (colleague.root / "comment/metrics.md").read_text()
-    assert re.match(r"On the same \d+ test images the stack", comment)
+    assert re.match(r"On the same \d+ test images,? the stack", comment)
     assert "arguments.depth | 1" in comment and "stack.log_loss" in comment
     assert (colleague.root / "page/report.html").is_file()
 
