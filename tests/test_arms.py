@@ -1,4 +1,4 @@
-"""Images split late or in time, augmented before or in training: what is compared, and how."""
+"""The study of leakage: how its arms are made, trained and compared."""
 
 from pathlib import Path
 
@@ -13,21 +13,21 @@ from classifold.leakage.arms import (
     NONE,
     OFFLINE,
     Arm,
-    Hits,
+    Counts,
+    compare_arms,
+    equivalent_policy,
     make_arms,
-    policy_like,
-    steady,
-    tell_arms,
     train_arm,
-    with_copies,
+    with_variants,
+    without_early_stopping,
 )
-from classifold.leakage.picture import draw_arms
+from classifold.leakage.figure import draw_arms
 from classifold.params.schema.policies import Policy
 from classifold.training.batches import count_batches
 from classifold.training.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
-STUDY = ROOT / "studies/warnings"
+STUDY = ROOT / "studies/leakage"
 AUGMENTATION = {
     "flips": ["none", "horizontal", "vertical", "both"],
     "warped": 1,
@@ -50,8 +50,8 @@ def arms(pool):
     return make_arms(pool, np.arange(30) % 5 == 0, augmentation=AUGMENTATION, seed=1)
 
 
-def test_copies_in_memory_are_those_of_the_stage(pool):
-    pack = with_copies(pool, AUGMENTATION)
+def test_variants_in_memory_equal_those_of_the_stage(pool):
+    pack = with_variants(pool, AUGMENTATION)
     for row, image_id in enumerate(pool.ids):
         made = make_variants(np.asarray(pool.images[row]), image_id=image_id, **AUGMENTATION)
         mine = slice(8 * row, 8 * row + 8)
@@ -62,12 +62,12 @@ def test_copies_in_memory_are_those_of_the_stage(pool):
     assert pack.labels.tolist() == pool.labels.repeat(8).tolist()
 
 
-def test_every_arm_takes_as_many_steps_on_as_many_images(arms):
+def test_every_arm_has_the_same_number_of_images_and_steps(arms):
     assert {len(arm.train.labels) for arm in arms.values()} == {24 * 8}
     assert len({count_batches(len(arm.train.labels), 7) for arm in arms.values()}) == 1
 
 
-def test_a_split_in_time_shares_no_source_and_a_late_one_shares_nearly_all(arms):
+def test_only_a_split_after_augmentation_has_the_same_sources_in_both_splits(arms):
     for name, arm in arms.items():
         shared = set(arm.train.ids) & set(arm.validation.ids)
         if name == LATE:
@@ -79,13 +79,13 @@ def test_a_split_in_time_shares_no_source_and_a_late_one_shares_nearly_all(arms)
 
 
 @pytest.mark.slow
-def test_a_late_split_flatters_even_where_labels_are_drawn_by_lot(
+def test_a_split_after_augmentation_is_optimistically_biased_with_random_labels(
     tmp_path, draw_pack, tiny_mlp, machine
 ):
-    # Nothing can be learnt of such labels but by heart: in truth one answer in three is right.
+    # Such labels can only be memorized: on other images one prediction in three is correct.
     random = np.random.default_rng(1)
     noise = random.integers(0, 256, (90, 8, 8, 3), np.uint8)
-    lot = draw_pack(90)._replace(images=noise, labels=random.integers(0, 3, 90))
+    random_labels = draw_pack(90)._replace(images=noise, labels=random.integers(0, 3, 90))
     clean = draw_pack(90)._replace(
         images=random.integers(0, 256, (90, 8, 8, 3), np.uint8), labels=random.integers(0, 3, 90)
     )
@@ -100,31 +100,31 @@ def test_a_late_split_flatters_even_where_labels_are_drawn_by_lot(
         phases={"p1": phase}, batch_size=30, seed=1, image_size=8, normalize="half",
         loss={"name": "cross_entropy"},
     )  # fmt: skip
-    arms = make_arms(lot, np.arange(90) % 5 == 0, augmentation=mild, seed=1)
-    right = {
+    arms = make_arms(random_labels, np.arange(90) % 5 == 0, augmentation=mild, seed=1)
+    correct = {
         name: train_arm(
             name, arms[name], clean, network=tiny_mlp(), recipe=recipe, machine=machine,
             seeds=[1], checkpoints=tmp_path, key="",
         )
         for name in (NONE, OFFLINE, LATE)
     }  # fmt: skip
-    told = tell_arms(right, arms, clean, resamples=500, seed=1)
-    assert told[LATE]["validation_accuracy"] > 0.7
-    assert told[LATE]["flattered_ci95"][0] > 0.2
-    low, high = told[OFFLINE]["clean_accuracy_ci95"]
+    compared = compare_arms(correct, arms, clean, resamples=500, seed=1)
+    assert compared[LATE]["validation_accuracy"] > 0.7
+    assert compared[LATE]["optimistic_bias_ci95"][0] > 0.2
+    low, high = compared[OFFLINE]["clean_accuracy_ci95"]
     assert low < 1 / 3 < high
 
 
-def test_hits_are_added_up_by_source_and_drawn_with_their_copies():
-    right = np.array([[True, True, False], [True, False, False]])  # two seeds
-    hits = Hits.of(["b", "a", "b"], right)
-    assert hits.hits.tolist() == [1, 2]  # of a; of b
-    assert hits.answers.tolist() == [2, 4]
-    assert hits.share == 0.5
-    drawn = hits.resampled(resamples=400, seed=1)
-    # Of two sources: both once, one twice, or the other; all have half of their answers right.
-    assert set(drawn.tolist()) == {0.5}
-    uneven = Hits(np.array([0.0, 4.0]), np.array([1.0, 4.0]))
+def test_predictions_are_summed_by_source_and_resampled_with_their_variants():
+    correct = np.array([[True, True, False], [True, False, False]])  # two seeds
+    counts = Counts.of(["b", "a", "b"], correct)
+    assert counts.n_correct.tolist() == [1, 2]  # of a; of b
+    assert counts.n_predictions.tolist() == [2, 4]
+    assert counts.accuracy == 0.5
+    resampled = counts.resampled(resamples=400, seed=1)
+    # Of two sources: both once, one twice, or the other; half of all predictions are correct.
+    assert set(resampled.tolist()) == {0.5}
+    uneven = Counts(np.array([0.0, 4.0]), np.array([1.0, 4.0]))
     assert set(uneven.resampled(resamples=400, seed=1).round(6).tolist()) == {0.0, 0.8, 1.0}
 
 
@@ -132,13 +132,16 @@ def test_scores_and_gains_of_arms_by_hand(draw_pack):
     pack = draw_pack(4)
     arm = Arm(pack, pack, {})
     nothing, everything = np.zeros((1, 4), bool), np.ones((1, 4), bool)
-    right = {NONE: (everything, nothing), OFFLINE: (everything, everything)}
-    told = tell_arms(right, {NONE: arm, OFFLINE: arm}, pack, resamples=100, seed=1)
-    assert (told[NONE]["flattered"], told[NONE]["flattered_ci95"]) == (1, [1, 1])
-    assert (told[OFFLINE]["flattered"], told[OFFLINE]["gain_over_none"]) == (0, 1)
-    assert told[OFFLINE]["gain_over_none_ci95"] == [1, 1]
-    assert told[NONE]["gain_over_none_ci95"] == [0, 0]
-    assert told[NONE]["validation_accuracy_by_seed"] == [1]
+    correct = {NONE: (everything, nothing), OFFLINE: (everything, everything)}
+    compared = compare_arms(correct, {NONE: arm, OFFLINE: arm}, pack, resamples=100, seed=1)
+    assert (compared[NONE]["optimistic_bias"], compared[NONE]["optimistic_bias_ci95"]) == (
+        1,
+        [1, 1],
+    )
+    assert (compared[OFFLINE]["optimistic_bias"], compared[OFFLINE]["gain_over_none"]) == (0, 1)
+    assert compared[OFFLINE]["gain_over_none_ci95"] == [1, 1]
+    assert compared[NONE]["gain_over_none_ci95"] == [0, 0]
+    assert compared[NONE]["validation_accuracy_by_seed"] == [1]
 
 
 @pytest.mark.parametrize(
@@ -153,41 +156,41 @@ def test_scores_and_gains_of_arms_by_hand(draw_pack):
         ({"flips": ["none"], "warped": 0}, []),
     ],
 )
-def test_the_policy_draws_what_copies_are_drawn_from(changes, steps):
-    policy = policy_like(AUGMENTATION | changes)
+def test_the_policy_has_the_same_transformations_as_the_variants(changes, steps):
+    policy = equivalent_policy(AUGMENTATION | changes)
     assert policy["steps"] == steps
     Policy.model_validate(policy)
 
 
-def test_a_steady_model_runs_all_its_epochs():
+def test_a_model_without_early_stopping_runs_all_its_epochs():
     phase = {"epochs": 9, "schedule": {"name": "constant"}}
     stopping = phase | {"stop": {"metric": "loss", "patience": 2}}
-    model = steady({"phases": {"a": phase, "b": stopping}}, epochs=4)
+    model = without_early_stopping({"phases": {"a": phase, "b": stopping}}, epochs=4)
     assert model["phases"]["a"]["stop"] == {"patience": None}
     assert model["phases"]["b"]["stop"] == {"metric": "loss", "patience": None}
     assert {phase["epochs"] for phase in model["phases"].values()} == {4}
 
 
-def test_what_the_study_cannot_do_is_refused(pool, draw_multi_pack):
-    with pytest.raises(UserError, match="augment makes no copies, so there is nothing to split"):
+def test_data_without_variants_or_with_several_labels_is_refused(pool, draw_multi_pack):
+    with pytest.raises(UserError, match=r"augment: .*no variants.*augment\.warped to 1"):
         plain = AUGMENTATION | {"flips": ["none"], "warped": 0}
         make_arms(pool, np.arange(30) < 6, augmentation=plain, seed=1)
-    with pytest.raises(UserError, match=r"of one label an image; dataset\.task is multi"):
+    with pytest.raises(UserError, match=r"dataset\.task: .*got multi"):
         make_arms(draw_multi_pack(8), np.arange(8) < 2, augmentation=AUGMENTATION, seed=1)
 
 
-def test_the_picture_of_the_same_scores_has_the_same_bytes(tmp_path):
+def test_the_figure_of_the_same_scores_has_the_same_bytes(tmp_path):
     arm = {
-        f"{part}_accuracy{what}": value
-        for part in ("validation", "clean")
-        for what, value in (("", 0.7), ("_ci95", [0.6, 0.8]), ("_by_seed", [0.65, 0.75]))
+        f"{split}_accuracy{suffix}": value
+        for split in ("validation", "clean")
+        for suffix, value in (("", 0.7), ("_ci95", [0.6, 0.8]), ("_by_seed", [0.65, 0.75]))
     }
     panels = {"One": {"a": "first"}, "Two": {"a": "first", "b": "second"}}
-    pictures = []
+    figures = []
     for name in ("one.png", "two.png"):
         draw_arms(tmp_path / name, {"a": arm, "b": arm}, panels, n_clean=600)
-        pictures.append((tmp_path / name).read_bytes())
-    assert pictures[0] == pictures[1]
+        figures.append((tmp_path / name).read_bytes())
+    assert figures[0] == figures[1]
 
 
 def test_the_study_declares_the_params_it_reads():

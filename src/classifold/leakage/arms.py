@@ -1,8 +1,8 @@
-"""One network trained on the same images, split and augmented in different ways.
+"""Train one network on the same images, split and augmented in different ways (study arms).
 
-Source: two warnings of report 002. Section 3.2: images that are split after they were augmented
-have copies of validation images among those that are trained on. Section 3.1: copies that are made
-once, before training, were found better than those drawn anew in every epoch.
+Source: two warnings of report 002. Section 3.2: if images are split after augmentation, variants
+of validation images are among the training images. Section 3.1: variants that are made once,
+before training, gave better scores than on-the-fly augmentation.
 """
 
 import copy
@@ -32,41 +32,41 @@ NONE, ONLINE, OFFLINE, BOTH = "none", "online", "offline", "both"
 
 
 class Arm(NamedTuple):
-    """What a network is trained on, and what chooses its epoch."""
+    """The training images, the validation images that select the epoch, and the policy."""
 
     train: Pack
     validation: Pack
     policy: Mapping[str, Any]
 
 
-class Hits(NamedTuple):
-    """Right answers to images, added up over seeds and over copies of an image."""
+class Counts(NamedTuple):
+    """Correct predictions per source image, summed over seeds and over variants."""
 
-    hits: np.ndarray  # float64 (n_sources,)
-    answers: np.ndarray  # float64 (n_sources,)
+    n_correct: np.ndarray  # float64 (n_sources,)
+    n_predictions: np.ndarray  # float64 (n_sources,)
 
     @classmethod
-    def of(cls, ids: Sequence[str], right: np.ndarray) -> "Hits":
-        """Add up answers (n_seeds, n_images) by the id of the image."""
+    def of(cls, ids: Sequence[str], correct: np.ndarray) -> "Counts":
+        """Sum predictions (n_seeds, n_images) by the id of the source image."""
         sources, source_of = np.unique(np.array(ids), return_inverse=True)
-        n_seeds, n_sources = len(right), len(sources)
+        n_seeds, n_sources = len(correct), len(sources)
         return cls(
-            np.bincount(source_of, right.sum(0), n_sources),
+            np.bincount(source_of, correct.sum(0), n_sources),
             np.bincount(source_of, np.full(len(ids), float(n_seeds)), n_sources),
         )
 
     @property
-    def share(self) -> float:
-        """Right answers among all."""
-        return float(self.hits.sum() / self.answers.sum())
+    def accuracy(self) -> float:
+        """The fraction of correct predictions."""
+        return float(self.n_correct.sum() / self.n_predictions.sum())
 
     def resampled(self, *, resamples: int, seed: int) -> np.ndarray:
-        """Shares (resamples,) with other images; copies of one are drawn together."""
-        each = np.ones(len(self.hits), np.int64)
+        """Bootstrap the accuracy over source images: float64 (resamples,)."""
+        each = np.ones(len(self.n_correct), np.int64)
         return np.concatenate(
             [
-                (draws @ self.hits) / (draws @ self.answers)
-                for draws in resample(each, resamples=resamples, seed=seed)
+                (samples @ self.n_correct) / (samples @ self.n_predictions)
+                for samples in resample(each, resamples=resamples, seed=seed)
             ]
         )
 
@@ -74,68 +74,68 @@ class Hits(NamedTuple):
 def make_arms(
     pool: Pack, held_out: np.ndarray, *, augmentation: Mapping[str, Any], seed: int
 ) -> dict[str, Arm]:
-    """Make five trainings of equally many steps out of the same images.
+    """Make five arms with the same number of training steps from the same images.
 
-    Four are split before augmentation: their validation images are originals that no copy was made
-    of for training, and they train on originals alone (as often as there would be copies), on
-    originals with a policy that draws anew in every epoch what copies are drawn from, on copies, or
-    on copies with the policy. The fifth is augmented first and then split, by class but without a
-    look at whose copies they are: as many images train, and copies of many validate.
+    Four are split before augmentation. Their validation images are originals, of which no variant
+    is trained on. They train on originals alone (repeated, to the number of variants), on originals
+    with an on-the-fly policy of the same transformations, on variants, or on variants with the
+    policy. The fifth is augmented first and then split by class, without grouping the variants of
+    an image: as many images train, and variants of many of them validate.
 
     Args:
-        pool: originals, of one label each.
+        pool: originals, with one label each.
         held_out: bool array (N,): the validation images of a split before augmentation.
-        augmentation: arguments of `make_variants` but for the image.
+        augmentation: arguments of `make_variants` except the image.
         seed: of the split after augmentation.
 
     Raises:
-        UserError: if images bear several labels, or no copies are made.
+        UserError: if images have several labels, or if `augment` makes no variants.
     """
     if pool.task != "single":
-        raise UserError("this study is of one label an image; dataset.task is multi")
-    everything = with_copies(pool, augmentation)
-    n_copies = len(everything.labels) // len(pool.labels)
-    if n_copies < 2:
+        raise UserError("dataset.task: must be single for this study, got multi.")
+    everything = with_variants(pool, augmentation)
+    n_variants = len(everything.labels) // len(pool.labels)
+    if n_variants < 2:
         raise UserError(
-            "augment makes no copies, so there is nothing to split late; set augment.flips to "
-            "[none, horizontal] or augment.warped to 1"
+            "augment: makes no variants, so there is nothing to split after augmentation. Set "
+            "augment.flips to [none, horizontal] or augment.warped to 1."
         )
     plain = {"fill": augmentation["fill"], "steps": []}
-    policy = policy_like(augmentation)
+    policy = equivalent_policy(augmentation)
     train, validation = (pool.subset(np.flatnonzero(rows)) for rows in (~held_out, held_out))
-    again = train.subset(np.tile(np.arange(len(train.labels)), n_copies))
-    copies = everything.subset(np.flatnonzero(np.repeat(~held_out, n_copies)))
-    learnt, checked = train_test_split(
+    repeated = train.subset(np.tile(np.arange(len(train.labels)), n_variants))
+    variants = everything.subset(np.flatnonzero(np.repeat(~held_out, n_variants)))
+    late_train, late_validation = train_test_split(
         np.arange(len(everything.labels)),
-        test_size=int(held_out.sum()) * n_copies,
+        test_size=int(held_out.sum()) * n_variants,
         random_state=seed,
         stratify=everything.labels,
     )
     return {
-        NONE: Arm(again, validation, plain),
-        ONLINE: Arm(again, validation, policy),
-        OFFLINE: Arm(copies, validation, plain),
-        BOTH: Arm(copies, validation, policy),
-        LATE: Arm(everything.subset(learnt), everything.subset(checked), plain),
+        NONE: Arm(repeated, validation, plain),
+        ONLINE: Arm(repeated, validation, policy),
+        OFFLINE: Arm(variants, validation, plain),
+        BOTH: Arm(variants, validation, policy),
+        LATE: Arm(everything.subset(late_train), everything.subset(late_validation), plain),
     }
 
 
-def with_copies(pack: Pack, augmentation: Mapping[str, Any]) -> Pack:
-    """Make the copies that the stage `augment` would, in memory: those of an image in a row."""
+def with_variants(pack: Pack, augmentation: Mapping[str, Any]) -> Pack:
+    """Make the variants that the stage `augment` makes, in memory, those of an image together."""
     made = [
         make_variants(np.asarray(pack.images[row]), image_id=image_id, **augmentation)
         for row, image_id in enumerate(pack.ids)
     ]
-    n_copies = len(made[0])
-    return pack.subset(np.repeat(np.arange(len(made)), n_copies))._replace(
-        images=np.stack([one.pixels for copies in made for one in copies]),
-        variants=np.tile(np.arange(n_copies, dtype=np.int32), len(made)),
-        transformations=[one.transformation for copies in made for one in copies],
+    n_variants = len(made[0])
+    return pack.subset(np.repeat(np.arange(len(made)), n_variants))._replace(
+        images=np.stack([one.pixels for variants in made for one in variants]),
+        variants=np.tile(np.arange(n_variants, dtype=np.int32), len(made)),
+        transformations=[one.transformation for variants in made for one in variants],
     )
 
 
-def policy_like(augmentation: Mapping[str, Any]) -> dict[str, Any]:
-    """Draw in every epoch what copies are drawn from: flips, and ranges of warps."""
+def equivalent_policy(augmentation: Mapping[str, Any]) -> dict[str, Any]:
+    """Make an on-the-fly policy of the same flips and ranges of warps."""
     flips = set(augmentation["flips"]) - {"none"}
     steps: list[dict[str, Any]] = []
     if flips:
@@ -148,8 +148,11 @@ def policy_like(augmentation: Mapping[str, Any]) -> dict[str, Any]:
     return {"fill": augmentation["fill"], "steps": steps}
 
 
-def steady(model: Mapping[str, Any], *, epochs: int) -> dict[str, Any]:
-    """A model in params that runs all its epochs, at most so many a phase: steps are the same."""
+def without_early_stopping(model: Mapping[str, Any], *, epochs: int) -> dict[str, Any]:
+    """Change a model in params to run all its epochs, at most `epochs` per phase.
+
+    The number of steps is then the same in all arms.
+    """
     capped = cap_epochs(model, epochs=epochs)
     phases = {
         name: {**phase, "stop": {**(phase.get("stop") or {}), "patience": None}}
@@ -170,24 +173,24 @@ def train_arm(
     checkpoints: Path,
     key: str,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Train from the same first weights with each seed; what is done survives a stop.
+    """Train once with each seed, from the same first weights; it can be interrupted and resumed.
 
     Args:
-        name: of the arm.
-        arm: what is trained on, and what chooses the epoch.
-        clean: images that no training and no choice sees.
-        network: on the machine's device, with its first weights, which it has again at the end.
+        name: the name of the arm.
+        arm: its images and policy.
+        clean: images that are neither trained on nor used to select an epoch.
+        network: on the machine's device, with its first weights, which are restored at the end.
         recipe: how to train; its seed is replaced.
-        machine: what computes.
+        machine: the device and precision.
         seeds: of order, dropout and policies.
-        checkpoints: folder; the caller removes it when all is written.
-        key: of everything that the trainings depend on, see `training_key`.
+        checkpoints: folder; the caller removes it after all outputs are written.
+        key: a hash of everything that the trainings depend on, see `training_key`.
 
     Returns:
-        Bool arrays (n_seeds, n_images): right answers to validation and to clean images.
+        Bool arrays (n_seeds, n_images): correct predictions for validation and for clean images.
     """
     first_weights = copy.deepcopy(network.state_dict())
-    right: list[list[np.ndarray]] = []
+    correct: list[list[np.ndarray]] = []
     for seed in seeds:
         stem = f"{name.replace(' ', '_')}-{seed}"
         done = Checkpoint(checkpoints / f"{stem}.done.safetensors", key)
@@ -205,67 +208,71 @@ def train_arm(
                 checkpoint=running,
             )
             kept = {
-                part: torch.from_numpy(_right(network, pack, recipe, machine))
-                for part, pack in (("validation", arm.validation), ("clean", clean))
+                split: torch.from_numpy(_correct(network, pack, recipe, machine))
+                for split, pack in (("validation", arm.validation), ("clean", clean))
             }
             done.save(kept)
             running.remove()
-        right.append([kept[part].numpy() for part in ("validation", "clean")])
-        shares = [f"{answers.mean():.4f} of {len(answers):,}" for answers in right[-1]]
-        log(f"  {name}, seed {seed}: {shares[0]} validation images, {shares[1]} clean ones")
+        correct.append([kept[split].numpy() for split in ("validation", "clean")])
+        scores = [f"{each.mean():.4f} of {len(each):,}" for each in correct[-1]]
+        log(f"  {name}, seed {seed}: accuracy {scores[0]} validation, {scores[1]} clean images")
     network.load_state_dict(first_weights)
-    validation, clean_right = (np.stack(part) for part in zip(*right, strict=True))
-    return validation, clean_right
+    on_validation, on_clean = (np.stack(split) for split in zip(*correct, strict=True))
+    return on_validation, on_clean
 
 
-def tell_arms(
-    right: Mapping[str, tuple[np.ndarray, np.ndarray]],
+def compare_arms(
+    correct: Mapping[str, tuple[np.ndarray, np.ndarray]],
     arms: Mapping[str, Arm],
     clean: Pack,
     *,
     resamples: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Compare what arms answered: on validation, on clean images, and how far the two are apart.
+    """Compare the accuracies of arms on validation and clean images, and their difference.
 
-    Intervals are of other images, with the same seeds: bootstrap over sources, copies of one drawn
-    together; gains over `none` are paired, as all arms answered the same clean images.
+    Intervals are 95 % bootstrap intervals over source images, with the same seeds; variants of an
+    image are resampled together. Gains over `none` are paired by clean image.
 
     Args:
-        right: what `train_arm` gave for each arm.
+        correct: the result of `train_arm` for each arm.
         arms: the arms.
         clean: the clean images.
         resamples: number of bootstrap samples.
-        seed: of the draws.
+        seed: of the bootstrap.
+
+    Returns:
+        For each arm the numbers of images, accuracies, `optimistic_bias` (validation minus clean
+        accuracy) and `gain_over_none` (of clean accuracy), with intervals.
     """
-    told: dict[str, Any] = {}
-    reference = right[NONE][1].mean(0)
-    for name, (on_validation, on_clean) in right.items():
-        validation = Hits.of(arms[name].validation.ids, on_validation)
-        measured = Hits.of(clean.ids, on_clean)
-        drawn = validation.resampled(resamples=resamples, seed=seed)
-        drawn_clean = measured.resampled(resamples=resamples, seed=seed + 1)
-        gain = Hits(on_clean.mean(0) - reference, np.ones(len(reference)))
-        drawn_gain = gain.resampled(resamples=resamples, seed=seed)
-        told[name] = {
+    compared: dict[str, Any] = {}
+    reference = correct[NONE][1].mean(0)
+    for name, (on_validation, on_clean) in correct.items():
+        validation = Counts.of(arms[name].validation.ids, on_validation)
+        measured = Counts.of(clean.ids, on_clean)
+        resampled = validation.resampled(resamples=resamples, seed=seed)
+        resampled_clean = measured.resampled(resamples=resamples, seed=seed + 1)
+        gain = Counts(on_clean.mean(0) - reference, np.ones(len(reference)))
+        resampled_gain = gain.resampled(resamples=resamples, seed=seed)
+        compared[name] = {
             "n_train_images": len(arms[name].train.labels),
             "n_validation_images": len(arms[name].validation.labels),
-            "validation_accuracy": validation.share,
-            "validation_accuracy_ci95": percentile_interval(drawn),
+            "validation_accuracy": validation.accuracy,
+            "validation_accuracy_ci95": percentile_interval(resampled),
             "validation_accuracy_by_seed": on_validation.mean(1).tolist(),
-            "clean_accuracy": measured.share,
-            "clean_accuracy_ci95": percentile_interval(drawn_clean),
+            "clean_accuracy": measured.accuracy,
+            "clean_accuracy_ci95": percentile_interval(resampled_clean),
             "clean_accuracy_by_seed": on_clean.mean(1).tolist(),
-            "flattered": validation.share - measured.share,
-            "flattered_ci95": percentile_interval(drawn - drawn_clean),
-            "gain_over_none": gain.share,
-            "gain_over_none_ci95": percentile_interval(drawn_gain),
+            "optimistic_bias": validation.accuracy - measured.accuracy,
+            "optimistic_bias_ci95": percentile_interval(resampled - resampled_clean),
+            "gain_over_none": gain.accuracy,
+            "gain_over_none_ci95": percentile_interval(resampled_gain),
         }
-    return told
+    return compared
 
 
-def _right(network: nn.Module, pack: Pack, recipe: Recipe, machine: Machine) -> np.ndarray:
-    """Bool array (N,): whether each image of one label is answered right."""
+def _correct(network: nn.Module, pack: Pack, recipe: Recipe, machine: Machine) -> np.ndarray:
+    """Compute for each image whether its prediction is correct: bool array (N,)."""
     logits = predict_logits(
         network,
         pack.images,
@@ -273,5 +280,5 @@ def _right(network: nn.Module, pack: Pack, recipe: Recipe, machine: Machine) -> 
         normalize=recipe.normalize,
         device=machine.device,
     )
-    right: np.ndarray = logits.argmax(1) == pack.labels
-    return right
+    correct: np.ndarray = logits.argmax(1) == pack.labels
+    return correct

@@ -1,4 +1,4 @@
-"""Measure how much a late split lies, and what copies made before training and draws in it give."""
+"""Measure the bias of a split after augmentation, and the gains of two kinds of augmentation."""
 
 import shutil
 from pathlib import Path
@@ -11,12 +11,12 @@ from classifold.leakage.arms import (
     NONE,
     OFFLINE,
     ONLINE,
+    compare_arms,
     make_arms,
-    steady,
-    tell_arms,
     train_arm,
+    without_early_stopping,
 )
-from classifold.leakage.picture import draw_arms
+from classifold.leakage.figure import draw_arms
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.progress import log
@@ -26,18 +26,18 @@ from classifold.training.folds import assign_folds
 from classifold.training.out_of_memory import explain_out_of_memory
 from classifold.training.setup import prepare
 
-STUDY = Path("studies/warnings")
+STUDY = Path("studies/leakage")
 PACKS = Path("data/augmented")
-KEPT = Path(".cache/warnings")  # outside of the outputs, which DVC removes
+KEPT = Path(".cache/leakage")  # not among the outputs, which DVC removes before a stage
 
-NOT_OF_COPIES = ("size", "resize", "storage")  # settings of `augment` that make no copy
+NOT_OF_VARIANTS = ("size", "resize", "storage")  # settings of `augment`
 
 PANELS = {
-    "The same network and images: when they were split": {
+    "The same network and images, split": {
         OFFLINE: "before augmentation",
         LATE: "after augmentation",
     },
-    "Split before: how they were augmented, in as many steps": {
+    "Split before augmentation: kinds of augmentation, equal steps": {
         arm: arm for arm in (NONE, OFFLINE, ONLINE, BOTH)
     },
 }
@@ -46,8 +46,8 @@ PANELS = {
 def main() -> None:
     study = read_params("train_arms", path=STUDY / "params.yaml")
     settings, augment, model = read_params("train", "augment", f"models.{study['model']}")
-    model = steady(model, epochs=study["epochs"])
-    augmentation = {name: augment[name] for name in augment if name not in NOT_OF_COPIES}
+    model = without_early_stopping(model, epochs=study["epochs"])
+    augmentation = {name: augment[name] for name in augment if name not in NOT_OF_VARIANTS}
     network, train, clean, recipe, machine, precision = prepare(settings, model, packs=PACKS)
     pool = train.originals()
     groups = read_groups(Path("data/split/train.csv"))
@@ -59,7 +59,7 @@ def main() -> None:
         PACKS,
     )
     with explain_out_of_memory(study["model"]):
-        right = {
+        correct = {
             name: train_arm(
                 name,
                 arm,
@@ -74,16 +74,18 @@ def main() -> None:
             for name, arm in arms.items()
         }
 
-    told = tell_arms(right, arms, clean, **study["bootstrap"])
+    compared = compare_arms(correct, arms, clean, **study["bootstrap"])
     with new_folder(STUDY / "made") as folder:
-        draw_arms(folder / "arms.png", told, PANELS, n_clean=len(clean.labels))
+        draw_arms(folder / "arms.png", compared, PANELS, n_clean=len(clean.labels))
     write_json(
         STUDY / "metrics/train_arms.json",
-        {"n_pool": len(pool.labels), "n_clean": len(clean.labels), "arms": told},
+        {"n_pool": len(pool.labels), "n_clean": len(clean.labels), "arms": compared},
     )
     shutil.rmtree(KEPT, ignore_errors=True)
-    for name, arm in told.items():
-        log(f"  {name}: flattered by {arm['flattered']:+.4f} {arm['flattered_ci95']}")
+    for name, arm in compared.items():
+        log(
+            f"  {name}: optimistic bias {arm['optimistic_bias']:+.4f} {arm['optimistic_bias_ci95']}"
+        )
 
 
 if __name__ == "__main__":
