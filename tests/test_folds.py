@@ -441,7 +441,7 @@ def test_a_stage_killed_in_its_second_fold_continues_and_ends_with_the_same_byte
     assert outputs(folder) == {}
     told = run(folder, *STAGE).stdout
     assert "fold 1/2: finished before the interruption" in told
-    assert "fold 2/2: 24 images train" in told
+    assert "fold 2/2: 24 training images" in told
     assert "continues after epoch" in told
     assert outputs(folder) == expected
     assert not (folder / ".cache/folds/m").exists()
