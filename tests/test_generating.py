@@ -1,4 +1,4 @@
-"""Generated images: networks, training that goes on, measures of quality, what adding them does."""
+"""Generated images: networks, training, quality measures, and gains from adding them."""
 
 import copy
 import math
@@ -12,21 +12,21 @@ from scipy.linalg import sqrtm
 
 from classifold.data.pack import join, read_pack
 from classifold.errors import UserError
-from classifold.gan import added
-from classifold.gan.added import Answers, Gan, Small, add_generated, compare
-from classifold.gan.adversaries import Adversaries, GanRecipe, new_generator
+from classifold.gan import gain
 from classifold.gan.discriminator import Discriminator
 from classifold.gan.distances import (
     frechet_distance,
     nearest_distance,
     precision_recall,
 )
-from classifold.gan.drawing import draw_noise, generate, generated_pack, like_labels
 from classifold.gan.files import load_generator, save_generator, save_images
+from classifold.gan.gain import Classifier, Gan, HeldOutPredictions, add_generated, compare
 from classifold.gan.generator import Generator
 from classifold.gan.loop import FittedGan, Grid, fit_gan
 from classifold.gan.losses import LOSSES, gradient_penalty
 from classifold.gan.quality import measure_quality
+from classifold.gan.sampling import generate, generated_pack, sample_labels, sample_noise
+from classifold.gan.trainer import GanRecipe, GanTrainer, new_generator
 from classifold.models.model_file import Model, new_network
 from classifold.training.checkpoints import Checkpoint
 from classifold.training.recipe import Recipe
@@ -38,23 +38,23 @@ SMALL = GanRecipe(
     discriminator={"widths": [8, 16], "dense": 16},
     conditional=True,
     loss="non_saturating",
-    penalty=0.0,
+    gradient_penalty=0.0,
     optimizer={"lr": 0.002, "betas": [0.5, 0.999]},
     ema_decay=0.9,
     batch_size=16,
     epochs=3,
     seed=1,
 )
-# Nowozin's lecture, 2018, for Tiny ImageNet: what report 000 took over.
+# Nowozin's lecture, 2018, for Tiny ImageNet, as in report 000.
 LECTURE = {"noise": 128, "embedding": 1, "widths": [512, 256, 128, 64, 32]}
 
 
 class Stopped(BaseException):
-    """Stands for a stop at a moment nobody chose."""
+    """Stands for an interruption."""
 
 
 class StoppingCheckpoint(Checkpoint):
-    """Stops the training right after so many epochs were saved."""
+    """Interrupts the training after `after` epochs were saved."""
 
     def __init__(self, path, *, after):
         super().__init__(path, "key")
@@ -69,7 +69,7 @@ class StoppingCheckpoint(Checkpoint):
 
 @pytest.fixture
 def dark_and_bright(draw_pack):
-    """Noisy squares of two classes that differ in nothing but brightness."""
+    """Noisy squares of two classes that differ in brightness alone."""
     pack = draw_pack(128, n_classes=2)
     noise = np.random.default_rng(7).normal(0, 15, pack.images.shape)
     levels = np.where(pack.labels == 1, 215, 40)[:, None, None, None]
@@ -80,7 +80,7 @@ def n_parameters(network):
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def test_asked_for_no_class_the_networks_are_those_of_the_lecture_behind_report_000():
+def test_unconditional_networks_have_the_sizes_of_the_lecture_behind_report_000():
     generator = Generator(0, image_size=64, **LECTURE)
     dense = 128 * 8192 + 8192 + 2 * 8192
     doublings = sum(
@@ -124,16 +124,16 @@ def test_images_and_scores_have_their_shapes_at_every_size(doublings, side, n_cl
         ),
     ],
 )
-def test_sizes_that_cannot_be_halved_so_often_are_refused(build, setting):
-    with pytest.raises(UserError, match=rf"{setting} halve .* 3 times.*multiple of 8, got 36"):
+def test_sizes_that_are_no_multiple_of_the_power_of_two_are_refused(build, setting):
+    with pytest.raises(UserError, match=rf"{setting}: .*multiple of 8, got 36"):
         build()
 
 
 def test_losses_by_hand():
     real, fake = torch.tensor([0.0, 2.0]), torch.tensor([0.0, -2.0])
-    told_apart = math.log(2) + math.log(1 + math.exp(-2))  # of two images
+    expected = math.log(2) + math.log(1 + math.exp(-2))  # of two images
     bce, hinge = LOSSES["non_saturating"], LOSSES["hinge"]
-    assert bce.of_discriminator(real, fake).item() == pytest.approx(told_apart)
+    assert bce.of_discriminator(real, fake).item() == pytest.approx(expected)
     assert bce.of_generator(fake).item() == pytest.approx(
         (math.log(2) + math.log(1 + math.exp(2))) / 2
     )
@@ -148,22 +148,22 @@ def test_the_penalty_of_a_linear_score_is_half_the_squared_norm_of_its_weights()
     assert penalty.item() == pytest.approx(weights.square().sum().item() / 2, rel=1e-5)
 
 
-def test_a_penalty_is_part_of_what_the_discriminator_lowers(machine):
+def test_the_discriminator_loss_includes_the_penalty(machine):
     steps = {}
     inputs = torch.rand(8, 3, 8, 8), torch.arange(8) % 2, torch.randn(8, 8), torch.arange(8) % 2
     for penalty in (0.0, 5.0):
-        recipe = SMALL._replace(penalty=penalty)
-        adversaries = Adversaries(recipe, n_classes=2, image_size=8, machine=machine)
-        adversaries.discriminator.score.weight.data.fill_(0.5)
-        adversaries.train()
-        steps[penalty] = adversaries.step(*(tensor.clone() for tensor in inputs))
+        recipe = SMALL._replace(gradient_penalty=penalty)
+        trainer = GanTrainer(recipe, n_classes=2, image_size=8, machine=machine)
+        trainer.discriminator.score.weight.data.fill_(0.5)
+        trainer.train()
+        steps[penalty] = trainer.step(*(tensor.clone() for tensor in inputs))
     assert steps[5.0][0] > steps[0.0][0]  # the loss of the same weights, and the penalty
 
 
-def test_a_conditional_gan_gives_the_brightness_that_is_asked_for(dark_and_bright, machine):
+def test_a_conditional_gan_generates_the_brightness_of_the_class(dark_and_bright, machine):
     recipe = SMALL._replace(epochs=30)
     fitted = fit_gan(dark_and_bright, recipe=recipe, policy=NO_POLICY, machine=machine)
-    noise = draw_noise(fitted.generator, 64, seed=5)
+    noise = sample_noise(fitted.generator, 64, seed=5)
     dark, bright = (
         generate(fitted.generator, noise, np.full(64, label), device=CPU).mean((1, 2, 3))
         for label in (0, 1)
@@ -173,10 +173,10 @@ def test_a_conditional_gan_gives_the_brightness_that_is_asked_for(dark_and_brigh
     assert abs(bright.mean() - 215) < 40
 
 
-def test_who_is_asked_for_no_class_gives_the_same_whatever_is_asked(dark_and_bright, machine):
+def test_an_unconditional_generator_ignores_classes(dark_and_bright, machine):
     recipe = SMALL._replace(conditional=False, epochs=1)
     fitted = fit_gan(dark_and_bright, recipe=recipe, policy=NO_POLICY, machine=machine)
-    noise = draw_noise(fitted.generator, 8, seed=5)
+    noise = sample_noise(fitted.generator, 8, seed=5)
     dark, bright = (
         generate(fitted.generator, noise, np.full(8, label), device=CPU) for label in (0, 1)
     )
@@ -200,8 +200,10 @@ def fitted_with(pack, machine, folder, checkpoint=None, **settings):
 
 
 @pytest.mark.parametrize("after", [1, 2, 3])
-@pytest.mark.parametrize("settings", [{}, {"loss": "hinge", "penalty": 0.5, "conditional": False}])
-def test_a_training_that_was_stopped_ends_bit_for_bit_as_an_undisturbed_one(
+@pytest.mark.parametrize(
+    "settings", [{}, {"loss": "hinge", "gradient_penalty": 0.5, "conditional": False}]
+)
+def test_a_resumed_training_gives_the_same_bits_as_an_uninterrupted_one(
     draw_pack, machine, tmp_path, after, settings
 ):
     pack = draw_pack(40)
@@ -219,29 +221,29 @@ def test_a_training_that_was_stopped_ends_bit_for_bit_as_an_undisturbed_one(
     assert all(torch.equal(tensor, resumed[1][name]) for name, tensor in weights.items())
 
 
-def test_pictures_of_another_training_are_cleared_away(draw_pack, machine, tmp_path):
+def test_sample_grids_of_an_earlier_training_are_removed(draw_pack, machine, tmp_path):
     fitted_with(draw_pack(40), machine, tmp_path, epochs=2)
     *_, pictures = fitted_with(draw_pack(40), machine, tmp_path, epochs=1)
     assert set(pictures) == {"epoch_0000.png", "epoch_0001.png"}
 
 
-def test_a_loss_that_is_no_number_stops_the_training_and_names_the_setting(draw_pack, machine):
+def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_setting(draw_pack, machine):
     recipe = SMALL._replace(optimizer={"lr": 1e30, "betas": [0.5, 0.999]})
-    with pytest.raises(UserError, match=r"epoch \d, step \d: .* no number; lower train_gan.opti"):
+    with pytest.raises(UserError, match=r"epoch \d, step \d: .*NaN.*train_gan.optimizer.lr"):
         fit_gan(draw_pack(40), recipe=recipe, policy=NO_POLICY, machine=machine)
 
 
-def test_what_a_gan_cannot_learn_from_is_refused(draw_pack, draw_multi_pack, machine):
-    with pytest.raises(UserError, match=r"train_gan.conditional must be false"):
+def test_multiple_labels_and_mixing_policies_are_refused(draw_pack, draw_multi_pack, machine):
+    with pytest.raises(UserError, match=r"train_gan.conditional: must be false"):
         fit_gan(draw_multi_pack(), recipe=SMALL, policy=NO_POLICY, machine=machine)
     mixing = {"fill": "reflect", "steps": [{"mix": {"cutmix": 1.0}}]}
-    with pytest.raises(UserError, match=r"train_gan.online must name a policy without"):
+    with pytest.raises(UserError, match=r"train_gan.online: .*without the step mix"):
         fit_gan(draw_pack(), recipe=SMALL, policy=mixing, machine=machine)
 
 
 def test_an_image_does_not_depend_on_those_generated_with_it():
     generator = new_generator(SMALL, n_classes=3, image_size=8)
-    noise, labels = draw_noise(generator, 100, seed=3), np.arange(100) % 3
+    noise, labels = sample_noise(generator, 100, seed=3), np.arange(100) % 3
     together = generate(generator, noise, labels, device=CPU)
     rows = np.array([99, 0, 70, 41])
     assert (generate(generator, noise[rows], labels[rows], device=CPU) == together[rows]).all()
@@ -249,12 +251,12 @@ def test_an_image_does_not_depend_on_those_generated_with_it():
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=30), st.integers(1, 4), st.integers(0, 9))
-def test_classes_are_drawn_in_their_shares(labels, times, seed):
-    drawn = like_labels(np.array(labels), times * len(labels), seed=seed)
-    assert np.bincount(drawn, minlength=4).tolist() == [times * labels.count(i) for i in range(4)]
+def test_sampled_classes_have_the_proportions_of_the_labels(labels, times, seed):
+    sampled = sample_labels(np.array(labels), times * len(labels), seed=seed)
+    assert np.bincount(sampled, minlength=4).tolist() == [times * labels.count(i) for i in range(4)]
 
 
-def test_a_generator_and_its_images_come_back_as_they_were_written(draw_pack, tmp_path):
+def test_a_generator_and_its_images_are_loaded_as_they_were_saved(draw_pack, tmp_path):
     pack = draw_pack(12)
     generator = new_generator(SMALL, n_classes=3, image_size=8)
     images = generated_pack(generator, pack, 20, seed=2, device=CPU)
@@ -275,7 +277,7 @@ def test_a_generator_and_its_images_come_back_as_they_were_written(draw_pack, tm
     assert read.labels.tolist() == again.labels.tolist()
     assert read.classes == pack.classes
     (tmp_path / "generator/weights.safetensors").write_bytes(b"cut off")
-    with pytest.raises(UserError, match=r"the generator in .* cannot be read .* train it again"):
+    with pytest.raises(UserError, match=r"generator: cannot be read.*train_gan.py"):
         load_generator(tmp_path / "generator")
 
 
@@ -315,9 +317,9 @@ def test_frechet_distance_agrees_with_the_root_of_a_matrix():
 
 
 def test_precision_and_recall_by_hand():
-    # Radii to the nearest: 1, 1, 1, 8 in the reference, 0.1, 0.1 and 19.4 in what was made.
-    reference, made = np.array([[0.0], [1], [2], [10]]), np.array([[0.5], [0.6], [20]])
-    precision, recall = precision_recall(reference, made, neighbours=1)
+    # Radii to the nearest: 1, 1, 1, 8 in the reference, 0.1, 0.1 and 19.4 in the generated set.
+    reference, generated = np.array([[0.0], [1], [2], [10]]), np.array([[0.5], [0.6], [20]])
+    precision, recall = precision_recall(reference, generated, neighbors=1)
     assert precision == pytest.approx(2 / 3)
     assert recall == pytest.approx(3 / 4)
 
@@ -332,28 +334,28 @@ def model(tiny_mlp):
     return Model(tiny_mlp(), ["class0", "class1", "class2"], preprocessing, {})
 
 
-def test_quality_puts_real_images_first_and_noise_last(draw_pack, model):
+def test_quality_is_best_for_real_images_and_worst_for_noise(draw_pack, model):
     real = draw_pack(120)
     good, poor = draw_pack(60, seed=4), draw_pack(60, seed=5)
     poor = poor._replace(images=255 - poor.images)
-    told = measure_quality(real, good, poor, model=model, neighbours=3, seed=1, device=CPU)
-    assert told["n_images"] == 60
+    quality = measure_quality(real, good, poor, model=model, neighbors=3, seed=1, device=CPU)
+    assert quality["n_images"] == 60
     distances = {
-        name: told[name]["frechet_distance"] for name in ("real", "generated", "untrained")
+        name: quality[name]["frechet_distance"] for name in ("real", "generated", "untrained")
     }
     assert distances["real"] < distances["untrained"]
     assert distances["generated"] < distances["untrained"]
-    assert told["generated"]["precision"] > 0.8 > told["untrained"]["precision"]
-    assert told["noise"]["precision"] == 0
-    assert "agreement" not in told["noise"]
+    assert quality["generated"]["precision"] > 0.8 > quality["untrained"]["precision"]
+    assert quality["noise"]["precision"] == 0
+    assert "agreement" not in quality["noise"]
 
 
-def test_agreement_is_the_share_that_the_model_calls_by_its_class(draw_pack, model):
+def test_agreement_is_the_fraction_of_images_with_the_predicted_class(draw_pack, model):
     real = draw_pack(60)
-    told = measure_quality(real, real, real, model=model, neighbours=2, seed=1, device=CPU)
-    everything = told["generated"]
+    quality = measure_quality(real, real, real, model=model, neighbors=2, seed=1, device=CPU)
+    everything = quality["generated"]
     shifted = real._replace(labels=(real.labels + 1) % 3)
-    other = measure_quality(real, shifted, real, model=model, neighbours=2, seed=1, device=CPU)
+    other = measure_quality(real, shifted, real, model=model, neighbors=2, seed=1, device=CPU)
     by_class = list(everything["agreement_by_class"].values())
     assert np.mean(by_class) == pytest.approx(everything["agreement"])  # of one size
     assert other["generated"]["agreement"] + everything["agreement"] <= 1
@@ -362,11 +364,11 @@ def test_agreement_is_the_share_that_the_model_calls_by_its_class(draw_pack, mod
 
 def test_quality_refuses_a_model_of_other_classes_and_too_few_images(draw_pack, model):
     real = draw_pack(12)
-    stranger = model._replace(classes=["a", "b"])
-    with pytest.raises(UserError, match=r"trained on 2 classes \(a, b\), and .* have 3"):
-        measure_quality(real, real, real, model=stranger, neighbours=3, seed=1, device=CPU)
-    with pytest.raises(UserError, match=r"more than sample_gan.neighbours \(6\)"):
-        measure_quality(real, real, real, model=model, neighbours=6, seed=1, device=CPU)
+    other_model = model._replace(classes=["a", "b"])
+    with pytest.raises(UserError, match=r"sample_gan.model: .*3: .*got 2: a, b"):
+        measure_quality(real, real, real, model=other_model, neighbors=3, seed=1, device=CPU)
+    with pytest.raises(UserError, match=r"sample_gan.neighbors: .*got 6"):
+        measure_quality(real, real, real, model=model, neighbors=6, seed=1, device=CPU)
 
 
 PHASES = {
@@ -377,7 +379,7 @@ PHASES = {
 }
 
 
-def small_model():
+def classifier():
     recipe = Recipe(
         phases=PHASES,
         batch_size=8,
@@ -388,27 +390,29 @@ def small_model():
     )
     arguments = {"hidden": [8], "dropout": 0.0}
     network = new_network("mlp", n_classes=3, image_size=8, arguments=arguments, seed=1)
-    return Small(network, recipe, NO_POLICY)
+    return Classifier(network, recipe, NO_POLICY)
 
 
-def with_copies(pack):
-    """The pack, and of each image one copy that is turned upside down."""
-    copies = pack._replace(
+def with_variants(pack):
+    """Add an upside-down variant of each image to a pack."""
+    variants = pack._replace(
         images=pack.images[:, ::-1],
         variants=np.ones_like(pack.variants),
         transformations=["upside down"] * len(pack.labels),
     )
-    return join(pack, copies)
+    return join(pack, variants)
 
 
-def run_added(pack, machine, folder, *, recipe=SMALL, share=1.0, copies=False, n_folds=3):
+def run_added(
+    pack, machine, folder, *, recipe=SMALL, generated_per_real=1.0, variants=False, n_folds=3
+):
     n_images = len(pack.originals().labels)
     return add_generated(
         pack,
         np.arange(n_images) // 3 % n_folds + 1,
-        gan=Gan(recipe._replace(epochs=1), NO_POLICY, copies, {"rows": 3, "columns": 2}),
-        small=small_model(),
-        share=share,
+        gan=Gan(recipe._replace(epochs=1), NO_POLICY, variants, {"rows": 3, "columns": 2}),
+        classifier=classifier(),
+        generated_per_real=generated_per_real,
         seed=1,
         machine=machine,
         checkpoints=folder,
@@ -418,7 +422,7 @@ def run_added(pack, machine, folder, *, recipe=SMALL, share=1.0, copies=False, n
 
 @pytest.fixture
 def trainings(monkeypatch):
-    """What each training was given: (of a GAN or a model, its images, its first weights)."""
+    """The arguments of each training: (GAN or model, images, validation, first weights)."""
     seen = []
 
     def fit_gan_watched(train, **settings):
@@ -430,51 +434,49 @@ def trainings(monkeypatch):
         seen.append(("model", train, validation, weights))
         return real_fit(network, train, validation, **settings)
 
-    real_fit = added.fit
-    monkeypatch.setattr(added, "fit_gan", fit_gan_watched)
-    monkeypatch.setattr(added, "fit", fit_watched)
+    real_fit = gain.fit
+    monkeypatch.setattr(gain, "fit_gan", fit_gan_watched)
+    monkeypatch.setattr(gain, "fit", fit_watched)
     return seen
 
 
-@pytest.mark.parametrize("copies", [False, True])
-def test_nothing_that_is_trained_sees_the_fold_that_is_held_out(
-    draw_pack, machine, tmp_path, trainings, copies
+@pytest.mark.parametrize("variants", [False, True])
+def test_no_training_uses_images_of_the_held_out_fold(
+    draw_pack, machine, tmp_path, trainings, variants
 ):
-    pack = with_copies(draw_pack(36))
-    answers = run_added(pack, machine, tmp_path, copies=copies)
-    assert set(answers.predicted) == {"repeated", "generated", "warped"}
+    pack = with_variants(draw_pack(36))
+    predictions = run_added(pack, machine, tmp_path, variants=variants)
+    assert set(predictions.predicted) == {"repeated", "generated", "augmented"}
     ids = np.array(pack.originals().ids)
     for fold in (1, 2, 3):
         gan, *models = trainings[4 * (fold - 1) : 4 * fold]
-        held_out = set(ids[answers.folds == fold])
-        choosing = set(ids[answers.folds == fold % 3 + 1])
-        assert set(gan[1].ids) == set(ids) - held_out - choosing
-        assert set(gan[1].variants) == ({0, 1} if copies else {0})
+        held_out = set(ids[predictions.folds == fold])
+        selecting = set(ids[predictions.folds == fold % 3 + 1])
+        assert set(gan[1].ids) == set(ids) - held_out - selecting
+        assert set(gan[1].variants) == ({0, 1} if variants else {0})
         for _, train, validation, _ in models:
             real = {name for name in train.ids if not name.startswith("generated/")}
             assert real == set(gan[1].ids)
-            assert set(validation.ids) == choosing
+            assert set(validation.ids) == selecting
             assert set(validation.variants) == {0}
 
 
-def test_sorts_differ_in_nothing_but_where_added_images_come_from(
-    draw_pack, machine, tmp_path, trainings
-):
-    run_added(with_copies(draw_pack(36)), machine, tmp_path, share=0.5)
+def test_kinds_differ_only_in_the_source_of_added_images(draw_pack, machine, tmp_path, trainings):
+    run_added(with_variants(draw_pack(36)), machine, tmp_path, generated_per_real=0.5)
     models = [entry for entry in trainings if entry[0] == "model"]
     assert len(models) == 9
     for _, train, _, weights in models:
         assert len(train.labels) == 12 + 6
         assert all(torch.equal(weights[name], models[0][3][name]) for name in weights)
-    repeated, generated, warped = (train for _, train, *_ in models[:3])
-    assert len(set(repeated.ids)) == 12  # those added are images that were there
+    repeated, generated, augmented = (train for _, train, *_ in models[:3])
+    assert len(set(repeated.ids)) == 12  # the added images are repetitions
     assert (repeated.variants == 0).all()
-    assert set(warped.variants[12:]) == {1}
+    assert set(augmented.variants[12:]) == {1}
     assert sum(name.startswith("generated/") for name in generated.ids) == 6
     assert (generated.images[:12] == repeated.images[:12]).all()
 
 
-def test_a_stopped_comparison_goes_on_with_the_fold_it_was_in(
+def test_an_interrupted_comparison_resumes_in_the_same_fold(
     draw_pack, machine, tmp_path, monkeypatch, capsys
 ):
     pack = draw_pack(36)
@@ -483,28 +485,32 @@ def test_a_stopped_comparison_goes_on_with_the_fold_it_was_in(
     def stop(*_, **__):
         raise Stopped
 
-    real_fit, calls = added.fit, []
+    real_fit, calls = gain.fit, []
 
     def fit_three(*arguments, **settings):
         calls.append(1)
         return (stop if len(calls) == 4 else real_fit)(*arguments, **settings)
 
-    monkeypatch.setattr(added, "fit", fit_three)
+    monkeypatch.setattr(gain, "fit", fit_three)
     with pytest.raises(Stopped):
         run_added(pack, machine, tmp_path / "cut")
     capsys.readouterr()
     resumed = run_added(pack, machine, tmp_path / "cut")
-    told = capsys.readouterr().out
-    assert "fold 1/3: trained before the stop" in told
-    assert "going on after epoch" in told
-    for sort, predicted in whole.predicted.items():
-        assert predicted.tolist() == resumed.predicted[sort].tolist()
+    output = capsys.readouterr().out
+    assert "fold 1/3: already trained" in output
+    assert "resuming after epoch" in output
+    for kind, predicted in whole.predicted.items():
+        assert predicted.tolist() == resumed.predicted[kind].tolist()
 
 
-def test_adding_needs_images_of_known_classes(draw_pack, draw_multi_pack, machine, tmp_path):
-    asked_nothing = SMALL._replace(conditional=False)
-    for pack, recipe in ((draw_pack(36), asked_nothing), (draw_multi_pack(36), SMALL)):
-        with pytest.raises(UserError, match=r"set train_gan.conditional to true, for a"):
+def test_adding_needs_a_conditional_gan_and_one_label_per_image(
+    draw_pack, draw_multi_pack, machine, tmp_path
+):
+    unconditional = SMALL._replace(conditional=False)
+    for pack, recipe in ((draw_pack(36), unconditional), (draw_multi_pack(36), SMALL)):
+        with pytest.raises(
+            UserError, match=r"(?s)add_generated: .*Set train_gan.conditional to true"
+        ):
             run_added(pack, machine, tmp_path, recipe=recipe)
 
 
@@ -515,17 +521,17 @@ def test_gains_by_hand():
         "generated": np.array([0, 0, 0, 1, 0, 0, 1, 1]),
     }
     folds = np.array([1, 1, 1, 1, 2, 2, 2, 2])
-    told = compare(Answers(folds, predicted), labels, resamples=2000, seed=1)
-    assert told["repeated"]["accuracy"] == 0.5
-    assert told["repeated"]["accuracy_by_fold"] == [1.0, 0.0]
-    assert "gain" not in told["repeated"]
-    assert told["generated"]["accuracy"] == 5 / 8
-    assert told["generated"]["gain"] == pytest.approx(1 / 8)
-    assert told["generated"]["gain_p_value"] == 1.0  # two to one
-    low, high = told["generated"]["gain_ci95"]
+    compared = compare(HeldOutPredictions(folds, predicted), labels, resamples=2000, seed=1)
+    assert compared["repeated"]["accuracy"] == 0.5
+    assert compared["repeated"]["accuracy_by_fold"] == [1.0, 0.0]
+    assert "gain" not in compared["repeated"]
+    assert compared["generated"]["accuracy"] == 5 / 8
+    assert compared["generated"]["gain"] == pytest.approx(1 / 8)
+    assert compared["generated"]["gain_p_value"] == 1.0  # two to one
+    low, high = compared["generated"]["gain_ci95"]
     assert low < 0 < 1 / 8 < high
     same = compare(
-        Answers(folds, predicted | {"generated": predicted["repeated"]}),
+        HeldOutPredictions(folds, predicted | {"generated": predicted["repeated"]}),
         labels,
         resamples=2000,
         seed=1,
@@ -533,7 +539,7 @@ def test_gains_by_hand():
     assert same["generated"]["gain_ci95"] == [0.0, 0.0]
 
 
-def test_a_fitted_gan_is_the_moving_average_and_not_the_last_weights(draw_pack, machine):
+def test_the_result_of_a_training_is_the_moving_average_of_the_weights(draw_pack, machine):
     fitted = fit_gan(
         draw_pack(40), recipe=SMALL._replace(ema_decay=0.99), policy=NO_POLICY, machine=machine
     )
@@ -541,7 +547,7 @@ def test_a_fitted_gan_is_the_moving_average_and_not_the_last_weights(draw_pack, 
         draw_pack(40), recipe=SMALL._replace(ema_decay=1e-9), policy=NO_POLICY, machine=machine
     )
     assert isinstance(fitted, FittedGan)
-    assert fitted.history == last.history  # the average is only watched
+    assert fitted.history == last.history  # the average does not affect training
     weights = (one.generator.last.weight for one in (fitted, last))
     first = new_generator(SMALL, n_classes=3, image_size=8).last.weight
     averaged, latest = ((weight - first).abs().max() for weight in weights)

@@ -1,4 +1,4 @@
-"""Measure, cross-fitted, what a model gains from generated images added to its training."""
+"""Measure, by cross-fitting, how much a classifier gains from generated training images."""
 
 import shutil
 from pathlib import Path
@@ -6,17 +6,17 @@ from pathlib import Path
 from classifold.data.json_file import write_json
 from classifold.data.pack import read_pack
 from classifold.data.split_file import read_groups
-from classifold.gan.added import (
+from classifold.gan.figure import draw_gains
+from classifold.gan.gain import (
+    Classifier,
     Gan,
-    Small,
     add_generated,
     compare,
-    write_answers,
+    write_predictions,
 )
-from classifold.gan.adversaries import GanRecipe
-from classifold.gan.figure import draw_gains
-from classifold.gan.machine import one_machine
+from classifold.gan.machine import single_process_machine
 from classifold.gan.params import GAN_PARAMS, check_gan_params
+from classifold.gan.trainer import GanRecipe
 from classifold.models.model_file import new_network
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
@@ -25,8 +25,8 @@ from classifold.training.checkpoints import training_key
 from classifold.training.folds import assign_folds
 from classifold.training.recipe import Recipe
 
-PACK, PART = Path("data/augmented/train"), Path("data/split/train.csv")
-KEPT = Path(".cache/gan/added")  # outside of the outputs, which DVC removes
+PACK, SPLIT = Path("data/augmented/train"), Path("data/split/train.csv")
+KEPT = Path(".cache/gan/added")  # not among the outputs, which DVC removes before a stage
 
 
 def main() -> None:
@@ -36,12 +36,12 @@ def main() -> None:
     gan_policy, policy = (
         read_params(f"policies.{name}") for name in (training["online"], model["online"])
     )
-    machine, precision = one_machine(train)
+    machine, precision = single_process_machine(train)
     pack = read_pack(PACK)
     originals = pack.originals()
     folds = assign_folds(
         originals,
-        read_groups(PART),
+        read_groups(SPLIT),
         n_folds=settings["folds"],
         seed=settings["seed"],
         setting="add_generated.folds",
@@ -53,32 +53,37 @@ def main() -> None:
         arguments=model["arguments"],
         seed=model["seed"],
     )
-    read = {"settings": settings, "gan": training, "model": model, "policies": [gan_policy, policy]}
-    answers = add_generated(
+    inputs = {
+        "settings": settings,
+        "gan": training,
+        "model": model,
+        "policies": [gan_policy, policy],
+    }
+    predictions = add_generated(
         pack,
         folds,
         gan=Gan(
             GanRecipe.of(training | {"epochs": settings["gan_epochs"]}),
             gan_policy,
-            training["copies"],
+            training["variants"],
             training["grid"],
         ),
-        small=Small(network.to(machine.device), Recipe.of(model), policy),
-        share=settings["generated"],
+        classifier=Classifier(network.to(machine.device), Recipe.of(model), policy),
+        generated_per_real=settings["generated_per_real"],
         seed=settings["seed"],
         machine=machine,
         checkpoints=KEPT,
         key=training_key(
-            read | {"train": train, "precision": precision, "folds": folds.tolist()},
+            inputs | {"train": train, "precision": precision, "folds": folds.tolist()},
             PACK,
         ),
     )
 
-    compared = compare(answers, originals.labels, **settings["bootstrap"])
+    compared = compare(predictions, originals.labels, **settings["bootstrap"])
     with new_folder(Path("studies/gan/made/added")) as folder:
-        write_answers(folder / "answers.csv", answers, originals)
+        write_predictions(folder / "predictions.csv", predictions, originals)
         draw_gains(folder / "gains.png", compared)
-        shutil.copytree(KEPT / "pictures", folder / "pictures")
+        shutil.copytree(KEPT / "samples", folder / "samples")
     write_json(
         Path("studies/gan/metrics/add_generated.json"),
         {"model": settings["model"], "n_folds": settings["folds"], **compared},

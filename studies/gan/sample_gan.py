@@ -1,15 +1,15 @@
-"""Generate images with the trained generator, and measure how good they are."""
+"""Generate images with the trained generator, and measure their quality."""
 
 from pathlib import Path
 
 from classifold.data.json_file import write_json
 from classifold.data.pack import read_pack
-from classifold.gan.adversaries import GanRecipe, new_generator
-from classifold.gan.drawing import generated_pack
 from classifold.gan.files import load_generator, save_images
-from classifold.gan.machine import one_machine
+from classifold.gan.machine import single_process_machine
 from classifold.gan.params import GAN_PARAMS, check_gan_params
 from classifold.gan.quality import measure_quality
+from classifold.gan.sampling import generated_pack
+from classifold.gan.trainer import GanRecipe, new_generator
 from classifold.models.model_file import load_model
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
@@ -19,7 +19,7 @@ from classifold.runtime.stage import run_stage
 def main() -> None:
     check_gan_params()
     settings, training = read_params("sample_gan", "train_gan", path=GAN_PARAMS)
-    machine, _ = one_machine(read_params("train"))
+    machine, _ = single_process_machine(read_params("train"))
     real = read_pack(Path("data/augmented/train")).originals()
     model = load_model(Path("models") / settings["model"])
     model.network.to(machine.device)
@@ -29,7 +29,7 @@ def main() -> None:
         generated_pack(
             network.to(machine.device),
             real,
-            settings["images"],
+            settings["n_images"],
             seed=settings["seed"],
             device=machine.device,
         )
@@ -40,7 +40,7 @@ def main() -> None:
         generated,
         untrained,
         model=model,
-        neighbours=settings["neighbours"],
+        neighbors=settings["neighbors"],
         seed=settings["seed"],
         device=machine.device,
     )

@@ -1,4 +1,4 @@
-"""Train a GAN on the training images, and keep its generator."""
+"""Train a GAN on the training images, and save its generator."""
 
 import shutil
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 from classifold.data.csv_file import write_rows
 from classifold.data.json_file import write_json
 from classifold.data.pack import read_pack
-from classifold.gan.adversaries import GanRecipe
 from classifold.gan.files import save_generator
 from classifold.gan.loop import Grid, fit_gan
-from classifold.gan.machine import one_machine
+from classifold.gan.machine import single_process_machine
 from classifold.gan.params import GAN_PARAMS, check_gan_params
+from classifold.gan.trainer import GanRecipe
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.progress import log
@@ -18,19 +18,19 @@ from classifold.runtime.stage import run_stage
 from classifold.training.checkpoints import Checkpoint, training_key
 
 PACK = Path("data/augmented/train")
-KEPT = Path(".cache/gan/train")  # outside of the outputs, which DVC removes
+KEPT = Path(".cache/gan/train")  # not among the outputs, which DVC removes before a stage
 
 
 def main() -> None:
     check_gan_params()
     settings = read_params("train_gan", path=GAN_PARAMS)
     train, policy = read_params("train", f"policies.{settings['online']}")
-    machine, precision = one_machine(train)
+    machine, precision = single_process_machine(train)
     pack = read_pack(PACK)
-    pack = pack if settings["copies"] else pack.originals()
+    pack = pack if settings["variants"] else pack.originals()
     log(f"  GAN on {machine.device.type}, {precision}, {len(pack.labels):,} images")
-    read = {"settings": settings, "policy": policy, "train": train, "precision": precision}
-    checkpoint = Checkpoint(KEPT / "checkpoint.safetensors", training_key(read, PACK))
+    inputs = {"settings": settings, "policy": policy, "train": train, "precision": precision}
+    checkpoint = Checkpoint(KEPT / "checkpoint.safetensors", training_key(inputs, PACK))
     fitted = fit_gan(
         pack,
         recipe=GanRecipe.of(settings),

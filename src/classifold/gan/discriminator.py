@@ -1,7 +1,7 @@
-"""The discriminator: how real an image looks, as one of the class that it is said to be.
+"""The discriminator: scores whether an image is real, given its class.
 
 Source: report 000, section 3.2, after Nowozin's lecture of 2018: four convolutions and two dense
-layers with batch norm between. Classes come in by projection: Miyato and Koyama 2018,
+layers with batch norm between. It is conditional by projection: Miyato and Koyama 2018,
 arXiv:1802.05637, equation 3.
 """
 
@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from classifold.gan.generator import first_side, set_first_weights
+from classifold.gan.generator import initialize_weights, smallest_side
 
 
 class Discriminator(nn.Module):
-    """Convolutions that halve the sides, a dense layer, a score."""
+    """Convolutions that halve the side, a dense layer, and a score."""
 
     def __init__(
         self, n_classes: int, *, image_size: int, widths: Sequence[int], dense: int
@@ -21,16 +21,16 @@ class Discriminator(nn.Module):
         """Build the network with its first weights.
 
         Args:
-            n_classes: that images are said to be of; 0 makes one that is told no class.
+            n_classes: of the images; 0 for an unconditional discriminator.
             image_size: of the images, in pixels.
             widths: channels after each convolution.
             dense: units of the dense layer.
 
         Raises:
-            UserError: if the size cannot be halved so many times.
+            UserError: if the image size is not a multiple of the required power of two.
         """
         super().__init__()
-        side = first_side(image_size, len(widths), setting="discriminator.widths")
+        side = smallest_side(image_size, len(widths), setting="discriminator.widths")
         halvings: list[nn.Module] = []
         channels = 3
         for width in widths:
@@ -46,9 +46,9 @@ class Discriminator(nn.Module):
         )
         self.score = nn.Linear(dense, 1)
         self.projection = nn.Embedding(n_classes, dense) if n_classes else None
-        self.apply(set_first_weights)
+        self.apply(initialize_weights)
         if self.projection is not None:
-            nn.init.zeros_(self.projection.weight)  # classes are told apart when that pays
+            nn.init.zeros_(self.projection.weight)  # at first, scores do not depend on the class
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """Images (N, 3, H, W) and classes int64 (N,) -> scores (N,), high for real ones."""

@@ -1,4 +1,4 @@
-"""How far two sets of images lie apart, by features of theirs."""
+"""Distances between two sets of images in a feature space."""
 
 import numpy as np
 from sklearn.metrics import pairwise_distances_argmin_min, pairwise_distances_chunked
@@ -6,17 +6,17 @@ from sklearn.neighbors import NearestNeighbors
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Squared distance of Fréchet between the normal distributions that fit two sets best.
+    """Compute the squared Fréchet distance between normal distributions fitted to two sets.
 
-    It is biased: of two samples of one distribution it is above 0, the more so the fewer they
-    are. Compare it between sets of the same number of images alone.
+    It is biased: for two samples of one distribution it is above 0, and larger for smaller
+    samples. Compare it only between sets of the same size.
 
     Args:
         first: float array (N, n_features).
         second: float array (M, n_features).
 
     Returns:
-        The squared distance of the means, plus what the covariances differ by.
+        The squared distance of the means, plus a distance of the covariances.
 
     Source: Dowson and Landau 1982, J. Multivariate Analysis 12, 450-455; of features of images
     Heusel et al. 2017, arXiv:1706.08500.
@@ -25,8 +25,8 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
         (features.mean(0, dtype=np.float64), np.atleast_2d(np.cov(features, rowvar=False)))
         for features in (first, second)
     )
-    # The trace of the root of a product is that of a symmetric product's: real, and stable
-    # where a covariance is singular.
+    # The trace of the root of a product equals that of a symmetric product, which is real, and
+    # stable if a covariance is singular.
     values, vectors = np.linalg.eigh(covariance1)
     root = vectors * np.sqrt(values.clip(0)) @ vectors.T
     shared = np.sqrt(np.linalg.eigvalsh(root @ covariance2 @ root).clip(0)).sum()
@@ -35,29 +35,29 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def precision_recall(
-    reference: np.ndarray, made: np.ndarray, *, neighbours: int
+    reference: np.ndarray, generated: np.ndarray, *, neighbors: int
 ) -> tuple[float, float]:
-    """How much of what was made looks like the reference, and how much of it was made.
+    """Compute precision and recall of generated images.
 
-    Around each image lies a ball that reaches to its nearest neighbours of the same set.
-    Precision is the share of what was made that lies in a ball of the reference, recall the
-    share of the reference that lies in a ball of what was made.
+    Each image has a ball with the radius of the distance to its k-th nearest neighbor of the same
+    set. Precision is the fraction of generated images that are in a ball of the reference, recall
+    the fraction of the reference that is in a ball of the generated images.
 
     Args:
         reference: float array (N, n_features).
-        made: float array (M, n_features).
-        neighbours: to which one a ball reaches; both sets are larger.
+        generated: float array (M, n_features).
+        neighbors: k; both sets are larger.
 
     Source: Kynkäänniemi et al. 2019, arXiv:1904.06991.
     """
     return (
-        _share_covered(made, by=reference, neighbours=neighbours),
-        _share_covered(reference, by=made, neighbours=neighbours),
+        _fraction_covered(generated, by=reference, neighbors=neighbors),
+        _fraction_covered(reference, by=generated, neighbors=neighbors),
     )
 
 
 def nearest_distance(points: np.ndarray, *, to: np.ndarray) -> float:
-    """The median distance of points to the nearest of others.
+    """Compute the median distance of points to the nearest of other points.
 
     Args:
         points: float array (N, n_features).
@@ -67,9 +67,9 @@ def nearest_distance(points: np.ndarray, *, to: np.ndarray) -> float:
     return float(np.median(distances))
 
 
-def _share_covered(points: np.ndarray, *, by: np.ndarray, neighbours: int) -> float:
-    # The nearest neighbour of a point among its own set is the point.
-    nearest = NearestNeighbors(n_neighbors=neighbours + 1, algorithm="brute").fit(by)
+def _fraction_covered(points: np.ndarray, *, by: np.ndarray, neighbors: int) -> float:
+    # The nearest neighbor of a point in its own set is the point itself.
+    nearest = NearestNeighbors(n_neighbors=neighbors + 1, algorithm="brute").fit(by)
     radii = nearest.kneighbors(by)[0][:, -1]
-    covered = [(part <= radii).any(1) for part in pairwise_distances_chunked(points, by)]
+    covered = [(chunk <= radii).any(1) for chunk in pairwise_distances_chunked(points, by)]
     return float(np.concatenate(covered).mean())

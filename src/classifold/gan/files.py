@@ -1,4 +1,4 @@
-"""A trained generator as a folder, `weights.safetensors` and `generator.json`; its images."""
+"""Save and load a trained generator (`weights.safetensors`, `generator.json`) and its images."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ from classifold.gan.generator import Generator
 
 
 class TrainedGenerator(NamedTuple):
-    """A generator with its weights, in evaluation mode, and the whole of `generator.json`."""
+    """A generator with its weights, in evaluation mode, and the content of `generator.json`."""
 
     network: Generator
     description: dict[str, Any]
@@ -32,11 +32,11 @@ def save_generator(
     """Write both files into an existing folder.
 
     Args:
-        folder: an existing one.
+        folder: an existing folder.
         generator: with its weights.
-        arguments: that it was built with: noise, embedding, widths.
-        classes: that it may be asked for, in their order; none of one that is not asked.
-        training: what else the weights depend on.
+        arguments: of the generator: noise, embedding, widths.
+        classes: in the order of their numbers; empty for an unconditional generator.
+        training: other settings that the weights depend on.
     """
     state = {
         name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()
@@ -55,10 +55,10 @@ def save_generator(
 
 
 def load_generator(folder: Path) -> TrainedGenerator:
-    """Read what `save_generator` wrote.
+    """Load a generator that `save_generator` saved.
 
     Raises:
-        UserError: if files are missing, damaged, or the weights are of another generator.
+        UserError: if files are missing or damaged, or if weights and arguments do not match.
     """
     try:
         description = read_json(folder / "generator.json")
@@ -71,15 +71,15 @@ def load_generator(folder: Path) -> TrainedGenerator:
         network.load_state_dict(state)
     except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
         raise UserError(
-            f"the generator in {folder} cannot be read ({error}); train it again with "
-            "'python studies/gan/train_gan.py'"
+            f"{folder}: cannot be read as a generator ({error}). Train it again with "
+            "'python studies/gan/train_gan.py'."
         ) from None
     network.to(memory_format=torch.channels_last)
     return TrainedGenerator(network.eval(), description)
 
 
 def save_images(folder: Path, generated: Pack) -> None:
-    """Write generated images as a pack, which `read_pack` reads."""
+    """Save generated images as a pack."""
     n_images, size = len(generated.labels), generated.size
     with new_pack(
         folder, n_images=n_images, size=size, resize=generated.resize, classes=generated.classes

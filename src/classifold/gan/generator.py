@@ -1,9 +1,9 @@
-"""The generator: noise, and the class that is asked for, become an image.
+"""The generator: makes images from noise and classes.
 
-Source: report 000, section 3.2, after the 64-pixel network of Nowozin's lecture of 2018 that it
-names: a dense layer, four transposed convolutions, a convolution; batch norm between. The
-lecture's knows no classes and ends without a hyperbolic tangent, which is that of Radford et al.
-2016, arXiv:1511.06434, as are the first weights.
+Source: report 000, section 3.2, after the 64-pixel network of Nowozin's lecture of 2018: a dense
+layer, four transposed convolutions and a convolution, with batch norm between. The lecture's
+network is unconditional and has no hyperbolic tangent at the end; the tangent and the first weights
+are those of Radford et al. 2016, arXiv:1511.06434.
 """
 
 import itertools
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from classifold.errors import UserError
 
-FIRST_DEVIATION = 0.02
+INITIAL_STD = 0.02
 
 
 class Generator(nn.Module):
-    """Dense layer, transposed convolutions that double the sides, a convolution."""
+    """A dense layer, transposed convolutions that double the side, and a convolution."""
 
     def __init__(
         self,
@@ -32,19 +32,19 @@ class Generator(nn.Module):
         """Build the network with its first weights.
 
         Args:
-            n_classes: that may be asked for; 0 makes a generator that is not asked.
+            n_classes: that can be generated; 0 for an unconditional generator.
             image_size: of the images, in pixels.
-            noise: numbers that an image is made of.
-            embedding: numbers that stand for a class beside them.
+            noise: dimension of the noise.
+            embedding: dimension of the class embedding.
             widths: channels after the dense layer and after each transposed convolution.
 
         Raises:
-            UserError: if the size cannot be halved so many times.
+            UserError: if the image size is not a multiple of the required power of two.
         """
         super().__init__()
         self.noise = noise
         self.image_size = image_size
-        self.side = first_side(image_size, len(widths) - 1, setting="generator.widths")
+        self.side = smallest_side(image_size, len(widths) - 1, setting="generator.widths")
         self.embedding = nn.Embedding(n_classes, embedding) if n_classes else None
         n_inputs = noise + (embedding if n_classes else 0)
         n_units = widths[0] * self.side**2
@@ -60,7 +60,7 @@ class Generator(nn.Module):
             ]
         self.doublings = nn.Sequential(*doublings)
         self.last = nn.Conv2d(widths[-1], 3, 3, padding=1)
-        self.apply(set_first_weights)
+        self.apply(initialize_weights)
 
     def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
         """Noise (N, noise) and classes int64 (N,) -> images (N, 3, H, W) in [-1, 1]."""
@@ -70,27 +70,27 @@ class Generator(nn.Module):
         return torch.tanh(self.last(self.doublings(features)))
 
 
-def first_side(image_size: int, n_halvings: int, *, setting: str) -> int:
-    """What is left of an image's side after so many halvings.
+def smallest_side(image_size: int, n_halvings: int, *, setting: str) -> int:
+    """Compute an image's side after `n_halvings` halvings.
 
     Raises:
-        UserError: if that is no whole number.
+        UserError: if it is not an integer.
     """
     step = 2**n_halvings
     if image_size % step:
         raise UserError(
-            f"{setting} halve or double images {n_halvings} times, for which their size must be "
-            f"a multiple of {step}, got {image_size} pixels; give it other widths, or set "
-            "augment.size in params.yaml to such a multiple"
+            f"{setting}: halve or double images {n_halvings} times, so their size must be a "
+            f"multiple of {step}, got {image_size} pixels. Use fewer widths, or set augment.size "
+            "in params.yaml to such a multiple."
         )
     return image_size // step
 
 
-def set_first_weights(module: nn.Module) -> None:
-    """Draw a layer's first weights from a narrow normal distribution; biases are 0."""
+def initialize_weights(module: nn.Module) -> None:
+    """Initialize a layer's weights from a narrow normal distribution, and its biases with 0."""
     if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
-        nn.init.normal_(module.weight, 0.0, FIRST_DEVIATION)
+        nn.init.normal_(module.weight, 0.0, INITIAL_STD)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
-        nn.init.normal_(module.weight, 1.0, FIRST_DEVIATION)
+        nn.init.normal_(module.weight, 1.0, INITIAL_STD)

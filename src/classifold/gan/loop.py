@@ -1,4 +1,4 @@
-"""The training loop of a GAN: epochs, sample grids, a checkpoint after each; it can go on."""
+"""The training loop of a GAN, with sample grids and checkpoints."""
 
 import math
 import shutil
@@ -13,9 +13,9 @@ import torch
 from classifold.data.pack import Pack
 from classifold.data.seeding import generator as random_numbers
 from classifold.errors import UserError
-from classifold.gan.adversaries import TOLD, Adversaries, GanRecipe
-from classifold.gan.drawing import draw_noise, generate
 from classifold.gan.generator import Generator
+from classifold.gan.sampling import generate, sample_noise
+from classifold.gan.trainer import LOSS_COLUMNS, GanRecipe, GanTrainer
 from classifold.pictures.tiles import draw_tiles
 from classifold.runtime.progress import log, track
 from classifold.training.batches import Batch, TrainingImages, count_batches, epoch_batches
@@ -24,23 +24,23 @@ from classifold.training.machine import Machine
 
 SECONDS_BETWEEN_LINES = 10.0
 
-# Fetching a loss makes the device wait: it is looked at once in so many steps.
-STEPS_BETWEEN_LOOKS = 50
+# Reading a loss synchronizes the device, so losses are checked once in this many steps.
+STEPS_BETWEEN_CHECKS = 50
 
 
 class Grid(NamedTuple):
-    """The pictures that show how far a generator is: a row a class, the same noise always."""
+    """Sample grids: one row per class, with the same noise in every epoch."""
 
     folder: Path
-    rows: int  # the first classes; of a generator that is not asked, as many rows
-    columns: int  # images of each
+    rows: int  # the first classes; any images, if the generator is unconditional
+    columns: int  # images per row
 
 
 class FittedGan(NamedTuple):
-    """What a training leaves."""
+    """The result of a training."""
 
     generator: Generator  # the moving average, in evaluation mode
-    history: list[dict[str, Any]]  # one row an epoch
+    history: list[dict[str, Any]]  # one row per epoch
     n_parameters: dict[str, int]  # of generator and discriminator
 
 
@@ -55,31 +55,31 @@ def fit_gan(
 ) -> FittedGan:
     """Train a generator and a discriminator on the images of a pack.
 
-    Noise and classes of a step are drawn by seed, epoch and step: who is stopped goes on after
-    the last epoch, and on a CPU ends with the same weights.
+    Noise and classes of a step depend on seed, epoch and step alone: an interrupted training
+    resumes after the last epoch, and on a CPU results in the same weights.
 
     Args:
         train: the images.
         recipe: how to train.
-        policy: of online augmentation, its steps and how borders are filled.
-        machine: what computes.
-        checkpoint: where the state is kept after every epoch, and looked for at the beginning.
-        grid: where a picture is drawn before the first and after every epoch.
+        policy: of on-the-fly augmentation.
+        machine: the device and precision.
+        checkpoint: saved after every epoch, and loaded at the start if it exists.
+        grid: where a sample grid is drawn before the first and after every epoch.
 
     Raises:
-        UserError: if a loss is no number, or if classes are asked for where images bear several.
+        UserError: if a loss is not finite, or if a conditional GAN gets images with several labels.
     """
     if recipe.conditional and train.task != "single":
         raise UserError(
-            "train_gan.conditional must be false for images that bear several labels "
-            "(dataset.task: multi): a generator is asked for one class"
+            "train_gan.conditional: must be false for images with several labels (dataset.task: "
+            "multi), got true. Set it to false."
         )
     if any("mix" in step for step in policy["steps"]):
         raise UserError(
-            "train_gan.online must name a policy without the step mix: a generator would learn "
-            "to mix images, too"
+            "train_gan.online: must be a policy without the step mix, got one with it. Choose "
+            "another policy: the generator would learn to mix images."
         )
-    adversaries = Adversaries(
+    trainer = GanTrainer(
         recipe, n_classes=len(train.classes), image_size=train.size, machine=machine
     )
     images = TrainingImages(train, policy=policy, image_size=train.size, device=machine.device)
@@ -87,25 +87,25 @@ def fit_gan(
     state = checkpoint.load() if checkpoint else None
     if state:
         history = state["history"]
-        adversaries.load_state_dict(state["adversaries"])
-        log(f"  going on after epoch {len(history)}")
+        trainer.load_state_dict(state["trainer"])
+        log(f"  resuming after epoch {len(history)}")
     elif grid:
-        shutil.rmtree(grid.folder, ignore_errors=True)  # of another training
-        _draw_grid(grid, adversaries.generator, recipe, train, epoch=0)
+        shutil.rmtree(grid.folder, ignore_errors=True)  # of an earlier training
+        _draw_grid(grid, trainer.generator, recipe, train, epoch=0)
 
-    start, n_before, told = time.perf_counter(), len(history), -math.inf
+    start, n_before, logged = time.perf_counter(), len(history), -math.inf
     while len(history) < recipe.epochs:
         epoch = len(history) + 1
-        means = _train_epoch(adversaries, images, recipe, epoch=epoch, machine=machine)
-        row = dict(zip(TOLD, np.round(means, 6).tolist(), strict=True))
+        means = _train_epoch(trainer, images, recipe, epoch=epoch, machine=machine)
+        row = dict(zip(LOSS_COLUMNS, np.round(means, 6).tolist(), strict=True))
         history.append({"epoch": epoch, **row})
         if grid:
-            _draw_grid(grid, adversaries.averaged, recipe, train, epoch=epoch)
+            _draw_grid(grid, trainer.averaged, recipe, train, epoch=epoch)
         if checkpoint:
-            checkpoint.save({"history": history, "adversaries": adversaries.state_dict()})
+            checkpoint.save({"history": history, "trainer": trainer.state_dict()})
         now = time.perf_counter()
-        if now - told >= SECONDS_BETWEEN_LINES or epoch == recipe.epochs:
-            told = now
+        if now - logged >= SECONDS_BETWEEN_LINES or epoch == recipe.epochs:
+            logged = now
             seconds = (now - start) / (epoch - n_before)
             log(
                 f"  epoch {epoch}/{recipe.epochs}: discriminator {row['discriminator_loss']:.3f}, "
@@ -115,44 +115,46 @@ def fit_gan(
     n_parameters = {
         name: sum(parameter.numel() for parameter in network.parameters())
         for name, network in (
-            ("generator", adversaries.generator),
-            ("discriminator", adversaries.discriminator),
+            ("generator", trainer.generator),
+            ("discriminator", trainer.discriminator),
         )
     }
-    return FittedGan(adversaries.averaged.eval(), history, n_parameters)
+    return FittedGan(trainer.averaged.eval(), history, n_parameters)
 
 
 def grid_path(folder: Path, epoch: int) -> Path:
-    """Where the picture of an epoch lies; 0 is before the first."""
+    """Name the sample grid of an epoch; 0 is before the first."""
     return folder / f"epoch_{epoch:04}.png"
 
 
 def draw_grid(
     path: Path, generator: Generator, *, n_classes: int, rows: int, columns: int, seed: int
 ) -> None:
-    """Draw a picture of what a generator makes: a row a class, a column a noise.
+    """Draw a sample grid: one row per class, the same noise down a column.
 
     Args:
-        path: of the PNG.
+        path: the PNG file.
         generator: on its device.
         n_classes: of the images.
-        rows: of the picture; a row a class, as far as there are classes, of one that is asked.
-        columns: of the picture.
+        rows: of the grid; at most one per class, if the generator is conditional.
+        columns: of the grid.
         seed: of the noise.
     """
-    asked = generator.embedding is not None
-    n_rows = min(rows, n_classes) if asked else rows
+    is_conditional = generator.embedding is not None
+    n_rows = min(rows, n_classes) if is_conditional else rows
     labels = np.repeat(np.arange(n_rows), columns)
-    # Down a column the noise is the same, so that what differs is what the class does.
-    noise = draw_noise(generator, columns if asked else n_rows * columns, seed=seed)
-    made = generate(
+    # The same noise down a column shows the effect of the class.
+    noise = sample_noise(generator, columns if is_conditional else n_rows * columns, seed=seed)
+    generated = generate(
         generator,
-        np.tile(noise, (n_rows, 1)) if asked else noise,
-        labels if asked else np.zeros_like(labels),
+        np.tile(noise, (n_rows, 1)) if is_conditional else noise,
+        labels if is_conditional else np.zeros_like(labels),
         device=next(generator.parameters()).device,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    draw_tiles(path, [list(row) for row in made.reshape(n_rows, columns, *made.shape[1:]) / 255])
+    draw_tiles(
+        path, [list(row) for row in generated.reshape(n_rows, columns, *generated.shape[1:]) / 255]
+    )
 
 
 def _draw_grid(
@@ -174,18 +176,18 @@ def _draw_grid(
 
 
 def _train_epoch(
-    adversaries: Adversaries,
+    trainer: GanTrainer,
     images: TrainingImages,
     recipe: GanRecipe,
     *,
     epoch: int,
     machine: Machine,
 ) -> np.ndarray:
-    """Go once through the images; the means of what steps tell."""
+    """Train for one epoch; return the means of `LOSS_COLUMNS` over steps."""
     pack = images.pack
     n_steps = count_batches(len(pack.labels), recipe.batch_size)
-    told = torch.zeros(n_steps, len(TOLD), device=machine.device)
-    adversaries.train()
+    values = torch.zeros(n_steps, len(LOSS_COLUMNS), device=machine.device)
+    trainer.train()
     batches = epoch_batches(
         images,
         batch_size=recipe.batch_size,
@@ -197,40 +199,40 @@ def _train_epoch(
     for step, batch in enumerate(
         track(batches, task=f"epoch {epoch}", total=n_steps, unit="steps"), start=1
     ):
-        noise, asked = _draw_wishes(adversaries, batch, recipe, pack, counters=(epoch, step))
-        labels = batch.labels if recipe.conditional else asked
-        told[step - 1] = adversaries.step(batch.inputs, labels, noise, asked)
-        if step % STEPS_BETWEEN_LOOKS == 0 or step == n_steps:
-            _look(told[:step], epoch=epoch)
-    return told.cpu().double().numpy().mean(0)
+        noise, fake_labels = _sample_inputs(trainer, batch, recipe, pack, counters=(epoch, step))
+        labels = batch.labels if recipe.conditional else fake_labels
+        values[step - 1] = trainer.step(batch.inputs, labels, noise, fake_labels)
+        if step % STEPS_BETWEEN_CHECKS == 0 or step == n_steps:
+            _check_finite(values[:step], epoch=epoch)
+    return values.cpu().double().numpy().mean(0)
 
 
-def _draw_wishes(
-    adversaries: Adversaries,
+def _sample_inputs(
+    trainer: GanTrainer,
     batch: Batch,
     recipe: GanRecipe,
     pack: Pack,
     *,
     counters: tuple[int, int],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Noise, and classes as often as images bear them, for as many images as the batch has."""
+    """Sample noise and classes, with the class proportions of the pack, for one batch."""
     n_images = len(batch.labels)
     draws = random_numbers(recipe.seed, "wishes", *counters)
-    noise = draws.standard_normal((n_images, adversaries.generator.noise), dtype=np.float32)
-    asked = np.zeros(n_images, np.int64)
+    noise = draws.standard_normal((n_images, trainer.generator.noise), dtype=np.float32)
+    fake_labels = np.zeros(n_images, np.int64)
     if recipe.conditional:
-        asked = pack.labels[draws.integers(len(pack.labels), size=n_images)]
+        fake_labels = pack.labels[draws.integers(len(pack.labels), size=n_images)]
     device = batch.inputs.device
-    return torch.from_numpy(noise).to(device), torch.from_numpy(asked).to(device)
+    return torch.from_numpy(noise).to(device), torch.from_numpy(fake_labels).to(device)
 
 
-def _look(told: torch.Tensor, *, epoch: int) -> None:
-    """Stop if a loss is no number."""
-    sound = told.isfinite().all(1).cpu()
-    if sound.all():
+def _check_finite(values: torch.Tensor, *, epoch: int) -> None:
+    """Raise an error if a loss is NaN or infinite."""
+    finite = values.isfinite().all(1).cpu()
+    if finite.all():
         return
-    step = int(sound.logical_not().nonzero()[0]) + 1
+    step = int(finite.logical_not().nonzero()[0]) + 1
     raise UserError(
-        f"epoch {epoch}, step {step}: a loss of the GAN is no number; lower "
-        "train_gan.optimizer.lr, to a tenth say, or train_gan.penalty"
+        f"epoch {epoch}, step {step}: a loss of the GAN is NaN or infinite. Lower "
+        "train_gan.optimizer.lr, for example to a tenth, or train_gan.gradient_penalty."
     )

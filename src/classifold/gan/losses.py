@@ -1,4 +1,4 @@
-"""What generator and discriminator are trained to lower, from the discriminator's scores."""
+"""Losses of generator and discriminator, from the discriminator's scores."""
 
 from typing import NamedTuple, Protocol
 
@@ -8,42 +8,42 @@ from torch import Tensor
 
 
 class AdversarialLoss(Protocol):
-    """The two sides of a game; scores are float (N,), high for what looks real."""
+    """A pair of losses; scores are float (N,), high for images that look real."""
 
     def of_discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Low where real images score high and generated ones low."""
+        """Compute the discriminator's loss: low if real images score higher than generated ones."""
 
     def of_generator(self, fake: Tensor) -> Tensor:
-        """Low where generated images score high."""
+        """Compute the generator's loss: low if generated images score high."""
 
 
 class NonSaturating(NamedTuple):
-    """Binary cross-entropy of scores as log-odds, each side's own.
+    """Binary cross-entropy, with scores as logits.
 
     Source: Goodfellow et al. 2014, arXiv:1406.2661, section 3.
     """
 
     def of_discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """2 log 2 where it cannot tell them apart."""
+        """Compute the discriminator's loss; 2 log 2 if all scores are 0."""
         return F.softplus(-real).mean() + F.softplus(fake).mean()
 
     def of_generator(self, fake: Tensor) -> Tensor:
-        """The log-odds of being taken for real, not of being found out, so that it can begin."""
+        """Compute the generator's loss, whose gradient does not vanish for low scores."""
         return F.softplus(-fake).mean()
 
 
 class Hinge(NamedTuple):
-    """Scores beyond 1, on the right side, count no more.
+    """Hinge loss: scores beyond 1 on the correct side have no gradient.
 
     Source: Lim and Ye 2017, arXiv:1705.02894.
     """
 
     def of_discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """2 where it cannot tell them apart."""
+        """Compute the discriminator's loss; 2 if all scores are 0."""
         return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
 
     def of_generator(self, fake: Tensor) -> Tensor:
-        """Without a hinge: the generator is never good enough."""
+        """Compute the generator's loss, which has no hinge."""
         return -fake.mean()
 
 
@@ -51,16 +51,16 @@ LOSSES: dict[str, AdversarialLoss] = {"non_saturating": NonSaturating(), "hinge"
 
 
 def gradient_penalty(scores: Tensor, images: Tensor) -> Tensor:
-    """Half the mean squared norm of the scores' gradient at real images.
+    """Compute half the mean squared norm of the scores' gradient at real images (R1).
 
-    It keeps the discriminator from growing steep around the few images that it knows by heart.
+    It keeps the discriminator from memorizing the training images.
 
     Args:
-        scores: (N,), of the images.
+        scores: (N,) of the images.
         images: (N, 3, H, W), which require gradients.
 
     Source: Mescheder et al. 2018, arXiv:1801.04406, equation 9, which the lecture behind report
-    000 takes.
+    000 uses.
     """
-    (slopes,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
-    return slopes.float().square().flatten(1).sum(1).mean() / 2
+    (gradients,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
+    return gradients.float().square().flatten(1).sum(1).mean() / 2

@@ -1,4 +1,4 @@
-"""What a GAN computes on."""
+"""Set up the device and precision of a GAN."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,8 +10,8 @@ from classifold.models.device import choose_device, choose_precision
 from classifold.training.machine import Machine, set_up
 
 
-def one_machine(settings: Mapping[str, Any]) -> tuple[Machine, str]:
-    """Take device, precision and threads as `train` in params says; the precision by its name.
+def single_process_machine(settings: Mapping[str, Any]) -> tuple[Machine, str]:
+    """Set up device, precision and threads of the section `train`; return the precision, too.
 
     Raises:
         UserError: if the machine does not offer the device, or if torchrun started several
@@ -23,7 +23,7 @@ def one_machine(settings: Mapping[str, Any]) -> tuple[Machine, str]:
     machine = set_up(device=device, precision=precision, compile=settings["compile"])
     if machine.fabric.world_size > 1:
         raise UserError(
-            f"a GAN is trained by one process, and torchrun started {machine.fabric.world_size}; "
-            "start the script with python"
+            "torchrun: a GAN must be trained by one process, got "
+            f"{machine.fabric.world_size}. Start the script with python."
         )
     return machine, precision

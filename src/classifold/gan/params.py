@@ -1,4 +1,4 @@
-"""`studies/gan/params.yaml` as a typed schema."""
+"""The schema of `studies/gan/params.yaml`."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,7 +20,7 @@ from classifold.params.validation import check_params
 GAN_PARAMS = Path("studies/gan/params.yaml")
 
 
-# Each halves or doubles the sides of images.
+# Each but the generator's first halves or doubles the side of images.
 Widths = Annotated[list[Count], Field(min_length=2, max_length=8)]
 
 
@@ -46,13 +46,13 @@ class GridSize(Section):
 
 
 class TrainGan(Section):
-    copies: bool
+    variants: bool
     online: str
     conditional: bool
     generator: GeneratorSizes
     discriminator: DiscriminatorSizes
     loss: Literal["non_saturating", "hinge"]
-    penalty: NotNegative
+    gradient_penalty: NotNegative
     optimizer: AdamSettings
     ema_decay: Annotated[float, Field(gt=0, lt=1)]
     batch_size: Annotated[int, Field(ge=2)]
@@ -62,16 +62,16 @@ class TrainGan(Section):
 
 
 class SampleGan(Section):
-    images: Count
+    n_images: Count
     model: str
-    neighbours: Count
+    neighbors: Count
     seed: Seed
 
 
 class AddGenerated(Section):
     model: str
     folds: Annotated[int, Field(ge=3, le=MOST_FOLDS)]
-    generated: Positive
+    generated_per_real: Positive
     gan_epochs: Count
     bootstrap: Bootstrap
     seed: Seed
@@ -84,5 +84,5 @@ class GanParams(Section):
 
 
 def check_gan_params(path: Path = GAN_PARAMS) -> dict[str, Any]:
-    """Check the study's own params, as `check_params` does those of the pipeline."""
+    """Check the params of the study as `check_params` checks those of the pipeline."""
     return check_params(path, GanParams)

@@ -1,7 +1,7 @@
-"""How good generated images are, measured in the feature space of a model of ours.
+"""Measure the quality of generated images in the feature space of a trained model.
 
-No weights are downloaded. The measures are of worth between GANs on the same images and with the
-same model alone, as are those of any other feature space.
+No weights are downloaded. The measures can be compared only between GANs on the same images and
+with the same model, like those of any other feature space.
 """
 
 from typing import Any, NamedTuple
@@ -19,10 +19,10 @@ from classifold.runtime.progress import log
 
 
 class Images(NamedTuple):
-    """A set that is measured."""
+    """A set of images to measure."""
 
     images: np.ndarray  # uint8 (N, H, W, 3)
-    labels: np.ndarray | None  # that the model may agree with, int64 (N,); None: there are none
+    labels: np.ndarray | None  # int64 (N,); None if there are no labels
 
 
 def measure_quality(
@@ -31,45 +31,44 @@ def measure_quality(
     untrained: Pack,
     *,
     model: Model,
-    neighbours: int,
+    neighbors: int,
     seed: int,
     device: torch.device,
 ) -> dict[str, Any]:
-    """Measure how far generated images lie from real ones, between a floor and a ceiling.
+    """Measure the distance of generated images to real ones, with a lower and upper reference.
 
-    All are compared with one half of the real images: the other half (the floor: no generator
-    need come closer), what was generated, what the generator made before it was trained, and
-    noise. Of each as many are taken, since the measures depend on the number.
+    Four sets are compared with one half of the real images: the other half (the lower reference),
+    the generated images, images of the untrained generator, and noise. All sets have the same
+    size, because the measures depend on it.
 
     Args:
-        real: the images without copies that the generator was trained on.
-        generated: by the trained generator.
-        untrained: by its first weights.
-        model: whose features are compared, and who is asked for classes.
-        neighbours: see `precision_recall`.
+        real: the images, without variants, that the generator was trained on.
+        generated: images of the trained generator.
+        untrained: images of the generator with its first weights.
+        model: for features and predictions.
+        neighbors: see `precision_recall`.
         seed: of the halves, and of the noise.
-        device: where to compute.
+        device: to compute on.
 
     Returns:
         For `real`, `generated`, `untrained` and `noise`: frechet_distance, precision, recall,
-        nearest_distance; and agreement, the share that the model calls by the class that was
-        asked for, where one was.
+        nearest_distance; and, if images have classes, agreement: the fraction of images for which
+        the model predicts their class.
 
     Raises:
-        UserError: if the model knows other classes, or if there are too few images.
+        UserError: if the model has other classes, or if there are too few images.
     """
     if model.classes != real.classes:
         raise UserError(
-            f"sample_gan.model was trained on {len(model.classes)} classes "
-            f"({_listed(model.classes)}), and the training images have {len(real.classes)} "
-            f"({_listed(real.classes)}); run 'dvc repro', or name another model"
+            f"sample_gan.model: must have the classes of the training images "
+            f"({len(real.classes)}: {_format_classes(real.classes)}), got {len(model.classes)}: "
+            f"{_format_classes(model.classes)}. Run 'dvc repro', or choose another model."
         )
     n_images = min(len(real.labels) // 2, len(generated.images))
-    if n_images <= neighbours:
+    if n_images <= neighbors:
         raise UserError(
-            f"two halves of {len(real.labels)} training images and {len(generated.images)} "
-            f"generated ones must be more than sample_gan.neighbours ({neighbours}) each; "
-            "lower it, or raise sample_gan.images"
+            f"sample_gan.neighbors: must be smaller than each set of images ({n_images}), got "
+            f"{neighbors}. Lower it, or raise sample_gan.n_images."
         )
     draws = random_numbers(seed, "quality")
     first, second = (
@@ -77,9 +76,9 @@ def measure_quality(
     )
     noise = draws.integers(0, 256, (n_images, *real.images.shape[1:]), dtype=np.uint8)
     sets = {
-        "real": _chosen(real, np.sort(second), model),
-        "generated": _chosen(generated, np.arange(n_images), model),
-        "untrained": _chosen(untrained, np.arange(n_images), model),
+        "real": _image_set(real, np.sort(second), model),
+        "generated": _image_set(generated, np.arange(n_images), model),
+        "untrained": _image_set(untrained, np.arange(n_images), model),
         "noise": Images(noise, None),
     }
 
@@ -92,8 +91,8 @@ def measure_quality(
     n_features = reference.shape[1]
     if n_images <= n_features:
         log(
-            f"  {n_images:,} images for {n_features:,} features: the covariances are not of full "
-            "rank, and the distances of worth beside one another alone"
+            f"  {n_images:,} images for {n_features:,} features: the covariances do not have full "
+            "rank, so compare Fréchet distances only with one another"
         )
     measured: dict[str, Any] = {
         "n_images": n_images,
@@ -101,7 +100,7 @@ def measure_quality(
     }
     for name, images in sets.items():
         features = predict_features(model.network, images.images, **size)
-        precision, recall = precision_recall(reference, features, neighbours=neighbours)
+        precision, recall = precision_recall(reference, features, neighbors=neighbors)
         measured[name] = {
             "frechet_distance": frechet_distance(reference, features),
             "precision": precision,
@@ -109,13 +108,13 @@ def measure_quality(
             "nearest_distance": nearest_distance(features, to=reference),
         }
         if images.labels is not None:
-            answers = predict_logits(model.network, images.images, **size).argmax(1)
-            measured[name] |= _agreement(answers, images.labels, model.classes)
+            predictions = predict_logits(model.network, images.images, **size).argmax(1)
+            measured[name] |= _agreement(predictions, images.labels, model.classes)
     return measured
 
 
-def _agreement(answers: np.ndarray, labels: np.ndarray, classes: list[str]) -> dict[str, Any]:
-    agrees = answers == labels
+def _agreement(predictions: np.ndarray, labels: np.ndarray, classes: list[str]) -> dict[str, Any]:
+    agrees = predictions == labels
     return {
         "agreement": float(agrees.mean()),
         "agreement_by_class": {
@@ -126,10 +125,10 @@ def _agreement(answers: np.ndarray, labels: np.ndarray, classes: list[str]) -> d
     }
 
 
-def _chosen(pack: Pack, rows: np.ndarray, model: Model) -> Images:
+def _image_set(pack: Pack, rows: np.ndarray, model: Model) -> Images:
     known = pack.task == "single" and pack.classes == model.classes
     return Images(pack.images[rows], pack.labels[rows] if known else None)
 
 
-def _listed(classes: list[str]) -> str:
+def _format_classes(classes: list[str]) -> str:
     return ", ".join(classes[:3]) + (", …" if len(classes) > 3 else "")

@@ -1,4 +1,4 @@
-"""Generator and discriminator in training: their optimizers, a step, their state."""
+"""Train a generator against a discriminator: one step, and the state for a checkpoint."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -14,40 +14,45 @@ from classifold.gan.losses import LOSSES, gradient_penalty
 from classifold.training.machine import Machine
 from classifold.training.optimizers import make_optimizer, match_memory_layout
 
-# What a step tells, as columns of the history.
-TOLD = ("discriminator_loss", "generator_loss", "real_taken_for_real", "fake_taken_for_real")
+# Columns of the history: two losses, and the fractions of images that score above 0.
+LOSS_COLUMNS = (
+    "discriminator_loss",
+    "generator_loss",
+    "real_predicted_real",
+    "fake_predicted_real",
+)
 
 
 class GanRecipe(NamedTuple):
-    """How a GAN is trained: what `train_gan` in params says of it."""
+    """How a GAN is trained: settings of `train_gan` in params."""
 
     generator: Mapping[str, Any]  # noise, embedding, widths
     discriminator: Mapping[str, Any]  # widths, dense
     conditional: bool
     loss: str
-    penalty: float  # weight of the gradient penalty; 0 for none
-    optimizer: Mapping[str, Any]  # of both: lr, betas
-    ema_decay: float  # decay of the moving average of the generator's weights, a step
+    gradient_penalty: float  # weight of the gradient penalty; 0 for none
+    optimizer: Mapping[str, Any]  # of both networks: lr, betas
+    ema_decay: float  # decay per step of the moving average of the generator's weights
     batch_size: int
     epochs: int
     seed: int
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> "GanRecipe":
-        """Take what there is to take of `train_gan` in params."""
+        """Take these settings from `train_gan` in params."""
         return cls(**{name: settings[name] for name in cls._fields})
 
 
 def new_generator(recipe: GanRecipe, *, n_classes: int, image_size: int) -> Generator:
     """Build a generator with its first weights, which depend on the seed alone."""
     seed_torch(recipe.seed, "generator")
-    asked = n_classes if recipe.conditional else 0
-    generator = Generator(asked, image_size=image_size, **recipe.generator)
+    n_embedded = n_classes if recipe.conditional else 0
+    generator = Generator(n_embedded, image_size=image_size, **recipe.generator)
     return generator.to(memory_format=torch.channels_last)
 
 
-class Adversaries:
-    """Two networks that train against each other, and the state that this adds to them."""
+class GanTrainer:
+    """Generator and discriminator, their optimizers, and the moving average of the generator."""
 
     def __init__(
         self, recipe: GanRecipe, *, n_classes: int, image_size: int, machine: Machine
@@ -58,12 +63,12 @@ class Adversaries:
             recipe: how to train.
             n_classes: of the images.
             image_size: in pixels.
-            machine: what computes.
+            machine: the device and precision.
 
         Raises:
             UserError: if the networks cannot be built for images of this size.
         """
-        self.loss, self.penalty = LOSSES[recipe.loss], recipe.penalty
+        self.loss, self.penalty_weight = LOSSES[recipe.loss], recipe.gradient_penalty
         self.fabric, self.device = machine.fabric, machine.device
         generator = new_generator(recipe, n_classes=n_classes, image_size=image_size)
         seed_torch(recipe.seed, "discriminator")
@@ -82,56 +87,56 @@ class Adversaries:
 
     @property
     def averaged(self) -> Generator:
-        """The generator that is kept: the moving average of the weights."""
+        """The generator with the moving average of its weights, which is saved."""
         averaged: Generator = self._average.module  # type: ignore[assignment]
         return averaged
 
-    def step(self, images: Tensor, labels: Tensor, noise: Tensor, asked: Tensor) -> Tensor:
-        """Change the discriminator's weights, then the generator's.
+    def step(self, images: Tensor, labels: Tensor, noise: Tensor, fake_labels: Tensor) -> Tensor:
+        """Update the discriminator's weights, then the generator's.
 
         Args:
             images: real ones, float32 (N, 3, H, W) in [-1, 1].
             labels: their classes, int64 (N,).
             noise: float32 (M, noise).
-            asked: classes that are to be made of it, int64 (M,).
+            fake_labels: the classes to generate, int64 (M,).
 
         Returns:
-            float32 (4,), on the device: what `TOLD` names.
+            float32 (4,), on the device: the values of `LOSS_COLUMNS`.
         """
         with self.fabric.autocast():
-            made = self.generator(noise, asked)
+            generated = self.generator(noise, fake_labels)
 
         self.discriminator.requires_grad_(True)
-        images.requires_grad_(self.penalty > 0)
+        images.requires_grad_(self.penalty_weight > 0)
         with self.fabric.autocast():
-            real, fake = self._judge(images, labels, made.detach(), asked)
+            real, fake = self._scores(images, labels, generated.detach(), fake_labels)
             discriminator_loss = self.loss.of_discriminator(real, fake)
-            if self.penalty > 0:
-                penalised = self.penalty * gradient_penalty(real, images)
-                discriminator_loss = discriminator_loss + penalised
-        self._descend("discriminator", discriminator_loss)
+            if self.penalty_weight > 0:
+                penalized = self.penalty_weight * gradient_penalty(real, images)
+                discriminator_loss = discriminator_loss + penalized
+        self._minimize("discriminator", discriminator_loss)
 
-        self.discriminator.requires_grad_(False)  # its gradients would be computed in vain
+        self.discriminator.requires_grad_(False)  # its gradients are not needed
         with self.fabric.autocast():
-            _, again = self._judge(images.detach(), labels, made, asked)
-            generator_loss = self.loss.of_generator(again)
-        self._descend("generator", generator_loss)
+            _, rescored = self._scores(images.detach(), labels, generated, fake_labels)
+            generator_loss = self.loss.of_generator(rescored)
+        self._minimize("generator", generator_loss)
         self._average.update_parameters(self.generator)
 
-        taken = [(scores > 0).float().mean() for scores in (real, fake)]
-        return torch.stack([discriminator_loss.detach(), generator_loss.detach(), *taken])
+        above_zero = [(scores > 0).float().mean() for scores in (real, fake)]
+        return torch.stack([discriminator_loss.detach(), generator_loss.detach(), *above_zero])
 
     def train(self) -> None:
-        """Put what trains into training mode."""
+        """Set both networks to training mode."""
         self.generator.train()
         self.discriminator.train()
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must hold."""
+        """Return the state for a checkpoint."""
         return {name: part.state_dict() for name, part in self._parts().items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from where `state_dict` was asked."""
+        """Restore the state from `state_dict`."""
         for name, part in self._parts().items():
             if isinstance(part, torch.optim.Optimizer):
                 part.load_state_dict(match_memory_layout(state[name], part))
@@ -147,19 +152,21 @@ class Adversaries:
             **optimizers,
         }
 
-    def _judge(
-        self, images: Tensor, labels: Tensor, made: Tensor, asked: Tensor
+    def _scores(
+        self, images: Tensor, labels: Tensor, generated: Tensor, fake_labels: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Scores of real and of generated images, in one batch.
+        """Score real and generated images in one batch.
 
-        In batches of their own, batch norm would make the two equally bright and rich in
-        contrast, and the discriminator could not see whether they are.
+        In separate batches, batch norm would remove differences in brightness and contrast
+        between the two.
         """
-        scores = self.discriminator(torch.cat([images, made]), torch.cat([labels, asked])).float()
-        real, fake = scores.split([len(images), len(made)])
+        scores = self.discriminator(
+            torch.cat([images, generated]), torch.cat([labels, fake_labels])
+        ).float()
+        real, fake = scores.split([len(images), len(generated)])
         return real, fake
 
-    def _descend(self, name: str, loss: Tensor) -> None:
+    def _minimize(self, name: str, loss: Tensor) -> None:
         optimizer = self._optimizers[name]
         optimizer.zero_grad()
         self.fabric.backward(loss)
