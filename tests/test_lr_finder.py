@@ -1,4 +1,4 @@
-"""The learning-rate range test: which rates it tries, which it suggests, and which it refuses."""
+"""The learning rate range test: its learning rates, its suggestion, and its errors."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import torch
 from classifold.data.csv_file import read_rows
 from classifold.errors import UserError
 from classifold.reporting.lr_plot import write_lr_plot
-from classifold.search.lr_finder import RangeTest, try_rates
+from classifold.search.lr_finder import RangeTest, run_range_test
 from classifold.training.loop import fit
 from classifold.training.recipe import Recipe
 
@@ -33,13 +33,15 @@ def tried(network, pack, machine, optimizer, *, recipe=RECIPE, trainable="all", 
     schedule = {"name": "one_cycle", "pct_start": 0.3, "div_factor": 9, "final_div_factor": 9}
     phases = phases_of(optimizer | {"lr": 123.0}, trainable=trainable, schedule=schedule)
     recipe = recipe._replace(phases=phases)
-    return try_rates(network, pack, recipe=recipe, policy=NO_POLICY, machine=machine, **settings)
+    return run_range_test(
+        network, pack, recipe=recipe, policy=NO_POLICY, machine=machine, **settings
+    )
 
 
 @pytest.mark.parametrize(
     "optimizer", [{"name": "sgd"}, {"name": "sgd", "momentum": 0.9}, {"name": "adam"}]
 )
-def test_the_suggested_rate_learns_where_a_thousandth_of_it_does_not(
+def test_the_suggested_rate_learns_but_a_thousandth_of_it_does_not(
     draw_pack, tiny_mlp, machine, optimizer
 ):
     pack = draw_pack(48)
@@ -54,11 +56,9 @@ def test_the_suggested_rate_learns_where_a_thousandth_of_it_does_not(
     assert loss_after(0.001) > 0.9  # of log 3 = 1.1
 
 
-def test_rates_rise_evenly_from_the_lowest_and_end_where_the_loss_has_grown(
-    draw_pack, tiny_mlp, machine
-):
+def test_rates_are_evenly_spaced_and_end_when_the_loss_diverges(draw_pack, tiny_mlp, machine):
     pack = draw_pack(48)
-    # What is drawn by lot cannot be learnt, least of all by large steps.
+    # Random labels cannot be learned, least of all with large steps.
     pack = pack._replace(labels=np.random.default_rng(0).permutation(pack.labels))
     found = tried(tiny_mlp(), pack, machine, {"name": "sgd"}, highest=1e6, trainable="head")
     n_tried = len(found.rates)
@@ -68,21 +68,19 @@ def test_rates_rise_evenly_from_the_lowest_and_end_where_the_loss_has_grown(
     assert np.isfinite(found.losses).all()
 
 
-def test_low_rates_are_all_tried_and_losses_are_smoothed(draw_pack, tiny_mlp, machine):
+def test_all_low_rates_are_tried_and_losses_are_smoothed(draw_pack, tiny_mlp, machine):
     found = tried(
         tiny_mlp(), draw_pack(33), machine, {"name": "sgd"}, lowest=1e-4, highest=0.1, n_steps=30
     )
     assert len(found.rates) == 30  # more than two epochs
     assert (found.rates[0], found.rates[-1]) == pytest.approx((1e-4, 0.1))
-    # Neighbours weigh as the normal density with a standard deviation of 0.04 * 30 steps does.
+    # Weights are a normal density with a standard deviation of 0.04 * 30 steps.
     weights = np.exp(-0.5 * (np.arange(-5, 6) / 1.2) ** 2)
     expected = (found.losses[10:21] * weights).sum() / weights.sum()
     assert found.smoothed[15] == pytest.approx(expected)
 
 
-def test_the_first_loss_is_that_of_the_first_weights_whole_or_in_pieces(
-    draw_pack, tiny_mlp, machine
-):
+def test_losses_do_not_depend_on_the_number_of_micro_batches(draw_pack, tiny_mlp, machine):
     whole, cut = (
         tried(
             tiny_mlp(),
@@ -91,15 +89,15 @@ def test_the_first_loss_is_that_of_the_first_weights_whole_or_in_pieces(
             {"name": "sgd"},
             n_steps=20,
             highest=0.1,
-            recipe=RECIPE._replace(gradient_accumulation_steps=pieces),
+            recipe=RECIPE._replace(gradient_accumulation_steps=n),
         )
-        for pieces in (1, 3)
+        for n in (1, 3)
     )
     np.testing.assert_allclose(whole.losses, cut.losses, rtol=1e-4)
     assert 0.5 < whole.losses[0] < 3  # about log 3
 
 
-def test_layers_keep_their_factors_and_what_is_frozen_stays(draw_pack, tiny_mlp, machine):
+def test_layers_keep_their_factors_and_frozen_layers_do_not_change(draw_pack, tiny_mlp, machine):
     def moved(**changes):
         network = tiny_mlp()
         before = {name: p.detach().clone() for name, p in network.named_parameters()}
@@ -120,12 +118,12 @@ def test_layers_keep_their_factors_and_what_is_frozen_stays(draw_pack, tiny_mlp,
     assert frozen["hidden.1.weight"] == 0 < frozen["head.weight"]
 
 
-def test_the_first_phase_is_the_one_that_is_tried(draw_pack, tiny_mlp, machine):
+def test_the_first_phase_is_used(draw_pack, tiny_mlp, machine):
     network = tiny_mlp()
     before = network.hidden[1].weight.detach().clone()
     sgd = {"name": "sgd", "lr": 0.1}
     phases = {"p2": phases_of(sgd)["p1"], "p1": phases_of(sgd, trainable="head")["p1"]}
-    try_rates(
+    run_range_test(
         network, draw_pack(32), recipe=RECIPE._replace(phases=phases), policy=NO_POLICY,
         machine=machine, lowest=0.01, highest=0.1, n_steps=3,
     )  # fmt: skip
@@ -143,11 +141,11 @@ def test_rates_that_are_all_too_high_are_refused(draw_pack, tiny_mlp, machine, g
         highest=1e30,
         recipe=RECIPE._replace(gradient_clip_norm=gradient_clip_norm),
     )
-    with pytest.raises(UserError, match=r"no learning rate lowered the loss .* begin with a lower"):
+    with pytest.raises(UserError, match=r"the loss did not decrease.*--lowest"):
         found.suggestion()
 
 
-def test_the_suggestion_is_where_the_loss_falls_most_steeply_by_hand():
+def test_the_suggestion_is_where_the_loss_decreases_most_steeply_by_hand():
     rates = np.exp(np.arange(6.0))
     smoothed = np.array([3.0, 2.9, 2.5, 1.5, 1.4, 6.0])
     # Half the difference of the neighbours: -0.25, -0.7, -0.55 at the second to the fourth rate;
@@ -156,23 +154,23 @@ def test_the_suggestion_is_where_the_loss_falls_most_steeply_by_hand():
 
 
 @pytest.mark.parametrize("smoothed", [[1.0, 1.1, 1.3, 2.0], [1.0, 0.99, 1.3, 2.0]])
-def test_a_loss_that_only_grows_suggests_nothing(smoothed):
+def test_a_loss_that_only_increases_gives_no_suggestion(smoothed):
     smoothed = np.array(smoothed)
-    with pytest.raises(UserError, match="no learning rate lowered the loss"):
+    with pytest.raises(UserError, match="the loss did not decrease"):
         RangeTest(np.geomspace(0.1, 1, 4), smoothed, smoothed).suggestion()
 
 
-def test_a_fall_that_is_smaller_than_the_noise_of_steps_suggests_nothing():
+def test_a_decrease_smaller_than_the_noise_gives_no_suggestion():
     smoothed = np.linspace(1.1, 1.05, 20)
     rates = np.geomspace(1e-5, 1, 20)
     quiet, loud = (smoothed + step * (-1.0) ** np.arange(20) for step in (0.04, 0.06))
     assert RangeTest(rates, quiet, smoothed).suggestion() in rates
-    with pytest.raises(UserError, match="by less than steps differ from one another"):
+    with pytest.raises(UserError, match="the loss did not decrease"):
         RangeTest(rates, loud, smoothed).suggestion()
 
 
 @pytest.mark.parametrize("losses", [[3.0, 2.9, 2.5, 1.5, 1.4, 6.0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]])
-def test_the_picture_and_the_numbers_are_written_even_where_nothing_is_suggested(tmp_path, losses):
+def test_the_plot_and_the_numbers_are_written_even_without_a_suggestion(tmp_path, losses):
     rates, losses = np.geomspace(1e-5, 1, 6), np.array(losses)
     write_lr_plot(tmp_path / "new" / "rates.svg", RangeTest(rates, losses, losses / 2), model="m")
     picture = (tmp_path / "new" / "rates.svg").read_text()
@@ -183,7 +181,7 @@ def test_the_picture_and_the_numbers_are_written_even_where_nothing_is_suggested
     assert [float(row["smoothed"]) for row in rows] == (losses / 2).tolist()
 
 
-def test_a_picture_of_an_unknown_kind_is_refused(tmp_path):
+def test_an_unknown_format_of_the_plot_is_refused(tmp_path):
     losses = np.array([2.0, 1.0, 0.5])
     with pytest.raises(UserError, match=r"--out: must end with .png, .svg or .pdf, got '.*x.txt'"):
         write_lr_plot(tmp_path / "x.txt", RangeTest(losses, losses, losses), model="m")

@@ -26,7 +26,7 @@ def lr_find(
     from classifold.params.validation import check_params
     from classifold.project.prerequisites import PACKS, require_name, require_packs
     from classifold.reporting.lr_plot import write_lr_plot
-    from classifold.search.lr_finder import try_rates
+    from classifold.search.lr_finder import run_range_test
     from classifold.training.out_of_memory import explain_out_of_memory
     from classifold.training.setup import prepare
 
@@ -38,7 +38,7 @@ def lr_find(
     settings = params["models"][model]
     training = prepare(params["train"], settings, packs=PACKS)
     with explain_out_of_memory(model):
-        tried = try_rates(
+        tried = run_range_test(
             training.network,
             training.train,
             recipe=training.recipe,

@@ -1,6 +1,6 @@
-"""Which learning rates learn: a short training whose rate rises from step to step.
+"""The learning rate range test: a short training with a learning rate that rises every step.
 
-Source: Smith 2015, arXiv:1506.01186, section 3.3 (the learning-rate range test).
+Source: Smith 2015, arXiv:1506.01186, section 3.3.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,40 +22,40 @@ from classifold.training.freezing import train_mode
 from classifold.training.machine import Machine
 from classifold.training.recipe import Recipe
 
-SMOOTHING = 0.04  # standard deviation of the weights of neighbours, as a share of all steps
-DIVERGED = 4.0  # times the first losses: the test is over
-GROWN = 1.2  # times the smoothed loss at the start: rates from here on are too high
-LEAST_FALL = 0.01  # of the smoothed loss at the start: less is no learning
-FIRST = 5  # steps whose mean loss is the start
+SMOOTHING = 0.04  # standard deviation of the smoothing kernel, as a fraction of all steps
+DIVERGED = 4.0  # times the mean of the first losses: the test ends
+GROWN = 1.2  # times the first smoothed loss: learning rates from here on are too high
+MIN_DECREASE = 0.01  # fraction of the first smoothed loss: a smaller decrease is no learning
+FIRST = 5  # number of first losses
 
 
 class RangeTest(NamedTuple):
-    """What each rate did; row i of each array is step i."""
+    """The loss at each learning rate; row i of each array is step i."""
 
-    rates: np.ndarray  # learning rates, rising evenly in their logarithm
+    rates: np.ndarray  # learning rates, evenly spaced in the logarithm
     losses: np.ndarray  # mean loss of the step
-    smoothed: np.ndarray  # the losses, each averaged with its neighbours, which rates are judged by
+    smoothed: np.ndarray  # the losses, smoothed over neighboring steps
 
     def suggestion(self) -> float:
-        """The rate at which the smoothed loss falls most steeply over log rate.
+        """Find the rate at which the smoothed loss decreases most steeply over the log rate.
 
         Raises:
-            UserError: if the loss never falls, or by less than steps differ from one another.
+            UserError: if the loss does not decrease, or by less than the noise of single steps.
         """
         grown = np.flatnonzero(self.smoothed > GROWN * self.smoothed[:1])
-        sound = self.smoothed[: grown[0] if grown.size else None]
+        usable = self.smoothed[: grown[0] if grown.size else None]
         noise = float(np.std(self.losses - self.smoothed))
-        if len(sound) < 3 or sound[0] - sound.min() < max(LEAST_FALL * sound[0], noise):
+        if len(usable) < 3 or usable[0] - usable.min() < max(MIN_DECREASE * usable[0], noise):
             raise UserError(
-                "no learning rate lowered the loss in so few steps, or by less than steps differ "
-                "from one another; try more (--steps), or begin with a lower rate (--lowest), and "
-                "look at the picture"
+                "learning rate range test: the loss did not decrease by more than the noise of "
+                f"single steps, in {len(self.losses)} steps. Use more --steps or a lower --lowest; "
+                "the plot shows the losses."
             )
-        slopes = np.gradient(sound[: int(sound.argmin()) + 1])
+        slopes = np.gradient(usable[: int(usable.argmin()) + 1])
         return float(self.rates[int(slopes.argmin())])
 
 
-def try_rates(
+def run_range_test(
     network: nn.Module,
     train: Pack,
     *,
@@ -66,19 +66,19 @@ def try_rates(
     highest: float,
     n_steps: int,
 ) -> RangeTest:
-    """Train with rates from `lowest` to `highest`, as the first phase would; weights are spoilt.
+    """Train as in the first phase, with rising learning rates; this changes the weights.
 
     Args:
         network: on the machine's device.
         train: the training pack.
-        recipe: how to train; the first phase's optimizer is taken, its schedule is not.
-        policy: of online augmentation.
-        machine: what computes.
+        recipe: how to train; the schedule of the first phase is ignored.
+        policy: of on-the-fly augmentation.
+        machine: the device and precision.
         lowest: the first learning rate.
-        highest: the last one, unless the loss has grown too far before.
-        n_steps: how many rates are tried.
+        highest: the last learning rate, unless the loss diverges earlier.
+        n_steps: number of learning rates.
     """
-    recipe = recipe._replace(ema_decay=None)  # the weights as they move
+    recipe = recipe._replace(ema_decay=None)  # no moving average of weights
     epochs = Epochs(train, recipe=recipe, policy=policy, machine=machine)
     settings = dict(recipe.phases[min(recipe.phases)])
     settings["schedule"] = {"name": "constant"}
@@ -89,31 +89,35 @@ def try_rates(
     losses: list[float] = []
     seed_torch(recipe.seed, "dropout", "rates")
     train_mode(network)
-    steps = track(_steps(epochs), task="try rates", total=n_steps, unit="steps")
-    for rate, pieces in zip(rates, islice(steps, n_steps), strict=True):
+    steps = track(_steps(epochs), task="learning rates", total=n_steps, unit="steps")
+    for rate, micro_batches in zip(rates, islice(steps, n_steps), strict=True):
         for group, factor in zip(phase.optimizer.param_groups, factors, strict=True):
             group["lr"] = rate * factor
         loss = 0.0
-        for batch in pieces:
-            share = epochs.loss(phase.module(batch.inputs), batch.targets).sum() / batch.n_in_step
-            phase.backward(share, ends_step=batch.ends_step)
-            loss += share.item()
+        for batch in micro_batches:
+            contribution = (
+                epochs.loss(phase.module(batch.inputs), batch.targets).sum() / batch.n_in_step
+            )
+            phase.backward(contribution, ends_step=batch.ends_step)
+            loss += contribution.item()
         if not np.isfinite(loss):
             break
         losses.append(loss)
         if len(losses) > FIRST and loss > DIVERGED * np.mean(losses[:FIRST]):
             break
     if not losses:
-        raise UserError(f"the loss is no number at a learning rate of {lowest:g}; lower --lowest")
+        raise UserError(
+            f"--lowest: the loss is NaN at this learning rate, got {lowest:g}. Lower it."
+        )
     smoothed = gaussian_filter1d(losses, SMOOTHING * n_steps)
     return RangeTest(rates[: len(losses)], np.array(losses), smoothed)
 
 
 def _steps(epochs: Epochs) -> Iterator[list[Batch]]:
-    pieces: list[Batch] = []
+    micro_batches: list[Batch] = []
     for epoch in count_from(1):
         for batch in epochs.batches(epoch):
-            pieces.append(batch)
+            micro_batches.append(batch)
             if batch.ends_step:
-                yield pieces
-                pieces = []
+                yield micro_batches
+                micro_batches = []
