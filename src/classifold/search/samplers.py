@@ -1,15 +1,14 @@
 """What Optuna samples a trial's values with, and what it ends poor trials with."""
 
-from typing import Any
+import warnings
 
-import optuna
-from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler, TPESampler
 
 from classifold.data.seeding import generator
 from classifold.search.search_file import Search
-from classifold.search.space import Sampled, cells
+from classifold.search.space import cells
 
 
 def sampler_of(search: Search, trial: int) -> BaseSampler:
@@ -23,7 +22,10 @@ def sampler_of(search: Search, trial: int) -> BaseSampler:
         trial: counted from 1.
     """
     if search.sampler.name == "grid":
-        return _CellSampler(cells(search)[trial - 1])
+        # Not Optuna's GridSampler: it numbers cells by its own trials, so that an interrupted one
+        # leaves a cell out, and workers may run the same cell.
+        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+            return PartialFixedSampler(cells(search)[trial - 1], RandomSampler())
     seed = int(generator(search.sampler.seed, "trial", trial).integers(2**32))
     if search.sampler.name == "tpe":
         return TPESampler(n_startup_trials=search.sampler.n_startup_trials, seed=seed)
@@ -38,25 +40,3 @@ def pruner_of(search: Search, *, max_epochs: int) -> BasePruner:
     if search.pruner.name == "hyperband":
         return HyperbandPruner(max_resource=max_epochs, **settings)
     return NopPruner()
-
-
-class _CellSampler(RandomSampler):
-    """Gives a trial the values of one cell of a grid.
-
-    Optuna's GridSampler numbers cells by its own trial numbers, among which interrupted trials
-    count: their cells would never be tried again.
-    """
-
-    def __init__(self, cell: Sampled) -> None:
-        super().__init__()
-        self._cell = cell
-
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: optuna.trial.FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        """Return the value of the cell."""
-        return self._cell[param_name]
