@@ -1,15 +1,14 @@
-"""Load: the real stages over drawn sets of growing size, and how their time and memory grow.
+"""Measure how time and memory of the stages grow with the size of a synthetic data set.
 
     python benchmarks/load.py --images 50000 200000 --classes 10
     python benchmarks/load.py --images 25000 100000 --classes 500 2000
 
-Each size is a folder with the stages, a `params.yaml` for it, and a zip of drawn images; one after
-the other they run as `dvc repro` would run them. The table tells seconds and memory of every stage
-at every size, and the exponent to which each grows: 1 is linear, 2 quadratic; n log n is 1.08 from
-50,000 to 200,000. Seconds are those of the processors, over all processes of a stage: other work on
-the machine does not count. Memory is what they hold at once, without the files that they map. Both
-are looked at ten times a second. Work that does not grow, such as importing libraries, lowers
-exponents.
+Each size has a folder with the stages, `params.yaml` and a zip of synthetic images. The stages run
+one after another, as with `dvc repro`. The table has seconds and memory of every stage at every
+size, and the exponent of their growth: 1 is linear, 2 quadratic; n log n is 1.08 from 50,000 to
+200,000. Seconds are CPU time of all processes of a stage, so other work on the machine does not
+count. Memory is the peak of all processes together, without mapped files. Both are sampled ten
+times per second. Constant work, such as importing libraries, lowers exponents.
 """
 
 import argparse
@@ -28,22 +27,22 @@ import numpy as np
 import psutil
 from ruamel.yaml import YAML
 
-from draw import draw_set
+from synthetic import make_archive
 
 ROOT = Path(__file__).parents[1]
 SIZE = 64  # pixels
-INTERVAL = 0.1  # seconds between two looks at memory
+INTERVAL = 0.1  # seconds between samples of memory
 
-# Images that `tsne` maps at the smallest size, and in proportion at others: more than the default,
-# and so many that the algorithms are those for many points.
-FEWEST_MAPPED = 12_500
+# Images that `tsne` maps at the smallest size, and in proportion at others: enough that it uses
+# the algorithms for many points.
+MIN_MAPPED = 12_500
 
 STAGES = (
     *("ingest", "filter", "split", "augment", "train mlp", "compare", "stack", "evaluate"),
     *("pca", "tsne", "explain", "report"),
 )
 
-# One small network for one epoch: what is measured is the way of the data, not of the network.
+# One small network for one epoch, because data handling is measured, not the network.
 MODEL = {
     "network": "mlp",
     "arguments": {"hidden": [128], "dropout": 0.0},
@@ -65,27 +64,31 @@ MODEL = {
 
 
 class Cost(NamedTuple):
-    """What a stage took."""
+    """The cost of a stage."""
 
-    seconds: float  # of the processors
-    gib: float  # of memory, at most
+    seconds: float  # of CPU time
+    gib: float  # peak memory
 
 
 def main() -> None:
-    """Measure what the command line asks for."""
-    asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    asked.add_argument("--images", type=int, nargs="+", default=[50_000, 200_000])
-    asked.add_argument("--classes", type=int, nargs="+", default=[10], help="one, or one a size")
-    asked.add_argument("--folder", type=Path, help="where to work; some 25 kB an image")
-    asked.add_argument("--keep", action="store_true", help="leave what the last size made there")
-    options = asked.parse_args()
+    """Measure the sizes given on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, nargs="+", default=[50_000, 200_000])
+    parser.add_argument(
+        "--classes", type=int, nargs="+", default=[10], help="one number, or one per size"
+    )
+    parser.add_argument("--folder", type=Path, help="a working folder; about 25 kB per image")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the outputs of the last size there"
+    )
+    options = parser.parse_args()
     n_sizes = len(options.images)
     classes = options.classes * n_sizes if len(options.classes) == 1 else options.classes
     costs: list[dict[str, Cost]] = []
     with tempfile.TemporaryDirectory(dir=options.folder) as scratch:
         for number, (n_images, n_classes) in enumerate(zip(options.images, classes, strict=True)):
             root = Path(scratch) / str(n_images)
-            n_mapped = FEWEST_MAPPED * n_images // options.images[0]
+            n_mapped = MIN_MAPPED * n_images // options.images[0]
             prepare(root, n_images=n_images, n_classes=n_classes, n_mapped=n_mapped)
             costs.append(measure(root))
             if options.keep and number == n_sizes - 1:
@@ -95,18 +98,18 @@ def main() -> None:
 
 
 def prepare(root: Path, *, n_images: int, n_classes: int, n_mapped: int) -> None:
-    """Make the folder of one size, whose maps show so many images."""
+    """Make the folder of one size; `tsne` maps `n_mapped` images."""
     root.mkdir(parents=True)
     shutil.copytree(ROOT / "stages", root / "stages")
-    draw_set(root / "drawn.zip", n_images=n_images, n_classes=n_classes, size=SIZE)
+    make_archive(root / "synthetic.zip", n_images=n_images, n_classes=n_classes, size=SIZE)
     yaml = YAML()
     params = yaml.load((ROOT / "params.yaml").read_text())
-    params["dataset"]["path"] = "drawn.zip"
+    params["dataset"]["path"] = "synthetic.zip"
     params["filter"]["duplicates"]["near"] = "group"
     params["augment"] |= {
         "size": SIZE,
         "flips": ["none", "horizontal"],
-        "warped": 1,  # four images of each
+        "warped": 1,  # four variants per image
         "storage": "jpeg",
     }
     params["models"] = {"mlp": MODEL}
@@ -120,7 +123,7 @@ def prepare(root: Path, *, n_images: int, n_classes: int, n_mapped: int) -> None
 
 
 def measure(root: Path) -> dict[str, Cost]:
-    """Run all stages in a folder, and tell what each took."""
+    """Run all stages in a folder, and measure the cost of each."""
     costs = {}
     for stage in STAGES:
         name, *arguments = stage.split()
@@ -132,19 +135,19 @@ def measure(root: Path) -> dict[str, Cost]:
                 stdout=log,
                 stderr=log,
             )
-            seconds: dict[int, float] = {}  # of each process, as it was last seen
-            most = 0
+            seconds: dict[int, float] = {}  # of each process, at its last sample
+            peak = 0
             while process.poll() is None:
-                most = max(most, look(process, seconds))
+                peak = max(peak, sample(process, seconds))
                 time.sleep(INTERVAL)
         if process.returncode:
             raise SystemExit(f"{stage} failed:\n{(root / 'log.txt').read_text()[-4000:]}")
-        costs[stage] = cost = Cost(sum(seconds.values()), most / 2**30)
+        costs[stage] = cost = Cost(sum(seconds.values()), peak / 2**30)
         print(f"{root.name} {stage}: {cost.seconds:.1f} s, {cost.gib:.2f} GiB", file=sys.stderr)
     made = {
         "table": (root / "data/ingested", "images-*"),
         "pack": (root / "data/augmented", "*/*"),
-        "answers": (root / "data/evaluated", "*"),
+        "predictions": (root / "data/evaluated", "*"),
         "page": (root / "reports", "index.html"),
     }
     sizes = {
@@ -155,8 +158,8 @@ def measure(root: Path) -> dict[str, Cost]:
     return costs
 
 
-def look(process: psutil.Process, seconds: dict[int, float]) -> int:
-    """Note how long a process and its children have computed, and tell what they hold.
+def sample(process: psutil.Process, seconds: dict[int, float]) -> int:
+    """Record the CPU time of a process and its children, and return their memory.
 
     Returns:
         Bytes of memory, without mapped files.
@@ -180,7 +183,7 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
 
 
 def table(images: Sequence[int], classes: Sequence[int], costs: Sequence[dict[str, Cost]]) -> str:
-    """What was measured, in Markdown."""
+    """Format the costs as a Markdown table."""
     heads = [f"{n:,} of {c:,}" for n, c in zip(images, classes, strict=True)]
     lines = [
         f"| stage | {' | '.join(heads)} | exponents: time, memory |",
@@ -197,7 +200,7 @@ def table(images: Sequence[int], classes: Sequence[int], costs: Sequence[dict[st
 
 
 def exponent(sizes: Sequence[int], values: Sequence[float]) -> float:
-    """The slope of the line through logarithms: values grow as sizes to this power."""
+    """Fit the exponent of a power law: the slope of a line through the logarithms."""
     if len(sizes) == 1:
         return math.nan
     return float(np.polyfit(np.log(sizes), np.log(np.maximum(values, 1e-3)), 1)[0])

@@ -1,4 +1,4 @@
-"""The same work as people write it: a plain loop with Pillow, or the library they take."""
+"""Alternatives for the same work: a plain loop with Pillow, or a common library."""
 
 import hashlib
 import logging
@@ -23,7 +23,7 @@ from torchvision.transforms import v2
 
 
 def decode_all(folder: Path) -> int:
-    """Decode every image into RGB, one after another."""
+    """Decode all images to RGB in a loop."""
     n_pixels = 0
     for path in sorted(folder.rglob("*.jpg")):
         image = Image.open(path).convert("RGB")
@@ -32,7 +32,7 @@ def decode_all(folder: Path) -> int:
 
 
 def ingest_all(folder: Path, out: Path) -> None:
-    """Decode every image, hash it twice, and put it into a Parquet file."""
+    """Decode and hash all images, and write them to a Parquet file."""
     writer: pq.ParquetWriter | None = None
     rows: list[dict] = []
 
@@ -68,15 +68,15 @@ def ingest_all(folder: Path, out: Path) -> None:
 def map_in_processes(
     function: Callable[[Any], Any], items: Sequence[Any], *, chunksize: int
 ) -> None:
-    """Apply a function in processes, all items handed in at once."""
+    """Apply a function in a process pool."""
     context = multiprocessing.get_context("forkserver")
     with ProcessPoolExecutor(mp_context=context) as pool:
         assert sum(1 for _ in pool.map(function, items, chunksize=chunksize)) == len(items)
 
 
 def map_with_ray_data(function: Callable[[Any], Any], items: Sequence[Any]) -> None:
-    """Apply a function with Ray Data, in order, all items put into its store at once."""
-    import ray.data  # noqa: PLC0415 - slow to import, and not always there
+    """Apply a function with Ray Data, in order, with all items in its object store."""
+    import ray.data  # noqa: PLC0415 - slow to import, and optional
 
     kind = type(items[0])
 
@@ -89,14 +89,14 @@ def map_with_ray_data(function: Callable[[Any], Any], items: Sequence[Any]) -> N
     context = ray.data.DataContext.get_current()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
-    # A named tuple would come as an array.
+    # A named tuple would become an array.
     contents = [{"content": item.content} for item in items]
     mapped = ray.data.from_items(contents).map_batches(apply, batch_size=32)
     assert sum(1 for _ in mapped.iter_rows()) == len(items)
 
 
 def near_pairs(hashes: list[str], *, distance: int) -> int:
-    """Compare every hash with every other, a row at a time."""
+    """Compare all pairs of hashes, one row at a time."""
     words = np.array([int(text, 16) for text in hashes], dtype=np.uint64)
     n_pairs = 0
     for i, word in enumerate(words):
@@ -104,16 +104,18 @@ def near_pairs(hashes: list[str], *, distance: int) -> int:
     return n_pairs
 
 
-def stratify(labels: np.ndarray, shares: list[float]) -> None:
-    """Share out rows of labels with scikit-multilearn, which knows no groups."""
-    splitter = IterativeStratification(len(shares), order=1, sample_distribution_per_fold=shares)
+def stratify(labels: np.ndarray, fractions: list[float]) -> None:
+    """Split rows of labels with scikit-multilearn, which does not support groups."""
+    splitter = IterativeStratification(
+        len(fractions), order=1, sample_distribution_per_fold=fractions
+    )
     list(splitter.split(np.zeros((len(labels), 1)), labels))
 
 
 def augment_all(
     folder: Path, out: Path, *, rotate: float, scale: tuple[float, float], storage: str
 ) -> None:
-    """Flip, rotate and scale every image eightfold, into one uint8 array or into JPEG files."""
+    """Make eight variants of every image, in one uint8 array or in JPEG files."""
     draw = random.Random(1)
     files = sorted(folder.rglob("*.jpg"))
     size = Image.open(files[0]).size[0]
@@ -132,16 +134,16 @@ def augment_all(
             shrunk = warped.resize((side, side), Image.Resampling.BILINEAR)
             canvas = Image.new("RGB", image.size)
             canvas.paste(shrunk, ((size - side) // 2,) * 2)
-            for copy in (flipped, canvas):
+            for variant in (flipped, canvas):
                 if storage == "raw":
-                    pack[row] = np.asarray(copy)
+                    pack[row] = np.asarray(variant)
                 else:
-                    copy.save(out / f"{row}.jpg", quality=95)
+                    variant.save(out / f"{row}.jpg", quality=95)
                 row += 1
 
 
 def warp_pictures(images: np.ndarray, *, rotate: float, scale: tuple[float, float]) -> None:
-    """Flip, rotate and scale each image with Pillow, one after another."""
+    """Flip, rotate and scale each image with Pillow in a loop."""
     draw = random.Random(1)
     for pixels in images:
         image = Image.fromarray(pixels)
@@ -170,7 +172,7 @@ def warp_with_torchvision(images: np.ndarray, *, rotate: float, scale: tuple[flo
 def warp_with_albumentations(
     images: np.ndarray, *, rotate: float, scale: tuple[float, float]
 ) -> None:
-    """Flip, rotate and scale each image with albumentations, which is not among our libraries."""
+    """Flip, rotate and scale each image with albumentations, which is no dependency of ours."""
     import albumentations  # type: ignore[import-not-found]  # noqa: PLC0415
 
     transform = albumentations.Compose(
@@ -190,7 +192,7 @@ def train_from_folder(
     step: Callable[[Tensor, Tensor], None],
     device: torch.device,
 ) -> None:
-    """Train an epoch from files, padded, cropped and flipped, as torchvision's examples do."""
+    """Train for one epoch from files, padded, cropped and flipped like torchvision's examples."""
     transform = v2.Compose(
         [
             v2.RandomCrop(64, padding=8, padding_mode="reflect"),

@@ -1,19 +1,21 @@
-"""Run benchmarks: ours and its peer in turn, on the same data, in one process each.
+"""Run benchmarks: our code and an alternative in turn, on the same data, in one process.
 
-A shared machine's times mean little; the ratios of one interleaved run do. Each line prints the
-median speed of both and their ratio, with the smallest and largest ratio of a round. Words after
-the command choose benchmarks by their names: `python benchmarks/run.py ingest split`.
+Absolute times on a shared machine vary; the ratios within one run vary less. Each line prints the
+median speed of both and their ratio, with the smallest and largest ratio of a round.
 """
 
-import sys
+import argparse
 
 
 def main() -> None:
-    """Run what the command line names."""
-    # Here, since helper processes import this file again, and peers are slow to import.
+    """Run the benchmarks whose names are on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="such as ingest split; default: all")
+    names = parser.parse_args().names
+    # Imported here, since worker processes import this file, too, and the peers are slow to import.
     from suites import run  # noqa: PLC0415
 
-    run(sys.argv[1:])
+    run(names)
 
 
 if __name__ == "__main__":

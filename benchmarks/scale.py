@@ -1,10 +1,10 @@
-"""What one core does with real images of 224 pixels, step by step: the figures of docs/SCALE.md.
+"""Measure each step on one core, with real images of 224 pixels, for docs/SCALE.md.
 
     python benchmarks/scale.py photos.zip fruit.zip
 
-Images of the archives are brought to 224 x 224 pixels and stored as JPEG first, as a set of that
-size would be. Every step then runs alone, in one process and one thread; a line tells images for a
-second of a processor (the best of three rounds) and what an image takes.
+Images of the archives are first resized to 224 x 224 pixels and encoded as JPEG. Every step then
+runs alone, in one process and one thread. Each line has the images per second of CPU time (the best
+of three rounds), or a size per image.
 """
 
 import argparse
@@ -52,7 +52,7 @@ from classifold.splitting.stratified import stratify
 SIZE = 224
 QUALITY = 90
 ROUNDS = 3
-SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
+FRACTIONS = {"train": 0.7, "validation": 0.15, "test": 0.15}
 DUPLICATES = {"exact": "drop", "near": "group", "distance": 4, "conflicting": "drop"}
 AUGMENTATION = {
     "flips": ["none", "horizontal"],
@@ -64,20 +64,20 @@ AUGMENTATION = {
     "fill": "reflect",
 }
 POLICY = {"fill": "reflect", "steps": [{"pad_crop": 0.125}, {"flip": "horizontal"}]}
-TRAINED = 16  # images in a step
-LISTED = 20_000  # images in the lists whose memory is measured
+TRAIN_BATCH_SIZE = 16
+N_LISTED = 20_000  # images in the lists whose memory is measured
 
 
 def main() -> None:
-    """Measure every step."""
-    asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    asked.add_argument("archives", type=Path, nargs="+")
-    asked.add_argument("--images", type=int, default=1500)
-    options = asked.parse_args()
+    """Measure all steps."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("archives", type=Path, nargs="+")
+    parser.add_argument("--images", type=int, default=1500)
+    options = parser.parse_args()
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     originals = list(read_originals(options.archives, options.images))
-    encoded = [enlarged(original) for original in originals]
+    encoded = [resized(original) for original in originals]
     kilobytes = np.mean([len(one) for one in encoded]) / 1000
     print(f"{len(encoded)} images, {kilobytes:.1f} kB each at {SIZE} px (JPEG {QUALITY})")
     with tempfile.TemporaryDirectory() as folder:
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def read_originals(archives: list[Path], n_images: int) -> Iterator[bytes]:
-    """Images of all archives in turn."""
+    """Yield images of all archives in turn."""
     for path in archives:
         with zipfile.ZipFile(path) as archive:
             names = [n for n in archive.namelist() if n.lower().endswith((".jpg", ".jpeg", ".png"))]
@@ -96,8 +96,8 @@ def read_originals(archives: list[Path], n_images: int) -> Iterator[bytes]:
                 yield archive.read(name)
 
 
-def enlarged(original: bytes) -> bytes:
-    """An image of 224 x 224 pixels, as JPEG."""
+def resized(original: bytes) -> bytes:
+    """Resize an image to 224 x 224 pixels, as JPEG."""
     image = Image.open(io.BytesIO(original)).convert("RGB").resize((SIZE, SIZE))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=QUALITY)
@@ -105,7 +105,7 @@ def enlarged(original: bytes) -> bytes:
 
 
 def of_files(encoded: list[bytes], folder: Path) -> None:
-    """The stages up to the pack, and what reads it."""
+    """Measure the stages up to the pack, and reading it."""
     n_images = len(encoded)
     ids = [f"{number % 20:02}/{number:06}.jpg" for number in range(n_images)]
     labels = [(name[:2],) for name in ids]
@@ -129,18 +129,18 @@ def of_files(encoded: list[bytes], folder: Path) -> None:
     ]
     report("ingest: write the table (one process)", n_images, lambda: write_table(folder, rows))
     sizes = sum(path.stat().st_size for path in folder.glob("images-*")) / n_images
-    print(f"  image table: {sizes / 1000:.1f} kB an image")
+    print(f"  image table: {sizes / 1000:.1f} kB per image")
     candidates = read_candidates(folder)
     report("filter: read what it needs", n_images, lambda: read_candidates(folder))
     report("filter: select", n_images, lambda: select(
         candidates, size={"rule": "modal", "tolerance": 0}, duplicates=DUPLICATES
     ))  # fmt: skip
-    report("split", n_images, lambda: stratify(labels, ids, fractions=SHARES, seed=1))
+    report("split", n_images, lambda: stratify(labels, ids, fractions=FRACTIONS, seed=1))
     report("augment: decode", n_images, lambda: [
         rgb_pixels(one, size=SIZE, resize="lanczos") for one in encoded
     ])  # fmt: skip
     some = [rgb_pixels(one, size=SIZE, resize="lanczos") for one in encoded[:300]]
-    report("augment: four copies of an image", len(some), lambda: [
+    report("augment: four variants of an image", len(some), lambda: [
         make_variants(pixels, image_id=name, seed=1, **AUGMENTATION)
         for name, pixels in zip(ids, some, strict=False)
     ])  # fmt: skip
@@ -161,7 +161,7 @@ def of_files(encoded: list[bytes], folder: Path) -> None:
         pack = read_pack(out / "train")
         n_rows = len(pack.labels)
         size = sum(path.stat().st_size for path in (out / "train").iterdir()) / n_rows
-        print(f"  pack ({storage}): {size / 1000:.1f} kB an image and copy")
+        print(f"  pack ({storage}): {size / 1000:.1f} kB per variant")
         rows = np.random.default_rng(1).permutation(n_rows)[:2000]
         report(
             f"train: read from the pack ({storage})", len(rows), partial(take, pack.images, rows)
@@ -180,8 +180,8 @@ def of_files(encoded: list[bytes], folder: Path) -> None:
 
 
 def of_lists(encoded: bytes, folder: Path) -> None:
-    """Memory of what stages keep of every image in Python's lists, in bytes an image."""
-    ids = [f"class{number % 20:05}/{number:07}.jpg" for number in range(LISTED)]
+    """Measure the memory of Python lists that stages keep, in bytes per image."""
+    ids = [f"class{number % 20:05}/{number:07}.jpg" for number in range(N_LISTED)]
     with zipfile.ZipFile(folder / "listed.zip", "w") as archive:
         for name in ids:
             archive.writestr(name, b"")
@@ -202,61 +202,63 @@ def of_lists(encoded: bytes, folder: Path) -> None:
     write_table(folder / "listed", rows)
     settings = {"size": {"rule": "modal", "tolerance": 0}, "duplicates": DUPLICATES}
     images = [SplitImage(name, (name[:10],), name, None) for name in ids]
-    parts = assign_splits(images, fractions=SHARES, method="grouped", seed=1)
-    write_splits(folder / "parts", images, parts)
+    splits = assign_splits(images, fractions=FRACTIONS, method="grouped", seed=1)
+    write_splits(folder / "splits", images, splits)
     one = rgb_pixels(encoded, size=8, resize="lanczos")
-    with new_pack(folder / "pack", n_images=LISTED, size=8, resize="box", classes=["a"]) as pack:
+    with new_pack(folder / "pack", n_images=N_LISTED, size=8, resize="box", classes=["a"]) as pack:
         for number, name in enumerate(ids):
             pack.put(number, [one])
-            words = f"flip horizontal, rotate -{number % 15}.27, scale 0.{number % 100:03}"
-            pack.describe(image_id=name, variant=number, transformation=words, labels=["a"])
-    shares = np.full((LISTED, 20), 0.05)
-    labels = np.arange(LISTED) % 20
+            transformation = f"flip horizontal, rotate -{number % 15}.27, scale 0.{number % 100:03}"
+            pack.describe(
+                image_id=name, variant=number, transformation=transformation, labels=["a"]
+            )
+    probabilities = np.full((N_LISTED, 20), 0.05)
+    labels = np.arange(N_LISTED) % 20
     names = [f"class{i:05}" for i in range(20)]
-    answers = folder / "answers.parquet"
+    predictions = folder / "predictions.parquet"
     settings_of = {"ids": ids, "labels": labels, "classes": names}
-    write_predictions(answers, {"one": shares}, {"one": labels}, **settings_of)
+    write_predictions(predictions, {"one": probabilities}, {"one": labels}, **settings_of)
     for what, work in {
         "ingest: the list of files and labels": lambda: listed(folder / "listed.zip"),
         "filter: candidates and the selection": lambda: select(
             read_candidates(folder / "listed"), **settings
         ),
-        "split: images and their parts": lambda: assign_splits(
-            images, fractions=SHARES, method="grouped", seed=1
+        "split: images and their splits": lambda: assign_splits(
+            images, fractions=FRACTIONS, method="grouped", seed=1
         ),
-        "augment: labels of a part": lambda: read_split(folder / "parts/train.csv"),
-        "train: the index of the pack, a row": lambda: read_pack(folder / "pack"),
-        "report: answers of one model": lambda: read_predictions(answers, model="one"),
+        "augment: labels of a split": lambda: read_split(folder / "splits/train.csv"),
+        "train: the index of the pack, per row": lambda: read_pack(folder / "pack"),
+        "report: predictions of one model": lambda: read_predictions(predictions, model="one"),
     }.items():
         tracemalloc.start()
-        found = work()
-        _, most = tracemalloc.get_traced_memory()
+        result = work()
+        _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        n_images = len(found) if isinstance(found, dict) else LISTED
-        print(json.dumps({"memory": what, "bytes_an_image": round(most / n_images)}), flush=True)
+        n_images = len(result) if isinstance(result, dict) else N_LISTED
+        print(json.dumps({"memory": what, "bytes_per_image": round(peak / n_images)}), flush=True)
 
 
 def listed(path: Path) -> tuple[ZipTree, Source]:
-    """The tree of an archive and what its layout found in it."""
+    """List the files of an archive and find its layout."""
     tree = ZipTree(path)
     return tree, find_source(tree, layout="folder", task="single", where=str(path))
 
 
 def take(images: np.ndarray, rows: np.ndarray) -> None:
     """Read images in batches, in a random order."""
-    for part in np.array_split(rows, len(rows) // 64):
-        images[part]
+    for batch in np.array_split(rows, len(rows) // 64):
+        images[batch]
 
 
 def batches(images: np.ndarray, rows: np.ndarray, draws: np.ndarray) -> None:
-    """Make inputs of them, as training does."""
-    for part in np.array_split(rows, len(rows) // 64):
-        found, _ = augment_rows(images, part, part, draws, policy=POLICY, size=SIZE)
-        to_input(found, image_size=SIZE, normalize="imagenet", device=torch.device("cpu"))
+    """Make inputs from the pack, as training does."""
+    for batch in np.array_split(rows, len(rows) // 64):
+        augmented, _ = augment_rows(images, batch, batch, draws, policy=POLICY, size=SIZE)
+        to_input(augmented, image_size=SIZE, normalize="imagenet", device=torch.device("cpu"))
 
 
 def of_networks(encoded: list[bytes]) -> None:
-    """Steps of training and answers of networks as they are trained at 224 pixels."""
+    """Measure training steps and inference of networks at 224 pixels."""
     pixels = np.stack([rgb_pixels(one, size=SIZE, resize="lanczos") for one in encoded[:64]])
     for name in ("resnet18", "resnet50"):
         network = build(1000, image_size=SIZE, name=name)
@@ -267,15 +269,15 @@ def of_networks(encoded: list[bytes]) -> None:
             normalize="imagenet",
             device=torch.device("cpu"),
         ))  # fmt: skip
-        report(f"train: a step of {name}, bf16", TRAINED, training_step(network))
+        report(f"train: a step of {name}, bf16", TRAIN_BATCH_SIZE, training_step(network))
 
 
 def training_step(network: torch.nn.Module) -> Callable[[], None]:
-    """A step of training, on images that are ready."""
+    """Make a function that runs one training step on a fixed batch."""
     network = network.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
-    inputs = torch.rand(TRAINED, 3, SIZE, SIZE).to(memory_format=torch.channels_last)
-    labels = torch.arange(TRAINED)
+    inputs = torch.rand(TRAIN_BATCH_SIZE, 3, SIZE, SIZE).to(memory_format=torch.channels_last)
+    labels = torch.arange(TRAIN_BATCH_SIZE)
 
     def step() -> None:
         optimizer.zero_grad()
@@ -288,7 +290,7 @@ def training_step(network: torch.nn.Module) -> Callable[[], None]:
 
 
 def report(what: str, n_images: int, work: Callable[[], object]) -> None:
-    """Time some work, and print how many images a second that is."""
+    """Measure the CPU time of `work`, and print images per second."""
     seconds = []
     for _ in range(ROUNDS):
         start = time.process_time()

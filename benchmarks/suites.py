@@ -1,4 +1,4 @@
-"""The benchmarks, and how two ways to do the same work are compared."""
+"""The benchmarks, and the comparison of two implementations of the same work."""
 
 import importlib.util
 import os
@@ -31,11 +31,11 @@ from classifold.networks.small_resnet import build
 from classifold.runtime.parallel import MIN_ITEMS_FOR_PROCESSES, ordered_map
 from classifold.splitting.stratified import stratify
 from classifold.training.batches import TrainingImages, epoch_batches
-from draw import draw_hashes, draw_labels, draw_photos
+from synthetic import make_hashes, make_labels, make_photos
 
 ROUNDS = 5
 
-SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
+FRACTIONS = {"train": 0.7, "validation": 0.15, "test": 0.15}
 
 AUGMENTATION = {
     "flips": ["none", "horizontal", "vertical", "both"],
@@ -54,7 +54,7 @@ POLICY = {
 
 
 class Benchmark(NamedTuple):
-    """Two ways to do the same work; each is given an empty folder."""
+    """Two implementations of the same work; each gets an empty folder."""
 
     name: str
     peer: str
@@ -65,7 +65,7 @@ class Benchmark(NamedTuple):
 
 
 def run(wanted: list[str]) -> None:
-    """Draw the data, and run the benchmarks whose names hold one of the words, or all."""
+    """Make the data, and run the benchmarks whose names contain one of the words, or all."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for name, make in BENCHMARKS.items():
@@ -76,7 +76,7 @@ def run(wanted: list[str]) -> None:
 
 def _ingest_benchmarks(root: Path) -> Iterator[Benchmark]:
     n_images = 20_000
-    small = draw_photos(root / "small", n_images=n_images, size=64)
+    small = make_photos(root / "small", n_images=n_images, size=64)
     yield Benchmark(
         "P5 ingest, 64 px",
         "the same work in a Pillow loop, one process",
@@ -95,11 +95,11 @@ def _ingest_benchmarks(root: Path) -> Iterator[Benchmark]:
     )
 
 
-def _copy_benchmarks(_: Path) -> Iterator[Benchmark]:
+def _duplicate_benchmarks(_: Path) -> Iterator[Benchmark]:
     n_images = 30_000
-    hashes = draw_hashes(n_images)
+    hashes = make_hashes(n_images)
     yield Benchmark(
-        "near copies, distance 4",
+        "near duplicates, distance 4",
         "all pairs with NumPy",
         "images",
         n_images,
@@ -109,14 +109,14 @@ def _copy_benchmarks(_: Path) -> Iterator[Benchmark]:
 
 
 def _engine_benchmarks(root: Path) -> Iterator[Benchmark]:
-    """What the interface to engines costs, and what Ray costs, on the same images."""
-    folder = draw_photos(root / "photos", n_images=3000, size=128)
+    """The overhead of the engine interface and of Ray, on the same images."""
+    folder = make_photos(root / "photos", n_images=3000, size=128)
     reads = [Read(path.read_bytes(), None) for path in sorted(folder.rglob("*.jpg"))]
     decode = partial(decode_read, background=(255, 255, 255))
     few = reads[: MIN_ITEMS_FOR_PROCESSES - 1]
 
-    def through(engine: str, images: list[Read]) -> None:
-        with _asked_for(engine):
+    def run_on(engine: str, images: list[Read]) -> None:
+        with _engine(engine):
             results = ordered_map(
                 decode, images, n_items=len(images), n_bytes=lambda read: len(read.content)
             )
@@ -128,41 +128,41 @@ def _engine_benchmarks(root: Path) -> Iterator[Benchmark]:
         "a loop of direct calls",
         "images",
         len(few),
-        lambda _: through("local", few),
-        lambda _: sum(1 for _ in map(decode, few)),  # as ours: no image is kept
+        lambda _: run_on("local", few),
+        lambda _: sum(1 for _ in map(decode, few)),  # like ours, it keeps no image
     )
     yield Benchmark(
         f"{name}, processes",
-        "ProcessPoolExecutor.map, by 32",
+        "ProcessPoolExecutor.map, chunks of 32",
         "images",
         len(reads),
-        lambda _: through("local", reads),
+        lambda _: run_on("local", reads),
         lambda _: peers.map_in_processes(decode, reads, chunksize=32),
     )
     if not importlib.util.find_spec("ray"):
-        print("Ray on one node: Ray is not installed, so nothing is compared")
+        print("Ray on one node: Ray is not installed, skipped")
         return
-    through("ray", reads)  # starts a node of this machine, with its processes
+    run_on("ray", reads)  # starts a node of this machine, with its processes
     yield Benchmark(
         f"{name}, Ray on one node",
         "local processes",
         "images",
         len(reads),
-        lambda _: through("ray", reads),
-        lambda _: through("local", reads),
+        lambda _: run_on("ray", reads),
+        lambda _: run_on("local", reads),
     )
     yield Benchmark(
         f"{name}, Ray on one node",
         "Ray Data's from_items and map_batches on the same node",
         "images",
         len(reads),
-        lambda _: through("ray", reads),
+        lambda _: run_on("ray", reads),
         lambda _: peers.map_with_ray_data(decode, reads),
     )
 
 
 @contextmanager
-def _asked_for(engine: str) -> Iterator[None]:
+def _engine(engine: str) -> Iterator[None]:
     before = os.environ.get("CLASSIFOLD_ENGINE")
     os.environ["CLASSIFOLD_ENGINE"] = engine
     try:
@@ -175,7 +175,7 @@ def _asked_for(engine: str) -> Iterator[None]:
 
 def _split_benchmarks(_: Path) -> Iterator[Benchmark]:
     for n_images in (20_000, 200_000):
-        matrix = draw_labels(n_images)
+        matrix = make_labels(n_images)
         labels = [tuple(f"label{i}" for i in row.nonzero()[0]) for row in matrix]
         groups = [str(i) for i in range(n_images)]
         yield Benchmark(
@@ -184,15 +184,15 @@ def _split_benchmarks(_: Path) -> Iterator[Benchmark]:
             "images",
             n_images,
             lambda _, labels=labels, groups=groups: stratify(
-                labels, groups, fractions=SHARES, seed=1
+                labels, groups, fractions=FRACTIONS, seed=1
             ),
-            lambda _, matrix=matrix: peers.stratify(matrix, list(SHARES.values())),
+            lambda _, matrix=matrix: peers.stratify(matrix, list(FRACTIONS.values())),
         )
 
 
 def _augment_benchmarks(root: Path) -> Iterator[Benchmark]:
     n_images = 400
-    large = draw_photos(root / "large", n_images=n_images, size=300)
+    large = make_photos(root / "large", n_images=n_images, size=300)
     for storage, kept_as in (("raw", "a uint8 pack"), ("jpeg", "JPEG")):
         yield Benchmark(
             f"P1 augment 8x offline to {kept_as}, 300 px",
@@ -234,7 +234,7 @@ def _train_benchmarks(root: Path) -> Iterator[Benchmark]:
     device = choose_device("auto")
     precision = choose_precision("auto", device)
     n_images, batch_size = 2000, 100
-    folder = draw_photos(root / "small", n_images=n_images, size=64)
+    folder = make_photos(root / "small", n_images=n_images, size=64)
     pack = _pack(folder, root / "packs")
     policy = {"fill": "reflect", "steps": [{"pad_crop": 0.125}, {"flip": "horizontal"}]}
     settings = {"batch_size": batch_size, "seed": 1, "epoch": 1, "image_size": 64}
@@ -270,7 +270,7 @@ def _train_benchmarks(root: Path) -> Iterator[Benchmark]:
         lambda _: peers.train_from_folder(folder, batch_size=batch_size, step=step, device=device),
     )
     if precision == "fp32":
-        print("P4 bf16: this processor has no instructions for it, so nothing is compared")
+        print("P4 bf16: this processor has no instructions for it, skipped")
         return
     plain = _steps(device, precision="fp32", memory_format=torch.contiguous_format)
     inputs = ready.inputs.contiguous()
@@ -290,7 +290,7 @@ def _train_benchmarks(root: Path) -> Iterator[Benchmark]:
 
 
 def _pack(folder: Path, out: Path) -> Pack:
-    """The images of a folder, packed as they are."""
+    """Pack the images of a folder without augmentation."""
     files = sorted(folder.rglob("*.jpg"))
     encoded = [(str(path), path.read_bytes()) for path in files]
     labels = {"train": {str(path): [path.parent.name] for path in files}, "validation": {}}
@@ -306,7 +306,7 @@ def _steps(
     precision: str,
     memory_format: torch.memory_format = torch.channels_last,
 ) -> Callable[[torch.Tensor, torch.Tensor], None]:
-    """A network and an optimizer, as a function that trains them by one batch."""
+    """Make a function that trains a network by one batch."""
     network = build(2, image_size=64, widths=[16, 32, 64], depth=1, stem_stride=2, dropout=0.0)
     network = network.to(device, memory_format=memory_format)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
@@ -328,7 +328,7 @@ BENCHMARKS = {
     "warp": _warp_benchmarks,
     "ingest": _ingest_benchmarks,
     "engine": _engine_benchmarks,
-    "copies": _copy_benchmarks,
+    "duplicates": _duplicate_benchmarks,
     "split": _split_benchmarks,
     "augment": _augment_benchmarks,
 }

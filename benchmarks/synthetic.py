@@ -1,4 +1,4 @@
-"""Drawn data for benchmarks: photos (colored gradients with noise), labels, hashes."""
+"""Synthetic data for benchmarks: photos (colored gradients with noise), labels, hashes."""
 
 import zipfile
 from pathlib import Path
@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 
-def draw_photos(folder: Path, *, n_images: int, size: int) -> Path:
-    """Draw `n_images` JPEGs of two classes into `folder`, and return it."""
+def make_photos(folder: Path, *, n_images: int, size: int) -> Path:
+    """Write `n_images` JPEGs of two classes into `folder`, and return it."""
     draw = np.random.default_rng(1)
     ramp = np.linspace(0, 1, size)
     for number in range(n_images):
@@ -22,8 +22,8 @@ def draw_photos(folder: Path, *, n_images: int, size: int) -> Path:
     return folder
 
 
-def draw_labels(n_images: int) -> np.ndarray:
-    """Draw which of 14 labels images bear, as often as in the report on photos: (N, 14) 0 or 1."""
+def make_labels(n_images: int) -> np.ndarray:
+    """Sample 14 labels with the frequencies of the report on photos: 0 or 1 (N, 14)."""
     frequencies = (
         *(0.00469, 0.018, 0.01594, 0.05475, 0.0224, 0.16138, 0.03806),
         *(0.14894, 0.02988, 0.32013, 0.15606, 0.006, 0.00863, 0.02625),
@@ -32,27 +32,27 @@ def draw_labels(n_images: int) -> np.ndarray:
     return (draw.random((n_images, len(frequencies))) < frequencies).astype(int)
 
 
-def draw_hashes(n_images: int) -> list[str]:
-    """Draw perceptual hashes, a tenth of which are near copies of others."""
+def make_hashes(n_images: int) -> list[str]:
+    """Sample perceptual hashes, a tenth of which are near duplicates of others."""
     draw = np.random.default_rng(1)
     words = draw.integers(0, 2**63, n_images, dtype=np.uint64)
-    n_copies = n_images // 10
-    bits = draw.integers(0, 63, (n_copies, 2), dtype=np.uint64)
-    words[-n_copies:] = words[:n_copies] ^ (1 << bits[:, 0]) ^ (1 << bits[:, 1])
+    n_duplicates = n_images // 10
+    bits = draw.integers(0, 63, (n_duplicates, 2), dtype=np.uint64)
+    words[-n_duplicates:] = words[:n_duplicates] ^ (1 << bits[:, 0]) ^ (1 << bits[:, 1])
     return [f"{word:016x}" for word in words.tolist()]
 
 
-def draw_set(path: Path, *, n_images: int, n_classes: int, size: int) -> Path:
-    """Draw JPEGs into a zip with one folder a class, and return it.
+def make_archive(path: Path, *, n_images: int, n_classes: int, size: int) -> Path:
+    """Write JPEGs into a zip with one folder per class, and return it.
 
-    Each has coarse shapes of its own and some of its class, and noise. Some are copies of another
-    of their class, to the byte (1 in 101) or as recompression makes them (1 in 53), and some look
-    like one of another class (1 in 211).
+    Each has coarse shapes of its own and of its class, and noise. Some are duplicates of another
+    image of their class, exact (1 in 101) or recompressed (1 in 53), and some look like an image of
+    another class (1 in 211).
     """
     draw = np.random.default_rng(1)
     of_class = draw.uniform(0, 255, (n_classes, 8, 8, 3)).astype(np.float32)
     noise = draw.normal(0, 8, (16, size, size, 3)).astype(np.float32)
-    last: dict[int, tuple[np.ndarray, bytes]] = {}  # of each class: coarse shapes, JPEG
+    last: dict[int, tuple[np.ndarray, bytes]] = {}  # for each class: coarse shapes, JPEG
     with zipfile.ZipFile(path, "w") as archive:
         for number in range(n_images):
             label = number % n_classes
