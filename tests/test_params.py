@@ -1,4 +1,4 @@
-"""The schema of params.yaml: what it refuses, and how it says so."""
+"""The schema of params.yaml: what it refuses, and its messages."""
 
 import copy
 import io
@@ -51,7 +51,7 @@ def changed(content, key, value):
     return content
 
 
-def test_the_projects_own_params_obey_every_rule_and_come_back_as_they_stand(valid):
+def test_params_of_the_project_are_valid_and_returned_unchanged(valid):
     assert check_params(ROOT / "params.yaml") == valid
 
 
@@ -65,210 +65,213 @@ ONE_CYCLE = {"name": "one_cycle", "pct_start": 0.3, "div_factor": 25, "final_div
         (
             "split.fractions.train",
             0.6,
-            "split.fractions: the three fractions must sum to 1, got 0.9",
+            "split.fractions: must sum to 1, got 0.9",
         ),
-        ("split.fractions.train", 0, "split.fractions.train: must be greater than 0, got 0"),
-        ("augment.rotat", 3, "augment: unknown key 'rotat'; did you mean 'rotate'?"),
-        ("limit", ABSENT, "limit: is missing; add it"),
-        ("limit.epochs", ABSENT, "limit.epochs: is missing; add it"),
-        ("limit.epochs", 0, "limit.epochs: must be greater than or equal to 1, got 0"),
+        ("split.fractions.train", 0, "split.fractions.train: must be > 0, got 0"),
+        ("augment.rotat", 3, "augment.rotat: unknown key. Did you mean rotate?"),
+        ("limit", ABSENT, "limit: missing. Add it"),
+        ("limit.epochs", ABSENT, "limit.epochs: missing. Add it"),
+        ("limit.epochs", 0, "limit.epochs: must be >= 1, got 0"),
         (
             "limit.images_per_class",
             2,
-            "limit.images_per_class: must be greater than or equal to 3, got 2",
+            "limit.images_per_class: must be >= 3, got 2",
         ),
-        ("augment.size", ABSENT, "augment.size: is missing; add it"),
-        ("tsne", ABSENT, "tsne: is missing; add it"),
+        ("augment.size", ABSENT, "augment.size: missing. Add it"),
+        ("tsne", ABSENT, "tsne: missing. Add it"),
         ("tsne", 5, "tsne: must be a mapping"),
         (
             "evaluate.test_time.flips",
             "vertical",
-            "evaluate.test_time.flips: must be 'none', 'horizontal' or 'both', got 'vertical'",
+            "evaluate.test_time.flips: must be 'none', 'horizontal' or 'both', got \"vertical\"",
         ),
         (
             "evaluate.test_time.shift",
             32,
-            "evaluate.test_time.shift must be below augment.size (32 pixels), got 32",
+            "evaluate.test_time.shift: must be < augment.size (32 pixels), got 32",
         ),
-        ("evaluate.bootstrap.resamples", 10, "greater than or equal to 100, got 10"),
-        ("augment.flips", ["horizontal"], "flips must begin with 'none'"),
+        ("evaluate.bootstrap.resamples", 10, ">= 100, got 10"),
+        ("augment.flips", ["horizontal"], "augment.flips: must begin with 'none'"),
         ("augment.flips", ["none", "both", "both"], "name each flip once"),
-        ("augment.scale", [1.1, 0.9], "augment.scale: must be [smallest, largest], got [1.1, 0.9]"),
-        ("train.threads", "2", "integer, got '2'"),
+        ("augment.scale", [1.1, 0.9], "augment.scale: must be [min, max], got [1.1, 0.9]"),
+        ("train.threads", "2", 'train.threads: must be an integer, got "2"'),
         (
             "train.launcher",
             "torchrun",
-            "train.launcher: must be auto, none or {torchrun: 2} for so many processes, got "
-            "'torchrun'",
+            "train.launcher: must be auto, none or {torchrun: N} with N processes, got 'torchrun'",
         ),
-        ("train.launcher", {"torchrun": 0}, "for so many processes, got {'torchrun': 0}"),
+        (
+            "train.launcher",
+            {"torchrun": 0},
+            "{torchrun: N} with N processes, got {'torchrun': 0}",
+        ),
         ("train.launcher", {"torchrun": 2, "nodes": 2}, "train.launcher: must be auto, none or"),
-        ("train.launcher", {"torchrun": True}, "for so many processes, got {'torchrun': True}"),
-        ("train.launcher", ABSENT, "train.launcher: is missing; add it"),
-        ("train.device", "gpu", "train.device: must be 'auto', 'cpu', 'cuda' or 'mps', got 'gpu'"),
+        ("train.launcher", {"torchrun": True}, "N processes, got {'torchrun': True}"),
+        ("train.launcher", ABSENT, "train.launcher: missing. Add it"),
+        (
+            "train.device",
+            "gpu",
+            "train.device: must be 'auto', 'cpu', 'cuda' or 'mps', got \"gpu\"",
+        ),
         ("models.mlp.network", "mpl", "models.mlp.network: must be one of alphanet, initial_cnn"),
         (
             "models.mlp.arguments.dropuot",
             0.1,
-            "models.mlp.arguments: unknown key 'dropuot'; did you mean 'dropout'? known here: "
-            "hidden, dropout",
+            "models.mlp.arguments.dropuot: unknown key. Did you mean dropout? Known keys",
         ),
         (
             "models.alphanet_a.arguments",
             {},
-            "models.alphanet_a.arguments.dropout: is missing; add it",
+            "models.alphanet_a.arguments.dropout: missing. Add it",
         ),
-        ("models.mlp.batch_size", 1, "models.mlp.batch_size: must be greater than or equal to 2"),
+        ("models.mlp.batch_size", 1, "models.mlp.batch_size: must be >= 2"),
         ("models.mlp.phases", {}, "models.mlp.phases: "),
         (
             f"{PHASE}.optimizer",
             {"name": "adamm", "lr": 0.1},
             f"{PHASE}.optimizer.name: must be one of 'adam', 'adamw', 'rmsprop', 'adadelta', "
-            "'sgd', got 'adamm'",
+            "'sgd', got \"adamm\"",
         ),
-        (f"{PHASE}.optimizer", {"lr": 0.1}, f"{PHASE}.optimizer: is missing its 'name'"),
+        (f"{PHASE}.optimizer", {"lr": 0.1}, f"{PHASE}.optimizer.name: missing"),
         (
             f"{PHASE}.optimizer",
             {"name": "adam", "lr": 0.1, "momentum": 0.9},
-            f"{PHASE}.optimizer: unknown key 'momentum'",
+            f"{PHASE}.optimizer.momentum: unknown key",
         ),
         (
             f"{PHASE}.optimizer",
             {"name": "sgd", "lr": 0.1, "nesterov": True},
-            "nesterov: true needs a momentum above 0",
+            "optimizer: nesterov: true needs momentum > 0",
         ),
-        (f"{PHASE}.optimizer.lr", 0, f"{PHASE}.optimizer.lr: must be greater than 0, got 0"),
+        (f"{PHASE}.optimizer.lr", 0, f"{PHASE}.optimizer.lr: must be > 0, got 0"),
         (
             f"{PHASE}.optimizer",
             {"name": "rmsprop", "lr": 0.1, "betas": [0.9, 0.99]},
-            f"{PHASE}.optimizer: unknown key 'betas'",
+            f"{PHASE}.optimizer.betas: unknown key",
         ),
         (
             f"{PHASE}.optimizer",
             {"name": "adadelta", "lr": 0.1, "momentum": 0.9},
-            f"{PHASE}.optimizer: unknown key 'momentum'",
+            f"{PHASE}.optimizer.momentum: unknown key",
         ),
         (
             f"{PHASE}.optimizer",
             {"name": "sgd", "lr": 0.1, "lr_factors": {"head": 0}},
-            f"{PHASE}.optimizer.lr_factors.head: must be greater than 0, got 0",
+            f"{PHASE}.optimizer.lr_factors.head: must be > 0, got 0",
         ),
-        (f"{PHASE}.schedule", {"name": "plateau", "factor": 1.0, "patience": 2}, "less than 1"),
+        (f"{PHASE}.schedule", {"name": "plateau", "factor": 1.0, "patience": 2}, "< 1"),
         (
             f"{PHASE}.schedule",
             {"name": "cyclical", "min_lr": 0.1, "step_size": 5},
-            f"{PHASE}: schedule.min_lr must be below optimizer.lr (0.001), the highest rate of the "
-            "cycle; got 0.1",
+            f"{PHASE}.schedule.min_lr: must be < optimizer.lr (0.001), the maximum of the",
         ),
         (
             f"{PHASE}.schedule",
             {"name": "cyclical", "min_lr": 0.001, "step_size": 5},
-            f"{PHASE}: schedule.min_lr must be below optimizer.lr",
+            f"{PHASE}.schedule.min_lr: must be < optimizer.lr",
         ),
         (
             f"{PHASE}.schedule",
             {"name": "cyclical", "min_lr": 0.0001, "step_size": 0},
-            f"{PHASE}.schedule.step_size: must be greater than or equal to 1, got 0",
+            f"{PHASE}.schedule.step_size: must be >= 1, got 0",
         ),
         (
             f"{PHASE}.schedule",
             {"name": "cosine", "warmup_epochs": 1, "min_lr": 0.1},
-            f"{PHASE}.schedule: unknown key 'min_lr'; known here: name, warmup_epochs",
+            f"{PHASE}.schedule.min_lr: unknown key. Known keys: name, warmup_epochs",
         ),
         (
             f"{PHASE}.schedule",
             {"name": "cosine", "warmup_epochs": 1000},
-            f"{PHASE}: schedule.warmup_epochs must be below epochs",
+            f"{PHASE}.schedule.warmup_epochs: must be < epochs",
         ),
         (
             f"{PHASE}.schedule",
             ONE_CYCLE | {"max_momentum": 0.8},
-            f"{PHASE}.schedule: base_momentum (0.85) must not be above max_momentum (0.8)",
+            f"{PHASE}.schedule: base_momentum (default 0.85) must be <= max_momentum",
         ),
         (
             f"{PHASE}.trainable",
             "heads",
-            f"{PHASE}.trainable: must be 'all' or 'head', got 'heads'",
+            f"{PHASE}.trainable: must be 'all' or 'head', got \"heads\"",
         ),
-        (f"{PHASE}.stop", {"patience": 0}, f"{PHASE}.stop.patience: must be greater than or equal"),
+        (f"{PHASE}.stop", {"patience": 0}, f"{PHASE}.stop.patience: must be >= 1"),
         (
             f"{PHASE}.stop",
             {"metric": "f1", "patience": 2},
-            f"{PHASE}.stop.metric: must be 'accuracy', 'micro_f1' or 'loss', got 'f1'",
+            f"{PHASE}.stop.metric: must be 'accuracy', 'micro_f1' or 'loss', got \"f1\"",
         ),
         (
             f"{PHASE}.stop",
             {"metric": "micro_f1", "patience": 2},
-            f"{PHASE}.stop.metric must be accuracy or loss for one label an image (dataset.task: "
-            "single)",
+            f"{PHASE}.stop.metric: must be accuracy or loss for one label per image",
         ),
         (
             f"{PHASE}.stop",
             {"patence": 2},
-            f"{PHASE}.stop: unknown key 'patence'; did you mean 'patience'?",
+            f"{PHASE}.stop.patence: unknown key. Did you mean patience?",
         ),
-        ("models.mlp.loss", ABSENT, "models.mlp.loss: is missing; add it"),
+        ("models.mlp.loss", ABSENT, "models.mlp.loss: missing. Add it"),
         (
             "models.mlp.loss",
             {"name": "cross_entropy", "gamma": 2},
-            "models.mlp.loss: unknown key 'gamma'; known here: name, label_smoothing",
+            "models.mlp.loss.gamma: unknown key. Known keys: name, label_smoothing",
         ),
         (
             "models.mlp.loss",
             {"name": "cross_entropy", "label_smoothing": 1.0},
-            "models.mlp.loss.label_smoothing: must be less than 1, got 1.0",
+            "models.mlp.loss.label_smoothing: must be < 1, got 1.0",
         ),
-        ("models.mlp.loss", {"name": "focal"}, "models.mlp.loss.gamma: is missing; add it"),
+        ("models.mlp.loss", {"name": "focal"}, "models.mlp.loss.gamma: missing. Add it"),
         (
             "models.mlp.loss",
             {"name": "hinge"},
             "models.mlp.loss.name: must be one of 'cross_entropy', 'binary_cross_entropy', "
-            "'mean_squared_error', 'focal', got 'hinge'",
+            "'mean_squared_error', 'focal', got \"hinge\"",
         ),
         (
             "models.mlp.class_weights",
             "balance",
-            "models.mlp.class_weights: must be 'none' or 'balanced', got 'balance'",
+            "models.mlp.class_weights: must be 'none' or 'balanced', got \"balance\"",
         ),
         (
             "models.mlp.sampler",
             "random",
-            "models.mlp.sampler: must be 'shuffle' or 'balanced', got 'random'",
+            "models.mlp.sampler: must be 'shuffle' or 'balanced', got \"random\"",
         ),
-        ("models.mlp.ema_decay", 1.0, "models.mlp.ema_decay: must be less than 1, got 1.0"),
+        ("models.mlp.ema_decay", 1.0, "models.mlp.ema_decay: must be < 1, got 1.0"),
         (
             "models.mlp.gradient_clip_norm",
             0,
-            "models.mlp.gradient_clip_norm: must be greater than 0, got 0",
+            "models.mlp.gradient_clip_norm: must be > 0, got 0",
         ),
         (
             "models.mlp.gradient_accumulation_steps",
             0,
-            "models.mlp.gradient_accumulation_steps: must be greater than or equal to 1",
+            "models.mlp.gradient_accumulation_steps: must be >= 1",
         ),
         (
             "models.mlp.gradient_acumulation_steps",
             2,
-            "models.mlp: unknown key 'gradient_acumulation_steps'; did you mean "
-            "'gradient_accumulation_steps'",
+            "models.mlp.gradient_acumulation_steps: unknown key. Did you mean gradient_acc",
         ),
-        ("train.compile", "yes", "train.compile: must be a boolean, got 'yes'"),
-        ("explain.model", "resnet", "explain.model must be one of the listed models ("),
-        ("stack.folds", 1, "stack.folds: must be 0 (none) or from 2 to 20, got 1"),
-        ("stack.folds", 21, "stack.folds: must be less than or equal to 20, got 21"),
-        ("stack.folds", -1, "stack.folds: must be greater than or equal to 0, got -1"),
-        ("stack.folds", True, "stack.folds: must be an integer, got True"),
-        ("stack.members", ["mlp", "resnet"], "stack.members must be 'all' or listed models"),
+        ("train.compile", "yes", 'train.compile: must be a boolean, got "yes"'),
+        ("explain.model", "resnet", "explain.model: must be one of the models alphanet_a, "),
+        ("stack.folds", 1, "stack.folds: must be 0 (none) or 2 to 20, got 1"),
+        ("stack.folds", 21, "stack.folds: must be <= 20, got 21"),
+        ("stack.folds", -1, "stack.folds: must be >= 0, got -1"),
+        ("stack.folds", True, "stack.folds: must be an integer, got true"),
+        ("stack.members", ["mlp", "resnet"], "stack.members: must be all or a list of alphanet_a"),
     ],
 )
-def test_a_broken_rule_is_refused_with_the_path_of_its_key(valid, write, key, value, message):
+def test_an_invalid_value_is_an_error_with_its_key_and_value(valid, write, key, value, message):
     path = write(changed(valid, key, value))
     with pytest.raises(UserError, match=re.escape(message)):
         check_params(path)
 
 
 def of_several_labels(content, **loss):
-    """The content for several labels an image, each model with such a loss."""
+    """The content for several labels per image, each model with this loss."""
     content = changed(content, "dataset.task", "multi")
     for name in content["models"]:
         content = changed(content, f"models.{name}.loss", loss)
@@ -285,19 +288,16 @@ def of_several_labels(content, **loss):
     ids=lambda loss: loss["name"],
 )
 @pytest.mark.parametrize("metric", ["micro_f1", "accuracy", "loss"])
-def test_several_labels_may_be_learnt_by_each_loss_of_sigmoids(valid, write, loss, metric):
+def test_each_sigmoid_loss_is_valid_for_several_labels(valid, write, loss, metric):
     content = of_several_labels(valid, **loss)
     content = changed(content, f"{PHASE}.stop", {"metric": metric, "patience": 2})
     assert check_params(write(content)) == content
 
 
-def test_cross_entropy_is_refused_for_several_labels_with_the_models_name(valid, write):
+def test_cross_entropy_is_refused_for_several_labels(valid, write):
     content = of_several_labels(valid, name="binary_cross_entropy")
     content = changed(content, "models.mlp.loss", {"name": "cross_entropy"})
-    message = (
-        r"models\.mlp\.loss: with several labels an image \(dataset.task: multi\) it must be "
-        "binary_cross_entropy, mean_squared_error or focal"
-    )
+    message = r"models\.mlp\.loss: must be binary_cross_entropy.*multi.*got cross_entropy"
     with pytest.raises(UserError, match=message):
         check_params(write(content))
 
@@ -317,7 +317,7 @@ def test_cross_entropy_is_refused_for_several_labels_with_the_models_name(valid,
     ],
     ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else "",
 )
-def test_one_cycle_takes_limits_of_momentum_where_there_is_momentum(
+def test_one_cycle_accepts_limits_of_momentum_only_with_momentum(
     valid, write, optimizer, cycles, key
 ):
     content = changed(valid, f"{PHASE}.optimizer", optimizer | {"lr": 0.1})
@@ -325,8 +325,8 @@ def test_one_cycle_takes_limits_of_momentum_where_there_is_momentum(
     if cycles:
         check_params(path)
         return
-    message = f"{PHASE}: schedule.{key} needs an optimizer with momentum; {optimizer['name']} has"
-    with pytest.raises(UserError, match=re.escape(message)):
+    message = rf"{re.escape(PHASE)}\.schedule\.{key}: .*momentum.*{optimizer['name']} has none"
+    with pytest.raises(UserError, match=message):
         check_params(path)
 
 
@@ -356,14 +356,14 @@ def test_one_cycle_takes_limits_of_momentum_where_there_is_momentum(
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
-def test_each_way_to_train_obeys_the_rules(valid, write, key, value):
+def test_all_settings_of_a_training_are_valid(valid, write, key, value):
     content = changed(valid, key, value)
     assert check_params(write(content)) == content
 
 
 @pytest.mark.parametrize("name", ["two words", "1st", "a.b", "$(reboot)", "x;reboot", "../x", ""])
 @pytest.mark.parametrize("section", ["models", "policies", "models.mlp.phases"])
-def test_a_name_must_be_usable_as_file_name_and_key_and_in_a_command(valid, write, section, name):
+def test_names_are_valid_as_file_name_as_key_and_in_a_command(valid, write, section, name):
     place = valid
     for key in section.split("."):
         place = place[key]
@@ -374,21 +374,39 @@ def test_a_name_must_be_usable_as_file_name_and_key_and_in_a_command(valid, writ
 
 
 @pytest.mark.parametrize("name", ["stack", "majority_baseline"])
-def test_a_model_is_not_called_as_what_stands_beside_models(valid, write, name):
+def test_names_of_other_metrics_are_no_names_of_models(valid, write, name):
     valid["models"][name] = valid["models"]["mlp"]
     with pytest.raises(UserError, match=f"models.{name}: a model's name must be neither 'stack'"):
         check_params(write(valid))
 
 
-def test_all_broken_rules_are_named_at_once(valid, write):
+def test_all_errors_are_listed_at_once(valid, write):
     content = changed(changed(valid, "augment.size", -1), "stack.seed", "x")
-    with pytest.raises(UserError, match="breaks 2 rules") as caught:
+    with pytest.raises(UserError, match="2 validation errors") as caught:
         check_params(write(content))
     assert "augment.size: " in str(caught.value)
     assert "stack.seed: " in str(caught.value)
 
 
-def test_yaml_is_read_as_dvc_reads_it(write):
+def test_unknown_keys_do_not_hide_other_errors(valid, write):
+    content = changed(changed(valid, "models.mlp.seeed", 1), "models.mlp.epoch", 1)
+    content = changed(changed(content, "trian", {}), "models.mlp.batch_size", "32")
+    content = changed(changed(content, "stack.seed", -1), f"{PHASE}.stop.patence", 2)
+    with pytest.raises(UserError, match="6 validation errors") as caught:
+        check_params(write(content))
+    for key in ("trian", "models.mlp.seeed", "models.mlp.epoch", f"{PHASE}.stop.patence"):
+        assert f"{key}: unknown key" in str(caught.value)
+    assert 'models.mlp.batch_size: must be an integer, got "32".' in str(caught.value)
+    assert "stack.seed: must be >= 0, got -1." in str(caught.value)
+
+
+def test_all_errors_between_sections_are_listed(valid, write):
+    content = changed(changed(valid, "explain.model", "x"), "stack.members", ["y", "z"])
+    with pytest.raises(UserError, match="3 validation errors"):
+        check_params(write(content))
+
+
+def test_yaml_is_parsed_as_by_dvc(write):
     path = write("train: {lr: 5e-4, near: off, deep: {x: [1, 2]}}")
     assert read_params("train", path=path) == {"lr": 0.0005, "near": "off", "deep": {"x": [1, 2]}}
 
@@ -396,30 +414,30 @@ def test_yaml_is_read_as_dvc_reads_it(write):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        pytest.param("a: [1", "is no valid YAML", id="cut short"),
-        pytest.param("a: 1\na: 2", "is no valid YAML", id="a key that stands twice"),
-        pytest.param("- a", "must hold sections such as 'dataset:'", id="a list"),
-        pytest.param("", "must hold sections such as 'dataset:'", id="nothing"),
+        pytest.param("a: [1", "not valid YAML", id="cut short"),
+        pytest.param("a: 1\na: 2", "not valid YAML", id="duplicate key"),
+        pytest.param("- a", "must have sections such as 'dataset:'", id="a list"),
+        pytest.param("", "must have sections such as 'dataset:'", id="nothing"),
     ],
 )
-def test_a_file_that_holds_no_sections_is_refused(write, text, message):
+def test_a_file_without_sections_is_an_error(write, text, message):
     with pytest.raises(UserError, match=message):
         check_params(write(text))
 
 
-def test_a_missing_file_is_named_with_advice(tmp_path):
-    with pytest.raises(UserError, match=r"there is no .*nowhere.yaml here; run from the folder"):
+def test_a_missing_file_is_an_error_with_a_remedy(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere\.yaml: no such file.*Run in the folder"):
         check_params(tmp_path / "nowhere.yaml")
 
 
-def test_values_are_read_by_dotted_path_one_or_several(write):
+def test_one_or_several_values_are_read_by_dotted_path(write):
     path = write("a: {b: {c: 1}}\nd: [2]")
     assert read_params("a.b.c", path=path) == 1
     assert read_params("d", "a.b", path=path) == ([2], {"c": 1})
 
 
-def test_a_missing_value_is_named_with_its_path(write):
+def test_a_missing_value_is_an_error_with_its_path(write):
     path = write("a: {b: 1}")
     for key in ("a.c", "a.b.c", "x"):
-        with pytest.raises(UserError, match=f"has no '{re.escape(key)}'; add it"):
+        with pytest.raises(UserError, match=f"no key {re.escape(key)}.*Add it"):
             read_params(key, path=path)

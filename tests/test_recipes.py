@@ -179,7 +179,7 @@ def test_an_unknown_recipe_is_refused_with_the_known_ones(project):
 def test_an_invalid_recipe_does_not_change_params(project):
     (project / RECIPES / "broken.yaml").write_text("# Broken\ndataset: {}\n")
     before = (project / "params.yaml").read_text()
-    with pytest.raises(UserError, match=r"breaks \d+ rules"):
+    with pytest.raises(UserError, match=r"\d+ validation errors"):
         apply(project, "broken")
     assert (project / "params.yaml").read_text() == before
     assert not list(project.glob("*.partial"))

@@ -169,15 +169,15 @@ def test_table_1_is_a_random_search_of_four_optimizers_over_rates_as_in_the_repo
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"modle": "m"}, "unknown key 'modle'.*'model'"),
-        ({"metric": "f1"}, "metric: must be .*got 'f1'"),
+        ({"modle": "m"}, "modle: unknown key.*model"),
+        ({"metric": "f1"}, "metric: must be .*got .f1"),
         ({"n_trials": 0}, "n_trials: .*got 0"),
         ({"n_trials": None}, "n_trials .*sampler random, got null"),
         ({"sampler": {"name": "cma", "seed": 1}}, "sampler.name: .*'random', 'tpe'"),
-        ({"sampler": {"name": "random"}}, "sampler.seed: is missing"),
+        ({"sampler": {"name": "random"}}, "sampler.seed: missing"),
         (
             {"pruner": {"name": "median", "n_warmup_steps": 1}},
-            "n_startup_trials: is missing",
+            "n_startup_trials: missing",
         ),
         ({"space": {}}, "space: "),
         ({"space": {LR: {}}}, f"space.{LR}: needs choices: .*, or low and high"),
@@ -251,7 +251,7 @@ def test_an_invalid_file_is_refused_with_one_message(project, params, changes, m
         ),
         (
             {"space": {"models.m.arguments.width": {"choices": [1]}}},
-            "models.m.arguments: unknown key 'width'",
+            "models.m.arguments.width: unknown key",
         ),
         ({"fixed": {BATCH: 1}}, "models.m.batch_size: .*got 1"),
     ],
@@ -442,7 +442,7 @@ def test_an_invalid_combination_of_values_fails_its_trial_alone(plan, tmp_path):
     found = plan(n_trials=2, space=space, fixed={"models.m.phases.p1.schedule": schedule})
     assert all(each.state == "complete" for each in run(found, tmp_path / "s.sqlite3"))
     bad = {LR: 0.04, "models.m.phases.p1.schedule.min_lr": 0.05}
-    with pytest.raises(UserError, match=r"with optimizer.lr 0.04, schedule.min_lr 0.05: .*below"):
+    with pytest.raises(UserError, match=r"lr 0.04, .*min_lr 0.05: .*min_lr: must be <"):
         found.params_of(bad)
 
 
@@ -990,7 +990,7 @@ def test_the_command_reports_each_mistake_in_one_message(project, tmp_path):
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("search.yaml")
     (root / "search.yaml").unlink()
-    assert "there is no search.yaml here" in invoke(root).stderr
+    assert "search.yaml: no such file" in invoke(root).stderr
     shutil.rmtree(root / "data")
     assert "'dvc repro augment'" in invoke(root).stderr
 

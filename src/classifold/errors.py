@@ -1,8 +1,8 @@
-"""The one exception that people may cause by their settings or their data."""
+"""The exception for mistakes in settings or data."""
 
 
 class UserError(ValueError):
-    """A setting or a file that its owner can mend: shown as one message, without a traceback.
+    """A setting or file that the user can correct: shown as one message, without a traceback.
 
-    The message names the setting or file, the rule, what it got, and what to do.
+    The message names the setting or file, what is wrong, the value, and what to do.
     """

@@ -3,18 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from classifold.params.schema.evaluate import Bootstrap
-from classifold.params.schema.section import (
-    Count,
-    NotNegative,
-    Positive,
-    Probability,
-    Section,
-    Seed,
-)
-from classifold.params.schema.stack import MOST_FOLDS
+from classifold.params.schema.section import BelowOne, Count, Section, Seed
+from classifold.params.schema.stack import MAX_FOLDS
 from classifold.params.validation import check_params
 
 GAN_PARAMS = Path("studies/gan/params.yaml")
@@ -36,8 +29,8 @@ class DiscriminatorSizes(Section):
 
 
 class AdamSettings(Section):
-    lr: Positive
-    betas: Annotated[list[Probability], Field(min_length=2, max_length=2)]
+    lr: PositiveFloat
+    betas: Annotated[list[BelowOne], Field(min_length=2, max_length=2)]
 
 
 class GridSize(Section):
@@ -52,7 +45,7 @@ class TrainGan(Section):
     generator: GeneratorSizes
     discriminator: DiscriminatorSizes
     loss: Literal["non_saturating", "hinge"]
-    gradient_penalty: NotNegative
+    gradient_penalty: NonNegativeFloat
     optimizer: AdamSettings
     ema_decay: Annotated[float, Field(gt=0, lt=1)]
     batch_size: Annotated[int, Field(ge=2)]
@@ -70,8 +63,8 @@ class SampleGan(Section):
 
 class AddGenerated(Section):
     model: str
-    folds: Annotated[int, Field(ge=3, le=MOST_FOLDS)]
-    generated_per_real: Positive
+    folds: Annotated[int, Field(ge=3, le=MAX_FOLDS)]
+    generated_per_real: PositiveFloat
     gan_epochs: Count
     bootstrap: Bootstrap
     seed: Seed

@@ -14,7 +14,7 @@ from classifold.data.json_file import read_json, write_json
 from classifold.data.seeding import seed_torch
 from classifold.errors import UserError
 from classifold.params.schema.section import Pixels
-from classifold.params.validation import broken_rules
+from classifold.params.validation import validation_errors
 from classifold.runtime.faults import REMEDY, explain_damage
 
 
@@ -141,7 +141,7 @@ def load_model(folder: Path) -> Model:
             state = load_file(path)
     except FileNotFoundError as error:
         raise UserError(f"{folder}: the model is incomplete ({error}); {REMEDY}") from None
-    if broken := broken_rules(_Description, description):
+    if broken := validation_errors(_Description, description):
         raise UserError(f"{folder}/model.json: not a valid description ({broken[0]}); {REMEDY}")
     with torch.device("meta"):
         expected = build_network(description["network"], **_structure(description)).state_dict()

@@ -1,4 +1,4 @@
-"""Check `params.yaml`; `dvc.yaml` runs this before a command that names a model."""
+"""Validate `params.yaml`; `dvc.yaml` runs this before a command that contains a model's name."""
 
 import sys
 

@@ -1,9 +1,11 @@
-"""Validation of `params.yaml` against its schema, whole, whenever any stage starts.
+"""Validation of the whole `params.yaml` against its schema, whenever a stage starts.
 
-The schema checks and fills in nothing: a stage gets the values of the file. It mirrors the
-signatures that the values are unpacked into.
+The schema has no defaults: a stage gets the values of the file. Sections mirror the signatures of
+the functions that their values are passed to.
 """
 
+import difflib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,23 +16,36 @@ from pydantic import BaseModel, ValidationError
 from classifold.errors import UserError
 from classifold.params.reader import MAX_MESSAGE_CHARACTERS, PARAMS_FILE, read_mapping
 from classifold.params.schema.params import Params
-from classifold.params.schema.section import Section
+from classifold.params.schema.section import RULES, UNKNOWN_KEYS, Section
 from classifold.plain_text import one_line
+
+# The wording of pydantic -> ours.
+WORDINGS = (
+    (r"^\w+ should ", "must "),
+    (r" after validation, not \d+$", ""),
+    (r"greater than or equal to ", ">= "),
+    (r"less than or equal to ", "<= "),
+    (r"greater than ", "> "),
+    (r"less than ", "< "),
+    (r"a valid dictionary", "a mapping"),
+    (r"a valid integer", "an integer"),
+    (r"a valid ", "a "),
+)
 
 
 def check_params(path: Path = PARAMS_FILE, schema: type[Section] = Params) -> dict[str, Any]:
-    """Read the whole file and check it against the schema.
+    """Read a file and validate it.
 
     Args:
         path: of the file.
-        schema: that of the pipeline, or a study's own.
+        schema: the schema of the pipeline, or that of a study.
 
     Returns:
-        The file's content, as it stands there.
+        The values of the file, unchanged.
 
     Raises:
-        UserError: if the file cannot be read or breaks a rule; all broken rules are named,
-            each with the path of its key.
+        UserError: if the file cannot be read or is not valid; the message has a line for each
+            error.
     """
     content = read_mapping(path)
     check_content(schema, content, path=path)
@@ -38,35 +53,46 @@ def check_params(path: Path = PARAMS_FILE, schema: type[Section] = Params) -> di
 
 
 def check_content(schema: type[Section], content: Mapping[str, Any], *, path: Path) -> None:
-    """Check what a file holds.
+    """Validate the content of a file.
 
     Args:
-        schema: that it must obey.
+        schema: of the file.
         content: of the file.
         path: of the file, for the message.
 
     Raises:
-        UserError: if a rule is broken; all broken rules are named.
+        UserError: if the content is not valid; the message has a line for each error.
     """
-    if lines := broken_rules(schema, content):
-        raise UserError(
-            f"{path} breaks {len(lines)} rule{'s' * (len(lines) > 1)}; correct it and run "
-            "again:\n" + "\n".join(f"  {line}" for line in lines)
-        )
+    if errors := validation_errors(schema, content):
+        n = len(errors)
+        lines = "\n".join(f"  {error}." for error in errors)
+        raise UserError(f"{path}: {n} validation error{'s' * (n > 1)}\n{lines}")
 
 
-def broken_rules(schema: type[BaseModel], content: Any) -> list[str]:
-    """Name the rules of `schema` that `content` breaks, each as `key.path: what is wrong`."""
-    try:
-        schema.model_validate(content)
-    except ValidationError as error:
-        lines = (_line(problem, content) for problem in _problems(error))
-        return [one_line(line, most=MAX_MESSAGE_CHARACTERS) for line in lines]
-    return []
+def validation_errors(schema: type[BaseModel], content: Any) -> list[str]:
+    """List all validation errors of `content`, a line with its key and value each."""
+    lines: list[str] = []
+    while True:
+        try:
+            schema.model_validate(content)
+        except ValidationError as error:
+            problems = list(_problems(error))
+        else:
+            return lines
+        with_unknown_keys = [problem for problem in problems if problem["type"] == UNKNOWN_KEYS]
+        if not with_unknown_keys:
+            return lines + [line for problem in problems for line in _lines(problem, content)]
+        # pydantic validates a section no further if it has unknown keys: repeat without them.
+        valid_keys = content
+        for problem in with_unknown_keys:
+            lines += _lines(problem, content)
+            path = _keys(problem, content)
+            valid_keys = _without(valid_keys, path, problem["ctx"]["unknown"])
+        content = valid_keys
 
 
 def _problems(error: ValidationError) -> Iterator[Any]:
-    """All problems, those of a schema within the schema by their whole paths."""
+    """Yield all problems, those of a schema within the schema with their whole paths."""
     for problem in error.errors():
         inner = problem.get("ctx", {}).get("error")
         if isinstance(inner, ValidationError):
@@ -76,39 +102,74 @@ def _problems(error: ValidationError) -> Iterator[Any]:
             yield problem
 
 
-def _line(problem: Any, content: Any) -> str:
-    """One broken rule as `key.path: what is wrong`."""
-    steps = []
+def _keys(problem: Any, content: Any) -> list[Any]:
+    """Return the path of a problem in the content.
+
+    The path of pydantic also names alternatives of the schema, such as the name of an optimizer.
+    """
+    keys = []
     place = content
     for step in problem["loc"]:
-        # The schema's choices (Adam or SGD) are steps too, but no keys of the file.
         in_mapping = isinstance(place, Mapping) and step in place
         in_list = isinstance(place, list) and isinstance(step, int) and step < len(place)
         if in_mapping or in_list:
             place = place[step]
         elif problem["type"] != "missing" or step != problem["loc"][-1]:
             continue
-        steps.append(str(step))
-    name = ".".join(steps)
-    if not name and problem["type"] == "value_error":  # a rule between sections names its keys
-        return str(problem["ctx"]["error"])
-    name = name or "the whole file"
+        keys.append(step)
+    return keys
 
+
+def _without(content: Any, path: list[Any], keys: list[Any]) -> Any:
+    """Copy a content without some keys of the mapping at a path."""
+    if not path:
+        return {key: value for key, value in content.items() if key not in keys}
+    copy = content.copy()
+    copy[path[0]] = _without(content[path[0]], path[1:], keys)
+    return copy
+
+
+def _lines(problem: Any, content: Any) -> list[str]:
+    """Format a problem as one line per error."""
+    name = ".".join(map(str, _keys(problem, content)))
+    return [
+        one_line(line, max_characters=MAX_MESSAGE_CHARACTERS) for line in _errors(problem, name)
+    ]
+
+
+def _errors(problem: Any, name: str) -> Iterator[str]:
+    where = f"{name}: " if name else ""
+    inside = f"{name}." if name else ""
+    context = problem.get("ctx", {})
     match problem["type"]:
         case "missing":
-            return f"{name}: is missing; add it"
-        case "unknown_key":
-            return f"{name}: {problem['msg']}"
+            yield f"{where}missing. Add it"
+        case str(kind) if kind == UNKNOWN_KEYS:
+            known = context["known"]
+            for key in context["unknown"]:
+                close = difflib.get_close_matches(str(key), known, n=1)
+                hint = f"Did you mean {close[0]}? " if close else ""
+                yield f"{inside}{key}: unknown key. {hint}Known keys: {', '.join(known)}"
+        case str(kind) if kind == RULES:
+            for error in context["errors"]:
+                yield f"{inside}{error}"
         case "value_error":
-            return f"{name}: {problem['ctx']['error']}"
+            yield f"{where}{context['error']}"
         case "union_tag_not_found":
-            return f"{name}: is missing its 'name'"
+            yield f"{inside}name: missing. Add it"
         case "union_tag_invalid":
-            return (
-                f"{name}.name: must be one of {problem['ctx']['expected_tags']}, "
-                f"got '{problem['ctx']['tag']}'"
-            )
-    rule = re.sub(r"^Input should be", "must be", problem["msg"])
-    rule = rule.replace("a valid dictionary", "a mapping").replace("a valid integer", "an integer")
-    rule = rule.replace("a valid ", "a ")
-    return f"{name}: {rule}, got {problem['input']!r}"
+            tags, tag = context["expected_tags"], context["tag"]
+            yield f"{inside}name: must be one of {tags}, got {_format(tag)}"
+        case _:
+            rule = problem["msg"]
+            for pydantic_wording, wording in WORDINGS:
+                rule = re.sub(pydantic_wording, wording, rule)
+            yield f"{name or 'the whole file'}: {rule}, got {_format(problem['input'])}"
+
+
+def _format(value: Any) -> str:
+    """Format a value as in a YAML file."""
+    try:
+        return json.dumps(value, ensure_ascii=False, default=repr)
+    except (TypeError, ValueError, RecursionError):
+        return repr(value)

@@ -11,7 +11,7 @@ import torch
 from classifold.errors import UserError
 from classifold.models.device import choose_device, choose_precision
 from classifold.params.schema.params import Params
-from classifold.params.validation import broken_rules
+from classifold.params.validation import validation_errors
 from classifold.runtime.source_code import PACKAGE, code_behind
 from classifold.search.search_file import Search, read_search
 from classifold.search.space import (
@@ -54,7 +54,7 @@ class Plan(NamedTuple):
             UserError: if they are not valid.
         """
         params = with_values(self.params, values_of(sampled, self.search))
-        if lines := broken_rules(Params, params):
+        if lines := validation_errors(Params, params):
             raise UserError(
                 f"params.yaml would not be valid with {format_values(sampled)}: {'; '.join(lines)}"
             )

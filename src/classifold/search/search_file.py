@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from classifold.params.reader import read_mapping
-from classifold.params.schema.section import Count, Positive, Section, Seed
+from classifold.params.schema.section import Count, Section, Seed
 from classifold.params.validation import check_content
 
 STEP_TOLERANCE = 1e-6  # in steps: 0.3 / 0.1 is not exactly an integer
@@ -19,7 +19,7 @@ class Distribution(Section):
     low: int | float | None = None
     high: int | float | None = None
     log: bool | None = None  # uniform in the logarithm
-    step: Positive | None = None
+    step: PositiveFloat | None = None
 
     @model_validator(mode="after")
     def _is_choices_or_a_range(self) -> Self:

@@ -1,4 +1,4 @@
-"""The arguments of networks, read from the signatures of their files."""
+"""Schemas of the arguments of networks, read from the signatures in their files."""
 
 import ast
 from functools import cache
@@ -11,7 +11,7 @@ from classifold.params.schema.section import Section
 
 NETWORKS = Path(__file__).parents[2] / "networks"
 
-# What the arguments of networks are annotated with, as YAML has it; of others nothing is checked.
+# Annotations of arguments and their types in YAML; arguments with others are not checked.
 ARGUMENT_TYPES: dict[str, Any] = {
     "int": int,
     "float": float,
@@ -26,9 +26,12 @@ ARGUMENT_TYPES: dict[str, Any] = {
 
 @cache
 def arguments_schema(network: str) -> type[Section]:
-    """The keyword arguments of a network's `build` as a schema.
+    """Create a schema of the keyword arguments of a network's `build`.
 
-    Its file is parsed, not imported: importing torch would cost every stage two seconds.
+    The file is parsed and not imported, since importing PyTorch takes two seconds.
+
+    Raises:
+        ValueError: if the file has no function `build`.
     """
     file = NETWORKS / f"{network}.py"
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
@@ -38,7 +41,7 @@ def arguments_schema(network: str) -> type[Section]:
                 for argument, default in zip(
                     node.args.kwonlyargs, node.args.kw_defaults, strict=True
                 )
-                if argument.arg != "image_size"  # which the pipeline gives
+                if argument.arg != "image_size"  # set by the pipeline
             }
             return create_model(network, __base__=Section, **fields)
     raise ValueError(f"{file.name} has no function build(n_classes, *, image_size, …)")

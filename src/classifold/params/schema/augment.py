@@ -1,39 +1,41 @@
 """Section `augment`: offline augmentation."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
 from classifold.params.schema.section import (
-    Degrees,
     Fill,
     Pixels,
-    Range,
+    PositiveRange,
+    RotationDegrees,
     Section,
     Seed,
+    ShearDegrees,
     ShiftFractions,
-    Slant,
 )
 
 
 class Augment(Section):
+    """Section `augment`."""
+
     size: Pixels
     resize: Literal["lanczos", "bicubic", "bilinear", "box", "nearest"]
     flips: Annotated[list[Literal["none", "horizontal", "vertical", "both"]], Field(min_length=1)]
     warped: Annotated[int, Field(ge=0, le=100)]
-    rotate: Degrees
-    scale: Range
-    shear: Slant
+    rotate: RotationDegrees
+    scale: PositiveRange
+    shear: ShearDegrees
     shift: ShiftFractions
     fill: Fill
     storage: Literal["raw", "jpeg"]
     seed: Seed
 
-    @model_validator(mode="after")
-    def _keeps_the_original(self) -> Self:
-        if self.flips[0] != "none" or len(set(self.flips)) != len(self.flips):
+    @field_validator("flips")
+    @classmethod
+    def _check_flips(cls, flips: list[str]) -> list[str]:
+        if flips[0] != "none" or len(set(flips)) != len(flips):
             raise ValueError(
-                f"flips must begin with 'none' (the original) and name each flip once, "
-                f"got {self.flips}"
+                f"must begin with 'none' (the original) and name each flip once, got {flips}"
             )
-        return self
+        return flips

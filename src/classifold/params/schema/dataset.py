@@ -1,4 +1,4 @@
-"""Sections `dataset` and `limit`: which images, and how many of them."""
+"""Sections `dataset` and `limit`."""
 
 import re
 from typing import Annotated, Literal
@@ -9,21 +9,25 @@ from classifold.params.schema.section import Count, Section
 
 
 class Dataset(Section):
+    """Section `dataset`."""
+
     path: Annotated[str, Field(min_length=1)]
     layout: str
     task: Literal["single", "multi"]
 
     @field_validator("layout")
     @classmethod
-    def _is_known(cls, layout: str) -> str:
+    def _check_layout(cls, layout: str) -> str:
         known = ("auto", "folder", "tiny-imagenet", "annotations", "table")
         if layout in known or re.fullmatch(r"torchvision:[A-Za-z0-9_]+", layout):
             return layout
         raise ValueError(
-            f"layout must be one of {', '.join(known)} or torchvision:<Class>, got '{layout}'"
+            f"must be one of {', '.join(known)} or torchvision:<Class>, got '{layout}'"
         )
 
 
 class Limit(Section):
-    images_per_class: Annotated[int, Field(ge=3)] | None  # one for each part
+    """Section `limit`: maximum numbers of images and epochs for quick trials."""
+
+    images_per_class: Annotated[int, Field(ge=3)] | None  # one per split
     epochs: Count | None

@@ -4,44 +4,53 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from classifold.params.schema.section import Range, Section
+from classifold.params.schema.section import PositiveRange, Section, require_no_errors
 
-# Of the 64 bits of a perceptual hash; further apart are strangers, and the search grows slow.
-MOST_BITS_APART = 12
+# Of the 64 bits of a perceptual hash. Images with a larger distance are not near duplicates, and
+# the search for them is slow.
+MAX_HASH_DISTANCE = 12
 
 
 class SizeRule(Section):
+    """Which images are excluded because of their size."""
+
     rule: Literal["modal", "ranges", "none"]
     tolerance: Annotated[int, Field(ge=0)]
-    width: Range | None = None
-    height: Range | None = None
-    area: Range | None = None
-    aspect: Range | None = None
+    width: PositiveRange | None = None
+    height: PositiveRange | None = None
+    area: PositiveRange | None = None
+    aspect: PositiveRange | None = None
 
     @model_validator(mode="after")
-    def _ranges_are_given(self) -> Self:
+    def _check_ranges(self) -> Self:
         names = ("width", "height", "area", "aspect")
         given = [name for name in names if getattr(self, name) is not None]
         if self.rule == "ranges" and not given:
             raise ValueError(
-                "rule: ranges needs at least one of width, height, area (pixels) and aspect "
-                "(width / height), each as [smallest, largest]"
+                "rule ranges needs at least one of width, height, area (in pixels) and aspect "
+                "(width / height), each as [min, max]"
             )
-        if self.rule != "ranges" and given:
-            raise ValueError(
-                f"rule: {self.rule} looks at no {', '.join(given)}; set rule to ranges, or leave "
-                f"{'it' if len(given) == 1 else 'them'} out"
+        if self.rule != "ranges":
+            require_no_errors(
+                [
+                    f"{name}: not used by rule {self.rule}. Remove it or set rule to ranges"
+                    for name in given
+                ]
             )
         return self
 
 
 class Duplicates(Section):
+    """How exact and near duplicates are treated."""
+
     exact: Literal["drop", "group", "off"]
     near: Literal["drop", "group", "off"]
-    distance: Annotated[int, Field(ge=0, le=MOST_BITS_APART)]
+    distance: Annotated[int, Field(ge=0, le=MAX_HASH_DISTANCE)]
     conflicting: Literal["drop", "off"]
 
 
 class Filter(Section):
+    """Section `filter`."""
+
     size: SizeRule
     duplicates: Duplicates

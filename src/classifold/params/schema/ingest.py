@@ -8,6 +8,8 @@ from classifold.params.schema.section import Fraction, Section
 
 
 class Ingest(Section):
+    """Section `ingest`."""
+
     background: Annotated[
         list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)
     ]

@@ -1,5 +1,6 @@
-"""The whole of `params.yaml`, and the rules between its sections."""
+"""All sections of `params.yaml`, and the rules between them."""
 
+from collections.abc import Iterator
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -12,14 +13,14 @@ from classifold.params.schema.filter import Filter
 from classifold.params.schema.ingest import Ingest
 from classifold.params.schema.models import Model
 from classifold.params.schema.policies import Policy
-from classifold.params.schema.section import ModelName, Name, Section
+from classifold.params.schema.section import ModelName, Name, Section, require_no_errors
 from classifold.params.schema.split import Split
 from classifold.params.schema.stack import Stack
 from classifold.params.schema.train import Train
 
 
 class Params(Section):
-    """The whole of `params.yaml`."""
+    """All sections of `params.yaml`."""
 
     dataset: Dataset
     limit: Limit
@@ -37,44 +38,45 @@ class Params(Section):
     explain: Explain
 
     @model_validator(mode="after")
-    def _names_known_models(self) -> Self:
-        listed = ", ".join(self.models)
+    def _check_across_sections(self) -> Self:
+        require_no_errors([*self._errors_of_models(), *self._errors_of_references()])
+        return self
+
+    def _errors_of_models(self) -> Iterator[str]:
+        """Name settings of models that do not suit the task, and unknown policies."""
         for name, model in self.models.items():
             if model.online not in self.policies:
-                raise ValueError(
-                    f"models.{name}.online must be one of the policies "
-                    f"({', '.join(self.policies)}), got '{model.online}'"
+                yield (
+                    f"models.{name}.online: must be one of the policies "
+                    f"{', '.join(self.policies)}, got {model.online!r}"
                 )
             if self.dataset.task == "multi" and model.loss.name == "cross_entropy":
-                raise ValueError(
-                    f"models.{name}.loss: with several labels an image (dataset.task: multi) it "
-                    "must be binary_cross_entropy, mean_squared_error or focal; cross_entropy "
-                    "takes classes to exclude one another"
+                yield (
+                    f"models.{name}.loss: must be binary_cross_entropy, mean_squared_error or "
+                    "focal for several labels per image (dataset.task: multi), got cross_entropy, "
+                    "whose classes are mutually exclusive"
                 )
             for phase_name, phase in model.phases.items():
                 if self.dataset.task == "single" and phase.stop and phase.stop.metric == "micro_f1":
-                    raise ValueError(
-                        f"models.{name}.phases.{phase_name}.stop.metric must be accuracy or loss "
-                        "for one label an image (dataset.task: single), where micro F1 is accuracy"
+                    yield (
+                        f"models.{name}.phases.{phase_name}.stop.metric: must be accuracy or loss "
+                        "for one label per image (dataset.task: single), got micro_f1, which "
+                        "equals accuracy"
                     )
+
+    def _errors_of_references(self) -> Iterator[str]:
+        """Name unknown models, and values that do not suit those of other sections."""
+        models = ", ".join(self.models)
         if self.explain.model not in self.models:
-            raise ValueError(
-                f"explain.model must be one of the listed models ({listed}), "
-                f"got '{self.explain.model}'"
-            )
+            yield f"explain.model: must be one of the models {models}, got {self.explain.model!r}"
         if self.evaluate.test_time.shift >= self.augment.size:
-            raise ValueError(
-                "evaluate.test_time.shift must be below augment.size "
-                f"({self.augment.size} pixels), got {self.evaluate.test_time.shift}"
+            yield (
+                f"evaluate.test_time.shift: must be < augment.size ({self.augment.size} pixels), "
+                f"got {self.evaluate.test_time.shift}"
             )
         if self.stack.members != "all":
             if len(set(self.stack.members)) < len(self.stack.members):
-                raise ValueError(
-                    f"stack.members names a model twice: {', '.join(self.stack.members)}"
-                )
-            for member in self.stack.members:
+                yield f"stack.members: must name each model once, got {self.stack.members}"
+            for member in dict.fromkeys(self.stack.members):
                 if member not in self.models:
-                    raise ValueError(
-                        f"stack.members must be 'all' or listed models ({listed}), got '{member}'"
-                    )
-        return self
+                    yield f"stack.members: must be all or a list of {models}, got {member!r}"

@@ -8,19 +8,23 @@ from classifold.params.schema.section import Section, Seed
 
 
 class Fractions(Section):
+    """Fractions of the images in each split."""
+
     train: Annotated[float, Field(gt=0, lt=1)]
     validation: Annotated[float, Field(gt=0, lt=1)]
     test: Annotated[float, Field(ge=0, lt=1)]
 
     @model_validator(mode="after")
-    def _sum_to_one(self) -> Self:
+    def _check_sum(self) -> Self:
         total = self.train + self.validation + self.test
         if abs(total - 1) > 1e-6:
-            raise ValueError(f"the three fractions must sum to 1, got {total:g}")
+            raise ValueError(f"must sum to 1, got {total:g}")
         return self
 
 
 class Split(Section):
+    """Section `split`."""
+
     fractions: Fractions
     method: Literal["grouped", "scikit-multilearn"]
     seed: Seed
