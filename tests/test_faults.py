@@ -1,4 +1,4 @@
-"""Faults from outside, such as a damaged file or a full disk, end in one message."""
+"""Damaged files, full disks and other external causes are reported in one message."""
 
 import errno
 import re
@@ -22,23 +22,23 @@ from classifold.runtime.faults import describe_error, explain_damage
 from classifold.stacking.ensemble import load_ensemble
 
 
-def test_damage_is_told_with_the_file_and_what_to_do(tmp_path):
+def test_damage_is_an_error_with_the_file_and_a_remedy(tmp_path):
     with (
-        pytest.raises(UserError, match=r"x\.csv must be a CSV file, but is damaged \(ouch\); .+"),
+        pytest.raises(UserError, match=r"x\.csv: .*CSV file.*damaged \(ouch\).*dvc repro"),
         explain_damage(tmp_path / "x.csv", kind="a CSV file"),
     ):
         raise SyntaxError("ouch\nand more")
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError, PermissionError, UserError, MemoryError])
-def test_what_is_no_damage_stays_what_it_is(tmp_path, error):
+def test_other_errors_are_raised_unchanged(tmp_path, error):
     with pytest.raises(error), explain_damage(tmp_path, kind="a file"):
         raise error("as it is")
 
 
 @pytest.fixture
 def write(tmp_path, project, draw_pack, encode):
-    """What stages leave, by its name: the file, and how it is read."""
+    """Outputs of stages by name: the file, and a function that reads it."""
 
     def pack(storage):
         drawn = draw_pack(12)
@@ -116,39 +116,39 @@ FILES = (
 )
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.95])
+@pytest.mark.parametrize("fraction", [0.0, 0.3, 0.95])
 @pytest.mark.parametrize("name", FILES.split(","))
-def test_a_file_cut_short_is_named_with_what_to_do(write, name, share):
+def test_a_truncated_file_is_an_error_with_a_remedy(write, name, fraction):
     path, read = write[name]()
     read()
     content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(UserError) as told:
+    path.write_bytes(content[: int(len(content) * fraction)])
+    with pytest.raises(UserError) as error:
         read()
-    assert str(path) in str(told.value)
-    assert "damaged" in str(told.value)
-    assert "dvc repro" in str(told.value)
+    assert str(path) in str(error.value)
+    assert "damaged" in str(error.value)
+    assert "dvc repro" in str(error.value)
 
 
-def test_a_row_of_a_csv_cut_short_is_told(tmp_path):
+def test_a_truncated_row_of_a_csv_is_an_error(tmp_path):
     path = tmp_path / "a.csv"
     write_rows(path, [{"id": "a", "n": 1}, {"id": "b", "n": 2}], columns=["id", "n"])
     path.write_text(path.read_text()[:-3])
-    with pytest.raises(UserError, match=r"a\.csv must be .* damaged \(.*row"):
+    with pytest.raises(UserError, match=r"a\.csv: .*damaged \(.*row"):
         read_rows(path)
 
 
-@pytest.mark.parametrize("share", [0.2, 0.5])
-def test_one_bit_flipped_in_the_image_table_is_found(write, share):
+@pytest.mark.parametrize("fraction", [0.2, 0.5])
+def test_one_flipped_bit_in_the_image_table_is_an_error(write, fraction):
     path, read = write["image table"]()
     content = bytearray(path.read_bytes())
-    content[content.index(b"IDAT") + int(100 * share)] ^= 1
+    content[content.index(b"IDAT") + int(100 * fraction)] ^= 1
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"images-00000\.parquet must be .+ but is damaged \(.*CRC"):
+    with pytest.raises(UserError, match=r"images-00000\.parquet: .*damaged \(.*CRC"):
         read()
 
 
-def test_weights_of_another_network_are_told(write):
+def test_weights_of_another_network_are_an_error(write):
     path, read = write["weights"]()
     save_file({"other": zeros(3)}, path)
     with pytest.raises(UserError, match=r"network mlp.*another.*dvc repro"):
@@ -159,30 +159,33 @@ FULL = "No space left on device"
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (OSError(errno.ENOSPC, FULL, "data/x"), "the disk is full .*data/x.*run again"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "the disk is full .*quota.*run again"),
         (OSError(errno.EFBIG, "File too large"), "the disk is full .*run again"),
         (SafetensorError(f"I/O error: {FULL} (os error 28)"), "the disk is full .*run again"),
-        (OSError(errno.EROFS, "Read-only file system", "data"), "'data'; see to it that you may"),
-        (PermissionError(errno.EACCES, "Permission denied", "m"), "'m'; see to it that you may"),
-        (MemoryError(), r"memory was too small \(MemoryError\); .*run again"),
-        (RuntimeError("can't allocate memory: 8 bytes\nat x"), r"small \(.* 8 bytes\); .* again"),
+        (OSError(errno.EROFS, "Read-only file system", "data"), "'data'. Get permission"),
+        (PermissionError(errno.EACCES, "Permission denied", "m"), "'m'. Get permission"),
+        (MemoryError(), r"out of memory \(MemoryError\).*run again"),
+        (
+            RuntimeError("can't allocate memory: 8 bytes\nat x"),
+            r"out of memory \(.* 8 bytes\).*run again",
+        ),
         (FileNotFoundError(errno.ENOENT, "No such file", "a.csv"), "No such file: 'a.csv'"),
         (UserError("as it is"), "^as it is$"),
     ],
 )
-def test_faults_are_explained(error, told):
-    assert re.search(told, describe_error(error), re.DOTALL)
+def test_errors_that_the_user_can_fix_have_a_remedy(error, message):
+    assert re.search(message, describe_error(error), re.DOTALL)
 
 
 @pytest.mark.parametrize("error", [ValueError("ours"), RuntimeError("ours"), KeyError("ours")])
-def test_what_is_our_fault_keeps_its_traceback(error):
+def test_other_errors_keep_their_traceback(error):
     assert describe_error(error) is None
 
 
-def test_memory_that_torch_cannot_have_is_told():
+def test_torch_out_of_memory_is_described():
     with pytest.raises(RuntimeError) as raised:
         empty(2**50)
-    assert "memory was too small" in describe_error(raised.value)
+    assert "out of memory" in describe_error(raised.value)

@@ -1,4 +1,4 @@
-"""The small files that stages exchange."""
+"""Small files that stages exchange."""
 
 import json
 
@@ -21,7 +21,7 @@ def folder(tmp_path_factory):
 
 
 @given(rows=st.lists(st.fixed_dictionaries({"id": TEXT, "label, or two": TEXT}), max_size=4))
-def test_any_text_comes_back_from_csv_as_it_was(folder, rows):
+def test_any_text_is_read_from_csv_unchanged(folder, rows):
     write_rows(folder / "rows.csv", rows, columns=["id", "label, or two"])
     assert read_rows(folder / "rows.csv") == rows
 
@@ -43,33 +43,33 @@ def test_any_text_comes_back_from_csv_as_it_was(folder, rows):
         ("", ""),
     ],
 )
-def test_a_cell_is_no_formula(text, written):
+def test_cells_are_no_formulas(text, written):
     assert as_text(text) == written
 
 
 @given(st.text(max_size=6))
-def test_no_cell_begins_as_a_formula_does_and_each_text_comes_back(text):
+def test_no_cell_starts_like_a_formula_and_each_text_is_restored(text):
     written = as_text(text)
     assert written.removeprefix("'") == text
     number = written.removeprefix("-").replace(".", "", 1).isdecimal()
     assert number or not written.startswith(tuple("=+-@\t\r\n＝＋－＠"))
 
 
-def test_only_texts_are_guarded_and_each_comes_back(tmp_path):
+def test_only_texts_are_escaped_and_each_is_restored(tmp_path):
     row = {"id": "=cmd()", "measured": "'s", "margin": -1e-05}
     write_rows(tmp_path / "a.csv", [row], columns=list(row))
     assert (tmp_path / "a.csv").read_text() == "id,measured,margin\n'=cmd(),''s,-1e-05\n"
     assert read_rows(tmp_path / "a.csv") == [{**row, "margin": "-1e-05"}]
 
 
-def test_csv_has_its_header_even_without_rows_and_the_same_bytes_everywhere(tmp_path):
+def test_csv_has_a_header_even_without_rows_and_equal_bytes_everywhere(tmp_path):
     write_rows(tmp_path / "new" / "a.csv", [], columns=["id", "reason"])
     assert (tmp_path / "new" / "a.csv").read_bytes() == b"id,reason\n"
     write_rows(tmp_path / "b.csv", [{"id": "é", "n": 1.5}], columns=["id", "n"])
     assert (tmp_path / "b.csv").read_bytes() == "id,n\né,1.5\n".encode()
 
 
-def test_a_csv_that_fails_midway_leaves_the_old_file_alone(tmp_path):
+def test_a_csv_that_fails_leaves_the_old_file_unchanged(tmp_path):
     path = tmp_path / "rows.csv"
     write_rows(path, [{"id": "old"}], columns=["id"])
     with pytest.raises(ValueError, match="surprise"):
@@ -77,7 +77,7 @@ def test_a_csv_that_fails_midway_leaves_the_old_file_alone(tmp_path):
     assert read_rows(path) == [{"id": "old"}]
 
 
-def test_metrics_are_rounded_plain_and_in_their_order(tmp_path):
+def test_metrics_are_rounded_and_keep_their_order(tmp_path):
     content = {
         "z": np.float32(0.5),
         "a": 1 / 3,
@@ -100,7 +100,7 @@ def test_metrics_are_rounded_plain_and_in_their_order(tmp_path):
     assert list(read) == ["z", "a", "none", "nested", "flag", "name"]
 
 
-def test_metrics_that_cannot_be_written_leave_the_old_file_alone(tmp_path):
+def test_metrics_that_cannot_be_written_leave_the_old_file_unchanged(tmp_path):
     path = tmp_path / "m.json"
     write_json(path, {"accuracy": 1})
     with pytest.raises(TypeError):
@@ -108,7 +108,7 @@ def test_metrics_that_cannot_be_written_leave_the_old_file_alone(tmp_path):
     assert json.loads(path.read_text()) == {"accuracy": 1}
 
 
-def test_a_new_folder_replaces_the_old_one_whole(tmp_path):
+def test_a_new_folder_replaces_the_old_one_completely(tmp_path):
     target = tmp_path / "out"
     target.mkdir()
     (target / "old").write_text("x")
@@ -119,7 +119,7 @@ def test_a_new_folder_replaces_the_old_one_whole(tmp_path):
 
 
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
-def test_a_folder_that_fails_leaves_the_old_one_and_no_rest(tmp_path, failure):
+def test_a_folder_that_fails_leaves_the_old_one_and_no_partial_folder(tmp_path, failure):
     target = tmp_path / "out"
     target.mkdir()
     (target / "old").write_text("x")
@@ -135,7 +135,7 @@ def test_a_folder_that_fails_leaves_the_old_one_and_no_rest(tmp_path, failure):
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_folder_does_not_inherit_what_a_killed_run_left_behind(tmp_path):
+def test_the_partial_folder_of_a_killed_run_is_not_used(tmp_path):
     (tmp_path / "out.partial").mkdir()
     (tmp_path / "out.partial" / "rest").write_text("x")
     with new_folder(tmp_path / "out") as folder:
@@ -143,7 +143,7 @@ def test_a_folder_does_not_inherit_what_a_killed_run_left_behind(tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["new"]
 
 
-def test_logits_come_back_bit_for_bit_and_repeat_their_bytes(tmp_path):
+def test_logits_are_restored_bit_for_bit_and_their_files_are_equal(tmp_path):
     logits = Logits(
         ids=np.array(["a/1.png", "ü/22.png"]),
         labels=np.array([1, 0]),

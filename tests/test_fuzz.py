@@ -1,4 +1,4 @@
-"""Damaged files of all formats, and damaged archives: none is lost, and none does harm."""
+"""Damaged images of all formats and damaged archives are read or listed, without a crash."""
 
 import io
 import random
@@ -18,7 +18,7 @@ from classifold.ingest.detection import open_source
 from classifold.ingest.ingestion import ingest
 from classifold.ingest.tree import open_tree
 
-# Format -> extension and how it is written.
+# Format -> extension and options for writing.
 WRITTEN = {
     "JPEG": ("jpg", {}),
     "PNG": ("png", {}),
@@ -49,7 +49,7 @@ def scene(mode):
 
 
 def samples():
-    """Whole files by their format and mode, of every format and mode that is written."""
+    """Intact files of every format and mode that can be written."""
     whole = {}
     for file_format, (_, options) in WRITTEN.items():
         for mode in MODES:
@@ -69,11 +69,11 @@ def samples():
 
 
 def damaged(content, chance, others):
-    """A copy with one to three faults."""
+    """A copy with one to three errors."""
     content = bytearray(content)
     for _ in range(chance.randint(1, 3)):
         at = chance.randrange(len(content) or 1)
-        head = chance.randrange(min(64, len(content) or 1))  # where sizes and modes are told
+        head = chance.randrange(min(64, len(content) or 1))  # the header with size and mode
         match chance.randrange(7):
             case 0:
                 del content[at:]
@@ -93,9 +93,9 @@ def damaged(content, chance, others):
     return bytes(content)
 
 
-# Pillow warns of odd metadata, in files whose pixels are whole.
+# Pillow warns about invalid metadata in files with intact pixels.
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_of_thousands_of_damaged_images_none_is_lost_and_every_kept_one_decodes(tmp_path):
+def test_each_of_thousands_of_damaged_images_is_decoded_or_listed(tmp_path):
     chance = random.Random(20240607)
     whole = samples()
     assert {file_format for file_format, _ in whole} == set(WRITTEN)
@@ -120,12 +120,12 @@ def test_of_thousands_of_damaged_images_none_is_lost_and_every_kept_one_decodes(
     assert set(rows) | set(listed) == names
     assert not set(rows) & set(listed)
     assert counts["n_images"] == len(rows) == len(names) - len(listed)
-    assert not [name for name in listed if "-" not in name]  # those that were not damaged
+    assert not [name for name in listed if "-" not in name]  # intact files
     assert min(len(rows), len(listed)) > N_DAMAGED / 10  # the damage is neither mild nor total
     for image_id, image in iter_images(folder, rows):
         row = rows[image_id]
         assert rgb_pixels(image).shape == (row["height"], row["width"], 3), image_id
-    # The same run gives the same reasons: no addresses of this process's memory.
+    # Reasons have no memory addresses, so that they are equal in every run.
     assert not [reason for reason in listed.values() if " at 0x" in reason]
 
 
@@ -149,14 +149,14 @@ def archive_of(kind, chance):
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "tar, pax", "tar.gz"])
-def test_a_damaged_archive_is_a_message_or_has_errors_of_single_files(tmp_path, kind):
+def test_a_damaged_archive_is_one_error_or_has_errors_of_single_files(tmp_path, kind):
     chance = random.Random(kind)
     whole = archive_of(kind, chance)
     path = tmp_path / "archive"
     outcomes = Counter()
     for _ in range(500):
         spoilt = bytearray(damaged(whole, chance, [whole[::-1]]))
-        if kind == "zip":  # most faults are for the list at the end
+        if kind == "zip":  # most errors are in the directory at the end
             list_starts = max(spoilt.find(b"PK\1\2"), 0)
             for _ in range(chance.randint(0, 3)):
                 at = chance.randrange(list_starts, len(spoilt) or 1)

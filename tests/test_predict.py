@@ -312,7 +312,7 @@ def with_two_packs(root):
         (
             without_weights,
             "stack",
-            r"deep: the model is incomplete .*'dvc repro', which brings it back",
+            r"deep: the model is incomplete .*.*'dvc repro'",
         ),
         (with_an_unlisted_member, "stack", r"params.yaml no longer lists, got gone.*repro stack"),
         (with_two_packs, "stack", r"flat, deep were trained on packs of different .*'dvc repro'"),

@@ -278,7 +278,7 @@ def test_a_local_cluster_ends_when_ctrl_c_stops_the_stage(tmp_path):
     os.killpg(stage.pid, signal.SIGINT)  # as a terminal does
     _, told = stage.communicate(timeout=60)
     assert stage.returncode == 130
-    assert "stage: stopped by Ctrl-C; nothing half-written is left" in told
+    assert "stage: stopped by Ctrl-C" in told
     assert "Traceback" not in told
     assert psutil.wait_procs(below, timeout=30)[1] == []
 

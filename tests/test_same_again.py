@@ -1,4 +1,4 @@
-"""What must not matter does not: two clones of two people leave the same bytes."""
+"""Two clones on two systems give the same bytes, whatever their environment."""
 
 import hashlib
 import os
@@ -23,8 +23,8 @@ REST = ("pca", "tsne", "explain", "report")
 MADE = ("data", "models", "metrics", "ensemble")
 
 
-class Person:
-    """Somebody's copy of the project, on drawn images."""
+class Copy:
+    """A copy of the project with synthetic images, in an environment of its own."""
 
     def __init__(self, root, *, cores=0, umask=0o022, **environment):
         self.root, self.cores, self.umask = root, cores, umask
@@ -50,7 +50,7 @@ class Person:
         )
 
     def content(self):
-        """Hash of every file that was made, but for clock times and the page."""
+        """Hashes of all outputs except times and the report."""
         files = [path for folder in MADE for path in (self.root / folder).rglob("*")]
         return {
             path.relative_to(self.root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -59,8 +59,8 @@ class Person:
         }
 
 
-def test_place_language_clock_user_order_of_files_cores_and_processes_do_not_matter(tmp_path):
-    here = Person(tmp_path / "here", OMP_NUM_THREADS="2")
+def test_outputs_do_not_depend_on_path_locale_clock_user_order_of_files_or_cores(tmp_path):
+    here = Copy(tmp_path / "here", OMP_NUM_THREADS="2")
     draw_data(here.root / "data/raw/synthetic")
     here.run(*DATA, *MODEL, *REST)
 
@@ -69,7 +69,7 @@ def test_place_language_clock_user_order_of_files_cores_and_processes_do_not_mat
     if shutil.which("localedef"):
         made = ["localedef", "-i", "tr_TR", "-f", "ISO-8859-9", str(locale)]
         subprocess.run(made, check=False, capture_output=True)
-    there = Person(
+    there = Copy(
         tmp_path / "Başka bir klasör 数" / "proje",
         cores=1,
         umask=0o077,
@@ -93,7 +93,7 @@ def test_place_language_clock_user_order_of_files_cores_and_processes_do_not_mat
     content = there.content()
     assert {n for n in expected | content if expected.get(n) != content.get(n)} == set()
 
-    # In processes, which so few images are not shared out to, on as many cores as there are.
+    # With several processes, which are otherwise not used for few images, and all cores.
     parallel = there.root / "src/classifold/runtime/parallel.py"
     text = parallel.read_text(encoding="utf-8")
     assert "MIN_ITEMS_FOR_PROCESSES = 1000" in text

@@ -1,9 +1,9 @@
-"""Kill the pipeline anywhere: `make chaos`.
+"""Kill the pipeline at random moments: `make chaos`.
 
-The pipeline runs on small drawn images in a clone, once undisturbed. Then it runs from nothing
-again and again, killed with SIGKILL at random moments of every stage, DVC alone or its whole
-process group; the next `dvc repro` goes on at once. At the end of each run everything must be,
-byte for byte, as after the undisturbed one.
+The pipeline runs on small synthetic images in a clone, once without interruption. Then it runs
+from the beginning several times, and is killed with SIGKILL at random moments of every stage: only
+DVC, or its whole process group. The next `dvc repro` starts immediately. At the end of each run all
+outputs must equal those of the uninterrupted run, byte for byte.
 """
 
 import argparse
@@ -16,8 +16,8 @@ from collections import Counter
 from pathlib import Path
 
 from chaos.killing import (
+    POLL_SECONDS,
     SAME,
-    SECONDS_BETWEEN_LOOKS,
     START,
     Kill,
     Moment,
@@ -33,35 +33,37 @@ UP_TO_DATE = "Data and pipelines are up to date."
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
-    parser.add_argument("--moments", type=int, default=50, help="how many (50)")
-    parser.add_argument("--seed", type=int, default=2342, help="of what is drawn (2342)")
-    parser.add_argument("--out", type=Path, default=Path(".cache/chaos.md"), help="the table")
+    parser.add_argument("--moments", type=int, default=50, help="number of kills (50)")
+    parser.add_argument("--seed", type=int, default=2342, help="random seed (2342)")
+    parser.add_argument("--out", type=Path, default=Path(".cache/chaos.md"), help="output file")
     options = parser.parse_args()
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    drawn = random.Random(options.seed)
+    generator = random.Random(options.seed)
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         pristine = make_clone(Path(folder) / "pristine")
-        undisturbed = copy_of(pristine, Path(folder) / "undisturbed")
-        lasted = time_stages(undisturbed)
-        expected = state(undisturbed)
-        print(f"undisturbed: {sum(lasted.values()):.0f} s, {len(expected)} files", flush=True)
+        uninterrupted = copy_of(pristine, Path(folder) / "uninterrupted")
+        durations = time_stages(uninterrupted)
+        expected = state(uninterrupted)
+        print(f"uninterrupted: {sum(durations.values()):.0f} s, {len(expected)} files", flush=True)
 
         kills: list[Kill] = []
         while len(kills) < options.moments:
-            moments = draw_moments(drawn, lasted, most=options.moments - len(kills))
-            clone = copy_of(pristine, Path(folder) / "disturbed")
-            found, _ = run_killed(clone, moments, order=list(lasted))
+            moments = sample_moments(generator, durations, max_moments=options.moments - len(kills))
+            clone = copy_of(pristine, Path(folder) / "interrupted")
+            found, _ = run_killed(clone, moments, order=list(durations))
             wrong = differences(clone, expected)
-            if not wrong and UP_TO_DATE not in (told := clone.repro(expect=None)):
-                wrong = [f"not up to date: {', '.join(stages_run(told)) or told}"]
+            if not wrong and UP_TO_DATE not in (output := clone.repro(expect=None)):
+                wrong = [f"not up to date: {', '.join(stages_run(output)) or output}"]
             if wrong:
                 found = [kill._replace(outcome="; ".join(wrong[:3])) for kill in found]
             for kill in found:
                 kills.append(kill)
                 print(row(len(kills), kill), flush=True)
             minutes = (time.monotonic() - begin) / 60
-            options.out.write_text(report(kills, list(lasted), seed=options.seed, minutes=minutes))
+            options.out.write_text(
+                report(kills, list(durations), seed=options.seed, minutes=minutes)
+            )
     print(options.out.read_text())
     return int(any(not kill.outcome.startswith(SAME) for kill in kills))
 
@@ -73,35 +75,37 @@ def copy_of(pristine: Clone, root: Path) -> Clone:
 
 
 def time_stages(clone: Clone) -> dict[str, float]:
-    """Run undisturbed: seconds from the beginning of each stage to that of the next."""
-    repro = Repro(clone, (), clone.root.parent / "undisturbed.log")
+    """Run without interruption: seconds from the start of each stage to that of the next."""
+    repro = Repro(clone, (), clone.root.parent / "uninterrupted.log")
     begun = {START: repro.start}
     while not repro.ended():
         begun.setdefault(repro.stages()[-1], time.monotonic())
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+        time.sleep(POLL_SECONDS)
     assert repro.process.returncode == 0, repro.output()
     ends = [*list(begun.values())[1:], time.monotonic()]
     return {stage: end - start for (stage, start), end in zip(begun.items(), ends, strict=True)}
 
 
-def draw_moments(drawn: random.Random, lasted: dict[str, float], *, most: int) -> list[Moment]:
-    """A moment of each stage, or of some of them, in their order."""
-    stages = drawn.sample(list(lasted), k=min(most, len(lasted)))
+def sample_moments(
+    generator: random.Random, durations: dict[str, float], *, max_moments: int
+) -> list[Moment]:
+    """Sample one moment in each stage, or in some of them, in their order."""
+    stages = generator.sample(list(durations), k=min(max_moments, len(durations)))
     return [
-        Moment(stage, drawn.random() * seconds, whole_group=drawn.random() < 0.5)
-        for stage, seconds in lasted.items()
+        Moment(stage, generator.random() * seconds, whole_group=generator.random() < 0.5)
+        for stage, seconds in durations.items()
         if stage in stages
     ]
 
 
 def report(kills: list[Kill], order: list[str], *, seed: int, minutes: float) -> str:
-    """The table, with a summary a stage above it."""
+    """Format all kills as a table, below a summary per stage."""
     stages = [stage for stage in order if stage in {kill.stage for kill in kills}]
     outcomes = sorted({kill.outcome for kill in kills})
     lines = [
         f"# {len(kills)} moments, seed {seed}, {minutes:.0f} minutes",
         "",
-        "| stage | killed | whole group | DVC alone | orphans gone after, at most | "
+        "| stage | killed | whole group | only DVC | maximum time until orphans end | "
         + " | ".join(outcomes)
         + " |",
         "|---" * (5 + len(outcomes)) + "|",
@@ -116,7 +120,7 @@ def report(kills: list[Kill], order: list[str], *, seed: int, minutes: float) ->
         lines.append(row_of(*cells, *(count[outcome] for outcome in outcomes)))
     lines += [
         "",
-        "| moment | stage | seconds into the repro | killed | orphans | gone after | outcome |",
+        "| moment | stage | seconds | killed | orphans | time until they end | outcome |",
         "|---" * 7 + "|",
         *(row(number, kill) for number, kill in enumerate(kills, start=1)),
     ]
@@ -124,10 +128,10 @@ def report(kills: list[Kill], order: list[str], *, seed: int, minutes: float) ->
 
 
 def row(number: int, kill: Kill) -> str:
-    whom = "whole group" if kill.whole_group else "DVC alone"
+    killed = "whole group" if kill.whole_group else "only DVC"
     orphans = "" if kill.whole_group else kill.orphans
     gone = "" if kill.whole_group else f"{kill.seconds_of_orphans:.2f} s"
-    return row_of(number, kill.stage, f"{kill.seconds:.1f}", whom, orphans, gone, kill.outcome)
+    return row_of(number, kill.stage, f"{kill.seconds:.1f}", killed, orphans, gone, kill.outcome)
 
 
 def row_of(*cells: object) -> str:

@@ -1,4 +1,4 @@
-"""`dvc repro` killed at chosen moments, and what is left when it has gone on to its end."""
+"""Kill `dvc repro` at given moments, and compare the outputs after it has been resumed."""
 
 import os
 import re
@@ -18,36 +18,36 @@ from synthetic_clone import Clone
 
 START = "(DVC starts)"
 RUNNING = re.compile(r"^Running stage '(.+?)':", re.MULTILINE)
-SECONDS_BETWEEN_LOOKS = 0.02
-MOST_SECONDS_OF_ORPHANS = 600  # importing torch on a busy machine takes long
+POLL_SECONDS = 0.02
+MAX_SECONDS_OF_ORPHANS = 600  # importing PyTorch takes long on a busy machine
 
-# DVC writes both in place. A kill in the middle leaves half, which DVC refuses.
-CUT_SHORT = ("dvc.lock' validation failed", "dvc.lock' is invalid", "Unable to read RWLock-file")
-REPAIRED = "the same bytes; DVC's own file was cut short, and repaired by classifold check"
+# DVC writes both files in place. After a kill they can be truncated, and DVC refuses them.
+TRUNCATED = ("dvc.lock' validation failed", "dvc.lock' is invalid", "Unable to read RWLock-file")
+REPAIRED = "the same bytes; a truncated file of DVC was repaired by classifold check"
 SAME = "the same bytes"
 
 
 class Moment(NamedTuple):
-    """When to kill, and whom."""
+    """When to kill which processes."""
 
     stage: str
     seconds: float  # after the stage began
-    whole_group: bool  # or DVC alone
+    whole_group: bool  # or only DVC
 
 
 class Kill(NamedTuple):
-    """What was killed, when, and what came of it."""
+    """What was killed, when, and the outcome."""
 
-    stage: str  # in which it was, which may be one later than planned
-    seconds: float  # after that repro began
+    stage: str  # the running stage, which can be a later one than planned
+    seconds: float  # after the start of dvc repro
     whole_group: bool
     orphans: int  # processes that outlived DVC
-    seconds_of_orphans: float  # until the last of them was gone
+    seconds_of_orphans: float  # until the last of them ended
     outcome: str
 
 
 class Repro:
-    """A `dvc repro` at work, in a process group of its own."""
+    """A running `dvc repro`, in its own process group."""
 
     def __init__(self, clone: Clone, arguments: Sequence[str], log: Path) -> None:
         self.log = log
@@ -67,28 +67,28 @@ class Repro:
         return self.log.read_text(errors="replace")
 
     def stages(self) -> list[str]:
-        """Those that have begun, first that of DVC's own beginning."""
+        """List the stages that have started; the first entry is the start of DVC."""
         return [START, *RUNNING.findall(self.output())]
 
     def ended(self) -> bool:
         return self.process.poll() is not None
 
     def wait_for(self, moment: Moment, order: Sequence[str]) -> bool:
-        """Wait for a moment in a stage, or in a later one; False if all ended before."""
+        """Wait for a moment in a stage or in a later one; False if the run ended before."""
         wanted = order.index(moment.stage)
         while order.index(self.stages()[-1]) < wanted:
             if self.ended():
                 return False
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            time.sleep(POLL_SECONDS)
         until = time.monotonic() + moment.seconds
         while time.monotonic() < until:
             if self.ended():
                 return False
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            time.sleep(POLL_SECONDS)
         return not self.ended()
 
     def kill(self, *, whole_group: bool) -> list[psutil.Process]:
-        """Kill, and tell which processes were below DVC."""
+        """Kill, and return the processes that were children of DVC."""
         below = psutil.Process(self.process.pid).children(recursive=True)
         if whole_group:
             os.killpg(self.process.pid, signal.SIGKILL)
@@ -99,7 +99,7 @@ class Repro:
 
 
 class Orphans:
-    """Processes that were below a killed DVC, watched while the next one is at work."""
+    """Children of a killed DVC, watched while the next DVC runs."""
 
     def __init__(self, processes: list[psutil.Process]) -> None:
         self.processes, self.seconds = processes, 0.0
@@ -109,23 +109,23 @@ class Orphans:
 
     def _watch(self) -> None:
         start = time.monotonic()
-        _, self.left = psutil.wait_procs(self.processes, timeout=MOST_SECONDS_OF_ORPHANS)
+        _, self.left = psutil.wait_procs(self.processes, timeout=MAX_SECONDS_OF_ORPHANS)
         self.seconds = time.monotonic() - start
 
 
 def run_killed(
     clone: Clone, moments: Sequence[Moment], *, order: Sequence[str], arguments: Sequence[str] = ()
 ) -> tuple[list[Kill], list[Moment]]:
-    """Run to the end, killed at each moment in turn, each time going on.
+    """Run to the end; kill at each moment in turn, and resume each time.
 
     Args:
-        clone: in which something is to be done.
+        clone: with outdated stages.
         moments: in the order of their stages.
-        order: of all stages, `START` first.
+        order: of all stages; `START` is the first.
         arguments: of `dvc repro`.
 
     Returns:
-        What happened at each moment, and the moments that came too late.
+        The kills, and the moments that were not reached.
     """
     kills, missed, watched = [], [], []
     left = list(moments)
@@ -139,14 +139,14 @@ def run_killed(
             kills.append(Kill(stage, seconds, moment.whole_group, 0, 0.0, SAME))
             repaired = False
             continue
-        code, told = repro.process.wait(), repro.output()
-        if code and not repaired and any(words in told for words in CUT_SHORT):
-            clone.run("python", "-m", "classifold", "check")
+        code, output = repro.process.wait(), repro.output()
+        if code and not repaired and any(words in output for words in TRUNCATED):
+            clone.run("classifold", "check")
             kills[-1] = kills[-1]._replace(outcome=REPAIRED)
             repaired = True
             continue
         if code:
-            kills[-1] = kills[-1]._replace(outcome=f"the next repro failed: {told[-2000:]}")
+            kills[-1] = kills[-1]._replace(outcome=f"the next repro failed: {output[-2000:]}")
         missed = left
         break
     for i, orphans in enumerate(watched):
@@ -155,12 +155,12 @@ def run_killed(
             orphans=len(orphans.processes), seconds_of_orphans=orphans.seconds
         )
         if orphans.left:
-            kills[i] = kills[i]._replace(outcome="orphans are still at work")
+            kills[i] = kills[i]._replace(outcome="orphans are still running")
     return kills, missed
 
 
 def state(clone: Clone) -> dict[str, object]:
-    """All that must be the same at the end: every output, and `dvc.lock` but for times."""
+    """All outputs, and `dvc.lock` without times."""
     lock = YAML(typ="safe").load((clone.root / "dvc.lock").read_text())
     varies = ("timings/", "reports/")
     for stage in lock["stages"].values():
@@ -173,7 +173,7 @@ def state(clone: Clone) -> dict[str, object]:
 
 
 def differences(clone: Clone, expected: dict[str, object]) -> list[str]:
-    """What is not as after an undisturbed run; nothing, if all is well."""
+    """List differences to the state after an uninterrupted run."""
     found = state(clone)
     wrong = [
         f"{name} differs" for name in found | expected if found.get(name) != expected.get(name)

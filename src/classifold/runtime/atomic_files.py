@@ -1,4 +1,4 @@
-"""Folders and files that appear whole or not at all."""
+"""Write files and folders completely or not at all."""
 
 import shutil
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ from pathlib import Path
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give a folder to write into, and put it at `path` once the block ends well.
+    """Create a temporary folder, and move it to `path` if the block succeeds.
 
-    What stood at `path` is replaced. If the block fails, `path` stays as it was and the
+    A previous folder at `path` is replaced. If the block fails, `path` is unchanged and the
     unfinished folder `<path>.partial`, which Git and DVC ignore, is removed.
     """
     partial = _partial(path)
@@ -24,18 +24,18 @@ def new_folder(path: Path) -> Iterator[Path]:
     previous = path.with_name(path.name + ".previous.partial")
     shutil.rmtree(previous, ignore_errors=True)
     if path.exists():
-        path.replace(previous)  # removing may fail midway; this does not
+        path.replace(previous)  # atomic, while removing a folder may fail halfway
     partial.replace(path)
     shutil.rmtree(previous, ignore_errors=True)
 
 
 @contextmanager
 def new_file(path: Path, *, partial: Path | None = None) -> Iterator[Path]:
-    """Give a path to write a file at, as `new_folder` does with a folder.
+    """Provide a temporary path, and move the file there to `path` if the block succeeds.
 
     Args:
         path: of the file.
-        partial: what becomes it, in the same folder; `<path>.partial`, if not given.
+        partial: the temporary path, in the same folder; by default `<path>.partial`.
     """
     partial = partial or _partial(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,14 +1,14 @@
-"""The encoding of file names and of what is printed."""
+"""The encoding of file names and of printed text."""
 
 import os
 import sys
 
 
 def use_utf8() -> None:
-    """Let names of files and what is printed be UTF-8, whatever the locale.
+    """Use UTF-8 for file names and printed text, whatever the locale.
 
-    Else a name that is not ASCII would be another one under a locale of another encoding. There
-    the process starts anew, in Python's UTF-8 mode.
+    If the locale has another encoding, the process restarts in Python's UTF-8 mode: names that are
+    not ASCII would otherwise be decoded differently.
     """
     if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
         os.environ["PYTHONUTF8"] = "1"

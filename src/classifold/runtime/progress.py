@@ -1,4 +1,4 @@
-"""Progress that a person can read: a bar on a terminal, a line now and then elsewhere."""
+"""Log lines and progress: a bar on a terminal, a line every 15 seconds elsewhere."""
 
 import os
 import sys
@@ -23,24 +23,24 @@ SECONDS_BETWEEN_LINES = 15.0
 
 
 def is_rank_zero() -> bool:
-    """Whether this is the one process that talks and writes, where torchrun started several."""
+    """Check whether this process logs and writes files; torchrun starts several."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def log(text: str) -> None:
-    """Print a line at once, whether or not a terminal listens; only the first process does."""
+    """Print a line without buffering; only rank 0 does."""
     if is_rank_zero():
         print(plain_text(text), flush=True)
 
 
 def track(items: Iterable[Item], *, task: str, total: int, unit: str) -> Iterator[Item]:
-    """Pass `items` through and show how far along they are.
+    """Iterate over `items` and show the progress.
 
     Args:
-        items: what is being worked on.
-        task: what is being done, such as "read".
-        total: how many items are expected.
-        unit: what an item is, in the plural, such as "images".
+        items: any items.
+        task: the name of the work, such as "read".
+        total: the expected number of items.
+        unit: the plural name of the items, such as "images".
     """
     if not is_rank_zero():
         yield from items
@@ -77,4 +77,4 @@ def _lines(items: Iterable[Item], *, task: str, total: int, unit: str) -> Iterat
             last = now
             speed = done / (now - start)
             left = max(total - done, 0) / speed
-            log(f"{task}: {done:,} of {total:,} {unit}, {speed:,.0f} a second, {left:.0f} s left")
+            log(f"{task}: {done:,} of {total:,} {unit}, {speed:,.0f} {unit}/s, {left:.0f} s left")

@@ -1,4 +1,4 @@
-"""The source files behind a module, found by its imports."""
+"""Find the source files that a module depends on, by its imports."""
 
 import ast
 from functools import cache
@@ -6,17 +6,17 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
 
-# Code that changes no byte of any output: how a stage runs, what may be in params, error messages.
-# The reader of params gives a stage its values, so it is not among them.
+# Code that does not change any output: how a stage runs, the schema of params, error messages.
+# The reader of params does, since it returns the values.
 NO_DEPENDENCIES = ("errors.py", "runtime/", "params/")
 DEPENDENCIES = ("params/reader.py",)
 
 
 def code_behind(file: Path) -> set[Path]:
-    """Find the modules of the package that a file needs, directly or not, and the file itself.
+    """Find a file and the modules of the package that it imports, directly or indirectly.
 
-    Left out is what changes no output (`NO_DEPENDENCIES`). Modules loaded by name (networks)
-    are not found.
+    Excluded are modules that do not change outputs (`NO_DEPENDENCIES`), and modules that are
+    imported by name (networks).
 
     Args:
         file: a module of the package, or a script that imports some.
@@ -33,7 +33,7 @@ def code_behind(file: Path) -> set[Path]:
 
 @cache
 def imports(file: Path) -> list[str]:
-    """Name the modules of the package that a file imports."""
+    """List the modules of the package that a file imports."""
     return [
         node.module
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
@@ -44,7 +44,7 @@ def imports(file: Path) -> list[str]:
 
 
 def file_of(module: str) -> Path:
-    """Find the file of a module such as `classifold.data.pack`."""
+    """Return the file of a module such as `classifold.data.pack`."""
     path = PACKAGE.parent.joinpath(*module.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 

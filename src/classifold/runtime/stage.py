@@ -1,4 +1,4 @@
-"""How every stage begins and ends: params checked, errors told, time kept."""
+"""Entry point of all stages: validates params, reports errors and measures time."""
 
 import json
 import os
@@ -25,17 +25,17 @@ INTERRUPTED = 130
 def run_stage(main: Callable[..., None]) -> None:
     """Run a stage's `main` with the command line's arguments, and exit.
 
-    The whole of `params.yaml` is checked first, so that a mistake in the last section stops
-    the first stage. What its owner can mend (`explain`) ends as one message and exit code 1,
-    Ctrl-C as exit code 130, so that DVC never takes an unfinished stage for a good one. One
-    process at a time is at a stage, and none outlives the DVC that started it. The time
-    and memory it took go to `timings/<stage>.json`, or `timings/<stage>/<argument>.json`.
-    Set CLASSIFOLD_TRACEBACK=1 to see where an error came from.
+    The whole `params.yaml` is validated first, so that an error in the last section stops the
+    first stage. Errors that the user can fix end as one message and exit code 1, and Ctrl-C as exit
+    code 130, so that DVC does not cache the output of an unfinished stage. Only one process runs a
+    stage at a time, and it ends with the DVC that started it. Time and memory are written to
+    `timings/<stage>.json`, or to `timings/<stage>/<argument>.json`. With CLASSIFOLD_TRACEBACK=1 the
+    traceback of an error is printed, too.
     """
     use_utf8()
     exit_with_parent()
-    # Sums, and so components, maps and shares, would depend on how many cores there are; torch's
-    # number of threads is a parameter, and is set by who uses torch.
+    # With several threads, sums and thus results would depend on the number of cores. PyTorch's
+    # number of threads is a parameter, and is set where PyTorch is used.
     threadpool_limits(1)
     name = "/".join([Path(sys.argv[0]).stem, *sys.argv[1:]])
     try:
@@ -47,7 +47,7 @@ def run_stage(main: Callable[..., None]) -> None:
                 _write_timings(name, time.perf_counter() - start)
     except KeyboardInterrupt:
         print(
-            f"\n{name}: stopped by Ctrl-C; nothing half-written is left, and the next run goes on.",
+            f"\n{name}: stopped by Ctrl-C. No unfinished file is left; the next run continues.",
             file=sys.stderr,
         )
         sys.exit(INTERRUPTED)
@@ -69,7 +69,7 @@ def _write_timings(name: str, seconds: float) -> None:
 
 
 def _peak_memory_mib() -> int:
-    """The most memory that this process or the largest of its children held, in MiB."""
-    scale = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KiB elsewhere
+    """Return the peak memory in MiB of this process or of its largest child."""
+    scale = 2**20 if sys.platform == "darwin" else 2**10  # bytes on macOS, KiB elsewhere
     usage = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     return round(max(resource.getrusage(who).ru_maxrss for who in usage) / scale)
