@@ -1,16 +1,21 @@
-# Classifold. `make` alone lists what can be made.
+# Classifold. `make` lists all targets.
 
 PYTHON ?= python3
 JOBS ?= 1
 VENV := .venv
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
-# Names of files are UTF-8, under whatever locale.
+# UTF-8 for file names, whatever the locale.
 export PYTHONUTF8 := 1
 
-# Columns of `make experiments`: the stack's scores, those of models on validation images, and every
-# parameter that changed.
-SHOWN := Experiment$$|rev$$|typ$$|Created$$|State$$|metrics/stack\.json:validation_accuracy$$|gain$$|stack\.accuracy$$|(metrics/models\.json:|(?!stack\.))[^.:/]+\.validation_(accuracy|micro_f1)$$|(dataset|filter|split|augment|train|models|stack|evaluate|pca|tsne|explain)\.(?!accuracy|log_loss|macro|calib|top|n_images)
+# Columns of `make experiments`: scores of the stack, validation scores of the models, and parameters
+# that changed. DVC shortens names of metrics that are unique, such as `gain`.
+COLUMNS := Experiment|rev|typ|Created|State
+STACK := metrics/stack\.json:validation_accuracy|gain|stack\.accuracy
+MODELS := (metrics/models\.json:|(?!stack\.))[^.:/]+\.validation_(accuracy|micro_f1)
+SECTIONS := dataset|limit|ingest|filter|split|augment|train|policies|models|stack|evaluate|pca|tsne|explain
+METRICS_OF_SECTIONS := accuracy|log_loss|macro|calib|top|n_images
+SHOWN := ($(COLUMNS)|$(STACK)|$(MODELS))$$|($(SECTIONS))\.(?!$(METRICS_OF_SECTIONS))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check recipe repro experiments test test-quick chaos lint format bench load lock audit clean
@@ -31,13 +36,13 @@ $(READY): requirements.lock pyproject.toml
 	classifold plots-page .dvc/plots_page.html
 	@touch $@
 
-check: $(READY) ## Check params.yaml before anything runs
+check: $(READY) ## Validate params.yaml before any stage runs
 	classifold check
 
 recipe: $(READY) ## List recipes; NAME=fruit_64 writes one to params.yaml (SHORT=1: its short form)
 	classifold recipe $(NAME) $(if $(SHORT),--short) $(if $(FORCE),--force)
 
-repro: check ## Run the pipeline, whatever is not up to date; JOBS=2 trains two models at once
+repro: check ## Run all stages that are not up to date; JOBS=2 trains two models at once
 ifneq ($(JOBS),1)
 	dvc repro augment
 	dvc stage list --name-only train folds | xargs -P $(JOBS) -I{} sh -c 'dvc --wait-for-lock repro -s "$$0" || exit 1' {}
@@ -48,13 +53,13 @@ endif
 experiments: $(READY) ## Show experiments in a table that fits a screen
 	dvc exp show --only-changed --drop '^(?!$(SHOWN))'
 
-test: $(READY) ## Run all tests, the slow ones too, a file a core
+test: $(READY) ## Run all tests, including the slow ones, in parallel
 	python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-quick: $(READY) ## Run the quick tests, without DVC, a browser or a cluster; three minutes on two cores
 	python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not slow and not real"
 
-chaos: $(READY) ## Kill the pipeline at 50 random moments, and see it end as if nothing had happened
+chaos: $(READY) ## Kill the pipeline at 50 random moments, and compare its outputs with an uninterrupted run
 	PYTHONPATH=tests python -m chaos $(if $(MOMENTS),--moments $(MOMENTS)) $(if $(SEED),--seed $(SEED))
 
 lint: $(READY) ## Check style, types and formatting
@@ -66,23 +71,24 @@ format: $(READY) ## Format the code
 	ruff check --fix --quiet .
 	ruff format .
 
-bench: $(READY) ## Compare our speed with our peers', in turn on the same images
+bench: $(READY) ## Compare the speed with that of other libraries on the same images
 	python benchmarks/run.py
 
-load: $(READY) ## Run all stages on up to 200,000 drawn images; an hour, and 5 GB of disk
+load: $(READY) ## Run all stages on up to 200,000 synthetic images; takes an hour and 5 GB of disk space
 	python benchmarks/load.py --images 50000 200000 --classes 10
 	python benchmarks/load.py --images 25000 100000 --classes 500 2000
 
-lock: ## Renew requirements.lock from pyproject.toml (needs uv)
+lock: ## Update requirements.lock from pyproject.toml (needs uv)
 	{ echo "# Exact versions that set-up installs; made by 'make lock' from pyproject.toml."; \
 	  uv pip compile pyproject.toml --extra dev --extra onnx --extra postgres --extra ray --extra s3 --universal --python-version 3.11 --upgrade \
 	    --no-emit-index-url --no-annotate --no-header --quiet; } > requirements.lock.partial
 	mv requirements.lock.partial requirements.lock
 
-audit: ## Look for known faults of the locked packages (needs uv, and the network)
+audit: ## Check the locked packages for known vulnerabilities (needs uv and the network)
 	uv tool run pip-audit --requirement requirements.lock --no-deps --disable-pip --strict
 
-clean: ## Remove what the pipeline made (DVC's cache keeps it) and tools' caches
-	rm -rf data/ingested data/filtered data/split data/augmented data/compared data/evaluated \
-	  data/pca data/tsne data/explained data/raw/digits models ensemble metrics/train timings \
-	  studies/gan/made reports dvc_plots .mypy_cache .pytest_cache .ruff_cache .hypothesis
+clean: ## Remove outputs of the pipeline (they stay in DVC's cache) and caches of tools
+	rm -rf data/ingested data/filtered data/split data/augmented data/folds data/compared \
+	  data/evaluated data/pca data/tsne data/explained data/raw/digits models ensemble \
+	  metrics/train metrics/folds timings reports dvc_plots studies/gan/made studies/leakage/made \
+	  .mypy_cache .pytest_cache .ruff_cache .hypothesis
