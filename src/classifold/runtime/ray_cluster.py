@@ -303,7 +303,7 @@ def _require_cluster(address: str) -> None:
     except OSError as error:
         reason = str(error)
     except subprocess.SubprocessError:
-        reason = "the program that listens there does not answer 'ray status'"
+        reason = "the program that listens there does not respond to 'ray status'"
     else:
         return
     raise UserError(f"RAY_ADDRESS: no Ray cluster at {address} ({reason}). {REMEDY}")
