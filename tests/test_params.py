@@ -2,6 +2,7 @@
 
 import copy
 import io
+import math
 import re
 from pathlib import Path
 
@@ -94,7 +95,14 @@ ONE_CYCLE = {"name": "one_cycle", "pct_start": 0.3, "div_factor": 25, "final_div
         ("augment.flips", ["horizontal"], "augment.flips: must begin with 'none'"),
         ("augment.flips", ["none", "both", "both"], "name each flip once"),
         ("augment.scale", [1.1, 0.9], "augment.scale: must be [min, max], got [1.1, 0.9]"),
-        ("train.threads", "2", 'train.threads: must be an integer, got "2"'),
+        ("train.threads", "2", 'train.threads: must be an integer >= 1 and <= 1024, got "2"'),
+        ("models.mlp.batch_size", "32", 'models.mlp.batch_size: must be an integer >= 2, got "32"'),
+        (
+            "augment.warped",
+            math.nan,
+            "augment.warped: must be an integer >= 0 and <= 100, got .nan",
+        ),
+        (f"{PHASE}.optimizer.lr", "0", f'{PHASE}.optimizer.lr: must be a number > 0, got "0"'),
         (
             "train.launcher",
             "torchrun",
@@ -260,7 +268,7 @@ ONE_CYCLE = {"name": "one_cycle", "pct_start": 0.3, "div_factor": 25, "final_div
         ("stack.folds", 1, "stack.folds: must be 0 (none) or 2 to 20, got 1"),
         ("stack.folds", 21, "stack.folds: must be <= 20, got 21"),
         ("stack.folds", -1, "stack.folds: must be >= 0, got -1"),
-        ("stack.folds", True, "stack.folds: must be an integer, got true"),
+        ("stack.folds", True, "stack.folds: must be an integer >= 0 and <= 20, got true"),
         ("stack.members", ["mlp", "resnet"], "stack.members: must be all or a list of alphanet_a"),
     ],
 )
@@ -396,7 +404,7 @@ def test_unknown_keys_do_not_hide_other_errors(valid, write):
         check_params(write(content))
     for key in ("trian", "models.mlp.seeed", "models.mlp.epoch", f"{PHASE}.stop.patence"):
         assert f"{key}: unknown key" in str(caught.value)
-    assert 'models.mlp.batch_size: must be an integer, got "32".' in str(caught.value)
+    assert 'models.mlp.batch_size: must be an integer >= 2, got "32".' in str(caught.value)
     assert "stack.seed: must be >= 0, got -1." in str(caught.value)
 
 

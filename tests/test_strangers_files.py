@@ -90,7 +90,7 @@ def test_the_pickles_of_these_tests_do_run_where_a_reader_is_careless(
 def test_a_pack_is_no_pickle(write_packs, tmp_path, pickles, mark, kind):
     write_packs(tmp_path, train=3)
     (tmp_path / "train/images.npy").write_bytes(pickles[kind])
-    with pytest.raises(UserError, match=r"images\.npy "):
+    with pytest.raises(UserError, match=r"images\.npy: "):
         read_pack(tmp_path / "train")
     assert not mark.exists()
 
@@ -99,7 +99,7 @@ def test_a_pack_is_no_pickle(write_packs, tmp_path, pickles, mark, kind):
 def test_logits_are_no_pickle(tmp_path, pickles, mark, kind):
     path = tmp_path / "mlp.npz"
     path.write_bytes(pickles[kind])
-    with pytest.raises(UserError, match=r"mlp\.npz "):
+    with pytest.raises(UserError, match=r"mlp\.npz: "):
         load_logits(path)
     assert not mark.exists()
 
@@ -172,7 +172,7 @@ DESCRIPTION = {
         ({"classes": "ab"}, "classes: "),
         ({"classes": []}, "classes: "),
         ({"classes": ["a"] * 100_000}, "the weights of network mlp"),
-        ({"preprocessing": {}}, "preprocessing.pack_size: is missing"),
+        ({"preprocessing": {}}, "preprocessing.pack_size: missing"),
         ({"preprocessing": {**DESCRIPTION["preprocessing"], "image_size": 10**6}}, "image_size: "),
         ({"preprocessing": {**DESCRIPTION["preprocessing"], "resize": "eval"}}, "resize: "),
         ({"threads": "many"}, "threads: "),

@@ -32,6 +32,10 @@ WORDINGS = (
     (r"a valid ", "a "),
 )
 
+# Types of pydantic's errors of values that are no numbers, and the limits of its JSON schema.
+NOT_A_NUMBER = {"int_type", "float_type", "int_from_float", "finite_number"}
+LIMITS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+
 
 def check_params(path: Path = PARAMS_FILE, schema: type[Section] = Params) -> dict[str, Any]:
     """Read a file and validate it.
@@ -81,11 +85,13 @@ def validation_errors(schema: type[BaseModel], content: Any) -> list[str]:
             return lines
         with_unknown_keys = [problem for problem in problems if problem["type"] == UNKNOWN_KEYS]
         if not with_unknown_keys:
-            return lines + [line for problem in problems for line in _lines(problem, content)]
+            return lines + [
+                line for problem in problems for line in _lines(problem, content, schema)
+            ]
         # pydantic validates a section no further if it has unknown keys: repeat without them.
         valid_keys = content
         for problem in with_unknown_keys:
-            lines += _lines(problem, content)
+            lines += _lines(problem, content, schema)
             path = _keys(problem, content)
             valid_keys = _without(valid_keys, path, problem["ctx"]["unknown"])
         content = valid_keys
@@ -129,15 +135,45 @@ def _without(content: Any, path: list[Any], keys: list[Any]) -> Any:
     return copy
 
 
-def _lines(problem: Any, content: Any) -> list[str]:
+def _lines(problem: Any, content: Any, schema: type[BaseModel]) -> list[str]:
     """Format a problem as one line per error."""
-    name = ".".join(map(str, _keys(problem, content)))
+    keys = _keys(problem, content)
+    limits = _limits(schema, keys) if problem["type"] in NOT_A_NUMBER else ""
     return [
-        one_line(line, max_characters=MAX_MESSAGE_CHARACTERS) for line in _errors(problem, name)
+        one_line(line, max_characters=MAX_MESSAGE_CHARACTERS)
+        for line in _errors(problem, ".".join(map(str, keys)), limits)
     ]
 
 
-def _errors(problem: Any, name: str) -> Iterator[str]:
+def _limits(schema: type[BaseModel], keys: list[Any]) -> str:
+    """Format the limits of a number, such as ` >= 1 and <= 2048`; empty if it has none."""
+    whole = schema.model_json_schema()
+    places = [whole]
+    for key in [None, *keys]:
+        if key is not None:
+            places = [
+                below
+                for place in places
+                for below in (
+                    place.get("properties", {}).get(key),
+                    place.get("additionalProperties"),
+                    place.get("items"),
+                )
+                if isinstance(below, dict)
+            ]
+        for place in places:  # grows
+            places += place.get("anyOf", []) + place.get("oneOf", [])
+            if "$ref" in place:
+                places.append(whole["$defs"][place["$ref"].rsplit("/", 1)[1]])
+    found = {
+        " and ".join(f"{sign} {place[limit]:g}" for limit, sign in LIMITS.items() if limit in place)
+        for place in places
+        if place.get("type") in {"integer", "number"}
+    }
+    return f" {found.pop()}" if len(found) == 1 and found != {""} else ""
+
+
+def _errors(problem: Any, name: str, limits: str) -> Iterator[str]:
     where = f"{name}: " if name else ""
     inside = f"{name}." if name else ""
     context = problem.get("ctx", {})
@@ -164,12 +200,13 @@ def _errors(problem: Any, name: str) -> Iterator[str]:
             rule = problem["msg"]
             for pydantic_wording, wording in WORDINGS:
                 rule = re.sub(pydantic_wording, wording, rule)
-            yield f"{name or 'the whole file'}: {rule}, got {_format(problem['input'])}"
+            yield f"{name or 'the whole file'}: {rule}{limits}, got {_format(problem['input'])}"
 
 
 def _format(value: Any) -> str:
     """Format a value as in a YAML file."""
     try:
-        return json.dumps(value, ensure_ascii=False, default=repr)
+        text = json.dumps(value, ensure_ascii=False, default=repr)
+        return {"NaN": ".nan", "Infinity": ".inf", "-Infinity": "-.inf"}.get(text, text)
     except (TypeError, ValueError, RecursionError):
         return repr(value)
