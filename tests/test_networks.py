@@ -26,6 +26,8 @@ from classifold.networks import torchvision as torchvision_network
 from classifold.training.freezing import count_parameters, set_trainable
 
 CLASSIFIERS = torchvision.models.list_models(module=torchvision.models)
+# A small one of each kind of head.
+ONE_PER_HEAD = {"alexnet", "mobilenet_v3_small", "resnet18", "squeezenet1_1", "swin_t", "vit_b_32"}
 
 # Small settings of every network of ours, for images of 16 pixels.
 OURS = {
@@ -280,7 +282,13 @@ def test_invalid_arguments_of_a_network_are_an_error_with_their_values():
         build_network("initial_cnn", n_classes=3, image_size=32, arguments={"channels": [1, 2, 3]})
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in ONE_PER_HEAD else pytest.mark.slow)
+        for name in CLASSIFIERS
+    ],
+)
 def test_every_classifier_of_torchvision_has_n_classes_logits(name):
     image_size = 299 if name == "inception_v3" else 224
     with Weightless():

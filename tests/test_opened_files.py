@@ -277,6 +277,7 @@ def complaints(stage: str, run: Run) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_stages_do_what_they_declare_and_nothing_else(runs):
     found = {name: complaints(name, run) for name, run in runs.items() if name not in PLANTED}
     assert len(found) > 12

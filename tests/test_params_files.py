@@ -13,11 +13,15 @@ FILES = [ROOT / "params.yaml", *sorted((ROOT / "recipes").glob("*.yaml"))]
 MAX_COLUMNS = 100
 
 
-@pytest.fixture(params=FILES, ids=lambda file: file.stem)
-def params_file(request, tmp_path):
-    """A copy of a file of params."""
-    copy = tmp_path / "params.yaml"
-    copy.write_text(request.param.read_text(encoding="utf-8"), encoding="utf-8")
+@pytest.fixture
+def copy_of(tmp_path):
+    """Copy a file of params."""
+
+    def copy(file):
+        copied = tmp_path / "params.yaml"
+        copied.write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
+        return copied
+
     return copy
 
 
@@ -50,7 +54,8 @@ def comments(lines):
         "models.{model}.phases.{phase}.optimizer.lr=0.02",
     ],
 )
-def test_one_value_set_by_dvc_changes_one_line_and_no_comment(params_file, override):
+def test_one_value_set_by_dvc_changes_one_line_and_no_comment(copy_of, override):
+    params_file = copy_of(ROOT / "params.yaml")
     models = read_mapping(params_file)["models"]
     model = next(iter(models))
     phase = next(iter(models[model]["phases"]))
@@ -59,12 +64,14 @@ def test_one_value_set_by_dvc_changes_one_line_and_no_comment(params_file, overr
     assert comments(removed) == comments(added)
 
 
-def test_a_list_set_by_dvc_changes_the_lines_of_its_items(params_file):
-    removed, added = changed_lines(params_file, "augment.scale=[0.25, 0.75]")
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_list_set_by_dvc_changes_the_lines_of_its_items(copy_of, file):
+    removed, added = changed_lines(copy_of(file), "augment.scale=[0.25, 0.75]")
     assert [line.strip() for line in removed] == ["- 0.8", "- 1.0"]
     assert [line.strip() for line in added] == ["- 0.25", "- 0.75"]
 
 
-def test_the_columns_of_a_file_of_params_are_few(params_file):
-    lines = params_file.read_text(encoding="utf-8").splitlines()
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_the_columns_of_a_file_of_params_are_few(file):
+    lines = file.read_text(encoding="utf-8").splitlines()
     assert not [line for line in lines if len(line) > MAX_COLUMNS or line != line.rstrip()]

@@ -65,6 +65,7 @@ def repo(tmp_path_factory):
         yield repo
 
 
+@pytest.mark.dvc
 def test_a_recipe_resolves_in_dvc_yaml_with_every_param_and_network_it_names(repo, recipe):
     root = Path(repo.root_dir)
     (root / "params.yaml").write_text(recipe.read_text())

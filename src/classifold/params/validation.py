@@ -8,6 +8,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,7 @@ def _lines(problem: Any, content: Any, schema: type[BaseModel]) -> list[str]:
 
 def _limits(schema: type[BaseModel], keys: list[Any]) -> str:
     """Format the limits of a number, such as ` >= 1 and <= 2048`; empty if it has none."""
-    whole = schema.model_json_schema()
+    whole = _json_schema(schema)
     places = [whole]
     for key in [None, *keys]:
         if key is not None:
@@ -171,6 +172,11 @@ def _limits(schema: type[BaseModel], keys: list[Any]) -> str:
         if place.get("type") in {"integer", "number"}
     }
     return f" {found.pop()}" if len(found) == 1 and found != {""} else ""
+
+
+@cache
+def _json_schema(schema: type[BaseModel]) -> dict[str, Any]:
+    return schema.model_json_schema()
 
 
 def _errors(problem: Any, name: str, limits: str) -> Iterator[str]:
