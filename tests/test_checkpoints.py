@@ -106,6 +106,7 @@ def two_phases(optimizer, schedule):
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("ema_decay", [None, 0.8])
+@pytest.mark.slow
 def test_a_training_interrupted_in_its_second_phase_ends_with_the_same_bits(
     draw_pack, tmp_path, way, ema_decay
 ):

@@ -40,7 +40,7 @@ def run(path, images):
     ("task", "method", "model"),
     [
         ("single", "dense", "stack"),
-        ("multi", "weighted", "stack"),
+        pytest.param("multi", "weighted", "stack", marks=pytest.mark.slow),
         ("multi", "mean", "flat"),  # which interpolates from 16 to 10 pixels
     ],
 )

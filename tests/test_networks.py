@@ -250,6 +250,7 @@ assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0
 """
 
 
+@pytest.mark.slow
 def test_a_narrow_small_resnet_trains_the_same_twice_without_harm_to_memory():
     # In a process of its own: oneDNN writes past its memory in the weights' gradient of a strided
     # 1x1 convolution of few channels in channels_last order (uxlfoundation/oneDNN issue 6035).

@@ -17,7 +17,10 @@ from classifold.runtime.source_code import NO_DEPENDENCIES, PACKAGE, file_of, im
 from synthetic_clone import CLASSES, MODELS, ROOT, draw, draw_data
 from watched_files import AVAILABLE, WatchedFiles
 
-pytestmark = pytest.mark.skipif(not AVAILABLE, reason="inotify exists on Linux alone")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not AVAILABLE, reason="inotify exists on Linux alone"),
+]
 
 # All stages run in one process, where importing torch costs its seconds once. The modules of the
 # package are imported again in each stage, from source, so that inotify reports them.
@@ -277,7 +280,6 @@ def complaints(stage: str, run: Run) -> set[str]:
     return found
 
 
-@pytest.mark.slow
 def test_stages_do_what_they_declare_and_nothing_else(runs):
     found = {name: complaints(name, run) for name, run in runs.items() if name not in PLANTED}
     assert len(found) > 12

@@ -250,6 +250,7 @@ def test_networks_import_no_sibling_and_nothing_about_training():
 
 
 @pytest.mark.parametrize("module", ["serving.predict", "training.try_model", "reporting.page"])
+@pytest.mark.slow
 def test_what_trains_nothing_imports_no_library_for_training(module):
     slow = {"sklearn", "torchvision", "lightning_fabric", "torch._dynamo", "pandas", "optuna"}
     code = f"import sys, classifold.{module}; print({slow} & set(sys.modules))"

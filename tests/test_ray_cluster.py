@@ -340,6 +340,7 @@ assert "ray" not in sys.modules
 """
 
 
+@pytest.mark.cluster
 def test_ray_is_imported_only_for_a_cluster():
     environment = {**os.environ, "PYTHONPATH": str(Path(parallel.__file__).parents[2])}
     subprocess.run([sys.executable, "-c", WITHOUT_RAY], check=True, env=environment)

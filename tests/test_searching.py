@@ -404,6 +404,7 @@ def test_a_trial_after_others_gives_the_same_bits_as_alone(plan, tmp_path, weigh
         assert round(outcome.validation.loss, 6) == rows[number - 1].outcome["validation_loss"]
 
 
+@pytest.mark.slow
 def test_the_value_of_a_trial_is_the_score_that_the_stage_train_writes(plan, tmp_path, params):
     found = plan(n_trials=1, epochs=3)
     (only,) = run(found, tmp_path / "s.sqlite3")

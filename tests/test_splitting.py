@@ -169,6 +169,7 @@ def largest_gap(labels, splits):
     "unlabeled", [True, False], ids=["some without a label", "all with a label"]
 )
 @pytest.mark.parametrize("fractions", [FRACTIONS, {"train": 0.8, "validation": 0.2, "test": 0.0}])
+@pytest.mark.slow
 def test_class_proportions_of_20000_photos_of_14_labels_are_as_close_as_in_the_report(
     unlabeled, fractions
 ):
