@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from classifold.augmentation.offline import n_variants, write_packs
+from classifold.data.deep_ranges import read_ranges
 from classifold.data.image_table import iter_images
 from classifold.data.json_file import write_json
 from classifold.data.split_file import read_split
@@ -21,7 +22,7 @@ def main() -> None:
     images = {split: iter_images(ingested, split_labels) for split, split_labels in labels.items()}
 
     with new_folder(Path("data/augmented")) as folder:
-        write_packs(images, labels, folder, task=task, **settings)
+        write_packs(images, labels, folder, task=task, ranges=read_ranges(ingested), **settings)
         n_bytes = sum(path.stat().st_size for path in folder.glob("*/images.*"))
 
     variants = n_variants(flips=settings["flips"], warped=settings["warped"])

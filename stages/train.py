@@ -66,7 +66,12 @@ def main(name: str) -> None:
                 network=model["network"],
                 arguments=model["arguments"],
                 classes=train.classes,
-                preprocessing={"pack_size": train.size, "resize": train.resize, **size},
+                preprocessing={
+                    "pack_size": train.size,
+                    "resize": train.resize,
+                    "ranges": train.ranges,
+                    **size,
+                },
                 training=describe_training(
                     originals,
                     loss=recipe.loss,

@@ -14,8 +14,8 @@ from threadpoolctl import threadpool_limits
 from classifold.data.json_file import write_json
 from classifold.data.pack import Pack, new_pack
 from classifold.data.seeding import seed_torch
+from classifold.ingest.deep_image import ORIENTATION_TAG
 from classifold.ingest.detection import open_source
-from classifold.ingest.images import ORIENTATION_TAG
 from classifold.ingest.ingestion import ingest
 from classifold.models.model_file import build_network, save_model
 from classifold.stacking.ensemble import fit_ensemble, save_ensemble

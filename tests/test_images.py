@@ -15,14 +15,10 @@ from hypothesis.extra.numpy import arrays
 from PIL import EpsImagePlugin, Image, PngImagePlugin
 
 from classifold.data.pixels import FILTERS, rgb_pixels
-from classifold.ingest.images import (
-    FORMATS,
-    KEPT_FORMATS,
-    MAX_PIXELS,
-    ORIENTATION_TAG,
-    UnreadableImageError,
-    decode,
-)
+from classifold.ingest.deep_image import ORIENTATION_TAG
+from classifold.ingest.formats import FORMATS, KEPT_FORMATS
+from classifold.ingest.images import decode
+from classifold.ingest.limits import MAX_PIXELS, UnreadableImageError
 from classifold.ingest.perceptual_hash import perceptual_hash
 
 GRADIENT = np.arange(0, 240, 5, dtype=np.uint8).reshape(6, 8)

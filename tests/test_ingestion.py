@@ -19,8 +19,9 @@ from classifold.data.json_file import read_json
 from classifold.data.pixels import rgb_pixels
 from classifold.errors import UserError
 from classifold.ingest import ingestion
+from classifold.ingest.deep_image import ORIENTATION_TAG
 from classifold.ingest.detection import open_source
-from classifold.ingest.images import ORIENTATION_TAG, UNREAD_EXTENSIONS
+from classifold.ingest.formats import UNREAD_EXTENSIONS
 from classifold.ingest.ingestion import ingest
 from classifold.ingest.layout import image_names
 from classifold.runtime import parallel
@@ -163,14 +164,14 @@ def test_several_processes_write_the_same_table_as_one(tmp_path, read_all, mixed
         assert file.read_bytes() == (tmp_path / "by one" / file.name).read_bytes()
 
 
-def ends_the_process(read, *, background):
+def ends_the_process(read, **settings):
     os._exit(1)
 
 
 def test_an_image_that_ends_its_process_is_listed(read_all, mixed, monkeypatch):
     monkeypatch.setattr(parallel, "MIN_ITEMS_FOR_PROCESSES", 2)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    monkeypatch.setattr(ingestion, "decode_read", ends_the_process)
+    monkeypatch.setattr(ingestion, "decode_or_measure_read", ends_the_process)
     with pytest.raises(UserError, match="2 times 'it ended the process that decoded it"):
         read_all({name: mixed[name] for name in ("cat/1.jpg", "dog/alpha.png")})
 
@@ -278,7 +279,10 @@ def test_whatever_the_names_in_a_zip_no_file_is_lost_and_none_is_written(tmp_pat
     ):
         counts = ingest(tree, source, folder, background=WHITE, max_unreadable=1.0)
         nothing_is_lost(tree, source, counts, folder)
-    written = {"images-00000.parquet", "classes.json", "unreadable.csv", "conversions.csv"}
+    written = {
+        *("images-00000.parquet", "classes.json", "unreadable.csv", "conversions.csv"),
+        "ranges.json",
+    }
     assert {path.name for path in folder.iterdir()} == written
     assert {path.name for path in tmp_path.iterdir()} == {"a.zip", "ingested"}
 

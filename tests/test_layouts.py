@@ -11,7 +11,7 @@ import pytest
 
 from classifold.errors import UserError
 from classifold.ingest.detection import find_source
-from classifold.ingest.images import EXTENSIONS
+from classifold.ingest.formats import EXTENSIONS
 from classifold.ingest.layout import SourceImage
 from classifold.ingest.tree import open_tree
 

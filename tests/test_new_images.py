@@ -12,7 +12,7 @@ from classifold.serving import new_images
 from classifold.serving.new_images import open_images
 
 TWICE = ": must be given once, got 2 times"
-SETTINGS = {"size": 8, "resize": "box", "background": (255, 255, 255)}
+SETTINGS = {"size": 8, "resize": "box", "background": (255, 255, 255), "ranges": {}}
 
 
 @pytest.fixture
@@ -32,8 +32,8 @@ def test_images_come_in_the_order_of_the_arguments_with_their_names(tmp_path, mo
         assert opened.names == ["z.png", "in/b.png", "in/deep/a.JPG", "in/link", "noname"]
         outcomes = list(opened.pixels(**SETTINGS))
     link = outcomes.pop(3)
-    assert link == "a link to a folder; such links are not followed"
-    for pixels in outcomes:
+    assert link.reason == "a link to a folder; such links are not followed"
+    for pixels, *_ in outcomes:
         assert pixels.shape == (8, 8, 3)
         assert np.unique(pixels.reshape(-1, 3), axis=0).tolist() == [[10, 20, 30]]
 
@@ -43,8 +43,8 @@ def test_bytes_of_names_that_are_not_unicode_are_escaped(tmp_path, image):
     path.write_bytes(image)
     with open_images([path], ingested=tmp_path) as opened:
         assert opened.names == [f"{tmp_path}/caf\\xe9.png"]
-        (pixels,) = opened.pixels(**SETTINGS)
-        assert not isinstance(pixels, str)
+        (image,) = opened.pixels(**SETTINGS)
+        assert image.pixels is not None
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_folder_named_unlabelled_is_given_with_a_dot(tmp_path, monkeypatch, im
         assert opened.names == ["unlabelled/a.png"]
 
 
-def ends_the_process(read, *, size, resize, background):
+def ends_the_process(read, **settings):
     os._exit(1)
 
 
@@ -98,5 +98,5 @@ def test_an_image_that_ends_its_process_has_a_reason(tmp_path, monkeypatch, imag
     monkeypatch.setattr(new_images, "_pixels", ends_the_process)
     (tmp_path / "a.png").write_bytes(image)
     with open_images([tmp_path / "a.png"], ingested=tmp_path) as opened:
-        (reason,) = opened.pixels(**SETTINGS)
-    assert "it ended the process that decoded it" in reason
+        (image,) = opened.pixels(**SETTINGS)
+    assert "it ended the process that decoded it" in image.reason

@@ -347,18 +347,19 @@ def test_networks_of_another_folder_use_the_decisions_of_the_pipeline(project):
 
 
 PREDICTIONS = [
-    Prediction("a.png", ["cat"], {"cat": 0.75, "owl": 0.2, "dog": 0.05}, None),
+    Prediction("a.png", ["cat"], {"cat": 0.75, "owl": 0.2, "dog": 0.05}, None, "clipped"),
     Prediction("=1+1.png", [], {}, "not an image"),
 ]
 
 
 def test_a_row_of_one_label_by_hand(tmp_path):
     path = tmp_path / "new/predictions.csv"
-    assert write_predictions(path, PREDICTIONS, task="single", top=2) == 1
+    assert write_predictions(path, PREDICTIONS, task="single", top=2) == (1, 1)
     assert path.read_text() == (
-        "image,predicted,probability,class_1,probability_1,class_2,probability_2,reason\n"
-        "a.png,cat,0.75,cat,0.75,owl,0.2,\n"
-        "'=1+1.png,,,,,,,not an image\n"
+        "image,predicted,probability,class_1,probability_1,class_2,probability_2,"
+        "reason,remark\n"
+        "a.png,cat,0.75,cat,0.75,owl,0.2,,clipped\n"
+        "'=1+1.png,,,,,,,not an image,\n"
     )
 
 
@@ -369,9 +370,9 @@ def test_a_row_of_several_labels_by_hand(tmp_path):
     ]
     write_predictions(tmp_path / "p.csv", predictions, task="multi", top=1)
     assert (tmp_path / "p.csv").read_text() == (
-        "image,predicted,class_1,probability_1,reason\n"
-        "a.png,cat|dog,dog,0.3333333333333333,\n"
-        "b.png,,dog,0.1,\n"
+        "image,predicted,class_1,probability_1,reason,remark\n"
+        "a.png,cat|dog,dog,0.3333333333333333,,\n"
+        "b.png,,dog,0.1,,\n"
     )
 
 

@@ -20,6 +20,7 @@ from classifold.augmentation.online.warp import (
     shifts,
     warp_arrays,
 )
+from classifold.data.deep_ranges import NO_RANGES, Ranges
 from classifold.data.pack import encode_jpeg, new_pack
 from classifold.data.pixels import rgb_pixels
 from classifold.data.seeding import generator
@@ -112,6 +113,7 @@ def write_packs(
     resize: str,
     storage: str,
     seed: int,
+    ranges: Ranges = NO_RANGES,
     **augmentation: object,
 ) -> None:
     """Write the packs `train` (with all variants) and `validation` (only resized).
@@ -126,6 +128,7 @@ def write_packs(
         storage: of the training pack, `raw` or `jpeg`; validation images are stored raw, since
             JPEG would change them.
         seed: of the random numbers.
+        ranges: of deep images, as they were converted; the packs store them.
         augmentation: the other arguments of `make_variants`.
     """
     of_images = (names for split in labels.values() for names in split.values())
@@ -145,6 +148,7 @@ def write_packs(
             classes=classes,
             task=task,
             storage=kept_as,
+            ranges=ranges,
         ) as pack:
             augmented = ordered_map(
                 partial(

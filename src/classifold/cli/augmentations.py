@@ -20,16 +20,19 @@ def augmentations(  # noqa: PLR0917 - the command's options
     seed: Annotated[int, typer.Option(min=0, help="The seed of the augmentation.")] = 1,
 ) -> None:
     """Write a page that shows images as an online augmentation policy transforms them."""
+    from classifold.data.deep_ranges import NO_RANGES, RANGES_FILE, read_ranges
     from classifold.params.validation import check_params
     from classifold.project.prerequisites import require_name
     from classifold.reporting.augmentations import write_gallery
     from classifold.serving.new_images import read_image_files
 
+    ingested = Path("data/ingested")
+    ranges = read_ranges(ingested) if (ingested / RANGES_FILE).is_file() else NO_RANGES
     policies = check_params()["policies"]
     require_name(policy, "policies", policies)
     write_gallery(
         out,
-        read_image_files(images, size=size),
+        read_image_files(images, size=size, ranges=ranges),
         policies[policy],
         policy_name=policy,
         names=[path.name for path in images],

@@ -38,7 +38,7 @@ def predict(
     with open_images(images, ingested=classifier.ingested) as opened:
         _refuse_to_overwrite(out, images)
         n_images = len(opened.names)
-        n_unreadable = write_predictions(
+        n_unreadable, n_remarks = write_predictions(
             out,
             track(classifier.predict(opened), task="predict", total=n_images, unit="images"),
             task=classifier.task,
@@ -48,6 +48,11 @@ def predict(
     print(f"{out}: predictions of {name} for {n_images - n_unreadable:,} images")
     if n_unreadable:
         print(f"{n_unreadable:,} of {n_images:,} images could not be read; see the column reason")
+    if n_remarks:
+        print(
+            f"{n_remarks:,} of {n_images:,} images are unlike the training images; see the column "
+            "remark"
+        )
 
 
 def _refuse_to_overwrite(out: Path, images: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ from classifold.runtime.atomic_files import new_file
 from classifold.runtime.faults import explain_damage
 
 DECIMAL_PLACES = 6
-SMALL, PLACES_OF_SMALL = 1e-3, 10  # learning rates go down to 1e-7
+SMALL, PLACES_OF_SMALL = 1e-3, 10
+DIGITS_OF_TINY = 5  # at least; learning rates go down to 1e-7, pixels of some cameras to 1e-15
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON: floats with six decimal places, small ones with ten; the order of keys is kept.
+    """Write JSON: floats as `rounded` returns them; the order of keys is kept.
 
     The file appears whole or not at all. A float that is not finite becomes null, since
     strict readers refuse NaN.
@@ -37,12 +39,20 @@ def _plain(value: Any) -> Any:
     """Convert mappings, sequences, NumPy scalars and arrays to types that JSON has."""
     if hasattr(value, "tolist"):
         value = value.tolist()
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, float):
         if not math.isfinite(value):
             return None
-        return round(value, DECIMAL_PLACES if abs(value) >= SMALL else PLACES_OF_SMALL)
+        return rounded(value)
     return value
+
+
+def rounded(value: float) -> float:
+    """Round to six decimal places; small values to ten, and tiny ones to five digits."""
+    if abs(value) >= SMALL or value == 0:
+        return round(value, DECIMAL_PLACES)
+    places = DIGITS_OF_TINY - 1 - math.floor(math.log10(abs(value)))
+    return round(value, max(PLACES_OF_SMALL, places))

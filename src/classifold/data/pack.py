@@ -3,8 +3,8 @@
 `images.npy` is a uint8 array (N, size, size, 3), memory-mapped when read; where that would be
 too large, `images.arrow` has the images as JPEG, which are decoded when they are used.
 `index.parquet` has a row per image: row, id, variant number (0: the original), transformation,
-label (several are joined by `|`). `pack.json` has the task, the classes in their order, the size
-and the resize filter.
+label (several are joined by `|`). `pack.json` has the task, the classes in their order, the size,
+the resize filter and the ranges of deep images.
 """
 
 import math
@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from classifold.data.deep_ranges import NO_RANGES, Ranges
 from classifold.data.image_arrays import ChosenImages, EncodedImages, JoinedImages
 from classifold.data.image_table import LABEL_SEPARATOR
 from classifold.data.json_file import read_json, write_json
@@ -52,6 +53,7 @@ class Pack(NamedTuple):
     classes: list[str]
     size: int
     resize: str
+    ranges: Ranges = NO_RANGES  # of deep images, as they were converted
 
     def originals(self) -> "Pack":
         """Select the images that are no augmented variants."""
@@ -113,6 +115,7 @@ def new_pack(
     classes: Sequence[str],
     task: str = "single",
     storage: str = "raw",
+    ranges: Ranges = NO_RANGES,
 ) -> Iterator[PackWriter]:
     """Write a pack of exactly `n_images` images into `folder`, without holding them in memory.
 
@@ -124,6 +127,7 @@ def new_pack(
         classes: in their order.
         task: `single` or `multi`.
         storage: `raw` or `jpeg`.
+        ranges: of deep images, as they were converted; they are stored.
     """
     folder.mkdir(parents=True, exist_ok=True)
     store = _raw_images(folder, n_images, size) if storage == "raw" else _jpeg_images(folder)
@@ -133,7 +137,13 @@ def new_pack(
     if len(writer.columns["row"]) != n_images:
         raise ValueError(f"{folder}: {len(writer.columns['row'])} of {n_images} images described")
     pq.write_table(pa.table(writer.columns, INDEX), folder / "index.parquet")
-    description = {"task": task, "classes": list(classes), "size": size, "resize": resize}
+    description = {
+        "task": task,
+        "classes": list(classes),
+        "size": size,
+        "resize": resize,
+        "ranges": dict(ranges),
+    }
     write_json(folder / "pack.json", description)
 
 

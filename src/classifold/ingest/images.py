@@ -3,52 +3,33 @@
 import hashlib
 import io
 import warnings
-from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from classifold.data.deep_ranges import Ranges
+from classifold.ingest.deep_files import read_color_floats, read_deep
+from classifold.ingest.deep_fit import fit_ranges
+from classifold.ingest.deep_image import (
+    ORIENTATION_TAG,
+    DeepImage,
+    DeepUse,
+    Measure,
+    Scaler,
+    measure,
+)
+from classifold.ingest.deep_tiff import is_deep_tiff, is_tiff, read_tiff
+from classifold.ingest.formats import FORMATS, KEPT_FORMATS
+from classifold.ingest.limits import UnreadableImageError, refuse_too_large, row_bands
 from classifold.ingest.perceptual_hash import perceptual_hash
 
 Conversion = Literal["grayscale", "palette", "alpha", "cmyk", "deep", "other"]
 CONVERSION_NAMES: tuple[Conversion, ...] = get_args(Conversion)
 
-# Images with more pixels are refused before they are decoded (a decompression bomb of a few
-# kilobytes can unpack to gigabytes). 64 million pixels are 192 MB as RGB.
-MAX_PIXELS = 64_000_000
-
-# The decoders that are used. Pillow has more, but some start other programs (EPS starts
-# Ghostscript), and others are rare as photos.
-FORMATS = (
-    *("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "JPEG2000", "AVIF"),
-    *("PPM", "TGA", "DIB", "ICO", "PCX", "QOI", "SGI"),
-)
-
-# Files of these keep their bytes if they are 8-bit RGB and upright; the others, rarer, are stored
-# again as PNG: few programs read them, a TGA or ICO may be mistaken for another format, and Pillow
-# does not report the bit depth of a JPEG 2000 or AVIF.
-KEPT_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "TIFF", "WEBP", "PPM", "GIF")
-
-# Their extensions, without those such as `.pdf` that plugins register.
-EXTENSIONS = frozenset(
-    (
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".dib"),
-        *(".tif", ".tiff", ".webp", ".avif", ".jp2", ".j2k", ".jpx", ".tga", ".ico", ".pcx"),
-        *(".ppm", ".pgm", ".pbm", ".pnm", ".qoi", ".sgi"),
-    )
-)
-# Images that are not read here; they are listed as unreadable instead of ignored.
-UNREAD_EXTENSIONS = frozenset(
-    (
-        *(".heic", ".heif", ".jxl", ".svg", ".eps", ".psd", ".dcm", ".nii"),
-        *(".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"),
-    )
-)
-
 WHITE = (255, 255, 255)
-
-ORIENTATION_TAG = 0x0112
 
 CONVERSIONS: dict[str, Conversion] = {
     "1": "grayscale",
@@ -60,13 +41,7 @@ CONVERSIONS: dict[str, Conversion] = {
     "RGBA": "alpha",
     "RGBa": "alpha",
     "CMYK": "cmyk",
-    "I": "deep",
-    "F": "deep",
 }
-
-
-class UnreadableImageError(ValueError):
-    """Raised for bytes that are no image, a damaged one, or one too large to open safely."""
 
 
 class Decoded(NamedTuple):
@@ -79,44 +54,61 @@ class Decoded(NamedTuple):
     conversion: Conversion | None  # how it became RGB; None: it was RGB
     turned: bool  # whether it was turned or mirrored as EXIF requires
     animated: bool  # whether it had several frames; the first was kept
+    deep: DeepUse | None  # how the range suited a deep image
     pixels_sha256: str  # of size and RGB values: equal for equal pixels in any format
     perceptual_hash: str  # 64 bits as 16 hexadecimal digits (DCT, Zauner 2010)
 
 
-def decode(encoded: bytes, *, background: Sequence[int] = WHITE) -> Decoded:
+def decode(
+    encoded: bytes, *, background: Sequence[int] = WHITE, ranges: Ranges | None = None
+) -> Decoded:
     """Decode an image file into upright 8-bit RGB.
 
     An upright 8-bit RGB file of `KEPT_FORMATS` keeps its bytes; any other is stored again as PNG,
-    without loss. Deep grayscale is scaled to 8 bit (16-bit integers by 257, floats from their
-    range). Of an animation the first frame is used.
+    without loss. Of an animation the first frame is used.
 
     Args:
         encoded: the file.
         background: red, green, blue in [0, 255], behind transparent pixels.
+        ranges: which values of deep images become black and white; None: those that are fitted if
+            this image is the whole data set.
 
     Raises:
         UnreadableImageError: with the reason.
     """
+    with _explained():
+        source = _open(encoded)
+        if not isinstance(source, DeepImage):
+            return _decode_shallow(source, encoded, background=background)
+        if ranges is None:
+            fitted = fit_ranges([(None, measure(source))] if source.top is None else [])
+            ranges = {kind: (limits.low, limits.high) for kind, limits in fitted.items()}
+        return _decode_deep(source, background=background, ranges=ranges)
+
+
+def decode_or_measure(encoded: bytes, *, background: Sequence[int]) -> Decoded | Measure:
+    """Decode an image file, or measure its values if it is deep and does not declare its range.
+
+    Raises:
+        UnreadableImageError: with the reason.
+    """
+    with _explained():
+        source = _open(encoded)
+        if not isinstance(source, DeepImage):
+            return _decode_shallow(source, encoded, background=background)
+        if source.top is None:
+            return measure(source)
+        return _decode_deep(source, background=background, ranges={})
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Convert any exception to an UnreadableImageError."""
     try:
         with warnings.catch_warnings():
             # Pillow warns of unusual metadata in files whose pixels are intact.
             warnings.simplefilter("ignore")
-            image: Image.Image = Image.open(io.BytesIO(encoded), formats=FORMATS)
-            if image.width * image.height > MAX_PIXELS:
-                raise UnreadableImageError(
-                    f"{image.width} x {image.height} pixels; the maximum is {MAX_PIXELS:,}"
-                )
-            deep = _is_deep(image)  # lost by loading
-            # JPEG decoders ignore further images of an MPO (a JPEG of a phone).
-            animated = image.format != "MPO" and getattr(image, "is_animated", False)
-            rare = image.format not in KEPT_FORMATS
-            # Loading a TIFF turns it and removes the tag.
-            turned = image.getexif().get(ORIENTATION_TAG, 1) in range(2, 9)
-            image.load()
-            mode = image.mode
-            upright = ImageOps.exif_transpose(image) if turned else image
-            conversion = _conversion(upright, deep=deep)
-            rgb = upright if conversion is None else _to_rgb(upright, background)
+            yield
     except UnreadableImageError:
         raise
     except UnidentifiedImageError:
@@ -124,71 +116,129 @@ def decode(encoded: bytes, *, background: Sequence[int] = WHITE) -> Decoded:
     except Exception as error:  # damaged bytes make decoders raise any exception
         raise UnreadableImageError(f"{type(error).__name__}: {error}") from None
 
-    if conversion is not None or turned or animated or rare:
-        buffer = io.BytesIO()
-        # A new image: without text, profile or EXIF of the source.
-        Image.fromarray(np.asarray(rgb)).save(buffer, "PNG", compress_level=3)
-        encoded = buffer.getvalue()
-    size = f"{rgb.width}x{rgb.height}:".encode()
-    return Decoded(
-        encoded=encoded,
-        width=rgb.width,
-        height=rgb.height,
+
+def _open(encoded: bytes) -> Image.Image | DeepImage:
+    """Open an image; one of 8 bits is not loaded yet."""
+    if is_tiff(encoded) and is_deep_tiff(encoded):
+        return read_tiff(encoded)
+    try:
+        image: Image.Image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+    except (UnidentifiedImageError, KeyError):  # KeyError: an unknown compression of a TIFF
+        deep = read_tiff(encoded) if is_tiff(encoded) else read_color_floats(encoded)
+        if deep is None:
+            raise
+        return deep
+    refuse_too_large(*image.size)
+    return read_deep(encoded, image) or image
+
+
+def _decode_shallow(image: Image.Image, encoded: bytes, *, background: Sequence[int]) -> Decoded:
+    # JPEG decoders ignore further images of an MPO (a JPEG of a phone).
+    animated = image.format != "MPO" and getattr(image, "is_animated", False)
+    rare = image.format not in KEPT_FORMATS
+    # Loading a TIFF turns it and removes the tag.
+    turned = image.getexif().get(ORIENTATION_TAG, 1) in range(2, 9)
+    is_deep = _has_16_bits(image)  # lost by loading
+    image.load()
+    mode = image.mode
+    upright = ImageOps.exif_transpose(image) if turned else image
+    conversion: Conversion | None = "deep" if is_deep else _conversion(upright)
+    changed = conversion is not None or turned or animated or rare
+    rgb = (
+        _compose(upright.size, lambda rows: _rows(upright, rows), background)
+        if changed
+        else upright
+    )
+    return _describe(
+        rgb,
+        None if changed else encoded,
         mode=mode,
         conversion=conversion,
         turned=turned,
         animated=animated,
-        pixels_sha256=hashlib.sha256(size + rgb.tobytes()).hexdigest(),
+        deep=None,
+    )
+
+
+def _decode_deep(source: DeepImage, *, background: Sequence[int], ranges: Ranges) -> Decoded:
+    scaler = Scaler(source, ranges)
+    rgb = _compose(source.size, lambda rows: _as_image(source, rows, scaler), background)
+    turned = source.orientation in range(2, 9)
+    if turned:
+        rgb.getexif()[ORIENTATION_TAG] = source.orientation
+        rgb = ImageOps.exif_transpose(rgb)
+    return _describe(
+        rgb,
+        None,
+        mode=source.mode,
+        conversion="deep",
+        turned=turned,
+        animated=source.animated,
+        deep=scaler.use(),
+    )
+
+
+def _describe(rgb: Image.Image, encoded: bytes | None, **properties: Any) -> Decoded:
+    """Encode an RGB image, if it has no file yet, and compute its hashes."""
+    if encoded is None:
+        buffer = io.BytesIO()
+        rgb.info.clear()  # no text, profile or EXIF of the source
+        rgb.save(buffer, "PNG", compress_level=3)
+        encoded = buffer.getvalue()
+    pixels = hashlib.sha256(f"{rgb.width}x{rgb.height}:".encode())
+    for rows in row_bands(*rgb.size):
+        pixels.update(_rows(rgb, rows).tobytes())
+    return Decoded(
+        encoded=encoded,
+        width=rgb.width,
+        height=rgb.height,
+        pixels_sha256=pixels.hexdigest(),
         perceptual_hash=perceptual_hash(rgb),
+        **properties,
     )
 
 
-def _is_deep(image: Image.Image) -> bool:
-    """Check whether an image that is not loaded yet has more than 8 bits per channel."""
-    # Pillow gives the raw mode of 16-bit colors ("RGB;16B" in PNG, "RGB;16L" in TIFF), or the
-    # largest value (PPM).
-    return any(
-        ";16" in str(tile[3])
-        or (tile[0].startswith("ppm") and isinstance(tile[3], tuple) and tile[3][-1] > 255)
-        for tile in getattr(image, "tile", ())
-    )
+def _has_16_bits(image: Image.Image) -> bool:
+    """Check whether an image that is not loaded yet has 16 bits, of which Pillow reads 8 (SGI)."""
+    # Pillow gives the raw mode of 16-bit colors, such as "RGB;16B".
+    return any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
 
 
-def _conversion(image: Image.Image, *, deep: bool) -> Conversion | None:
-    if "transparency" in image.info and image.mode in ("RGB", "L", "1", "I"):
+def _conversion(image: Image.Image) -> Conversion | None:
+    if "transparency" in image.info and image.mode in ("RGB", "L", "1"):
         return "alpha"
-    if image.mode.startswith("I;16") or (deep and image.mode == "RGB"):
-        return "deep"
     if image.mode == "RGB":
         return None
     return CONVERSIONS.get(image.mode, "other")
 
 
-def _to_rgb(image: Image.Image, background: Sequence[int]) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
-    elif image.mode in ("I", "F"):
-        image = _eight_bit(np.asarray(image), is_float=image.mode == "F")
-    if "transparency" in image.info or image.mode in ("PA", "LA", "La", "RGBA", "RGBa"):
-        rgba = image.convert("RGBA")
-        red, green, blue = background
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, (red, green, blue, 255)), rgba)
-    return image.convert("RGB")
+def _rows(image: Image.Image, rows: slice) -> Image.Image:
+    return image.crop((0, rows.start, image.width, rows.stop))
 
 
-def _eight_bit(values: np.ndarray, *, is_float: bool) -> Image.Image:
-    """Scale 32-bit values: from 0-1, 0-255 or 0-65535 if they fit, else by their range."""
-    scaled = np.array(values, dtype=np.float32)
-    finite = np.isfinite(scaled)
-    low = float(scaled.min(where=finite, initial=np.inf))
-    high = float(scaled.max(where=finite, initial=-np.inf))
-    if not finite.any():
-        low = high = 0.0
-    np.nan_to_num(scaled, copy=False, nan=low, posinf=high, neginf=low)
-    if low >= 0 and high <= 65535:
-        top = 1 if high <= 1 and is_float else 255 if high <= 255 else 65535
-        low, high = 0.0, float(top)
-    factor = 255 / (high - low) if high > low else 0.0
-    scaled *= factor
-    scaled -= low * factor
-    return Image.fromarray(np.rint(scaled, out=scaled).clip(0, 255, out=scaled).astype(np.uint8))
+def _as_image(source: DeepImage, rows: slice, scaler: Scaler) -> Image.Image:
+    """Scale a band to 8 bit."""
+    values = scaler.scale(rows)
+    mode = "L" if values.ndim == 2 else source.mode[: values.shape[2]]
+    if source.alpha is not None:
+        values = np.dstack([values, source.alpha[rows]])
+        mode += source.mode[-1]
+    return Image.frombytes(mode, (values.shape[1], values.shape[0]), values.tobytes())
+
+
+def _compose(
+    size: tuple[int, int], band: Callable[[slice], Image.Image], background: Sequence[int]
+) -> Image.Image:
+    """Convert bands of an image to RGB over a background."""
+    red, green, blue = background
+    rgb = Image.new("RGB", size)
+    for rows in row_bands(*size):
+        image = band(rows)
+        if image.mode == "La":
+            image = image.convert("LA")
+        if "transparency" in image.info or image.mode in ("PA", "LA", "RGBA", "RGBa"):
+            rgba = image.convert("RGBA")
+            base = Image.new("RGBA", rgba.size, (red, green, blue, 255))
+            image = Image.alpha_composite(base, rgba)
+        rgb.paste(image.convert("RGB"), (0, rows.start))
+    return rgb

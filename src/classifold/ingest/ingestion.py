@@ -5,18 +5,25 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from classifold.data.csv_file import write_rows
+from classifold.data.deep_ranges import ANY, RANGES_FILE, Ranges
 from classifold.data.image_table import UNLABELLED, write_table
 from classifold.data.json_file import write_json
 from classifold.errors import UserError
+from classifold.ingest.deep_fit import set_by_hand
+from classifold.ingest.deep_image import Measure
+from classifold.ingest.deep_summary import DeepSummary
 from classifold.ingest.entries import NotRead
-from classifold.ingest.images import CONVERSION_NAMES, Decoded, UnreadableImageError, decode
+from classifold.ingest.images import CONVERSION_NAMES, Decoded, decode, decode_or_measure
 from classifold.ingest.layout import Source, SourceImage
+from classifold.ingest.limits import UnreadableImageError
 from classifold.ingest.tree import Tree
 from classifold.runtime.parallel import ordered_map
-from classifold.runtime.progress import track
+from classifold.runtime.progress import log, track
+
+Outcome = TypeVar("Outcome")
 
 REASONS_SHOWN = 5
 
@@ -37,11 +44,14 @@ def ingest(
     *,
     background: Sequence[int],
     max_unreadable: float,
+    range: Literal["auto"] | Sequence[float] = "auto",
 ) -> dict[str, Any]:
-    """Decode every image once; write the image table, the classes and the unreadable files.
+    """Decode the images; write the image table, the classes and the unreadable files.
 
     Writes `images-*.parquet`, `classes.json` (names in their order), `unreadable.csv` (id,
-    reason) and `conversions.csv` (kind, n_images; for the plot) into `folder`.
+    reason), `conversions.csv` (kind, n_images; for the plot) and `ranges.json` (of deep images)
+    into `folder`. Deep images (more than 8 bits per channel) are read twice, first to find the
+    range of their values, and come last in the table.
 
     Args:
         tree: where the files are.
@@ -49,6 +59,7 @@ def ingest(
         folder: an existing folder to write into.
         background: red, green, blue in [0, 255], behind transparent pixels.
         max_unreadable: the largest fraction in [0, 1] of files that cannot be read.
+        range: the values of deep images that become black and white; `auto`: as `fit_ranges` finds.
 
     Returns:
         The counts of `metrics/ingest.json`.
@@ -59,12 +70,15 @@ def ingest(
     images = source.images
     unreadable = [*tree.refused, *source.missing]
     counts = _Counts()
+    deep = DeepSummary({} if range == "auto" else {ANY: set_by_hand(*range)})
+    measured: list[tuple[SourceImage, Measure]] = []
 
-    def rows() -> Iterator[dict[str, Any]]:
-        reads = (read_image(tree.read, image.id) for image in images)
+    def decoded(
+        images: Sequence[SourceImage], function: Callable[[Read], Decoded | Measure | str]
+    ) -> Iterator[tuple[SourceImage, Decoded]]:
         outcomes = ordered_map(
-            partial(decode_read, background=tuple(background)),
-            reads,
+            function,
+            (read_image(tree.read, image.id) for image in images),
             n_items=len(images),
             n_bytes=lambda read: len(read.content),
             on_crash=lambda _: CRASHED,
@@ -73,8 +87,26 @@ def ingest(
         for image, outcome in zip(images, outcomes, strict=True):
             if isinstance(outcome, str):
                 unreadable.append(NotRead(image.id, sys.intern(outcome)))
-                continue
+            elif isinstance(outcome, Measure):
+                measured.append((image, outcome))
+            else:
+                yield image, outcome
+
+    def passes() -> Iterator[tuple[SourceImage, Decoded]]:
+        over = tuple(background)
+        if deep.fitted:
+            yield from decoded(images, partial(decode_read, background=over, ranges=deep.ranges()))
+            return
+        yield from decoded(images, partial(decode_or_measure_read, background=over))
+        if measured:
+            deep.fit((image.split, measure) for image, measure in measured)
+            second = partial(decode_read, background=over, ranges=deep.ranges())
+            yield from decoded([image for image, _ in measured], second)
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for image, outcome in passes():
             counts.add(image, outcome)
+            deep.add(image.id, outcome.deep)
             yield _row(image, outcome)
 
     n_images = write_table(folder, rows())
@@ -96,6 +128,9 @@ def ingest(
         ({"kind": kind, "n_images": count} for kind, count in counts.kinds(n_images)),
         columns=["kind", "n_images"],
     )
+    write_json(folder / RANGES_FILE, deep.describe())
+    for warning in deep.warnings():
+        log(f"  {warning}")
     return {
         "n_files": len(tree.names()) + len(tree.refused),
         "n_images": n_images,
@@ -170,12 +205,21 @@ def read_image(read: Callable[[str], bytes], name: str) -> Read:
         return Read(b"", failure=str(error))
 
 
-def decode_read(read: Read, *, background: Sequence[int]) -> Decoded | str:
+def decode_read(read: Read, *, background: Sequence[int], ranges: Ranges) -> Decoded | str:
     """Decode in a worker process: the image, or the reason why it is unreadable."""
+    return _explain(read, partial(decode, background=background, ranges=ranges))
+
+
+def decode_or_measure_read(read: Read, *, background: Sequence[int]) -> Decoded | Measure | str:
+    """Decode in a worker process, or measure a deep image, or return the reason for neither."""
+    return _explain(read, partial(decode_or_measure, background=background))
+
+
+def _explain(read: Read, function: Callable[[bytes], Outcome]) -> Outcome | str:
     if read.failure is not None:
         return read.failure
     try:
-        return decode(read.content, background=background)
+        return function(read.content)
     except UnreadableImageError as error:
         return str(error)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from classifold.data.image_table import LABEL_SEPARATOR, TEST, UNLABELLED
 from classifold.errors import UserError
 from classifold.ingest.entries import NotRead
-from classifold.ingest.images import EXTENSIONS, UNREAD_EXTENSIONS
+from classifold.ingest.formats import EXTENSIONS, UNREAD_EXTENSIONS
 
 # Common names of folders of official splits, in lower case.
 SPLIT_NAMES = {

@@ -13,18 +13,19 @@ from torch import nn
 from classifold.data.json_file import read_json, write_json
 from classifold.data.seeding import seed_torch
 from classifold.errors import UserError
-from classifold.params.schema.section import Pixels
+from classifold.params.schema.section import BlackAndWhite, Pixels
 from classifold.params.validation import validation_errors
 from classifold.runtime.faults import REMEDY, explain_damage
 
 
 class _Preprocessing(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow")
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
     pack_size: Pixels
     resize: Literal["lanczos", "bicubic", "bilinear", "box", "nearest"]
     image_size: Pixels
     normalize: Literal["imagenet", "half", "none"]
+    ranges: dict[str, BlackAndWhite] = {}  # of deep images; models of earlier versions have none
 
 
 class _Description(BaseModel):
@@ -44,7 +45,7 @@ class Model(NamedTuple):
 
     network: nn.Module  # in evaluation mode
     classes: list[str]
-    preprocessing: dict[str, Any]  # pack_size, resize, image_size, normalize
+    preprocessing: dict[str, Any]  # pack_size, resize, image_size, normalize, ranges
     description: dict[str, Any]  # the whole of model.json
 
 
@@ -105,7 +106,7 @@ def save_model(
         network: name of its file in `networks/`.
         arguments: of its `build` function.
         classes: names of the classes, in the order of the logits.
-        preprocessing: pack_size, resize, image_size, normalize.
+        preprocessing: pack_size, resize, image_size, normalize, ranges (of deep images).
         training: what else the weights depend on, such as precision, threads, versions.
     """
     # Contiguous copies: safetensors stores no other memory layout.

@@ -47,7 +47,7 @@ def export_onnx(path: Path, classifier: Classifier, images: np.ndarray) -> Expor
 
     The file's metadata: `classes` (JSON, in the order of probabilities), `task`, `threshold` and
     `thresholds` (JSON; null for one label per image), `temperature` (applied inside), `size`,
-    `resize`, `background`, `model`.
+    `resize`, `background`, `ranges` (of deep images, JSON), `model`.
 
     Args:
         path: the file to write; it appears whole or not at all.
@@ -133,6 +133,7 @@ def _metadata(classifier: Classifier) -> dict[str, str]:
         "temperature": decision["temperature"],
         "size": classifier.pack_size,
         "background": classifier.background,
+        "ranges": classifier.ranges,
     }
     return {
         "task": classifier.task,

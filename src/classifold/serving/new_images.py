@@ -11,12 +11,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from classifold.data.deep_ranges import Ranges
 from classifold.data.image_table import UNLABELLED, iter_columns, iter_images
 from classifold.data.pixels import rgb_pixels
 from classifold.errors import UserError
 from classifold.ingest.archives import is_tar, is_zip
+from classifold.ingest.deep_summary import describe_use
 from classifold.ingest.entries import readable_id
-from classifold.ingest.images import EXTENSIONS, UNREAD_EXTENSIONS, WHITE
+from classifold.ingest.formats import EXTENSIONS, UNREAD_EXTENSIONS
+from classifold.ingest.images import WHITE
 from classifold.ingest.ingestion import CRASHED, Read, decode_read, read_image
 from classifold.ingest.layout import image_names
 from classifold.ingest.tree import open_tree, read_file
@@ -30,6 +33,14 @@ class _Group(NamedTuple):
     reads: Iterator[Read]
 
 
+class NewPixels(NamedTuple):
+    """The pixels of an image, or the reason why there are none."""
+
+    pixels: np.ndarray | None  # uint8 (size, size, 3)
+    reason: str | None = None
+    remark: str | None = None  # what its owner should know
+
+
 class NewImages:
     """The names of images, and their pixels, which are read on demand and once."""
 
@@ -38,8 +49,8 @@ class NewImages:
         self._groups = groups
 
     def pixels(
-        self, *, size: int, resize: str, background: Sequence[int]
-    ) -> Iterator[np.ndarray | str]:
+        self, *, size: int, resize: str, background: Sequence[int], ranges: Ranges
+    ) -> Iterator[NewPixels]:
         """Decode and resize the images as `ingest` and `evaluate` do, in the order of `names`.
 
         At most a few hundred are in memory at a time.
@@ -48,16 +59,14 @@ class NewImages:
             size: width and height of the result, in pixels.
             resize: the filter, a key of `FILTERS`.
             background: red, green, blue in [0, 255], the color behind transparent pixels.
-
-        Yields:
-            uint8 array (size, size, 3), or the reason why there is none.
+            ranges: of deep images, as those that the model was trained on were converted.
         """
         return ordered_map(
-            partial(_pixels, size=size, resize=resize, background=tuple(background)),
+            partial(_pixels, size=size, resize=resize, background=tuple(background), ranges=ranges),
             (read for group in self._groups for read in group.reads),
             n_items=len(self.names),
             n_bytes=lambda read: len(read.content),
-            on_crash=lambda _: CRASHED,
+            on_crash=lambda _: NewPixels(None, reason=CRASHED),
         )
 
 
@@ -86,21 +95,20 @@ def open_images(images: Iterable[str | Path], *, ingested: Path) -> Iterator[New
         yield opened
 
 
-def read_image_files(paths: Sequence[Path], *, size: int) -> np.ndarray:
+def read_image_files(paths: Sequence[Path], *, size: int, ranges: Ranges) -> np.ndarray:
     """Read image files of any format as uint8 array (N, size, size, 3).
 
     Raises:
         UserError: if one cannot be decoded.
     """
-    pixels = []
+    images = []
     for path in paths:
-        outcome = _pixels(
-            read_image(read_file, str(path)), size=size, resize="lanczos", background=WHITE
-        )
-        if isinstance(outcome, str):
-            raise UserError(f"{path}: cannot be read ({outcome}). Choose another file.")
-        pixels.append(outcome)
-    return np.stack(pixels)
+        read = read_image(read_file, str(path))
+        image = _pixels(read, size=size, resize="lanczos", background=WHITE, ranges=ranges)
+        if image.pixels is None:
+            raise UserError(f"{path}: cannot be read ({image.reason}). Choose another file.")
+        images.append(image.pixels)
+    return np.stack(images)
 
 
 def _open(image: str | Path, stack: ExitStack, *, ingested: Path) -> _Group:
@@ -155,9 +163,12 @@ def _unlabelled(ingested: Path) -> _Group:
     return _Group(names, (Read(encoded, None) for _, encoded in iter_images(ingested, names)))
 
 
-def _pixels(read: Read, *, size: int, resize: str, background: Sequence[int]) -> np.ndarray | str:
-    """Decode in a worker process: the pixels, or the reason why there are none."""
-    decoded = decode_read(read, background=background)
+def _pixels(
+    read: Read, *, size: int, resize: str, background: Sequence[int], ranges: Ranges
+) -> NewPixels:
+    """Decode in a worker process."""
+    decoded = decode_read(read, background=background, ranges=ranges)
     if isinstance(decoded, str):
-        return decoded
-    return rgb_pixels(decoded.encoded, size=size, resize=resize)
+        return NewPixels(None, reason=decoded)
+    remark = decoded.deep and describe_use(decoded.deep)
+    return NewPixels(rgb_pixels(decoded.encoded, size=size, resize=resize), remark=remark)

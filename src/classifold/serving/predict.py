@@ -25,7 +25,7 @@ from classifold.models.model_file import Model
 from classifold.params.reader import PARAMS_FILE
 from classifold.params.validation import check_params
 from classifold.runtime.parallel import ordered_map
-from classifold.serving.new_images import NewImages, open_images
+from classifold.serving.new_images import NewImages, NewPixels, open_images
 from classifold.stacking.ensemble import Ensemble, load_ensemble
 
 # Whole batches; with the images that are being decoded, this bounds memory.
@@ -39,6 +39,7 @@ class Prediction(NamedTuple):
     labels: list[str]  # one; of a `multi` task those above the threshold, in the classes' order
     probabilities: dict[str, float]  # of every class, the most probable first
     reason: str | None  # None, or why the image cannot be read; the other fields are then empty
+    remark: str | None = None  # what its owner should know, such as values that were clipped
 
 
 class Classifier(NamedTuple):
@@ -53,6 +54,7 @@ class Classifier(NamedTuple):
     pack_size: int  # pixels that every image is resized to once
     resize: str  # the filter
     background: list[int]  # red, green, blue behind transparent pixels
+    ranges: dict[str, list[float]]  # of deep images: values that become black and white
     test_time: dict[str, Any]  # views that logits are averaged over: `flips` and `shift`
     ingested: Path  # folder of the image table
     device: torch.device
@@ -97,15 +99,13 @@ class Classifier(NamedTuple):
             name: load_listed(name, models=root / models, classes=decisions["classes"])
             for name in names
         }
-        sizes = {
-            (m.preprocessing["pack_size"], m.preprocessing["resize"]) for m in members.values()
-        }
-        if len(sizes) > 1:
+        preprocessing = [_of_pack(model) for model in members.values()]
+        pack = preprocessing[0]
+        if any(other != pack for other in preprocessing):
             raise UserError(
-                f"{models}: {', '.join(names)} were trained on packs of different sizes or "
-                "filters. Update them with 'dvc repro'."
+                f"{models}: {', '.join(names)} were trained on packs of different sizes, filters "
+                "or ranges of deep images. Update them with 'dvc repro'."
             )
-        pack_size, resize = sizes.pop()
         return cls(
             name=model,
             members=members,
@@ -113,9 +113,10 @@ class Classifier(NamedTuple):
             decision=decision,
             task=decisions["task"],
             classes=decisions["classes"],
-            pack_size=pack_size,
-            resize=resize,
+            pack_size=pack["pack_size"],
+            resize=pack["resize"],
             background=params["ingest"]["background"],
+            ranges=pack["ranges"],
             test_time=params["evaluate"]["test_time"],
             ingested=root / "data/ingested",
             device=choose_device(params["train"]["device"]),
@@ -138,7 +139,12 @@ class Classifier(NamedTuple):
             with open_images(images, ingested=self.ingested) as opened:
                 yield from self.predict(opened)
             return
-        pixels = images.pixels(size=self.pack_size, resize=self.resize, background=self.background)
+        pixels = images.pixels(
+            size=self.pack_size,
+            resize=self.resize,
+            background=self.background,
+            ranges=self.ranges,
+        )
         named = zip(images.names, pixels, strict=True)
         chunks = iter(lambda: list(islice(named, N_IMAGES_AT_ONCE)), [])
         if self.device.type == "cpu":
@@ -154,18 +160,18 @@ class Classifier(NamedTuple):
             predictions = map(self._predict_chunk, chunks)
         yield from chain.from_iterable(predictions)
 
-    def _predict_chunk(self, named: Sequence[tuple[str, np.ndarray | str]]) -> list[Prediction]:
-        """Classify pairs of a name and pixels, or of a name and why there are no pixels."""
-        decoded = [outcome for _, outcome in named if not isinstance(outcome, str)]
+    def _predict_chunk(self, named: Sequence[tuple[str, NewPixels]]) -> list[Prediction]:
+        """Classify pairs of a name and pixels."""
+        decoded = [image.pixels for _, image in named if image.pixels is not None]
         rows: Iterator[tuple[np.ndarray, np.ndarray]] = iter(())
         if decoded:
             predictions = self._decide(np.stack(decoded))
             rows = zip(predictions.probabilities, predictions.predicted, strict=True)
         return [
-            Prediction(name, [], {}, reason=outcome)
-            if isinstance(outcome, str)
-            else self._prediction(name, *next(rows))
-            for name, outcome in named
+            Prediction(name, [], {}, reason=image.reason)
+            if image.pixels is None
+            else self._prediction(name, *next(rows), remark=image.remark)
+            for name, image in named
         ]
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
@@ -188,7 +194,7 @@ class Classifier(NamedTuple):
         return decide(combined, self.decision, task=self.task)
 
     def _prediction(
-        self, image: str, probabilities: np.ndarray, predicted: np.ndarray
+        self, image: str, probabilities: np.ndarray, predicted: np.ndarray, *, remark: str | None
     ) -> Prediction:
         ranked = np.argsort(-probabilities, kind="stable")
         chosen = np.flatnonzero(predicted) if self.task == "multi" else [predicted]
@@ -197,7 +203,14 @@ class Classifier(NamedTuple):
             [self.classes[i] for i in chosen],
             {self.classes[i]: float(probabilities[i]) for i in ranked},
             reason=None,
+            remark=remark,
         )
+
+
+def _of_pack(model: Model) -> dict[str, Any]:
+    """Select how the images of the pack were made that a model was trained on."""
+    settings = {"ranges": {}, **model.preprocessing}
+    return {name: settings[name] for name in ("pack_size", "resize", "ranges")}
 
 
 def _read_decisions(path: Path) -> dict[str, Any]:

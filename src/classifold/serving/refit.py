@@ -87,6 +87,7 @@ def refit_model(name: str, params: Mapping[str, Any], *, root: Path, folder: Pat
             preprocessing={
                 "pack_size": images.size,
                 "resize": images.resize,
+                "ranges": images.ranges,
                 "image_size": model["image_size"],
                 "normalize": model["normalize"],
             },

@@ -1,10 +1,10 @@
 """Section `ingest`."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from classifold.params.schema.section import Fraction, Section
+from classifold.params.schema.section import BlackAndWhite, Fraction, Section
 
 
 class Ingest(Section):
@@ -14,3 +14,4 @@ class Ingest(Section):
         list[Annotated[int, Field(ge=0, le=255)]], Field(min_length=3, max_length=3)
     ]
     max_unreadable: Fraction
+    range: Literal["auto"] | BlackAndWhite

@@ -57,6 +57,17 @@ NonNegativeRange = Annotated[
 ]
 
 
+def _check_black_and_white(limits: list[float]) -> list[float]:
+    if not limits[0] < limits[1]:
+        raise ValueError(f"must be auto or [black, white] with black < white, got {limits}")
+    return limits
+
+
+BlackAndWhite = Annotated[
+    list[float], Field(min_length=2, max_length=2), AfterValidator(_check_black_and_white)
+]
+
+
 class Section(BaseModel):
     """A mapping with a fixed set of keys, whose values are not converted."""
 

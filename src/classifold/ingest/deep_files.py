@@ -1,0 +1,127 @@
+"""Read the stored values of PNG, JPEG 2000 and portable maps with more than 8 bits per channel."""
+
+import re
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from classifold.ingest.deep_image import ORIENTATION_TAG, DeepImage, scale_to_8_bit
+from classifold.ingest.limits import UnreadableImageError, refuse_too_large
+
+PNG_DEPTH = 24  # the position of the byte in a file
+
+# What a PNG contains if it may have an orientation. To look for it, Pillow decodes the image.
+PNG_ORIENTATION = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
+
+# The start of a JPEG 2000 codestream; its number of components, 3 bytes each, is 40 bytes later.
+SIZ = b"\xff\x4f\xff\x51"
+BYTES_TO_COMPONENTS = 40
+
+# OpenJPEG decodes all components to 32-bit integers.
+BYTES_PER_COMPONENT = 6
+
+# Width, height, and a scale factor whose sign is the byte order.
+COLOR_FLOATS = re.compile(rb"PF\s+(\d{1,9})\s+(\d{1,9})\s+([+-]?[\d.eE+-]+)\s")
+
+
+def read_deep(encoded: bytes, image: Image.Image) -> DeepImage | None:
+    """Read an image with more than 8 bits per channel; None if it has 8.
+
+    Args:
+        encoded: the file.
+        image: the same file as Pillow opened it; its pixels are not loaded yet.
+    """
+    match image.format:
+        case "PNG" if encoded[PNG_DEPTH] == 16:
+            return _read_png(encoded, image)
+        case "JPEG2000":
+            return _read_jpeg2000(encoded, image)
+        case "PPM":
+            return _read_portable_map(encoded, image)
+    return None
+
+
+def read_color_floats(encoded: bytes) -> DeepImage | None:
+    """Read a portable float map in color, which Pillow does not know; None if it is none."""
+    header = COLOR_FLOATS.match(encoded)
+    if header is None:
+        return None
+    width, height = int(header[1]), int(header[2])
+    refuse_too_large(width, height, 12)
+    order = "<" if header[3].startswith(b"-") else ">"
+    values = _numbers(encoded, header.end(), f"{order}f4", (height, width, 3))
+    return DeepImage(values[::-1], mode="RGB")  # the lowest row comes first
+
+
+def _read_png(encoded: bytes, image: Image.Image) -> DeepImage:
+    # Slow to import, and most data sets have no deep image.
+    import imagecodecs  # noqa: PLC0415
+
+    values = imagecodecs.png_decode(encoded)  # with alpha where tRNS declares a transparent color
+    colors, alpha = values, None
+    if values.ndim == 3 and values.shape[2] in (2, 4):
+        alpha = scale_to_8_bit(values[..., -1])
+        colors = values[..., 0] if values.shape[2] == 2 else values[..., :3]
+    may_be_turned = any(mark in encoded for mark in PNG_ORIENTATION)
+    return DeepImage(
+        colors,
+        mode=image.mode,
+        alpha=alpha,
+        orientation=image.getexif().get(ORIENTATION_TAG, 1) if may_be_turned else 1,
+        animated=getattr(image, "is_animated", False),
+    )
+
+
+def _read_jpeg2000(encoded: bytes, image: Image.Image) -> DeepImage | None:
+    start = encoded.find(SIZ) + BYTES_TO_COMPONENTS
+    n_components = int.from_bytes(encoded[start : start + 2], "big")
+    sizes = encoded[start + 2 : start + 2 + 3 * n_components : 3]
+    # The first bit is that of signed values, the others the bit depth minus 1.
+    if not sizes or max(sizes) < 8:
+        return None
+    if len(set(sizes)) > 1 or n_components not in (1, 2, 3, 4):
+        raise UnreadableImageError(
+            f"a JPEG 2000 of {n_components} components with more than 8 bits; gray or RGB of one "
+            "bit depth, with or without alpha, is read"
+        )
+    bits, is_signed = sizes[0] % 128 + 1, sizes[0] >= 128
+    refuse_too_large(image.width, image.height, n_components * BYTES_PER_COMPONENT)
+    import imagecodecs  # noqa: PLC0415 - as above
+
+    values = colors = imagecodecs.jpeg2k_decode(encoded)
+    n_colors = n_components - (n_components in (2, 4))
+    top = 2**bits - 1
+    if n_components > 1:
+        colors = values[..., 0] if n_colors == 1 else values[..., :n_colors]
+    return DeepImage(
+        colors,
+        mode=image.mode,
+        top=None if bits == 16 or is_signed else top,
+        alpha=scale_to_8_bit(values[..., -1], top) if n_components in (2, 4) else None,
+    )
+
+
+def _read_portable_map(encoded: bytes, image: Any) -> DeepImage | None:
+    codec, _, start, args = image.tile[0]
+    top = args[1] if codec in ("ppm", "ppm_plain") and isinstance(args[1], int) else 255
+    if image.mode == "F":
+        return DeepImage(np.asarray(image), mode="F")
+    if codec == "raw" and image.mode == "I":
+        top = 65535
+    if top <= 255:
+        return None
+    if codec == "ppm_plain":  # Pillow scales: gray to 65535, colors to 255
+        values = np.asarray(image)
+        return DeepImage(values, mode=image.mode, top=65535 if image.mode == "I" else 255)
+    shape = (image.height, image.width) + ((3,) if image.mode == "RGB" else ())
+    values = _numbers(encoded, start, ">u2", shape)
+    # Many programs write 65535 whatever the images hold; a smaller maximum is meant.
+    return DeepImage(values, mode=image.mode, top=None if top == 65535 else top)
+
+
+def _numbers(encoded: bytes, start: int, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    count = int(np.prod(shape))
+    if len(encoded) < start + count * np.dtype(dtype).itemsize:
+        raise UnreadableImageError("the file is truncated")
+    return np.frombuffer(encoded, dtype, count=count, offset=start).reshape(shape)
