@@ -337,7 +337,9 @@ BENCHMARKS = {
 def _ingest(folder: Path, out: Path) -> None:
     tree = FolderTree(folder)
     source = find_source(tree, layout="folder", task="single", where=str(folder))
-    ingest(tree, source, out, background=(255, 255, 255), max_unreadable=0.0)
+    ingest(
+        tree, source, out, background=(255, 255, 255), max_unreadable={"fraction": 0, "count": 0}
+    )
 
 
 def _augment(folder: Path, out: Path, *, storage: str) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from classifold.data.exclusions import warn_of_filter
 from classifold.data.json_file import write_json
 from classifold.filtering.files import read_candidates, write_selection
 from classifold.filtering.gallery import draw_galleries
@@ -9,7 +10,7 @@ from classifold.filtering.limit import limit_images
 from classifold.filtering.selection import select, selection_metrics
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
-from classifold.runtime.progress import log
+from classifold.runtime.progress import log, warn
 from classifold.runtime.stage import run_stage
 
 
@@ -27,6 +28,7 @@ def main() -> None:
     metrics = selection_metrics(selection)
     write_json(Path("metrics/filter.json"), metrics)
     log(f"  {metrics['n_kept']:,} of {metrics['n_images']:,} images kept; {metrics['excluded']}")
+    warn(warn_of_filter(metrics))
 
 
 if __name__ == "__main__":

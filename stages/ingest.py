@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+from classifold.data.exclusions import warn_of_ingest
 from classifold.data.json_file import write_json
 from classifold.ingest.detection import open_source
 from classifold.ingest.ingestion import ingest
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
-from classifold.runtime.progress import log
+from classifold.runtime.progress import log, warn
 from classifold.runtime.stage import run_stage
 
 
@@ -29,6 +30,7 @@ def main() -> None:
         f"{counts['n_unlabelled']:,} unlabelled; {counts['n_converted_to_rgb']:,} converted to "
         f"RGB, {counts['n_unreadable']:,} unreadable (data/ingested/unreadable.csv)"
     )
+    warn(warn_of_ingest(counts))
 
 
 if __name__ == "__main__":

@@ -196,7 +196,13 @@ def project(tmp_path, odd_images):
         ingested.mkdir(parents=True)
         source = str(root / "source")
         with open_source(source, layout="folder", task="single", scratch=root) as (tree, found):
-            ingest(tree, found, ingested, background=(255, 255, 255), max_unreadable=0)
+            ingest(
+                tree,
+                found,
+                ingested,
+                background=(255, 255, 255),
+                max_unreadable={"fraction": 0, "count": 0},
+            )
 
         random = np.random.default_rng(3)
         decision = {"temperature": 1.7}

@@ -164,6 +164,7 @@ def make_clone(root: Path) -> Clone:
     yaml = YAML()
     params = yaml.load((root / "params.yaml").read_text())
     params["dataset"]["path"] = "data/raw/synthetic"
+    params["filter"]["size"]["rule"] = "modal"
     params["augment"] |= {"size": 16, "flips": ["none", "horizontal"], "warped": 1}
     params["train"]["threads"] = 1  # fastest for tiny networks, above all on a busy machine
     params["models"] = MODELS

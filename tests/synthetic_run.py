@@ -2,6 +2,7 @@
 
 import io
 from collections import Counter
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +164,7 @@ class Run:
                 "images_per_split": self.official,
                 "n_classes": len(self.classes),
                 "images_per_class": counts,
+                "unreadable_per_class": dict.fromkeys(counts, 0),
             },
         )
         conversions = {"8-bit RGB": n_images - (n_gone > 0)}
@@ -178,13 +180,13 @@ class Run:
                 "n_images": n_images,
                 "n_kept": n_images - n_gone,
                 "n_excluded": n_gone,
-                "excluded": {"size": 1 if n_gone else 0, "duplicate": 1 if n_gone else 0},
+                "excluded": {"size": n_gone // 2, "duplicate": n_gone // 2, "limit": 0},
                 "modal_size": [SIDE, SIDE],
                 "kept_per_class": {name: counts[name] - gone[name] for name in self.classes},
                 "excluded_per_class": {name: gone[name] for name in self.classes},
                 "excluded_per_reason_and_class": {
-                    reason: {name: int(self.labels[i] == name) for name in self.classes}
-                    for i, reason in zip(self.excluded, ("size", "duplicate"), strict=False)
+                    reason: {name: int(self.labels.get(i) == name) for name in self.classes}
+                    for i, reason in zip_longest(self.excluded, ("size", "duplicate", "limit"))
                 },
                 "n_duplicate_groups": 1 if n_gone else 0,
                 "n_duplicates": {"exact": 2, "near": 1} if n_gone else {},

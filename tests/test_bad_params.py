@@ -303,7 +303,7 @@ PHASE = "models.mlp.phases.p1"
         ("dataset.path", "nowhere", "dataset.path: nowhere does not exist"),
         ("dataset.path", "x" * 5000, "dataset.path: cannot be a path (File name"),
         ("dataset.path", "a\0b", "dataset.path: a\\x00b does not exist"),
-        ("filter.size.width", [1, 2], "filter.size.width: not used by rule modal"),
+        ("filter.size.width", [1, 2], "filter.size.width: not used by rule none"),
         (
             "stack.members",
             ["mlp", "mlp"],

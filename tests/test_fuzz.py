@@ -113,7 +113,13 @@ def test_each_of_thousands_of_damaged_images_is_decoded_or_listed(tmp_path):
         tree,
         source,
     ):
-        counts = ingest(tree, source, folder, background=(255, 255, 255), max_unreadable=1.0)
+        counts = ingest(
+            tree,
+            source,
+            folder,
+            background=(255, 255, 255),
+            max_unreadable={"fraction": 1, "count": 0},
+        )
 
     rows = {row["id"]: row for row in iter_columns(folder, ["id", "width", "height"])}
     listed = {row["id"]: row["reason"] for row in read_rows(folder / "unreadable.csv")}

@@ -81,7 +81,7 @@ def run(tmp_path_factory):
     yaml = YAML()
     params = yaml.load((ROOT / "params.yaml").read_text())
     params["dataset"] = {"path": "images", "layout": "table", "task": "single"}
-    params["ingest"]["max_unreadable"] = 1.0
+    params["ingest"]["max_unreadable"]["fraction"] = 1.0
     params["filter"]["duplicates"] |= {"near": "group"}
     params["augment"] |= {"size": 16, "warped": 1}
     mlp = params["models"]["mlp"]

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import tarfile
 import zipfile
 from pathlib import Path
@@ -34,7 +35,7 @@ RED = np.full((8, 4, 3), (200, 0, 0), np.uint8)
 def read_all(tmp_path):
     """Ingest a folder, an archive, or files laid out in a folder."""
 
-    def run(files, *, task="single", layout="auto", max_unreadable=1.0, background=WHITE):
+    def run(files, *, task="single", layout="auto", fraction=1.0, count=0, background=WHITE):
         path = files
         if isinstance(files, dict):
             path = tmp_path / "source"
@@ -45,7 +46,11 @@ def read_all(tmp_path):
         folder.mkdir()
         with open_source(path, layout=layout, task=task, scratch=folder) as (tree, source):
             counts = ingest(
-                tree, source, folder, background=background, max_unreadable=max_unreadable
+                tree,
+                source,
+                folder,
+                background=background,
+                max_unreadable={"fraction": fraction, "count": count},
             )
             nothing_is_lost(tree, source, counts, folder)
         return folder, counts
@@ -105,6 +110,7 @@ def test_images_and_conversions_are_counted(read_all, mixed):
         "n_animated": 1,
         "n_classes": 2,
         "images_per_class": {"cat": 3, "dog": 2},
+        "unreadable_per_class": {"cat": 0, "dog": 3},
         "images_per_split": {"unlabelled": 1},
     }
 
@@ -221,26 +227,65 @@ def test_listed_files_that_are_missing_count_as_unreadable(read_all, encode):
     assert read_rows(folder / "unreadable.csv") == [{"id": "3.png", "reason": reason}]
 
 
-def test_more_unreadable_files_than_the_maximum_are_an_error(read_all, mixed):
+@pytest.fixture
+def in_project(tmp_path, monkeypatch):
+    """The folder of a project, as for a stage that DVC starts there."""
+    project = tmp_path / "project"
+    project.mkdir()
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("DVC_ROOT", str(project))
+    return project
+
+
+def test_more_unreadable_files_than_the_maximum_are_an_error(read_all, mixed, in_project):
     message = (
-        r"ingest\.max_unreadable: 3 of 9 files .* 0\.3: 2 times 'not an image .*', "
-        r"such as 'dog/phone\.heic'; 1 times .*\. Fix the files"
+        r"ingest\.max_unreadable: 3 of 9 files .* fraction 0\.3 and count 2 allow: 2 times 'not an "
+        r"image .*', such as 'dog/phone\.heic'; 1 times .*\. Fix or remove the files, or raise "
+        r"fraction or count: all are in \.cache/unreadable\.csv\."
     )
     with pytest.raises(UserError, match=message):
-        read_all(mixed, max_unreadable=0.3)
+        read_all(mixed, fraction=0.3, count=2)
 
 
-def test_the_maximum_fraction_of_unreadable_files_is_accepted(read_all, mixed):
-    assert read_all(mixed, max_unreadable=3 / 9)[1]["n_unreadable"] == 3
+@pytest.mark.parametrize(("fraction", "count"), [(3 / 9, 0), (0, 3), (0.01, 5)])
+def test_the_maximum_fraction_or_count_of_unreadable_files_is_accepted(
+    read_all, mixed, in_project, fraction, count
+):
+    stale = in_project / ".cache/unreadable.csv"
+    stale.parent.mkdir()
+    stale.write_text("of an earlier run")
+    counts = read_all(mixed, fraction=fraction, count=count)[1]
+    assert counts["n_unreadable"] == 3
+    assert not stale.exists()
 
 
-def test_a_source_without_a_readable_image_is_an_error(read_all):
+def test_a_failed_run_lists_all_unreadable_files(read_all, encode, in_project):
+    files = {f"cat/{number:02}.png": b"text" for number in range(30)}
+    with pytest.raises(UserError, match=r"all are in \.cache/unreadable\.csv"):
+        read_all(files | {"cat/0.png": encode(RED), "dog/1.png": encode(RED)}, fraction=0.5)
+    rows = read_rows(in_project / ".cache/unreadable.csv")
+    assert [row["id"] for row in rows] == sorted(files)
+    assert {row["reason"][:12] for row in rows} == {"not an image"}
+
+
+def test_a_failed_experiment_lists_unreadable_files_in_the_project(
+    read_all, in_project, tmp_path, monkeypatch
+):
+    """DVC removes the copy of the project in which an experiment fails."""
+    monkeypatch.chdir(tmp_path)
+    listed = in_project / ".cache/unreadable.csv"
+    with pytest.raises(UserError, match=re.escape(f"all are in {listed}.")):
+        read_all({"cat/1.png": b"text", "dog/2.png": b"text"})
+    assert len(read_rows(listed)) == 2
+
+
+def test_a_source_without_a_readable_image_is_an_error(read_all, in_project):
     names = ["cat/1.png", "dog/2.png"]
     with pytest.raises(UserError, match=r"no image can be read: 2 times .* 'cat/1\.png'"):
         read_all(dict.fromkeys(names, b"text"))
 
 
-def test_a_class_without_a_readable_image_is_an_error(read_all, encode):
+def test_a_class_without_a_readable_image_is_an_error(read_all, encode, in_project):
     files = {"cat/1.png": encode(RED), "dog/2.png": b"text", "emu/3.png": encode(RED)}
     with pytest.raises(UserError, match=r"no image of class 'dog' .*'dog/2\.png'\. Fix"):
         read_all(files)
@@ -277,7 +322,9 @@ def test_whatever_the_names_in_a_zip_no_file_is_lost_and_none_is_written(tmp_pat
         tree,
         source,
     ):
-        counts = ingest(tree, source, folder, background=WHITE, max_unreadable=1.0)
+        counts = ingest(
+            tree, source, folder, background=WHITE, max_unreadable={"fraction": 1, "count": 0}
+        )
         nothing_is_lost(tree, source, counts, folder)
     written = {
         *("images-00000.parquet", "classes.json", "unreadable.csv", "conversions.csv"),
@@ -342,7 +389,9 @@ def test_real_photos_are_read_completely_and_gray_ones_have_three_equal_channels
     if not path.is_file():
         pytest.skip("the real images of photos.zip are not beside the project")
     with open_source(path, layout="auto", task="multi", scratch=tmp_path) as (tree, source):
-        counts = ingest(tree, source, tmp_path, background=WHITE, max_unreadable=0)
+        counts = ingest(
+            tree, source, tmp_path, background=WHITE, max_unreadable={"fraction": 0, "count": 0}
+        )
         nothing_is_lost(tree, source, counts, tmp_path)
     assert counts["converted"]["grayscale"] == 340
     gray = [row["id"] for row in iter_columns(tmp_path, ["id", "mode"]) if row["mode"] == "L"]

@@ -184,7 +184,13 @@ def run_stages(tree, out):
     table = out / "table"
     table.mkdir(parents=True)
     source = find_source(tree, layout="folder", task="single", where="photos")
-    ingest(tree, source, table, background=(255, 255, 255), max_unreadable=0.1)
+    ingest(
+        tree,
+        source,
+        table,
+        background=(255, 255, 255),
+        max_unreadable={"fraction": 0.1, "count": 0},
+    )
     rows = list(iter_columns(table, ["id", "labels", "perceptual_hash"]))
     groups = near_groups([row["perceptual_hash"] for row in rows], distance=8)
     labels = {row["id"]: row["labels"] for row in rows}

@@ -50,7 +50,13 @@ def run(tmp_path_factory):
                 pytest.skip(f"the real images of {archive.name} are not beside the project")
             table = tmp_path_factory.mktemp(name)
             with open_source(archive, layout="auto", task=task, scratch=table) as (tree, source):
-                counts = ingest(tree, source, table, background=(255, 255, 255), max_unreadable=0.0)
+                counts = ingest(
+                    tree,
+                    source,
+                    table,
+                    background=(255, 255, 255),
+                    max_unreadable={"fraction": 0, "count": 0},
+                )
             selection = select(read_candidates(table), size=SIZE, duplicates=DUPLICATES)
             images = [
                 splitting.Image(i.id, i.labels, selection.groups.get(i.id, i.id), i.split)

@@ -239,6 +239,26 @@ def test_conversions_are_counted_by_kind(tmp_path):
     ]
 
 
+def test_large_exclusions_are_announced_before_any_score(tmp_path):
+    page = Reader(Run(tmp_path, kept_only=False).page())
+    text = " ".join(page.texts)
+    lines = [
+        "Warning: ingest excluded more than 5 %",
+        "71.4 % of all images: 25 of 35 (25 unreadable)",
+        "Warning: filter excluded more than 5 %",
+        "20.0 % of all images: 2 of 10 (1 size, 1 duplicate)",
+        "40.0 % of class 'apple': 2 of 5 (1 size, 1 duplicate)",
+        "data/filtered/excluded.csv lists the images. filter.size.rule: none keeps",
+        "Report of an image classifier",
+    ]
+    places = [text.index(line) for line in lines]
+    assert places == sorted(places)
+
+
+def test_no_exclusion_is_announced_where_there_is_none(tmp_path):
+    assert "Warning:" not in " ".join(Reader(Run(tmp_path).page()).texts)
+
+
 @pytest.mark.parametrize(
     ("images", "epochs", "expected"),
     [

@@ -261,7 +261,7 @@ def ingest(tmp_path, monkeypatch, capsys):
     def run(source, *, layout="auto"):
         params = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text())
         params["dataset"] = {"path": str(source), "layout": layout, "task": "single"}
-        params["ingest"]["max_unreadable"] = 1.0
+        params["ingest"]["max_unreadable"]["fraction"] = 1.0
         with Path("params.yaml").open("w", encoding="utf-8") as file:
             YAML(typ="safe", pure=True).dump(params, file)
         monkeypatch.setattr(sys, "argv", ["stages/ingest.py"])

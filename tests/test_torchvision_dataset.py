@@ -94,7 +94,9 @@ def test_mnist_is_ingested_with_its_official_test_split(tmp_path, mnist):
     folder = tmp_path / "ingested"
     folder.mkdir()
     tree, source = find("MNIST", root)
-    counts = ingest(tree, source, folder, background=(255, 255, 255), max_unreadable=0)
+    counts = ingest(
+        tree, source, folder, background=(255, 255, 255), max_unreadable={"fraction": 0, "count": 0}
+    )
     assert counts["images_per_split"] == {"test": 10, "train": 40}
     assert set(counts["images_per_class"].values()) == {5}
     assert counts["converted"]["grayscale"] == counts["n_images"] == 50

@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -11,7 +11,6 @@ from classifold.data.csv_file import write_rows
 from classifold.data.deep_ranges import ANY, RANGES_FILE, Ranges
 from classifold.data.image_table import UNLABELLED, write_table
 from classifold.data.json_file import write_json
-from classifold.errors import UserError
 from classifold.ingest.deep_fit import set_by_hand
 from classifold.ingest.deep_image import Measure
 from classifold.ingest.deep_summary import DeepSummary
@@ -20,12 +19,11 @@ from classifold.ingest.images import CONVERSION_NAMES, Decoded, decode, decode_o
 from classifold.ingest.layout import Source, SourceImage
 from classifold.ingest.limits import UnreadableImageError
 from classifold.ingest.tree import Tree
+from classifold.ingest.unreadable import check_readable, write_unreadable
 from classifold.runtime.parallel import ordered_map
 from classifold.runtime.progress import log, track
 
 Outcome = TypeVar("Outcome")
-
-REASONS_SHOWN = 5
 
 CRASHED = "it ended the process that decoded it (a bug in the decoder?)"
 
@@ -43,7 +41,7 @@ def ingest(
     folder: Path,
     *,
     background: Sequence[int],
-    max_unreadable: float,
+    max_unreadable: Mapping[str, Any],
     range: Literal["auto"] | Sequence[float] = "auto",
 ) -> dict[str, Any]:
     """Decode the images; write the image table, the classes and the unreadable files.
@@ -58,14 +56,16 @@ def ingest(
         source: what to read, in the order of the table.
         folder: an existing folder to write into.
         background: red, green, blue in [0, 255], behind transparent pixels.
-        max_unreadable: the largest fraction in [0, 1] of files that cannot be read.
+        max_unreadable: `fraction` and `count` of files that cannot be read; the larger of the
+            two is tolerated.
         range: the values of deep images that become black and white; `auto`: as `fit_ranges` finds.
 
     Returns:
         The counts of `metrics/ingest.json`.
 
     Raises:
-        UserError: if no image, no image of a class, or too few images can be read.
+        UserError: if no image, no image of a class, or too few images can be read; see
+            `check_readable`.
     """
     images = source.images
     unreadable = [*tree.refused, *source.missing]
@@ -87,6 +87,7 @@ def ingest(
         for image, outcome in zip(images, outcomes, strict=True):
             if isinstance(outcome, str):
                 unreadable.append(NotRead(image.id, sys.intern(outcome)))
+                counts.unreadable_per_class.update(image.labels)
             elif isinstance(outcome, Measure):
                 measured.append((image, outcome))
             else:
@@ -110,19 +111,15 @@ def ingest(
             yield _row(image, outcome)
 
     n_images = write_table(folder, rows())
-    _check_readable(unreadable, n_images, max_unreadable=max_unreadable)
     classes = sorted({label for image in images for label in image.labels})
-    if lost := [name for name in classes if not counts.per_class[name]]:
-        raise UserError(
-            f"dataset.path: no image of class {', '.join(map(repr, lost))} can be read: "
-            f"{_format_reasons(unreadable)}. Fix its files or remove the class."
-        )
-    write_json(folder / "classes.json", classes)
-    write_rows(
-        folder / "unreadable.csv",
-        (item._asdict() for item in sorted(unreadable)),
-        columns=NotRead._fields,
+    check_readable(
+        unreadable,
+        images_per_class={name: counts.per_class[name] for name in classes},
+        n_images=n_images,
+        max_unreadable=max_unreadable,
     )
+    write_json(folder / "classes.json", classes)
+    write_unreadable(folder / "unreadable.csv", unreadable)
     write_rows(
         folder / "conversions.csv",
         ({"kind": kind, "n_images": count} for kind, count in counts.kinds(n_images)),
@@ -142,16 +139,18 @@ def ingest(
         "n_animated": counts.n_animated,
         "n_classes": len(classes),
         "images_per_class": {name: counts.per_class[name] for name in classes},
+        "unreadable_per_class": {name: counts.unreadable_per_class[name] for name in classes},
         "images_per_split": {str(split): counts.per_split[split] for split in counts.splits()},
     }
 
 
 class _Counts:
-    """Counts of decoded images."""
+    """Counts of decoded images, and of unreadable ones per class."""
 
     def __init__(self) -> None:
         self.converted: Counter[str] = Counter()
         self.per_class: Counter[str] = Counter()
+        self.unreadable_per_class: Counter[str] = Counter()
         self.per_split: Counter[str | None] = Counter()
         self.n_turned = 0
         self.n_animated = 0
@@ -173,28 +172,6 @@ class _Counts:
         done: list[tuple[str, int]] = [(name, self.converted[name]) for name in CONVERSION_NAMES]
         done += [("turned upright", self.n_turned), ("animated", self.n_animated)]
         return [("8-bit RGB", untouched), *((name, count) for name, count in done if count)]
-
-
-def _check_readable(unreadable: Sequence[NotRead], n_images: int, *, max_unreadable: float) -> None:
-    n_bad = len(unreadable)
-    if n_images == 0:
-        raise UserError(f"dataset.path: no image can be read: {_format_reasons(unreadable)}")
-    if n_bad > max_unreadable * (n_images + n_bad):
-        raise UserError(
-            f"ingest.max_unreadable: {n_bad:,} of {n_images + n_bad:,} files cannot be read, more "
-            f"than the fraction {max_unreadable:g}: {_format_reasons(unreadable)}. Fix the files "
-            "or raise the fraction."
-        )
-
-
-def _format_reasons(unreadable: Sequence[NotRead]) -> str:
-    """Format the most frequent reasons, each with its count and an example."""
-    examples = {item.reason: item.id for item in reversed(unreadable)}
-    reasons = Counter(item.reason for item in unreadable).most_common(REASONS_SHOWN)
-    text = "; ".join(
-        f"{count:,} times {reason!r}, such as {examples[reason]!r}" for reason, count in reasons
-    )
-    return text + ("; …" if len(examples) > REASONS_SHOWN else "")
 
 
 def read_image(read: Callable[[str], bytes], name: str) -> Read:

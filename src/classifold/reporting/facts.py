@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from classifold.data.csv_file import read_rows
+from classifold.data.exclusions import warn_of_filter, warn_of_ingest
 from classifold.data.json_file import read_json
 from classifold.data.predictions import read_predictions
 from classifold.reporting.formats import MAIN_METRICS, MainMetric
@@ -80,6 +81,15 @@ class Facts(NamedTuple):
     components: Rows  # channel, component, two fractions
     maps: Rows  # the chosen t-SNE maps: space, id, label, x, y
     seconds: dict[str, float]  # stage -> running time, in the order of the pipeline
+
+    @property
+    def exclusions(self) -> list[list[str]]:
+        """Warnings of stages that excluded many images of a class, several lines each."""
+        warnings = (
+            warn_of_ingest(self.metrics["ingest"]),
+            warn_of_filter(self.metrics["filter"]),
+        )
+        return [lines for lines in warnings if lines]
 
     @property
     def task(self) -> str:

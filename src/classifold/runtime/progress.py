@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from rich.console import Console
@@ -31,6 +31,12 @@ def log(text: str) -> None:
     """Print a line without buffering; only rank 0 does."""
     if is_rank_zero():
         print(plain_text(text), flush=True)
+
+
+def warn(lines: Sequence[str]) -> None:
+    """Print a warning: its first line stands out, and the others are below it."""
+    for number, line in enumerate(lines):
+        log(f"    {line}" if number else f"  WARNING: {line}")
 
 
 def track(items: Iterable[Item], *, task: str, total: int, unit: str) -> Iterator[Item]:

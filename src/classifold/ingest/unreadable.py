@@ -1,0 +1,81 @@
+"""Files that cannot be read: which are tolerated, and where they are listed."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from classifold.data.csv_file import write_rows
+from classifold.errors import UserError
+from classifold.ingest.entries import NotRead
+
+REASONS_SHOWN = 5
+
+
+def check_readable(
+    unreadable: Sequence[NotRead],
+    *,
+    images_per_class: Mapping[str, int],
+    n_images: int,
+    max_unreadable: Mapping[str, Any],
+) -> None:
+    """Check that enough images could be read.
+
+    Args:
+        unreadable: the files that could not be read.
+        images_per_class: number of readable images of each class.
+        n_images: number of all readable images.
+        max_unreadable: `fraction` and `count` of files; the larger of the two is tolerated.
+
+    Raises:
+        UserError: if there is no image, no image of a class, or there are too few images. All
+            unreadable files are then listed in `list_of_failed_run`.
+    """
+    listed = list_of_failed_run()
+    listed.unlink(missing_ok=True)
+    n_bad, n_files = len(unreadable), n_images + len(unreadable)
+    fraction, count = max_unreadable["fraction"], max_unreadable["count"]
+    lost = [name for name, number in images_per_class.items() if not number]
+    if n_images == 0:
+        failure, remedy = "dataset.path: no image can be read", "Fix the files"
+    elif n_bad > max(fraction * n_files, count):
+        failure = (
+            f"ingest.max_unreadable: {n_bad:,} of {n_files:,} files cannot be read, more than "
+            f"fraction {fraction:g} and count {count:,} allow"
+        )
+        remedy = "Fix or remove the files, or raise fraction or count"
+    elif lost:
+        failure = f"dataset.path: no image of class {', '.join(map(repr, lost))} can be read"
+        remedy = "Fix the files, or remove the class"
+    else:
+        return
+    write_unreadable(listed, unreadable)
+    raise UserError(f"{failure}: {_format_reasons(unreadable)}. {remedy}: all are in {listed}.")
+
+
+def list_of_failed_run() -> Path:
+    """Return where unreadable files are listed when `ingest` fails.
+
+    DVC removes the outputs of a failed stage before the next run, and the whole copy of the
+    project in which a queued experiment fails. This file is in no output, and in the project.
+    """
+    file = Path(".cache/unreadable.csv")
+    root = os.environ.get("DVC_ROOT", "")  # the project, also in an experiment's copy
+    return file if Path(root).resolve() == Path.cwd() else root / file
+
+
+def write_unreadable(path: Path, unreadable: Iterable[NotRead]) -> None:
+    """Write one row per file: id, reason."""
+    rows = (item._asdict() for item in sorted(unreadable))
+    write_rows(path, rows, columns=NotRead._fields)
+
+
+def _format_reasons(unreadable: Sequence[NotRead]) -> str:
+    """Format the most frequent reasons, each with its count and an example."""
+    examples = {item.reason: item.id for item in reversed(unreadable)}
+    reasons = Counter(item.reason for item in unreadable).most_common(REASONS_SHOWN)
+    text = "; ".join(
+        f"{count:,} times {reason!r}, such as {examples[reason]!r}" for reason, count in reasons
+    )
+    return text + ("; …" if len(examples) > REASONS_SHOWN else "")

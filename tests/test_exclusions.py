@@ -1,0 +1,90 @@
+"""Classes of which a stage excludes many images are named, with the reasons and what to do."""
+
+import pytest
+
+from classifold.data.exclusions import Exclusion, large_exclusions, warn_of_filter, warn_of_ingest
+
+
+@pytest.mark.parametrize(
+    ("n_excluded", "large"),
+    [
+        pytest.param(0, False, id="nothing excluded"),
+        pytest.param(5, False, id="exactly five percent"),
+        pytest.param(6, True, id="more"),
+        pytest.param(100, True, id="the whole class"),
+    ],
+)
+def test_more_than_five_percent_of_a_class_is_a_large_exclusion(n_excluded, large):
+    found = large_exclusions({"cat": 100 - n_excluded, "dog": 100}, {"size": {"cat": n_excluded}})
+    assert found == ([Exclusion("cat", 100, {"size": n_excluded})] if large else [])
+
+
+def test_exclusions_for_several_reasons_add_up():
+    excluded = {"size": {"cat": 3}, "duplicate": {"cat": 3, "dog": 5}}
+    assert large_exclusions({"cat": 94, "dog": 95}, excluded) == [
+        Exclusion("cat", 100, {"size": 3, "duplicate": 3})
+    ]
+
+
+def filter_metrics(kept, **excluded):
+    """Write the part of metrics/filter.json that is read: kept and excluded images per class."""
+    reasons = ("size", "duplicate", "conflicting_labels", "limit")
+    none = dict.fromkeys(kept, 0)
+    per_reason = {reason: none | excluded.get(reason, {}) for reason in reasons}
+    return {
+        "n_kept": sum(kept.values()),
+        "kept_per_class": kept,
+        "excluded": {reason: sum(of.values()) for reason, of in per_reason.items()},
+        "excluded_per_reason_and_class": per_reason,
+    }
+
+
+def test_the_filter_warns_of_sizes_duplicates_and_conflicts():
+    metrics = filter_metrics(
+        {"cat": 20, "dog": 100, "emu": 90},
+        size={"cat": 75},
+        duplicate={"cat": 5, "dog": 1},
+        conflicting_labels={"emu": 10},
+    )
+    assert warn_of_filter(metrics) == [
+        "filter excluded more than 5 %",
+        "30.2 % of all images: 91 of 301 (75 size, 6 duplicate, 10 conflicting labels)",
+        "80.0 % of class 'cat': 80 of 100 (75 size, 5 duplicate)",
+        "10.0 % of class 'emu': 10 of 100 (10 conflicting labels)",
+        "data/filtered/excluded.csv lists the images. filter.size.rule: none keeps images of every "
+        "size. filter.duplicates: group in place of drop keeps duplicates, in one split. Correct "
+        "the labels of equal images.",
+    ]
+
+
+def test_images_beyond_the_limit_are_no_warning():
+    assert warn_of_filter(filter_metrics({"cat": 10, "dog": 10}, limit={"cat": 990})) == []
+    with_size = filter_metrics({"cat": 10, "dog": 10}, limit={"cat": 980}, size={"cat": 10})
+    assert warn_of_filter(with_size) == []  # one percent of the class
+
+
+def test_of_many_classes_the_worst_are_named():
+    names = [f"class{number:02}" for number in range(12)]
+    kept = {name: 90 - number for number, name in enumerate(names)}
+    size = {name: 10 + number for number, name in enumerate(names)}
+    lines = warn_of_filter(filter_metrics(kept, size=size))[2:]
+    assert [line.split(":")[0] for line in lines[:5]] == [
+        f"{percent}.0 % of class 'class{number:02}'"
+        for percent, number in zip(range(21, 16, -1), range(11, 6, -1), strict=True)
+    ]
+    assert lines[5] == "and more than that of 7 other classes"
+
+
+def test_ingest_warns_of_a_class_and_of_files_of_no_class():
+    metrics = {
+        "n_images": 93,
+        "n_unreadable": 7,
+        "images_per_class": {"cat": 3, "dog": 90},
+        "unreadable_per_class": {"cat": 1, "dog": 0},
+    }
+    assert warn_of_ingest(metrics) == [
+        "ingest excluded more than 5 %",
+        "7.0 % of all images: 7 of 100 (7 unreadable)",
+        "25.0 % of class 'cat': 1 of 4 (1 unreadable)",
+        "data/ingested/unreadable.csv lists the images. Repair or convert these files.",
+    ]
