@@ -146,7 +146,7 @@ def test_the_gan_study_runs_only_when_named(clone):
     assert stages_run(clone.repro("studies/gan/dvc.yaml")) == []
     added = json.loads((clone.root / "studies/gan/metrics/add_generated.json").read_text())
     assert added["n_images"] == clone.metrics("split")["n_train"]
-    assert {"repeated", "generated", "warped"} <= set(added)
+    assert {"repeated", "generated", "augmented"} <= set(added)
 
     params["sample_gan"]["n_images"] = 30
     yaml.dump(params, clone.root / file)
