@@ -284,7 +284,12 @@ PHASE = "models.mlp.phases.p1"
         ("models.mlp.arguments.hidden", [-1], "models.mlp: network mlp: cannot be built for"),
         ("models.small_resnet.arguments.widths", [], "models.small_resnet: network small_resnet"),
         ("models.small_resnet.arguments.stem_stride", 0, "models.small_resnet: network"),
-        ("models.initial_cnn.image_size", 8, "models.initial_cnn: network initial_cnn: cannot be"),
+        (
+            "models.initial_cnn",
+            CONTENTS[ROOT / "params.yaml"]["models"]["initial_cnn"] | {"image_size": 8},
+            "models.initial_cnn: network initial_cnn: cannot be built for images of 8 pixels",
+        ),
+        ("augment.size", 8, "models.initial_cnn: network initial_cnn: cannot be built for images"),
         (
             f"{PHASE}.trainable",
             ["hiden"],

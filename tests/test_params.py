@@ -225,7 +225,6 @@ ONE_CYCLE = {"name": "one_cycle", "pct_start": 0.3, "div_factor": 25, "final_div
             {"patence": 2},
             f"{PHASE}.stop.patence: unknown key. Did you mean patience?",
         ),
-        ("models.mlp.loss", ABSENT, "models.mlp.loss: missing. Add it"),
         (
             "models.mlp.loss",
             {"name": "cross_entropy", "gamma": 2},
@@ -305,6 +304,15 @@ def of_several_labels(content, **loss):
 def test_each_sigmoid_loss_is_valid_for_several_labels(valid, loss, metric):
     content = of_several_labels(valid, **loss)
     content = changed(content, f"{PHASE}.stop", {"metric": metric, "patience": 2})
+    check(content)
+
+
+@pytest.mark.parametrize("task", ["single", "multi"])
+def test_loss_and_image_size_are_optional(valid, task):
+    content = changed(valid, "dataset.task", task)
+    for model in content["models"].values():
+        assert not {"loss", "image_size"} & set(model)
+        model |= {"loss": None, "image_size": None}
     check(content)
 
 

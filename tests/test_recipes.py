@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from classifold.cli.app import app
+from classifold.data.model_settings import with_defaults
 from classifold.errors import UserError
 from classifold.models.model_file import build_network
 from classifold.params.reader import read_params
@@ -82,7 +83,10 @@ def test_a_recipe_resolves_in_dvc_yaml_with_every_param_and_network_it_names(rep
 
 
 def test_the_networks_of_a_recipe_take_its_images(recipe):
-    for name, model in check_params(recipe)["models"].items():
+    params = check_params(recipe)
+    size, task = params["augment"]["size"], params["dataset"]["task"]
+    for name, given in params["models"].items():
+        model = with_defaults(given, size=size, task=task)
         arguments = model["arguments"] | (
             {"weights": None} if "weights" in model["arguments"] else {}
         )

@@ -1,15 +1,19 @@
 """From params to a training: first weights, recipes, advice where memory is too small."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 
 import tiny_model
+from classifold.data.model_settings import with_defaults
 from classifold.errors import UserError
 from classifold.models.model_file import load_model, save_model, untrained
 from classifold.training.out_of_memory import explain_out_of_memory
 from classifold.training.recipe import Recipe
 from classifold.training.setup import prepare
+from classifold.training.try_model import describe_scaling
 from tiny_model import PHASE
 
 SETTINGS = {"device": "cpu", "precision": "fp32", "threads": 1, "compile": False}
@@ -75,6 +79,45 @@ def test_a_training_is_made_of_the_packs_and_the_params(packs):
     )
 
 
+def without(*keys):
+    return {key: value for key, value in MODEL.items() if key not in keys}
+
+
+@pytest.mark.parametrize("model", [without("image_size", "loss"), MODEL | {"image_size": None}])
+def test_image_size_and_loss_are_by_default_those_of_the_packs(packs, model):
+    recipe = prepare(SETTINGS, model, packs=packs).recipe
+    assert (recipe.image_size, recipe.loss) == (8, {"name": "cross_entropy"})
+    other = prepare(SETTINGS, model | {"image_size": 6, "loss": {"name": "focal"}}, packs=packs)
+    assert (other.recipe.image_size, other.recipe.loss) == (6, {"name": "focal"})
+
+
+@pytest.mark.parametrize(
+    ("task", "loss"), [("single", "cross_entropy"), ("multi", "binary_cross_entropy")]
+)
+def test_the_default_loss_is_that_of_the_task(task, loss):
+    model = with_defaults({"network": "mlp"}, size=48, task=task)
+    assert model == {"network": "mlp", "image_size": 48, "loss": {"name": loss}}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        pytest.param({"image_size": 32}, [], id="the same"),
+        pytest.param({"image_size": 16}, ["image_size: reduces .* 32 pixels, to 16"], id="less"),
+        pytest.param({"image_size": 64}, ["image_size: enlarges .* 32 pixels, to 64"], id="more"),
+        pytest.param({"image_size": 32, "train_size": 24}, [], id="trained on less"),
+        pytest.param(
+            {"image_size": 32, "train_size": 48}, ["train_size: enlarges .* 32 .*to 48"], id="more"
+        ),
+    ],
+)
+def test_a_model_that_enlarges_or_reduces_the_packed_images_is_described(sizes, expected):
+    found = list(describe_scaling(sizes, size=32))
+    assert len(found) == len(expected)
+    for line, pattern in zip(found, expected, strict=True):
+        assert re.match(pattern, line)
+
+
 def test_an_unavailable_device_is_an_error(packs):
     if torch.backends.mps.is_available():
         pytest.skip("there is one here")
@@ -137,7 +180,7 @@ def too_large_for_mps():
     ],
 )
 def test_an_out_of_memory_error_names_the_parameters_to_change(work, reason):
-    remedy = r"models\.m\.gradient_accumulation_steps to 2 .* models\.m\.batch_size or image_size"
+    remedy = r"models\.m\.gradient_accumulation_steps to 2 .* models\.m\.batch_size, its image_size"
     message = rf"models\.m: out of memory \(.*{reason}.*{remedy}"
     with pytest.raises(UserError, match=message) as caught, explain_out_of_memory("m"):
         work()

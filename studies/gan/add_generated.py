@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from classifold.data.json_file import write_json
+from classifold.data.model_settings import with_defaults
 from classifold.data.pack import read_pack
 from classifold.data.split_file import read_groups
 from classifold.gan.figure import draw_gains
@@ -39,6 +40,7 @@ def main() -> None:
     machine, precision = single_process_machine(train)
     pack = read_pack(PACK)
     originals = pack.originals()
+    model = with_defaults(model, size=pack.size, task=pack.task)
     folds = assign_folds(
         originals,
         read_groups(SPLIT),

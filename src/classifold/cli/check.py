@@ -20,6 +20,7 @@ def check(
 
     Nothing is computed. A dvc.lock that was cut short when DVC was killed is restored.
     """
+    from classifold.data.model_settings import with_defaults
     from classifold.params.validation import check_params
     from classifold.project.dvc_files import repair_dvc_files
     from classifold.project.prerequisites import require_dataset
@@ -33,11 +34,15 @@ def check(
 
     # PyTorch takes seconds to import: only once everything else is valid.
     from classifold.models.device import choose_device
-    from classifold.training.try_model import try_model
+    from classifold.training.try_model import describe_scaling, try_model
 
     choose_device(params["train"]["device"])
-    for name, model in params["models"].items():
+    size, task = params["augment"]["size"], params["dataset"]["task"]
+    for name, given in params["models"].items():
+        model = with_defaults(given, size=size, task=task)
         try_model(name, model)
+        for warning in describe_scaling(model, size=size):
+            print(f"Warning: models.{name}.{warning}.")
     models = ", ".join(params["models"])
     print(f"{path} is valid: dataset {params['dataset']['path']}, models {models}")
 

@@ -71,7 +71,7 @@ def build_network(
     ) as error:
         raise UserError(
             f"network {network}: cannot be built for images of {image_size} pixels with the "
-            f"arguments {dict(arguments)} ({error}). Change arguments or image_size."
+            f"arguments {dict(arguments)} ({error}). Change arguments, image_size or augment.size."
         ) from None
     return built.to(memory_format=torch.channels_last)
 

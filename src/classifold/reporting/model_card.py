@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from classifold.data.model_settings import with_defaults
 from classifold.plain_text import plain_text
 from classifold.reporting.environment import TEMPLATES
 from classifold.reporting.facts import MAJORITY, STACK, Facts
@@ -43,6 +44,10 @@ def write_model_card(path: Path, facts: Facts, provenance: Provenance) -> None:
     card = environment.get_template("model_card.md").render(
         facts=facts,
         metrics=facts.metrics,
+        models={
+            name: with_defaults(model, size=facts.params["augment"]["size"], task=facts.task)
+            for name, model in facts.params["models"].items()
+        },
         trained=facts.metrics["models"],
         scores={name: facts.metrics["test"][name] for name in (*facts.models, STACK, MAJORITY)},
         classes=facts.classes,

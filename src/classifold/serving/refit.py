@@ -88,7 +88,7 @@ def refit_model(name: str, params: Mapping[str, Any], *, root: Path, folder: Pat
                 "pack_size": images.size,
                 "resize": images.resize,
                 "ranges": images.ranges,
-                "image_size": model["image_size"],
+                "image_size": training.recipe.image_size,
                 "normalize": model["normalize"],
             },
             training={

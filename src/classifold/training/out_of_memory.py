@@ -23,5 +23,5 @@ def explain_out_of_memory(model: str) -> Iterator[None]:
         raise UserError(
             f"models.{model}: out of memory ({reason[0]}). Set models.{model}."
             "gradient_accumulation_steps to 2 or more, which splits each step into that many "
-            f"micro-batches, or lower models.{model}.batch_size or image_size."
+            f"micro-batches, or lower models.{model}.batch_size, its image_size, or augment.size."
         ) from None

@@ -22,7 +22,7 @@ class Recipe(NamedTuple):
 
     @classmethod
     def of(cls, model: Mapping[str, Any]) -> "Recipe":
-        """Read the recipe from a model in params; null means the default."""
+        """Read the recipe from a model of params, see `with_defaults`; null means the default."""
         return cls(**{k: v for k, v in _without_nulls(model).items() if k in cls._fields})
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from classifold.data.model_settings import with_defaults
 from classifold.data.pack import Pack, read_pack
 from classifold.models.device import choose_device, choose_precision
 from classifold.models.model_file import new_network
@@ -31,7 +32,7 @@ def prepare(settings: Mapping[str, Any], model: Mapping[str, Any], *, packs: Pat
 
     Args:
         settings: `train` of params.
-        model: one of `models` of params.
+        model: one of `models` of params; its image size and loss are by default those of the packs.
         packs: folder of the packs `train` and `validation`.
 
     Raises:
@@ -43,6 +44,7 @@ def prepare(settings: Mapping[str, Any], model: Mapping[str, Any], *, packs: Pat
     precision = choose_precision(settings["precision"], device)
     machine = set_up(device=device, precision=precision, compile=settings["compile"])
     train = read_pack(packs / "train")
+    model = with_defaults(model, size=train.size, task=train.task)
     network = new_network(
         model["network"],
         n_classes=len(train.classes),

@@ -1,6 +1,6 @@
 """Check that a model of params can be built, before anything is computed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ def try_model(name: str, model: Mapping[str, Any]) -> None:
 
     Args:
         name: of the model, for the message.
-        model: its section of params, valid by the schema.
+        model: its section of params, valid by the schema and completed by `with_defaults`.
 
     Raises:
         UserError: if the network does not accept its arguments or sizes, a phase names layers that
@@ -44,6 +44,27 @@ def try_model(name: str, model: Mapping[str, Any]) -> None:
                 parameters_under(network, prefix)
     except UserError as error:
         raise UserError(f"models.{name}: {error}") from None
+
+
+def describe_scaling(model: Mapping[str, Any], *, size: int) -> Iterator[str]:
+    """Describe where a model enlarges or reduces the packed images, a line for each setting.
+
+    Args:
+        model: its section of params, completed by `with_defaults`.
+        size: of the packed images, `augment.size`.
+    """
+    image_size, train_size = model["image_size"], model.get("train_size") or 0
+    if image_size < size:  # a smaller train_size is a method of its own
+        yield (
+            f"image_size: reduces the images of augment.size, {size} pixels, to {image_size}. "
+            "Remove image_size to use all pixels"
+        )
+    for key, pixels in {"image_size": image_size, "train_size": train_size}.items():
+        if pixels > size:
+            yield (
+                f"{key}: enlarges the images of augment.size, {size} pixels, to {pixels}, which "
+                f"adds no detail. Raise augment.size, or remove {key}"
+            )
 
 
 def try_size(network: nn.Module, train_size: int, *, name: str) -> None:

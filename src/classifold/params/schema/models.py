@@ -93,13 +93,14 @@ class Model(Section):
 
     network: str
     arguments: dict[str, Any]
-    image_size: Pixels
+    image_size: Pixels | None = None  # augment.size
     train_size: Pixels | None = None
     normalize: Literal["imagenet", "half", "none"]
     online: str
     batch_size: Annotated[int, Field(ge=2)]
     seed: Seed
-    loss: Annotated[CrossEntropy | PerClass | Focal, Field(discriminator="name")]
+    # By dataset.task: cross_entropy or binary_cross_entropy.
+    loss: Annotated[CrossEntropy | PerClass | Focal, Field(discriminator="name")] | None = None
     class_weights: Literal["none", "balanced"] | None = None
     sampler: Literal["shuffle", "balanced"] | None = None
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None

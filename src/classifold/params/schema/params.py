@@ -50,11 +50,11 @@ class Params(Section):
                     f"models.{name}.online: must be one of the policies "
                     f"{', '.join(self.policies)}, got {model.online!r}"
                 )
-            if self.dataset.task == "multi" and model.loss.name == "cross_entropy":
+            if self.dataset.task == "multi" and model.loss and model.loss.name == "cross_entropy":
                 yield (
-                    f"models.{name}.loss: must be binary_cross_entropy, mean_squared_error or "
-                    "focal for several labels per image (dataset.task: multi), got cross_entropy, "
-                    "whose classes are mutually exclusive"
+                    f"models.{name}.loss: must be binary_cross_entropy (the default), "
+                    "mean_squared_error or focal for several labels per image (dataset.task: "
+                    "multi), got cross_entropy, whose classes are mutually exclusive"
                 )
             for phase_name, phase in model.phases.items():
                 if self.dataset.task == "single" and phase.stop and phase.stop.metric == "micro_f1":
