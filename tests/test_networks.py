@@ -4,15 +4,14 @@ Large ones are built without memory for their weights, on torch's meta device.
 """
 
 import hashlib
-import importlib.util
 import itertools
 import re
 import socket
 import subprocess
 import sys
-from urllib.error import URLError
 
 import pytest
+import timm
 import torch
 import torchvision
 from safetensors.torch import save_file
@@ -20,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from classifold.errors import UserError
 from classifold.models.model_file import build_network
+from classifold.models.weights import Weights
 from classifold.networks import alphanet, initial_cnn, mlp, simple_convnet, small_resnet, vgg
 from classifold.networks import timm as timm_network
 from classifold.networks import torchvision as torchvision_network
@@ -38,10 +38,6 @@ OURS = {
     "small_resnet": {"widths": [16, 20], "depth": 1},
     "vgg": {"widths": [4, 8], "depths": [1, 2], "dense": [12]},
 }
-
-needs_timm = pytest.mark.skipif(
-    importlib.util.find_spec("timm") is None, reason="timm is not installed: pip install timm"
-)
 
 
 class Weightless(TorchFunctionMode):
@@ -330,38 +326,6 @@ def test_an_unknown_classifier_is_an_error():
         torchvision_network.build(5, image_size=32, name="resnet19")
 
 
-def test_an_error_for_unknown_weights_lists_the_known_ones():
-    with pytest.raises(UserError, match=r"weights: must be null, one of IMAGENET1K_V1.* got 'V9'"):
-        torchvision_network.build(5, image_size=32, name="resnet18", weights="V9")
-
-
-@pytest.fixture
-def published(monkeypatch):
-    """Stand-ins for resnet18's published weights, where a download would bring them from."""
-    torch.manual_seed(1)
-    state = torchvision.models.resnet18().state_dict()
-    weights_class = torchvision.models.ResNet18_Weights
-
-    def get(self, **options):
-        assert options == {"check_hash": True, "weights_only": True}
-        return state
-
-    monkeypatch.setattr(weights_class, "get_state_dict", get)
-    return state
-
-
-@pytest.mark.parametrize("n_classes", [5, 1000])
-def test_published_weights_fill_every_layer_but_the_head(published, n_classes):
-    torch.manual_seed(2)
-    network = torchvision_network.build(
-        n_classes, image_size=32, name="resnet18", weights="IMAGENET1K_V1"
-    )
-    own = network.backbone.state_dict()
-    assert list(own) == list(published)
-    same = {key for key in own if torch.equal(own[key], published[key])}
-    assert set(own) - same == {"fc.weight", "fc.bias"}
-
-
 def put(path, tensors):
     """Write a weights file, and give what `weights` says of it in params."""
     if path.suffix == ".safetensors":
@@ -450,7 +414,8 @@ def test_a_vision_transformers_positions_are_interpolated_to_our_images(monkeypa
         key.replace("mlp.0.", "mlp.linear_1.").replace("mlp.3.", "mlp.linear_2."): value
         for key, value in published.items()
     }
-    monkeypatch.setattr(torchvision_network, "find_weights", lambda *_, **__: older)
+    found = Weights(older, {"source": "torchvision", "tag": "DEFAULT"})
+    monkeypatch.setattr(torchvision_network, "find_weights", lambda *_, **__: found)
     network = torchvision_network.build(5, image_size=112, name="vit_b_16", weights="DEFAULT")
     assert changed(network.backbone, published) == {
         "encoder.pos_embedding",
@@ -483,8 +448,7 @@ def test_auxiliary_heads_are_ignored_and_pixels_are_as_for_other_weights(tmp_pat
     torch.testing.assert_close(network.eval()((images - mean) / std), theirs.eval()(2 * images - 1))
 
 
-@pytest.mark.parametrize("by_file", [True, False])
-def test_published_weights_fill_the_convolutions_of_vgg(tmp_path, monkeypatch, by_file):
+def test_published_weights_fill_the_convolutions_of_vgg(tmp_path):
     torch.manual_seed(1)
     published = {
         f"features.{key}": value
@@ -492,49 +456,22 @@ def test_published_weights_fill_the_convolutions_of_vgg(tmp_path, monkeypatch, b
         .features.state_dict()
         .items()
     } | {"classifier.0.weight": torch.ones(3), "classifier.6.bias": torch.ones(3)}
-    monkeypatch.setattr(
-        torchvision.models.VGG11_Weights, "get_state_dict", lambda self, **_: published
-    )
+    weights = put(tmp_path / "w.pth", published)
     network = build_network(
         "vgg",
         n_classes=4,
         image_size=32,
-        arguments={
-            "depths": [1, 1, 2, 2, 2],
-            "weights": put(tmp_path / "w.pth", published) if by_file else "IMAGENET1K_V1",
-        },
+        arguments={"depths": [1, 1, 2, 2, 2], "weights": weights},
     )
-    assert (
-        changed(
-            network.features,
-            {key.removeprefix("features."): value for key, value in published.items()},
-        )
-        == set()
-    )
+    assert network.weights == {"source": "file", **weights}
+    convolutions = {key.removeprefix("features."): value for key, value in published.items()}
+    assert changed(network.features, convolutions) == set()
 
 
 def test_a_vgg_of_other_sizes_has_no_published_weights():
     for sizes in ({"widths": (4, 8), "depths": (1, 1)}, {"depths": (1, 1, 1, 1, 1)}):
         with pytest.raises(UserError, match=r"must be null or a file as .*got 'DEFAULT'"):
             vgg.build(3, image_size=32, weights="DEFAULT", **sizes)
-
-
-def test_an_error_for_a_failed_download_names_the_folder_for_weights(monkeypatch):
-    def get(self, **options):
-        raise URLError("no network")
-
-    monkeypatch.setattr(torchvision.models.ResNet18_Weights, "get_state_dict", get)
-    message = (
-        r"IMAGENET1K_V1 of resnet18 could not be downloaded \(no network\). Download https://.*"
-    )
-    with pytest.raises(UserError, match=message + "TORCH_HOME"):
-        torchvision_network.build(5, image_size=32, name="resnet18", weights="IMAGENET1K_V1")
-
-
-def test_timm_that_is_missing_is_an_error_with_the_command_that_installs_it(monkeypatch):
-    monkeypatch.setitem(sys.modules, "timm", None)  # as if it could not be found
-    with pytest.raises(UserError, match=r"network: timm .*not installed.*'pip install timm'"):
-        build_network("timm", n_classes=3, image_size=32, arguments={"name": "resnet18"})
 
 
 @pytest.fixture
@@ -555,7 +492,6 @@ def build_timm(name, **arguments):
     return build_network("timm", n_classes=5, image_size=224, arguments={"name": name} | arguments)
 
 
-@needs_timm
 @pytest.mark.parametrize("name", TIMM)
 def test_networks_of_timm_have_a_new_head(name, no_connections):
     network = build_timm(name).eval()
@@ -566,10 +502,8 @@ def test_networks_of_timm_have_a_new_head(name, no_connections):
     torch.testing.assert_close(logits, torch.arange(5.0).repeat(2, 1))
 
 
-@needs_timm
 @pytest.mark.parametrize("name", TIMM)
 def test_a_file_fills_all_of_timms_networks_but_the_head(name, tmp_path, no_connections):
-    timm = pytest.importorskip("timm")
     torch.manual_seed(1)
     sized = {"img_size": 224} if name == "test_vit" else {}  # which was made for 160 pixels
     published = timm.create_model(name, num_classes=9, **sized).state_dict()
@@ -577,7 +511,6 @@ def test_a_file_fills_all_of_timms_networks_but_the_head(name, tmp_path, no_conn
     assert changed(network.backbone, published) == set()
 
 
-@needs_timm
 def test_what_we_trained_with_timm_starts_another_training(tmp_path):
     trained = build_timm("test_convnext")
     torch.nn.init.normal_(trained.backbone.stem[0].weight)
@@ -586,9 +519,7 @@ def test_what_we_trained_with_timm_starts_another_training(tmp_path):
     assert changed(network.backbone, trained.backbone.state_dict()) == set()
 
 
-@needs_timm
 def test_timms_positions_are_interpolated_to_our_images(tmp_path):
-    timm = pytest.importorskip("timm")
     published = timm.create_model("test_vit", num_classes=9, img_size=64).state_dict()
     weights = put(tmp_path / "w.pth", published)
     network = timm_network.build(5, image_size=96, name="test_vit", weights=weights)
@@ -596,7 +527,6 @@ def test_timms_positions_are_interpolated_to_our_images(tmp_path):
     assert network.backbone.pos_embed.shape[1] == 1 + (96 // 16) ** 2
 
 
-@needs_timm
 @pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "levit_128s"])
 def test_timm_refuses_the_weights_of_another_network(name, tmp_path):
     weights = put(tmp_path / "w.pth", build_small("mlp").state_dict())
@@ -604,20 +534,12 @@ def test_timm_refuses_the_weights_of_another_network(name, tmp_path):
         build_timm(name, weights=weights)
 
 
-@needs_timm
-def test_timm_takes_no_weights_by_name(no_connections):
-    with pytest.raises(UserError, match=r"must be null or a file as .* got 'a1_in1k'"):
-        build_timm("test_resnet", weights="a1_in1k")
-
-
-@needs_timm
 @pytest.mark.parametrize("name", ["resnet19", "hf-hub:timm/resnet18", "local-dir:/tmp", "timm/x"])
 def test_an_unknown_network_of_timm_is_an_error_without_a_download(name, no_connections):
     with pytest.raises(UserError, match=rf"one of timm's networks, got '{name}'. See timm.list"):
         build_timm(name)
 
 
-@needs_timm
 def test_an_error_for_images_of_the_wrong_size_of_timm_has_their_size():
     with pytest.raises(UserError, match=r"network timm: cannot be built for images of 4 pixels"):
         build_network("timm", n_classes=3, image_size=4, arguments={"name": "inception_v3"})

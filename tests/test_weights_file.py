@@ -4,7 +4,6 @@ import hashlib
 import io
 import os
 import random
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from classifold.errors import UserError
-from classifold.models.weights_file import fill_network, find_weights, read_weights
+from classifold.models.weights_file import read_weights
 
 TENSORS = {"body.weight": torch.arange(6.0).view(2, 3), "head.bias": torch.tensor([7.0])}
 SUFFIXES = [".safetensors", ".pth", ".pt", ".bin"]
@@ -201,149 +200,3 @@ def test_a_pickled_network_is_an_error_with_the_name_of_its_class(tmp_path):
 def test_anything_but_tensors_by_their_names_is_an_error(tmp_path, content, message):
     with pytest.raises(UserError, match=f"must hold .*tensors .*{message}. Save .*safetensors"):
         read(write(tmp_path / "w.pth", content))
-
-
-@pytest.mark.parametrize(
-    "weights",
-    [
-        {"file": "w.pth"},
-        {"file": "w.pth", "sha256": 123},
-        {"file": "w.pth", "sha256": "0", "url": "x"},
-        ["w.pth"],
-        True,
-        {},
-    ],
-    ids=str,
-)
-def test_weights_that_are_neither_a_name_nor_a_file_are_an_error(weights):
-    with pytest.raises(
-        UserError, match=r"arguments.weights: must be null, a name .*, or a file as"
-    ):
-        find_weights(weights, classifier="resnet18")
-
-
-def test_a_name_of_weights_is_an_error_for_a_network_without_published_weights():
-    with pytest.raises(
-        UserError, match=r"arguments.weights: must be null or a file as .* got 'DEFAULT'"
-    ):
-        find_weights("DEFAULT", classifier=None)
-
-
-def test_weights_made_for_other_pixels_are_not_offered():
-    with pytest.raises(UserError, match=r"one of IMAGENET1K_V1, DEFAULT for .* 'IMAGENET1K_F"):
-        find_weights("IMAGENET1K_FEATURES", classifier="vgg16")
-
-
-def test_a_file_is_found_from_the_folder_of_the_params(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("weights").mkdir()
-    path = write(Path("weights/w.safetensors"), TENSORS)
-    weights = {"file": "weights/w.safetensors", "sha256": sha256_of(path)}
-    assert is_same(find_weights(weights, classifier=None), TENSORS)
-
-
-def small(seed):
-    torch.manual_seed(seed)
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3))
-    network.append(nn.Linear(4, 2 + seed))
-    return network
-
-
-def fill(network, tensors):
-    fill_network(network, tensors, weights={"file": "w.pth", "sha256": "0"}, new=["3"])
-
-
-def copy_of(network):
-    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
-
-
-def test_all_but_the_new_layers_are_filled():
-    network, other = small(0), small(1)
-    before = copy_of(network)
-    published = other.state_dict() | {"1.num_batches_tracked": torch.tensor(9)}
-    fill(network, published)
-    after = network.state_dict()
-    assert is_same(
-        {name: after[name] for name in after if not name.startswith("3.")},
-        {name: published[name] for name in published if not name.startswith("3.")},
-    )
-    assert torch.equal(after["3.weight"], before["3.weight"])
-    assert torch.equal(after["3.bias"], before["3.bias"])
-
-
-def test_a_new_layer_stays_even_where_the_file_has_one_that_would_fit():
-    network, other = small(0), small(0)
-    nn.init.zeros_(other[3].weight)
-    fill(network, other.state_dict())
-    assert network[3].weight.any()
-
-
-def test_a_count_of_batches_may_be_missing_or_be_there_for_nothing():
-    published = copy_of(small(1))
-    del published["1.num_batches_tracked"]
-    network = small(0)
-    fill(network, published | {"0.num_batches_tracked": torch.tensor(4)})
-    assert torch.equal(network[2].weight, published["2.weight"])
-
-
-def test_halves_fill_floats():
-    published = {
-        name: tensor.half() if tensor.is_floating_point() else tensor
-        for name, tensor in small(1).state_dict().items()
-    }
-    network = small(0)
-    fill(network, published)
-    assert torch.equal(network[0].weight, published["0.weight"].float())
-
-
-def without(tensors, *names):
-    return {name: tensor for name, tensor in tensors.items() if name not in names}
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda t: without(t, "0.bias"), r"8 of .* 9 tensors match, missing 1 \(0.bias\)"),
-        (
-            lambda t: t | {"0.weight": torch.ones(4, 1, 3, 3)},
-            r"8 of .* 9 tensors match, of another shape 1 "
-            r"\(0.weight \(4, 1, 3, 3\) of floats for \(4, 3, 3, 3\) of floats\)",
-        ),
-        (
-            lambda t: t | {"2.weight": torch.ones(4, 4, 3, 3, dtype=torch.int8)},
-            r"8 of .* 9 tensors match, of another shape 1 \(2.weight \(4, 4, 3, 3\) of int8 for",
-        ),
-        (
-            lambda t: t | {"4.weight": torch.ones(1), "30.bias": torch.ones(1)},
-            r"9 of .* 9 tensors match, unexpected 2 \(4.weight, 30.bias\)",
-        ),
-    ],
-    ids=["missing", "shape", "kind", "unknown"],
-)
-def test_weights_that_match_partly_are_an_error_and_change_nothing(change, message):
-    network = small(0)
-    before = copy_of(network)
-    with pytest.raises(
-        UserError, match=rf"\(w.pth\): must match .*{message}.*arguments of the network"
-    ):
-        fill(network, change(copy_of(small(1))))
-    assert is_same(network.state_dict(), before)
-
-
-@pytest.mark.parametrize("tensors", [TENSORS, {"3.weight": torch.ones(3, 4)}])
-def test_an_error_for_weights_of_another_network_recommends_other_weights(tensors):
-    with pytest.raises(
-        UserError, match=r"0 of .* 9 tensors match, missing 8 \(.*…\).*Use weights of th"
-    ):
-        fill(small(0), tensors)
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_with_nan_or_infinity_are_an_error(value):
-    published = copy_of(small(1))
-    published["2.bias"][1] = value
-    network = small(0)
-    before = copy_of(network)
-    with pytest.raises(UserError, match=r"must be finite, got .* 1 tensors \(2.bias\)"):
-        fill(network, published)
-    assert is_same(network.state_dict(), before)

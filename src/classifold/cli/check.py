@@ -34,14 +34,18 @@ def check(
 
     # PyTorch takes seconds to import: only once everything else is valid.
     from classifold.models.device import choose_device
-    from classifold.training.try_model import describe_scaling, try_model
+    from classifold.training.try_model import (
+        describe_scaling,
+        describe_weights_mismatch,
+        try_model,
+    )
 
     choose_device(params["train"]["device"])
     size, task = params["augment"]["size"], params["dataset"]["task"]
     for name, given in params["models"].items():
         model = with_defaults(given, size=size, task=task)
         try_model(name, model)
-        for warning in describe_scaling(model, size=size):
+        for warning in [*describe_scaling(model, size=size), *describe_weights_mismatch(model)]:
             print(f"Warning: models.{name}.{warning}.")
     models = ", ".join(params["models"])
     print(f"{path} is valid: dataset {params['dataset']['path']}, models {models}")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from classifold.models.preprocessing import to_input
+from classifold.models.preprocessing import Normalize, to_input
 
 # The same for all callers, with the last batch padded: the last bits of sums depend on it.
 BATCH_SIZE = 64
@@ -22,7 +22,7 @@ def predict_logits(
     images: np.ndarray,
     *,
     image_size: int,
-    normalize: str,
+    normalize: Normalize,
     device: torch.device,
     flips: str = "none",
     shift: int = 0,
@@ -61,7 +61,7 @@ def predict_features(
     images: np.ndarray,
     *,
     image_size: int,
-    normalize: str,
+    normalize: Normalize,
     device: torch.device,
 ) -> np.ndarray:
     """Compute the inputs of the network's head, as `predict_logits` computes logits.
@@ -152,7 +152,7 @@ class _Inputs(NamedTuple):
 
 
 def _batches(
-    images: np.ndarray, view: View, *, image_size: int, normalize: str, device: torch.device
+    images: np.ndarray, view: View, *, image_size: int, normalize: Normalize, device: torch.device
 ) -> Iterator[_Inputs]:
     for start in range(0, len(images), BATCH_SIZE):
         batch = view.of(images[start : start + BATCH_SIZE])

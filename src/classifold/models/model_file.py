@@ -6,16 +6,26 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from classifold.data.json_file import read_json, write_json
 from classifold.data.seeding import seed_torch
 from classifold.errors import UserError
+from classifold.models.publishers import Preprocessing, Publisher
+from classifold.models.weights import input_of
 from classifold.params.schema.section import BlackAndWhite, Pixels
 from classifold.params.validation import validation_errors
 from classifold.runtime.faults import REMEDY, explain_damage
+
+
+class _Normalization(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    mean: Annotated[list[float], Field(min_length=3, max_length=3)]
+    std: Annotated[list[PositiveFloat], Field(min_length=3, max_length=3)]
+    interpolation: Literal["bilinear", "bicubic"]
 
 
 class _Preprocessing(BaseModel):
@@ -24,8 +34,8 @@ class _Preprocessing(BaseModel):
     pack_size: Pixels
     resize: Literal["lanczos", "bicubic", "bilinear", "box", "nearest"]
     image_size: Pixels
-    normalize: Literal["imagenet", "half", "none"]
     ranges: dict[str, BlackAndWhite] = {}  # of deep images; models of earlier versions have none
+    normalize: Literal["imagenet", "half", "none"] | _Normalization
 
 
 class _Description(BaseModel):
@@ -88,6 +98,31 @@ def new_network(
     return build_network(network, n_classes=n_classes, image_size=image_size, arguments=arguments)
 
 
+def publisher_of(network: str, arguments: Mapping[str, Any]) -> Publisher | None:
+    """Return who publishes weights of a network; None if nobody does.
+
+    Raises:
+        UserError: if the network does not accept its arguments.
+    """
+    module = importlib.import_module(f"classifold.networks.{network}")
+    return module.publisher(**arguments) if hasattr(module, "publisher") else None
+
+
+def pretrained_input(network: str, arguments: Mapping[str, Any]) -> Preprocessing:
+    """Return the input that the weights of a network were trained for.
+
+    Raises:
+        UserError: if it has random weights, or nothing is known of its weights.
+    """
+    weights = arguments.get("weights")
+    if weights is None:
+        raise UserError(
+            "normalize: pretrained needs arguments.weights, got random weights. Set weights, or "
+            "normalize to imagenet, half or none."
+        )
+    return input_of(weights, publisher=publisher_of(network, arguments))
+
+
 def save_model(
     folder: Path,
     model: nn.Module,
@@ -121,6 +156,7 @@ def save_model(
             "arguments": dict(arguments),
             "classes": list(classes),
             "preprocessing": dict(preprocessing),
+            "weights": getattr(model, "weights", None),
             **training,
         },
     )

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
 from classifold.errors import UserError
-from classifold.models.weights_file import fill_network, find_weights
+from classifold.models.filling import fill_network
+from classifold.models.publishers import Torchvision
+from classifold.models.weights import find_weights
 
 # Builders that need the image's size, and the name of their argument.
 SIZE_ARGUMENT = {"vit": "image_size", "maxvit": "input_size"}
@@ -38,27 +40,18 @@ def build(
 ) -> nn.Module:
     """Build torchvision's classifier `name`.
 
-    Published weights need `normalize: imagenet`; those of efficientnet_v2_l need `half`.
-
     Args:
         n_classes: number of logits.
         image_size: width and height of images in pixels.
         name: such as `resnet18`; `torchvision.models.list_models()` lists all.
-        weights: torchvision's name of published weights (`DEFAULT`, `IMAGENET1K_V1`), which it
-            downloads to TORCH_HOME, or a file (see `weights_file`); None starts from random
-            weights. The head is always new; a vision transformer's position embedding is
-            interpolated to the image's size.
+        weights: see `models/weights.py`; None starts from random weights. The head is always new;
+            a vision transformer's position embedding is interpolated to the image's size.
 
     Raises:
         UserError: if there is no such classifier or weights, they cannot be downloaded or read,
             or are of another network.
     """
-    models = torchvision.models
-    if name not in models.list_models(module=models):
-        raise UserError(
-            f"arguments.name: must be one of torchvision's classifiers, got '{name}'. See "
-            "torchvision.models.list_models(module=torchvision.models)."
-        )
+    published = publisher(name=name)
     sized: dict[str, Any] = {
         argument: (image_size, image_size) if argument == "input_size" else image_size
         for family, argument in SIZE_ARGUMENT.items()
@@ -68,17 +61,40 @@ def build(
         # Without auxiliary heads the output is one tensor of logits in training, too. Their
         # published weights need `half`; with transform_input they need `imagenet`, as others do.
         sized |= {"aux_logits": False, "init_weights": True, "transform_input": True}
-    backbone = models.get_model(name, weights=None, num_classes=n_classes, **sized)
+    backbone = torchvision.models.get_model(name, weights=None, num_classes=n_classes, **sized)
+    network = TorchvisionClassifier(backbone)
     if weights is not None:
-        tensors = _as_built(backbone, find_weights(weights, classifier=name))
+        found = find_weights(weights, publisher=published)
         fill_network(
-            backbone, tensors, weights=weights, new=[_head_name(backbone)], unused=AUXILIARY_HEADS
+            backbone,
+            _as_built(backbone, found.tensors),
+            source=found.source,
+            new=[_head_name(backbone)],
+            unused=AUXILIARY_HEADS,
         )
-    return TorchvisionClassifier(backbone)
+        network.weights = found.record
+    return network
+
+
+def publisher(*, name: str, **_: Any) -> Torchvision:
+    """Return who publishes weights of the network.
+
+    Raises:
+        UserError: if there is no such classifier.
+    """
+    models = torchvision.models
+    if name not in models.list_models(module=models):
+        raise UserError(
+            f"arguments.name: must be one of torchvision's classifiers, got '{name}'. See "
+            "torchvision.models.list_models(module=torchvision.models)."
+        )
+    return Torchvision(name)
 
 
 class TorchvisionClassifier(nn.Module):
     """A classifier of torchvision whose last layer is named `head`, as in all networks."""
+
+    weights: dict[str, Any] | None = None
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()

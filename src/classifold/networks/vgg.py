@@ -6,12 +6,16 @@ on 64 x 64 pixels with 200 labels 16.1 million parameters, of which the 1.4 mill
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
-from classifold.models.weights_file import fill_network, find_weights
+from classifold.models.filling import fill_network
+from classifold.models.publishers import Torchvision
+from classifold.models.weights import find_weights
 
 WIDTHS = (64, 128, 256, 512, 512)
+DEPTHS = (2, 2, 3, 3, 3)
 
 # Depths -> torchvision's classifier with published weights of the same convolutions.
 PUBLISHED: dict[tuple[int, ...], str] = {
@@ -27,14 +31,12 @@ def build(
     *,
     image_size: int,
     widths: Sequence[int] = WIDTHS,
-    depths: Sequence[int] = (2, 2, 3, 3, 3),
+    depths: Sequence[int] = DEPTHS,
     dense: Sequence[int] = (512, 512),
     dropout: float = 0.4,
     weights: str | Mapping[str, str] | None = None,
 ) -> nn.Module:
     """Build the network for square images of `image_size` pixels.
-
-    Published weights need `normalize: imagenet`.
 
     Args:
         n_classes: number of logits.
@@ -43,9 +45,8 @@ def build(
         depths: convolutions of each block.
         dense: units of each dense block.
         dropout: probability, after every dense block.
-        weights: of the convolutions: torchvision's name of published weights (`IMAGENET1K_V1`)
-            of the VGG with these depths, or a file of a VGG's weights (see `weights_file`); None
-            starts from random weights.
+        weights: of the convolutions (see `models/weights.py`): published ones are torchvision's of
+            the VGG with these depths; None starts from random weights.
 
     Raises:
         UserError: if there are no such weights, they cannot be downloaded or read, or are of
@@ -60,19 +61,30 @@ def build(
         dropout=dropout,
     )
     if weights is not None:
-        classifier = PUBLISHED.get(tuple(depths)) if tuple(widths) == WIDTHS else None
+        found = find_weights(weights, publisher=publisher(widths=widths, depths=depths))
         fill_network(
             network,
-            find_weights(weights, classifier=classifier),
-            weights=weights,
+            found.tensors,
+            source=found.source,
             new=["dense", "head"],
             unused=["classifier", "pre_logits"],  # dense layers in torchvision's files and timm's
         )
+        network.weights = found.record
     return network
+
+
+def publisher(
+    *, widths: Sequence[int] = WIDTHS, depths: Sequence[int] = DEPTHS, **_: Any
+) -> Torchvision | None:
+    """Return who publishes weights of the convolutions; None if nobody does."""
+    classifier = PUBLISHED.get(tuple(depths)) if tuple(widths) == WIDTHS else None
+    return Torchvision(classifier) if classifier else None
 
 
 class Vgg(nn.Module):
     """Blocks of convolutions with ReLU and max pooling, dense blocks, a linear head."""
+
+    weights: dict[str, Any] | None = None
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from classifold.models.inference import View, make_views
 from classifold.models.model_file import Model
-from classifold.models.preprocessing import NORMALIZATIONS
+from classifold.models.preprocessing import Normalization, interpolated
 from classifold.serving.predict import Classifier
 from classifold.stacking.module import EnsembleModule
 
@@ -49,10 +49,14 @@ class MemberModule(nn.Module):
         super().__init__()
         self.views = views
         image_size = model.preprocessing["image_size"]
-        mean, std = NORMALIZATIONS[model.preprocessing["normalize"]]
+        mean, std, interpolation = Normalization.of(model.preprocessing["normalize"])
         self.register_buffer("mean", 255 * torch.tensor(mean).view(3, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(std).view(3, 1, 1))
-        weights = None if image_size == size else interpolation_weights(size, image_size)
+        weights = (
+            None
+            if image_size == size
+            else interpolation_weights(size, image_size, interpolation=interpolation)
+        )
         self.register_buffer("weights", weights)
         self.network = model.network.to("cpu")
 
@@ -79,8 +83,8 @@ def _transform(batch: Tensor, view: View) -> Tensor:
     return padded[..., top : top + batch.shape[2], left : left + batch.shape[3]]
 
 
-def interpolation_weights(size: int, image_size: int) -> Tensor:
-    """Compute the weights of `F.interpolate` (bilinear, antialiased) along one side of an image.
+def interpolation_weights(size: int, image_size: int, *, interpolation: str) -> Tensor:
+    """Compute the weights of `interpolated` along one side of an image.
 
     ONNX has no such operator with PyTorch's weights. But the interpolation is linear and treats
     one side after the other, so it equals W @ image @ W.T.
@@ -89,5 +93,5 @@ def interpolation_weights(size: int, image_size: int) -> Tensor:
         W, float32 (image_size, size): the weight of each old pixel in each new one.
     """
     sides = torch.eye(size).view(1, 1, size, size)
-    weights = F.interpolate(sides, (image_size, size), mode="bilinear", antialias=True)
+    weights = interpolated(sides, (image_size, size), interpolation=interpolation)
     return weights.view(image_size, size)

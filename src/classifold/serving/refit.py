@@ -89,7 +89,7 @@ def refit_model(name: str, params: Mapping[str, Any], *, root: Path, folder: Pat
                 "resize": images.resize,
                 "ranges": images.ranges,
                 "image_size": training.recipe.image_size,
-                "normalize": model["normalize"],
+                "normalize": training.recipe.normalize,
             },
             training={
                 "trained_on": ["train", "validation"],

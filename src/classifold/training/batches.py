@@ -18,7 +18,7 @@ from classifold.data.image_arrays import prefetch
 from classifold.data.pack import Pack
 from classifold.data.seeding import generator
 from classifold.errors import UserError
-from classifold.models.preprocessing import normalized, to_input
+from classifold.models.preprocessing import Normalize, normalized, to_input
 from classifold.runtime.parallel import threaded_map
 from classifold.training.losses import one_hot
 
@@ -108,7 +108,7 @@ class TrainingImages:
             None if partners is None else self._plan(draws[partners]),
         )
 
-    def inputs(self, read: Read, *, image_size: int, normalize: str) -> Tensor:
+    def inputs(self, read: Read, *, image_size: int, normalize: Normalize) -> Tensor:
         """Make the network's input: augmented on the device, mixed with partners, normalized.
 
         Args:
@@ -161,7 +161,7 @@ def epoch_batches(
     seed: int,
     epoch: int,
     image_size: int,
-    normalize: str,
+    normalize: Normalize,
     sampler: str = "shuffle",
     micro_batches: int = 1,
     process: int = 0,

@@ -8,11 +8,12 @@ from torch import nn
 from classifold.data.image_arrays import ChosenImages
 from classifold.data.pack import Pack
 from classifold.models.inference import BATCH_SIZE, predict_logits
+from classifold.models.preprocessing import Normalize
 from classifold.training.machine import Machine
 
 
 def predict_distributed(
-    network: nn.Module, pack: Pack, *, machine: Machine, image_size: int, normalize: str
+    network: nn.Module, pack: Pack, *, machine: Machine, image_size: int, normalize: Normalize
 ) -> np.ndarray:
     """Compute logits in fp32 and evaluation mode; each process reads only its own images.
 

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from classifold.models.model_file import pretrained_input
+from classifold.models.preprocessing import Normalize
+
 
 class Recipe(NamedTuple):
     """How a network is trained: the keys of a model in params, except those that build it."""
@@ -11,7 +14,7 @@ class Recipe(NamedTuple):
     batch_size: int  # max images per step, over all micro-batches and processes
     seed: int  # of order, dropout and online augmentation
     image_size: int
-    normalize: str
+    normalize: Normalize
     loss: Mapping[str, Any]  # name and settings
     class_weights: str = "none"  # or `balanced`
     sampler: str = "shuffle"  # or `balanced`
@@ -22,8 +25,15 @@ class Recipe(NamedTuple):
 
     @classmethod
     def of(cls, model: Mapping[str, Any]) -> "Recipe":
-        """Read the recipe from a model of params, see `with_defaults`; null means the default."""
-        return cls(**{k: v for k, v in _without_nulls(model).items() if k in cls._fields})
+        """Read the recipe from a model of params, see `with_defaults`; null means the default.
+
+        Raises:
+            UserError: if `normalize` is `pretrained` and the network has no published weights.
+        """
+        settings = {k: v for k, v in _without_nulls(model).items() if k in cls._fields}
+        if model["normalize"] == "pretrained":
+            settings["normalize"] = pretrained_input(model["network"], model["arguments"]).normalize
+        return cls(**settings)
 
 
 def _without_nulls(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,16 +1,20 @@
 """Check that a model of params can be built, before anything is computed."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from classifold.errors import UserError
-from classifold.models.model_file import build_network
-from classifold.models.weights_file import read_weights
+from classifold.models.model_file import build_network, publisher_of
+from classifold.models.preprocessing import Normalization
+from classifold.models.weights import check_weights, input_of
 from classifold.training.freezing import parameters_under, set_trainable
+from classifold.training.recipe import Recipe
+
+# Of the recommended size; networks lose little accuracy above.
+MIN_SCALE = 0.7
 
 
 def try_model(name: str, model: Mapping[str, Any]) -> None:
@@ -27,8 +31,10 @@ def try_model(name: str, model: Mapping[str, Any]) -> None:
     arguments = dict(model["arguments"])
     weights = arguments.pop("weights", None)
     try:
-        if isinstance(weights, Mapping):
-            read_weights(Path(weights.get("file", "")), weights.get("sha256", ""))
+        if weights is not None:
+            publisher = publisher_of(model["network"], arguments)
+            check_weights(weights, publisher=publisher, name=arguments.get("name", ""))
+        Recipe.of(model)
         with torch.device("meta"):
             network = build_network(
                 model["network"],
@@ -65,6 +71,30 @@ def describe_scaling(model: Mapping[str, Any], *, size: int) -> Iterator[str]:
                 f"{key}: enlarges the images of augment.size, {size} pixels, to {pixels}, which "
                 f"adds no detail. Raise augment.size, or remove {key}"
             )
+
+
+def describe_weights_mismatch(model: Mapping[str, Any]) -> Iterator[str]:
+    """Describe where a model's params differ from the input its pretrained weights expect.
+
+    Args:
+        model: its section of params, which `try_model` accepted.
+    """
+    weights = model["arguments"].get("weights")
+    publisher = publisher_of(model["network"], model["arguments"])
+    if weights is None or publisher is None:
+        return
+    expected = input_of(weights, publisher=publisher)
+    given = Normalization.of(Recipe.of(model).normalize)
+    if (tuple(given.mean), tuple(given.std)) != (expected.mean, expected.std):
+        yield (
+            f"normalize: the weights were trained with mean {expected.mean} and standard deviation "
+            f"{expected.std}, got {model['normalize']}. Set normalize: pretrained"
+        )
+    if model["image_size"] < MIN_SCALE * expected.image_size:
+        yield (
+            f"image_size: the weights were trained on {expected.image_size} pixels, got "
+            f"{model['image_size']}. Larger images usually give a higher accuracy"
+        )
 
 
 def try_size(network: nn.Module, train_size: int, *, name: str) -> None:

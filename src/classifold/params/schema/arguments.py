@@ -19,7 +19,6 @@ ARGUMENT_TYPES: dict[str, Any] = {
     "str": str,
     "float | None": float | None,
     "Sequence[int]": list[int],
-    "Mapping[str, str] | None": dict[str, str] | None,
     "str | Mapping[str, str] | None": str | dict[str, str] | None,
 }
 

@@ -95,7 +95,7 @@ class Model(Section):
     arguments: dict[str, Any]
     image_size: Pixels | None = None  # augment.size
     train_size: Pixels | None = None
-    normalize: Literal["imagenet", "half", "none"]
+    normalize: Literal["imagenet", "half", "none", "pretrained"]
     online: str
     batch_size: Annotated[int, Field(ge=2)]
     seed: Seed
