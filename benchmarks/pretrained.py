@@ -49,6 +49,7 @@ def published_network(package: str) -> torch.nn.Module:
 
 
 def main() -> None:
+    """Print the accuracy of each package's network."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("archive", help="tiny-imagenet-40.zip, or the whole Tiny ImageNet")
     images, wnids = read_validation(parser.parse_args().archive)

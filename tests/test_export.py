@@ -121,14 +121,14 @@ def test_interpolation_weights_by_hand():
     # From 4 pixels to 2, a new pixel's middle is 1 old pixel from the border and its triangle
     # reaches 2: old ones 0.5, 0.5 and 1.5 away weigh 3/4, 3/4 and 1/4, divided by their sum.
     expected = torch.tensor([[3.0, 3.0, 1.0, 0.0], [0.0, 1.0, 3.0, 3.0]]) / 7
-    torch.testing.assert_close(interpolation_weights(4, 2), expected)
+    torch.testing.assert_close(interpolation_weights(4, 2, interpolation="bilinear"), expected)
 
 
-@given(st.integers(4, 40), st.integers(4, 40))
-def test_interpolation_by_weights_is_that_of_torch(size, image_size):
+@given(st.integers(4, 40), st.integers(4, 40), st.sampled_from(["bilinear", "bicubic"]))
+def test_interpolation_by_weights_is_that_of_torch(size, image_size, mode):
     batch = torch.from_numpy(RANDOM.integers(0, 256, (2, 3, size, size))).float()
-    weights = interpolation_weights(size, image_size)
-    expected = F.interpolate(batch, (image_size, image_size), mode="bilinear", antialias=True)
+    weights = interpolation_weights(size, image_size, interpolation=mode)
+    expected = F.interpolate(batch, (image_size, image_size), mode=mode, antialias=True)
     torch.testing.assert_close(weights @ batch @ weights.T, expected, rtol=1e-5, atol=1e-3)
     torch.testing.assert_close(weights.sum(1), torch.ones(image_size))
 
@@ -146,7 +146,9 @@ def test_views_that_evaluate_averages_are_in_the_graph(project, tmp_path):
 
 def test_a_file_with_other_predictions_is_refused_and_deleted(project, tmp_path, monkeypatch):
     classifier = Classifier.load(project(), model="flat")
-    monkeypatch.setattr(module, "interpolation_weights", lambda old, new: torch.ones(new, old) / 9)
+    monkeypatch.setattr(
+        module, "interpolation_weights", lambda old, new, **_: torch.ones(new, old) / 9
+    )
     with pytest.raises(UserError, match=r"of flat must differ .* got 0\.\d+ on 70 images"):
         export_onnx(tmp_path / "new/model.onnx", classifier, IMAGES)
     assert not list((tmp_path / "new").iterdir())

@@ -181,14 +181,9 @@ INTERPOLATIONS = ("bilinear", "bicubic")
 
 def trained_on(tag: str) -> str | None:
     """Return the data that weights were trained on, by the parts of timm's tags."""
-    parts = tag.split("_")
-    known = {
-        "in1k": "ImageNet-1k",
-        "in12k": "ImageNet-12k",
-        "in22k": "ImageNet-22k",
-        "in21k": "ImageNet-21k",
-    }
-    return ", ".join(name for part, name in known.items() if part in parts) or None
+    parts = [part.removeprefix("in") for part in tag.split("_") if part.startswith("in")]
+    known = [part for part in parts if part in ("1k", "12k", "21k", "22k")]
+    return ", ".join(f"ImageNet-{images}" for images in known) or None
 
 
 def find_tag(publisher: Publisher, weights: str) -> str:
