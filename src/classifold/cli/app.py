@@ -20,7 +20,7 @@ from classifold.cli.search import search
 from classifold.runtime.encoding import use_utf8
 
 app = typer.Typer(
-    help="A pipeline from a folder of labeled images to a classifier its owner can defend.",
+    help="A DVC pipeline that trains, evaluates and explains an image classifier.",
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     add_completion=False,
