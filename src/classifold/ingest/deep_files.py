@@ -1,6 +1,7 @@
 """Read the stored values of PNG, JPEG 2000 and portable maps with more than 8 bits per channel."""
 
 import re
+import struct
 from typing import Any
 
 import numpy as np
@@ -8,18 +9,23 @@ from PIL import Image
 
 from classifold.ingest.deep_image import ORIENTATION_TAG, DeepImage, scale_to_8_bit
 from classifold.ingest.limits import UnreadableImageError, refuse_too_large
+from classifold.ingest.shallow_files import PNG_DEPTH
 
-PNG_DEPTH = 24  # the position of the byte in a file
+# Markers of a JPEG before its size: all but those of tables, extensions and conditioning.
+BYTES_OF_JPEG_FRAME = 10
+JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 # What a PNG contains if it may have an orientation. To look for it, Pillow decodes the image.
 PNG_ORIENTATION = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 
-# The start of a JPEG 2000 codestream; its number of components, 3 bytes each, is 40 bytes later.
+# The start of a JPEG 2000 codestream; 8 bytes later its size, 40 bytes later the number of its
+# components, 3 bytes each.
 SIZ = b"\xff\x4f\xff\x51"
+BYTES_TO_SIZE = 8
 BYTES_TO_COMPONENTS = 40
 
 # OpenJPEG decodes all components to 32-bit integers.
-BYTES_PER_COMPONENT = 6
+BYTES_PER_COMPONENT = 4
 
 # Width, height, and a scale factor whose sign is the byte order.
 COLOR_FLOATS = re.compile(rb"PF\s+(\d{1,9})\s+(\d{1,9})\s+([+-]?[\d.eE+-]+)\s")
@@ -42,8 +48,42 @@ def read_deep(encoded: bytes, image: Image.Image) -> DeepImage | None:
     return None
 
 
-def read_color_floats(encoded: bytes) -> DeepImage | None:
-    """Read a portable float map in color, which Pillow does not know; None if it is none."""
+def read_unknown(encoded: bytes) -> DeepImage | None:
+    """Read an image that Pillow does not know; None if it is none."""
+    return _read_jpeg(encoded) or _read_color_floats(encoded)
+
+
+def _read_jpeg(encoded: bytes) -> DeepImage | None:
+    """Read a JPEG of more than 8 bits, as medical programs write it."""
+    frame = _jpeg_frame(encoded)
+    if frame is None:
+        return None
+    bits, height, width, n_components = frame
+    if bits <= 8 or n_components not in (1, 3):
+        return None
+    refuse_too_large(width, height, n_components * 2)
+    import imagecodecs  # noqa: PLC0415 - slow to import, and most data sets have no deep image
+
+    top = None if bits == 16 else 2**bits - 1
+    return DeepImage(
+        imagecodecs.jpeg_decode(encoded), mode="I;16" if n_components == 1 else "RGB", top=top
+    )
+
+
+def _jpeg_frame(encoded: bytes) -> tuple[int, int, int, int] | None:
+    """Find bits per channel, height, width and number of channels of a JPEG."""
+    at = 2
+    while encoded.startswith(b"\xff\xd8\xff") and encoded[at : at + 1] == b"\xff":
+        if len(encoded) < at + BYTES_OF_JPEG_FRAME:
+            return None
+        if encoded[at + 1] in JPEG_FRAMES:
+            return struct.unpack_from(">BHHB", encoded, at + 4)
+        at += 2 + int.from_bytes(encoded[at + 2 : at + 4], "big")
+    return None
+
+
+def _read_color_floats(encoded: bytes) -> DeepImage | None:
+    """Read a portable float map in color."""
     header = COLOR_FLOATS.match(encoded)
     if header is None:
         return None
@@ -55,8 +95,7 @@ def read_color_floats(encoded: bytes) -> DeepImage | None:
 
 
 def _read_png(encoded: bytes, image: Image.Image) -> DeepImage:
-    # Slow to import, and most data sets have no deep image.
-    import imagecodecs  # noqa: PLC0415
+    import imagecodecs  # noqa: PLC0415 - as above
 
     values = imagecodecs.png_decode(encoded)  # with alpha where tRNS declares a transparent color
     colors, alpha = values, None
@@ -66,7 +105,7 @@ def _read_png(encoded: bytes, image: Image.Image) -> DeepImage:
     may_be_turned = any(mark in encoded for mark in PNG_ORIENTATION)
     return DeepImage(
         colors,
-        mode=image.mode,
+        mode=image.mode if alpha is None else "LA" if colors.ndim == 2 else "RGBA",
         alpha=alpha,
         orientation=image.getexif().get(ORIENTATION_TAG, 1) if may_be_turned else 1,
         animated=getattr(image, "is_animated", False),
@@ -74,7 +113,10 @@ def _read_png(encoded: bytes, image: Image.Image) -> DeepImage:
 
 
 def _read_jpeg2000(encoded: bytes, image: Image.Image) -> DeepImage | None:
-    start = encoded.find(SIZ) + BYTES_TO_COMPONENTS
+    siz = encoded.find(SIZ)
+    # The size of the codestream; Pillow knows that of the file around it.
+    right, lower, left, upper = struct.unpack_from(">4I", encoded, siz + BYTES_TO_SIZE)
+    start = siz + BYTES_TO_COMPONENTS
     n_components = int.from_bytes(encoded[start : start + 2], "big")
     sizes = encoded[start + 2 : start + 2 + 3 * n_components : 3]
     # The first bit is that of signed values, the others the bit depth minus 1.
@@ -86,7 +128,7 @@ def _read_jpeg2000(encoded: bytes, image: Image.Image) -> DeepImage | None:
             "bit depth, with or without alpha, is read"
         )
     bits, is_signed = sizes[0] % 128 + 1, sizes[0] >= 128
-    refuse_too_large(image.width, image.height, n_components * BYTES_PER_COMPONENT)
+    refuse_too_large(right - left, lower - upper, n_components * BYTES_PER_COMPONENT)
     import imagecodecs  # noqa: PLC0415 - as above
 
     values = colors = imagecodecs.jpeg2k_decode(encoded)

@@ -86,7 +86,9 @@ def _fit(kind: str, measures: list[Measure]) -> FittedRange:
     span = rounded(low), rounded(high)
     limits, reason = _depth(kind, low, high) or (span, "what the images span")
     if limits[0] == limits[1]:
-        limits, reason = (limits[0], limits[0] + 1), "all values are equal"
+        bottom, top = type_range(kind)
+        limits = (bottom, top) if bottom <= low <= top else (span[0], span[0] + 1)
+        reason = "all values are equal"
     return FittedRange(*limits, reason, len(measures), seen, tuple(missing))
 
 

@@ -107,7 +107,7 @@ def measure(deep: DeepImage) -> Measure:
     sentinels: set[float] = set()
     for band in row_bands(*deep.size):
         values = deep.values[band]
-        if deep.alpha is not None:
+        if deep.alpha is not None and not deep.alpha[band].all():
             values = values[deep.alpha[band] > 0]
         if _has_missing(deep):
             values = values[np.isfinite(values) & ~_is_missing(values, deep.missing)]

@@ -39,8 +39,11 @@ def is_tiff(encoded: bytes) -> bool:
 
 def is_deep_tiff(encoded: bytes) -> bool:
     """Check whether the first image has more than 8 bits per channel, or signed values."""
-    with _first_page(encoded) as (page, _):
-        return page.bitspersample not in (1, 2, 4, 8) or page.sampleformat != UNSIGNED
+    try:
+        with _first_page(encoded) as (page, _):
+            return page.bitspersample not in (1, 2, 4, 8) or page.sampleformat != UNSIGNED
+    except Exception:  # damaged; Pillow may still read it, or knows a better reason
+        return False
 
 
 def read_tiff(encoded: bytes) -> DeepImage:
@@ -101,7 +104,7 @@ def _check(page: Any, *, n_bytes: int) -> None:
         known = ", ".join(dict.fromkeys(CODECS.values()))
         raise UnreadableImageError(
             f"a TIFF of {page.bitspersample} bits per channel with the compression "
-            f"{page.compression!r}; {known} are read"
+            f"{getattr(page.compression, 'name', codec)}; {known} are read"
         )
     if page.dtype is None or page.dtype.kind not in "buif":
         raise UnreadableImageError(f"a TIFF with values of type {page.dtype}")

@@ -5,13 +5,14 @@ import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from classifold.data.deep_ranges import Ranges
-from classifold.ingest.deep_files import read_color_floats, read_deep
+from classifold.ingest.deep_files import read_deep, read_unknown
 from classifold.ingest.deep_fit import fit_ranges
 from classifold.ingest.deep_image import (
     ORIENTATION_TAG,
@@ -25,6 +26,7 @@ from classifold.ingest.deep_tiff import is_deep_tiff, is_tiff, read_tiff
 from classifold.ingest.formats import FORMATS, KEPT_FORMATS
 from classifold.ingest.limits import UnreadableImageError, refuse_too_large, row_bands
 from classifold.ingest.perceptual_hash import perceptual_hash
+from classifold.ingest.shallow_files import load
 
 Conversion = Literal["grayscale", "palette", "alpha", "cmyk", "deep", "other"]
 CONVERSION_NAMES: tuple[Conversion, ...] = get_args(Conversion)
@@ -124,7 +126,7 @@ def _open(encoded: bytes) -> Image.Image | DeepImage:
     try:
         image: Image.Image = Image.open(io.BytesIO(encoded), formats=FORMATS)
     except (UnidentifiedImageError, KeyError):  # KeyError: an unknown compression of a TIFF
-        deep = read_tiff(encoded) if is_tiff(encoded) else read_color_floats(encoded)
+        deep = read_tiff(encoded) if is_tiff(encoded) else read_unknown(encoded)
         if deep is None:
             raise
         return deep
@@ -133,24 +135,14 @@ def _open(encoded: bytes) -> Image.Image | DeepImage:
 
 
 def _decode_shallow(image: Image.Image, encoded: bytes, *, background: Sequence[int]) -> Decoded:
-    # JPEG decoders ignore further images of an MPO (a JPEG of a phone).
-    animated = image.format != "MPO" and getattr(image, "is_animated", False)
     rare = image.format not in KEPT_FORMATS
-    # Loading a TIFF turns it and removes the tag.
-    turned = image.getexif().get(ORIENTATION_TAG, 1) in range(2, 9)
-    is_deep = _has_16_bits(image)  # lost by loading
-    image.load()
-    mode = image.mode
-    upright = ImageOps.exif_transpose(image) if turned else image
-    conversion: Conversion | None = "deep" if is_deep else _conversion(upright)
+    image, mode, turned, animated = load(image, encoded)
+    conversion = _conversion(image, mode)
     changed = conversion is not None or turned or animated or rare
-    rgb = (
-        _compose(upright.size, lambda rows: _rows(upright, rows), background)
-        if changed
-        else upright
-    )
+    if changed:
+        image = _compose(image.size, partial(_rows, image), background)
     return _describe(
-        rgb,
+        image,
         None if changed else encoded,
         mode=mode,
         conversion=conversion,
@@ -162,7 +154,7 @@ def _decode_shallow(image: Image.Image, encoded: bytes, *, background: Sequence[
 
 def _decode_deep(source: DeepImage, *, background: Sequence[int], ranges: Ranges) -> Decoded:
     scaler = Scaler(source, ranges)
-    rgb = _compose(source.size, lambda rows: _as_image(source, rows, scaler), background)
+    rgb = _compose(source.size, partial(_scaled_rows, source, scaler), background)
     turned = source.orientation in range(2, 9)
     if turned:
         rgb.getexif()[ORIENTATION_TAG] = source.orientation
@@ -198,25 +190,18 @@ def _describe(rgb: Image.Image, encoded: bytes | None, **properties: Any) -> Dec
     )
 
 
-def _has_16_bits(image: Image.Image) -> bool:
-    """Check whether an image that is not loaded yet has 16 bits, of which Pillow reads 8 (SGI)."""
-    # Pillow gives the raw mode of 16-bit colors, such as "RGB;16B".
-    return any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
-
-
-def _conversion(image: Image.Image) -> Conversion | None:
-    if "transparency" in image.info and image.mode in ("RGB", "L", "1"):
+def _conversion(image: Image.Image, mode: str) -> Conversion | None:
+    """Classify the conversion of a loaded image, whose file had a mode."""
+    if "transparency" in image.info and mode in ("RGB", "L", "1"):
         return "alpha"
-    if image.mode == "RGB":
-        return None
-    return CONVERSIONS.get(image.mode, "other")
+    return None if mode == "RGB" else CONVERSIONS.get(mode, "other")
 
 
 def _rows(image: Image.Image, rows: slice) -> Image.Image:
     return image.crop((0, rows.start, image.width, rows.stop))
 
 
-def _as_image(source: DeepImage, rows: slice, scaler: Scaler) -> Image.Image:
+def _scaled_rows(source: DeepImage, scaler: Scaler, rows: slice) -> Image.Image:
     """Scale a band to 8 bit."""
     values = scaler.scale(rows)
     mode = "L" if values.ndim == 2 else source.mode[: values.shape[2]]
