@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from classifold.ingest.deep_image import ORIENTATION_TAG, DeepImage, scale_to_8_bit
-from classifold.ingest.limits import UnreadableImageError, refuse_too_large
+from classifold.ingest.limits import UnreadableImageError, check_size
 from classifold.ingest.shallow_files import PNG_DEPTH
 
 # Markers of a JPEG before its size: all but those of tables, extensions and conditioning.
@@ -61,7 +61,7 @@ def _read_jpeg(encoded: bytes) -> DeepImage | None:
     bits, height, width, n_components = frame
     if bits <= 8 or n_components not in (1, 3):
         return None
-    refuse_too_large(width, height, n_components * 2)
+    check_size(width, height, n_components * 2)
     import imagecodecs  # noqa: PLC0415 - slow to import, and most data sets have no deep image
 
     top = None if bits == 16 else 2**bits - 1
@@ -88,7 +88,7 @@ def _read_color_floats(encoded: bytes) -> DeepImage | None:
     if header is None:
         return None
     width, height = int(header[1]), int(header[2])
-    refuse_too_large(width, height, 12)
+    check_size(width, height, 12)
     order = "<" if header[3].startswith(b"-") else ">"
     values = _numbers(encoded, header.end(), f"{order}f4", (height, width, 3))
     return DeepImage(values[::-1], mode="RGB")  # the lowest row comes first
@@ -128,7 +128,7 @@ def _read_jpeg2000(encoded: bytes, image: Image.Image) -> DeepImage | None:
             "bit depth, with or without alpha, is read"
         )
     bits, is_signed = sizes[0] % 128 + 1, sizes[0] >= 128
-    refuse_too_large(right - left, lower - upper, n_components * BYTES_PER_COMPONENT)
+    check_size(right - left, lower - upper, n_components * BYTES_PER_COMPONENT)
     import imagecodecs  # noqa: PLC0415 - as above
 
     values = colors = imagecodecs.jpeg2k_decode(encoded)

@@ -40,6 +40,11 @@ class DeepImage(NamedTuple):
         return kind if self.top is None else f"{kind} up to {self.top}"
 
     @property
+    def is_deep(self) -> bool:
+        """Whether the range is a choice; inks and palettes have one range, and are 8-bit here."""
+        return self.values.dtype != np.uint8
+
+    @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels."""
         return self.values.shape[1], self.values.shape[0]
@@ -93,7 +98,7 @@ def range_of(deep: DeepImage, ranges: Ranges) -> tuple[str, tuple[float, float]]
         The sample type that the range is for, and the range.
     """
     kind = deep.kind
-    if ANY in ranges and deep.values.dtype != np.uint8:  # inks and palettes have one range
+    if ANY in ranges and deep.is_deep:
         kind = ANY
     if kind not in ranges:
         return kind, (0, deep.top) if deep.top is not None else type_range(kind)

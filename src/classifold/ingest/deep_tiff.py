@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from classifold.ingest.deep_image import ORIENTATION_TAG, DeepImage, scale_to_8_bit
-from classifold.ingest.limits import UnreadableImageError, refuse_too_large
+from classifold.ingest.limits import UnreadableImageError, check_size
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -92,7 +92,7 @@ def _first_page(encoded: bytes) -> Iterator[tuple[Any, bool]]:
     with tifffile.TiffFile(io.BytesIO(encoded)) as file:
         try:
             animated = not file.pages[1].aspage().subfiletype & REDUCED_OR_MASK
-        except IndexError:
+        except Exception:  # there is none, or a damaged one
             animated = False
         yield file.pages[0], animated
 
@@ -111,14 +111,14 @@ def _check(page: Any, *, n_bytes: int) -> None:
     if page.imagedepth != 1:
         raise UnreadableImageError(f"a volume of {page.imagedepth} layers")
     samples = page.samplesperpixel
-    refuse_too_large(page.imagewidth, page.imagelength, samples * page.dtype.itemsize)
+    check_size(page.imagewidth, page.imagelength, samples * page.dtype.itemsize)
     if page.is_tiled:
-        refuse_too_large(page.tilewidth, page.tilelength, samples * page.dtype.itemsize)
+        check_size(page.tilewidth, page.tilelength, samples * page.dtype.itemsize)
     n_strips = math.prod(page.chunked)
     starts, sizes = page.dataoffsets[:n_strips], page.databytecounts[:n_strips]
-    places = list(zip(starts, sizes, strict=True))
-    if len(places) < n_strips or any(
-        not (start > 0 and size > 0 and start + size <= n_bytes) for start, size in places
+    if not len(starts) == len(sizes) == n_strips or any(
+        not (start > 0 and size > 0 and start + size <= n_bytes)
+        for start, size in zip(starts, sizes, strict=True)
     ):
         raise UnreadableImageError("the file is incomplete: strips or tiles are missing")
 

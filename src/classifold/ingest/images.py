@@ -24,7 +24,7 @@ from classifold.ingest.deep_image import (
 )
 from classifold.ingest.deep_tiff import is_deep_tiff, is_tiff, read_tiff
 from classifold.ingest.formats import FORMATS, KEPT_FORMATS
-from classifold.ingest.limits import UnreadableImageError, refuse_too_large, row_bands
+from classifold.ingest.limits import UnreadableImageError, check_size, row_bands
 from classifold.ingest.perceptual_hash import perceptual_hash
 from classifold.ingest.shallow_files import load
 
@@ -130,7 +130,7 @@ def _open(encoded: bytes) -> Image.Image | DeepImage:
         if deep is None:
             raise
         return deep
-    refuse_too_large(*image.size)
+    check_size(*image.size)
     return read_deep(encoded, image) or image
 
 
@@ -163,10 +163,10 @@ def _decode_deep(source: DeepImage, *, background: Sequence[int], ranges: Ranges
         rgb,
         None,
         mode=source.mode,
-        conversion="deep",
+        conversion="deep" if source.is_deep or source.mode == "CMYK" else "other",
         turned=turned,
         animated=source.animated,
-        deep=scaler.use(),
+        deep=scaler.use() if source.is_deep else None,
     )
 
 

@@ -18,8 +18,10 @@ class UnreadableImageError(ValueError):
     """Raised for bytes that are no image, a damaged one, or one too large to open safely."""
 
 
-def refuse_too_large(width: int, height: int, bytes_per_pixel: int = 1) -> None:
-    """Raise an UnreadableImageError for an image that would take too much memory."""
+def check_size(width: int, height: int, bytes_per_pixel: int = 1) -> None:
+    """Raise an UnreadableImageError for an image without pixels, or with too many for the memory."""
+    if min(width, height) < 1:
+        raise UnreadableImageError(f"{width} x {height} pixels")
     if width * height > MAX_PIXELS:
         raise UnreadableImageError(f"{width} x {height} pixels; the maximum is {MAX_PIXELS:,}")
     if width * height * bytes_per_pixel > MAX_BYTES:
