@@ -1,86 +1,27 @@
-"""One scene in every kind of image file that is read, with the pixels that each must give."""
+"""The scene in every kind of image file that is read, with the pixels that each must give."""
 
-import io
 import itertools
-from typing import NamedTuple
 
 import imagecodecs
 import numpy as np
-import tifffile
-from image_files import animated_webp, bmp, gif, ico, pcx, png, sgi, tga
 from PIL import Image
 
-from classifold.ingest.deep_image import ORIENTATION_TAG
-
-HEIGHT, WIDTH = 16, 24
-Y, X = np.mgrid[:HEIGHT, :WIDTH]
-GRAY = (X * 10 + Y).astype(np.uint8)
-RGB = np.dstack([GRAY, 255 - GRAY, GRAY // 2 + 40])
-ALPHA = (255 - X * 7).astype(np.uint8)
-RGBA = np.dstack([RGB, ALPHA])
-INK = np.dstack([RGB // 2, GRAY // 4])  # CMYK
-WIDE = {"uint16": 257, "uint32": 257 * 65537}  # factors from 8 bits to all bits of a type
-
-# EXIF orientation -> how the stored pixels are turned upright.
-TURNS = {
-    1: lambda pixels: pixels,
-    2: lambda pixels: pixels[:, ::-1],
-    3: lambda pixels: pixels[::-1, ::-1],
-    4: lambda pixels: pixels[::-1],
-    5: lambda pixels: pixels.transpose(1, 0, 2),
-    6: lambda pixels: np.rot90(pixels, -1),
-    7: lambda pixels: pixels[::-1, ::-1].transpose(1, 0, 2),
-    8: lambda pixels: np.rot90(pixels),
-}
-
-
-class Kind(NamedTuple):
-    """A file, and the RGB pixels that it must give over white."""
-
-    name: str
-    encoded: bytes
-    pixels: np.ndarray
-    tolerance: int = 0  # of lossy formats, and of the rounding of alpha
-
-
-def over_white(colors, alpha):
-    """Compose RGB pixels over white."""
-    opacity = alpha[..., None] / 255
-    return np.rint(colors * opacity + 255 * (1 - opacity)).astype(np.uint8)
-
-
-def three(gray):
-    """Repeat a gray channel."""
-    return np.dstack([np.asarray(gray).astype(np.uint8)] * 3)
-
-
-def pillow(image, file_format, **options):
-    """Write a file with Pillow."""
-    buffer = io.BytesIO()
-    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(
-        buffer, file_format, **options
-    )
-    return buffer.getvalue()
-
-
-def tiff(values, **options):
-    """Write a TIFF with tifffile."""
-    buffer = io.BytesIO()
-    options.setdefault("photometric", "rgb" if values.ndim > 2 else "minisblack")
-    tifffile.imwrite(buffer, values, **options)
-    return buffer.getvalue()
-
-
-def exif_of(orientation):
-    """Make EXIF; each file needs its own, since Pillow takes the orientation out for an AVIF."""
-    exif = Image.Exif()
-    exif[ORIENTATION_TAG] = orientation
-    return exif
-
-
-def to_rgb(image):
-    """Convert with Pillow, where a format's definition is Pillow's (CMYK without a profile)."""
-    return np.asarray(image.convert("RGB"))
+from image_files import animated_webp, bmp, gif, ico, pcx, png, sgi, tga
+from image_kinds_tiff import deep_tiff_kinds, tiff_kinds, turned_kinds
+from image_scene import (
+    ALPHA,
+    GRAY,
+    HEIGHT,
+    INK,
+    RGB,
+    RGBA,
+    WIDTH,
+    Kind,
+    over_white,
+    pillow,
+    three,
+    to_rgb,
+)
 
 
 def all_kinds():
@@ -93,121 +34,9 @@ def all_kinds():
         *animated_kinds(),
         *jpeg2000_and_avif_kinds(),
         *bitmap_kinds(),
+        *portable_map_kinds(),
         *turned_kinds(),
     ]
-
-
-def tiff_kinds():
-    """8-bit TIFF: layouts, compressions, channels, bits."""
-    planes = np.moveaxis(RGB, 2, 0)
-    palette = Image.fromarray(RGB).quantize(30)
-    premultiplied = np.rint(RGB * (ALPHA[..., None] / 255)).astype(np.uint8)
-    for compression in (None, "lzw", "zlib", "packbits", "lzma", "zstd"):
-        options = {"predictor": True} if compression in ("lzw", "zlib") else {}
-        for tile, order in itertools.product((None, (16, 16)), "<>"):
-            encoded = tiff(RGB, compression=compression, tile=tile, byteorder=order, **options)
-            yield Kind(f"TIFF {compression} {tile} {order}", encoded, RGB)
-    for options in ({}, {"compression": "lzw", "predictor": True}, {"tile": (16, 16)}):
-        encoded = tiff(planes, planarconfig="separate", **options)
-        yield Kind(f"TIFF planes {options}", encoded, RGB)
-    for name, values, extra, expected in (
-        ("RGBA", RGBA, "unassalpha", over_white(RGB, ALPHA)),
-        ("RGBx", RGBA, "unspecified", RGB),
-        (
-            "RGBa",
-            np.dstack([premultiplied, ALPHA]),
-            "assocalpha",
-            premultiplied + (255 - ALPHA[..., None]),
-        ),
-    ):
-        yield Kind(f"TIFF {name}", tiff(values, extrasamples=[extra]), expected, 3)
-    for extra in ("unassalpha", "assocalpha"):
-        gray = GRAY if extra == "unassalpha" else premultiplied[..., 0]
-        expected = (
-            over_white(three(GRAY), ALPHA)
-            if extra == "unassalpha"
-            else three(gray) + (255 - ALPHA[..., None])
-        )
-        encoded = tiff(
-            np.dstack([gray, ALPHA]),
-            photometric="minisblack",
-            planarconfig="contig",
-            extrasamples=[extra],
-        )
-        yield Kind(f"TIFF gray and {extra}", encoded, expected, 3)
-    for bits in (1, 2, 4):
-        few, top = GRAY >> (8 - bits), 2**bits - 1
-        gray = three(few.astype(int) * 255 // top)
-        yield Kind(f"TIFF {bits} bits", tiff(few, bitspersample=bits), gray)
-        inverted = tiff(few, bitspersample=bits, photometric="miniswhite")
-        yield Kind(f"TIFF {bits} bits, white is zero", inverted, 255 - gray)
-    yield Kind("TIFF white is zero", tiff(GRAY, photometric="miniswhite"), 255 - three(GRAY))
-    yield Kind("BigTIFF", tiff(RGB, bigtiff=True), RGB)
-    yield Kind("TIFF of two pages", tiff(np.stack([RGB, 255 - RGB])), RGB)
-    yield Kind("TIFF palette", pillow(palette, "TIFF"), to_rgb(palette))
-    inks = Image.fromarray(INK, "CMYK")
-    yield Kind("TIFF CMYK", pillow(inks, "TIFF"), to_rgb(inks))
-    for name in ("group3", "group4", "tiff_ccitt"):
-        black = pillow(Image.fromarray(GRAY > 100), "TIFF", compression=name)
-        yield Kind(f"TIFF {name}", black, three(np.where(GRAY > 100, 255, 0)))
-    smooth = np.dstack([GRAY, GRAY, GRAY])
-    yield Kind("TIFF JPEG", pillow(smooth, "TIFF", compression="jpeg"), smooth, 12)
-
-
-def deep_tiff_kinds():
-    """TIFF of more than 8 bits, signed and float."""
-    for (name, factor), compression, tile, order in itertools.product(
-        WIDE.items(), (None, "lzw", "zlib", "packbits", "lzma", "zstd"), (None, (16, 16)), "<>"
-    ):
-        options = {"compression": compression, "tile": tile, "byteorder": order}
-        if compression in ("lzw", "zlib", "zstd"):
-            options["predictor"] = True
-        for values, expected in ((GRAY, three(GRAY)), (RGB, RGB)):
-            encoded = tiff(values.astype(name) * np.array(factor, name), **options)
-            yield Kind(f"TIFF {name} {values.ndim} {compression} {tile} {order}", encoded, expected)
-    for name, order, predictor in itertools.product(
-        ("float16", "float32", "float64"), "<>", (None, 3)
-    ):
-        for values, expected in ((GRAY, three(GRAY)), (RGB, RGB)):
-            scaled = (values / 255).astype(name)
-            encoded = tiff(scaled, compression="zlib", predictor=predictor, byteorder=order)
-            yield Kind(f"TIFF {name} {values.ndim} {order} {predictor}", encoded, expected, 1)
-    for bits in (10, 12, 14):
-        top = 2**bits - 1
-        values = np.rint(RGB.astype(float) * top / 255).astype(np.uint16)
-        expected = np.rint(values * (255 / top)).astype(np.uint8)
-        yield Kind(f"TIFF {bits} bits RGB", tiff(values, bitspersample=bits), expected)
-        gray = tiff(values[..., 0], bitspersample=bits)
-        yield Kind(f"TIFF {bits} bits gray", gray, three(expected[..., 0]))
-    deep, signed = GRAY.astype(np.uint16) * 257, GRAY.astype(np.int32) * 257 - 32768
-    yield Kind("TIFF int16", tiff(signed.astype(np.int16)), three(GRAY))
-    yield Kind("TIFF int8", tiff((GRAY.astype(int) - 128).astype(np.int8)), three(GRAY))
-    inverted = tiff(deep, photometric="miniswhite")
-    yield Kind("TIFF uint16, white is zero", inverted, 255 - three(GRAY))
-    planes = np.moveaxis(RGB.astype(np.uint16) * 257, 2, 0)
-    for options in ({}, {"compression": "lzw", "predictor": True}, {"tile": (16, 16)}):
-        encoded = tiff(planes, photometric="rgb", planarconfig="separate", **options)
-        yield Kind(f"TIFF uint16 planes {options}", encoded, RGB)
-    wide = RGBA.astype(np.uint16) * 257
-    alpha = tiff(wide, extrasamples=["unassalpha"])
-    yield Kind("TIFF uint16 RGBA", alpha, over_white(RGB, ALPHA), 1)
-    yield Kind("TIFF uint16 RGBx", tiff(wide, extrasamples=["unspecified"]), RGB)
-    gray_alpha = tiff(
-        wide[..., [0, 3]],
-        photometric="minisblack",
-        planarconfig="contig",
-        extrasamples=["unassalpha"],
-    )
-    yield Kind("TIFF uint16 gray and alpha", gray_alpha, over_white(three(GRAY), ALPHA), 1)
-    bands = tiff(wide[..., :3], photometric="minisblack", planarconfig="contig")
-    yield Kind("TIFF uint16 of three bands", bands, RGB)
-    inks = tiff(INK.astype(np.uint16) * 257, photometric="separated")
-    yield Kind("TIFF uint16 CMYK", inks, to_rgb(Image.fromarray(INK, "CMYK")))
-    yield Kind("BigTIFF uint16", tiff(deep, bigtiff=True), three(GRAY))
-    pages = np.stack([deep, 65535 - deep])
-    for name, options in (("two pages", {}), ("ImageJ", {"imagej": True})):
-        encoded = tiff(pages, photometric="minisblack", **options)
-        yield Kind(f"TIFF uint16 of {name}", encoded, three(GRAY))
 
 
 def png_kinds():
@@ -352,7 +181,7 @@ def jpeg2000_and_avif_kinds():
 
 
 def bitmap_kinds():
-    """The formats that Windows, printers and scientists use: BMP, ICO, TGA, PCX, SGI, QOI, PNM."""
+    """BMP, ICO, TGA, PCX, SGI and QOI."""
     up = RGB[::-1].astype(int)
     size = {"width": WIDTH, "height": HEIGHT}
     fives = np.rint((RGB >> 3) * (255 / 31)).astype(np.uint8)
@@ -395,6 +224,10 @@ def bitmap_kinds():
     yield Kind("SGI 16 bits", sgi(RGB.astype(np.uint16) * 257), RGB)
     yield Kind("QOI", imagecodecs.qoi_encode(RGB), RGB)
     yield Kind("QOI alpha", imagecodecs.qoi_encode(RGBA), over_white(RGB, ALPHA), 1)
+
+
+def portable_map_kinds():
+    """PBM, PGM, PPM with 8 or 16 bits, in binary and in text, and PFM."""
     head = b"%d %d" % (WIDTH, HEIGHT)
     for top in (255, 1023, 4095, 65535):
         values = np.rint(RGB.astype(float) * top / 255).astype(">u2" if top > 255 else np.uint8)
@@ -414,25 +247,3 @@ def bitmap_kinds():
         yield Kind(f"PFM color {order}", b"PF" + header + floats.tobytes(), RGB)
         gray = b"Pf" + header + floats[..., 0].tobytes()
         yield Kind(f"PFM gray {order}", gray, three(GRAY))
-
-
-def turned_kinds():
-    """Each EXIF orientation in each format that has EXIF."""
-    deep = RGB.astype(np.uint16) * 257
-    options = {
-        "JPEG": {"quality": 100, "subsampling": 0},
-        "PNG": {},
-        "TIFF": {},
-        "WEBP": {"lossless": True},
-        "AVIF": {"quality": 100, "subsampling": "4:4:4"},
-    }
-    for orientation, turn in TURNS.items():
-        for file_format, settings in options.items():
-            encoded = pillow(RGB, file_format, exif=exif_of(orientation), **settings)
-            tolerance = 6 if file_format in ("JPEG", "AVIF") else 0
-            yield Kind(f"{file_format} orientation {orientation}", encoded, turn(RGB), tolerance)
-        tag = (ORIENTATION_TAG, 3, 1, orientation, True)
-        encoded = tiff(deep, extratags=[tag])
-        yield Kind(f"TIFF uint16 orientation {orientation}", encoded, turn(RGB))
-        encoded = pillow(deep[..., 0].copy(), "PNG", exif=exif_of(orientation))
-        yield Kind(f"PNG 16 orientation {orientation}", encoded, turn(three(GRAY)))

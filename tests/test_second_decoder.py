@@ -6,12 +6,12 @@ import re
 import cv2
 import numpy as np
 import pytest
-from image_kinds import all_kinds
 from PIL import Image
 
 from classifold.data.pixels import rgb_pixels
 from classifold.ingest.formats import FORMATS
 from classifold.ingest.images import decode
+from image_kinds import all_kinds
 
 KINDS = {kind.name: kind for kind in all_kinds()}
 

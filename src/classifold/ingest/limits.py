@@ -19,7 +19,7 @@ class UnreadableImageError(ValueError):
 
 
 def check_size(width: int, height: int, bytes_per_pixel: int = 1) -> None:
-    """Raise an UnreadableImageError for an image without pixels, or with too many for the memory."""
+    """Raise an UnreadableImageError for an image without pixels, or with too many for memory."""
     if min(width, height) < 1:
         raise UnreadableImageError(f"{width} x {height} pixels")
     if width * height > MAX_PIXELS:
