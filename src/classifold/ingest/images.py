@@ -163,7 +163,10 @@ def _decode_deep(source: DeepImage, *, background: Sequence[int], ranges: Ranges
         rgb,
         None,
         mode=source.mode,
-        conversion="deep" if source.is_deep or source.mode == "CMYK" else "other",
+        # Of 8-bit values only scaled ones have a largest value: a text map's, by Pillow.
+        conversion=(
+            "deep" if source.is_deep or source.mode == "CMYK" or source.top is not None else "other"
+        ),
         turned=turned,
         animated=source.animated,
         deep=scaler.use() if source.is_deep else None,
