@@ -27,7 +27,7 @@ def main() -> None:
     write_json(Path("metrics/ingest.json"), counts)
     log(
         f"  {counts['n_images']:,} images of {counts['n_classes']} classes, "
-        f"{counts['n_unlabelled']:,} unlabelled; {counts['n_converted_to_rgb']:,} converted to "
+        f"{counts['n_unlabelled']:,} unlabeled; {counts['n_converted_to_rgb']:,} converted to "
         f"RGB, {counts['n_unreadable']:,} unreadable (data/ingested/unreadable.csv)"
     )
     warn(warn_of_ingest(counts))

@@ -169,7 +169,7 @@ def test_of_equal_images_the_first_stays():
     ]
 
 
-def test_unlabelled_images_are_never_excluded():
+def test_unlabeled_images_are_never_excluded():
     images = [
         image("a", None, pixels="x", size=(9, 9)),
         image("b", None, pixels="x"),

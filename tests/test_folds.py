@@ -159,7 +159,7 @@ class _Forgetful(Checkpoint):
 
 
 def learnt_by_heart(draw_pack, *, of):
-    """Pairs of equal images, labelled by lot, each often enough for one epoch; and their groups."""
+    """Pairs of equal images, labeled by lot, each often enough for one epoch; and their groups."""
     random = np.random.default_rng(4)
     once = draw_pack(100)
     noise = random.integers(0, 256, once.images.shape, dtype=np.uint8)

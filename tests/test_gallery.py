@@ -133,7 +133,7 @@ def test_an_excluded_image_has_its_file_name_reason_and_measured_value(tmp_path,
             "duplicate",
             "duplicate of dogs/c.png",
         ),
-        *("d.png", "conflicting labels", "labelled cat / dog"),
+        *("d.png", "conflicting labels", "labeled cat / dog"),
         "3 images excluded: 1 for size, 1 for duplicate, 1 for conflicting labels",
     ):
         assert text in words
@@ -156,7 +156,7 @@ def test_duplicates_are_side_by_side_with_labels_and_outcomes(tmp_path, words):
     below = words[words.index("a.png") :]
     assert below == [
         *("a.png", "cat, dog", "kept", "exact duplicate"),
-        *("b.png", "no label", "kept, unlabelled", "exact duplicate"),
+        *("b.png", "no label", "kept, unlabeled", "exact duplicate"),
         *("c.png", "dog", "excluded", "near duplicate"),
     ]
 
@@ -270,7 +270,7 @@ def test_groups_with_different_labels_or_near_duplicates_are_shown_among_many_ot
     assert {"near", "labels"} < set(names) and len(names) == 4
 
 
-def test_an_unlabelled_image_contradicts_no_label():
+def test_an_unlabeled_image_contradicts_no_label():
     rows = [
         dict(zip(DUPLICATES, ("a", name, label, split, "exact", "true"), strict=True))
         for name, label, split in (("a", "cat", ""), ("b", "", "unlabelled"))

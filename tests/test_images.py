@@ -22,13 +22,13 @@ from classifold.ingest.limits import MAX_PIXELS, UnreadableImageError
 from classifold.ingest.perceptual_hash import perceptual_hash
 
 GRADIENT = np.arange(0, 240, 5, dtype=np.uint8).reshape(6, 8)
-COLOURED = np.stack([GRADIENT, 255 - GRADIENT, GRADIENT // 2], axis=2)
+COLORED = np.stack([GRADIENT, 255 - GRADIENT, GRADIENT // 2], axis=2)
 WIDE = np.zeros((16, 32, 3), np.uint8)
 WIDE[:, :16] = (250, 0, 0)  # left half red, right half black
 
 
 def test_an_rgb_jpeg_keeps_its_bytes(encode):
-    encoded = encode(COLOURED, "JPEG", quality=80)
+    encoded = encode(COLORED, "JPEG", quality=80)
     decoded = decode(encoded)
     assert decoded.encoded == encoded
     assert (decoded.mode, decoded.conversion) == ("RGB", None)
@@ -38,7 +38,7 @@ def test_an_rgb_jpeg_keeps_its_bytes(encode):
 
 @pytest.mark.parametrize("file_format", sorted(set(KEPT_FORMATS) - {"GIF", "MPO"}))
 def test_an_rgb_image_of_any_format_keeps_its_bytes(encode, file_format):
-    encoded = encode(COLOURED, file_format)
+    encoded = encode(COLORED, file_format)
     decoded = decode(encoded)
     assert decoded.encoded == encoded
     assert (decoded.mode, decoded.conversion) == ("RGB", None)
@@ -47,7 +47,7 @@ def test_an_rgb_image_of_any_format_keeps_its_bytes(encode, file_format):
 
 def test_a_phones_jpeg_with_a_second_picture_keeps_its_bytes_and_is_no_animation(encode):
     encoded = encode(
-        Image.fromarray(COLOURED), "MPO", save_all=True, append_images=[Image.fromarray(WIDE)]
+        Image.fromarray(COLORED), "MPO", save_all=True, append_images=[Image.fromarray(WIDE)]
     )
     assert Image.open(io.BytesIO(encoded)).n_frames == 2
     decoded = decode(encoded)
@@ -265,7 +265,7 @@ def test_a_cmyk_jpeg_keeps_its_colors(encode):
 
 
 def test_a_tiff_in_ycbcr_keeps_its_colors(encode):
-    image = Image.fromarray(COLOURED).convert("YCbCr")
+    image = Image.fromarray(COLORED).convert("YCbCr")
     decoded = decode(encode(image, "TIFF"))
     assert (decoded.mode, decoded.conversion) == ("YCbCr", "other")
     np.testing.assert_array_equal(rgb_pixels(decoded.encoded), np.asarray(image.convert("RGB")))
@@ -301,9 +301,9 @@ def test_exif_turns_images_of_other_formats_too(encode, file_format):
     exif = Image.Exif()
     exif[ORIENTATION_TAG] = 6
     options = {"lossless": True} if file_format == "WEBP" else {}
-    decoded = decode(encode(COLOURED, file_format, exif=exif, **options))
+    decoded = decode(encode(COLORED, file_format, exif=exif, **options))
     assert decoded.turned
-    np.testing.assert_array_equal(rgb_pixels(decoded.encoded), np.rot90(COLOURED, -1))
+    np.testing.assert_array_equal(rgb_pixels(decoded.encoded), np.rot90(COLORED, -1))
     assert not decode(decoded.encoded).turned
 
 
@@ -330,7 +330,7 @@ def test_of_an_animation_the_first_frame_stays(encode, file_format):
 
 
 def test_a_gif_of_one_frame_is_no_animation(encode):
-    assert not decode(encode(COLOURED, "GIF")).animated
+    assert not decode(encode(COLORED, "GIF")).animated
 
 
 def test_what_is_stored_again_carries_no_text_of_the_source(encode):
@@ -341,10 +341,10 @@ def test_what_is_stored_again_carries_no_text_of_the_source(encode):
 
 
 def test_odd_metadata_of_a_whole_image_is_no_failure(encode):
-    encoded = encode(COLOURED, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff")
+    encoded = encode(COLORED, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff")
     decoded = decode(encoded)
     assert decoded.encoded == encoded
-    assert decoded.pixels_sha256 == decode(encode(COLOURED, "JPEG")).pixels_sha256
+    assert decoded.pixels_sha256 == decode(encode(COLORED, "JPEG")).pixels_sha256
 
 
 IMAGES = st.tuples(st.integers(1, 6), st.integers(1, 6)).flatmap(
@@ -369,16 +369,16 @@ def test_what_was_decoded_once_is_stored_as_it_is(image):
 )
 def test_equal_pixels_have_equal_hashes_in_any_format(encode, file_format):
     options = {"lossless": True} if file_format == "WEBP" else {}
-    png, other = decode(encode(COLOURED)), decode(encode(COLOURED, file_format, **options))
+    png, other = decode(encode(COLORED)), decode(encode(COLORED, file_format, **options))
     assert other.pixels_sha256 == png.pixels_sha256
     assert other.perceptual_hash == png.perceptual_hash
 
 
 def test_the_hash_tells_apart_one_pixel_and_one_shape(encode):
-    other = COLOURED.copy()
+    other = COLORED.copy()
     other[0, 0, 0] += 1
-    reshaped = COLOURED.reshape(8, 6, 3)
-    hashes = {decode(encode(image)).pixels_sha256 for image in (COLOURED, other, reshaped)}
+    reshaped = COLORED.reshape(8, 6, 3)
+    hashes = {decode(encode(image)).pixels_sha256 for image in (COLORED, other, reshaped)}
     assert len(hashes) == 3
 
 
@@ -457,7 +457,7 @@ def test_formats_that_people_do_not_keep_pictures_in_meet_no_decoder(
 
 @pytest.mark.parametrize("file_format", sorted(set(FORMATS) - set(KEPT_FORMATS)))
 def test_a_rare_format_is_stored_again_without_loss(encode, file_format):
-    encoded = encode(COLOURED, file_format)
+    encoded = encode(COLORED, file_format)
     decoded = decode(encoded)
     assert (decoded.mode, decoded.conversion) == ("RGB", None)
     assert Image.open(io.BytesIO(decoded.encoded)).format == "PNG"

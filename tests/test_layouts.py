@@ -101,7 +101,7 @@ def pictures(*names, **texts):
             ["train/a/1.png", "train/b/1.png", "unlabelled/1.png"],
             {"train/a/1.png": ("a",), "train/b/1.png": ("b",), "unlabelled/1.png":
              ("[unlabelled]",)},
-            id="train and unlabelled: no official part is left",
+            id="train and unlabeled: no official part is left",
         ),
         pytest.param(
             ["x/Train/a/1.png", "x/Train/b/1.png", "x/VAL/a/1.png", "x/Testing/b/1.png"],
@@ -120,7 +120,7 @@ def pictures(*names, **texts):
             {"train/a/1.png": ("a", "[train]"), "train/b/1.png": ("b", "[train]"),
              "dev/a/1.png": ("a", "[test]"), "test/7.png": ("[unlabelled]",),
              "test/images/8.png": ("[unlabelled]",)},
-            id="a test part without classes is unlabelled",
+            id="a test part without classes is unlabeled",
         ),
         pytest.param(
             ["train/a/1.png", "train/b/1.png", "train/unlabelled/1.png", "test/a/1.png"],
@@ -204,7 +204,7 @@ def test_numbers_on_a_list_without_an_image_are_listed_as_missing():
     assert find(LISTS, task="multi").missing == [("99", reason)]
 
 
-def test_in_a_single_task_an_image_on_no_list_is_unlabelled():
+def test_in_a_single_task_an_image_on_no_list_is_unlabeled():
     source = find(LISTS | {"photos/annotations/sea.txt": b"2"})
     assert said(source) == {
         "photos/images/im1.jpg": ("dog",),

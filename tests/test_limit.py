@@ -30,10 +30,10 @@ def limited(images, n, *, seed=1):
 
 
 SPLITS = st.sampled_from([None, "train", "validation", "test"])
-LABELLED = st.lists(st.tuples(st.sampled_from("abc"), SPLITS), min_size=1, max_size=60)
+LABELED = st.lists(st.tuples(st.sampled_from("abc"), SPLITS), min_size=1, max_size=60)
 
 
-@given(LABELLED, st.integers(1, 9), st.integers(0, 3))
+@given(LABELED, st.integers(1, 9), st.integers(0, 3))
 def test_each_class_keeps_the_limit_or_all_of_its_images_in_each_split(images_of, n, seed):
     images = [image(f"{i:03}", label, split=split) for i, (label, split) in enumerate(images_of)]
     selection = limited(images, n, seed=seed)
@@ -42,7 +42,7 @@ def test_each_class_keeps_the_limit_or_all_of_its_images_in_each_split(images_of
     assert len(selection.kept) + len(selection.excluded) == len(images)
 
 
-@given(LABELLED, st.integers(1, 9), st.randoms())
+@given(LABELED, st.integers(1, 9), st.randoms())
 def test_a_larger_limit_keeps_the_images_of_a_smaller_one_in_any_order(images_of, n, random):
     images = [image(f"{i:03}", label, split=split) for i, (label, split) in enumerate(images_of)]
     fewer = ids(limited(images, n))
@@ -79,7 +79,7 @@ def test_with_several_labels_the_rarest_is_filled_first_and_adds_images_of_other
     assert Counter(name.split()[0] for name in kept) == {"rare": 3, "nothing": 3}
 
 
-def test_unlabelled_images_stay_and_an_official_test_split_is_limited():
+def test_unlabeled_images_stay_and_an_official_test_split_is_limited():
     images = [image(f"t{i}", "a", split="test") for i in range(9)]
     images += [image(f"l{i}", "a", split="train") for i in range(9)]
     images += [image(f"u{i}", split="unlabelled") for i in range(9)]

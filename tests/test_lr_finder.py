@@ -148,7 +148,7 @@ def test_rates_that_are_all_too_high_are_refused(draw_pack, tiny_mlp, machine, g
 def test_the_suggestion_is_where_the_loss_decreases_most_steeply_by_hand():
     rates = np.exp(np.arange(6.0))
     smoothed = np.array([3.0, 2.9, 2.5, 1.5, 1.4, 6.0])
-    # Half the difference of the neighbours: -0.25, -0.7, -0.55 at the second to the fourth rate;
+    # Half the difference of the neighbors: -0.25, -0.7, -0.55 at the second to the fourth rate;
     # after the lowest loss nothing counts.
     assert RangeTest(rates, smoothed, smoothed).suggestion() == pytest.approx(np.exp(2))
 

@@ -28,7 +28,7 @@ from classifold.serving.predictions_file import write_predictions
 from classifold.stacking.ensemble import load_ensemble
 
 CPU = torch.device("cpu")
-UNLABELLED = ["unlabelled/cmyk.jpg", "unlabelled/small.png"]
+UNLABELED = ["unlabelled/cmyk.jpg", "unlabelled/small.png"]
 
 
 ONE_VIEW = {"flips": "none", "shift": 0}
@@ -171,13 +171,11 @@ def test_archives_are_read_like_folders(project, odd_images, tmp_path, name):
     assert [p.image for p in predictions] == [f"{path}/{name}" for name in sorted(odd_images)]
 
 
-def test_unlabelled_images_are_those_of_the_table(project):
+def test_unlabeled_images_are_those_of_the_table(project):
     root = project()
     predictions = classify(root, ["unlabelled"], model="flat")
-    assert [p.image for p in predictions] == UNLABELLED
-    np.testing.assert_array_equal(
-        probabilities_of(predictions), evaluated(root, UNLABELLED)["flat"]
-    )
+    assert [p.image for p in predictions] == UNLABELED
+    np.testing.assert_array_equal(probabilities_of(predictions), evaluated(root, UNLABELED)["flat"])
 
 
 def test_an_unreadable_image_keeps_its_place_and_has_a_reason(project, odd_images, tmp_path):
@@ -269,10 +267,10 @@ def test_no_more_images_are_read_than_the_window_holds(
     assert n_predicted == n_read == n_images
 
 
-def test_a_table_without_unlabelled_images_is_refused_with_a_remedy(project, odd_images):
-    for name in UNLABELLED:
+def test_a_table_without_unlabeled_images_is_refused_with_a_remedy(project, odd_images):
+    for name in UNLABELED:
         del odd_images[name]
-    with pytest.raises(UserError, match=r"no image is unlabelled.*into a folder named"):
+    with pytest.raises(UserError, match=r"no image is unlabeled.*into a folder named"):
         classify(project(), ["unlabelled"])
 
 

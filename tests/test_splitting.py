@@ -397,7 +397,7 @@ def test_no_group_is_reported_across_splits():
     assert metrics["n_groups"] == len(set(groups))
 
 
-def test_kept_images_are_read_without_the_unlabelled_and_each_has_a_group(tmp_path):
+def test_kept_images_are_read_without_the_unlabeled_and_each_has_a_group(tmp_path):
     rows = [
         {"id": "a", "label": "cat", "split": "", "group": ""},
         {"id": "b", "label": "cat|dog", "split": "test", "group": "c"},

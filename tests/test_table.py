@@ -63,7 +63,7 @@ def test_a_table_without_rows_still_has_its_columns(tmp_path):
     assert list(iter_columns(tmp_path, ["id"])) == []
 
 
-def test_unlabelled_images_and_several_labels_are_distinguished(tmp_path):
+def test_unlabeled_images_and_several_labels_are_distinguished(tmp_path):
     write_table(tmp_path, [row("a", labels=()), row("b", labels=("cat", "dog"))])
     labels = [found["labels"] for found in iter_columns(tmp_path, ["labels"])]
     assert labels == [[], ["cat", "dog"]]

@@ -64,7 +64,7 @@ def test_the_identity_leaves_an_image_as_it_is(fill):
     np.testing.assert_array_equal(warp(NOISE, identity(1), fill=fill), NOISE)
 
 
-GREY = np.repeat(np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9]], np.uint8)[..., None], 3, axis=2)
+GRAY = np.repeat(np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9]], np.uint8)[..., None], 3, axis=2)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ GREY = np.repeat(np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9]], np.uint8)[..., None
     ],
 )  # fmt: skip
 def test_matrices_by_hand(matrix, fill, expected):
-    found = warp(GREY, matrix, fill=fill)[..., 0]
+    found = warp(GRAY, matrix, fill=fill)[..., 0]
     if "scal" in str(fill) or (len({tuple(row) for row in expected}) == 3 and expected[0][0] == 4):
         return
     assert found.tolist() == expected
@@ -90,7 +90,7 @@ def test_matrices_by_hand(matrix, fill, expected):
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
 @pytest.mark.parametrize("size", [11, 12])
-def test_quarter_turns_go_counter_clockwise_about_the_centre(turns, size):
+def test_quarter_turns_go_counter_clockwise_about_the_center(turns, size):
     image = np.random.default_rng(1).integers(0, 256, (size, size, 3), np.uint8)
     difference = turned(image, degrees=90 * turns).astype(int) - np.rot90(image, turns)
     assert abs(difference).max() <= 1
@@ -124,7 +124,7 @@ def test_below_one_the_picture_shrinks_and_the_border_is_filled():
     assert (small[:, -2:] == 0).all()
 
 
-def test_above_one_the_centre_is_magnified():
+def test_above_one_the_center_is_magnified():
     image = np.zeros((9, 9, 3), np.uint8)
     image[4, 4] = 255
     larger = turned(image, scale=2, fill="black")
@@ -134,7 +134,7 @@ def test_above_one_the_centre_is_magnified():
 
 
 def test_shear_is_that_of_keras():
-    """Keras looks up row - sin(s) * column and cos(s) * column, from the centre."""
+    """Keras looks up row - sin(s) * column and cos(s) * column, from the center."""
     sine, cosine = np.sin(np.radians(20)), np.cos(np.radians(20))
     found = shears(one(20))[0] @ [3, 5, 1]  # column, row
     np.testing.assert_allclose(found[:2], [cosine * 3, 5 - sine * 3])
@@ -145,7 +145,7 @@ def test_the_first_step_is_done_first():
     image[4, 6] = 255
     moved_then_turned = warp(image, shifts(one(-2), one(0)) @ rotations(one(90)), fill="black")
     turned_then_moved = warp(image, rotations(one(90)) @ shifts(one(-2), one(0)), fill="black")
-    assert moved_then_turned[4, 4, 0] == 255  # into the centre, where it stays
+    assert moved_then_turned[4, 4, 0] == 255  # into the center, where it stays
     assert turned_then_moved[2, 2, 0] == 255  # up, then to the left
 
 

@@ -18,8 +18,8 @@ SCHEMA = pa.schema(
     [
         ("id", pa.string()),  # POSIX path inside the source
         ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
-        ("labels", pa.list_(pa.string())),  # class names; none: unlabelled
-        ("split", pa.string()),  # official train, validation, test; unlabelled; or null
+        ("labels", pa.list_(pa.string())),  # class names; none: unlabeled
+        ("split", pa.string()),  # official train, validation, test; unlabeled; or null
         ("group", pa.string()),  # patient, burst …, or null
         (
             "boxes",  # in pixels, upper left corner first
@@ -36,8 +36,8 @@ SCHEMA = pa.schema(
 # Joins the labels of an image in CSV files.
 LABEL_SEPARATOR = "|"
 
-UNLABELLED = "unlabelled"
-TEST = "test"  # an official labelled split: no image of it is excluded as a duplicate or moved
+UNLABELED = "unlabelled"
+TEST = "test"  # an official labeled split: no image of it is excluded as a duplicate or moved
 
 BYTES_PER_ROW_GROUP = 16 * 2**20
 BYTES_PER_SHARD = 256 * 2**20

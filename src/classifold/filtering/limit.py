@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from classifold.data.image_table import UNLABELLED
+from classifold.data.image_table import UNLABELED
 from classifold.data.seeding import generator
 from classifold.filtering.selection import Candidate, Excluded, Selection
 
@@ -17,7 +17,7 @@ def limit_images(selection: Selection, *, images_per_class: int | None, seed: in
     Groups are sampled, those of the rarest class first, until the class has enough images. So a
     class has fewer images only if there are no more; it has more where a group is large, or where
     its label occurs together with rarer ones. An official test split is limited too: its score is
-    then that of a short run. Unlabelled images all stay.
+    then that of a short run. Unlabeled images all stay.
 
     Args:
         selection: of all images.
@@ -59,7 +59,7 @@ def _sample(
     seed: int,
 ) -> set[str]:
     """Sample images of one split; returns their ids."""
-    if split == UNLABELLED:
+    if split == UNLABELED:
         return {image.id for image in images}
     members: dict[str, list[Candidate]] = defaultdict(list)
     for image in images:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from classifold.data.image_table import TEST, UNLABELLED
+from classifold.data.image_table import TEST, UNLABELED
 from classifold.errors import UserError
 from classifold.filtering.duplicates import bits_apart, equal_groups, linked, near_groups
 from classifold.filtering.size import describe_outlier, modal_size
@@ -12,8 +12,8 @@ from classifold.filtering.size import describe_outlier, modal_size
 REASONS = ("size", "duplicate", "conflicting_labels", "limit")
 
 # Images of these splits are never excluded: an official test split stays as it was published, and
-# unlabelled images are kept for prediction.
-UNTOUCHED = (TEST, UNLABELLED)
+# unlabeled images are kept for prediction.
+UNTOUCHED = (TEST, UNLABELED)
 
 
 class Candidate(NamedTuple):
@@ -60,7 +60,7 @@ def select(
 ) -> Selection:
     """Exclude size outliers, then duplicates, and group the images that must stay in one split.
 
-    Images of an official test split and unlabelled images may be listed as duplicates but are
+    Images of an official test split and unlabeled images may be listed as duplicates but are
     never excluded.
 
     Args:
@@ -160,8 +160,8 @@ def _exclude(excluded: dict[str, Excluded], items: Iterable[Excluded]) -> None:
 
 def _excluded_exact(group: Sequence[Candidate], duplicates: Mapping[str, Any]) -> list[Excluded]:
     """Find the images to exclude from a group of equal pixels."""
-    # In `multi`, a labelled image may have no label.
-    labels = sorted({"|".join(image.labels) for image in group if image.split != UNLABELLED})
+    # In `multi`, a labeled image may have no label.
+    labels = sorted({"|".join(image.labels) for image in group if image.split != UNLABELED})
     if len(labels) > 1:
         if duplicates["conflicting"] == "off":
             return []

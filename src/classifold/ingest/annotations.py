@@ -6,7 +6,7 @@
 import re
 from collections import defaultdict
 
-from classifold.data.image_table import UNLABELLED
+from classifold.data.image_table import UNLABELED
 from classifold.errors import UserError
 from classifold.ingest.entries import NotRead
 from classifold.ingest.layout import Source, SourceImage, image_names, visible
@@ -24,8 +24,8 @@ def read_annotations(tree: Tree, *, task: str, where: str) -> Source:
     """Find the images, and their labels by the lists that contain their numbers.
 
     An image's number is the last run of digits in its name. Images in a folder named
-    `unlabelled` have no label. An image on no list is, in `multi`, labelled with no label; in
-    `single`, unlabelled.
+    `unlabelled` have no label. An image on no list is, in `multi`, labeled with no label; in
+    `single`, unlabeled.
 
     Args:
         tree: where the files are.
@@ -42,11 +42,11 @@ def read_annotations(tree: Tree, *, task: str, where: str) -> Source:
             "annotations. Correct the layout; auto detects it."
         )
     names = image_names(tree.names())
-    unlabelled = {name for name in names if UNLABELLED in name.split("/")[:-1]}
+    unlabeled = {name for name in names if UNLABELED in name.split("/")[:-1]}
     numbered: dict[int, str] = {}
     for name in names:
         number = _number(name)
-        if name in unlabelled or number is None:
+        if name in unlabeled or number is None:
             continue
         if number in numbered:
             raise UserError(
@@ -67,8 +67,8 @@ def read_annotations(tree: Tree, *, task: str, where: str) -> Source:
 
     def describe(name: str) -> SourceImage:
         of_image = tuple(labels.get(name, ()))
-        if name in unlabelled or (task == "single" and not of_image):
-            return SourceImage(name, (), UNLABELLED)
+        if name in unlabeled or (task == "single" and not of_image):
+            return SourceImage(name, (), UNLABELED)
         return SourceImage(name, of_image)
 
     images = [describe(name) for name in names]

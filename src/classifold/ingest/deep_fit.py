@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from classifold.data.image_table import TEST, UNLABELLED
+from classifold.data.image_table import TEST, UNLABELED
 from classifold.data.json_file import rounded
 from classifold.errors import UserError
 from classifold.ingest.deep_image import FLOAT, Measure, type_range
@@ -19,7 +19,7 @@ MIN_SPAN = 0.5
 MIN_GAP = 0.5
 
 # Images of these official splits are treated like new images.
-NOT_FITTED = (TEST, UNLABELLED)
+NOT_FITTED = (TEST, UNLABELED)
 
 
 class FittedRange(NamedTuple):
@@ -37,7 +37,7 @@ def fit_ranges(measures: Iterable[tuple[str | None, Measure]]) -> dict[str, Fitt
     """Fit a range per sample type: a bit depth that the values use, or else what they span.
 
     A bit depth is a property of the format, which one more image rarely changes. Images of an
-    official test split, and unlabelled ones, are not looked at, as if they came later. A type that
+    official test split, and unlabeled ones, are not looked at, as if they came later. A type that
     only they have gets its own range (floats: 0 to 1).
 
     Args:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from classifold.data.image_table import TEST, UNLABELLED
+from classifold.data.image_table import TEST, UNLABELED
 from classifold.errors import UserError
 from classifold.ingest.class_names import read_class_names
 from classifold.ingest.layout import (
@@ -56,7 +56,7 @@ def read_folder(tree: Tree, *, where: str) -> Source:
 
 
 def _are_splits(level: set[str]) -> bool:
-    splits = {SPLIT_NAMES.get(name.lower()) for name in level - {UNLABELLED}}
+    splits = {SPLIT_NAMES.get(name.lower()) for name in level - {UNLABELED}}
     return None not in splits and "train" in splits
 
 
@@ -75,10 +75,10 @@ def _in_splits(
     for folder, positions in positions_of.items():
         inner_names = [names[position] for position in positions]
         inner_paths = [paths[position] for position in positions]
-        split = SPLIT_NAMES.get(folder.lower(), UNLABELLED)
+        split = SPLIT_NAMES.get(folder.lower(), UNLABELED)
         folders = {path[depth + 1] for path in inner_paths if len(path) > depth + 2}
-        if split == UNLABELLED or (split == TEST and not folders & classes):
-            images += [SourceImage(name, (), UNLABELLED) for name in inner_names]
+        if split == UNLABELED or (split == TEST and not folders & classes):
+            images += [SourceImage(name, (), UNLABELED) for name in inner_names]
         else:
             images += _in_classes(
                 inner_names, inner_paths, depth=depth + 1, split=split, where=where
@@ -94,13 +94,13 @@ def _in_classes(
         raise UserError(
             f"dataset.path: {len(loose):,} of {len(names):,} images of {where} are in no class "
             f"folder, such as {loose[0]!r}. Move them into the folder of their class, or into one "
-            f"named '{UNLABELLED}'."
+            f"named '{UNLABELED}'."
         )
     # One tuple per class, shared by its images: there may be millions.
     labels = {path[depth]: (path[depth],) for path in paths}
     return [
-        SourceImage(name, (), UNLABELLED)
-        if path[depth] == UNLABELLED
+        SourceImage(name, (), UNLABELED)
+        if path[depth] == UNLABELED
         else SourceImage(name, labels[path[depth]], split)
         for name, path in zip(names, paths, strict=True)
     ]

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from classifold.data.csv_file import write_rows
 from classifold.data.deep_ranges import ANY, RANGES_FILE, Ranges
-from classifold.data.image_table import UNLABELLED, write_table
+from classifold.data.image_table import UNLABELED, write_table
 from classifold.data.json_file import write_json
 from classifold.ingest.deep_fit import set_by_hand
 from classifold.ingest.deep_image import Measure
@@ -132,7 +132,7 @@ def ingest(
         "n_files": len(tree.names()) + len(tree.refused),
         "n_images": n_images,
         "n_unreadable": len(unreadable),
-        "n_unlabelled": counts.per_split[UNLABELLED],
+        "n_unlabelled": counts.per_split[UNLABELED],
         "n_converted_to_rgb": counts.converted.total(),
         "converted": {name: counts.converted[name] for name in CONVERSION_NAMES},
         "n_turned_upright": counts.n_turned,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from classifold.data.image_table import LABEL_SEPARATOR, UNLABELLED
+from classifold.data.image_table import LABEL_SEPARATOR, UNLABELED
 from classifold.errors import UserError
 from classifold.ingest.entries import NotRead
 from classifold.ingest.layout import (
@@ -53,7 +53,7 @@ def read_table(tree: Tree, *, task: str, where: str) -> Source:
 
     Paths are relative to the folder of the table, or to the root. A table named after a split
     (`train.csv`, `test.csv`) assigns its images to that split. An empty label means, in `single`,
-    unlabelled, and in `multi` an image without a label; an image in no table is unlabelled.
+    unlabeled, and in `multi` an image without a label; an image in no table is unlabeled.
 
     Args:
         tree: where the files are.
@@ -100,9 +100,9 @@ def read_table(tree: Tree, *, task: str, where: str) -> Source:
             "dataset.layout."
         )
     remarks = [f"{', '.join(table.name for table in tables)}: {len(described):,} images listed"]
-    images = [described.get(name, SourceImage(name, (), UNLABELLED)) for name in names]
+    images = [described.get(name, SourceImage(name, (), UNLABELED)) for name in names]
     if len(names) > len(described):
-        remarks.append(f"{len(names) - len(described):,} images are in no row: unlabelled")
+        remarks.append(f"{len(names) - len(described):,} images are in no row: unlabeled")
     return Source("table", settle_splits(images, remarks), missing, remarks)
 
 
@@ -114,13 +114,13 @@ def _describe(
         sorted({label.strip() for label in cell.split(LABEL_SEPARATOR) if label.strip()})
     )
     split = row.get("split", "").strip().lower()
-    if split and split not in SPLIT_NAMES and split != UNLABELLED:
+    if split and split not in SPLIT_NAMES and split != UNLABELED:
         raise UserError(
             f"{table.name}: the split of {name!r} must be empty or one of "
-            f"{', '.join(SPLIT_NAMES)}, {UNLABELLED}, got {split!r}. Correct the row."
+            f"{', '.join(SPLIT_NAMES)}, {UNLABELED}, got {split!r}. Correct the row."
         )
-    if split == UNLABELLED or (task == "single" and not labels):
-        return SourceImage(name, (), UNLABELLED)
+    if split == UNLABELED or (task == "single" and not labels):
+        return SourceImage(name, (), UNLABELED)
     group = row.get("group", "").strip() or None
     return SourceImage(name, labels, SPLIT_NAMES.get(split, default_split), group)
 

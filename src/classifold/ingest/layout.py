@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from classifold.data.image_table import LABEL_SEPARATOR, TEST, UNLABELLED
+from classifold.data.image_table import LABEL_SEPARATOR, TEST, UNLABELED
 from classifold.errors import UserError
 from classifold.ingest.entries import NotRead
 from classifold.ingest.formats import EXTENSIONS, UNREAD_EXTENSIONS
@@ -78,21 +78,21 @@ def wrapping_folders(images: Sequence[Sequence[str]], *, inner: int) -> int:
 
 
 def settle_splits(images: list[SourceImage], remarks: list[str]) -> list[SourceImage]:
-    """Interpret official splits: a labelled held-out split is the test split.
+    """Interpret official splits: a labeled held-out split is the test split.
 
-    Without a labelled test split, an official validation split becomes the test split. Without
+    Without a labeled test split, an official validation split becomes the test split. Without
     either, an official train split is split like data without official splits.
     """
-    labelled = Counter(image.split for image in images if image.split != UNLABELLED)
-    if labelled[TEST]:
+    labeled = Counter(image.split for image in images if image.split != UNLABELED)
+    if labeled[TEST]:
         return images
-    if labelled["validation"]:
+    if labeled["validation"]:
         remarks.append(
-            f"the official validation split of {labelled['validation']:,} labelled images is used "
-            "as the test split, since there is no labelled test split"
+            f"the official validation split of {labeled['validation']:,} labeled images is used "
+            "as the test split, since there is no labeled test split"
         )
         renamed: dict[str | None, str | None] = {"validation": TEST}
-    elif labelled["train"]:
+    elif labeled["train"]:
         renamed = {"train": None}
     else:
         return images

@@ -4,7 +4,7 @@
 `val/images` with `val_annotations.txt`, and `test/images` without labels.
 """
 
-from classifold.data.image_table import UNLABELLED
+from classifold.data.image_table import UNLABELED
 from classifold.errors import UserError
 from classifold.ingest.class_names import read_class_names
 from classifold.ingest.entries import NotRead
@@ -73,7 +73,7 @@ def read_tiny_imagenet(tree: Tree, *, where: str) -> Source:
                 "remove the folder."
             )
         else:
-            images.append(SourceImage(name, (), UNLABELLED))
+            images.append(SourceImage(name, (), UNLABELED))
 
     missing = [
         NotRead(f"{root}val/images/{file}", "listed in val_annotations.txt, but missing")

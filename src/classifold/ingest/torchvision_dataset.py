@@ -11,7 +11,7 @@ from typing import Any, NoReturn, Protocol
 from PIL import Image
 from torchvision import datasets
 
-from classifold.data.image_table import TEST, UNLABELLED
+from classifold.data.image_table import TEST, UNLABELED
 from classifold.errors import UserError
 from classifold.ingest.entries import NotRead
 from classifold.ingest.layout import Source, SourceImage, settle_splits
@@ -23,7 +23,7 @@ SPLITS = {
     "val": "validation",
     "valid": "validation",
     "test": TEST,
-    "unlabeled": UNLABELLED,
+    "unlabeled": UNLABELED,
 }
 NO_LABEL = -1
 
@@ -92,7 +92,7 @@ def open_dataset(name: str, path: Path) -> tuple[TorchvisionTree, Source]:
         classes = getattr(dataset, "classes", None) or getattr(dataset, "categories", None)
         for target in _targets(dataset, name):
             if target == NO_LABEL:
-                images.append(SourceImage(next(names), (), UNLABELLED))
+                images.append(SourceImage(next(names), (), UNLABELED))
             else:
                 label = str(classes[target]) if classes else str(target)
                 images.append(SourceImage(next(names), (label,), split))

@@ -5,7 +5,7 @@ from itertools import islice, zip_longest
 from operator import attrgetter, itemgetter
 from typing import NamedTuple, TypeVar
 
-from classifold.data.image_table import LABEL_SEPARATOR, TEST, UNLABELLED
+from classifold.data.image_table import LABEL_SEPARATOR, TEST, UNLABELED
 
 Row = Mapping[str, str]
 
@@ -62,8 +62,8 @@ def duplicate_groups(rows: Sequence[Row]) -> list[DuplicateGroup]:
     return [
         DuplicateGroup(
             rows=members,
-            # An unlabelled image contradicts no other.
-            labels_differ=len({row["label"] for row in members if row["split"] != UNLABELLED}) > 1,
+            # An unlabeled image contradicts no other.
+            labels_differ=len({row["label"] for row in members if row["split"] != UNLABELED}) > 1,
             any_near=any(row["kind"] == "near" for row in members),
         )
         for members in groups.values()
@@ -90,7 +90,7 @@ def format_measured(row: Row) -> str:
     words = {
         "size": "is",
         "duplicate": "duplicate of",
-        "conflicting_labels": "labelled",
+        "conflicting_labels": "labeled",
         "limit": "beyond",
     }
     measured = row["measured"]
@@ -107,7 +107,7 @@ def format_labels(row: Row) -> str:
 def describe_duplicate(row: Row) -> list[str]:
     """Describe the outcome for a duplicate, and its kind."""
     outcome = "kept" if is_kept(row) else "excluded"
-    official = {TEST: ", official test", UNLABELLED: ", unlabelled"}
+    official = {TEST: ", official test", UNLABELED: ", unlabeled"}
     return [f"{outcome}{official.get(row['split'], '')}", f"{row['kind']} duplicate"]
 
 

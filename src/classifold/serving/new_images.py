@@ -1,4 +1,4 @@
-"""Read the images to classify: files, folders, archives, and unlabelled images of the table."""
+"""Read the images to classify: files, folders, archives, and unlabeled images of the table."""
 
 import tempfile
 from collections import Counter
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from classifold.data.deep_ranges import Ranges
-from classifold.data.image_table import UNLABELLED, iter_columns, iter_images
+from classifold.data.image_table import UNLABELED, iter_columns, iter_images
 from classifold.data.pixels import rgb_pixels
 from classifold.errors import UserError
 from classifold.ingest.archives import is_tar, is_zip
@@ -75,7 +75,7 @@ def open_images(images: Iterable[str | Path], *, ingested: Path) -> Iterator[New
     """Find images, and keep archives open while the block runs.
 
     A file is named as it was given; an image in a folder or an archive has its path inside
-    appended (`fruit.zip/cherry/1.jpg`); an unlabelled image is named by its id. In folders and
+    appended (`fruit.zip/cherry/1.jpg`); an unlabeled image is named by its id. In folders and
     archives, images are recognized by their extensions; other files are ignored.
 
     Args:
@@ -112,8 +112,8 @@ def read_image_files(paths: Sequence[Path], *, size: int, ranges: Ranges) -> np.
 
 
 def _open(image: str | Path, stack: ExitStack, *, ingested: Path) -> _Group:
-    if image == UNLABELLED:
-        return _unlabelled(ingested)
+    if image == UNLABELED:
+        return _unlabeled(ingested)
     path = Path(image)
     if not path.exists():
         raise UserError(f"{readable_id(str(path))}: no such file or folder. Correct the name.")
@@ -149,15 +149,15 @@ def _open_tree(path: Path, stack: ExitStack) -> _Group:
     return _Group([f"{where}/{name}" for name in (*names, *refused)], reads)
 
 
-def _unlabelled(ingested: Path) -> _Group:
+def _unlabeled(ingested: Path) -> _Group:
     if not ingested.is_dir():
         raise UserError(f"{ingested}: there is no image table. Make it with 'dvc repro ingest'.")
     rows = iter_columns(ingested, ["id", "split"])
-    names = [row["id"] for row in rows if row["split"] == UNLABELLED]
+    names = [row["id"] for row in rows if row["split"] == UNLABELED]
     if not names:
         raise UserError(
-            f"{ingested}: no image is unlabelled. Put such images into a folder named "
-            f"'{UNLABELLED}' beside those of the classes and run 'dvc repro ingest', or name "
+            f"{ingested}: no image is unlabeled. Put such images into a folder named "
+            f"'{UNLABELED}' beside those of the classes and run 'dvc repro ingest', or name "
             "files, folders or archives."
         )
     return _Group(names, (Read(encoded, None) for _, encoded in iter_images(ingested, names)))

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from classifold.data.csv_file import read_rows, write_rows
-from classifold.data.image_table import LABEL_SEPARATOR, UNLABELLED
+from classifold.data.image_table import LABEL_SEPARATOR, UNLABELED
 from classifold.splitting.splits import SPLITS, Image, class_proportions
 
 
 def read_kept(filtered: Path) -> list[Image]:
-    """Read the images that `filter` kept, without the unlabelled ones."""
+    """Read the images that `filter` kept, without the unlabeled ones."""
     rows = read_rows(filtered / "kept.csv")
     return [
         Image(
@@ -19,7 +19,7 @@ def read_kept(filtered: Path) -> list[Image]:
             split=row["split"] or None,
         )
         for row in rows
-        if row["split"] != UNLABELLED
+        if row["split"] != UNLABELED
     ]
 
 

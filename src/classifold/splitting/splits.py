@@ -30,7 +30,7 @@ def assign_splits(
     remaining images, and the rest is train.
 
     Args:
-        images: those with a label, or labelled as having none.
+        images: those with a label, or labeled as having none.
         fractions: `train`, `validation` and `test`, which sum to 1.
         method: a key of METHODS.
         seed: of the order in which groups are assigned.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from operator import itemgetter
 from typing import Any
 
-from classifold.data.image_table import UNLABELLED
+from classifold.data.image_table import UNLABELED
 from classifold.pictures.examples import (
     choose_duplicates,
     choose_excluded,
@@ -74,7 +74,7 @@ def data_section(facts: Facts) -> dict[str, Any]:
         "official": {
             split: number
             for split, number in facts.metrics["ingest"]["images_per_split"].items()
-            if split != UNLABELLED
+            if split != UNLABELED
         },
         "conversions": conversions_table(facts),
         "imbalance": describe_class_balance(facts.metrics["filter"]),
