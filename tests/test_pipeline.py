@@ -29,16 +29,16 @@ SOURCES = sorted((ROOT / "src/classifold").rglob("*.py"))
 ARCHITECTURE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 
 
-def read_house() -> list[list[str]]:
-    """Read the tree of rooms in ARCHITECTURE.md, from the top down."""
+def read_layers() -> list[list[str]]:
+    """Read the tree of packages in ARCHITECTURE.md, from the top down."""
     (tree,) = re.findall(r"^src/classifold/\n((?:    .+\n)+)", ARCHITECTURE, flags=re.MULTILINE)
     columns = [re.split(r"\s{2,}", line.strip()) for line in tree.splitlines()]
     return [re.findall(r"(\w+)(?:/|\.py)", names) for names, _ in columns]
 
 
-# A room imports only from lines below its own, and of its own line only from rooms further right.
-HOUSE = read_house()
-PLACES = {room: (-line, i) for line, rooms in enumerate(HOUSE) for i, room in enumerate(rooms)}
+# A package imports only from lines below its own, and from packages further right on its own line.
+LAYERS = read_layers()
+PLACES = {name: (-line, i) for line, names in enumerate(LAYERS) for i, name in enumerate(names)}
 MAX_LINES_OF_CODE = 8  # of each stage's dependencies in dvc.yaml
 
 
@@ -74,7 +74,7 @@ def script_of(stage: dict) -> Path:
     return script
 
 
-def room(module: str) -> str:
+def package_of(module: str) -> str:
     return module.split(".")[1]
 
 
@@ -197,28 +197,28 @@ def test_an_evaluation_applies_decisions_and_imports_nothing_that_fits():
     assert not [name for name in names if name.startswith(("fit", "cross_fit"))]
 
 
-def test_the_tree_of_the_page_holds_every_room_once():
-    rooms = [path.stem for path in SRC.glob("[!_]*") if path.is_dir() or path.suffix == ".py"]
-    assert sorted(room for line in HOUSE for room in line) == sorted(rooms)
+def test_the_tree_of_the_page_holds_every_package_once():
+    packages = [path.stem for path in SRC.glob("[!_]*") if path.is_dir() or path.suffix == ".py"]
+    assert sorted(name for names in LAYERS for name in names) == sorted(packages)
 
 
-def test_the_page_names_the_rooms_of_every_stage():
+def test_the_page_names_the_packages_of_every_stage():
     rows = re.findall(r"^\| `(\w+)` \|[^|]+\|([^|]+)\|[^|]+\|$", ARCHITECTURE, flags=re.MULTILINE)
-    on_page = {stage: set(re.findall(r"`(\w+)`", rooms)) for stage, rooms in rows}
+    on_page = {stage: set(re.findall(r"`(\w+)`", packages)) for stage, packages in rows}
     declared = {
         name: {dep.relative_to(SRC).parts[0].removesuffix(".py") for dep in code} - {"params"}
         for name, stage in STAGES.items()
         if (code := [ROOT / dep for dep in stage["deps"] if dep.startswith("src/")])
     }
-    assert on_page == {name: rooms for name, rooms in declared.items() if name != "digits"}
+    assert on_page == {name: names for name, names in declared.items() if name != "digits"}
 
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.stem)
 def test_imports_point_one_way(file):
-    here = room(".".join(file.relative_to(ROOT / "src").with_suffix("").parts))
+    here = package_of(".".join(file.relative_to(ROOT / "src").with_suffix("").parts))
     if here in {"__init__", "__main__"}:
         return
-    for there in {room(module) for module in imports(file)} - {here}:
+    for there in {package_of(module) for module in imports(file)} - {here}:
         assert _may_import(here, there), there
 
 

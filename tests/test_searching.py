@@ -675,8 +675,16 @@ def test_the_key_depends_on_the_code_that_trials_use_alone(project, params, tmp_
         "training/losses.py", "augmentation/online/policy.py", "models/inference.py",
         "data/pack.py", "networks/mlp.py", "networks/initial_cnn.py",
     }  # fmt: skip
-    rooms = {name.split("/")[0] for name in changing}
-    assert rooms <= {"search", "training", "augmentation", "models", "networks", "data", "params"}
+    imported = {name.split("/")[0] for name in changing}
+    assert imported <= {
+        "search",
+        "training",
+        "augmentation",
+        "models",
+        "networks",
+        "data",
+        "params",
+    }
     unused = {"plan", "storage", "worker", "results", "apply", "lr_finder"}
     assert not changing & {f"search/{name}.py" for name in unused}
     assert "networks/alphanet.py" not in changing
