@@ -20,7 +20,7 @@ def main() -> None:
     page = Path("reports/index.html")
     write_page(page, facts, provenance)
     write_model_card(page.with_name("MODEL_CARD.md"), facts, provenance)
-    for lines in facts.exclusions:
+    for lines in facts.warnings:
         warn(lines)
     log(f"  {page}: {page.stat().st_size / 2**20:.1f} MiB. Open it in a browser.")
 

@@ -131,6 +131,10 @@ class Run:
             },
         }
 
+    def start_from(self, weights):
+        """Record the published weights of each model; None for random weights."""
+        write_json(self.folders.compared / "weights.json", weights)
+
     def facts(self):
         return read_facts(self.folders, params=self.params, params_text="a: 1 # <b>why</b>\n")
 
@@ -307,6 +311,7 @@ class Run:
             for epoch in (1, 2, 3)
         ]
         write_rows(self.folders.compared / "history.csv", history, columns=list(history[0]))
+        self.start_from(dict.fromkeys(MODELS))
         self._metric(
             "stack",
             {

@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 
 from classifold.data.csv_file import read_rows
 from classifold.data.exclusions import warn_of_filter, warn_of_ingest
+from classifold.data.image_table import iter_columns
 from classifold.data.json_file import read_json
 from classifold.data.predictions import read_predictions
 from classifold.reporting.formats import MAIN_METRICS, MainMetric
+from classifold.reporting.overlap import warn_of_weights
 
 # Entries of metrics/test.json besides the models of params.yaml.
 STACK = "stack"
@@ -80,14 +82,17 @@ class Facts(NamedTuple):
     predictions: dict[str, list[dict[str, Any]]]  # model, or the stack -> its rows on test images
     components: Rows  # channel, component, two fractions
     maps: Rows  # the chosen t-SNE maps: space, id, label, x, y
+    weights: dict[str, dict[str, Any] | None]  # model -> published weights, None for random ones
+    image_ids: list[str]  # of all images
     seconds: dict[str, float]  # stage -> running time, in the order of the pipeline
 
     @property
-    def exclusions(self) -> list[list[str]]:
-        """Warnings of stages that excluded many images of a class, several lines each."""
+    def warnings(self) -> list[list[str]]:
+        """What makes scores misleading, several lines each: a headline and details."""
         warnings = (
             warn_of_ingest(self.metrics["ingest"]),
             warn_of_filter(self.metrics["filter"]),
+            warn_of_weights(self.weights, self.image_ids),
         )
         return [lines for lines in warnings if lines]
 
@@ -159,6 +164,8 @@ def read_facts(folders: Folders, *, params: Mapping[str, Any], params_text: str)
         predictions={},
         components=read_rows(folders.pca / "explained.csv"),
         maps=read_rows(folders.tsne / "chosen.csv"),
+        weights=read_json(folders.compared / "weights.json"),
+        image_ids=[row["id"] for row in iter_columns(folders.ingested, ["id"])],
         seconds=_read_seconds(folders.timings, list(params["models"])),
     )
     if facts.task == "multi":

@@ -22,6 +22,7 @@ from classifold.reporting.sections.test import (
     lowest_f1,
     slices_of_several_groups,
 )
+from classifold.reporting.weights import weights_table
 
 
 def write_model_card(path: Path, facts: Facts, provenance: Provenance) -> None:
@@ -56,6 +57,7 @@ def write_model_card(path: Path, facts: Facts, provenance: Provenance) -> None:
         threshold=facts.threshold,
         summary=summarize(facts),
         short_form=describe_limit(facts.params["limit"]),
+        weights=weights_table(facts.weights).rows,
         balance=describe_class_balance(facts.metrics["filter"]),
         worst=lowest_f1(facts.per_class, n_classes=MAX_WORST_CLASSES),
         slices=slices_of_several_groups(facts.slices),

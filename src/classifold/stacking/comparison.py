@@ -3,7 +3,8 @@
 `<model>.npz` holds validation logits, `history.csv` all learning curves in long form, and
 `decisions.json` what was fitted on validation images: for each model a temperature, and thresholds
 where images have several labels. It also holds the class proportions of the training images, from
-which the majority baseline makes its predictions.
+which the majority baseline makes its predictions. `weights.json` holds the published weights that
+each model started from.
 """
 
 import shutil
@@ -41,6 +42,7 @@ def compare_models(
     table: dict[str, dict[str, Any]] = {}
     history: list[dict[str, str]] = []
     decisions: dict[str, dict[str, Any]] = {}
+    weights: dict[str, dict[str, Any] | None] = {}
     first = load_logits(models / names[0] / "validation.npz")
     for name in names:
         logits = load_logits(models / name / "validation.npz")
@@ -52,6 +54,7 @@ def compare_models(
         shutil.copyfile(models / name / "validation.npz", folder / f"{name}.npz")
         decisions[name] = fit_decision(logits.logits, logits.labels)
         history += [{"model": name, **row} for row in read_rows(models / name / "history.csv")]
+        weights[name] = read_json(models / name / "model.json").get("weights")
         table[name] = read_json(metrics / f"{name}.json")
         table[name] |= _decision_metrics(logits, decisions[name])
 
@@ -59,6 +62,7 @@ def compare_models(
     classes, n_train = description["classes"], description["n_train_images"]
     proportions = {name: n / n_train for name, n in description["train_images_per_class"].items()}
     table[MAJORITY] = majority_baseline(first.labels, proportions)
+    write_json(folder / "weights.json", weights)
     write_rows(folder / "history.csv", history, columns=list(history[0]))
     write_json(
         folder / "decisions.json",

@@ -29,6 +29,7 @@ from classifold.reporting.tables import (
     percent_cell,
     score_cell,
 )
+from classifold.reporting.weights import weights_table
 
 MAX_BASELINE_CHARACTERS = 60  # of the classes that the majority baseline predicts
 
@@ -61,6 +62,7 @@ def models_section(facts: Facts) -> dict[str, Any]:
         "models": models_table(facts),
         "other_scores": other_scores_table(facts) if facts.n_test else None,
         "trainings": trainings_table(facts),
+        "published": weights_table(facts.weights),
         "test_scores": scores_on_test(facts) if facts.n_test else None,
         "curves": [
             learning_curves(facts, quantity=quantity)
