@@ -6,7 +6,12 @@ from torch import nn
 
 from classifold.errors import UserError
 from classifold.models.model_file import build_network
-from classifold.training.freezing import count_parameters, set_trainable, train_mode
+from classifold.training.freezing import (
+    count_parameters,
+    layers_in_order,
+    set_trainable,
+    train_mode,
+)
 
 
 @pytest.fixture
@@ -83,6 +88,48 @@ def test_the_statistics_of_frozen_layers_do_not_move(network):
             if not torch.equal(before[name], buffer)
         }
         assert moved == expected, trainable
+
+
+def test_frozen_batch_norms_keep_parameters_and_statistics_while_other_layers_train(network):
+    set_trainable(network, "all", freeze_batch_norm=True)
+    norms = {name for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    frozen = {f"{name}.{kind}" for name in norms for kind in ("weight", "bias")}
+    assert frozen
+    assert trained(network) == {name for name, _ in network.named_parameters()} - frozen
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    train_mode(network)
+    network(torch.randn(8, 3, 8, 8))
+    assert all(torch.equal(before[name], buffer) for name, buffer in network.named_buffers())
+    set_trainable(network, "all")
+    assert trained(network) == {name for name, _ in network.named_parameters()}
+
+
+def names_of_layers(network):
+    names = {parameter: name for name, parameter in network.named_parameters()}
+    return [[names[parameter] for parameter in layer] for layer in layers_in_order(network)]
+
+
+def test_layers_are_blocks_and_norms_between_blocks_belong_to_the_layer_before(network):
+    layers = names_of_layers(network)
+    assert [layer[0].rpartition(".")[0] for layer in layers] == [
+        "stem",
+        "blocks.0.norm1",
+        "blocks.1.norm1",
+        "head",
+    ]
+    assert layers[2][-2:] == ["norm.weight", "norm.bias"]
+    assert sum(map(len, layers)) == len(list(network.parameters()))
+
+
+def test_layers_of_published_networks_go_from_the_stem_to_the_head():
+    network = build_network(
+        "torchvision", n_classes=3, image_size=32, arguments={"name": "resnet18"}
+    )
+    layers = names_of_layers(network)
+    assert len(layers) == 1 + 8 + 1  # stem, two blocks in each of four stages, head
+    assert layers[0] == ["backbone.conv1.weight", "backbone.bn1.weight", "backbone.bn1.bias"]
+    assert layers[8][0] == "backbone.layer4.1.conv1.weight"
+    assert layers[9] == ["backbone.fc.weight", "backbone.fc.bias"]
 
 
 def test_what_trains_is_put_into_training_mode_and_what_is_frozen_drops_nothing():

@@ -231,6 +231,16 @@ def test_the_longest_matching_prefix_sets_the_rate_factor_of_a_layer():
         assert distance == pytest.approx(expected[name.rpartition(".")[0]], rel=1e-4), name
 
 
+def test_rates_decrease_from_the_head_to_the_first_layer():
+    found = moved(
+        Layers(), name="sgd", lr=0.1, lr_decay_per_layer=0.5, lr_factors={"body": 3.0, "head": 2.0}
+    )
+    # A norm belongs to the layer before it.
+    expected = {"head": 0.1 * 2, "body": 0.1 * 3 / 2, "stem": 0.1 / 4}
+    for name, distance in found.items():
+        assert distance == pytest.approx(expected[name.partition(".")[0]], rel=1e-4), name
+
+
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop", "adadelta"])
 def test_every_optimizer_accepts_rate_factors_and_weight_decay_without_norms(name):
     network = Layers()

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from classifold.training.freezing import parameters_under
+from classifold.training.freezing import layers_in_order, parameters_under
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
     "adadelta": torch.optim.Adadelta,
@@ -27,6 +27,7 @@ def make_optimizer(
     lr: float,
     weight_decay_on_norm: bool = True,
     lr_factors: Mapping[str, float] | None = None,
+    lr_decay_per_layer: float | None = None,
     **settings: Any,
 ) -> torch.optim.Optimizer:
     """Make torch's optimizer `name` for the trainable parameters of a network.
@@ -38,6 +39,9 @@ def make_optimizer(
         weight_decay_on_norm: whether weight decay applies to norms and biases too.
         lr_factors: prefix of parameters' names (see `parameters_under`) -> factor on their
             rate; the longest matching prefix counts. The others keep `lr`.
+        lr_decay_per_layer: factor on the rate of each layer relative to the next one, so that the
+            head has `lr` and the first layer the lowest rate (Howard and Ruder 2018,
+            arXiv:1801.06146).
         settings: torch's; those that are not given have torch's defaults.
     """
     factors = {
@@ -45,6 +49,10 @@ def make_optimizer(
         for prefix, factor in sorted((lr_factors or {}).items(), key=lambda item: len(item[0]))
         for parameter in parameters_under(network, prefix)
     }
+    if lr_decay_per_layer is not None:
+        for depth, layer in enumerate(reversed(layers_in_order(network))):
+            for parameter in layer:
+                factors[parameter] = factors.get(parameter, 1.0) * lr_decay_per_layer**depth
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for parameter in network.parameters():
         if parameter.requires_grad:

@@ -41,7 +41,11 @@ class Phase:
             machine.fabric,
             gradient_clip_norm,
         )
-        set_trainable(network, settings["trainable"])
+        set_trainable(
+            network,
+            settings["trainable"],
+            freeze_batch_norm=bool(settings.get("freeze_batch_norm")),
+        )
         # What computes: compiled, at the precision of training, in step with other processes.
         computing = torch.compile(network) if machine.compile else network
         self.module = self.fabric.setup_module(computing)  # type: ignore[arg-type]

@@ -37,6 +37,7 @@ class Phase(Section):
 
     epochs: Count
     trainable: Literal["all", "head"] | Annotated[list[str], Field(min_length=1)]
+    freeze_batch_norm: bool | None = None
     optimizer: Annotated[Adam | RmsProp | Adadelta | Sgd, Field(discriminator="name")]
     schedule: Annotated[
         Constant | Plateau | Cyclical | Cosine | OneCycle, Field(discriminator="name")

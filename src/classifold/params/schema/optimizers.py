@@ -14,6 +14,7 @@ class Optimizer(Section):
     weight_decay: NonNegativeFloat | None = None
     weight_decay_on_norm: bool | None = None
     lr_factors: dict[str, PositiveFloat] | None = None
+    lr_decay_per_layer: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
 class Adam(Optimizer):
