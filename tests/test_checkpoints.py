@@ -1,4 +1,4 @@
-"""Checkpoints: an interrupted training continues and ends with the same bytes."""
+"""Checkpoints: an interrupted training run continues and ends with the same bytes."""
 
 import os
 import re

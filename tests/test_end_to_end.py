@@ -208,7 +208,7 @@ def test_a_training_killed_with_its_dvc_resumes_and_ends_with_the_same_bytes(clo
     assert "going on" not in undisturbed
     assert clone.content() == resumed
     clone.change("stem_stride: 1", "stem_stride: 2")
-    # All is back from the cache; of a training that ran twice it may be with other clock times.
+    # All is back from the cache; of a training run that ran twice it may be with other clock times.
     assert set(stages_run(clone.repro())) <= {"report"}
 
 

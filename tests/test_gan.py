@@ -421,8 +421,8 @@ def run_added(
 
 
 @pytest.fixture
-def trainings(monkeypatch):
-    """The arguments of each training: (GAN or model, images, validation, first weights)."""
+def training_runs(monkeypatch):
+    """The arguments of each training run: (GAN or model, images, validation, first weights)."""
     seen = []
 
     def fit_gan_watched(train, **settings):
@@ -442,14 +442,14 @@ def trainings(monkeypatch):
 
 @pytest.mark.parametrize("variants", [False, True])
 def test_no_training_uses_images_of_the_held_out_fold(
-    draw_pack, machine, tmp_path, trainings, variants
+    draw_pack, machine, tmp_path, training_runs, variants
 ):
     pack = with_variants(draw_pack(36))
     predictions = run_added(pack, machine, tmp_path, variants=variants)
     assert set(predictions.predicted) == {"repeated", "generated", "augmented"}
     ids = np.array(pack.originals().ids)
     for fold in (1, 2, 3):
-        gan, *models = trainings[4 * (fold - 1) : 4 * fold]
+        gan, *models = training_runs[4 * (fold - 1) : 4 * fold]
         held_out = set(ids[predictions.folds == fold])
         selecting = set(ids[predictions.folds == fold % 3 + 1])
         assert set(gan[1].ids) == set(ids) - held_out - selecting
@@ -461,9 +461,11 @@ def test_no_training_uses_images_of_the_held_out_fold(
             assert set(validation.variants) == {0}
 
 
-def test_kinds_differ_only_in_the_source_of_added_images(draw_pack, machine, tmp_path, trainings):
+def test_kinds_differ_only_in_the_source_of_added_images(
+    draw_pack, machine, tmp_path, training_runs
+):
     run_added(with_variants(draw_pack(36)), machine, tmp_path, generated_per_real=0.5)
-    models = [entry for entry in trainings if entry[0] == "model"]
+    models = [entry for entry in training_runs if entry[0] == "model"]
     assert len(models) == 9
     for _, train, _, weights in models:
         assert len(train.labels) == 12 + 6

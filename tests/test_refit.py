@@ -1,4 +1,4 @@
-"""Refit: a training repeated on training and validation images together."""
+"""Refit: a training run repeated on training and validation images together."""
 
 import re
 
@@ -60,8 +60,8 @@ def test_a_refit_on_the_same_images_ends_with_the_saved_weights(
     assert len(rows) < len(fitted.history)
 
     history = refit(again, pack, recorded=rows, **work)
-    # The second phase of the first training began from the epoch that was kept of the first, and
-    # counts its epochs, by which images are shuffled, from the end of all that were run.
+    # The second phase of the first training run began from the epoch that was kept of the first,
+    # and counts its epochs, by which images are shuffled, from the end of all that were run.
     assert [row["epoch"] for row in history] == [row["epoch"] for row in rows]
     assert [row["learning_rate"] for row in history] == [row["learning_rate"] for row in rows]
     torch.testing.assert_close(weights_of(again), weights_of(network))

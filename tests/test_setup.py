@@ -1,4 +1,4 @@
-"""From params to a training: first weights, recipes, advice where memory is too small."""
+"""From params to a training run: first weights, recipes, advice where memory is too small."""
 
 import re
 

@@ -121,8 +121,8 @@ def run_killed(
     Args:
         clone: with outdated stages.
         moments: in the order of their stages.
-        order: of all stages; `START` is the first.
-        arguments: of `dvc repro`.
+        order: order of all stages; `START` is the first.
+        arguments: arguments of `dvc repro`.
 
     Returns:
         The kills, and the moments that were not reached.

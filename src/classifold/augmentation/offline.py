@@ -59,7 +59,7 @@ def make_variants(
 
     Args:
         pixels: uint8 array (size, size, 3).
-        image_id: of the image.
+        image_id: id of the image.
         flips: names of flips, `none` first.
         warped: number of warped variants of each flip.
         rotate: largest angle in degrees, in both directions.
@@ -67,7 +67,7 @@ def make_variants(
         shear: largest shear in degrees, in both directions.
         shift: largest shift along x and y, as fractions of the size.
         fill: how the border is filled.
-        seed: of the random numbers.
+        seed: seed of the random numbers.
     """
     size = len(pixels)
     flipped = [flip(pixels, name) for name in flips]
@@ -125,10 +125,10 @@ def write_packs(
         task: `single` or `multi`.
         size: width and height of the images in the packs.
         resize: the filter for it.
-        storage: of the training pack, `raw` or `jpeg`; validation images are stored raw, since
-            JPEG would change them.
-        seed: of the random numbers.
-        ranges: of deep images, as they were converted; the packs store them.
+        storage: storage of the training pack, `raw` or `jpeg`; validation images are stored
+            raw, since JPEG would change them.
+        seed: seed of the random numbers.
+        ranges: ranges of deep images, as they were converted; the packs store them.
         augmentation: the other arguments of `make_variants`.
     """
     of_images = (names for split in labels.values() for names in split.values())

@@ -23,7 +23,7 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], *, columns: Sequen
     """Write rows as CSV, no text as a formula; the file appears whole or not at all.
 
     Args:
-        path: of the file; its folder is created if needed.
+        path: CSV file to write; its folder is created if needed.
         rows: mappings with exactly the keys `columns`.
         columns: names in their order; the header is written even if there are no rows.
 

@@ -25,7 +25,7 @@ REMEDIES = {
 class Exclusion(NamedTuple):
     """Images that a stage excluded."""
 
-    name: str | None  # of the class; None for all images
+    name: str | None  # name of the class; None for all images
     n_images: int  # with the excluded ones
     reasons: dict[str, int]  # reason -> number of images, without zeros
 

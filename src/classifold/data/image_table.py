@@ -28,7 +28,7 @@ SCHEMA = pa.schema(
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("mode", pa.string()),  # Pillow's mode of the original file
-        ("sha256", pa.string()),  # of the RGB pixels
+        ("sha256", pa.string()),  # hash of the RGB pixels
         ("perceptual_hash", pa.string()),
     ]
 )

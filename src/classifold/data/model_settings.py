@@ -14,7 +14,7 @@ def with_defaults(model: Mapping[str, Any], *, size: int, task: str) -> dict[str
 
     Args:
         model: its section of params.
-        size: of the packed images; `image_size` where the model has none.
+        size: width and height of the packed images; `image_size` where the model has none.
         task: `single` or `multi`, which decides the loss where the model has none.
     """
     defaults = {"image_size": size, "loss": {"name": LOSSES[task]}}

@@ -53,7 +53,7 @@ class Pack(NamedTuple):
     classes: list[str]
     size: int
     resize: str
-    ranges: Ranges = NO_RANGES  # of deep images, as they were converted
+    ranges: Ranges = NO_RANGES  # ranges of deep images, as they were converted
 
     def originals(self) -> "Pack":
         """Select the images that are no augmented variants."""
@@ -120,14 +120,14 @@ def new_pack(
     """Write a pack of exactly `n_images` images into `folder`, without holding them in memory.
 
     Args:
-        folder: of the pack.
+        folder: folder of the pack.
         n_images: number of images.
         size: width and height of each.
         resize: the filter that was used; it is stored.
         classes: in their order.
         task: `single` or `multi`.
         storage: `raw` or `jpeg`.
-        ranges: of deep images, as they were converted; they are stored.
+        ranges: ranges of deep images, as they were converted; they are stored.
     """
     folder.mkdir(parents=True, exist_ok=True)
     store = _raw_images(folder, n_images, size) if storage == "raw" else _jpeg_images(folder)

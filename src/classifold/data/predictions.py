@@ -16,7 +16,7 @@ SCHEMA = pa.schema(
         ("model", pa.string()),  # or "stack"
         ("label", pa.string()),  # several are joined by `|`
         ("predicted", pa.string()),  # likewise
-        ("probability", pa.float64()),  # of what was predicted
+        ("probability", pa.float64()),  # probability of what was predicted
         ("label_probability", pa.float64()),
         ("label_rank", pa.int32()),  # 1: the most probable class; null for several labels
         ("top_class", pa.string()),  # most probable predicted class, or class where none is
@@ -40,10 +40,10 @@ def write_predictions(
     present and absent, as if they were independent.
 
     Args:
-        path: of the Parquet file.
+        path: Parquet file to write.
         probabilities: model -> float array (N, n_classes).
         predicted: model -> int array (N,), or bool (N, n_classes).
-        ids: of the N images.
+        ids: ids of the N images.
         labels: int array (N,), or 0 and 1 in (N, n_classes).
         classes: names in the order of columns.
     """

@@ -41,7 +41,7 @@ def write_evaluation(
         images: their ids and labels.
         classes: names in the order of columns.
         slices: what `find_slices` found.
-        calibration_bins: of the calibration table.
+        calibration_bins: number of bins of the calibration table.
         bootstrap: `resamples` and `seed` of intervals.
     """
     ids, labels = images

@@ -78,9 +78,9 @@ def load_listed(name: str, *, models: Path, classes: Sequence[str]) -> Model:
     """Load a model whose decisions were fitted.
 
     Args:
-        name: of the model.
+        name: name of the model.
         models: folder of trained models.
-        classes: of the decisions.
+        classes: classes of the decisions.
 
     Raises:
         UserError: if it cannot be read, or was trained again with other classes since.
@@ -156,7 +156,7 @@ def read_pixels(ids: Sequence[str], *, ingested: Path, model: Path) -> np.ndarra
     """Read images as the pack held them that a model, and so every model, was trained on.
 
     Args:
-        ids: of N images in the image table.
+        ids: ids of N images in the image table.
         ingested: folder of the image table.
         model: folder of a trained model.
 

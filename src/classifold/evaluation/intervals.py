@@ -38,7 +38,7 @@ def accuracy_gain_interval(
         correct: bool array (N,): whether the predictions of one model are correct.
         reference_correct: bool array (N,): the same of the other model, for the same images.
         resamples: number of bootstrap samples.
-        seed: of the random numbers.
+        seed: seed of the random numbers.
     """
     difference = correct.astype(int) - reference_correct.astype(int)
     n_images = len(difference)
@@ -58,7 +58,7 @@ def macro_f1_interval(
         labels: int array (N,).
         n_classes: number of classes, those without an image (of F1 0) included.
         resamples: number of bootstrap samples.
-        seed: of the random numbers.
+        seed: seed of the random numbers.
     """
     pairs, n_each = np.unique(np.stack([labels, predicted]), axis=1, return_counts=True)
     actual, positive = (_one_hot(classes, n_classes) for classes in pairs)
@@ -79,7 +79,7 @@ def micro_f1_interval(
         predicted: bool array (N, n_classes).
         labels: 0 and 1, in the same shape.
         resamples: number of bootstrap samples.
-        seed: of the random numbers.
+        seed: seed of the random numbers.
     """
     (scores,) = _resampled_micro_f1([predicted], labels, resamples=resamples, seed=seed)
     return percentile_interval(scores)
@@ -97,10 +97,10 @@ def micro_f1_gain_interval(
 
     Args:
         predicted: bool array (N, n_classes) of one model.
-        reference: of the other model, for the same images.
+        reference: predictions of the other model, for the same images.
         labels: 0 and 1, in the same shape.
         resamples: number of bootstrap samples.
-        seed: of the random numbers.
+        seed: seed of the random numbers.
     """
     models = [predicted, reference]
     scores, reference_scores = _resampled_micro_f1(models, labels, resamples=resamples, seed=seed)
@@ -140,7 +140,7 @@ def resample(n_each: np.ndarray, *, resamples: int, seed: int) -> Iterator[np.nd
     Args:
         n_each: int array (K,): number of images of each kind.
         resamples: number of bootstrap samples.
-        seed: of the random numbers.
+        seed: seed of the random numbers.
 
     Yields:
         Int arrays (n, K): how often images of each kind were sampled; `resamples` rows in all.

@@ -42,7 +42,7 @@ def label_errors(
     Args:
         probabilities: float array (N, n_classes), for images that the model was not trained on.
         labels: int array (N,), or 0 and 1 in (N, n_classes).
-        ids: of the images.
+        ids: ids of the images.
         classes: names, in the order of columns.
         max_rows: the largest number of rows.
 

@@ -23,7 +23,7 @@ def worst_mistakes(
     Args:
         predictions: for N images.
         labels: int array (N,), or 0 and 1 in (N, n_classes).
-        ids: of the images.
+        ids: ids of the images.
         classes: names in the order of columns.
 
     Returns:

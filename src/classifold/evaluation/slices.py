@@ -42,12 +42,12 @@ def find_slices(
     validation.
 
     Args:
-        ids: of N test images.
+        ids: ids of N test images.
         pixels: uint8 array (N, size, size, 3).
         ingested: folder of the image table.
         duplicates: `duplicates.csv` of the filter.
         modal_size: the most frequent (width, height) of training images.
-        settings: of the filter.
+        settings: settings of the filter.
     """
     rows = {row["id"]: row for row in _read_rows(ingested)}
     images = [rows[image_id] for image_id in ids]

@@ -66,7 +66,7 @@ def stack_metrics(
         stacked: float array (N, n_classes): out-of-fold logits of the stack.
         labels: int array (N,), or 0 and 1 in (N, n_classes).
         folds: int array (N,): the fold of each image.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
     """
     task = task_of(labels)
     metric = "accuracy" if task == "single" else "micro_f1"

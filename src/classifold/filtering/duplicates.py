@@ -125,7 +125,7 @@ class _Pairs(NamedTuple):
 class _Band(NamedTuple):
     """Consecutive bits of every hash."""
 
-    shift: int  # of its lowest bit
+    shift: int  # position of its lowest bit
     width: int
 
     def keys(self, words: np.ndarray) -> np.ndarray:

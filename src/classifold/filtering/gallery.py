@@ -38,8 +38,8 @@ MAX_PER_GROUP = 6  # fit into one row
 DPI = 100
 COLUMNS = 6
 CELL = 172  # width of a column
-SIDE = 128  # of an image
-LINE = 13  # of text
+SIDE = 128  # width and height of an image, in pixels
+LINE = 13  # height of a line of text, in pixels
 MARGIN = 16
 
 POINTS = 7
@@ -54,7 +54,7 @@ class _Cell(NamedTuple):
 
     image: Image.Image
     lines: list[str]
-    color: str  # of the frame
+    color: str  # color of the frame
 
 
 class _Block(NamedTuple):

@@ -20,10 +20,10 @@ def limit_images(selection: Selection, *, images_per_class: int | None, seed: in
     then that of a short run. Unlabeled images all stay.
 
     Args:
-        selection: of all images.
+        selection: selection of all images.
         images_per_class: number of images to keep; None keeps all.
-        seed: of the sampling. With one label per image, a larger number keeps all the images that
-            a smaller number keeps.
+        seed: seed of the sampling. With one label per image, a larger number keeps all the images
+            that a smaller number keeps.
 
     Returns:
         The selection; images beyond the limit are excluded for the reason `limit`.

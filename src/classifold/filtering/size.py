@@ -28,7 +28,7 @@ def describe_outlier(size: Size, *, modal: Size, settings: Mapping[str, Any]) ->
     """Describe how a size is an outlier.
 
     Args:
-        size: of an image.
+        size: width and height of an image.
         modal: the most frequent size.
         settings: `rule` is `modal` (width and height at most `tolerance` pixels off), `ranges`
             ([smallest, largest] of `width`, `height`, `area` in pixels and `aspect`, width

@@ -21,8 +21,8 @@ class Discriminator(nn.Module):
         """Build the network with its first weights.
 
         Args:
-            n_classes: of the images; 0 for an unconditional discriminator.
-            image_size: of the images, in pixels.
+            n_classes: number of classes of the images; 0 for an unconditional discriminator.
+            image_size: width and height of the images, in pixels.
             widths: channels after each convolution.
             dense: units of the dense layer.
 

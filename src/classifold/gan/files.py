@@ -34,7 +34,7 @@ def save_generator(
     Args:
         folder: an existing folder.
         generator: with its weights.
-        arguments: of the generator: noise, embedding, widths.
+        arguments: arguments of the generator: noise, embedding, widths.
         classes: in the order of their numbers; empty for an unconditional generator.
         training: other settings that the weights depend on.
     """

@@ -83,14 +83,14 @@ def add_generated(
         gan: how a GAN is trained.
         classifier: its weights change in place.
         generated_per_real: number of added images per real image.
-        seed: of the added images.
-        machine: the device and precision.
+        seed: seed of the added images.
+        machine: device, precision and processes of the training run.
         checkpoints: folder for checkpoints, and in `samples` for the sample grid of each fold's
             GAN; the caller removes it.
-        key: a hash of everything that the trainings depend on, see `training_key`.
+        key: a hash of everything that the training runs depend on, see `training_key`.
 
     Raises:
-        UserError: if the GAN is unconditional, or if a training fails.
+        UserError: if the GAN is unconditional, or if a training run fails.
     """
     if not gan.recipe.conditional or train.task != "single":
         raise UserError(
@@ -169,7 +169,7 @@ def compare(
         predictions: for N images.
         labels: int64 (N,).
         resamples: number of bootstrap samples.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
 
     Returns:
         `n_images`, and for each kind accuracy, accuracy_ci95, accuracy_by_fold; except for the

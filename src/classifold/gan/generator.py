@@ -33,7 +33,7 @@ class Generator(nn.Module):
 
         Args:
             n_classes: that can be generated; 0 for an unconditional generator.
-            image_size: of the images, in pixels.
+            image_size: width and height of the images, in pixels.
             noise: dimension of the noise.
             embedding: dimension of the class embedding.
             widths: channels after the dense layer and after each transposed convolution.

@@ -37,11 +37,11 @@ class Grid(NamedTuple):
 
 
 class FittedGan(NamedTuple):
-    """The result of a training."""
+    """The result of a training run."""
 
     generator: Generator  # the moving average, in evaluation mode
     history: list[dict[str, Any]]  # one row per epoch
-    n_parameters: dict[str, int]  # of generator and discriminator
+    n_parameters: dict[str, int]  # counts of generator and discriminator
 
 
 def fit_gan(
@@ -55,14 +55,14 @@ def fit_gan(
 ) -> FittedGan:
     """Train a generator and a discriminator on the images of a pack.
 
-    Noise and classes of a step depend on seed, epoch and step alone: an interrupted training
+    Noise and classes of a step depend on seed, epoch and step alone: an interrupted training run
     resumes after the last epoch, and on a CPU results in the same weights.
 
     Args:
         train: the images.
         recipe: how to train.
-        policy: of on-the-fly augmentation.
-        machine: the device and precision.
+        policy: policy of on-the-fly augmentation.
+        machine: device, precision and processes of the training run.
         checkpoint: saved after every epoch, and loaded at the start if it exists.
         grid: where a sample grid is drawn before the first and after every epoch.
 
@@ -90,7 +90,7 @@ def fit_gan(
         trainer.load_state_dict(state["trainer"])
         log(f"  resuming after epoch {len(history)}")
     elif grid:
-        shutil.rmtree(grid.folder, ignore_errors=True)  # of an earlier training
+        shutil.rmtree(grid.folder, ignore_errors=True)  # images of an earlier training run
         _draw_grid(grid, trainer.generator, recipe, train, epoch=0)
 
     start, n_before, logged = time.perf_counter(), len(history), -math.inf
@@ -135,10 +135,10 @@ def draw_grid(
     Args:
         path: the PNG file.
         generator: on its device.
-        n_classes: of the images.
-        rows: of the grid; at most one per class, if the generator is conditional.
-        columns: of the grid.
-        seed: of the noise.
+        n_classes: number of classes of the images.
+        rows: rows of the grid; at most one per class, if the generator is conditional.
+        columns: columns of the grid.
+        seed: seed of the noise.
     """
     is_conditional = generator.embedding is not None
     n_rows = min(rows, n_classes) if is_conditional else rows

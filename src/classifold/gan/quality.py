@@ -47,7 +47,7 @@ def measure_quality(
         untrained: images of the generator with its first weights.
         model: for features and predictions.
         neighbors: see `precision_recall`.
-        seed: of the halves, and of the noise.
+        seed: seed of the halves, and of the noise.
         device: to compute on.
 
     Returns:

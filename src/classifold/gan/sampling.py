@@ -61,7 +61,7 @@ def sample_labels(labels: np.ndarray, n_images: int, *, seed: int) -> np.ndarray
     Args:
         labels: int64 (N,).
         n_images: size of the sample.
-        seed: of the sample.
+        seed: seed of the sample.
 
     Returns:
         int64 array (n_images,).
@@ -83,7 +83,7 @@ def generated_pack(
         generator: on `device`.
         like: the images that the generator was trained on, or others of their classes.
         n_images: number of images.
-        seed: of noise and classes.
+        seed: seed of noise and classes.
         device: to compute on.
 
     Returns:

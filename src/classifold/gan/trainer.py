@@ -31,7 +31,7 @@ class GanRecipe(NamedTuple):
     conditional: bool
     loss: str
     gradient_penalty: float  # weight of the gradient penalty; 0 for none
-    optimizer: Mapping[str, Any]  # of both networks: lr, betas
+    optimizer: Mapping[str, Any]  # settings of Adam for both networks: lr, betas
     ema_decay: float  # decay per step of the moving average of the generator's weights
     batch_size: int
     epochs: int
@@ -61,9 +61,9 @@ class GanTrainer:
 
         Args:
             recipe: how to train.
-            n_classes: of the images.
+            n_classes: number of classes of the images.
             image_size: in pixels.
-            machine: the device and precision.
+            machine: device, precision and processes of the training run.
 
         Raises:
             UserError: if the networks cannot be built for images of this size.

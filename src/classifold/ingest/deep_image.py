@@ -7,7 +7,7 @@ import numpy as np
 from classifold.data.deep_ranges import ANY, Ranges
 from classifold.ingest.limits import PIXELS_PER_BAND, row_bands
 
-ORIENTATION_TAG = 0x0112  # of EXIF and TIFF
+ORIENTATION_TAG = 0x0112  # orientation tag of EXIF and TIFF
 
 FLOAT = "float"
 
@@ -81,7 +81,7 @@ def scale_to_8_bit(values: np.ndarray, top: int | None = None) -> np.ndarray:
     """Scale values whose range is not a choice, such as alpha, to uint8.
 
     Args:
-        values: of any shape.
+        values: values of any shape.
         top: the value that becomes 255; by default 1 for floats, and the largest of an integer.
     """
     most = top or type_range(_kind(values))[1]

@@ -57,7 +57,7 @@ class Decoded(NamedTuple):
     turned: bool  # whether it was turned or mirrored as EXIF requires
     animated: bool  # whether it had several frames; the first was kept
     deep: DeepUse | None  # how the range suited a deep image
-    pixels_sha256: str  # of size and RGB values: equal for equal pixels in any format
+    pixels_sha256: str  # hash of size and RGB values: equal in any file format
     perceptual_hash: str  # 64 bits as 16 hexadecimal digits (DCT, Zauner 2010)
 
 

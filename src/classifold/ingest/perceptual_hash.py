@@ -22,7 +22,7 @@ def perceptual_hash(image: Image.Image) -> str:
     """Hash the coarse structure of an image.
 
     Args:
-        image: of any size, in any mode that Pillow converts to grayscale.
+        image: image of any size, in any mode that Pillow converts to grayscale.
 
     Returns:
         64 bits as 16 hexadecimal digits; near duplicates differ in a few bits, others in about 32.

@@ -13,7 +13,7 @@ class Loaded(NamedTuple):
     """An upright image in any 8-bit mode."""
 
     image: Image.Image
-    mode: str  # of the file
+    mode: str  # mode of the file
     turned: bool  # whether it was turned or mirrored as EXIF requires
     animated: bool  # whether it had several frames; this is the first
 

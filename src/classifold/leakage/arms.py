@@ -86,7 +86,7 @@ def make_arms(
         pool: originals, with one label each.
         held_out: bool array (N,): the validation images of a split before augmentation.
         augmentation: arguments of `make_variants` except the image.
-        seed: of the split after augmentation.
+        seed: seed of the split after augmentation.
 
     Raises:
         UserError: if images have several labels, or if `augment` makes no variants.
@@ -181,10 +181,10 @@ def train_arm(
         clean: images that are neither trained on nor used to select an epoch.
         network: on the machine's device, with its first weights, which are restored at the end.
         recipe: how to train; its seed is replaced.
-        machine: the device and precision.
-        seeds: of order, dropout and policies.
+        machine: device, precision and processes of the training run.
+        seeds: seeds of order, dropout and policies.
         checkpoints: folder; the caller removes it after all outputs are written.
-        key: a hash of everything that the trainings depend on, see `training_key`.
+        key: a hash of everything that the training runs depend on, see `training_key`.
 
     Returns:
         Bool arrays (n_seeds, n_images): correct predictions for validation and for clean images.
@@ -239,7 +239,7 @@ def compare_arms(
         arms: the arms.
         clean: the clean images.
         resamples: number of bootstrap samples.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
 
     Returns:
         For each arm the numbers of images, accuracies, `optimistic_bias` (validation minus clean

@@ -17,7 +17,7 @@ def majority_baseline(labels: np.ndarray, proportions: Mapping[str, float]) -> d
     frequent classes with the highest micro F1.
 
     Args:
-        labels: of the validation images.
+        labels: labels of the validation images.
         proportions: class -> fraction of the training images that have it.
     """
     classes = list(proportions)

@@ -24,7 +24,7 @@ def fill_network(
     Args:
         network: changed in place.
         tensors: by the names of `network.state_dict()`, of the same shapes.
-        source: of the tensors, for messages.
+        source: source of the tensors, for messages.
         new: the network's modules that are not changed; their tensors in `tensors` are ignored.
         unused: prefixes of names of other tensors that are ignored.
 
@@ -99,8 +99,8 @@ def renamed_in_order(tensors: Mapping[str, Tensor], names: Iterable[str]) -> dic
 
     Args:
         tensors: in the order of the file.
-        names: of the network's tensors, in its order; counters of batch norms are skipped. Further
-            tensors, those of the head, keep their names.
+        names: names of the network's tensors, in its order; counters of batch norms are skipped.
+            Further tensors, those of the head, keep their names.
     """
     given = [name for name in tensors if not name.endswith(COUNTER)]
     own = [name for name in names if not name.endswith(COUNTER)]

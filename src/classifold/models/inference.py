@@ -32,8 +32,8 @@ def predict_logits(
     Args:
         network: on `device`.
         images: uint8 array (N, H, W, 3), possibly memory-mapped.
-        image_size: of the network.
-        normalize: of the network.
+        image_size: input size of the network.
+        normalize: normalization that the network expects.
         device: where to compute.
         flips: `none`, `horizontal` (the image and its mirror image), or `both` (four views:
             mirrored in either direction, in both, in none).

@@ -34,7 +34,7 @@ class _Preprocessing(BaseModel):
     pack_size: Pixels
     resize: Literal["lanczos", "bicubic", "bilinear", "box", "nearest"]
     image_size: Pixels
-    ranges: dict[str, BlackAndWhite] = {}  # of deep images; models of earlier versions have none
+    ranges: dict[str, BlackAndWhite] = {}  # one per kind of deep image; empty in older models
     normalize: Literal["imagenet", "half", "none"] | _Normalization
 
 
@@ -139,7 +139,7 @@ def save_model(
         folder: an existing folder.
         model: the network with its weights.
         network: name of its file in `networks/`.
-        arguments: of its `build` function.
+        arguments: arguments of its `build` function.
         classes: names of the classes, in the order of the logits.
         preprocessing: pack_size, resize, image_size, normalize, ranges (of deep images).
         training: what else the weights depend on, such as precision, threads, versions.
@@ -201,7 +201,7 @@ def untrained(model: Model, *, seed: int) -> Model:
 
     Args:
         model: the trained model.
-        seed: of the initial weights.
+        seed: seed of the initial weights.
     """
     description = model.description
     network = new_network(description["network"], **_structure(description), seed=seed)

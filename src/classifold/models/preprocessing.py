@@ -23,7 +23,7 @@ Normalize = str | Mapping[str, Any]
 class Normalization(NamedTuple):
     """What is subtracted from and divided by, per channel, and how sizes are changed."""
 
-    mean: Sequence[float]  # of values in [0, 1]
+    mean: Sequence[float]  # mean of values in [0, 1]
     std: Sequence[float]
     interpolation: str = "bilinear"  # or `bicubic`
 
@@ -51,7 +51,7 @@ def to_input(
         image_size: width and height of the result; other sizes are interpolated, with antialiasing
             when shrinking.
         normalize: see `Normalize`; names interpolate bilinearly.
-        device: of the result.
+        device: device of the result.
 
     Returns:
         float32 tensor (N, 3, image_size, image_size), in channels_last memory order.

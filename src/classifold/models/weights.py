@@ -27,7 +27,7 @@ class Weights(NamedTuple):
 
     tensors: dict[str, Tensor]
     record: dict[str, Any]  # source, sha256, license, trained_on, and tag, file or package
-    in_order: bool = False  # of a library with other names for the same tensors in the same order
+    in_order: bool = False  # whether tensors correspond by order, not by name
 
     @property
     def source(self) -> str:
@@ -71,7 +71,7 @@ def find_weights(weights: Setting, *, publisher: Publisher | None, name: str = "
 
     Args:
         weights: as in params.
-        publisher: of weights for this network; None if there are none.
+        publisher: publisher of weights for this network; None if there are none.
         name: timm's name of the network, to which packages belong.
 
     Raises:

@@ -31,7 +31,7 @@ def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
 
     Args:
         path: the file.
-        sha256: of the whole file, 64 hexadecimal digits.
+        sha256: SHA-256 of the whole file, 64 hexadecimal digits.
 
     Returns:
         Contiguous tensors by their names; they may be views of the file.

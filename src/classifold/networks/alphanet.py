@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-SLOPE = 0.1  # of the leaky ReLU
+SLOPE = 0.1  # negative slope of the leaky ReLU
 
 
 def build(

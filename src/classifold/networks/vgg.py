@@ -45,8 +45,8 @@ def build(
         depths: convolutions of each block.
         dense: units of each dense block.
         dropout: probability, after every dense block.
-        weights: of the convolutions (see `models/weights.py`): published ones are torchvision's of
-            the VGG with these depths; None starts from random weights.
+        weights: weights of the convolutions (see `models/weights.py`): published ones are
+            torchvision's of the VGG with these depths; None starts from random weights.
 
     Raises:
         UserError: if there are no such weights, they cannot be downloaded or read, or are of

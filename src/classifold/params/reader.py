@@ -84,7 +84,7 @@ def parse_yaml(text: str, *, where: str) -> Any:
     far as they fit into memory.
 
     Args:
-        text: of the file.
+        text: text of the file.
         where: the name of the file, for the message.
 
     Raises:

@@ -42,7 +42,7 @@ def check_params(path: Path = PARAMS_FILE, schema: type[Section] = Params) -> di
     """Read a file and validate it.
 
     Args:
-        path: of the file.
+        path: path of the file.
         schema: the schema of the pipeline, or that of a study.
 
     Returns:
@@ -61,9 +61,9 @@ def check_content(schema: type[Section], content: Mapping[str, Any], *, path: Pa
     """Validate the content of a file.
 
     Args:
-        schema: of the file.
-        content: of the file.
-        path: of the file, for the message.
+        schema: schema of the file.
+        content: content of the file.
+        path: path of the file, for the message.
 
     Raises:
         UserError: if the content is not valid; the message has a line for each error.

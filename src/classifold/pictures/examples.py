@@ -15,7 +15,7 @@ Item = TypeVar("Item")
 class DuplicateGroup(NamedTuple):
     """Images that are duplicates of one another."""
 
-    rows: list[Row]  # of duplicates.csv
+    rows: list[Row]  # rows of duplicates.csv
     labels_differ: bool
     any_near: bool  # some of them are near duplicates
 

@@ -16,7 +16,7 @@ def open_images(
 
     Args:
         ingested: folder of the image table.
-        ids: of the images wanted.
+        ids: ids of the images wanted.
         side: pixels to which they will be shrunk; at least twice this size is decoded where the
             image is that large.
     """

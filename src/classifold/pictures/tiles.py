@@ -15,7 +15,7 @@ def draw_tiles(path: Path, rows: Sequence[Sequence[np.ndarray]]) -> None:
     """Draw square pictures in rows; short rows are filled with white.
 
     Args:
-        path: of the PNG.
+        path: PNG file to write.
         rows: pictures of values in [0, 1] (others are clipped): (H, W), or (H, W, 3) in color.
     """
     n_columns = max(len(row) for row in rows)

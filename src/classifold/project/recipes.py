@@ -32,10 +32,10 @@ def apply_recipe(name: str, *, short: bool, force: bool, root: Path) -> list[str
     """Write a recipe to `params.yaml` of the project in `root`, as it is or in its short form.
 
     Args:
-        name: of a file in `recipes/`.
+        name: name of a file in `recipes/`.
         short: whether to write the limit of its short form.
         force: whether to overwrite changes that are not committed.
-        root: of the project.
+        root: root folder of the project.
 
     Returns:
         The changes, a line per key.

@@ -19,9 +19,9 @@ def augmented_pictures(
     Args:
         images: uint8 array (N, size, size, 3).
         policy: steps, and how borders are filled, see `policies` in params.yaml.
-        names: of the images, for their captions.
-        seed: of the random transformations.
-        epoch: of the random transformations.
+        names: names of the images, for their captions.
+        seed: seed of the random transformations.
+        epoch: epoch of the random transformations.
     """
     n_images, size = images.shape[:2]
     draws = epoch_draws(policy, n_images=n_images, seed=seed, epoch=epoch)
@@ -54,13 +54,13 @@ def write_gallery(
     """Write a page with each image, and its augmented versions in several epochs.
 
     Args:
-        path: of the HTML file.
+        path: HTML file to write.
         images: uint8 array (N, size, size, 3).
         policy: steps, and how borders are filled, see `policies` in params.yaml.
         policy_name: its name.
-        names: of the images.
+        names: names of the images.
         n_epochs: number of epochs shown.
-        seed: of the random transformations.
+        seed: seed of the random transformations.
     """
     epochs = [
         augmented_pictures(images, policy, names=names, seed=seed, epoch=epoch)

@@ -44,7 +44,7 @@ class Difference(NamedTuple):
     n_images: int
     difference: float  # this run minus the other one
     ci95: list[float]
-    p_value: float | None  # of the exact McNemar test; None with several labels per image
+    p_value: float | None  # exact McNemar test; None with several labels per image
 
 
 class Comparison(NamedTuple):
@@ -65,7 +65,7 @@ def compare(facts: Facts, other: Revision) -> Comparison:
     same labels, so neither run was trained on them.
 
     Args:
-        facts: of this run.
+        facts: settings and results of this run.
         other: the other one.
     """
     differences = _differences(facts, other)
@@ -84,10 +84,10 @@ def paired(here: Rows, there: Rows, *, task: str, resamples: int, seed: int) -> 
 
     Args:
         here: rows of predictions.parquet, of one model.
-        there: of the other.
+        there: settings and results of the other run.
         task: single or multi.
         resamples: number of bootstrap resamples.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
     """
     others = {(row["id"], row["label"]): row for row in there}
     pairs = [(row, others[key]) for row in here if (key := (row["id"], row["label"])) in others]

@@ -74,11 +74,11 @@ class Facts(NamedTuple):
     sizes: Rows  # size, outcome, n_images
     history: Rows  # learning curves in long form
     confusion: Rows  # actual, predicted: one row per test image, of the stack
-    per_class: Rows  # of the stack
-    calibration: Rows  # of the stack
-    slices: Rows  # of the stack
+    per_class: Rows  # rows of the stack
+    calibration: Rows  # rows of the stack
+    slices: Rows  # rows of the stack
     mistakes: Rows  # the most confident ones of the stack
-    precision_recall: Rows  # of the stack; empty with one label per image
+    precision_recall: Rows  # rows of the stack; empty with one label per image
     predictions: dict[str, list[dict[str, Any]]]  # model, or the stack -> its rows on test images
     components: Rows  # channel, component, two fractions
     maps: Rows  # the chosen t-SNE maps: space, id, label, x, y

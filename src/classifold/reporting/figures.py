@@ -39,7 +39,7 @@ SYMBOLS = (
 )
 
 CHARACTER_WIDTH = 7  # pixels, about
-LINE_HEIGHT = 24  # of a horizontal bar, in pixels
+LINE_HEIGHT = 24  # height of a horizontal bar, in pixels
 
 
 class Chart(NamedTuple):

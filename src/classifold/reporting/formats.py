@@ -73,7 +73,7 @@ class MainMetric(NamedTuple):
 
     key: str  # in metrics/*.json
     name: str
-    unit: str  # of differences, if they have one
+    unit: str  # unit of differences, if they have one
 
     def score(self, value: float | None, *, n_images: int = 0) -> str:
         """Format a score: accuracy in percent, micro F1 with three decimals."""

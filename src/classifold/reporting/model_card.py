@@ -29,9 +29,9 @@ def write_model_card(path: Path, facts: Facts, provenance: Provenance) -> None:
     """Write the model card, in Markdown.
 
     Args:
-        path: of the file; its folder must exist.
-        facts: of the run.
-        provenance: of the code.
+        path: file to write; its folder must exist.
+        facts: settings and results of the run.
+        provenance: commit of the code and versions of the packages.
     """
     environment = Environment(  # noqa: S701 - Markdown: the filter `plain` escapes text from data
         loader=FileSystemLoader(TEMPLATES),

@@ -26,9 +26,9 @@ def write_page(
     """Write the report; the file is replaced atomically.
 
     Args:
-        path: of the HTML file; its folder is created if necessary.
-        facts: of the run.
-        provenance: of the code.
+        path: HTML file to write; its folder is created if necessary.
+        facts: settings and results of the run.
+        provenance: commit of the code and versions of the packages.
         comparison: with another revision, if any.
     """
     page = render(

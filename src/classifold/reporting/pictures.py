@@ -12,8 +12,8 @@ from PIL import Image
 from classifold.pictures.thumbnails import fit_into, open_images
 
 THUMBNAIL_SIDE = 96  # pixels, at most
-MAX_CHARACTERS = 80  # of a line below an image
-QUALITY = 80  # of WebP
+MAX_CHARACTERS = 80  # length of a line below an image
+QUALITY = 80  # quality of WebP, 0 to 100
 
 
 class Picture(NamedTuple):

@@ -31,8 +31,8 @@ def read_revision(root: Path, name: str) -> Revision:
     """Read the params, metrics and predictions of a revision.
 
     Args:
-        root: of the repository.
-        name: of a commit, as Git understands it, or of an experiment of DVC.
+        root: root folder of the repository.
+        name: name of a commit, as Git understands it, or of an experiment of DVC.
 
     Raises:
         UserError: if there is no such revision, or if it has no results of the pipeline.

@@ -21,9 +21,9 @@ from classifold.search.search_file import Distribution, Search
 from classifold.search.space import choice_label, format_values, short_names
 
 SLICES_PER_ROW = 3  # at most
-N_TICKS = 4  # of a range
+N_TICKS = 4  # number of ticks of a range
 SLICE_HEIGHT = 300  # pixels
-AXIS_WIDTH = 150  # of parallel coordinates
+AXIS_WIDTH = 150  # width per axis of parallel coordinates, in pixels
 FIRST_COLOR, LAST_COLOR = (148, 184, 207), (213, 94, 0)  # both are visible on light and on dark
 
 

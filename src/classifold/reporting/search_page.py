@@ -32,9 +32,9 @@ def write_search_page(path: Path, rows: Sequence[Row], plan: Plan) -> None:
     """Write the page; the file is replaced atomically.
 
     Args:
-        path: of the HTML file; its folder is created if necessary.
-        rows: of the trials that have ended.
-        plan: of the search.
+        path: HTML file to write; its folder is created if necessary.
+        rows: rows of the trials that have ended.
+        plan: plan of the search.
     """
     search = plan.search
     best = best_of(rows, search)

@@ -34,7 +34,7 @@ def new_file(path: Path, *, partial: Path | None = None) -> Iterator[Path]:
     """Provide a temporary path, and move the file there to `path` if the block succeeds.
 
     Args:
-        path: of the file.
+        path: file to write.
         partial: the temporary path, in the same folder; by default `<path>.partial`.
     """
     partial = partial or _partial(path)

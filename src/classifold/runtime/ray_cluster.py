@@ -38,7 +38,7 @@ RETRIES_PER_ITEM = 1
 
 MAX_SECONDS_TO_CONNECT = 5.0
 MAX_SECONDS_FOR_STATUS = 15.0  # most of them are for the start of Python on a busy machine
-OBJECT_STORE_BYTES = 2**30  # of a cluster that is started on this machine
+OBJECT_STORE_BYTES = 2**30  # memory of a cluster that is started on this machine
 
 # Packages that process images and predictions; another version may give other bytes.
 PACKAGES = ("numpy", "opencv-python-headless", "pillow", "scipy", "torch")

@@ -1,4 +1,4 @@
-"""The learning rate range test: a short training with a learning rate that rises every step.
+"""The learning rate range test: a short training run with a learning rate that rises every step.
 
 Source: Smith 2015, arXiv:1506.01186, section 3.3.
 """
@@ -72,8 +72,8 @@ def run_range_test(
         network: on the machine's device.
         train: the training pack.
         recipe: how to train; the schedule of the first phase is ignored.
-        policy: of on-the-fly augmentation.
-        machine: the device and precision.
+        policy: policy of on-the-fly augmentation.
+        machine: device, precision and processes of the training run.
         lowest: the first learning rate.
         highest: the last learning rate, unless the loss diverges earlier.
         n_steps: number of learning rates.

@@ -28,7 +28,7 @@ TRIAL = PACKAGE / "search/trial.py"  # imports all that a trial runs, except its
 class Plan(NamedTuple):
     """A search that is ready to run."""
 
-    name: str  # of the file
+    name: str  # name of the file
     search: Search
     params: dict[str, Any]  # with the fixed values and the epochs of the search
     packs: Path

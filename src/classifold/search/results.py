@@ -27,7 +27,7 @@ class Row(NamedTuple):
     trial: int  # counted from 1
     state: str  # complete, pruned, failed
     sampled: dict[str, Any]  # dotted path -> number or label
-    value: float | None  # of the metric, if the trial is complete
+    value: float | None  # value of the metric; None if the trial is not complete
     outcome: dict[str, Any]  # scores and epochs, if the trial is complete
     n_epochs: int
     seconds: float
@@ -148,7 +148,7 @@ def write_results(rows: Sequence[Row], plan: Plan, *, metrics: Path, table: Path
 
     Args:
         rows: the trials that have ended.
-        plan: of the search.
+        plan: plan of the search.
         metrics: folder of the metrics file.
         table: the CSV to write.
 

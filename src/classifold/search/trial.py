@@ -23,10 +23,10 @@ from classifold.training.setup import prepare
 class Outcome(NamedTuple):
     """The result of a complete trial."""
 
-    validation: Score  # of the weights that training keeps
+    validation: Score  # score of the weights that training keeps
     best_epoch: int
     n_epochs: int
-    train_accuracy: float  # of the best epoch, on the augmented training images
+    train_accuracy: float  # accuracy in the best epoch, on augmented images
 
 
 def ask_trial(study: optuna.Study, search: Search, number: int) -> optuna.Trial:

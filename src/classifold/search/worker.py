@@ -28,7 +28,7 @@ from classifold.search.space import format_values
 from classifold.search.storage import Opened, open_search
 from classifold.search.trial import Outcome, ask_trial, report_to, run_trial
 
-SECONDS_BETWEEN_POLLS = 1.0  # of the trials that other workers run
+SECONDS_BETWEEN_POLLS = 1.0  # interval of checks of the trials that other workers run
 
 
 def run_search(plan: Plan, *, url: URL, n_workers: int) -> list[Row]:

@@ -32,14 +32,14 @@ OPSET = 20
 N_CHECKED_IMAGES = 128
 MAX_DIFFERENCE = 1e-4
 
-MAX_BYTES = 2**31 - 2**24  # of weights: an ONNX file holds 2 GiB, and the graph needs some
+MAX_BYTES = 2**31 - 2**24  # size of weights: an ONNX file holds 2 GiB with its graph
 
 
 class Exported(NamedTuple):
     """The result of the comparison with PyTorch."""
 
     n_images: int
-    max_difference: float  # of probabilities
+    max_difference: float  # largest difference of probabilities
 
 
 def export_onnx(path: Path, classifier: Classifier, images: np.ndarray) -> Exported:

@@ -59,7 +59,7 @@ class NewImages:
             size: width and height of the result, in pixels.
             resize: the filter, a key of `FILTERS`.
             background: red, green, blue in [0, 255], the color behind transparent pixels.
-            ranges: of deep images, as those that the model was trained on were converted.
+            ranges: ranges of deep images, as those that the model was trained on were converted.
         """
         return ordered_map(
             partial(_pixels, size=size, resize=resize, background=tuple(background), ranges=ranges),

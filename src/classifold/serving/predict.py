@@ -37,7 +37,7 @@ class Prediction(NamedTuple):
 
     image: str  # its name
     labels: list[str]  # one; of a `multi` task those above the threshold, in the classes' order
-    probabilities: dict[str, float]  # of every class, the most probable first
+    probabilities: dict[str, float]  # probability of every class, the most probable first
     reason: str | None  # None, or why the image cannot be read; the other fields are then empty
     remark: str | None = None  # what its owner should know, such as values that were clipped
 
@@ -45,7 +45,7 @@ class Prediction(NamedTuple):
 class Classifier(NamedTuple):
     """A trained stack, or one model, with everything that its predictions need."""
 
-    name: str  # of the model, or "stack"
+    name: str  # name of the model, or "stack"
     members: dict[str, Model]  # only the networks that are needed
     ensemble: Ensemble | None  # None: a single model
     decision: dict[str, Any]  # temperature; threshold of a `multi` task
@@ -54,7 +54,7 @@ class Classifier(NamedTuple):
     pack_size: int  # pixels that every image is resized to once
     resize: str  # the filter
     background: list[int]  # red, green, blue behind transparent pixels
-    ranges: dict[str, list[float]]  # of deep images: values that become black and white
+    ranges: dict[str, list[float]]  # values of deep images that become black and white
     test_time: dict[str, Any]  # views that logits are averaged over: `flips` and `shift`
     ingested: Path  # folder of the image table
     device: torch.device

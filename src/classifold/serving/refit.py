@@ -1,4 +1,4 @@
-"""A last training of a model of a project, on training and validation images together."""
+"""A last training run of a model of a project, on training and validation images together."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,10 +27,10 @@ def refit_model(name: str, params: Mapping[str, Any], *, root: Path, folder: Pat
     training continues after its last epoch.
 
     Args:
-        name: of a model that the stage `train` has trained.
+        name: name of a model that the stage `train` has trained.
         params: the whole of `params.yaml`.
-        root: of the project.
-        folder: of the new model, whose `model.json` has the key `trained_on`.
+        root: root folder of the project.
+        folder: folder of the new model, whose `model.json` has the key `trained_on`.
 
     Raises:
         UserError: if the model is not trained yet, or was trained with other phases than params

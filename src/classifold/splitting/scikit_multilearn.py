@@ -29,7 +29,7 @@ def stratify_with_scikit_multilearn(
         labels: the labels of each image; may be none.
         groups: the name of each image's group; images of one group go to one split.
         fractions: split -> fraction, 0 or more; they sum to 1.
-        seed: of the order of the groups, and of the library's random choices.
+        seed: seed of the order of the groups, and of the library's random choices.
 
     Returns:
         The split of each image.

@@ -33,7 +33,7 @@ def assign_splits(
         images: those with a label, or labeled as having none.
         fractions: `train`, `validation` and `test`, which sum to 1.
         method: a key of METHODS.
-        seed: of the order in which groups are assigned.
+        seed: seed of the order in which groups are assigned.
 
     Raises:
         UserError: if a class has fewer groups than there are splits.

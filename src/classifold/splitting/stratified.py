@@ -39,7 +39,7 @@ def stratify(
         labels: the labels of each image; may be none.
         groups: the name of each image's group; images of one group go to one split.
         fractions: split -> fraction, 0 or more; they sum to 1.
-        seed: of the order in which groups are assigned.
+        seed: seed of the order in which groups are assigned.
 
     Returns:
         The split of each image.
@@ -93,7 +93,7 @@ def stratify_folds(
         labels: the labels of each image; may be none.
         groups: the name of each image's group; images of one group go to one fold.
         n_folds: number of folds.
-        seed: of the order in which groups are assigned.
+        seed: seed of the order in which groups are assigned.
         setting: the key that sets the number of folds, for messages.
 
     Returns:

@@ -36,7 +36,7 @@ def cross_fit(
         folds: int array (N,): the fold of each image.
         method: as of `fit_ensemble`.
         settings: as of `fit_ensemble`.
-        seed: of weights.
+        seed: seed of weights.
 
     Raises:
         UserError: if a member's logits are not all finite.

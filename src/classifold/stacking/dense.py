@@ -63,10 +63,10 @@ def fit_dense(
         hidden: units of each hidden layer.
         dropout: probability after each hidden layer.
         lr: learning rate.
-        weight_decay: of AdamW.
+        weight_decay: weight decay of AdamW.
         epochs: the maximum number of epochs; the exact number where `patience` is None.
         patience: epochs without a lower loss before stopping; None holds out no images.
-        seed: of weights, order, dropout and the choice of held-out images.
+        seed: seed of weights, order, dropout and the choice of held-out images.
 
     Returns:
         The layers of the best epoch in evaluation mode, and that epoch; 0 is the plain mean.

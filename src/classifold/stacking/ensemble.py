@@ -31,7 +31,7 @@ class Ensemble(NamedTuple):
     task: Task
     members: list[str]  # in the order of their logits
     n_classes: int
-    settings: dict[str, Any]  # of the dense layers
+    settings: dict[str, Any]  # settings of the dense layers
     weights: dict[str, np.ndarray]
 
 
@@ -58,7 +58,7 @@ def fit_ensemble(
         method: dense, logistic, weighted, greedy or mean.
         settings: method -> its settings, for methods that have some: arguments of `fit_dense`,
             `fit_logistic` and `select_greedily`.
-        seed: of the dense layers.
+        seed: seed of the dense layers.
     """
     task = task_of(labels)
     members = join(list(logits.values()), task=task)

@@ -49,7 +49,7 @@ def assign_folds(
         images: the images and their labels.
         groups: id -> group; images of one group, such as duplicates, are in one fold.
         n_folds: number of folds.
-        seed: of the order.
+        seed: seed of the order.
 
     Returns:
         int64 array (N,) in [0, n_folds).

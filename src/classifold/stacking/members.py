@@ -30,7 +30,7 @@ def average(members: np.ndarray, weights: np.ndarray, *, task: Task) -> np.ndarr
     Args:
         members: as `join` returns them.
         weights: float array (n_members,) of sum 1.
-        task: of the members.
+        task: task of the members.
 
     Returns:
         float64 array (N, n_classes) of log-probabilities, or of log-odds.

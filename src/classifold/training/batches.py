@@ -66,8 +66,8 @@ class TrainingImages:
         Args:
             pack: the training images.
             policy: `steps`, and how borders are filled.
-            image_size: of training images.
-            device: of the network.
+            image_size: width and height of training images, in pixels.
+            device: device of the network.
         """
         self.pack = pack
         self.steps, self.fill = policy["steps"], policy["fill"]
@@ -88,7 +88,7 @@ class TrainingImages:
         """Read the images of `rows`, and augment those that are not augmented on the device.
 
         Args:
-            rows: of the pack.
+            rows: rows of the pack.
             slots: the row of `draws` for each image: its own, unless it is sampled twice.
             draws: random numbers of the epoch, one row per image of the pack.
         """
@@ -113,8 +113,8 @@ class TrainingImages:
 
         Args:
             read: by `read`.
-            image_size: of training images.
-            normalize: of the network.
+            image_size: width and height of training images, in pixels.
+            normalize: normalization that the network expects.
         """
         plan = read.plan
         if not self.on_device and read.images is not None:
@@ -175,10 +175,10 @@ def epoch_batches(
     Args:
         images: the training images.
         batch_size: maximum number of images in a step.
-        seed: of the order and of online augmentation.
+        seed: seed of the order and of online augmentation.
         epoch: counted over all phases.
-        image_size: of training images.
-        normalize: of the network.
+        image_size: width and height of training images, in pixels.
+        normalize: normalization that the network expects.
         sampler: see `draw_rows`.
         micro_batches: minimum number per step, to save memory; they are split between processes.
         process: number of this process; each gets equally many micro-batches of every step.
@@ -248,7 +248,7 @@ def draw_rows(
     Args:
         labels: int (N,), or 0 and 1 in (N, n_classes).
         n_classes: number of classes.
-        seed: of the order.
+        seed: seed of the order.
         epoch: counted over all phases.
         sampler: `shuffle` takes every image exactly once. `balanced` samples N with replacement,
             so that all classes are about equally frequent; an image with several labels counts

@@ -1,4 +1,4 @@
-"""Checkpoints: the state of a training, by which it continues after an interruption.
+"""Checkpoints: the state of a training run, by which it continues after an interruption.
 
 A checkpoint is one safetensors file outside of the stage's outputs: tensors by their path in the
 state, everything else as JSON in the header. Random numbers need not be stored: they are drawn
@@ -24,17 +24,17 @@ from classifold.runtime.atomic_files import new_file
 from classifold.runtime.progress import log
 from classifold.training.machine import Machine
 
-BYTES_PER_CHUNK = 2**24  # of files, as processes hash them and send them to one another
+BYTES_PER_CHUNK = 2**24  # size in which processes hash files and send them
 
 
 class Checkpoint:
-    """A file that holds the state of one training, and of no other."""
+    """A file that holds the state of one training run, and of no other."""
 
     def __init__(self, path: Path, key: str) -> None:
-        """Set the file and the training.
+        """Set the file and the training run.
 
         Args:
-            path: of the file; its folder is created when it is first saved.
+            path: file of the checkpoint; its folder is created when it is first saved.
             key: hash of everything that the training depends on, see `training_key`.
         """
         self.path, self.key = path, key
@@ -94,7 +94,7 @@ class Checkpoint:
         machine.fabric.barrier()
 
     def load(self) -> dict[str, Any] | None:
-        """Read the state; None if the file is missing, damaged, or of another training.
+        """Read the state; None if the file is missing, damaged, or of another training run.
 
         Tensors are on the CPU.
         """
@@ -119,7 +119,7 @@ class Checkpoint:
             return None
 
     def remove(self) -> None:
-        """Delete the file, when the training is finished."""
+        """Delete the file, when the training run is finished."""
         self.path.unlink(missing_ok=True)
 
     def _partial(self) -> Path:
@@ -128,7 +128,7 @@ class Checkpoint:
         return self.path.with_suffix(f".{os.environ.get('GROUP_RANK', '0')}.partial")
 
     def _progress(self) -> int:
-        """One more than the file's epochs; 0 if it is missing or of another training."""
+        """One more than the file's epochs; 0 if it is missing or of another training run."""
         try:
             with safe_open(self.path, "pt") as file:
                 header = file.metadata() or {}
@@ -138,12 +138,13 @@ class Checkpoint:
 
 
 def training_key(params: Mapping[str, Any], folder: Path, machine: Machine | None = None) -> str:
-    """Hash what a training depends on: params, data, code, and the version of torch.
+    """Hash what a training run depends on: params, data, code, and the version of torch.
 
     Args:
         params: all that the training reads.
-        folder: of the data; each process reads its part of the files.
-        machine: what computes; this process alone, if not given.
+        folder: folder of the data; each process reads its part of the files.
+        machine: device, precision and processes of the training run; by default this process
+            alone.
 
     Raises:
         UserError: if the computers that train together have different params, code or data.

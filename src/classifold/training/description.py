@@ -1,4 +1,4 @@
-"""The description of a training for `model.json`, and its metrics."""
+"""The description of a training run for `model.json`, and its metrics."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -28,9 +28,9 @@ def describe_training(
 
     Args:
         originals: the training images without augmented variants.
-        loss: of the training.
-        precision: of the training.
-        threads: of each process.
+        loss: loss of the training run.
+        precision: precision of the training run.
+        threads: threads of each process.
         processes: number of processes that trained together, for each epoch.
         max_epochs: `limit.epochs` of params; None without a limit.
     """
@@ -57,7 +57,7 @@ def training_metrics(
 
     Args:
         network: with the restored weights.
-        fitted: the result of the training.
+        fitted: the result of the training run.
         train: score of the restored weights on original training images.
         validation: score of the restored weights on validation images.
     """

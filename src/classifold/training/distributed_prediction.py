@@ -20,9 +20,9 @@ def predict_distributed(
     Args:
         network: on the machine's device, the same in all processes.
         pack: the images.
-        machine: what computes; all its processes call this.
-        image_size: of the network.
-        normalize: of the network.
+        machine: device, precision and processes of the training run; all its processes call this.
+        image_size: input size of the network.
+        normalize: normalization that the network expects.
 
     Returns:
         float32 array (N, n_classes), complete in every process.

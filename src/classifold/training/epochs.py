@@ -35,7 +35,7 @@ MAX_LOSS = 1e5
 
 
 class Epochs:
-    """The images and the loss of a training; trains and validates one epoch at a time."""
+    """The images and the loss of a training run; trains and validates one epoch at a time."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Epochs:
 
         Args:
             network: on the machine's device; its weights change in place.
-            settings: of the phase.
+            settings: settings of the phase.
         """
         return Phase(
             network,
@@ -83,7 +83,7 @@ class Epochs:
         Args:
             phase: its network's weights change.
             epoch: counted from 1 over all phases.
-            name: of the phase, for messages.
+            name: name of the phase, for messages.
 
         Returns:
             The training score: of the moving weights, on the images as they were trained on.

@@ -46,14 +46,14 @@ def train_folds(
     """Train a model once without each fold of the training images, and predict that fold.
 
     Args:
-        name: of the model.
+        name: name of the model.
         settings: `train` of params.
         model: its entry of `models` in params.
-        policy: of online augmentation.
+        policy: policy of online augmentation.
         packs: folder of the packs `train` and `validation`.
         groups: id -> group, of the training images; images of one group are in one fold.
         n_folds: number of folds.
-        seed: of the folds, which are the same for all models.
+        seed: seed of the folds, which are the same for all models.
         checkpoints: folder of the state that survives an interruption; see `fit_folds`.
 
     Returns:
@@ -109,7 +109,7 @@ def assign_folds(
         originals: the training images without augmented variants.
         groups: id -> group.
         n_folds: number of folds.
-        seed: of the assignment.
+        seed: seed of the assignment.
         setting: the key in params for `n_folds`, for messages.
 
     Returns:
@@ -160,10 +160,10 @@ def fit_folds(
         validation: the validation pack, on which epochs are chosen.
         folds: int (N,), of the originals in the order of the pack.
         recipe: how to train.
-        policy: of online augmentation.
-        machine: what computes.
+        policy: policy of online augmentation.
+        machine: device, precision and processes of the training run.
         checkpoints: folder; the caller removes it after writing the results.
-        key: hash of everything that the trainings depend on, see `training_key`.
+        key: hash of everything that the training runs depend on, see `training_key`.
 
     Returns:
         float32 array (N, n_classes), and the best epoch of each fold.

@@ -27,8 +27,8 @@ MIN_IMAGES_PER_PROCESS = 4
 SECONDS_FOR_THE_CAUSE = 5.0
 
 LOST = (
-    "another process of this training ended, or its computer is not reachable. If torchrun does "
-    "not restart it, run the command again: training continues after the last epoch"
+    "another process of this training run ended, or its computer is not reachable. If torchrun "
+    "does not restart it, run the command again: training continues after the last epoch"
 )
 
 
@@ -40,7 +40,7 @@ def launch(settings: Mapping[str, Any], *, batch_size: int) -> None:
 
     Args:
         settings: `train` of params.
-        batch_size: of the model; batches are split between the processes.
+        batch_size: batch size of the model; batches are split between the processes.
 
     Raises:
         UserError: if the device is not available, or not for this many processes; if a process

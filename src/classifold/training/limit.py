@@ -1,4 +1,4 @@
-"""The short form of a training: a few epochs per phase."""
+"""The short form of a training run: a few epochs per phase."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -21,11 +21,11 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Fitted(NamedTuple):
-    """The result of a training, beside the weights, which are in the network."""
+    """The result of a training run, beside the weights, which are in the network."""
 
     history: list[dict[str, Any]]  # one row per epoch
     phases: dict[str, dict[str, Any]]  # phase -> its metrics
-    best_epoch: int  # of the last phase, counted from 1 over all phases
+    best_epoch: int  # best epoch of the last phase, counted from 1 over all phases
     processes: list[int]  # number of processes that trained together, for each epoch
 
 
@@ -53,11 +53,12 @@ def fit(
         train: the training pack.
         validation: the validation pack.
         recipe: how to train.
-        policy: of online augmentation, its steps and how borders are filled.
-        machine: what computes.
+        policy: policy of online augmentation, its steps and how borders are filled.
+        machine: device, precision and processes of the training run.
         checkpoint: file to which the state is saved after every epoch, and from which an
-            interrupted training continues.
-        after_epoch: called with the history's row of every epoch; what it raises ends the training.
+            interrupted training run continues.
+        after_epoch: called with the history's row of every epoch; what it raises ends the
+            training run.
         title: the beginning of log lines, such as the name of the model.
 
     Raises:
@@ -78,7 +79,7 @@ def refit(
     checkpoint: Checkpoint | None = None,
     title: str = "training",
 ) -> list[dict[str, Any]]:
-    """Repeat a training on more images, without validation.
+    """Repeat a training run on more images, without validation.
 
     Each phase runs the epochs up to the one that was kept. Schedules that depend on validation get
     the recorded scores, so plateaus lower the learning rate after the same epochs as before;
@@ -88,9 +89,9 @@ def refit(
         network: on the machine's device, with its initial weights.
         images: the training and the validation images.
         recipe: how to train.
-        policy: of online augmentation.
-        machine: what computes.
-        recorded: rows of the earlier training's history: of each phase those up to the epoch
+        policy: policy of online augmentation.
+        machine: device, precision and processes of the training run.
+        recorded: rows of the earlier training run's history: of each phase those up to the epoch
             that was kept.
         checkpoint: see `fit`.
         title: see `fit`.
@@ -119,7 +120,7 @@ class _Loop:
         self.history: list[dict[str, Any]] = []
         self.summaries: dict[str, dict[str, Any]] = {}
         self.processes: list[int] = []
-        self.best: dict[str, Any] = {}  # of the phase that trains: row, rank, network
+        self.best: dict[str, Any] = {}  # best epoch of the current phase: row, rank, network
 
     def run(
         self,

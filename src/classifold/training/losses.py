@@ -24,8 +24,8 @@ def make_loss(*, name: str, task: str, weights: Tensor | None = None, **settings
             of sigmoids averaged over classes (report 001, section 3), or `focal` (gamma; Lin et
             al. 2017, arXiv:1708.02002: confident correct predictions count little).
         task: `single` or `multi`; decides between softmax and sigmoid for `focal`.
-        weights: of classes, float (n_classes,), see `class_weights`.
-        settings: of the loss.
+        weights: weights of classes, float (n_classes,), see `class_weights`.
+        settings: settings of the loss.
     """
     match name:
         case "cross_entropy":

@@ -1,4 +1,4 @@
-"""What a training computes on: one device, or several processes with one device each."""
+"""What a training run computes on: one device, or several processes with one device each."""
 
 import inspect
 import logging

@@ -1,4 +1,4 @@
-"""The message for a training that runs out of memory."""
+"""The message for a training run that runs out of memory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""One phase of a training: the layers that train, the optimizer, the learning rates."""
+"""One phase of a training run: the layers that train, the optimizer, the learning rates."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,8 +30,8 @@ class Phase:
 
         Args:
             network: on the machine's device; its weights change in place.
-            settings: of the phase: epochs, trainable, optimizer, schedule.
-            machine: what computes.
+            settings: settings of the phase: epochs, trainable, optimizer, schedule.
+            machine: device, precision and processes of the training run.
             steps_per_epoch: for schedules that count steps.
             ema_decay: decay of the moving average of weights, per step; None for no average.
             gradient_clip_norm: maximum norm of the gradient; None for no clipping.

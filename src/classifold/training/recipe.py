@@ -12,13 +12,13 @@ class Recipe(NamedTuple):
 
     phases: Mapping[str, Mapping[str, Any]]  # name -> epochs, trainable, optimizer, schedule, stop
     batch_size: int  # max images per step, over all micro-batches and processes
-    seed: int  # of order, dropout and online augmentation
+    seed: int  # seed of order, dropout and online augmentation
     image_size: int
     normalize: Normalize
     loss: Mapping[str, Any]  # name and settings
     class_weights: str = "none"  # or `balanced`
     sampler: str = "shuffle"  # or `balanced`
-    ema_decay: float | None = None  # of the moving average of weights, per step
+    ema_decay: float | None = None  # decay of the moving average of weights, per step
     gradient_clip_norm: float | None = None  # maximum norm of the gradient
     gradient_accumulation_steps: int = 1  # micro-batches per step, split between processes
     train_size: int | None = None  # size of training images, if not `image_size`

@@ -10,7 +10,7 @@ from torch import Tensor
 from classifold.training.losses import Loss, make_loss, one_hot
 
 # The selection metric where `stop.metric` is not set. With several labels per image, thresholds
-# are fitted after the training, so a score at 0.5 would choose the wrong epoch.
+# are fitted after the training run, so a score at 0.5 would choose the wrong epoch.
 METRIC = {"single": "accuracy", "multi": "loss"}
 
 
@@ -73,7 +73,7 @@ def score_logits(logits: np.ndarray, labels: np.ndarray, *, loss: Mapping[str, A
     """Score the logits (N, n_classes) of one split.
 
     Args:
-        logits: of a network.
+        logits: logits of a network.
         labels: int64 (N,), or 0 and 1 in (N, n_classes).
         loss: `loss` of the model in params; its label smoothing is not applied.
     """

@@ -1,4 +1,4 @@
-"""Prepare a training from params and packs."""
+"""Prepare a training run from params and packs."""
 
 from collections.abc import Mapping
 from pathlib import Path

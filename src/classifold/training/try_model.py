@@ -21,7 +21,7 @@ def try_model(name: str, model: Mapping[str, Any]) -> None:
     """Build a model's network without data (torch's meta device), which costs hardly any time.
 
     Args:
-        name: of the model, for the message.
+        name: name of the model, for the message.
         model: its section of params, valid by the schema and completed by `with_defaults`.
 
     Raises:
@@ -57,7 +57,7 @@ def describe_scaling(model: Mapping[str, Any], *, size: int) -> Iterator[str]:
 
     Args:
         model: its section of params, completed by `with_defaults`.
-        size: of the packed images, `augment.size`.
+        size: width and height of the packed images, `augment.size`.
     """
     image_size, train_size = model["image_size"], model.get("train_size") or 0
     if image_size < size:  # a smaller train_size is a method of its own
@@ -103,7 +103,7 @@ def try_size(network: nn.Module, train_size: int, *, name: str) -> None:
     Args:
         network: on any device, meta included.
         train_size: pixels.
-        name: of the network, for the message.
+        name: name of the network, for the message.
 
     Raises:
         UserError: if it does not.

@@ -23,7 +23,7 @@ def read_boxes(ingested: Path, ids: Collection[str]) -> dict[str, list[Box]]:
 
     Args:
         ingested: folder of the image table.
-        ids: of the images.
+        ids: ids of the images.
     """
     wanted = set(ids)
     boxes = {}

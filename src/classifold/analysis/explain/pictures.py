@@ -82,7 +82,7 @@ def draw_layers(
 
     Args:
         folder: an existing folder.
-        explanations: of the chosen images.
+        explanations: explanations of the chosen images.
         filters_of: the convolution whose filters are drawn, counted from 1; the last one if there
             are fewer.
         activations_of: the convolutions whose feature maps are drawn, counted likewise.
@@ -121,7 +121,7 @@ def draw_activations(
     """Draw one row per image and convolution: the image, then the first feature maps.
 
     Args:
-        path: of the PNG.
+        path: PNG file to write.
         images: uint8 arrays (size, size, 3).
         convolutions: those to draw, for each image.
     """

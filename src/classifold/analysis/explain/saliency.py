@@ -49,12 +49,12 @@ def explain_class(
     Args:
         network: in evaluation mode.
         inputs: float tensor (1, 3, H, W), preprocessed.
-        class_index: of the class whose logit is explained.
+        class_index: index of the class whose logit is explained.
         smooth_samples: number of noisy variants.
         smooth_noise: their standard deviation, as a fraction of the input's range.
-        integrated_steps: of the sum of gradients.
+        integrated_steps: number of steps of the sum of gradients.
         occluded_fraction: side of the gray square, as a fraction of the image's.
-        seed: of the noise.
+        seed: seed of the noise.
     """
     seed_torch(seed, "saliency")
     inputs = inputs.detach().requires_grad_()

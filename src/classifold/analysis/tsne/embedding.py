@@ -16,7 +16,7 @@ N_NEIGHBORS = 10
 # For more points openTSNE's interpolation (Linderman et al. 2019) replaces scikit-learn's
 # Barnes-Hut tree, and a randomized PCA the full one, which would take hours and gigabytes.
 MAX_POINTS_EXACT = 10_000
-MAX_COMPONENTS = 500  # of the randomized PCA
+MAX_COMPONENTS = 500  # number of components of the randomized PCA
 MAX_POINTS_TRUSTWORTHINESS = 5_000  # it needs the distances of all pairs
 
 
@@ -36,7 +36,7 @@ def reduce_dimensions(points: np.ndarray, *, seed: int) -> np.ndarray:
 
     Args:
         points: float array (N, n_features).
-        seed: of the random projections.
+        seed: seed of the random projections.
 
     Returns:
         float array (N, n_components); points that are all equal are returned unchanged.
@@ -49,7 +49,7 @@ def reduce_dimensions(points: np.ndarray, *, seed: int) -> np.ndarray:
     n_components = min(MAX_COMPONENTS, *points.shape)
     pca = PCA(n_components, svd_solver="randomized", random_state=seed)
     projected = pca.fit_transform(points.astype(np.float32))
-    ratios = np.cumsum(pca.explained_variance_ratio_)  # of the total variance
+    ratios = np.cumsum(pca.explained_variance_ratio_)  # fractions of the total variance
     return projected[:, : int(np.searchsorted(ratios, EXPLAINED_VARIANCE)) + 1]
 
 
@@ -62,7 +62,7 @@ def embed(points: np.ndarray, *, perplexity: float, seed: int) -> Embedding:
     Args:
         points: float array (N, n_features), with few features.
         perplexity: below N / 3.
-        seed: of t-SNE.
+        seed: seed of t-SNE.
     """
     # Points that are equal or on a line have no two components.
     initialization = (

@@ -17,7 +17,7 @@ def write_maps(folder: Path, maps: Mapping[str, Sequence[Map]], pack: Pack, samp
     Args:
         folder: an existing folder.
         maps: space -> its maps.
-        pack: of the images.
+        pack: pack of the images.
         sample: the images in the pack.
     """
     every_map = [one for of_space in maps.values() for one in of_space]

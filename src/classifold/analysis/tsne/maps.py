@@ -46,7 +46,7 @@ def sample_images(
         n_classes: number of classes.
         classes: number of classes to sample; all, if there are fewer.
         images_per_class: maximum number of images per class.
-        seed: of the random numbers.
+        seed: seed of the random numbers.
     """
     chosen = generator(seed, "classes").permutation(n_classes)[:classes]
     if labels.ndim == 1:
@@ -77,7 +77,7 @@ def make_maps(
         points: float array (N, n_features).
         space: what the points are: pixels or features.
         perplexities: to try.
-        seed: of t-SNE.
+        seed: seed of t-SNE.
 
     Raises:
         UserError: if there are fewer than `MIN_IMAGES` points.
@@ -123,8 +123,8 @@ def map_rows(maps: Sequence[Map], pack: Pack, sample: Sample) -> list[dict[str, 
     """Describe the points of maps: space, perplexity, id, label, x, y.
 
     Args:
-        maps: of the same images.
-        pack: of the images.
+        maps: maps of the same images.
+        pack: pack of the images.
         sample: the images in the pack.
     """
     return [

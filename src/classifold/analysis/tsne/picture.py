@@ -23,7 +23,7 @@ def draw_maps(path: Path, maps: Sequence[Map], labels: Sequence[str]) -> None:
     """Draw maps of the same images side by side, colored by class.
 
     Args:
-        path: of the PNG.
+        path: PNG file to write.
         maps: the chosen one of each space.
         labels: the class of each image.
     """

@@ -44,7 +44,7 @@ def augment_rows(
 
     Args:
         stored: uint8 array (n_images, H, W, 3), of the whole pack.
-        rows: of the pack.
+        rows: rows of the pack.
         slots: the row of `draws` for each image: its own, unless it is sampled twice.
         draws: random numbers of the epoch, one row per image of the pack.
         policy: `steps`, and how borders are filled.
@@ -69,7 +69,7 @@ def augment_arrays(images: np.ndarray, plan: Plan, *, fill: str) -> np.ndarray:
     Args:
         images: uint8 array (N, H, W, 3).
         plan: for N images; images of another size than `plan.size` are resized.
-        fill: of the border, see `warp`.
+        fill: fill of the border, see `warp`.
 
     Returns:
         uint8 array (N, plan.size, plan.size, 3); `images` itself if nothing changes.
@@ -103,7 +103,7 @@ def augment_tensors(images: Tensor, plan: Plan, *, fill: str) -> Tensor:
     Args:
         images: float tensor (N, 3, H, W) in [0, 255].
         plan: for N images.
-        fill: of the border, see `warp`.
+        fill: fill of the border, see `warp`.
 
     Returns:
         float tensor (N, 3, plan.size, plan.size) in [0, 255].

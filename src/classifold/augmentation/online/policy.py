@@ -91,7 +91,7 @@ def draw_plan(
     """Make the plan of N images from uniform random numbers.
 
     Args:
-        steps: of the policy, each with one name and its settings.
+        steps: steps of the policy, each with one name and its settings.
         uniforms: float array (N, `count_draws(steps)`) in [0, 1).
         size: width and height of the result, in pixels.
         n_in_pack: number of images in the training pack, for mixing.
@@ -254,8 +254,8 @@ class _Magnitudes(NamedTuple):
     slant: float  # pixels per pixel
     shift: float  # fraction of the size
     degrees: float
-    factor: float  # of brightness, color, contrast and sharpness: largest difference to 1
-    bits: int  # of 8 that posterizing removes
+    factor: float  # largest difference to 1 of brightness, color, contrast and sharpness
+    bits: int  # number of 8 bits that posterizing removes
 
 
 # Müller and Hutter 2021, arXiv:2103.10158, table of the wide space: shifts by 32 pixels of 224.

@@ -33,7 +33,7 @@ class Stop(Section):
 
 
 class Phase(Section):
-    """One phase of a training."""
+    """One phase of a training run."""
 
     epochs: Count
     trainable: Literal["all", "head"] | Annotated[list[str], Field(min_length=1)]

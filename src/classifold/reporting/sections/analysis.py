@@ -90,7 +90,7 @@ def map_of_images(rows: Rows, *, space: str, positions: Mapping[str, int]) -> Ch
     """Draw a t-SNE map; each class has a color and a symbol.
 
     Args:
-        rows: of the chosen maps.
+        rows: rows of the chosen maps.
         space: pixels or features.
         positions: id -> position in the list of thumbnails; other images are not shown.
     """

@@ -15,7 +15,7 @@ from classifold.reporting.sections.class_axis import (
 )
 from classifold.reporting.tables import Cell, Column, Table, number_cell
 
-MAX_CLASS_CURVES = 24  # of precision and recall
+MAX_CLASS_CURVES = 24  # number of curves of precision and recall
 
 
 def label_count_charts(facts: Facts) -> dict[str, Any]:

@@ -31,14 +31,14 @@ from classifold.reporting.tables import (
 )
 from classifold.reporting.weights import weights_table
 
-MAX_BASELINE_CHARACTERS = 60  # of the classes that the majority baseline predicts
+MAX_BASELINE_CHARACTERS = 60  # length of the list of classes that the baseline predicts
 
 
 class _Curve(NamedTuple):
     """How to draw a quantity over epochs."""
 
     name: str
-    title: str  # of the axis
+    title: str  # title of the axis
     hover: str  # format of a number
     axis: dict[str, str]
 
@@ -61,7 +61,7 @@ def models_section(facts: Facts) -> dict[str, Any]:
     return {
         "models": models_table(facts),
         "other_scores": other_scores_table(facts) if facts.n_test else None,
-        "trainings": trainings_table(facts),
+        "training": training_table(facts),
         "published": weights_table(facts.weights),
         "test_scores": scores_on_test(facts) if facts.n_test else None,
         "curves": [
@@ -160,7 +160,7 @@ def other_scores_table(facts: Facts) -> Table:
     return Table(caption, columns, rows, highlighted=frozenset({STACK}))
 
 
-def trainings_table(facts: Facts) -> Table:
+def training_table(facts: Facts) -> Table:
     """Tabulate the size of each model, its training time and its best epoch."""
     metric = facts.main_metric
     columns = [
@@ -192,7 +192,7 @@ def learning_curves(facts: Facts, *, quantity: str) -> Chart:
     """Draw a quantity of every model over epochs: training dashed, validation solid.
 
     Args:
-        facts: of the run.
+        facts: settings and results of the run.
         quantity: a key of `CURVES`.
     """
     curve = CURVES[quantity]

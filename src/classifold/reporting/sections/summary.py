@@ -71,8 +71,8 @@ def describe_mcnemar_test(
     Args:
         stack: rows of predictions.parquet, with one label per image.
         other: rows of the model, in the same order.
-        name: of the model.
-        p_value: of McNemar's exact test.
+        name: name of the model.
+        p_value: p-value of McNemar's exact test.
     """
     pairs = list(zip(_are_correct(stack), _are_correct(other), strict=True))
     only_stack, only_other = pairs.count((True, False)), pairs.count((False, True))
@@ -92,8 +92,8 @@ def describe_difference(versus: Mapping[str, Any], *, name: str, metric: MainMet
 
     Args:
         versus: `versus_stack` of the model in `metrics/test.json`.
-        name: of the model.
-        metric: of the scores.
+        name: name of the model.
+        metric: main metric of the scores.
     """
     difference, (low, high) = versus["difference"], versus["difference_ci95"]
     if difference == low == high == 0:

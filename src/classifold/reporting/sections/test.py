@@ -67,8 +67,8 @@ def per_class_table(rows: Rows, *, caption: str) -> Table:
     """Tabulate precision, recall, F1 and support; with several labels per image also more.
 
     Args:
-        rows: of `per_class.csv`.
-        caption: of the table.
+        rows: rows of `per_class.csv`.
+        caption: caption of the table.
     """
     titles = {"precision": "precision", "recall": "recall", "f1": "F1"}
     if rows and "average_precision" in rows[0]:
@@ -131,8 +131,8 @@ def scores_of_slices(facts: Facts, rows: Rows) -> Chart:
     """Draw the score of the stack on groups of test images; dotted, on all of them.
 
     Args:
-        facts: of the run.
-        rows: of `slices.csv`, those of a kind together.
+        facts: settings and results of the run.
+        rows: rows of `slices.csv`, those of a kind together.
     """
     metric = facts.main_metric
     kinds = list(dict.fromkeys(row["slice"] for row in rows))
@@ -153,7 +153,7 @@ def reliability(rows: Rows, *, task: str) -> Chart:
     """Draw the accuracy of the stack over its predicted probability, bin by bin.
 
     Args:
-        rows: of `calibration.csv`.
+        rows: rows of `calibration.csv`.
         task: with one label per image (`single`) the bins hold images, by the probability of the
             predicted class; with several labels (`multi`) they hold all pairs of image and class.
     """
