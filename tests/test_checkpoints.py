@@ -1,7 +1,9 @@
 """Checkpoints: an interrupted training run continues and ends with the same bytes."""
 
+import importlib
 import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch
 
 from classifold.data.seeding import seed_torch
 from classifold.models.model_file import build_network
+from classifold.runtime.source_code import PACKAGE
 from classifold.training.checkpoints import Checkpoint, training_key
 from classifold.training.loop import fit
 from classifold.training.machine import set_up
@@ -234,3 +237,16 @@ def test_a_training_key_depends_on_params_and_data(tmp_path):
     assert training_key({"a": 1, "b": [3]}, tmp_path) != key
     np.save(data, np.arange(6))
     assert training_key({"a": 1, "b": [2]}, tmp_path) != key
+
+
+def test_a_training_key_depends_only_on_code_that_changes_weights(tmp_path, monkeypatch):
+    read, hashed = Path.read_bytes, set()
+    monkeypatch.setattr(Path, "read_bytes", lambda path: hashed.add(path) or read(path))
+    for module in ("cli.app", "networks.mlp", "params.validation"):
+        importlib.import_module(f"classifold.{module}")
+    training_key({}, tmp_path)
+    names = {path.relative_to(PACKAGE).as_posix() for path in hashed}
+    assert names >= {"training/loop.py", "models/model_file.py", "networks/mlp.py"}
+    rooms = {name.split("/")[0] for name in names}
+    assert not rooms & {"cli", "errors.py", "plain_text.py", "runtime"}
+    assert {name for name in names if name.startswith("params/")} <= {"params/reader.py"}

@@ -15,7 +15,7 @@ from moto.server import ThreadedMotoServer
 from ruamel.yaml import YAML
 
 from classifold.data.csv_file import read_rows
-from classifold.data.out_of_fold import read_out_of_fold
+from classifold.data.logits_file import load_logits
 from synthetic_clone import (
     CLASSES,
     MODELS,
@@ -104,10 +104,11 @@ def test_stack_folds_gives_out_of_fold_logits_of_every_training_image(clone):
     split = read_rows(clone.root / "data/split/train.csv")
     folds = {}
     for name in MODELS:
-        found = read_out_of_fold(clone.root / "data/folds" / name)
-        assert sorted(found.logits.ids) == sorted(row["id"] for row in split)
-        assert np.isfinite(found.logits.logits).all()
-        folds[name] = found.folds.tolist()
+        folder = clone.root / "data/folds" / name
+        found = load_logits(folder / "logits.npz")
+        assert sorted(found.ids) == sorted(row["id"] for row in split)
+        assert np.isfinite(found.logits).all()
+        folds[name] = read_rows(folder / "folds.csv")
         metrics = clone.metrics(f"folds/{name}")
         assert (metrics["n_folds"], metrics["n_images"]) == (2, clone.metrics("split")["n_train"])
     assert folds["mlp"] == folds["resnet"]

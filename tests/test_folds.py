@@ -18,7 +18,8 @@ from ruamel.yaml import YAML
 import tiny_model
 from classifold.data.csv_file import read_rows, write_rows
 from classifold.data.json_file import read_json
-from classifold.data.out_of_fold import NO_FOLDS, read_out_of_fold, write_out_of_fold
+from classifold.data.logits_file import load_logits
+from classifold.data.out_of_fold import NO_FOLDS, write_out_of_fold
 from classifold.data.pack import Pack
 from classifold.data.split_file import read_groups
 from classifold.errors import UserError
@@ -314,17 +315,16 @@ def test_images_that_are_not_in_the_split_are_an_error(draw_pack):
         assign_folds(pack, groups, n_folds=2, seed=1)
 
 
-def test_what_was_found_comes_back_and_so_does_nothing(tmp_path):
+def test_logits_and_folds_are_written_even_if_there_are_none(tmp_path):
     write_out_of_fold(tmp_path, NO_FOLDS)
-    nothing = read_out_of_fold(tmp_path)
-    assert (len(nothing.folds), len(nothing.logits.ids), nothing.folds.dtype) == (0, 0, np.int64)
+    assert len(load_logits(tmp_path / "logits.npz").ids) == 0
+    assert (tmp_path / "folds.csv").read_text() == "id,fold\n"
     ids, labels = np.array(["a/1", "b,2"]), np.array([1, 0])
     logits = NO_FOLDS.logits._replace(ids=ids, labels=labels, logits=np.eye(2, dtype=np.float32))
     write_out_of_fold(tmp_path, NO_FOLDS._replace(logits=logits, folds=np.array([2, 1])))
-    found = read_out_of_fold(tmp_path)
-    assert found.folds.tolist() == [2, 1]
-    assert found.logits.ids.tolist() == ["a/1", "b,2"]
-    np.testing.assert_array_equal(found.logits.logits, np.eye(2))
+    written = load_logits(tmp_path / "logits.npz")
+    assert written.ids.tolist() == ["a/1", "b,2"]
+    np.testing.assert_array_equal(written.logits, np.eye(2))
     assert (tmp_path / "folds.csv").read_text() == 'id,fold\na/1,2\n"b,2",1\n'
 
 
@@ -389,7 +389,7 @@ def test_without_folds_torch_is_not_imported_and_the_result_is_empty(workplace):
     assert "torch" not in told.stderr
     assert read_json(folder / "metrics/folds/m.json") == {"n_folds": 0, "n_images": 0}
     assert read_rows(folder / "data/folds/m/folds.csv") == []
-    assert len(read_out_of_fold(folder / "data/folds/m").logits.logits) == 0
+    assert len(load_logits(folder / "data/folds/m/logits.npz").logits) == 0
 
 
 def test_every_training_image_is_predicted_and_scored(workplace):
@@ -453,10 +453,11 @@ def test_two_processes_compute_the_same_as_one_and_one_of_them_writes(workplace)
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     told = run(folder, *torchrun, *STAGE).stdout
     assert told.count("fold 2/2: best epoch") == 1  # one process talks
-    together = read_out_of_fold(folder / "data/folds/m")
+    together = load_logits(folder / "data/folds/m/logits.npz")
+    folds = (folder / "data/folds/m/folds.csv").read_bytes()
     assert not list(folder.rglob("*.partial"))
     run(folder, *STAGE)
-    alone = read_out_of_fold(folder / "data/folds/m")
-    assert together.folds.tolist() == alone.folds.tolist()
-    np.testing.assert_allclose(together.logits.logits, alone.logits.logits, atol=2e-4)
-    assert np.abs(alone.logits.logits).max() > 0.1
+    alone = load_logits(folder / "data/folds/m/logits.npz")
+    assert (folder / "data/folds/m/folds.csv").read_bytes() == folds
+    np.testing.assert_allclose(together.logits, alone.logits, atol=2e-4)
+    assert np.abs(alone.logits).max() > 0.1

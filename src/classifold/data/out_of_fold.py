@@ -1,4 +1,4 @@
-"""Read and write out-of-fold logits: each training image by a network not trained on it.
+"""Write out-of-fold logits: each training image by a network not trained on it.
 
 In `data/folds/<model>/`, `logits.npz` has the logits of all training images, in the order of the
 pack's originals, and `folds.csv` (id, fold) has the fold in which each was held out. Both are
@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from classifold.data.csv_file import read_rows, write_rows
-from classifold.data.logits_file import Logits, load_logits, save_logits
+from classifold.data.csv_file import write_rows
+from classifold.data.logits_file import Logits, save_logits
 
 
 class OutOfFold(NamedTuple):
@@ -38,9 +38,3 @@ def write_out_of_fold(folder: Path, out_of_fold: OutOfFold) -> None:
         ),
         columns=["id", "fold"],
     )
-
-
-def read_out_of_fold(folder: Path) -> OutOfFold:
-    """Read what `write_out_of_fold` wrote."""
-    folds = [int(row["fold"]) for row in read_rows(folder / "folds.csv")]
-    return OutOfFold(load_logits(folder / "logits.npz"), np.array(folds, np.int64))

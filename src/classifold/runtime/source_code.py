@@ -1,15 +1,19 @@
 """Find the source files that a module depends on, by its imports."""
 
 import ast
+import sys
 from functools import cache
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[1]
+PACKAGE = Path(__file__).resolve().parents[1]
 
 # Code that does not change any output: how a stage runs, the schema of params, error messages.
 # The reader of params does, since it returns the values.
 NO_DEPENDENCIES = ("errors.py", "runtime/", "params/")
 DEPENDENCIES = ("params/reader.py",)
+
+# Code of messages and commands; of all outputs, `plain_text.py` changes only the report.
+MESSAGES = ("cli/", "plain_text.py")
 
 
 def code_behind(file: Path) -> set[Path]:
@@ -29,6 +33,17 @@ def code_behind(file: Path) -> set[Path]:
             found.add(current)
             waiting += [file_of(module) for module in imports(current)]
     return found
+
+
+def loaded_code() -> list[Path]:
+    """List the files of the loaded modules that change results, such as weights, in order."""
+    modules = (module for name, module in sys.modules.items() if name.startswith("classifold."))
+    files = {Path(module.__file__).resolve() for module in modules if module.__file__}
+    return sorted(
+        file
+        for file in files
+        if _changes_outputs(file) and not file.relative_to(PACKAGE).as_posix().startswith(MESSAGES)
+    )
 
 
 @cache

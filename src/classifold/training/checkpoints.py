@@ -8,7 +8,6 @@ from the seed, the epoch and the image.
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from torch import Tensor
 from classifold.errors import UserError
 from classifold.runtime.atomic_files import new_file
 from classifold.runtime.progress import log
+from classifold.runtime.source_code import loaded_code
 from classifold.training.machine import Machine
 
 BYTES_PER_CHUNK = 2**24  # size in which processes hash files and send them
@@ -140,6 +140,8 @@ class Checkpoint:
 def training_key(params: Mapping[str, Any], folder: Path, machine: Machine | None = None) -> str:
     """Hash what a training run depends on: params, data, code, and the version of torch.
 
+    Code is that of all loaded modules which change weights: not messages, logs or commands.
+
     Args:
         params: all that the training reads.
         folder: folder of the data; each process reads its part of the files.
@@ -151,9 +153,7 @@ def training_key(params: Mapping[str, Any], folder: Path, machine: Machine | Non
     """
     digest = hashlib.sha256(json.dumps(params, sort_keys=True).encode())
     digest.update(torch.__version__.encode())
-    modules = (module for name, module in sys.modules.items() if name.startswith("classifold."))
-    code = (Path(module.__file__) for module in modules if module.__file__)
-    for path in sorted(code):
+    for path in loaded_code():
         digest.update(hashlib.blake2b(path.read_bytes()).digest())
     chunks = [
         (path, start)
