@@ -192,7 +192,7 @@ ODD = {
     "a tag of one's own": ("a: !reboot now", "could not determine a constructor for the tag"),
     "an alias of nothing": ("a: *nothing", "undefined alias"),
     "a tab": ("a:\n\tb: 1", "cannot start any token"),
-    "a key twice": ("a: 1\na: 2", 'found duplicate key "a"'),
+    "a key twice": ("a: 1\na: 2", "line 2, column 1: a: written twice"),
     "two documents": ("a: 1\n---\nb: 2", "expected a single document"),
     "half a list": ("a: [1", "expected ',' or ']'"),
     "a control character": ("a: \x07", "special characters are not allowed"),

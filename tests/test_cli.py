@@ -1,5 +1,7 @@
 """The command line: help, exit codes, and errors as one message."""
 
+from importlib.metadata import version
+
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -29,6 +31,11 @@ def test_help_lists_every_command():
     text = CliRunner().invoke(app, ["-h"]).output
     assert len(COMMANDS) == 10
     assert all(f" {name} " in text for name in COMMANDS)
+
+
+def test_the_version_is_that_of_the_package():
+    done = CliRunner().invoke(app, ["--version"])
+    assert (done.exit_code, done.output) == (0, f"classifold {version('classifold')}\n")
 
 
 def test_a_users_mistake_is_one_message():

@@ -371,7 +371,7 @@ def test_invalid_data_end_with_a_clear_message_and_lose_nothing(clone, spoil, me
         ("task: single", "task: sngle", "dataset.task: .*sngle"),
         ("warped: 1", "warped: .nan", "augment.warped: .*nan"),
         ("calibration_bins: 15", "calibration_bins: 10000", "evaluate.calibration_bins: .*10000"),
-        ("rounds: 50", "rounds: 50, rounds: 60", "duplicate key .rounds"),
+        ("rounds: 50", "rounds: 50, rounds: 60", "rounds: written twice"),
     ],
 )
 def test_an_invalid_param_stops_the_stage_before_any_work_and_loses_nothing(

@@ -162,6 +162,20 @@ def test_params_that_are_a_recipe_can_be_overwritten(project):
     assert not list(project.glob("*.partial"))
 
 
+def test_the_users_own_data_set_is_kept_and_the_next_recipe_needs_no_force(project):
+    params = project / "params.yaml"
+    params.write_text(
+        params.read_text().replace("path: data/raw/digits ", "path: data/raw/cats.zip ")
+    )
+    changes = apply(project, "fruit_64", force=True)
+    assert check_params(params)["dataset"]["path"] == "data/raw/cats.zip"
+    assert [line for line in changes if line.startswith("dataset")] == [changes[0]]
+    assert "kept" in changes[0]
+    assert "a folder, or a zip or tar archive" in params.read_text()  # the comment stays
+    apply(project, "fruit_112", short=True)
+    assert check_params(params)["dataset"]["path"] == "data/raw/cats.zip"
+
+
 @pytest.mark.parametrize("tracked", [True, False])
 def test_uncommitted_changes_are_overwritten_only_with_force(project, tracked):
     params = project / "params.yaml"

@@ -4,6 +4,9 @@ A command imports the code that it runs inside its function, so that no command 
 one's libraries.
 """
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 from threadpoolctl import threadpool_limits
 
@@ -24,6 +27,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode="markdown",  # lines of docstrings are joined to the width of the terminal
     pretty_exceptions_enable=False,
 )
 
@@ -42,8 +46,21 @@ for command in (
     app.command()(command)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"classifold {version('classifold')}")
+        raise typer.Exit
+
+
 @app.callback()
-def start() -> None:
+def start(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
     """Prepare the process for any command."""
     use_utf8()
     threadpool_limits(1)  # as in stages: sums depend on the number of threads

@@ -11,7 +11,7 @@ from classifold.cli.errors import report_errors
 @report_errors()
 def augmentations(  # noqa: PLR0917 - the command's options
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
-    policy: Annotated[str, typer.Option(help="A name of `policies` in params.yaml.")],
+    policy: Annotated[str, typer.Option(help="A name of 'policies' in params.yaml.")],
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("augmentations.html"),
     draws: Annotated[int, typer.Option(min=1, max=200, help="The number of epochs to show.")] = 11,
     size: Annotated[
@@ -19,7 +19,7 @@ def augmentations(  # noqa: PLR0917 - the command's options
     ] = 96,
     seed: Annotated[int, typer.Option(min=0, help="The seed of the augmentation.")] = 1,
 ) -> None:
-    """Write a page that shows images as an online augmentation policy transforms them."""
+    """Write a page that shows images as an on-the-fly augmentation policy transforms them."""
     from classifold.data.deep_ranges import NO_RANGES, RANGES_FILE, read_ranges
     from classifold.params.validation import check_params
     from classifold.project.prerequisites import require_name

@@ -19,7 +19,7 @@ def export(
 ) -> None:
     """Export the trained stack, or one model, as a file that other programs can run.
 
-    Needs the models that `dvc repro` trains. The file is kept only if its predictions equal
+    Needs the models that 'dvc repro' trains. The file is kept only if its predictions equal
     PyTorch's.
     """
     from classifold.project.prerequisites import PACKS

@@ -11,7 +11,7 @@ from classifold.errors import UserError
 
 @report_errors()
 def lr_find(
-    model: Annotated[str, typer.Argument(help="A name of `models` in params.yaml.")],
+    model: Annotated[str, typer.Argument(help="A name of 'models' in params.yaml.")],
     out: Annotated[
         Path, typer.Option(help="The figure to write; a CSV file is written beside it.")
     ] = Path("lr_find.png"),
@@ -21,7 +21,7 @@ def lr_find(
 ) -> None:
     """Try increasing learning rates on a model's training images, and suggest one.
 
-    Needs the packs that `dvc repro augment` makes. Trained models are not changed.
+    Needs the packs that 'dvc repro augment' makes. Trained models are not changed.
     """
     from classifold.params.validation import check_params
     from classifold.project.prerequisites import PACKS, require_name, require_packs

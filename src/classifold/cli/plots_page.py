@@ -10,7 +10,7 @@ from classifold.cli.errors import report_errors
 
 @report_errors()
 def plots_page(path: Annotated[Path, typer.Argument(help="The file to write.")]) -> None:
-    """Write the page template of `dvc plots`, so that its charts open offline."""
+    """Write the page template of 'dvc plots', so that its charts open offline."""
     from classifold.project.plots_page import make_plots_page
 
     path.write_text(make_plots_page(), encoding="utf-8")

@@ -15,7 +15,7 @@ def predict(
     images: Annotated[
         list[str],
         typer.Argument(
-            help="Image files, folders, zip or tar archives; or the word `unlabelled`, for the "
+            help="Image files, folders, zip or tar archives; or the word 'unlabelled', for the "
             "images of the image table that have no label."
         ),
     ],
@@ -26,7 +26,7 @@ def predict(
 ) -> None:
     """Classify new images with the trained stack, or with one model.
 
-    Needs the models that `dvc repro` trains. An image that cannot be decoded gets a row with the
+    Needs the models that 'dvc repro' trains. An image that cannot be decoded gets a row with the
     reason.
     """
     from classifold.runtime.progress import track

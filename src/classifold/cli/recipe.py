@@ -21,7 +21,11 @@ def recipe(
         bool, typer.Option("--force", help="Overwrite uncommitted changes of params.yaml.")
     ] = False,
 ) -> None:
-    """Write a recipe to params.yaml, and list what changed."""
+    """Write a recipe to params.yaml, and list what changed.
+
+    A 'dataset' section that names your own images is kept. Uncommitted changes of other sections
+    are refused without --force.
+    """
     from classifold.params.reader import PARAMS_FILE
     from classifold.params.validation import check_params
     from classifold.project.prerequisites import require_dataset

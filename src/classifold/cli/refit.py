@@ -10,15 +10,15 @@ from classifold.cli.errors import report_errors
 
 @report_errors(kept="models that were finished are kept")
 def refit(
-    models: Annotated[list[str], typer.Argument(help="Names of `models` in params.yaml.")],
+    models: Annotated[list[str], typer.Argument(help="Names of 'models' in params.yaml.")],
     out: Annotated[Path, typer.Option(help="The folder to write: one subfolder per model.")] = Path(
         "refit"
     ),
 ) -> None:
     """Train chosen models again, on training and validation images together.
 
-    Each phase takes as many epochs as the one that `dvc repro` kept. Only the test images remain
-    to evaluate the result; the score to report is that of `dvc repro`. Outputs of the pipeline
+    Each phase takes as many epochs as the one that 'dvc repro' kept. Only the test images remain
+    to evaluate the result; the score to report is that of 'dvc repro'. Outputs of the pipeline
     are not changed.
     """
     from classifold.params.validation import check_params

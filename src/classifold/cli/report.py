@@ -17,12 +17,12 @@ def report(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="The page to write; default: reports/against-<name>.html."),
+        typer.Option(help="The page to write; default: reports/against-NAME.html."),
     ] = None,
 ) -> None:
     """Write a report that compares this run with the scores, data and params of another revision.
 
-    Needs the outputs of `dvc repro`. Differences have confidence intervals if DVC's cache holds
+    Needs the outputs of 'dvc repro'. Differences have confidence intervals if DVC's cache holds
     the predictions of the other revision.
     """
     from classifold.params.reader import PARAMS_FILE

@@ -38,7 +38,7 @@ def search(
 ) -> None:
     """Search for better settings of a model, or continue a search that was stopped.
 
-    Needs the packs that `dvc repro augment` makes. Several machines can work on one search: start
+    Needs the packs that 'dvc repro augment' makes. Several machines can work on one search: start
     it on each, with the same storage. A page, a table and metrics are written once all trials
     have ended.
     """

@@ -7,6 +7,7 @@ no value has two meanings.
 """
 
 import math
+import re
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,9 @@ MAX_EXPANDED_CHARACTERS = 2**20  # with every alias replaced by its content
 MAX_DIGITS = 40
 
 MAX_MESSAGE_CHARACTERS = 500
+
+# The parser's message for a key that is written twice also has hints for programmers.
+DUPLICATE_KEY = re.compile(r'found duplicate key "(.*?)" with value', re.DOTALL)
 
 
 def read_params(*keys: str, path: Path = PARAMS_FILE) -> Any:
@@ -100,6 +104,8 @@ def parse_yaml(text: str, *, where: str) -> Any:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         reason = place + ", ".join(filter(None, (error.context, error.problem)))
+        if duplicate := DUPLICATE_KEY.search(reason):
+            reason = f"{place}{duplicate[1]}: written twice"
     except Exception as error:  # invalid dates, numbers and directives raise any exception
         reason = str(error) or type(error).__name__
     raise UserError(f"{where}: not valid YAML: {_shorten(reason)}. Correct it.") from None

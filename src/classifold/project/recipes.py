@@ -9,8 +9,9 @@ from typing import Any
 
 from classifold.errors import UserError
 from classifold.params.differences import differing_keys
-from classifold.params.reader import PARAMS_FILE
+from classifold.params.reader import PARAMS_FILE, read_mapping
 from classifold.params.validation import check_params
+from classifold.project.prerequisites import EMBEDDED
 from classifold.reporting.git import run_git
 from classifold.runtime.atomic_files import new_file
 
@@ -21,6 +22,9 @@ LIMIT = re.compile(
     r"^limit: \{images_per_class: null, epochs: null\}  # short form: (\{.+\})$", re.MULTILINE
 )
 
+# The section `dataset` of a file of params, with its comments.
+DATASET = re.compile(r"^dataset:.*\n(?:[ #].*\n)*", re.MULTILINE)
+
 
 def list_recipes(root: Path) -> dict[str, str]:
     """Name -> title (the first line) of each recipe of the project in `root`."""
@@ -30,6 +34,9 @@ def list_recipes(root: Path) -> dict[str, str]:
 
 def apply_recipe(name: str, *, short: bool, force: bool, root: Path) -> list[str]:
     """Write a recipe to `params.yaml` of the project in `root`, as it is or in its short form.
+
+    Where `dataset.path` of `params.yaml` is neither the embedded data set nor that of a recipe, it
+    names the user's own images, and the section `dataset` is kept.
 
     Args:
         name: name of a file in `recipes/`.
@@ -51,10 +58,14 @@ def apply_recipe(name: str, *, short: bool, force: bool, root: Path) -> list[str
         before = check_params(params)
     except UserError:  # missing or invalid: everything is new
         before = {}
+    changes = []
+    if before and _has_own_images(before, root):
+        text = _with_dataset_of(text, params.read_text(encoding="utf-8"))
+        changes.append(f"dataset: kept, with path {before['dataset']['path']}")
     with new_file(params) as partial:
         partial.write_text(text, encoding="utf-8")
         after = check_params(partial)
-    return list(describe_changes(before, after))
+    return [*changes, *describe_changes(before, after)]
 
 
 def read_recipe(name: str, *, short: bool, root: Path) -> str:
@@ -98,13 +109,25 @@ def _format(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def _has_own_images(content: Mapping[str, Any], root: Path) -> bool:
+    recipes = (read_mapping(root / RECIPES / f"{name}.yaml") for name in list_recipes(root))
+    known = [str(EMBEDDED), *(dict(recipe.get("dataset") or {}).get("path") for recipe in recipes)]
+    return content["dataset"]["path"] not in known
+
+
+def _with_dataset_of(text: str, other: str) -> str:
+    """Replace the section `dataset` of a text by that of another one."""
+    kept = DATASET.search(other)
+    return DATASET.sub(lambda _: kept[0], text) if kept else text
+
+
 def _require_committed(params: Path, root: Path) -> None:
-    """Refuse to overwrite a `params.yaml` that is neither committed nor a recipe."""
+    """Refuse to overwrite a `params.yaml` that is neither committed nor a recipe for some data."""
     if not params.is_file():
         return
     text = params.read_text(encoding="utf-8")
     for name in list_recipes(root):
-        recipe = read_recipe(name, short=False, root=root)
+        recipe = _with_dataset_of(read_recipe(name, short=False, root=root), text)
         if text in (recipe, LIMIT.sub(r"limit: \1", recipe)):
             return
     tracked = run_git(root, "ls-files", "--", PARAMS_FILE.name)
