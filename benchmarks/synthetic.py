@@ -23,7 +23,7 @@ def make_photos(folder: Path, *, n_images: int, size: int) -> Path:
 
 
 def make_labels(n_images: int) -> np.ndarray:
-    """Sample 14 labels with the frequencies of the report on photos: 0 or 1 (N, 14)."""
+    """Sample 14 labels with the frequencies of report 001 (docs/REPORTS.md): 0 or 1 (N, 14)."""
     frequencies = (
         *(0.00469, 0.018, 0.01594, 0.05475, 0.0224, 0.16138, 0.03806),
         *(0.14894, 0.02988, 0.32013, 0.15606, 0.006, 0.00863, 0.02625),

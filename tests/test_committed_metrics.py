@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from classifold.params.reader import read_params
 from stages_in_one_process import run_stages
 from synthetic_clone import ROOT
 
-MODELS = ("mlp", "initial_cnn", "alphanet_a", "small_resnet")
+MODELS = tuple(read_params("models", path=ROOT / "params.yaml"))
 STAGES = (
     *("digits", "ingest", "filter", "split", "augment"),
     *(f"train {name}" for name in MODELS),

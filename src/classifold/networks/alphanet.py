@@ -1,6 +1,6 @@
 """AlphaNet: plain convolutions with batch norm, leaky ReLU, dropout and max pooling.
 
-Source: report 000, section 4, inspired by AlexNet (Krizhevsky et al. 2012). The report's figure
+Source: report 000, section 4, inspired by AlexNet (Krizhevsky et al. 2012). Its figure
 of the layers is lost; these settings are from its text: dropout of 0.2 in all layers from version 2
 on (0.4 and 0.5 in the first), dense layers of 1024 from version 3 on (2048 before).
 """

@@ -1,7 +1,7 @@
 """A multi-layer perceptron on the flattened image.
 
 Source: report 002, section 4.1 ("Baseline MLP"): one hidden layer of 255 on 3 x 300 x 300
-inputs, 68,851,023 parameters with 3 classes. The report names no activation; this one uses ReLU.
+inputs, 68,851,023 parameters with 3 classes. Report 002 names no activation; this one uses ReLU.
 """
 
 from collections.abc import Sequence
