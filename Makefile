@@ -91,4 +91,4 @@ clean: ## Remove outputs of the pipeline (they stay in DVC's cache) and caches o
 	rm -rf data/ingested data/filtered data/split data/augmented data/folds data/compared \
 	  data/evaluated data/pca data/tsne data/explained data/raw/digits models ensemble \
 	  metrics/train metrics/folds timings reports dvc_plots studies/gan/made studies/leakage/made \
-	  .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	  .cache/features .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -33,7 +33,9 @@ def main(name: str) -> None:
     launch(settings, batch_size=model["batch_size"])
     model = cap_epochs(model, epochs=max_epochs)
     policy = read_params(f"policies.{model['online']}")
-    network, train, validation, recipe, machine, precision = prepare(settings, model, packs=PACKS)
+    network, train, validation, recipe, machine, precision, cache = prepare(
+        settings, model, packs=PACKS
+    )
     params = {"train": settings, "model": model, "policy": policy, "precision": precision}
     checkpoint = Checkpoint(
         CHECKPOINTS / f"{name}.safetensors",
@@ -48,13 +50,14 @@ def main(name: str) -> None:
             recipe=recipe,
             policy=policy,
             machine=machine,
+            cache=cache,
             checkpoint=checkpoint,
             title=name,
         )
     size: dict[str, Any] = {"image_size": recipe.image_size, "normalize": recipe.normalize}
     originals = train.originals()
     train_logits, logits = (
-        predict_distributed(network, pack, machine=machine, **size)
+        predict_distributed(network, pack, machine=machine, body=fitted.body, **size)
         for pack in (originals, validation)
     )
     score = score_logits(logits, validation.labels, loss=recipe.loss)

@@ -359,8 +359,8 @@ def scripted_scores(monkeypatch):
     def script(*scores):
         left, seen = list(scores), []
 
-        def validate(_, network, validation):
-            seen.append(weights_of(network))
+        def validate(_, phase, validation):
+            seen.append(weights_of(phase.averaged))
             return Score(*left.pop(0))
 
         monkeypatch.setattr(Epochs, "validate", validate)

@@ -44,6 +44,7 @@ def lr_find(
             recipe=training.recipe,
             policy=params["policies"][settings["online"]],
             machine=training.machine,
+            cache=training.cache,
             lowest=lowest,
             highest=highest,
             n_steps=steps,

@@ -1,8 +1,12 @@
-"""Images on disk that can be indexed like a uint8 array (N, size, size, 3)."""
+"""Images on disk that can be indexed like a uint8 array (N, size, size, 3).
+
+Selections and concatenations are of arrays of any type, such as features of images.
+"""
 
 import math
 import mmap
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -24,14 +28,14 @@ class ImageArray:
     @property
     def nbytes(self) -> int:
         """Number of bytes of the decoded images."""
-        return math.prod(self.shape)
+        return math.prod(self.shape) * self.dtype.itemsize
 
     def __getitem__(self, key: Any) -> np.ndarray:
         """Return one image (for an integer) or several (for a slice or integers)."""
         raise NotImplementedError
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return self[:].astype(dtype or np.uint8, copy=False)
+        return self[:].astype(dtype or self.dtype, copy=False)
 
     def prefetch(self, rows: np.ndarray) -> None:
         """Start to read some images in the background, as the function of this name does."""
@@ -79,7 +83,7 @@ class EncodedImages(ImageArray):
             )
             starts.append(places[:-1])
             ends.append(places[1:])
-        self._file = file
+        self.file = file
         self._starts, self._ends = np.concatenate(starts), np.concatenate(ends)
         self.shape = (len(self._starts), size, size, 3)
 
@@ -94,13 +98,11 @@ class EncodedImages(ImageArray):
 
     def prefetch(self, rows: np.ndarray) -> None:  # noqa: D102 - as above
         lengths = self._ends[rows] - self._starts[rows]
-        _will_need(
-            self._file, list(zip(self._starts[rows].tolist(), lengths.tolist(), strict=True))
-        )
+        _will_need(self.file, list(zip(self._starts[rows].tolist(), lengths.tolist(), strict=True)))
 
     def _decode(self, row: int) -> np.ndarray:
         start, end = int(self._starts[row]), int(self._ends[row])
-        encoded = np.frombuffer(self._file, np.uint8, count=end - start, offset=start)
+        encoded = np.frombuffer(self.file, np.uint8, count=end - start, offset=start)
         image = cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB)
         if image is None:
             raise UserError(
@@ -115,7 +117,7 @@ class ChosenImages(ImageArray):
     def __init__(self, images: np.ndarray, rows: np.ndarray) -> None:
         """Select the images of `rows`, in this order."""
         self._images, self._rows = images, rows
-        self.shape = (len(rows), *images.shape[1:])
+        self.shape, self.dtype = (len(rows), *images.shape[1:]), images.dtype
 
     def __getitem__(self, key: Any) -> np.ndarray:
         return self._images[self._rows[key]]
@@ -130,14 +132,14 @@ class JoinedImages(ImageArray):
     def __init__(self, first: np.ndarray, second: np.ndarray) -> None:
         """Put the images of `second` after those of `first`; they are of one size."""
         self._first, self._second = first, second
-        self.shape = (len(first) + len(second), *first.shape[1:])
+        self.shape, self.dtype = (len(first) + len(second), *first.shape[1:]), first.dtype
 
     def __getitem__(self, key: Any) -> np.ndarray:
         rows = np.arange(len(self))[key]
         n_first = len(self._first)
         if rows.ndim == 0:
             return self._first[rows] if rows < n_first else self._second[rows - n_first]
-        images = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        images = np.empty((len(rows), *self.shape[1:]), self.dtype)
         of_first = rows < n_first
         images[of_first] = self._first[rows[of_first]]
         images[~of_first] = self._second[rows[~of_first] - n_first]
@@ -146,3 +148,30 @@ class JoinedImages(ImageArray):
     def prefetch(self, rows: np.ndarray) -> None:  # noqa: D102 - as above
         prefetch(self._first, rows[rows < len(self._first)])
         prefetch(self._second, rows[rows >= len(self._first)] - len(self._first))
+
+
+def apply_to_stored(function: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray:
+    """Apply a function to each array that images are selected from or concatenated of.
+
+    Args:
+        function: takes stored images (N, …), and returns an array (N, …) with a row per image.
+        images: an array, or an ImageArray.
+
+    Returns:
+        The rows for `images`, in their order; a selection of them is not loaded.
+    """
+    match images:
+        case ChosenImages():
+            stored = apply_to_stored(function, images._images)
+            return cast(np.ndarray, ChosenImages(stored, images._rows))
+        case JoinedImages():
+            parts = (apply_to_stored(function, part) for part in (images._first, images._second))
+            return cast(np.ndarray, JoinedImages(*parts))
+    return function(images)
+
+
+def stored_bytes(images: np.ndarray) -> memoryview:
+    """Return the bytes of stored images: of an array, or of a file of encoded images."""
+    if isinstance(images, EncodedImages):
+        return memoryview(images.file)
+    return np.ascontiguousarray(images).reshape(-1).view(np.uint8).data

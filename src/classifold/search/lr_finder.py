@@ -15,6 +15,7 @@ from torch import nn
 from classifold.data.pack import Pack
 from classifold.data.seeding import seed_torch
 from classifold.errors import UserError
+from classifold.models.feature_cache import FeatureCache
 from classifold.runtime.progress import track
 from classifold.training.batches import Batch
 from classifold.training.epochs import Epochs
@@ -62,6 +63,7 @@ def run_range_test(
     recipe: Recipe,
     policy: Mapping[str, Any],
     machine: Machine,
+    cache: FeatureCache | None = None,
     lowest: float,
     highest: float,
     n_steps: int,
@@ -74,12 +76,13 @@ def run_range_test(
         recipe: how to train; the schedule of the first phase is ignored.
         policy: policy of on-the-fly augmentation.
         machine: device, precision and processes of the training run.
+        cache: files of the features of frozen bodies.
         lowest: the first learning rate.
         highest: the last learning rate, unless the loss diverges earlier.
         n_steps: number of learning rates.
     """
     recipe = recipe._replace(ema_decay=None)  # no moving average of weights
-    epochs = Epochs(train, recipe=recipe, policy=policy, machine=machine)
+    epochs = Epochs(train, recipe=recipe, policy=policy, machine=machine, cache=cache)
     settings = dict(recipe.phases[min(recipe.phases)])
     settings["schedule"] = {"name": "constant"}
     settings["optimizer"] = settings["optimizer"] | {"lr": 1.0}

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import optuna
 
-from classifold.models.inference import predict_logits
 from classifold.search.samplers import sampler_of
 from classifold.search.search_file import Search
 from classifold.search.space import distributions
+from classifold.training.distributed_prediction import predict_distributed
 from classifold.training.loop import fit
 from classifold.training.out_of_memory import explain_out_of_memory
 from classifold.training.scores import Score, score_logits
@@ -68,14 +68,16 @@ def run_trial(
             recipe=training.recipe,
             policy=params["policies"][settings["online"]],
             machine=training.machine,
+            cache=training.cache,
             after_epoch=after_epoch,
         )
-        logits = predict_logits(
+        logits = predict_distributed(
             training.network,
-            training.validation.images,
+            training.validation,
+            machine=training.machine,
             image_size=training.recipe.image_size,
             normalize=training.recipe.normalize,
-            device=training.machine.device,
+            body=fitted.body,
         )
     return Outcome(
         score_logits(logits, training.validation.labels, loss=training.recipe.loss),

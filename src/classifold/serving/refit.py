@@ -8,6 +8,7 @@ from classifold.data.csv_file import read_rows, write_rows
 from classifold.data.json_file import read_json
 from classifold.data.pack import join
 from classifold.errors import UserError
+from classifold.models.feature_cache import FOLDER
 from classifold.models.model_file import save_model
 from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.progress import log
@@ -54,7 +55,7 @@ def refit_model(name: str, params: Mapping[str, Any], *, root: Path, folder: Pat
         if int(row["epoch"]) <= kept[row["phase"]]["best_epoch"]
     ]
     packs = root / "data/augmented"
-    training = prepare(settings, model, packs=packs)
+    training = prepare(settings, model, packs=packs, features=root / FOLDER)
     images = join(training.train, training.validation)
     n_train, n_validation = len(training.train.labels), len(training.validation.labels)
     log(f"  {name}: {n_train:,} training and {n_validation:,} validation images")
@@ -73,6 +74,7 @@ def refit_model(name: str, params: Mapping[str, Any], *, root: Path, folder: Pat
         recipe=training.recipe,
         policy=policy,
         machine=training.machine,
+        cache=training.cache,
         recorded=recorded,
         checkpoint=checkpoint,
         title=name,

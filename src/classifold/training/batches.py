@@ -1,7 +1,7 @@
 """The batches of one epoch."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
@@ -77,7 +77,7 @@ class TrainingImages:
         self.size = max(image_size, pack.size) if moves_pixels(self.steps) else pack.size
         self.on_device = device.type != "cpu" and not any("jpeg" in step for step in self.steps)
         self.stored: Tensor | None = None
-        if self.on_device and _fits(pack.images.nbytes, device):
+        if self.on_device and fits(pack.images.nbytes, device):
             self.stored = torch.empty(pack.images.shape, dtype=torch.uint8, device=device)
             for start in range(0, len(pack.images), IMAGES_PER_TRANSFER):
                 chunk = slice(start, start + IMAGES_PER_TRANSFER)
@@ -139,6 +139,22 @@ class TrainingImages:
         return images.permute(0, 3, 1, 2).to(torch.float32)
 
 
+class Source(Protocol):
+    """What `epoch_batches` reads: training images, or their features."""
+
+    pack: Pack
+    policy: Mapping[str, Any]
+    device: torch.device
+    stored: Tensor | None
+    reads_ahead: bool
+
+    def read(self, rows: np.ndarray, slots: np.ndarray, draws: np.ndarray) -> Read:
+        """Read `rows`, see `TrainingImages.read`."""
+
+    def inputs(self, read: Read, *, image_size: int, normalize: Normalize) -> Tensor:
+        """Make the input of what is trained."""
+
+
 def count_batches(n_images: int, batch_size: int) -> int:
     """Count the steps of an epoch."""
     return -(-n_images // batch_size)
@@ -155,7 +171,7 @@ def micro_batches_per_process(micro_batches: int, *, n_processes: int) -> int:
 
 
 def epoch_batches(
-    images: TrainingImages,
+    images: Source,
     *,
     batch_size: int,
     seed: int,
@@ -265,7 +281,8 @@ def draw_rows(
     return random.choice(n_images, n_images, p=weights / weights.sum())
 
 
-def _fits(n_bytes: int, device: torch.device) -> bool:
+def fits(n_bytes: int, device: torch.device) -> bool:
+    """Whether a device other than the CPU can hold all training images."""
     if device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(device)

@@ -9,11 +9,18 @@ from classifold.data.image_arrays import ChosenImages
 from classifold.data.pack import Pack
 from classifold.models.inference import BATCH_SIZE, predict_logits
 from classifold.models.preprocessing import Normalize
+from classifold.training.frozen_body import FrozenBody
 from classifold.training.machine import Machine
 
 
 def predict_distributed(
-    network: nn.Module, pack: Pack, *, machine: Machine, image_size: int, normalize: Normalize
+    network: nn.Module,
+    pack: Pack,
+    *,
+    machine: Machine,
+    image_size: int,
+    normalize: Normalize,
+    body: FrozenBody | None = None,
 ) -> np.ndarray:
     """Compute logits in fp32 and evaluation mode; each process reads only its own images.
 
@@ -23,10 +30,14 @@ def predict_distributed(
         machine: device, precision and processes of the training run; all its processes call this.
         image_size: input size of the network.
         normalize: normalization that the network expects.
+        body: frozen body of the network, if features are computed once; each process computes
+            all logits then.
 
     Returns:
         float32 array (N, n_classes), complete in every process.
     """
+    if body is not None:
+        return body.logits(network, pack.images)
     n_images = len(pack.labels)
     # Whole batches: the bits of logits depend on the batch, and not on the process.
     batches = np.array_split(np.arange(-(-n_images // BATCH_SIZE)), machine.n_processes)

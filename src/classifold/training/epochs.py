@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 from classifold.data.pack import Pack
 from classifold.data.seeding import seed_torch
 from classifold.errors import UserError
-from classifold.runtime.progress import track
+from classifold.models.feature_cache import FeatureCache, NotCachedError
+from classifold.runtime.progress import log, track
 from classifold.training.batches import (
     Batch,
     TrainingImages,
@@ -20,7 +22,8 @@ from classifold.training.batches import (
     micro_batches_per_process,
 )
 from classifold.training.distributed_prediction import predict_distributed
-from classifold.training.freezing import train_mode
+from classifold.training.freezing import set_trainable, train_mode
+from classifold.training.frozen_body import FrozenBody, TrainingFeatures
 from classifold.training.losses import class_weights, make_loss
 from classifold.training.machine import Machine
 from classifold.training.phase import Phase
@@ -44,13 +47,22 @@ class Epochs:
         recipe: Recipe,
         policy: Mapping[str, Any],
         machine: Machine,
+        cache: FeatureCache | None = None,
     ) -> None:
-        """Load the training images, onto the device if they fit, and make the loss."""
+        """Make the loss.
+
+        Args:
+            train: the training pack.
+            recipe: how to train.
+            policy: of online augmentation, its steps and how borders are filled.
+            machine: what computes.
+            cache: files of the features of frozen bodies; without it they are computed in every
+                epoch.
+        """
         self.recipe, self.machine, self.task = recipe, machine, train.task
+        self.pack, self.policy, self.cache = train, policy, cache
         self.train_size = recipe.train_size or recipe.image_size
-        self.images = TrainingImages(
-            train, policy=policy, image_size=self.train_size, device=machine.device
-        )
+        self.features: TrainingFeatures | None = None  # of the current phase
         self.n_images = len(train.labels)
         self.n_steps = count_batches(self.n_images, recipe.batch_size)
         weights = None
@@ -61,13 +73,41 @@ class Epochs:
             weights = torch.from_numpy(balanced).to(machine.device)
         self.loss = make_loss(task=train.task, weights=weights, **recipe.loss)
 
-    def begin(self, network: nn.Module, settings: Mapping[str, Any]) -> Phase:
+    @cached_property
+    def images(self) -> TrainingImages:
+        """The training images, loaded onto the device if they fit."""
+        return TrainingImages(
+            self.pack, policy=self.policy, image_size=self.train_size, device=self.machine.device
+        )
+
+    def begin(
+        self,
+        network: nn.Module,
+        settings: Mapping[str, Any],
+        *,
+        title: str = "training",
+        validation: Pack | None = None,
+    ) -> Phase:
         """Prepare a phase: freeze layers, make optimizer and schedule.
 
         Args:
             network: on the machine's device; its weights change in place.
             settings: settings of the phase.
+            title: the beginning of log lines.
+            validation: the validation pack; features of its images too are computed once.
         """
+        set_trainable(network, settings["trainable"])
+        body = self.features = None
+        if self.cache and settings["trainable"] in ("head", ["head"]):
+            try:
+                body = self._frozen_body(network, self.cache)
+                if validation:
+                    body.features(validation.images)
+                self.features = TrainingFeatures(body, self.pack)
+                log(f"  {title}: only the head is trained, on features that are computed once")
+            except NotCachedError as reason:
+                body = None
+                log(f"  {title}: features are computed in every epoch, since {reason}")
         return Phase(
             network,
             settings,
@@ -75,6 +115,21 @@ class Epochs:
             steps_per_epoch=self.n_steps,
             ema_decay=self.recipe.ema_decay,
             gradient_clip_norm=self.recipe.gradient_clip_norm,
+            body=body,
+        )
+
+    def _frozen_body(self, network: nn.Module, cache: FeatureCache) -> FrozenBody:
+        recipe = self.recipe
+        if self.policy["steps"]:
+            raise NotCachedError("images are augmented on the fly")
+        if self.train_size != recipe.image_size:
+            raise NotCachedError("train_size differs from image_size")
+        return FrozenBody(
+            network,
+            cache,
+            machine=self.machine,
+            image_size=recipe.image_size,
+            normalize=recipe.normalize,
         )
 
     def train(self, phase: Phase, epoch: int, *, name: str) -> Score:
@@ -132,7 +187,7 @@ class Epochs:
         """Iterate over this process's micro-batches of an epoch, which is counted from 1."""
         recipe, fabric = self.recipe, self.machine.fabric
         return epoch_batches(
-            self.images,
+            self.features or self.images,
             batch_size=recipe.batch_size,
             seed=recipe.seed,
             epoch=epoch,
@@ -144,12 +199,13 @@ class Epochs:
             n_processes=fabric.world_size,
         )
 
-    def validate(self, network: nn.Module, validation: Pack) -> Score:
-        """Score a network on the validation images, at the precision of training."""
+    def validate(self, phase: Phase, validation: Pack) -> Score:
+        """Score a phase's network on the validation images, at the precision of training."""
         with self.machine.fabric.autocast():
             logits = predict_distributed(
-                network,
+                phase.averaged,
                 validation,
+                body=phase.body,
                 machine=self.machine,
                 image_size=self.recipe.image_size,
                 normalize=self.recipe.normalize,

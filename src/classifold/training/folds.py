@@ -18,6 +18,7 @@ from classifold.data.logits_file import Logits
 from classifold.data.out_of_fold import OutOfFold
 from classifold.data.pack import Pack
 from classifold.errors import UserError
+from classifold.models.feature_cache import FeatureCache
 from classifold.runtime.progress import log
 from classifold.splitting.stratified import stratify_folds
 from classifold.training.checkpoints import Checkpoint, training_key
@@ -63,7 +64,9 @@ def train_folds(
         UserError: if packs and groups are of different images, if there are too few groups, or
             if training fails.
     """
-    network, train, validation, recipe, machine, precision = prepare(settings, model, packs=packs)
+    network, train, validation, recipe, machine, precision, cache = prepare(
+        settings, model, packs=packs
+    )
     originals = train.originals()
     folds = assign_folds(originals, groups, n_folds=n_folds, seed=seed)
     params = {
@@ -81,6 +84,7 @@ def train_folds(
             recipe=recipe,
             policy=policy,
             machine=machine,
+            cache=cache,
             checkpoints=checkpoints,
             key=key,
         )
@@ -146,6 +150,7 @@ def fit_folds(
     recipe: Recipe,
     policy: Mapping[str, Any],
     machine: Machine,
+    cache: FeatureCache | None = None,
     checkpoints: Path,
     key: str,
 ) -> tuple[np.ndarray, list[int]]:
@@ -162,6 +167,7 @@ def fit_folds(
         recipe: how to train.
         policy: policy of online augmentation.
         machine: device, precision and processes of the training run.
+        cache: files of the features of frozen bodies.
         checkpoints: folder; the caller removes it after writing the results.
         key: hash of everything that the training runs depend on, see `training_key`.
 
@@ -197,6 +203,7 @@ def fit_folds(
                 recipe=recipe,
                 policy=policy,
                 machine=machine,
+                cache=cache,
                 checkpoint=running,
                 title=f"fold {fold}/{n_folds}",
             )
@@ -205,6 +212,7 @@ def fit_folds(
             out_of_fold = predict_distributed(
                 network,
                 held_out,
+                body=fitted.body,
                 machine=machine,
                 image_size=recipe.image_size,
                 normalize=recipe.normalize,

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from classifold.data.pack import Pack
+from classifold.models.feature_cache import FeatureCache
 from classifold.runtime.progress import log
 from classifold.training.checkpoints import Checkpoint
 from classifold.training.epochs import Epochs
+from classifold.training.frozen_body import FrozenBody
 from classifold.training.machine import Machine
 from classifold.training.phase import Phase
 from classifold.training.recipe import Recipe
@@ -27,6 +29,7 @@ class Fitted(NamedTuple):
     phases: dict[str, dict[str, Any]]  # phase -> its metrics
     best_epoch: int  # best epoch of the last phase, counted from 1 over all phases
     processes: list[int]  # number of processes that trained together, for each epoch
+    body: FrozenBody | None = None  # if the features of the last phase were computed once
 
 
 def fit(
@@ -37,6 +40,7 @@ def fit(
     recipe: Recipe,
     policy: Mapping[str, Any],
     machine: Machine,
+    cache: FeatureCache | None = None,
     checkpoint: Checkpoint | None = None,
     after_epoch: Callable[[Mapping[str, Any]], None] | None = None,
     title: str = "training",
@@ -55,6 +59,7 @@ def fit(
         recipe: how to train.
         policy: policy of online augmentation, its steps and how borders are filled.
         machine: device, precision and processes of the training run.
+        cache: files of the features of frozen bodies.
         checkpoint: file to which the state is saved after every epoch, and from which an
             interrupted training run continues.
         after_epoch: called with the history's row of every epoch; what it raises ends the
@@ -64,7 +69,7 @@ def fit(
     Raises:
         UserError: if the loss explodes or is NaN.
     """
-    epochs = Epochs(train, recipe=recipe, policy=policy, machine=machine)
+    epochs = Epochs(train, recipe=recipe, policy=policy, machine=machine, cache=cache)
     return _Loop(network, epochs, validation=validation).run(checkpoint, after_epoch, title=title)
 
 
@@ -76,6 +81,7 @@ def refit(
     policy: Mapping[str, Any],
     machine: Machine,
     recorded: Sequence[Mapping[str, Any]],
+    cache: FeatureCache | None = None,
     checkpoint: Checkpoint | None = None,
     title: str = "training",
 ) -> list[dict[str, Any]]:
@@ -93,6 +99,7 @@ def refit(
         machine: device, precision and processes of the training run.
         recorded: rows of the earlier training run's history: of each phase those up to the epoch
             that was kept.
+        cache: see `fit`.
         checkpoint: see `fit`.
         title: see `fit`.
 
@@ -100,7 +107,7 @@ def refit(
         One row per epoch: phase, epoch, learning rate, scores on the images as they were trained
         on.
     """
-    epochs = Epochs(images, recipe=recipe, policy=policy, machine=machine)
+    epochs = Epochs(images, recipe=recipe, policy=policy, machine=machine, cache=cache)
     return _Loop(network, epochs, recorded=recorded).run(checkpoint, title=title).history
 
 
@@ -144,7 +151,10 @@ class _Loop:
             if name in self.summaries:  # before the interruption
                 continue
             settings = self.recipe.phases[name]
-            phase = self.epochs.begin(self.network, settings)
+            phase_title = title if len(self.recipe.phases) == 1 else f"{title}, {name}"
+            phase = self.epochs.begin(
+                self.network, settings, title=phase_title, validation=self.validation
+            )
             n_before = sum(summary["n_epochs"] for summary in self.summaries.values())
             self.best = {}
             if state and len(self.history) > n_before:
@@ -154,7 +164,7 @@ class _Loop:
             metric = stop.get("metric") or METRIC[self.epochs.task]
             numbers = self._epoch_numbers(name)
             lines = _EpochLines(
-                title if len(self.recipe.phases) == 1 else f"{title}, {name}",
+                phase_title,
                 len(numbers),
                 metric=metric,
                 n_images=self.epochs.n_images,
@@ -185,7 +195,8 @@ class _Loop:
             self.network.load_state_dict(self.best["network"])
             self.summaries[name] = phase.summary(self.history[n_before:], self.best["row"])
         self.network.eval()
-        return Fitted(self.history, self.summaries, self.best["row"]["epoch"], self.processes)
+        best_epoch = self.best["row"]["epoch"]
+        return Fitted(self.history, self.summaries, best_epoch, self.processes, phase.body)
 
     def _epoch_numbers(self, name: str) -> Sequence[int]:
         """The numbers of a phase's epochs, by which images are shuffled and augmented."""
@@ -207,7 +218,7 @@ class _Loop:
             (recorded,) = (row for row in self.recorded if int(row["epoch"]) == epoch)
             validated = Score.from_columns(recorded, "validation")
         else:
-            validated = self.epochs.validate(phase.averaged, self.validation)
+            validated = self.epochs.validate(phase, self.validation)
             row |= validated.columns("validation")
         reached = rank(validated, metric)
         phase.schedule.after_epoch(reached[0])

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from classifold.training.freezing import count_parameters, set_trainable
+from classifold.training.frozen_body import FrozenBody
 from classifold.training.machine import Machine
 from classifold.training.optimizers import make_optimizer, match_memory_layout
 from classifold.training.schedules import make_schedule
@@ -25,6 +26,7 @@ class Phase:
         steps_per_epoch: int,
         ema_decay: float | None,
         gradient_clip_norm: float | None,
+        body: FrozenBody | None = None,
     ) -> None:
         """Freeze layers, and make optimizer and schedule.
 
@@ -35,6 +37,7 @@ class Phase:
             steps_per_epoch: for schedules that count steps.
             ema_decay: decay of the moving average of weights, per step; None for no average.
             gradient_clip_norm: maximum norm of the gradient; None for no clipping.
+            body: if batches are features of a frozen body; what follows them computes then.
         """
         self.network, self.fabric, self.gradient_clip_norm = (
             network,
@@ -47,7 +50,9 @@ class Phase:
             freeze_batch_norm=bool(settings.get("freeze_batch_norm")),
         )
         # What computes: compiled, at the precision of training, in step with other processes.
-        computing = torch.compile(network) if machine.compile else network
+        self.body = body
+        layers: nn.Module = network if body is None else body.tail
+        computing = torch.compile(layers) if machine.compile and body is None else layers
         self.module = self.fabric.setup_module(computing)  # type: ignore[arg-type]
         self.optimizer = make_optimizer(network, **settings["optimizer"])
         self._stepping: Any = self.fabric.setup_optimizers(self.optimizer)

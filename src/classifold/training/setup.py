@@ -9,7 +9,9 @@ from torch import nn
 
 from classifold.data.model_settings import with_defaults
 from classifold.data.pack import Pack, read_pack
+from classifold.models import feature_cache
 from classifold.models.device import choose_device, choose_precision
+from classifold.models.feature_cache import FeatureCache
 from classifold.models.model_file import new_network
 from classifold.training.machine import Machine, set_up
 from classifold.training.recipe import Recipe
@@ -25,15 +27,23 @@ class Training(NamedTuple):
     recipe: Recipe
     machine: Machine
     precision: str
+    cache: FeatureCache
 
 
-def prepare(settings: Mapping[str, Any], model: Mapping[str, Any], *, packs: Path) -> Training:
+def prepare(
+    settings: Mapping[str, Any],
+    model: Mapping[str, Any],
+    *,
+    packs: Path,
+    features: Path = feature_cache.FOLDER,
+) -> Training:
     """Read the packs and build the network, whose initial weights depend only on its seed.
 
     Args:
         settings: `train` of params.
         model: one of `models` of params; its image size and loss are by default those of the packs.
         packs: folder of the packs `train` and `validation`.
+        features: folder of the features of frozen bodies.
 
     Raises:
         UserError: if the device is not available, or the network does not accept its arguments.
@@ -61,4 +71,5 @@ def prepare(settings: Mapping[str, Any], model: Mapping[str, Any], *, packs: Pat
         Recipe.of(model),
         machine,
         precision,
+        FeatureCache(features),
     )

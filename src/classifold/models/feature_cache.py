@@ -1,0 +1,235 @@
+"""Features of images, computed once per body and kept in files.
+
+The features of an image are the inputs of a network's head. While the body is frozen they depend
+only on the body, the preprocessing and the image, so that several trainings of heads can share
+them. A file is a float16 array (N, n_features), memory-mapped when read.
+"""
+
+import hashlib
+import inspect
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+from torch import nn
+
+from classifold.data import image_arrays
+from classifold.data.image_arrays import apply_to_stored, stored_bytes
+from classifold.models import folding, inference, preprocessing
+from classifold.models.filling import is_under
+from classifold.models.folding import fold_batch_norms
+from classifold.models.inference import predict_features
+from classifold.models.preprocessing import Normalize, to_input
+from classifold.runtime.atomic_files import new_file
+from classifold.runtime.parallel import threaded_map
+from classifold.runtime.progress import log, track
+
+FOLDER = Path(".cache/features")
+
+# Of all files in the folder. Those that were not used for longest are deleted first.
+MAX_BYTES = 8 * 2**30
+
+# Of the space left on the disk, for one file.
+MAX_FRACTION_OF_DISK = 0.5
+
+IMAGES_PER_CHUNK = 8 * inference.BATCH_SIZE
+BYTES_PER_CHUNK = 2**24  # of images, as they are hashed
+
+# Of a chunk, in units of its norm: rounding to float16 changes each feature by 2 ** -11.
+MAX_ROUNDING = 2**-10
+
+
+class NotCachedError(Exception):
+    """Features cannot be kept; the message is the reason."""
+
+
+class FeatureCache:
+    """Files of features, shared by all processes that use the folder."""
+
+    def __init__(self, folder: Path = FOLDER, *, max_bytes: int = MAX_BYTES) -> None:
+        """Set the folder, which is created when it is needed.
+
+        Args:
+            folder: files in it may be deleted at any time.
+            max_bytes: maximum size of all files.
+        """
+        self.folder, self.max_bytes = folder, max_bytes
+
+    def features(
+        self,
+        network: nn.Module,
+        images: np.ndarray,
+        *,
+        image_size: int,
+        normalize: Normalize,
+        device: torch.device,
+    ) -> np.ndarray:
+        """Return the features of images, and compute those that are not in the folder.
+
+        They are computed in evaluation mode, at the precision of the autocast around the call. If
+        another process computes the same features, this one waits for them.
+
+        Args:
+            network: on `device`.
+            images: uint8 array (N, H, W, 3); of a selection, features of all stored images are
+                computed, and of a concatenation those of each part.
+            image_size: input size of the network.
+            normalize: normalization that the network expects.
+            device: device that computes.
+
+        Returns:
+            float16 array (N, n_features), on the disk.
+
+        Raises:
+            NotCachedError: if the file would be too large, or float16 cannot hold the features.
+        """
+        settings: dict[str, Any] = {
+            "image_size": image_size,
+            "normalize": normalize,
+            "device": device,
+        }
+        body = _body_key(network, **settings)
+        return apply_to_stored(
+            lambda stored: self._of_stored(network, stored, body=body, **settings), images
+        )
+
+    def _of_stored(
+        self, network: nn.Module, images: np.ndarray, *, body: str, **settings: Any
+    ) -> np.ndarray:
+        if not len(images):
+            raise NotCachedError("there are no images")
+        key = hashlib.sha256(f"{body} {images.shape} {_hash_images(images)}".encode()).hexdigest()
+        path = self.folder / f"{key[:40]}.npy"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_suffix(".lock"))
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            log("  features: another process computes them, waiting")
+            lock.acquire()
+        try:
+            found = _read(path, len(images))
+            if found is None:
+                self._compute(path, network, images, **settings)
+                found = _read(path, len(images))
+            if found is None:
+                raise NotCachedError(f"{path} is not readable")
+            os.utime(path, ns=(time.time_ns(),) * 2)  # the time of the last use
+            return found
+        finally:
+            lock.release()
+
+    def _compute(self, path: Path, network: nn.Module, images: np.ndarray, **settings: Any) -> None:
+        """Write a file of features."""
+        n_images = len(images)
+        example = np.array(images[:1])
+        body = fold_batch_norms(network, to_input(example, **settings))
+        n_features = predict_features(body, example, **settings).shape[1]
+        self._make_room(n_images * n_features * np.dtype(np.float16).itemsize)
+        starts = range(0, n_images, IMAGES_PER_CHUNK)
+        with new_file(path) as partial:
+            features = np.lib.format.open_memmap(
+                partial, mode="w+", dtype=np.float16, shape=(n_images, n_features)
+            )
+            for start in track(starts, task="features", total=len(starts), unit="chunks"):
+                rows = slice(start, start + IMAGES_PER_CHUNK)
+                computed = predict_features(body, images[rows], **settings)
+                with np.errstate(over="ignore"):
+                    features[rows] = computed
+                error = np.linalg.norm(features[rows].astype(np.float32) - computed)
+                if not error <= MAX_ROUNDING * np.linalg.norm(computed):
+                    raise NotCachedError("float16 cannot hold the features of this network")
+            features.flush()
+
+    def _make_room(self, n_bytes: int) -> None:
+        """Delete the files that were not used for longest, so that another one fits.
+
+        Raises:
+            NotCachedError: if it does not fit.
+        """
+        if n_bytes > min(
+            self.max_bytes, MAX_FRACTION_OF_DISK * shutil.disk_usage(self.folder).free
+        ):
+            raise NotCachedError(
+                f"{n_bytes / 2**30:.1f} GB of features are more than the cache or the disk can hold"
+            )
+        files = sorted(_files(self.folder), key=lambda file: file[0], reverse=True)
+        for _, size, path in files:
+            n_bytes += size
+            if n_bytes > self.max_bytes:
+                path.unlink(missing_ok=True)  # processes that read it keep their memory map
+
+
+def _files(folder: Path) -> Iterator[tuple[float, int, Path]]:
+    """List time of the last use, size and path of all files of features, unfinished ones too."""
+    for path in [*folder.glob("*.npy"), *folder.glob("*.partial")]:
+        try:
+            status = path.stat()
+        except FileNotFoundError:  # deleted by another process
+            continue
+        yield status.st_mtime, status.st_size, path
+
+
+def _read(path: Path, n_images: int) -> np.ndarray | None:
+    """Open a file of features; None if it is missing or damaged."""
+    try:
+        features = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError):
+        return None
+    sound = features.dtype == np.float16 and features.ndim == 2 and len(features) == n_images
+    return features if sound else None
+
+
+def _body_key(
+    network: nn.Module, *, image_size: int, normalize: Normalize, device: torch.device
+) -> str:
+    """Hash all that features depend on except the images.
+
+    The head, and the probability of dropout, make no difference.
+    """
+    heads = [name for name, module in network.named_modules() if module is network.head]
+    description = {
+        "image_size": image_size,
+        "normalize": normalize,
+        "device": device.type,
+        "autocast": str(torch.get_autocast_dtype(device.type))
+        if torch.is_autocast_enabled(device.type)
+        else None,
+        "threads": torch.get_num_threads(),
+        "versions": [version(library) for library in ("torch", "torchvision", "timm")],
+        "modules": [
+            (name, type(module).__qualname__, module.extra_repr())
+            for name, module in network.named_modules()
+            if not is_under(name, heads) and not isinstance(module, nn.modules.dropout._DropoutNd)
+        ],
+    }
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
+    code = [inspect.getfile(type(network)), __file__]
+    code += [str(module.__file__) for module in (folding, inference, preprocessing, image_arrays)]
+    for file in code:
+        digest.update(Path(file).read_bytes())
+    for name, tensor in network.state_dict().items():
+        if not is_under(name, heads):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            content = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
+            digest.update(content.numpy().data)
+    return digest.hexdigest()
+
+
+def _hash_images(images: np.ndarray) -> str:
+    """Hash stored images, in several threads."""
+    content = stored_bytes(images)
+    starts = range(0, len(content), BYTES_PER_CHUNK)
+    chunks = (content[start : start + BYTES_PER_CHUNK] for start in starts)
+    digest = hashlib.sha256()
+    for part in threaded_map(lambda chunk: hashlib.sha256(chunk).digest(), chunks):
+        digest.update(part)
+    return digest.hexdigest()

@@ -1,0 +1,374 @@
+"""Features of frozen bodies: computed once, kept in files, and the same training as without."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from classifold.data.image_arrays import ChosenImages, JoinedImages
+from classifold.data.pack import join, new_pack, read_pack
+from classifold.data.seeding import seed_torch
+from classifold.models import feature_cache
+from classifold.models.feature_cache import FeatureCache, NotCachedError
+from classifold.models.folding import fold_batch_norms
+from classifold.models.inference import predict_features
+from classifold.models.model_file import build_network
+from classifold.training import epochs
+from classifold.training.distributed_prediction import predict_distributed
+from classifold.training.freezing import set_trainable
+from classifold.training.frozen_body import find_tail
+from classifold.training.loop import fit, refit
+from classifold.training.recipe import Recipe
+
+CPU = torch.device("cpu")
+SETTINGS = {"image_size": 8, "normalize": "half", "device": CPU}
+NO_POLICY = {"steps": [], "fill": "reflect"}
+PHASE = {
+    "epochs": 4,
+    "trainable": "head",
+    "optimizer": {"name": "sgd", "lr": 0.3, "momentum": 0.9},
+    "schedule": {"name": "constant"},
+}
+
+
+def small_resnet(*, dropout=0.5, n_classes=3, seed=1):
+    seed_torch(seed, "weights")
+    arguments = {"widths": [8, 12], "depth": 1, "stem_stride": 1, "dropout": dropout}
+    network = build_network("small_resnet", n_classes=n_classes, image_size=8, arguments=arguments)
+    for module in network.modules():  # as after a training
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 2)
+    return network
+
+
+def timm_network(name, *, image_size=32, **arguments):
+    seed_torch(1, "weights")
+    arguments = {"name": name, **arguments}
+    return build_network("timm", n_classes=3, image_size=image_size, arguments=arguments)
+
+
+def recipe_of(pack, **changes):
+    settings = {"phases": {"p1": PHASE}, "batch_size": 8, "seed": 3, "normalize": "half"}
+    loss = {"name": "cross_entropy"}
+    return Recipe(**settings | {"image_size": pack.size, "loss": loss} | changes)
+
+
+def train(network, pack, validation, machine, cache, *, policy=NO_POLICY, **changes):
+    recipe = recipe_of(pack, **changes)
+    return fit(
+        network, pack, validation, recipe=recipe, policy=policy, machine=machine, cache=cache
+    )
+
+
+@pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.8}, {"gradient_accumulation_steps": 2}])
+def test_a_head_learns_the_same_from_features_that_are_computed_once(
+    draw_pack, machine, tmp_path, changes
+):
+    pack, validation = draw_pack(40), draw_pack(24, seed=1)
+    plain, cached = small_resnet(), small_resnet()
+    without = train(plain, pack, validation, machine, None, **changes)
+    with_cache = train(cached, pack, validation, machine, FeatureCache(tmp_path), **changes)
+
+    assert without.body is None
+    assert len(list(tmp_path.glob("*.npy"))) == 2  # of training and validation images
+    for expected, found in zip(without.history, with_cache.history, strict=True):
+        assert found == pytest.approx(expected, abs=2e-3)
+    assert without.history[0]["train_loss"] > without.history[-1]["train_loss"] + 0.1
+    state, expected = cached.state_dict(), plain.state_dict()
+    for name, tensor in expected.items():
+        torch.testing.assert_close(
+            state[name], tensor, atol=2e-3 if name.startswith("head") else 0, rtol=0
+        )
+    size = {"image_size": 8, "normalize": "half"}
+    for split in (pack, validation):
+        logits = predict_distributed(cached, split, machine=machine, body=with_cache.body, **size)
+        expected = predict_distributed(cached, split, machine=machine, **size)
+        np.testing.assert_allclose(logits, expected, atol=5e-3)
+
+
+def test_another_head_reads_no_image(draw_pack, machine, tmp_path, monkeypatch):
+    pack, validation = draw_pack(40), draw_pack(24, seed=1)
+    cache = FeatureCache(tmp_path)
+    first = train(small_resnet(), pack, validation, machine, cache)
+
+    monkeypatch.setattr(feature_cache, "predict_features", None)
+    again = train(small_resnet(), pack, validation, machine, cache)
+    assert again.history == first.history
+    other = train(
+        small_resnet(dropout=0.1, n_classes=3), pack, validation, machine, cache, batch_size=16
+    )
+    assert other.history != first.history
+
+
+def test_selected_and_joined_images_share_the_features_of_the_stored_ones(tmp_path, draw_pack):
+    first, second = draw_pack(20).images, draw_pack(7, seed=1).images
+    network, cache = small_resnet(), FeatureCache(tmp_path)
+    rows = np.array([3, 0, 19])
+    joined = JoinedImages(ChosenImages(first, rows), second)
+    found = cache.features(network, joined, **SETTINGS)
+    assert found.dtype == np.float16
+    expected = predict_features(network, joined[:], **SETTINGS)
+    np.testing.assert_allclose(found[:], expected, rtol=2e-3, atol=1e-5)
+    assert sorted(len(np.load(path)) for path in tmp_path.glob("*.npy")) == [7, 20]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"images": "other"},
+        {"image_size": 16},
+        {"normalize": "imagenet"},
+        {"weights": "other"},
+        {"precision": "bf16"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_whatever_changes_features_has_a_file_of_its_own(tmp_path, draw_pack, change):
+    images, network, cache = draw_pack(6).images, small_resnet(), FeatureCache(tmp_path)
+    before = cache.features(network, images, **SETTINGS)[:]
+    settings = SETTINGS | {k: v for k, v in change.items() if k in SETTINGS}
+    if "images" in change:
+        images = images.copy()
+        images[2, 3, 3] = 255 - images[2, 3, 3]
+    if "weights" in change:
+        network.blocks[0].conv1.weight.data[0, 0, 0, 0] += 1
+    with torch.autocast("cpu", torch.bfloat16, enabled="precision" in change):
+        after = cache.features(network, images, **settings)[:]
+    assert len(list(tmp_path.glob("*.npy"))) == 2
+    assert (before != after).any()
+
+
+def test_a_damaged_file_is_computed_again(tmp_path, draw_pack):
+    images, network, cache = draw_pack(6).images, small_resnet(), FeatureCache(tmp_path)
+    expected = np.array(cache.features(network, images, **SETTINGS))
+    (path,) = tmp_path.glob("*.npy")
+    path.write_bytes(path.read_bytes()[:100])
+    np.testing.assert_array_equal(cache.features(network, images, **SETTINGS), expected)
+
+
+def test_the_files_that_were_not_used_for_longest_are_deleted(tmp_path, draw_pack):
+    network = small_resnet()
+    cache = FeatureCache(tmp_path, max_bytes=500)  # files have 272 bytes, 128 in the header
+    sets = [draw_pack(6, seed=seed).images for seed in range(3)]
+    first = cache.features(network, sets[0], **SETTINGS)
+    (oldest,) = tmp_path.glob("*.npy")
+    cache.features(network, sets[1], **SETTINGS)
+    kept = np.array(first)
+    cache.features(network, sets[0], **SETTINGS)  # used again
+    cache.features(network, sets[2], **SETTINGS)
+    assert oldest.exists()
+    assert len(list(tmp_path.glob("*.npy"))) == 2
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_features_that_do_not_fit_are_computed_in_every_epoch(tmp_path, draw_pack, machine, capsys):
+    cache = FeatureCache(tmp_path, max_bytes=100)
+    with pytest.raises(NotCachedError, match="GB of features"):
+        cache.features(small_resnet(), draw_pack(6).images, **SETTINGS)
+    fitted = train(small_resnet(), draw_pack(16), draw_pack(16), machine, cache)
+    assert fitted.body is None
+    assert "features are computed in every epoch, since 0.0 GB" in capsys.readouterr().out
+    assert not list(tmp_path.glob("*.npy*"))
+
+
+def test_features_beyond_float16_are_not_cached(tmp_path, draw_pack):
+    network = small_resnet()
+    network.norm.weight.data.fill_(1e6)
+    with pytest.raises(NotCachedError, match="float16"):
+        FeatureCache(tmp_path).features(network, draw_pack(6).images, **SETTINGS)
+    assert not list(tmp_path.glob("*.npy*"))
+
+
+def test_of_two_that_need_the_same_features_one_waits_for_the_other(
+    tmp_path, draw_pack, monkeypatch
+):
+    images, network = draw_pack(30).images, small_resnet()
+    together, computed = Barrier(2, timeout=20), []
+
+    def counted(network, images, **settings):
+        computed.append(len(images))
+        return predict_features(network, images, **settings)
+
+    monkeypatch.setattr(feature_cache, "predict_features", counted)
+
+    def use(_):
+        together.wait()
+        return np.array(FeatureCache(tmp_path).features(network, images, **SETTINGS))
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(use, range(2))
+    np.testing.assert_array_equal(first, second)
+    assert computed == [1, 30]  # the first image alone shows the number of features
+
+
+def test_what_a_killed_process_left_is_replaced(tmp_path, draw_pack):
+    images, network, cache = draw_pack(6).images, small_resnet(), FeatureCache(tmp_path)
+    cache.features(network, images, **SETTINGS)
+    (path,) = tmp_path.glob("*.npy")
+    path.rename(f"{path}.partial")
+    cache.features(network, images, **SETTINGS)
+    assert path.exists()
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_features_of_a_selection_of_jpegs_are_those_of_the_decoded_images(tmp_path, draw_pack):
+    drawn = draw_pack(9)
+    with new_pack(
+        tmp_path / "pack", n_images=9, size=8, resize="box", classes=drawn.classes, storage="jpeg"
+    ) as pack:
+        pack.put(0, list(drawn.images))
+        for image_id, label in zip(drawn.ids, drawn.labels, strict=True):
+            names = [drawn.classes[label]]
+            pack.describe(image_id=image_id, variant=0, transformation="none", labels=names)
+    images = read_pack(tmp_path / "pack").subset(np.array([8, 2])).images
+    network = small_resnet()
+    found = FeatureCache(tmp_path).features(network, images, **SETTINGS)
+    expected = predict_features(network, images[:], **SETTINGS)
+    np.testing.assert_allclose(found[:], expected, rtol=2e-3, atol=1e-5)
+
+
+class Odd(nn.Module):
+    """A network with layers between its features and its head."""
+
+    def __init__(self, *layers, noise=0.0):
+        super().__init__()
+        self.body = nn.Conv2d(3, 6, 3)
+        self.layers = nn.Sequential(*layers)
+        self.head = nn.Linear(6, 3)
+        self.noise = noise
+
+    def forward(self, images):
+        features = self.body(images).mean((2, 3))
+        if self.training:  # as a module with a trainable part is
+            features = features + self.noise * torch.rand_like(features)
+        return self.head(self.layers(features))
+
+
+def tail_of(network, *, image_size=8):
+    set_trainable(network, "head")
+    return find_tail(network, image_size=image_size, device=CPU)
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        ([], [nn.Linear]),
+        ([nn.Dropout(0.5)], [nn.Dropout, nn.Linear]),
+        ([nn.Dropout(0.5, inplace=True)], [nn.Dropout, nn.Linear]),
+        (
+            [nn.Tanh(), nn.Dropout(0.5), nn.AlphaDropout(0.5)],
+            [nn.Dropout, nn.AlphaDropout, nn.Linear],
+        ),
+        ([nn.Dropout(0.0), nn.ReLU()], [nn.Linear]),
+    ],
+)
+def test_what_follows_the_features_is_dropout_and_the_head(layers, expected):
+    network = Odd(*layers)
+    before = torch.get_rng_state()
+    assert [type(layer) for layer in tail_of(network)] == expected
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def torchvision_network(name):
+    return build_network("torchvision", n_classes=3, image_size=64, arguments={"name": name})
+
+
+@pytest.mark.parametrize(
+    ("network", "reason"),
+    [
+        (lambda: Odd(nn.Dropout(0.5), nn.ReLU()), "dropout before other layers"),
+        (lambda: Odd(noise=0.1), "differ between training and evaluation"),
+        (lambda: torchvision_network("squeezenet1_1"), "head is not its last layer"),
+        (lambda: torchvision_network("alexnet"), "dropout before other layers"),
+    ],
+    ids=["layers", "noise", "squeezenet", "alexnet"],
+)
+def test_a_network_whose_features_change_is_not_cached(network, reason):
+    with pytest.raises(NotCachedError, match=reason):
+        tail_of(network(), image_size=64)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"policy": {"steps": [{"flip": "horizontal"}], "fill": "reflect"}}, {"train_size": 6}],
+    ids=["on the fly", "train_size"],
+)
+def test_a_phase_whose_images_change_computes_features_in_every_epoch(
+    draw_pack, machine, tmp_path, changes, request
+):
+    pack, lines = draw_pack(16), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(epochs, "log", lines.append)
+        fitted = train(small_resnet(), pack, pack, machine, FeatureCache(tmp_path), **changes)
+    assert fitted.body is None
+    assert request.node.callspec.id in lines[0]
+    assert not list(tmp_path.glob("*.npy"))
+
+
+def test_after_the_head_the_whole_network_is_trained_on_images(draw_pack, machine, tmp_path):
+    phases = {"p1": PHASE, "p2": PHASE | {"trainable": "all", "epochs": 1}}
+    pack, network = draw_pack(24), small_resnet()
+    before = network.stem.weight.detach().clone()
+    fitted = train(network, pack, pack, machine, FeatureCache(tmp_path), phases=phases)
+    assert list(tmp_path.glob("*.npy"))
+    assert fitted.body is None
+    assert not torch.equal(network.stem.weight, before)
+
+
+def test_a_refit_uses_the_features_of_both_splits(draw_pack, machine, tmp_path):
+    pack, validation = draw_pack(40), draw_pack(24, seed=1)
+    cache = FeatureCache(tmp_path)
+    fitted = train(small_resnet(), pack, validation, machine, cache)
+    recipe = recipe_of(pack)
+    networks = [small_resnet(), small_resnet()]
+    for network, where in zip(networks, (None, cache), strict=True):
+        refit(
+            network,
+            join(pack, validation),
+            recipe=recipe,
+            policy=NO_POLICY,
+            machine=machine,
+            recorded=fitted.history[: fitted.best_epoch],
+            cache=where,
+        )
+    assert len(list(tmp_path.glob("*.npy"))) == 2  # no further pass over the images
+    first, second = (network.head.weight for network in networks)
+    torch.testing.assert_close(first, second, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("network", "size"),
+    [
+        (small_resnet, 8),  # norms before activations and convolutions
+        (lambda: timm_network("test_efficientnet"), 32),
+        (lambda: timm_network("test_vit", image_size=160), 160),
+    ],
+    ids=["small_resnet", "efficientnet", "vit"],
+)
+def test_folded_batch_norms_change_no_output(network, size):
+    network, inputs = network().eval(), torch.randn(2, 3, size, size)
+    folded = fold_batch_norms(network, inputs)
+    with torch.inference_mode():
+        torch.testing.assert_close(folded(inputs), network(inputs), atol=1e-5, rtol=1e-4)
+
+
+def count_norms(network):
+    return sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+
+
+def test_batch_norms_of_an_efficientnet_are_folded_into_its_convolutions():
+    network = timm_network("test_efficientnet").eval()
+    folded = fold_batch_norms(network, torch.randn(1, 3, 32, 32))
+    assert count_norms(network) > 5
+    assert count_norms(folded) == 0
+
+
+def test_a_norm_after_an_activation_is_not_folded():
+    layers = [nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.BatchNorm2d(4), nn.Flatten()]
+    network = nn.Sequential(*layers).eval()
+    network[2].running_mean.normal_()
+    assert fold_batch_norms(network, torch.randn(1, 3, 8, 8)) is network
