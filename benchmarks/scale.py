@@ -36,11 +36,11 @@ from classifold.data.predictions import read_predictions, write_predictions
 from classifold.data.split_file import read_split
 from classifold.filtering.files import read_candidates
 from classifold.filtering.selection import select
-from classifold.ingest.archives import ZipTree
 from classifold.ingest.detection import find_source
 from classifold.ingest.images import decode
 from classifold.ingest.ingestion import Read, decode_read
 from classifold.ingest.layout import Source
+from classifold.ingest.zip_archive import ZipTree
 from classifold.models.inference import predict_logits
 from classifold.models.preprocessing import to_input
 from classifold.networks.torchvision import build

@@ -11,6 +11,7 @@ from classifold.ingest.label_table import is_table, read_table
 from classifold.ingest.layout import Source, check_labels, image_names
 from classifold.ingest.tiny_imagenet import is_tiny_imagenet, read_tiny_imagenet
 from classifold.ingest.tree import Tree, open_tree
+from classifold.ingest.unreadable import format_reasons
 
 TORCHVISION = "torchvision:"
 
@@ -57,6 +58,11 @@ def find_source(tree: Tree, *, layout: str, task: str, where: str) -> Source:
     """
     names = tree.names()
     if not image_names(names):
+        if tree.refused:
+            raise UserError(
+                f"dataset.path: no image of {where} can be read: {format_reasons(tree.refused)}. "
+                "Fix the archive or the files."
+            )
         raise UserError(
             f"dataset.path: {where} has {len(names):,} files and no image among them. Put images "
             "into one folder per class, or beside a table of labels."

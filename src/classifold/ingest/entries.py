@@ -1,6 +1,6 @@
 """Check and normalize the names and sizes of files."""
 
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from classifold.errors import UserError
@@ -16,7 +16,17 @@ MAX_FILES = 2_000_000
 # one name of 65,535 characters, which an archive may have, would take gigabytes.
 MAX_CHARACTERS_PER_NAME = 1024
 
+# Images hardly compress. An archive that unpacks to more than this many times its size was made to
+# exhaust memory or disk.
+MAX_COMPRESSION_RATIO = 100
+BYTES_UNPACKED_BEYOND_SUSPICION = 2**30
+
 TOO_LONG = f"its name has more than {MAX_CHARACTERS_PER_NAME:,} characters"
+
+OUTSIDE = "its name is a path outside the archive"
+LINK = "a link; links of archives are not followed"
+NOT_REGULAR = "not a regular file"
+REPLACED = "replaced by a later entry of the same name"
 
 
 class NotRead(NamedTuple):
@@ -33,17 +43,28 @@ def readable_id(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def entry_id(name: str) -> str | None:
-    """Make the id of an archive's entry: `./cat//1.jpg` is `cat/1.jpg`.
-
-    Returns:
-        A relative POSIX path; None for an empty name or a path outside the archive.
-    """
+def reason_to_refuse_name(name: str) -> str | None:
+    """Explain why an archive's entry may not have this name; None if it may."""
     path = PurePosixPath(name)
-    drive = name[1:2] == ":"
-    if path.is_absolute() or drive or ".." in path.parts or not path.parts or "\0" in name:
-        return None
-    return readable_id(str(path))
+    if "\0" in name or not path.parts:
+        return "its name is empty or has a null character"
+    if path.is_absolute() or name[1:2] == ":" or ".." in path.parts:
+        return OUTSIDE
+    return TOO_LONG if len(name) > MAX_CHARACTERS_PER_NAME else None
+
+
+def entry_id(name: str) -> str:
+    """Make the id of an archive's entry, a relative POSIX path: `./cat//1.jpg` is `cat/1.jpg`.
+
+    Args:
+        name: one that `reason_to_refuse_name` accepts.
+    """
+    return readable_id(str(PurePosixPath(name)))
+
+
+def shown_name(name: str) -> str:
+    """Format the name of a refused entry."""
+    return readable_id(name)[:MAX_CHARACTERS_PER_NAME] or "(no name)"
 
 
 def refuse_too_large(n_bytes: int) -> None:
@@ -57,4 +78,15 @@ def refuse_too_many(n_files: int, *, where: str) -> None:
     if n_files > MAX_FILES:
         raise UserError(
             f"dataset.path: {where} has more than {MAX_FILES:,} files. Divide it or remove files."
+        )
+
+
+def refuse_too_much(total: int, *, n_bytes: int, where: Path) -> None:
+    """Raise a UserError for an archive of `n_bytes` that unpacks to `total` bytes or more."""
+    max_bytes = max(BYTES_UNPACKED_BEYOND_SUSPICION, MAX_COMPRESSION_RATIO * n_bytes)
+    if total > max_bytes:
+        raise UserError(
+            f"{where}: unpacks to more than {max_bytes:,} bytes, over {MAX_COMPRESSION_RATIO} "
+            "times its size, which images do not. If you trust it, unpack it yourself and use the "
+            "folder."
         )

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Protocol
 
 from classifold.errors import UserError
-from classifold.ingest.archives import TarTree, ZipTree, is_tar, is_zip
 from classifold.ingest.entries import (
     MAX_CHARACTERS_PER_NAME,
     TOO_LONG,
@@ -17,6 +16,8 @@ from classifold.ingest.entries import (
     refuse_too_large,
     refuse_too_many,
 )
+from classifold.ingest.tar_archive import TarTree, is_tar
+from classifold.ingest.zip_archive import ZipTree, is_zip
 
 
 class Tree(Protocol):

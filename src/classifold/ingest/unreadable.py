@@ -51,7 +51,7 @@ def check_readable(
     else:
         return
     write_unreadable(listed, unreadable)
-    raise UserError(f"{failure}: {_format_reasons(unreadable)}. {remedy}: all are in {listed}.")
+    raise UserError(f"{failure}: {format_reasons(unreadable)}. {remedy}: all are in {listed}.")
 
 
 def list_of_failed_run() -> Path:
@@ -71,7 +71,7 @@ def write_unreadable(path: Path, unreadable: Iterable[NotRead]) -> None:
     write_rows(path, rows, columns=NotRead._fields)
 
 
-def _format_reasons(unreadable: Sequence[NotRead]) -> str:
+def format_reasons(unreadable: Sequence[NotRead]) -> str:
     """Format the most frequent reasons, each with its count and an example."""
     examples = {item.reason: item.id for item in reversed(unreadable)}
     reasons = Counter(item.reason for item in unreadable).most_common(REASONS_SHOWN)

@@ -15,14 +15,15 @@ from classifold.data.deep_ranges import Ranges
 from classifold.data.image_table import UNLABELED, iter_columns, iter_images
 from classifold.data.pixels import rgb_pixels
 from classifold.errors import UserError
-from classifold.ingest.archives import is_tar, is_zip
 from classifold.ingest.deep_summary import describe_use
 from classifold.ingest.entries import readable_id
 from classifold.ingest.formats import EXTENSIONS, UNREAD_EXTENSIONS
 from classifold.ingest.images import WHITE
 from classifold.ingest.ingestion import CRASHED, Read, decode_read, read_image
 from classifold.ingest.layout import image_names
+from classifold.ingest.tar_archive import is_tar
 from classifold.ingest.tree import open_tree, read_file
+from classifold.ingest.zip_archive import is_zip
 from classifold.runtime.parallel import ordered_map
 
 
