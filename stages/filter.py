@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from classifold.data.exclusions import warn_of_filter
+from classifold.data.exclusions import describe_filter, warn_of_filter
 from classifold.data.json_file import write_json
 from classifold.filtering.files import read_candidates, write_selection
 from classifold.filtering.gallery import draw_galleries
@@ -27,7 +27,7 @@ def main() -> None:
         draw_galleries(folder, ingested)
     metrics = selection_metrics(selection)
     write_json(Path("metrics/filter.json"), metrics)
-    log(f"  {metrics['n_kept']:,} of {metrics['n_images']:,} images kept; {metrics['excluded']}")
+    log(f"  {describe_filter(metrics)}")
     warn(warn_of_filter(metrics))
 
 

@@ -45,7 +45,11 @@ def main(name: str) -> None:
         write_out_of_fold(folder, result)
     write_json(Path("metrics/folds") / f"{name}.json", metrics)
     shutil.rmtree(CHECKPOINTS / name, ignore_errors=True)
-    log(f"  {name}: {n_folds} folds, {metrics['n_images']:,} images")
+    log(
+        f"  {name}: {metrics['n_images']:,} images predicted in {n_folds} folds"
+        if n_folds
+        else f"  {name}: nothing to do, since stack.folds is 0"
+    )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def main() -> None:
         write_splits(folder, images, splits)
     metrics = split_metrics(images, splits)
     write_json(Path("metrics/split.json"), metrics)
-    log("  " + ", ".join(f"{metrics[f'n_{split}']:,} {split}" for split in SPLITS))
+    log("  images: " + ", ".join(f"{metrics[f'n_{split}']:,} {split}" for split in SPLITS))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,13 @@
 
 import pytest
 
-from classifold.data.exclusions import Exclusion, large_exclusions, warn_of_filter, warn_of_ingest
+from classifold.data.exclusions import (
+    Exclusion,
+    describe_filter,
+    large_exclusions,
+    warn_of_filter,
+    warn_of_ingest,
+)
 
 
 @pytest.mark.parametrize(
@@ -31,12 +37,31 @@ def filter_metrics(kept, **excluded):
     reasons = ("size", "duplicate", "conflicting_labels", "limit")
     none = dict.fromkeys(kept, 0)
     per_reason = {reason: none | excluded.get(reason, {}) for reason in reasons}
+    n_kept = sum(kept.values())
+    n_excluded = sum(sum(of.values()) for of in per_reason.values())
     return {
-        "n_kept": sum(kept.values()),
+        "n_images": n_kept + n_excluded,
+        "n_kept": n_kept,
+        "n_excluded": n_excluded,
         "kept_per_class": kept,
         "excluded": {reason: sum(of.values()) for reason, of in per_reason.items()},
         "excluded_per_reason_and_class": per_reason,
     }
+
+
+@pytest.mark.parametrize(
+    ("excluded", "expected"),
+    [
+        pytest.param({}, "20 of 20 images kept, 0 excluded", id="none"),
+        pytest.param(
+            {"conflicting_labels": {"cat": 2}, "size": {"cat": 1}},
+            "20 of 23 images kept, 3 excluded (1 size, 2 conflicting labels)",
+            id="two reasons",
+        ),
+    ],
+)
+def test_the_log_line_of_the_filter_counts_images_by_reason(excluded, expected):
+    assert describe_filter(filter_metrics({"cat": 20}, **excluded)) == expected
 
 
 def test_the_filter_warns_of_sizes_duplicates_and_conflicts():

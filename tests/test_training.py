@@ -448,7 +448,7 @@ def test_a_plateau_watches_the_metric_that_stops(draw_pack, scripted_scores, met
 def test_early_stopping_is_logged(draw_pack, scripted_scores, capsys):
     scripted_scores(*[(1, 0.5)] * 9)
     train(tiny(), draw_pack(16), phases={"p1": PHASE | {"stop": {"patience": 2}}})
-    assert "no better epoch in 2" in capsys.readouterr().out
+    assert "validation accuracy has not improved for 2 epochs" in capsys.readouterr().out
 
 
 def test_phases_run_in_the_order_of_their_names_with_epochs_counted_on(draw_pack):

@@ -19,8 +19,8 @@ def export(
 ) -> None:
     """Export the trained stack, or one model, as a file that other programs can run.
 
-    Needs the models that 'dvc repro' trains. The file is kept only if its predictions equal
-    PyTorch's.
+    Needs the models that 'dvc repro' trains. The file is kept only if its probabilities equal
+    those of PyTorch, to rounding.
     """
     from classifold.project.prerequisites import PACKS
     from classifold.serving.export import export_onnx, read_validation_images, require_packages
@@ -32,6 +32,6 @@ def export(
     classifier = Classifier.load(model=model, models=models)
     exported = export_onnx(out, classifier, read_validation_images(classifier, packs=PACKS))
     print(
-        f"{out}: predictions equal PyTorch's; on {exported.n_images} validation images "
-        f"probabilities differ by at most {exported.max_difference:.1g}"
+        f"{out} is written. On {exported.n_images} validation images its probabilities differ from "
+        f"those of PyTorch by at most {exported.max_difference:.1g}."
     )

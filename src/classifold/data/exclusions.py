@@ -44,6 +44,14 @@ class Exclusion(NamedTuple):
         )
 
 
+def describe_filter(metrics: Mapping[str, Any]) -> str:
+    """Count the images that `filter` kept and excluded, by reason, from `metrics/filter.json`."""
+    counts = [f"{n:,} {reason.replace('_', ' ')}" for reason, n in metrics["excluded"].items() if n]
+    reasons = f" ({', '.join(counts)})" if counts else ""
+    kept = f"{metrics['n_kept']:,} of {metrics['n_images']:,} images kept"
+    return f"{kept}, {metrics['n_excluded']:,} excluded{reasons}"
+
+
 def warn_of_ingest(metrics: Mapping[str, Any]) -> list[str]:
     """Describe the large exclusions in `metrics/ingest.json`; no line if there are none."""
     n_unreadable = metrics["n_unreadable"]
@@ -57,7 +65,7 @@ def warn_of_ingest(metrics: Mapping[str, Any]) -> list[str]:
 def warn_of_filter(metrics: Mapping[str, Any]) -> list[str]:
     """Describe the large exclusions in `metrics/filter.json`; no line if there are none.
 
-    Images beyond `limit` do not count: the limit is a wish, and the report states it.
+    Images beyond `limit` do not count: the user asked for the limit, and the report states it.
     """
     by_reason = metrics["excluded_per_reason_and_class"]
     excluded = {

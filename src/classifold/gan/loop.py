@@ -17,7 +17,7 @@ from classifold.gan.generator import Generator
 from classifold.gan.sampling import generate, sample_noise
 from classifold.gan.trainer import LOSS_COLUMNS, GanRecipe, GanTrainer
 from classifold.pictures.tiles import draw_tiles
-from classifold.runtime.progress import log, track
+from classifold.runtime.progress import format_speed, log, track
 from classifold.training.batches import Batch, TrainingImages, count_batches, epoch_batches
 from classifold.training.checkpoints import Checkpoint
 from classifold.training.machine import Machine
@@ -109,8 +109,9 @@ def fit_gan(
             seconds = (now - start) / (epoch - n_before)
             log(
                 f"  epoch {epoch}/{recipe.epochs}: discriminator {row['discriminator_loss']:.3f}, "
-                f"generator {row['generator_loss']:.3f}, {len(train.labels) / seconds:,.0f} "
-                f"images/s, {seconds * (recipe.epochs - epoch):.0f} s left"
+                f"generator {row['generator_loss']:.3f}, "
+                f"{format_speed(len(train.labels) / seconds)} images/s, "
+                f"{seconds * (recipe.epochs - epoch):.0f} s left"
             )
     n_parameters = {
         name: sum(parameter.numel() for parameter in network.parameters())

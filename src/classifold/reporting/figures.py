@@ -6,7 +6,7 @@ sets the colors of text and grids, which follow the color scheme of the reader.
 
 import html
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
@@ -21,6 +21,7 @@ from classifold.pictures.palette import (
     VERMILION,
 )
 from classifold.plain_text import plain_text
+from classifold.reporting.formats import PERCENT
 
 # Without black, which vanishes on a dark background.
 COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY_BLUE, GRAY)
@@ -37,6 +38,11 @@ SYMBOLS = (
     "hexagram",
     "hourglass",
 )
+
+# Axes of percentages. Plotly's own format for fractions has no space before the sign.
+PERCENT_AXIS = {"ticksuffix": PERCENT}
+# All digits at the ticks between the powers of ten; by default only the first one.
+LOG_AXIS = {"type": "log", "tickformat": "~g"}
 
 CHARACTER_WIDTH = 7  # pixels, about
 LINE_HEIGHT = 24  # height of a horizontal bar, in pixels
@@ -92,6 +98,11 @@ def new_figure(**settings: Any) -> go.Figure:
     figure.update_xaxes(**axis, showgrid=True)
     figure.update_yaxes(**axis, showgrid=True)
     return figure
+
+
+def percentages(fractions: Iterable[float]) -> list[float]:
+    """Convert fractions to the percentages that charts draw."""
+    return [100 * fraction for fraction in fractions]
 
 
 def nth_color(position: int) -> str:

@@ -9,6 +9,7 @@ MAX_DECIMALS = 6
 
 NOT_AVAILABLE = "–"
 SPACE = "\u00a0"  # keeps a number and its unit on one line
+PERCENT = f"{SPACE}%"
 
 
 def percent(fraction: float | None, *, n_images: int = 0) -> str:
@@ -22,7 +23,7 @@ def percent(fraction: float | None, *, n_images: int = 0) -> str:
         and float(f"{fraction:.{decimals + 2}f}") in (0, 1)
     ):
         decimals += 1
-    return f"{fraction * 100:.{decimals}f}{SPACE}%"
+    return f"{fraction * 100:.{decimals}f}{PERCENT}"
 
 
 def points(difference: float | None) -> str:
@@ -33,7 +34,7 @@ def points(difference: float | None) -> str:
 def interval(ends: Sequence[float], *, n_images: int = 0) -> str:
     """Format an interval of a fraction in percent."""
     low, high = (percent(end, n_images=n_images) for end in ends)
-    return f"{low.removesuffix(SPACE + '%')} to {high}"
+    return f"{low.removesuffix(PERCENT)} to {high}"
 
 
 def decimal(value: float | None) -> str:

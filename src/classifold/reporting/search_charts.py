@@ -10,11 +10,14 @@ from plotly.subplots import make_subplots
 from classifold.pictures.palette import BLUE, GRAY, VERMILION
 from classifold.reporting.figures import (
     LINE_HEIGHT,
+    PERCENT_AXIS,
     Chart,
     layout,
     new_figure,
+    percentages,
     text,
 )
+from classifold.reporting.formats import PERCENT
 from classifold.search.plan import Plan
 from classifold.search.results import Row, best_of
 from classifold.search.search_file import Distribution, Search
@@ -70,17 +73,17 @@ def search_importance(importance: Mapping[str, float]) -> Chart:
     paths = sorted(importance, key=lambda path: importance[path])
     figure = new_figure(showlegend=False)
     figure.add_bar(
-        x=[importance[path] for path in paths],
+        x=percentages(importance[path] for path in paths),
         y=[text(names[path]) for path in paths],
         orientation="h",
         marker={"color": BLUE},
-        text=[f"{importance[path]:.0%}" for path in paths],
+        text=[f"{100 * importance[path]:.0f}{PERCENT}" for path in paths],
         textposition="outside",
         textfont={"color": GRAY},
         cliponaxis=False,
-        hovertemplate="%{y}: %{x:.1%}<extra></extra>",
+        hovertemplate=f"%{{y}}: %{{x:.1f}}{PERCENT}<extra></extra>",
     )
-    figure.update_xaxes(title="fraction of the variance", tickformat=".0%", range=[0, 1.08])
+    figure.update_xaxes(title="fraction of the variance", range=[0, 108], **PERCENT_AXIS)
     figure.update_yaxes(type="category", showgrid=False)
     height = 90 + LINE_HEIGHT * len(paths)
     return Chart("importance", "Importance of each setting", figure, height)

@@ -39,6 +39,11 @@ def warn(lines: Sequence[str]) -> None:
         log(f"    {line}" if number else f"  WARNING: {line}")
 
 
+def format_speed(speed: float) -> str:
+    """Format a number of items per second, with at least two digits."""
+    return f"{speed:,.0f}" if speed >= 10 else f"{speed:.2g}"
+
+
 def track(items: Iterable[Item], *, task: str, total: int, unit: str) -> Iterator[Item]:
     """Iterate over `items` and show the progress.
 
@@ -71,7 +76,7 @@ def _bar(items: Iterable[Item], *, task: str, total: int, unit: str) -> Iterator
         for done, item in enumerate(items, start=1):
             yield item
             speed = done / (time.perf_counter() - start)
-            bar.update(row, completed=done, speed=f"{speed:,.0f} {unit}/s")
+            bar.update(row, completed=done, speed=f"{format_speed(speed)} {unit}/s")
 
 
 def _lines(items: Iterable[Item], *, task: str, total: int, unit: str) -> Iterator[Item]:
@@ -83,4 +88,7 @@ def _lines(items: Iterable[Item], *, task: str, total: int, unit: str) -> Iterat
             last = now
             speed = done / (now - start)
             left = max(total - done, 0) / speed
-            log(f"{task}: {done:,} of {total:,} {unit}, {speed:,.0f} {unit}/s, {left:.0f} s left")
+            log(
+                f"{task}: {done:,} of {total:,} {unit}, {format_speed(speed)} {unit}/s, "
+                f"{left:.0f} s left"
+            )

@@ -10,7 +10,7 @@ from torch import nn
 
 from classifold.data.pack import Pack
 from classifold.models.feature_cache import FeatureCache
-from classifold.runtime.progress import log
+from classifold.runtime.progress import format_speed, log
 from classifold.training.checkpoints import Checkpoint
 from classifold.training.epochs import Epochs
 from classifold.training.frozen_body import FrozenBody
@@ -173,7 +173,10 @@ class _Loop:
             for epoch in numbers[len(self.history) - n_before :]:
                 patience = stop.get("patience", math.inf)
                 if self.best and epoch - 1 - self.best["row"]["epoch"] >= patience:
-                    log(f"  {title}: no better epoch in {patience}, stopped early")
+                    log(
+                        f"  {phase_title}: stopped early, because validation "
+                        f"{metric.replace('_', ' ')} has not improved for {patience} epochs"
+                    )
                     break
                 self._run_epoch(phase, epoch, name=name, metric=metric)
                 lines.log(self.history[-1], self.best["row"], n_done=len(self.history) - n_before)
@@ -255,6 +258,6 @@ class _EpochLines:
         )
         log(
             f"  {self.title}: epoch {n_done}/{self.n_epochs}, loss {row['train_loss']:.4f}, "
-            f"{validation}{self.n_images / seconds:,.0f} images/s, "
+            f"{validation}{format_speed(self.n_images / seconds)} images/s, "
             f"{seconds * (self.n_epochs - n_done):.0f} s left"
         )

@@ -12,8 +12,16 @@ from markupsafe import Markup
 from classifold.pictures.palette import BLUE, GRAY, GREEN, VERMILION
 from classifold.plain_text import plain_text
 from classifold.reporting.facts import Facts, Rows
-from classifold.reporting.figures import Chart, new_figure, nth_color, nth_symbol, text
-from classifold.reporting.formats import count, decimal
+from classifold.reporting.figures import (
+    PERCENT_AXIS,
+    Chart,
+    new_figure,
+    nth_color,
+    nth_symbol,
+    percentages,
+    text,
+)
+from classifold.reporting.formats import PERCENT, count, decimal
 from classifold.reporting.pictures import file_to_uri, thumbnails
 from classifold.reporting.tables import Cell, Column, Table, number_cell
 
@@ -74,15 +82,16 @@ def explained_variance(rows: Rows) -> Chart:
             figure.add_scatter(
                 name=f"{text(channel)}, {rule}",
                 x=[int(row["component"]) for row in some],
-                y=[float(row[column or "singular_value_ratio"]) for row in some],
+                y=percentages(float(row[column or "singular_value_ratio"]) for row in some),
                 mode="lines",
                 line={"color": colors.get(channel, GRAY), "dash": dash, "width": 1.8},
-                hovertemplate="%{fullData.name}: %{x} components explain %{y:.1%}<extra></extra>",
+                hovertemplate="%{fullData.name}: %{x} components explain "
+                f"%{{y:.1f}}{PERCENT}<extra></extra>",
             )
-    for fraction in (0.90, 0.95):
-        figure.add_hline(y=fraction, line={"color": GRAY, "dash": "dot", "width": 1})
+    for percentage in (90, 95):
+        figure.add_hline(y=percentage, line={"color": GRAY, "dash": "dot", "width": 1})
     figure.update_xaxes(title="components (log scale)", type="log", dtick=1)
-    figure.update_yaxes(title="explained fraction", range=[0, 1.02], tickformat=".0%")
+    figure.update_yaxes(title="explained fraction", range=[0, 102], **PERCENT_AXIS)
     return Chart("pca", "Fraction of the variance that principal components explain", figure, 380)
 
 

@@ -11,7 +11,7 @@ from scipy.spatial.distance import squareform
 from classifold.pictures.palette import BLUE, VERMILION
 from classifold.reporting.facts import Facts, Rows
 from classifold.reporting.figures import CHARACTER_WIDTH, Chart, new_figure, text
-from classifold.reporting.formats import percent
+from classifold.reporting.formats import PERCENT, percent
 from classifold.reporting.sections.class_axis import MAX_LABELED_CLASSES, class_ticks, short_name
 from classifold.reporting.tables import Cell, Column, Table, number_cell
 
@@ -55,12 +55,12 @@ def confusion_matrix(facts: Facts) -> Chart:
         shown = cells & (counts > 0)
         figure.add_heatmap(
             # Plotly neither draws NaN nor shows a tooltip for it.
-            z=np.where(shown, np.round(fractions, 4), np.nan),
+            z=np.where(shown, np.round(100 * fractions, 2), np.nan),
             customdata=counts,
             text=np.where(shown, counts.astype(str), "") if numbered else None,
             texttemplate="%{text}" if numbered else None,
             zmin=0,
-            zmax=1,
+            zmax=100,
             # The script of the page replaces white by a mix of the color and the background.
             colorscale=[[0, "white"], [1, color]],
             showscale=False,
@@ -68,7 +68,7 @@ def confusion_matrix(facts: Facts) -> Chart:
             xgap=1 if numbered else 0,
             ygap=1 if numbered else 0,
             hovertemplate="actual %{y}, predicted %{x}: %{customdata:,} images, "
-            "%{z:.1%} of the actual class<extra></extra>",
+            f"%{{z:.1f}}{PERCENT} of the actual class<extra></extra>",
         )
     # Otherwise Plotly reads a class named 3 as a number and one named 2020-01 as a date.
     labels = [text(name) for name in classes]

@@ -7,7 +7,16 @@ import plotly.graph_objects as go
 
 from classifold.pictures.palette import BLUE, ORANGE, VERMILION
 from classifold.reporting.facts import Facts, Rows
-from classifold.reporting.figures import LINE_HEIGHT, Chart, new_figure, nth_color, text
+from classifold.reporting.figures import (
+    LINE_HEIGHT,
+    PERCENT_AXIS,
+    Chart,
+    new_figure,
+    nth_color,
+    percentages,
+    text,
+)
+from classifold.reporting.formats import PERCENT
 from classifold.reporting.sections.class_axis import (
     MAX_BARS_IN_CLASS_ORDER,
     class_ticks,
@@ -16,6 +25,9 @@ from classifold.reporting.sections.class_axis import (
 from classifold.reporting.tables import Cell, Column, Table, number_cell
 
 MAX_CLASS_CURVES = 24  # number of curves of precision and recall
+
+# Of the text that Plotly shows beside the pointer.
+PRECISION_AND_RECALL = f"precision %{{y:.1f}}{PERCENT}, recall %{{x:.1f}}{PERCENT}<extra></extra>"
 
 
 def label_count_charts(facts: Facts) -> dict[str, Any]:
@@ -57,15 +69,15 @@ def precision_recall(facts: Facts) -> Chart:
     n_correct = counts["true_positives"]
     figure.add_scatter(
         name="threshold in use",
-        x=[n_correct / max(n_correct + counts["false_negatives"], 1)],
-        y=[n_correct / max(n_correct + counts["false_positives"], 1)],
+        x=[100 * n_correct / max(n_correct + counts["false_negatives"], 1)],
+        y=[100 * n_correct / max(n_correct + counts["false_positives"], 1)],
         mode="markers",
         marker={"color": VERMILION, "symbol": "diamond", "size": 12},
-        hovertemplate="threshold in use: precision %{y:.1%}, recall %{x:.1%}<extra></extra>",
+        hovertemplate=f"threshold in use: {PRECISION_AND_RECALL}",
     )
     figure.update_layout(legend={"traceorder": "reversed"})
-    figure.update_xaxes(title="recall", range=[-0.02, 1.02], tickformat=".0%")
-    figure.update_yaxes(title="precision", range=[-0.02, 1.05], tickformat=".0%")
+    figure.update_xaxes(title="recall", range=[-2, 102], **PERCENT_AXIS)
+    figure.update_yaxes(title="precision", range=[-2, 105], **PERCENT_AXIS)
     label = "Precision-recall curves of the stack on test images"
     return Chart("precision-recall", label, figure, 420 + LINE_HEIGHT * (len(shown) // 5))
 
@@ -118,11 +130,10 @@ def class_counts_table(rows: Rows) -> Table:
 def _add_curve(figure: go.Figure, name: str, rows: Rows, *, color: str, width: float) -> None:
     figure.add_scatter(
         name=name,
-        x=[float(row["recall"]) for row in rows],
-        y=[float(row["precision"]) for row in rows],
+        x=percentages(float(row["recall"]) for row in rows),
+        y=percentages(float(row["precision"]) for row in rows),
         customdata=[float(row["threshold"]) for row in rows],
         mode="lines",
         line={"color": color, "width": width},
-        hovertemplate="%{fullData.name}, threshold %{customdata:.3f}: precision %{y:.1%}, "
-        "recall %{x:.1%}<extra></extra>",
+        hovertemplate=f"%{{fullData.name}}, threshold %{{customdata:.3f}}: {PRECISION_AND_RECALL}",
     )

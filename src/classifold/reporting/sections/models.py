@@ -8,6 +8,8 @@ from classifold.pictures.palette import BLUE, VERMILION
 from classifold.reporting.facts import MAJORITY, STACK, Facts
 from classifold.reporting.figures import (
     LINE_HEIGHT,
+    LOG_AXIS,
+    PERCENT_AXIS,
     Chart,
     new_figure,
     nth_color,
@@ -41,17 +43,18 @@ class _Curve(NamedTuple):
     title: str  # title of the axis
     hover: str  # format of a number
     axis: dict[str, str]
+    factor: int = 1
 
 
 CURVES = {
-    "loss": _Curve("loss", "loss (log scale)", ".4f", {"type": "log"}),
+    "loss": _Curve("loss", "loss (log scale)", ".4f", LOG_AXIS),
     "micro_f1": _Curve("micro F1 at threshold 0.5", "micro F1 at threshold 0.5", ".3f", {}),
-    "accuracy": _Curve("accuracy", "accuracy", ".2%", {"tickformat": ".0%"}),
+    "accuracy": _Curve("accuracy", "accuracy", ".2f", PERCENT_AXIS, factor=100),
     "learning_rate": _Curve(
         "learning rate at the start of the epoch",
         "learning rate (log scale)",
         ".3g",
-        {"type": "log", "exponentformat": "power"},
+        LOG_AXIS,
     ),
 }
 
@@ -213,12 +216,12 @@ def learning_curves(facts: Facts, *, quantity: str) -> Chart:
                 legendgroup=name,
                 showlegend=split != "train",
                 x=[int(row["epoch"]) for row in rows],
-                y=[float(row[column]) for row in rows],
+                y=[curve.factor * float(row[column]) for row in rows],
                 mode="lines" if split == "train" else "lines+markers",
                 line={"color": nth_color(position), "dash": dash, "width": 1.8},
                 marker={"symbol": nth_symbol(position), "size": 6},
                 hovertemplate=f"%{{fullData.name}}, {split or 'learning rate'}, epoch %{{x}}: "
-                f"%{{y:{curve.hover}}}<extra></extra>",
+                f"%{{y:{curve.hover}}}{curve.axis.get('ticksuffix', '')}<extra></extra>",
             )
     last = max((int(row["epoch"]) for row in facts.history), default=1)
     figure.update_xaxes(title="epoch", tick0=0, dtick=math.ceil(last / 8))

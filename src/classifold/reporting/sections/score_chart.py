@@ -6,8 +6,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from classifold.pictures.palette import GRAY
-from classifold.reporting.figures import new_figure
-from classifold.reporting.formats import MainMetric
+from classifold.reporting.figures import new_figure, percentages
+from classifold.reporting.formats import PERCENT, MainMetric
 
 
 def score_points(
@@ -19,7 +19,10 @@ def score_points(
     metric: MainMetric,
 ) -> go.Figure:
     """Draw one score per row as a point, with its 95 % interval."""
-    number = ".2%" if metric.key == "accuracy" else ".3f"
+    unit = ""
+    if metric.key == "accuracy":
+        unit, values, intervals = PERCENT, percentages(values), list(map(percentages, intervals))
+    number = ".2f" if unit else ".3f"
     figure = new_figure(showlegend=False)
     figure.add_scatter(
         x=values,
@@ -28,11 +31,10 @@ def score_points(
         marker={"color": colors, "size": 10},
         error_x=error_bars(values, intervals),
         customdata=intervals,
-        hovertemplate=f"%{{y}}: %{{x:{number}}} (%{{customdata[0]:{number}}} to "
-        f"%{{customdata[1]:{number}}})<extra></extra>",
+        hovertemplate=f"%{{y}}: %{{x:{number}}}{unit} (%{{customdata[0]:{number}}} to "
+        f"%{{customdata[1]:{number}}}{unit})<extra></extra>",
     )
-    tick = ".1%" if metric.key == "accuracy" else ".2f"
-    figure.update_xaxes(title=f"{metric.name} on test images", tickformat=tick)
+    figure.update_xaxes(title=f"{metric.name} on test images", ticksuffix=unit)
     figure.update_yaxes(type="category", autorange="reversed")
     return figure
 

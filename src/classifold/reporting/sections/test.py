@@ -11,8 +11,8 @@ from classifold.evaluation.intervals import accuracy_interval
 from classifold.pictures.examples import shorten
 from classifold.pictures.palette import BLUE, GRAY
 from classifold.reporting.facts import STACK, Facts, Rows
-from classifold.reporting.figures import Chart, layout, nth_color, text
-from classifold.reporting.formats import MainMetric, capitalize_first, percent
+from classifold.reporting.figures import PERCENT_AXIS, Chart, layout, nth_color, percentages, text
+from classifold.reporting.formats import PERCENT, MainMetric, capitalize_first, percent
 from classifold.reporting.pictures import MAX_CHARACTERS, Picture, thumbnails
 from classifold.reporting.sections.confusion import confusion_charts
 from classifold.reporting.sections.label_counts import label_count_charts
@@ -144,6 +144,8 @@ def scores_of_slices(facts: Facts, rows: Rows) -> Chart:
         metric=metric,
     )
     whole = facts.metrics["test"][STACK][metric.key]
+    if metric.key == "accuracy":
+        (whole,) = percentages([whole])
     figure.add_vline(x=whole, line={"color": GRAY, "dash": "dot", "width": 1.2})
     label = f"{capitalize_first(metric.name)} of the stack on groups of test images"
     return Chart("slices", label, figure, 110 + 28 * len(rows))
@@ -174,8 +176,8 @@ def reliability(rows: Rows, *, task: str) -> Chart:
     figure.update_xaxes(zeroline=False)
     figure.update_yaxes(zeroline=False)
     figure.add_scatter(
-        x=[0, 1],
-        y=[0, 1],
+        x=[0, 100],
+        y=[0, 100],
         mode="lines",
         line={"color": GRAY, "dash": "dot", "width": 1.2},
         hoverinfo="skip",
@@ -183,21 +185,21 @@ def reliability(rows: Rows, *, task: str) -> Chart:
         col=1,
     )
     figure.add_scatter(
-        x=confidence,
-        y=accuracy,
+        x=percentages(confidence),
+        y=percentages(accuracy),
         mode="lines+markers",
         line={"color": BLUE, "width": 1.5},
         marker={"size": 8},
-        error_y=error_bars(accuracy, ends),
+        error_y=error_bars(percentages(accuracy), list(map(percentages, ends))),
         customdata=n_images,
-        hovertemplate=f"mean probability %{{x:.1%}}, {axes[1]} %{{y:.1%}}, "
+        hovertemplate=f"mean probability %{{x:.1f}}{PERCENT}, {axes[1]} %{{y:.1f}}{PERCENT}, "
         f"%{{customdata:,}} {items}<extra></extra>",
         row=1,
         col=1,
     )
     figure.add_bar(
-        x=[(float(row["low"]) + float(row["high"])) / 2 for row in rows],
-        width=[float(row["high"]) - float(row["low"]) for row in rows],
+        x=percentages((float(row["low"]) + float(row["high"])) / 2 for row in rows),
+        width=percentages(float(row["high"]) - float(row["low"]) for row in rows),
         y=n_images,
         text=[f"{n:,}" for n in n_images],
         textposition="outside",
@@ -207,9 +209,9 @@ def reliability(rows: Rows, *, task: str) -> Chart:
         row=2,
         col=1,
     )
-    figure.update_xaxes(range=[-0.02, 1.02], tickformat=".0%")
+    figure.update_xaxes(range=[-2, 102], **PERCENT_AXIS)
     figure.update_xaxes(title=axes[0], row=2, col=1)
-    figure.update_yaxes(title=axes[1], range=[-0.03, 1.05], tickformat=".0%", row=1, col=1)
+    figure.update_yaxes(title=axes[1], range=[-3, 105], **PERCENT_AXIS, row=1, col=1)
     figure.update_yaxes(title=items, row=2, col=1, rangemode="tozero", nticks=3)
     return Chart("reliability", "Reliability diagram of the stack", figure, 500)
 
@@ -233,8 +235,8 @@ def _mistakes(facts: Facts) -> Iterator[tuple[str, list[Picture]]]:
 
 def _mistake(uri: str, row: Mapping[str, str], prediction: Mapping[str, Any]) -> Picture:
     lines = [
-        f"predicted {row['predicted']}, {percent(float(row['probability']))}",
-        f"actual {row['label']}, {percent(prediction['label_probability'])}",
+        f"predicted: {row['predicted']} (probability {percent(float(row['probability']))})",
+        f"actual: {row['label']} (probability {percent(prediction['label_probability'])})",
         row["id"],
     ]
     alt = f"{row['id']}, labeled {row['label']}, predicted {row['predicted']}"
@@ -248,7 +250,7 @@ def _multi_label_mistake(
         prediction[key].replace(LABEL_SEPARATOR, ", ") or "none" for key in ("label", "predicted")
     )
     lines = [
-        f"{row['class']}, {percent(float(row['probability']))}",
+        f"{row['class']} (probability {percent(float(row['probability']))})",
         f"actual: {actual}",
         f"predicted: {predicted}",
         row["id"],
