@@ -253,7 +253,9 @@ def test_the_arguments_of_every_network_are_checked():
 @pytest.fixture
 def check(tmp_path, monkeypatch):
     """`classifold check` on params with one value changed."""
-    (tmp_path / "data").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / "1.png").touch()
     monkeypatch.chdir(tmp_path)
 
     def run(key, value):

@@ -1,6 +1,11 @@
 """The command line: help, exit codes, and errors as one message."""
 
+import json
+import os
+import subprocess
+import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import typer
@@ -9,7 +14,11 @@ from typer.testing import CliRunner
 from classifold.cli.app import app
 from classifold.cli.errors import report_errors
 from classifold.errors import UserError
+from classifold.params.reader import read_params
+from classifold.project import check_cache
+from classifold.project.root import find_project
 
+ROOT = Path(__file__).parents[1]
 COMMANDS = [command.callback.__name__.replace("_", "-") for command in app.registered_commands]
 
 
@@ -63,3 +72,179 @@ def test_a_mistake_of_ours_keeps_its_traceback():
         raise ZeroDivisionError
 
     assert isinstance(invoke(command).exception, ZeroDivisionError)
+
+
+@pytest.fixture
+def small_project(tmp_path, monkeypatch):
+    """A project with two classes of images, which nothing decodes; the process is in it."""
+    root = tmp_path / "project"
+    for name in ("dvc.yaml", "stages/a.py", "data/raw/digits/a/1.png", "data/raw/digits/b/1.png"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    text = (ROOT / "params.yaml").read_text()
+    (root / "params.yaml").write_text(text.replace("device: auto", "device: cpu"))
+    (root / "recipes").mkdir()
+    (root / "recipes/own.yaml").write_text("# Our own\n" + text)
+    monkeypatch.chdir(root)
+    return root
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, arguments)
+
+
+def test_commands_find_the_project_from_a_subfolder(small_project, monkeypatch):
+    below = small_project / "data/raw"
+    monkeypatch.chdir(below)
+    assert find_project(below) == small_project
+    assert find_project(small_project.parent) is None
+    done = run("check")
+    assert "data/raw/digits: layout folder, 2 images, 2 classes" in done.stdout, done.output
+    monkeypatch.chdir(below)
+    assert run("recipe").stdout == "own: Our own\n"
+
+
+def test_given_paths_start_where_the_user_is_and_defaults_in_the_project(
+    small_project, monkeypatch, tmp_path
+):
+    text = (small_project / "params.yaml").read_text()
+    wrong = text.replace("batch_size: 64", "batch_size: 0", 1)
+    (small_project / "data/mine.yaml").write_text(wrong)
+    monkeypatch.chdir(small_project / "data")
+    assert "data/mine.yaml: 1 validation error" in run("check", "mine.yaml").stderr
+    monkeypatch.chdir(small_project / "data")
+    assert run("check").exit_code == 0
+    monkeypatch.setenv("HOME", str(small_project / "data"))
+    assert "mine.yaml: 1 validation error" in run("check", "~/mine.yaml").stderr
+
+
+def test_outside_of_a_project_the_message_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for arguments in (["recipe"], ["recipe", "fruit_64"], ["check"]):
+        done = run(*arguments)
+        assert done.exit_code == 1
+        assert "Run in the folder of a project" in done.stderr, arguments
+
+
+def test_home_in_the_path_of_the_data_set_is_expanded(small_project, monkeypatch):
+    monkeypatch.setenv("HOME", str(small_project / "data"))
+    before = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(before.replace("path: data/raw", "path: ~/raw"))
+    done = run("check")
+    path = f"{small_project}/data/raw/digits"
+    assert done.exit_code == 0, done.output
+    assert f"params.yaml: dataset.path is now {path}, since DVC does not expand ~" in done.stdout
+    after = Path("params.yaml").read_text()
+    assert read_params("dataset.path") == path
+    assert [line for line in before.splitlines() if line not in after] == [
+        "  path: data/raw/digits     # a folder, or a zip or tar archive"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([], "data/raw/digits has 0 files and no image among them"),
+        (["a/1.png", "a/2.png"], "must have at least 2 classes, got 1 (a)"),
+        (["1.png", "2.png"], "are in no class folder"),
+    ],
+)
+def test_check_looks_at_the_data(small_project, files, message):
+    assert run("check").exit_code == 0  # and its outcome is known
+    for path in Path("data/raw/digits").rglob("*.png"):
+        path.unlink()
+    for name in files:
+        (Path("data/raw/digits") / name).touch()
+    done = run("check")
+    assert done.exit_code == 1
+    assert message in done.stderr
+
+
+def test_data_that_dvc_can_make_may_be_missing(small_project):
+    Path("data/raw").rename("data/moved")
+    assert "'dvc repro' makes it" in run("check").stdout
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("data/raw/digits", "photos/train"))
+    assert "photos/train does not exist" in run("check").stderr
+    Path("photos.dvc").touch()
+    assert "'dvc pull' fetches it" in run("check").stdout
+
+
+def test_only_what_changed_is_checked_again(small_project, monkeypatch):
+    assert run("check").exit_code == 0
+    cache = Path(".cache/check.json")
+
+    def comes_from_the_cache():
+        content = json.loads(cache.read_text())
+        cache.write_text(json.dumps(content | {"lines": ["marked"]}))
+        done = run("check")
+        assert done.exit_code == 0, done.output
+        return "marked" in done.stdout
+
+    assert comes_from_the_cache()
+    Path("data/raw/digits/b/2.png").touch()
+    assert not comes_from_the_cache()
+    assert comes_from_the_cache()
+    monkeypatch.setattr(check_cache, "hash_of_sources", lambda: "other code")
+    assert not comes_from_the_cache()
+    monkeypatch.setattr(check_cache, "_packages", lambda: {"torch-0.1"})
+    assert not comes_from_the_cache()
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("seed: 1", "seed: 2", 1))
+    assert not comes_from_the_cache()
+    cache.write_text("[")
+    assert run("check").exit_code == 0
+    assert comes_from_the_cache()
+
+
+WITHOUT_TORCH = """
+import sys
+from classifold.cli.app import app
+try:
+    app(sys.argv[1:])
+finally:
+    assert not {"torch", "pyarrow", "cv2"} & set(sys.modules)
+"""
+
+
+@pytest.mark.parametrize("command", ["--help", "recipe", "check"])
+def test_quick_commands_import_no_slow_library(small_project, command):
+    assert run("check").exit_code == 0
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_tab_completion_knows_the_commands():
+    completion = {"_CLASSIFOLD_COMPLETE": "complete_bash", "COMP_WORDS": "classifold re"}
+    done = CliRunner().invoke(app, prog_name="classifold", env=completion | {"COMP_CWORD": "1"})
+    assert done.stdout.split() == ["report", "refit", "recipe"]
+
+
+def test_git_ignores_what_commands_write_unless_told_otherwise(small_project, tmp_path):
+    defaults = {
+        option.default
+        for command in typer.main.get_command(app).commands.values()
+        for option in command.params
+        if option.name == "out" and option.default
+    }
+    assert len(defaults) >= 3
+    written = [
+        *(str(path if path.suffix else path / "a") for path in defaults),
+        "lr_find.csv",
+        "metrics/search/digits.json",
+    ]
+    ignored = subprocess.run(
+        ["git", "check-ignore", "--no-index", *written],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(ignored.stdout.split()) == set(written)

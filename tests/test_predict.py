@@ -420,6 +420,33 @@ def test_the_command_writes_a_row_per_image_and_counts_unreadable_ones(command):
     assert "class_4" not in row
 
 
+def test_without_a_file_the_command_prints_a_table(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    Path("source/cat/rubbish [red].jpg").write_bytes(b"rubbish")
+    before = sorted(Path().rglob("*"))
+    done = command("source/owl/deep.png", "source/cat/rubbish [red].jpg")
+    assert done.exit_code == 0, done.output
+    expected = evaluated(Path(), ["owl/deep.png"])["stack"][0]
+    ranked = sorted(zip(expected, ("cat", "dog", "owl"), strict=True), reverse=True)
+    first, second, third = (f"{name} {p:.3f}" for p, name in ranked)
+    (row,) = (line for line in done.stdout.splitlines() if "deep.png" in line)
+    assert row.split("  ") and first in row and f"{second}, {third}" in row
+    (row,) = (line for line in done.stdout.splitlines() if "rubbish [red].jpg" in line)
+    assert "not an image in a supported format" in row
+    assert "predictions of the stack for 1 images" in done.stdout
+    assert sorted(Path().rglob("*")) == before
+
+
+@pytest.mark.parametrize("out", [[], ["--out", "p.csv"]])
+def test_if_nothing_can_be_read_the_exit_code_is_1(command, out):
+    Path("rubbish.jpg").write_bytes(b"rubbish")
+    done = command("rubbish.jpg", *out)
+    assert done.exit_code == 1
+    assert "none of 1 images could be read" in done.stderr
+    shown = Path("p.csv").read_text() if out else done.stdout
+    assert "not an image" in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

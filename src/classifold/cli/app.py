@@ -4,7 +4,9 @@ A command imports the code that it runs inside its function, so that no command 
 one's libraries.
 """
 
+import os
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,13 +22,13 @@ from classifold.cli.recipe import recipe
 from classifold.cli.refit import refit
 from classifold.cli.report import report
 from classifold.cli.search import search
+from classifold.project.root import find_project
 from classifold.runtime.encoding import use_utf8
 
 app = typer.Typer(
     help="A DVC pipeline that trains, evaluates and explains an image classifier.",
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",  # lines of docstrings are joined to the width of the terminal
     pretty_exceptions_enable=False,
 )
@@ -54,6 +56,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def start(
+    context: typer.Context,
     _version: Annotated[
         bool,
         typer.Option(
@@ -61,6 +64,8 @@ def start(
         ),
     ] = False,
 ) -> None:
-    """Prepare the process for any command."""
+    """Prepare the process for any command: it runs in the folder of the project."""
     use_utf8()
     threadpool_limits(1)  # as in stages: sums depend on the number of threads
+    context.obj = Path.cwd()
+    os.chdir(find_project(context.obj) or context.obj)

@@ -1,4 +1,4 @@
-"""`classifold augmentations`: show what a policy does to images."""
+"""'classifold augmentations': show what a policy does to images."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,13 +6,16 @@ from typing import Annotated
 import typer
 
 from classifold.cli.errors import report_errors
+from classifold.cli.options import given_paths
 
 
 @report_errors()
 def augmentations(  # noqa: PLR0917 - the command's options
-    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    images: Annotated[list[Path], typer.Argument(callback=given_paths, help="Image files.")],
     policy: Annotated[str, typer.Option(help="A name of 'policies' in params.yaml.")],
-    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("augmentations.html"),
+    out: Annotated[Path, typer.Option(callback=given_paths, help="The page to write.")] = Path(
+        "augmentations.html"
+    ),
     draws: Annotated[int, typer.Option(min=1, max=200, help="The number of epochs to show.")] = 11,
     size: Annotated[
         int, typer.Option(min=8, max=1024, help="Width and height of the images in pixels.")

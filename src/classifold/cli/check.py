@@ -1,38 +1,71 @@
 """`classifold check`: validate params.yaml, and repair DVC's own files."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from classifold.cli.errors import report_errors
+from classifold.cli.options import given_paths
 from classifold.params.reader import PARAMS_FILE
+from classifold.plain_text import plain_text
 
 
 @report_errors()
 def check(
-    path: Annotated[Path, typer.Argument(help="The file to check.")] = PARAMS_FILE,
+    path: Annotated[
+        Path, typer.Argument(callback=given_paths, help="The file to check.")
+    ] = PARAMS_FILE,
     cache: Annotated[
         bool, typer.Option("--cache", help="Delete damaged files from DVC's cache.")
     ] = False,
 ) -> None:
-    """Validate params.yaml, and check that its networks can be built, before any stage runs.
+    """Validate params.yaml, its data set and its networks before any stage runs.
 
-    Nothing is computed. A dvc.lock that was cut short when DVC was killed is restored.
+    Nothing is computed, and no image is decoded. If nothing changed since a check that passed, its
+    outcome is printed again. A dvc.lock that was cut short when DVC was killed is restored.
     """
-    from classifold.data.model_settings import with_defaults
     from classifold.params.validation import check_params
+    from classifold.project.check_cache import fingerprint, read_outcome, write_outcome
     from classifold.project.dvc_files import repair_dvc_files
-    from classifold.project.prerequisites import require_dataset
 
     for repair in repair_dvc_files(Path()):
         print(repair)
     if cache:
         _delete_damaged_files()
     params = check_params(path)
-    require_dataset(params["dataset"])
+    if params["dataset"]["path"].startswith("~"):
+        params["dataset"]["path"] = _expand_home(path)
+    key = fingerprint(params)
+    lines = read_outcome(key)
+    if lines is None:
+        lines = [*_check_dataset(params), *_check_models(params)]
+        if params["train"]["device"] in {"auto", "cpu"}:  # others depend on the machine
+            write_outcome(key, lines)
+    for line in lines:
+        print(plain_text(line))
+    models = ", ".join(params["models"])
+    print(f"{path} is valid: dataset {params['dataset']['path']}, models {models}")
 
-    # PyTorch takes seconds to import: only once everything else is valid.
+
+def _expand_home(path: Path) -> str:
+    from classifold.project.dataset import expand_home
+
+    expanded = expand_home(path)
+    print(f"{path}: dataset.path is now {expanded}, since DVC does not expand ~")
+    return expanded
+
+
+def _check_dataset(params: Mapping[str, Any]) -> Iterator[str]:
+    from classifold.project.dataset import describe_dataset
+
+    yield from describe_dataset(params["dataset"])
+
+
+def _check_models(params: Mapping[str, Any]) -> Iterator[str]:
+    """Build the networks without data; PyTorch takes seconds to import."""
+    from classifold.data.model_settings import with_defaults
     from classifold.models.device import choose_device
     from classifold.training.try_model import (
         describe_scaling,
@@ -46,9 +79,7 @@ def check(
         model = with_defaults(given, size=size, task=task)
         try_model(name, model)
         for warning in [*describe_scaling(model, size=size), *describe_weights_mismatch(model)]:
-            print(f"Warning: models.{name}.{warning}.")
-    models = ", ".join(params["models"])
-    print(f"{path} is valid: dataset {params['dataset']['path']}, models {models}")
+            yield f"Warning: models.{name}.{warning}."
 
 
 def _delete_damaged_files() -> None:

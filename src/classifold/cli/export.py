@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from classifold.cli.errors import report_errors
-from classifold.cli.options import ModelName, ModelsFolder
+from classifold.cli.options import ModelName, ModelsFolder, given_paths
 from classifold.errors import UserError
 
 
 @report_errors()
 def export(
-    out: Annotated[Path, typer.Option(help="The file to write.")],
+    out: Annotated[Path, typer.Option(callback=given_paths, help="The file to write.")],
     file_format: Annotated[str, typer.Option("--format", help="The file format: onnx.")] = "onnx",
     model: ModelName = "stack",
     models: ModelsFolder = Path("models"),

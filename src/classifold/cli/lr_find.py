@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from classifold.cli.errors import report_errors
+from classifold.cli.options import given_paths
 from classifold.errors import UserError
 
 
@@ -13,7 +14,10 @@ from classifold.errors import UserError
 def lr_find(
     model: Annotated[str, typer.Argument(help="A name of 'models' in params.yaml.")],
     out: Annotated[
-        Path, typer.Option(help="The figure to write; a CSV file is written beside it.")
+        Path,
+        typer.Option(
+            callback=given_paths, help="The figure to write; a CSV file is written beside it."
+        ),
     ] = Path("lr_find.png"),
     lowest: Annotated[float, typer.Option(min=1e-12, help="The first learning rate.")] = 1e-6,
     highest: Annotated[float, typer.Option(min=1e-12, help="The last learning rate.")] = 10.0,

@@ -1,4 +1,4 @@
-"""`classifold plots-page`: write the template that `dvc plots` renders its charts into."""
+"""'classifold plots-page': write the template that 'dvc plots' renders its charts into."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,10 +6,13 @@ from typing import Annotated
 import typer
 
 from classifold.cli.errors import report_errors
+from classifold.cli.options import given_paths
 
 
 @report_errors()
-def plots_page(path: Annotated[Path, typer.Argument(help="The file to write.")]) -> None:
+def plots_page(
+    path: Annotated[Path, typer.Argument(callback=given_paths, help="The file to write.")],
+) -> None:
     """Write the page template of 'dvc plots', so that its charts open offline."""
     from classifold.project.plots_page import make_plots_page
 

@@ -1,12 +1,12 @@
-"""`classifold predict`: classify new images, and write a CSV."""
+"""'classifold predict': classify new images, and print a table or write a CSV file."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from classifold.cli.errors import report_errors
-from classifold.cli.options import ModelName, ModelsFolder
+from classifold.cli.options import ModelName, ModelsFolder, given_paths
 from classifold.errors import UserError
 
 
@@ -15,11 +15,15 @@ def predict(
     images: Annotated[
         list[str],
         typer.Argument(
+            callback=given_paths,
             help="Image files, folders, zip or tar archives; or the word 'unlabelled', for the "
-            "images of the image table that have no label."
+            "images of the image table that have no label.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The CSV file to write.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(callback=given_paths, help="The CSV file to write; default: print a table."),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="The number of classes listed per image.")] = 5,
     model: ModelName = "stack",
     models: ModelsFolder = Path("models"),
@@ -27,31 +31,37 @@ def predict(
     """Classify new images with the trained stack, or with one model.
 
     Needs the models that 'dvc repro' trains. An image that cannot be decoded gets a row with the
-    reason.
+    reason; if that holds for all images, the exit code is 1.
     """
     from classifold.runtime.progress import track
     from classifold.serving.new_images import open_images
     from classifold.serving.predict import Classifier
     from classifold.serving.predictions_file import write_predictions
+    from classifold.serving.predictions_table import print_predictions
 
     classifier = Classifier.load(model=model, models=models)
     with open_images(images, ingested=classifier.ingested) as opened:
-        _refuse_to_overwrite(out, images)
         n_images = len(opened.names)
-        n_unreadable, n_remarks = write_predictions(
-            out,
-            track(classifier.predict(opened), task="predict", total=n_images, unit="images"),
-            task=classifier.task,
-            top=min(top, len(classifier.classes)),
+        listed: dict[str, Any] = {"task": classifier.task, "top": min(top, len(classifier.classes))}
+        predictions = track(
+            classifier.predict(opened), task="predict", total=n_images, unit="images"
         )
+        if out is None:
+            counts = print_predictions(predictions, **listed)
+        else:
+            _refuse_to_overwrite(out, images)
+            counts = write_predictions(out, predictions, **listed)
     name = "the stack" if model == "stack" else model
-    print(f"{out}: predictions of {name} for {n_images - n_unreadable:,} images")
-    if n_unreadable:
-        print(f"{n_unreadable:,} of {n_images:,} images could not be read; see the column reason")
-    if n_remarks:
+    place = f"{out}: " if out else ""
+    if counts.n_unreadable == n_images:
+        raise UserError(f"{place}none of {n_images:,} images could be read. Choose other files.")
+    print(f"{place}predictions of {name} for {n_images - counts.n_unreadable:,} images")
+    if counts.n_unreadable:
+        print(f"{counts.n_unreadable:,} of {n_images:,} images could not be read; see the reasons")
+    if counts.n_remarks:
         print(
-            f"{n_remarks:,} of {n_images:,} images are unlike the training images; see the column "
-            "remark"
+            f"{counts.n_remarks:,} of {n_images:,} images are unlike the training images; see the "
+            "remarks"
         )
 
 

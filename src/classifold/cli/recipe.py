@@ -28,7 +28,6 @@ def recipe(
     """
     from classifold.params.reader import PARAMS_FILE
     from classifold.params.validation import check_params
-    from classifold.project.prerequisites import require_dataset
     from classifold.project.recipes import RECIPES, apply_recipe, list_recipes
 
     if name is None:
@@ -40,7 +39,10 @@ def recipe(
     print(f"{PARAMS_FILE} is now {RECIPES / name}.yaml{form}. Changes:")
     for line in changes:
         print(f"  {line}")
+    from classifold.project.dataset import describe_dataset  # slower than the list of recipes
+
     try:
-        require_dataset(check_params()["dataset"])
+        for line in describe_dataset(check_params()["dataset"]):
+            print(line)
     except UserError as missing:
         print(f"Before 'dvc repro': {missing}")

@@ -1,4 +1,4 @@
-"""`classifold refit`: train chosen models again, on training and validation images."""
+"""'classifold refit': train chosen models again, on training and validation images."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,14 +6,16 @@ from typing import Annotated
 import typer
 
 from classifold.cli.errors import report_errors
+from classifold.cli.options import given_paths
 
 
 @report_errors(kept="models that were finished are kept")
 def refit(
     models: Annotated[list[str], typer.Argument(help="Names of 'models' in params.yaml.")],
-    out: Annotated[Path, typer.Option(help="The folder to write: one subfolder per model.")] = Path(
-        "refit"
-    ),
+    out: Annotated[
+        Path,
+        typer.Option(callback=given_paths, help="The folder to write: one subfolder per model."),
+    ] = Path("refit"),
 ) -> None:
     """Train chosen models again, on training and validation images together.
 

@@ -1,4 +1,4 @@
-"""`classifold report`: compare this run with another revision, as a page."""
+"""'classifold report': compare this run with another revision, as a page."""
 
 import re
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from classifold.cli.errors import report_errors
+from classifold.cli.options import given_paths
 from classifold.errors import UserError
 
 
@@ -17,7 +18,9 @@ def report(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="The page to write; default: reports/against-NAME.html."),
+        typer.Option(
+            callback=given_paths, help="The page to write; default: reports/against-NAME.html."
+        ),
     ] = None,
 ) -> None:
     """Write a report that compares this run with the scores, data and params of another revision.

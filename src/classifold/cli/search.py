@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from classifold.cli.errors import report_errors
+from classifold.cli.options import given_paths
 
 SEARCHES = Path(".cache/searches")  # not among the outputs, which DVC deletes before a stage
 
@@ -13,7 +14,10 @@ SEARCHES = Path(".cache/searches")  # not among the outputs, which DVC deletes b
 @report_errors(kept="finished trials are kept, and the same command continues the search")
 def search(
     file: Annotated[
-        Path, typer.Argument(help="A search file, such as one of studies/search/searches.")
+        Path,
+        typer.Argument(
+            callback=given_paths, help="A search file, such as one of studies/search/searches."
+        ),
     ],
     workers: Annotated[
         int,

@@ -87,7 +87,7 @@ def find_weights(weights: Setting, *, publisher: Publisher | None, name: str = "
     ):
         if keys == {"package"}:
             return _from_package(weights["package"], name)
-        tensors = read_weights(Path(weights["file"]), weights["sha256"])
+        tensors = read_weights(Path(weights["file"]).expanduser(), weights["sha256"])
         return Weights(tensors, {"source": "file", **weights})
     raise UserError(
         "arguments.weights: must be null, pretrained, a tag of published weights, a file as {file: "

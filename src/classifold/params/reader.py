@@ -60,7 +60,9 @@ def read_mapping(path: Path) -> dict[str, Any]:
         UserError: if the file cannot be read, is not YAML, or has no sections.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such file. Run in the folder that has it.")
+        raise UserError(
+            f"{path}: no such file. Run in the folder of a project, or in one of its subfolders."
+        )
     with path.open("rb") as file:
         encoded = file.read(MAX_BYTES + 1)
     if len(encoded) > MAX_BYTES:

@@ -27,8 +27,17 @@ DATASET = re.compile(r"^dataset:.*\n(?:[ #].*\n)*", re.MULTILINE)
 
 
 def list_recipes(root: Path) -> dict[str, str]:
-    """Name -> title (the first line) of each recipe of the project in `root`."""
+    """Name -> title (the first line) of each recipe of the project in `root`.
+
+    Raises:
+        UserError: if there is none, so that `root` is not a project.
+    """
     files = sorted((root / RECIPES).glob("*.yaml"))
+    if not files:
+        raise UserError(
+            f"{RECIPES}: no such folder of recipes, got {root.resolve()} as the project. Run in "
+            "the folder of a project, or in one of its subfolders."
+        )
     return {path.stem: path.read_text(encoding="utf-8").splitlines()[0][2:] for path in files}
 
 

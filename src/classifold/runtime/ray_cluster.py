@@ -4,7 +4,6 @@ This file is not a dependency of any stage: `parallel.py` uses it if the environ
 cluster, and it does not change any output (`docs/RAY.md`).
 """
 
-import hashlib
 import logging
 import os
 import platform
@@ -15,7 +14,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -29,6 +27,7 @@ from classifold.runtime.chunks import (
     is_full,
 )
 from classifold.runtime.progress import log
+from classifold.runtime.source_code import hash_of_sources
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -122,12 +121,8 @@ def apply_on_node(reference: list[Any], items: list[Any], code: str) -> list[Any
 @lru_cache(maxsize=1)
 def code_version() -> str:
     """Describe the code: a hash of the sources of Classifold, and versions of packages."""
-    sources = hashlib.sha256()
-    root = Path(__file__).parents[1]
-    for file in sorted(root.rglob("*.py")):
-        sources.update(f"{file.relative_to(root).as_posix()}\n".encode() + file.read_bytes())
     packages = [f"{name} {_version(name)}" for name in PACKAGES]
-    return ", ".join([f"classifold {sources.hexdigest()[:8]}", *packages])
+    return ", ".join([f"classifold {hash_of_sources()[:8]}", *packages])
 
 
 def _version(package: str) -> str:

@@ -1,6 +1,7 @@
-"""Find the source files that a module depends on, by its imports."""
+"""Find the source files that a module depends on, by its imports, and hash them."""
 
 import ast
+import hashlib
 import sys
 from functools import cache
 from pathlib import Path
@@ -62,6 +63,15 @@ def file_of(module: str) -> Path:
     """Return the file of a module such as `classifold.data.pack`."""
     path = PACKAGE.parent.joinpath(*module.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+@cache
+def hash_of_sources() -> str:
+    """Hash all source files of the package."""
+    digest = hashlib.sha256()
+    for file in sorted(PACKAGE.rglob("*.py")):
+        digest.update(f"{file.relative_to(PACKAGE).as_posix()}\n".encode() + file.read_bytes())
+    return digest.hexdigest()
 
 
 def _changes_outputs(file: Path) -> bool:

@@ -70,7 +70,7 @@ def storage_url(given: str | None, *, default: Path) -> URL:
     except (ArgumentError, ValueError):
         raise UserError(f"--storage: not a URL. Write {URL_FORMS}.") from None
     if url.drivername == "sqlite" and url.database not in {None, "", ":memory:"}:
-        return url
+        return url.set(database=str(Path(url.database).expanduser()))
     if url.drivername in {"postgresql", "postgres", DRIVER}:
         return url.set(drivername=DRIVER)
     raise UserError(
