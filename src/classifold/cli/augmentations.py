@@ -1,4 +1,4 @@
-"""'classifold augmentations': show what a policy does to images."""
+"""`classifold augmentations`: show what a policy does to images."""
 
 from pathlib import Path
 from typing import Annotated

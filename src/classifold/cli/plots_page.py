@@ -1,4 +1,4 @@
-"""'classifold plots-page': write the template that 'dvc plots' renders its charts into."""
+"""`classifold plots-page`: write the template that `dvc plots` renders its charts into."""
 
 from pathlib import Path
 from typing import Annotated

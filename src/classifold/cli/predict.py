@@ -1,4 +1,4 @@
-"""'classifold predict': classify new images, and print a table or write a CSV file."""
+"""`classifold predict`: classify new images, and print a table or write a CSV file."""
 
 from pathlib import Path
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""'classifold refit': train chosen models again, on training and validation images."""
+"""`classifold refit`: train chosen models again, on training and validation images."""
 
 from pathlib import Path
 from typing import Annotated

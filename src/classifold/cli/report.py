@@ -1,4 +1,4 @@
-"""'classifold report': compare this run with another revision, as a page."""
+"""`classifold report`: compare this run with another revision, as a page."""
 
 import re
 from pathlib import Path

@@ -8,8 +8,8 @@ from dvc.utils.serialize import modify_yaml
 
 from classifold.errors import UserError
 from classifold.ingest.detection import TORCHVISION, open_source
+from classifold.project.prerequisites import EMBEDDED
 
-EMBEDDED = Path("data/raw/digits")  # made by the stage `digits`
 COMPRESSED = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz")  # tar archives without a list
 
 

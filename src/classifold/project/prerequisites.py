@@ -5,6 +5,7 @@ from pathlib import Path
 
 from classifold.errors import UserError
 
+EMBEDDED = Path("data/raw/digits")  # made by the stage `digits`
 PACKS = Path("data/augmented")
 
 
