@@ -121,8 +121,8 @@ def test_processes_and_micro_batches_split_the_images_of_each_step_and_change_no
 def test_a_step_with_fewer_images_than_micro_batches_is_an_error(grays, n_processes, n_micro):
     # 33 images in 7 steps: some of them have 4.
     message = (
-        rf"batch_size: .*\(4\).* {n_processes} processes .*gradient_accumulation_steps: {n_micro}, "
-        "got 5.*lower gradient_accumulation_steps"
+        rf"batch_size: steps of 4 images .* {n_processes} processes .*"
+        rf"gradient_accumulation_steps: {n_micro}, got 5.*lower gradient_accumulation_steps"
     )
     with pytest.raises(UserError, match=message):
         epoch_of(grays, batch_size=5, n_processes=n_processes, micro_batches=n_micro)

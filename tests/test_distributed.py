@@ -270,7 +270,7 @@ def test_the_stage_starts_two_processes_and_reports_an_error_once_without_a_trac
     workplace,
 ):
     told, errors = launched(workplace, arguments={"hidden": [-3]}).communicate(timeout=400)
-    assert "network mlp: cannot be built" in errors
+    assert "models.m.network: mlp cannot be built" in errors
     assert errors.count("cannot be built") == 1
     assert len(errors.splitlines()) == 1
     assert told == ""

@@ -67,7 +67,7 @@ def test_in_a_network_of_torchvision_the_head_is_named_head_too():
 
 @pytest.mark.parametrize("prefix", ["block", "blocks.2", "Head", ""])
 def test_an_error_for_an_unknown_layer_lists_the_layers(network, prefix):
-    message = f"trainable or lr_factors: .*got '{prefix}'.*head, stem, blocks, norm"
+    message = f"^trainable: .*got '{prefix}'.*head, stem, blocks, norm"
     with pytest.raises(UserError, match=message):
         set_trainable(network, ["head", prefix])
 

@@ -268,14 +268,14 @@ def test_networks_are_built_in_channels_last_order():
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors:UserWarning")
 def test_a_network_for_larger_images_is_an_error_when_it_is_built(name, image_size):
     arguments = {"dropout": 0.2}
-    with pytest.raises(UserError, match=f"network {name}: .* images of {image_size} pixels"):
+    with pytest.raises(UserError, match=f"network: {name} .* images of {image_size} pixels"):
         build_network(name, n_classes=3, image_size=image_size, arguments=arguments)
 
 
 def test_invalid_arguments_of_a_network_are_an_error_with_their_values():
-    with pytest.raises(UserError, match=r"network mlp: cannot be built .*'dropout': 1.5"):
+    with pytest.raises(UserError, match=r"network: mlp cannot be built .*'dropout': 1.5"):
         build_network("mlp", n_classes=3, image_size=8, arguments={"dropout": 1.5})
-    with pytest.raises(UserError, match=r"network initial_cnn: cannot be built .*'channels'"):
+    with pytest.raises(UserError, match=r"network: initial_cnn cannot be built .*'channels'"):
         build_network("initial_cnn", n_classes=3, image_size=32, arguments={"channels": [1, 2, 3]})
 
 
@@ -317,7 +317,7 @@ def test_transformers_take_the_size_of_our_images(name):
 
 @pytest.mark.parametrize("name", ["vit_b_16", "maxvit_t"])
 def test_a_size_that_a_transformer_cannot_divide_is_an_error(name):
-    with Weightless(), pytest.raises(UserError, match=r"network torchvision: .* of 100 pixels"):
+    with Weightless(), pytest.raises(UserError, match=r"network: torchvision .* of 100 pixels"):
         build_network("torchvision", n_classes=5, image_size=100, arguments={"name": name})
 
 
@@ -541,5 +541,5 @@ def test_an_unknown_network_of_timm_is_an_error_without_a_download(name, no_conn
 
 
 def test_an_error_for_images_of_the_wrong_size_of_timm_has_their_size():
-    with pytest.raises(UserError, match=r"network timm: cannot be built for images of 4 pixels"):
+    with pytest.raises(UserError, match=r"network: timm cannot be built for images of 4 pixels"):
         build_network("timm", n_classes=3, image_size=4, arguments={"name": "inception_v3"})

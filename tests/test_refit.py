@@ -12,10 +12,10 @@ from classifold.data.pack import join, new_pack, read_pack
 from classifold.errors import UserError
 from classifold.models.model_file import load_model
 from classifold.runtime.atomic_files import new_folder
-from classifold.serving.refit import refit_model
 from classifold.training.checkpoints import Checkpoint
 from classifold.training.loop import fit, refit
 from classifold.training.recipe import Recipe
+from classifold.training.refit import refit_model
 
 ADAM = {"name": "adam", "lr": 0.01}
 SCHEDULES = {

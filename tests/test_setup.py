@@ -8,9 +8,9 @@ import torch
 
 import tiny_model
 from classifold.data.model_settings import with_defaults
-from classifold.errors import UserError
+from classifold.errors import SettingError, UserError, in_section
 from classifold.models.model_file import load_model, save_model, untrained
-from classifold.training.out_of_memory import explain_out_of_memory
+from classifold.training.model_errors import explain_errors_of
 from classifold.training.recipe import Recipe
 from classifold.training.setup import prepare
 from classifold.training.try_model import describe_scaling
@@ -182,20 +182,31 @@ def too_large_for_mps():
 def test_an_out_of_memory_error_names_the_parameters_to_change(work, reason):
     remedy = r"models\.m\.gradient_accumulation_steps to 2 .* models\.m\.batch_size, its image_size"
     message = rf"models\.m: out of memory \(.*{reason}.*{remedy}"
-    with pytest.raises(UserError, match=message) as caught, explain_out_of_memory("m"):
+    with pytest.raises(UserError, match=message) as caught, explain_errors_of("m"):
         work()
     assert caught.value.__suppress_context__
 
 
+def test_errors_of_settings_name_the_model_and_other_errors_do_not():
+    with (
+        pytest.raises(UserError, match=r"^models\.m\.phases\.p1\.trainable: must be"),
+        explain_errors_of("m"),
+        in_section("phases.p1"),
+    ):
+        raise SettingError("trainable: must be a layer")
+    with pytest.raises(UserError, match=r"^data/augmented: missing"), explain_errors_of("m"):
+        raise UserError("data/augmented: missing")
+
+
 def test_other_errors_are_not_changed():
-    with pytest.raises(RuntimeError, match="shapes do not fit"), explain_out_of_memory("m"):
+    with pytest.raises(RuntimeError, match="shapes do not fit"), explain_errors_of("m"):
         raise RuntimeError("shapes do not fit")
-    with explain_out_of_memory("m"):
+    with explain_errors_of("m"):
         pass
 
 
 def test_a_network_of_one_size_cannot_train_on_another(packs):
-    message = "train_size: network mlp .*image_size, got 6.*Remove train_size"
+    message = "train_size: .* mlp .*image_size, got 6.*Remove train_size"
     with pytest.raises(UserError, match=message):
         prepare(SETTINGS, MODEL | {"train_size": 6}, packs=packs)
     resnet = {"network": "small_resnet", "arguments": {"widths": [16], "depth": 1}}

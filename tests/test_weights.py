@@ -325,9 +325,9 @@ def test_params_that_disagree_with_weights_are_named():
 
 def test_unknown_weights_are_found_before_any_stage_starts():
     for arguments, message in [
-        ({"name": "resnet18", "weights": "V9"}, "models.x: arguments.weights: must be null, a tag"),
-        ({"name": "resnet18", "weights": {"package": "x"}}, "models.x: arguments.weights.package"),
-        ({"name": "resnet18"}, "models.x: normalize: pretrained needs arguments.weights"),
+        ({"name": "resnet18", "weights": "V9"}, "models.x.arguments.weights: must be null, a tag"),
+        ({"name": "resnet18", "weights": {"package": "x"}}, "models.x.arguments.weights.package"),
+        ({"name": "resnet18"}, "models.x.normalize: pretrained needs arguments.weights"),
     ]:
         with pytest.raises(UserError, match=message):
             try_model("x", LITE | {"arguments": arguments})

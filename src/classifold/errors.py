@@ -1,4 +1,7 @@
-"""The exception for mistakes in settings or data."""
+"""The exceptions for mistakes in settings or data."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class UserError(ValueError):
@@ -6,3 +9,23 @@ class UserError(ValueError):
 
     The message names the setting or file, what is wrong, the value, and what to do.
     """
+
+
+class SettingError(UserError):
+    """An error in a section of params; its message begins with a key of this section.
+
+    Callers that know where the section is put its path before the key, by `in_section`.
+    """
+
+
+@contextmanager
+def in_section(path: str) -> Iterator[None]:
+    """Put the path of a section, such as `models.mlp`, before the keys in its errors.
+
+    Raises:
+        SettingError: in the place of those that the block raises.
+    """
+    try:
+        yield
+    except SettingError as error:
+        raise SettingError(f"{path}.{error}") from None

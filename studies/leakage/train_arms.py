@@ -23,7 +23,7 @@ from classifold.runtime.progress import log
 from classifold.runtime.stage import run_stage
 from classifold.training.checkpoints import training_key
 from classifold.training.folds import assign_folds
-from classifold.training.out_of_memory import explain_out_of_memory
+from classifold.training.model_errors import explain_errors_of
 from classifold.training.setup import prepare
 
 STUDY = Path("studies/leakage")
@@ -58,7 +58,7 @@ def main() -> None:
         params | {"precision": precision, "folds": folds.tolist()},
         PACKS,
     )
-    with explain_out_of_memory(study["model"]):
+    with explain_errors_of(study["model"]):
         correct = {
             name: train_arm(
                 name,

@@ -31,7 +31,7 @@ def lr_find(
     from classifold.project.prerequisites import PACKS, require_name, require_packs
     from classifold.reporting.lr_plot import write_lr_plot
     from classifold.search.lr_finder import run_range_test
-    from classifold.training.out_of_memory import explain_out_of_memory
+    from classifold.training.model_errors import explain_errors_of
     from classifold.training.setup import prepare
 
     params = check_params()
@@ -40,8 +40,8 @@ def lr_find(
     if lowest >= highest:
         raise UserError(f"--lowest: must be below --highest ({highest:g}), got {lowest:g}.")
     settings = params["models"][model]
-    training = prepare(params["train"], settings, packs=PACKS)
-    with explain_out_of_memory(model):
+    with explain_errors_of(model):
+        training = prepare(params["train"], settings, packs=PACKS)
         tried = run_range_test(
             training.network,
             training.train,

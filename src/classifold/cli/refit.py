@@ -25,13 +25,13 @@ def refit(
     """
     from classifold.params.validation import check_params
     from classifold.project.prerequisites import require_name
-    from classifold.serving.refit import refit_model
-    from classifold.training.out_of_memory import explain_out_of_memory
+    from classifold.training.model_errors import explain_errors_of
+    from classifold.training.refit import refit_model
 
     params = check_params()
     for model in models:
         require_name(model, "models", params["models"])
     for model in models:
-        with explain_out_of_memory(model):
+        with explain_errors_of(model):
             refit_model(model, params, root=Path(), folder=out / model)
     print(f"{out}: {', '.join(models)}, trained on training and validation images together")

@@ -30,7 +30,7 @@ class Discriminator(nn.Module):
             UserError: if the image size is not a multiple of the required power of two.
         """
         super().__init__()
-        side = smallest_side(image_size, len(widths), setting="discriminator.widths")
+        side = smallest_side(image_size, len(widths), setting="train_gan.discriminator.widths")
         halvings: list[nn.Module] = []
         channels = 3
         for width in widths:

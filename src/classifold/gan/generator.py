@@ -44,7 +44,7 @@ class Generator(nn.Module):
         super().__init__()
         self.noise = noise
         self.image_size = image_size
-        self.side = smallest_side(image_size, len(widths) - 1, setting="generator.widths")
+        self.side = smallest_side(image_size, len(widths) - 1, setting="train_gan.generator.widths")
         self.embedding = nn.Embedding(n_classes, embedding) if n_classes else None
         n_inputs = noise + (embedding if n_classes else 0)
         n_units = widths[0] * self.side**2
@@ -79,9 +79,9 @@ def smallest_side(image_size: int, n_halvings: int, *, setting: str) -> int:
     step = 2**n_halvings
     if image_size % step:
         raise UserError(
-            f"{setting}: halve or double images {n_halvings} times, so their size must be a "
-            f"multiple of {step}, got {image_size} pixels. Use fewer widths, or set augment.size "
-            "in params.yaml to such a multiple."
+            f"{setting}: need images whose size is a multiple of {step}, since they halve or "
+            f"double it {n_halvings} times, got {image_size} pixels. Use fewer widths, or set "
+            "augment.size in params.yaml to such a multiple."
         )
     return image_size // step
 

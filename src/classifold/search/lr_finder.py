@@ -14,7 +14,7 @@ from torch import nn
 
 from classifold.data.pack import Pack
 from classifold.data.seeding import seed_torch
-from classifold.errors import UserError
+from classifold.errors import UserError, in_section
 from classifold.models.feature_cache import FeatureCache
 from classifold.runtime.progress import track
 from classifold.training.batches import Batch
@@ -83,10 +83,12 @@ def run_range_test(
     """
     recipe = recipe._replace(ema_decay=None)  # no moving average of weights
     epochs = Epochs(train, recipe=recipe, policy=policy, machine=machine, cache=cache)
-    settings = dict(recipe.phases[min(recipe.phases)])
+    first = min(recipe.phases)
+    settings = dict(recipe.phases[first])
     settings["schedule"] = {"name": "constant"}
     settings["optimizer"] = settings["optimizer"] | {"lr": 1.0}
-    phase = epochs.begin(network, settings)
+    with in_section(f"phases.{first}"):
+        phase = epochs.begin(network, settings)
     factors = [group["lr"] for group in phase.optimizer.param_groups]
     rates = np.geomspace(lowest, highest, n_steps)
     losses: list[float] = []

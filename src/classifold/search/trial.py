@@ -15,7 +15,7 @@ from classifold.search.search_file import Search
 from classifold.search.space import distributions
 from classifold.training.distributed_prediction import predict_distributed
 from classifold.training.loop import fit
-from classifold.training.out_of_memory import explain_out_of_memory
+from classifold.training.model_errors import explain_errors_of
 from classifold.training.scores import Score, score_logits
 from classifold.training.setup import prepare
 
@@ -59,7 +59,7 @@ def run_trial(
             diverges.
     """
     settings = params["models"][model]
-    with explain_out_of_memory(model):
+    with explain_errors_of(model):
         training = prepare(params["train"], settings, packs=packs)
         fitted = fit(
             training.network,

@@ -17,7 +17,7 @@ from classifold.augmentation.online.policy import Plan, draw_plan, moves_pixels
 from classifold.data.image_arrays import prefetch
 from classifold.data.pack import Pack
 from classifold.data.seeding import generator
-from classifold.errors import UserError
+from classifold.errors import SettingError
 from classifold.models.preprocessing import Normalize, normalized, to_input
 from classifold.runtime.parallel import threaded_map
 from classifold.training.losses import one_hot
@@ -208,8 +208,8 @@ def epoch_batches(
     n_steps = count_batches(n_images, batch_size)
     n_own = micro_batches_per_process(micro_batches, n_processes=n_processes)
     if n_images // n_steps < n_own * n_processes:
-        raise UserError(
-            f"batch_size: steps have too few images ({n_images // n_steps}) for {n_processes} "
+        raise SettingError(
+            f"batch_size: steps of {n_images // n_steps} images are too small for {n_processes} "
             f"processes with gradient_accumulation_steps: {micro_batches}, got {batch_size}. "
             "Increase batch_size, or lower gradient_accumulation_steps or the number of processes "
             "(train.launcher)."
@@ -230,7 +230,7 @@ def epoch_batches(
         return images.read(order[positions], slots[positions], draws)
 
     def prefetched() -> Iterator[np.ndarray]:
-        """Each micro-batch, after the system was asked to read the next one."""
+        """Each micro-batch; the operating system then reads the next one ahead."""
         for number, (positions, _, _) in enumerate(own):
             for coming, _, _ in own[number + bool(number) : number + 2]:  # the first one, too
                 prefetch(pack.images, order[coming])

@@ -118,6 +118,12 @@ class Checkpoint:
             )
             return None
 
+    def remove_everywhere(self, machine: Machine) -> None:
+        """Delete the file on each computer that trains, once all processes call this."""
+        machine.fabric.barrier()
+        if machine.writes_files:
+            self.remove()
+
     def remove(self) -> None:
         """Delete the file, when the training run is finished."""
         self.path.unlink(missing_ok=True)

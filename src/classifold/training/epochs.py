@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from classifold.data.pack import Pack
 from classifold.data.seeding import seed_torch
-from classifold.errors import UserError
+from classifold.errors import SettingError
 from classifold.models.feature_cache import FeatureCache, NotCachedError
 from classifold.runtime.progress import log, track
 from classifold.training.batches import (
@@ -223,9 +223,9 @@ class Epochs:
             return
         step = int(sound.logical_not().nonzero()[0])
         value = losses[step].item()
-        raise UserError(
-            f"phases.{name}: the loss in epoch {epoch}, step {step + 1} "
-            f"{'is NaN' if math.isnan(value) else f'has grown to {value:.3g}'} at the learning "
-            f"rate {phase.learning_rate:.3g}. Lower phases.{name}.optimizer.lr to a tenth, or set "
-            "gradient_clip_norm: 1.0; 'classifold lr-find' suggests a learning rate."
+        raise SettingError(
+            f"phases.{name}.optimizer.lr: the loss in epoch {epoch}, step {step + 1} "
+            f"{'is NaN' if math.isnan(value) else f'has grown to {value:.3g}'}, got a learning "
+            f"rate of {phase.learning_rate:.3g}. Lower it to a tenth, or set the model's "
+            "gradient_clip_norm to 1.0; 'classifold lr-find' suggests a learning rate."
         )

@@ -26,7 +26,7 @@ from classifold.training.distributed_prediction import predict_distributed
 from classifold.training.loop import fit
 from classifold.training.losses import one_hot
 from classifold.training.machine import Machine
-from classifold.training.out_of_memory import explain_out_of_memory
+from classifold.training.model_errors import explain_errors_of
 from classifold.training.recipe import Recipe
 from classifold.training.scores import score_logits
 from classifold.training.setup import prepare
@@ -64,9 +64,9 @@ def train_folds(
         UserError: if packs and groups are of different images, if there are too few groups, or
             if training fails.
     """
-    network, train, validation, recipe, machine, precision, cache = prepare(
-        settings, model, packs=packs
-    )
+    with explain_errors_of(name):
+        training = prepare(settings, model, packs=packs)
+    network, train, validation, recipe, machine, precision, cache = training
     originals = train.originals()
     folds = assign_folds(originals, groups, n_folds=n_folds, seed=seed)
     params = {
@@ -75,7 +75,7 @@ def train_folds(
     }
     key = training_key(params, packs, machine)
     log(f"  {name} on {machine.device.type}, {precision}, {n_folds} folds")
-    with explain_out_of_memory(name):
+    with explain_errors_of(name):
         logits, best_epochs = fit_folds(
             network,
             train,

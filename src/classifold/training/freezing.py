@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from classifold.errors import UserError
+from classifold.errors import SettingError
 
 
 def set_trainable(
@@ -20,7 +20,7 @@ def set_trainable(
         freeze_batch_norm: whether batch norms keep their parameters and running statistics.
 
     Raises:
-        UserError: if no parameter's name begins with a prefix.
+        SettingError: if no parameter's name begins with a prefix.
     """
     for parameter in network.parameters():
         parameter.requires_grad = trainable == "all"
@@ -34,11 +34,18 @@ def set_trainable(
                 module.requires_grad_(False)  # `train_mode` leaves it in evaluation mode
 
 
-def parameters_under(network: nn.Module, prefix: str) -> list[nn.Parameter]:
+def parameters_under(
+    network: nn.Module, prefix: str, *, setting: str = "trainable"
+) -> list[nn.Parameter]:
     """Find the parameters whose names begin with `prefix` and a dot; for `head` the head's.
 
+    Args:
+        network: with a `head`.
+        prefix: such as `backbone.layer4`.
+        setting: key in params that has the prefix, for the message.
+
     Raises:
-        UserError: if there are none.
+        SettingError: if there are none.
     """
     if prefix == "head":
         return list(network.head.parameters())  # type: ignore[union-attr]
@@ -46,9 +53,8 @@ def parameters_under(network: nn.Module, prefix: str) -> list[nn.Parameter]:
     chosen = [named[name] for name in named if f"{name}.".startswith(f"{prefix}.")]
     if not chosen:
         known = ", ".join(dict.fromkeys(["head", *(_layer(name) for name in named)]))
-        raise UserError(
-            f"trainable or lr_factors: must name layers of the network, got '{prefix}'. "
-            f"Choose from {known}."
+        raise SettingError(
+            f"{setting}: must name layers of the network, got '{prefix}'. Choose from {known}."
         )
     return chosen
 

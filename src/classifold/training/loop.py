@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from classifold.data.pack import Pack
+from classifold.errors import in_section
 from classifold.models.feature_cache import FeatureCache
 from classifold.runtime.progress import format_speed, log
 from classifold.training.checkpoints import Checkpoint
@@ -152,9 +153,10 @@ class _Loop:
                 continue
             settings = self.recipe.phases[name]
             phase_title = title if len(self.recipe.phases) == 1 else f"{title}, {name}"
-            phase = self.epochs.begin(
-                self.network, settings, title=phase_title, validation=self.validation
-            )
+            with in_section(f"phases.{name}"):
+                phase = self.epochs.begin(
+                    self.network, settings, title=phase_title, validation=self.validation
+                )
             n_before = sum(summary["n_epochs"] for summary in self.summaries.values())
             self.best = {}
             if state and len(self.history) > n_before:

@@ -47,7 +47,7 @@ def make_optimizer(
     factors = {
         parameter: factor
         for prefix, factor in sorted((lr_factors or {}).items(), key=lambda item: len(item[0]))
-        for parameter in parameters_under(network, prefix)
+        for parameter in parameters_under(network, prefix, setting="optimizer.lr_factors")
     }
     if lr_decay_per_layer is not None:
         for depth, layer in enumerate(reversed(layers_in_order(network))):

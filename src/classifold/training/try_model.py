@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from classifold.errors import UserError
+from classifold.errors import SettingError, UserError, in_section
 from classifold.models.model_file import build_network, publisher_of
 from classifold.models.preprocessing import Normalization
 from classifold.models.weights import check_weights, input_of
@@ -44,10 +44,13 @@ def try_model(name: str, model: Mapping[str, Any]) -> None:
             )
             if model.get("train_size"):
                 try_size(network, model["train_size"], name=model["network"])
-        for phase in model["phases"].values():
-            set_trainable(network, phase["trainable"])
-            for prefix in phase["optimizer"].get("lr_factors") or {}:
-                parameters_under(network, prefix)
+        for phase, settings in model["phases"].items():
+            with in_section(f"phases.{phase}"):
+                set_trainable(network, settings["trainable"])
+                for prefix in settings["optimizer"].get("lr_factors") or {}:
+                    parameters_under(network, prefix, setting="optimizer.lr_factors")
+    except SettingError as error:
+        raise SettingError(f"models.{name}.{error}") from None
     except UserError as error:
         raise UserError(f"models.{name}: {error}") from None
 
@@ -112,7 +115,8 @@ def try_size(network: nn.Module, train_size: int, *, name: str) -> None:
         with torch.inference_mode():
             network.eval()(torch.zeros(1, 3, train_size, train_size))
     except (RuntimeError, ValueError, AssertionError) as error:
-        raise UserError(
-            f"train_size: network {name} accepts only images of its image_size, got {train_size} "
-            f"({error}). Remove train_size, or choose a network that accepts images of any size."
+        raise SettingError(
+            f"train_size: the network {name} accepts only images of its image_size, got "
+            f"{train_size} ({error}). Remove train_size, or choose a network that accepts images "
+            "of any size."
         ) from None

@@ -1,21 +1,26 @@
-"""The message for a training run that runs out of memory."""
+"""Messages for errors in the training of a model."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from classifold.errors import UserError
+from classifold.errors import UserError, in_section
 from classifold.runtime.faults import is_out_of_memory
 
 
 @contextmanager
-def explain_out_of_memory(model: str) -> Iterator[None]:
-    """Turn an out-of-memory error, of a device or of the CPU, into a message with a remedy.
+def explain_errors_of(model: str) -> Iterator[None]:
+    """Name the model in the errors of its training, and give a remedy if it is out of memory.
+
+    Args:
+        model: name of the model in params.
 
     Raises:
-        UserError: in the place of torch's own errors.
+        UserError: in the place of torch's and Python's out-of-memory errors.
+        SettingError: with the full key, in the place of those about a setting of the model.
     """
     try:
-        yield
+        with in_section(f"models.{model}"):
+            yield
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise

@@ -4,19 +4,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from classifold.data.csv_file import read_rows, write_rows
+from classifold.data.csv_file import read_rows
 from classifold.data.json_file import read_json
 from classifold.data.pack import join
 from classifold.errors import UserError
 from classifold.models.feature_cache import FOLDER
-from classifold.models.model_file import save_model
 from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.progress import log
 from classifold.training.checkpoints import Checkpoint, training_key
-from classifold.training.description import describe_training
 from classifold.training.limit import cap_epochs
 from classifold.training.loop import refit
 from classifold.training.setup import prepare
+from classifold.training.train_model import write_model
 
 CHECKPOINTS = Path(".cache/refit")
 
@@ -80,32 +79,17 @@ def refit_model(name: str, params: Mapping[str, Any], *, root: Path, folder: Pat
         title=name,
     )
     with new_folder(folder) as new:
-        save_model(
+        write_model(
             new,
-            training.network,
-            network=model["network"],
-            arguments=model["arguments"],
-            classes=images.classes,
-            preprocessing={
-                "pack_size": images.size,
-                "resize": images.resize,
-                "ranges": images.ranges,
-                "image_size": training.recipe.image_size,
-                "normalize": training.recipe.normalize,
-            },
-            training={
-                "trained_on": ["train", "validation"],
-                **describe_training(
-                    images.originals(),
-                    loss=training.recipe.loss,
-                    precision=training.precision,
-                    threads=settings["threads"],
-                    processes=[training.machine.n_processes],
-                    max_epochs=max_epochs,
-                ),
-            },
+            training,
+            images,
+            settings=settings,
+            model=model,
+            max_epochs=max_epochs,
+            history=history,
+            processes=[training.machine.n_processes],
+            trained_on=["train", "validation"],
         )
-        write_rows(new / "history.csv", history, columns=list(history[0]))
         card = _model_card(
             name,
             n_train=n_train,

@@ -1,0 +1,144 @@
+"""Train a model of params, and write it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from classifold.data.csv_file import write_rows
+from classifold.data.logits_file import Logits
+from classifold.data.pack import Pack
+from classifold.models.model_file import save_model
+from classifold.runtime.progress import log
+from classifold.training.checkpoints import Checkpoint, training_key
+from classifold.training.description import describe_training, training_metrics
+from classifold.training.distributed_prediction import predict_distributed
+from classifold.training.loop import Fitted, fit
+from classifold.training.model_errors import explain_errors_of
+from classifold.training.scores import Score, score_logits
+from classifold.training.setup import Training, prepare
+
+
+class TrainedModel(NamedTuple):
+    """A trained network, with the weights that were kept, and its results."""
+
+    training: Training
+    fitted: Fitted
+    checkpoint: Checkpoint  # to be removed once the results are written
+    validation: Logits
+    score: Score  # score of the validation images
+    metrics: dict[str, Any]
+
+
+def train_model(
+    name: str,
+    *,
+    settings: Mapping[str, Any],
+    model: Mapping[str, Any],
+    policy: Mapping[str, Any],
+    packs: Path,
+    checkpoint: Path,
+) -> TrainedModel:
+    """Train a model, and predict the original training images and the validation images.
+
+    Args:
+        name: name of the model.
+        settings: `train` of params.
+        model: its entry of `models` in params.
+        policy: policy of online augmentation.
+        packs: folder of the packs `train` and `validation`.
+        checkpoint: file from which an interrupted training run continues.
+
+    Raises:
+        UserError: if the model or the device cannot be used, or if training fails.
+    """
+    with explain_errors_of(name):
+        training = prepare(settings, model, packs=packs)
+        network, train, validation, recipe, machine, precision, cache = training
+        params = {"train": settings, "model": model, "policy": policy, "precision": precision}
+        file = Checkpoint(checkpoint, training_key(params, packs, machine))
+        log(f"  {name} on {machine.device.type}, {precision}, {len(train.labels):,} images")
+        fitted = fit(
+            network,
+            train,
+            validation,
+            recipe=recipe,
+            policy=policy,
+            machine=machine,
+            cache=cache,
+            checkpoint=file,
+            title=name,
+        )
+        originals = train.originals()
+        train_logits, logits = (
+            predict_distributed(
+                network,
+                pack,
+                machine=machine,
+                body=fitted.body,
+                image_size=recipe.image_size,
+                normalize=recipe.normalize,
+            )
+            for pack in (originals, validation)
+        )
+    score = score_logits(logits, validation.labels, loss=recipe.loss)
+    metrics = training_metrics(
+        network,
+        fitted,
+        train=score_logits(train_logits, originals.labels, loss=recipe.loss),
+        validation=score,
+    )
+    kept = Logits(np.array(validation.ids), validation.labels, logits)
+    return TrainedModel(training, fitted, file, kept, score, metrics)
+
+
+def write_model(
+    folder: Path,
+    training: Training,
+    images: Pack,
+    *,
+    settings: Mapping[str, Any],
+    model: Mapping[str, Any],
+    max_epochs: int | None,
+    history: Sequence[Mapping[str, Any]],
+    processes: Sequence[int],
+    trained_on: Sequence[str] = (),
+) -> None:
+    """Write weights, `model.json` and `history.csv` of a trained network.
+
+    Args:
+        folder: an existing folder.
+        training: its network has the trained weights.
+        images: all images that the network was trained on.
+        settings: `train` of params.
+        model: its entry of `models` in params.
+        max_epochs: `limit.epochs` of params; None without a limit.
+        history: one row per epoch.
+        processes: number of processes that trained together, for each epoch.
+        trained_on: names of the splits that were trained on, if not only `train`.
+    """
+    save_model(
+        folder,
+        training.network,
+        network=model["network"],
+        arguments=model["arguments"],
+        classes=images.classes,
+        preprocessing={
+            "pack_size": images.size,
+            "resize": images.resize,
+            "ranges": images.ranges,
+            "image_size": training.recipe.image_size,
+            "normalize": training.recipe.normalize,
+        },
+        training=({"trained_on": list(trained_on)} if trained_on else {})
+        | describe_training(
+            images.originals(),
+            loss=training.recipe.loss,
+            precision=training.precision,
+            threads=settings["threads"],
+            processes=processes,
+            max_epochs=max_epochs,
+        ),
+    )
+    write_rows(folder / "history.csv", history, columns=list(history[0]))
