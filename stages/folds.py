@@ -23,7 +23,7 @@ def main(name: str) -> None:
     policy = read_params(f"policies.{model['online']}")
     result, metrics = NO_FOLDS, {"n_folds": 0, "n_images": 0}
     if n_folds:
-        launch(settings, batch_size=model["batch_size"])
+        launch(settings, batch_size=model.get("batch_size", 1))
         # Not at the top: without folds, the seconds that the import of torch takes are saved.
         from classifold.training.folds import train_folds  # noqa: PLC0415
 

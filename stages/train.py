@@ -19,7 +19,7 @@ CHECKPOINTS = Path(".cache/checkpoints")  # outside of the outputs, which DVC re
 def main(name: str) -> None:
     settings, model, max_epochs = read_params("train", f"models.{name}", "limit.epochs")
     policy = read_params(f"policies.{model['online']}")
-    launch(settings, batch_size=model["batch_size"])
+    launch(settings, batch_size=model.get("batch_size", 1))
 
     training, fitted, checkpoint, validation, score, metrics = train_model(
         name,

@@ -461,3 +461,60 @@ def test_a_missing_value_is_an_error_with_its_path(write):
     for key in ("a.c", "a.b.c", "x"):
         with pytest.raises(UserError, match=f"no key {re.escape(key)}.*Add it"):
             read_params(key, path=path)
+
+
+PROBE = {
+    "network": "probe",
+    "arguments": {"name": "resnet18"},
+    "head": {"name": "logistic", "c": [0.01, 1]},
+    "normalize": "half",
+    "online": "none",
+    "seed": 1,
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"image_size": 64},
+        {"head": {"name": "logistic", "c": 0.1}},
+        {"head": {"name": "neighbors", "k": [5, 10]}},
+    ],
+)
+def test_a_probe_has_a_head_and_no_phases(valid, change):
+    valid["models"]["mlp"] = PROBE | change
+    check(valid)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"phases": {}},
+            "models.mlp.phases: unknown key. Known keys: network, arguments",
+        ),
+        ({"batch_size": 8}, "models.mlp.batch_size: unknown key"),
+        ({"head": ABSENT}, "models.mlp.head: missing. Add it"),
+        (
+            {"head": {"name": "forest"}},
+            "models.mlp.head.name: must be one of 'logistic'",
+        ),
+        ({"head": {"name": "logistic", "c": 0}}, "models.mlp.head.c: must be > 0, got 0"),
+        ({"head": {"name": "neighbors", "k": []}}, "models.mlp.head.k: "),
+        ({"head": {"name": "neighbors", "c": 1.0}}, "models.mlp.head.c: unknown key"),
+        (
+            {"arguments": {"name": "resnet18", "dropout": 0.1}},
+            "arguments.dropout: unknown key",
+        ),
+        ({"online": "crop"}, "models.mlp.online: must be a policy without steps"),
+        ({"online": "no"}, "models.mlp.online: must be one of the policies"),
+        ({"network": "mlp"}, "models.mlp.head: unknown key"),
+        ({"network": "probes"}, "models.mlp.network: must be one of"),
+    ],
+)
+def test_settings_that_a_probe_does_not_have_are_refused(valid, change, message):
+    probe = {key: value for key, value in (PROBE | change).items() if value is not ABSENT}
+    with pytest.raises(UserError) as raised:
+        check(valid | {"models": valid["models"] | {"mlp": probe}})
+    assert message in str(raised.value)

@@ -249,6 +249,7 @@ def test_networks_import_no_sibling_and_nothing_about_training():
             "classifold.errors",
             "classifold.models.filling",
             "classifold.models.publishers",
+            "classifold.models.timm_body",
             "classifold.models.weights",
         }
 

@@ -40,6 +40,11 @@ def lr_find(
     if lowest >= highest:
         raise UserError(f"--lowest: must be below --highest ({highest:g}), got {lowest:g}.")
     settings = params["models"][model]
+    if "phases" not in settings:
+        raise UserError(
+            f"models.{model}.network: must be trained in phases, got probe, which has no learning "
+            "rate. Choose another model."
+        )
     with explain_errors_of(model):
         training = prepare(params["train"], settings, packs=PACKS)
         tried = run_range_test(

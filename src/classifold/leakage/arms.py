@@ -152,7 +152,15 @@ def without_early_stopping(model: Mapping[str, Any], *, epochs: int) -> dict[str
     """Change a model in params to run all its epochs, at most `epochs` per phase.
 
     The number of steps is then the same in all arms.
+
+    Raises:
+        UserError: if the model has no phases.
     """
+    if "phases" not in model:
+        raise UserError(
+            "train_arms.model: must be trained in phases, got a model of network probe, which "
+            "does not augment images on the fly. Choose another model."
+        )
     capped = cap_epochs(model, epochs=epochs)
     phases = {
         name: {**phase, "stop": {**(phase.get("stop") or {}), "patience": None}}

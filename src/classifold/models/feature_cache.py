@@ -40,7 +40,7 @@ MAX_BYTES = 8 * 2**30
 # Of the space left on the disk, for one file.
 MAX_FRACTION_OF_DISK = 0.5
 
-IMAGES_PER_CHUNK = 8 * inference.BATCH_SIZE
+IMAGES_PER_CHUNK = 4 * inference.BATCH_SIZE
 BYTES_PER_CHUNK = 2**24  # of images, as they are hashed
 
 # Of a chunk, in units of its norm: rounding to float16 changes each feature by 2 ** -11.
@@ -134,13 +134,14 @@ class FeatureCache:
         body = fold_batch_norms(network, to_input(example, **settings))
         n_features = predict_features(body, example, **settings).shape[1]
         self._make_room(n_images * n_features * np.dtype(np.float16).itemsize)
-        starts = range(0, n_images, IMAGES_PER_CHUNK)
         with new_file(path) as partial:
             features = np.lib.format.open_memmap(
                 partial, mode="w+", dtype=np.float16, shape=(n_images, n_features)
             )
-            for start in track(starts, task="features", total=len(starts), unit="chunks"):
-                rows = slice(start, start + IMAGES_PER_CHUNK)
+            for row in track(range(n_images), task="features", total=n_images, unit="images"):
+                if (row + 1) % IMAGES_PER_CHUNK and row + 1 < n_images:
+                    continue
+                rows = slice(row - row % IMAGES_PER_CHUNK, row + 1)
                 computed = predict_features(body, images[rows], **settings)
                 with np.errstate(over="ignore"):
                     features[rows] = computed

@@ -153,7 +153,7 @@ def save_model(
         folder / "model.json",
         {
             "network": network,
-            "arguments": dict(arguments),
+            "arguments": {**arguments, **getattr(model, "arguments", {})},
             "classes": list(classes),
             "preprocessing": dict(preprocessing),
             "weights": getattr(model, "weights", None),

@@ -43,7 +43,7 @@ class Plan(NamedTuple):
     def max_epochs(self) -> int:
         """The largest number of epochs of a trial, over all phases."""
         return max(
-            sum(phase["epochs"] for phase in self._model(sampled)["phases"].values())
+            sum(phase["epochs"] for phase in self._model(sampled).get("phases", {}).values()) or 1
             for sampled in corners(self.search)
         )
 
@@ -147,7 +147,7 @@ def _with_epochs(params: dict[str, Any], search: Search) -> dict[str, Any]:
     if search.epochs is None:
         return params
     phases = f"models.{search.model}.phases"
-    names = params["models"][search.model]["phases"]
+    names = params["models"][search.model].get("phases", {})  # a probe has none
     return with_values(params, {f"{phases}.{name}.epochs": search.epochs for name in names})
 
 

@@ -195,7 +195,8 @@ def fit_folds(
                 f"  fold {fold}/{n_folds}: {len(others.labels):,} training images, "
                 f"{len(held_out.labels):,} held out"
             )
-            network.load_state_dict(initial_weights)
+            if recipe.head is None:  # a probe's body is frozen, and its head is replaced
+                network.load_state_dict(initial_weights)
             fitted = fit(
                 network,
                 others,

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from classifold.augmentation.online.policy import draw_plan
+from classifold.data.image_arrays import apply_to_stored
 from classifold.data.pack import Pack
 from classifold.models.feature_cache import FeatureCache, NotCachedError
-from classifold.models.inference import aligned_rows
+from classifold.models.inference import aligned_rows, predict_features
 from classifold.models.preprocessing import Normalize
 from classifold.training.batches import Read, fits
 from classifold.training.freezing import train_mode
@@ -29,7 +30,7 @@ class FrozenBody:
     def __init__(
         self,
         network: nn.Module,
-        cache: FeatureCache,
+        cache: FeatureCache | None,
         *,
         machine: Machine,
         image_size: int,
@@ -39,7 +40,7 @@ class FrozenBody:
 
         Args:
             network: on the machine's device, with a trainable head and all else frozen.
-            cache: files of features.
+            cache: files of features; without it they are kept in memory.
             machine: device, precision and processes of the training run.
             image_size: input size of the network.
             normalize: normalization that the network expects.
@@ -58,14 +59,18 @@ class FrozenBody:
         self._known: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # images and their features
 
     def features(self, images: np.ndarray) -> np.ndarray:
-        """Return the features of images, float16 (N, n_features), see `FeatureCache.features`.
+        """Return the features of images, (N, n_features), see `FeatureCache.features`.
 
         Raises:
             NotCachedError: if they cannot be kept.
         """
+        return apply_to_stored(self._of_stored, images)
+
+    def _of_stored(self, images: np.ndarray) -> np.ndarray:
         if id(images) not in self._known:
+            compute = self._cache.features if self._cache else predict_features
             with self.machine.fabric.autocast():
-                computed = self._cache.features(self._network, images, **self._settings)
+                computed = compute(self._network, images, **self._settings)
             self._known[id(images)] = images, computed
         return self._known[id(images)][1]
 

@@ -8,9 +8,9 @@ def cap_epochs(model: Mapping[str, Any], *, epochs: int | None) -> dict[str, Any
     """Limit each phase of a model in params to at most `epochs` epochs; None is no limit.
 
     Schedules that depend on the length of a phase are shortened with it: the warm-up of a cosine
-    keeps its fraction. A cycle keeps its steps, a plateau its patience.
+    keeps its fraction. A cycle keeps its steps, a plateau its patience. A probe has no phases.
     """
-    if epochs is None:
+    if epochs is None or "phases" not in model:
         return dict(model)
     return {
         **model,

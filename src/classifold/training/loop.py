@@ -48,6 +48,8 @@ def fit(
 ) -> Fitted:
     """Train `network` in place, phase after phase in the order of their names.
 
+    A probe has no phases: its head is fitted, see `fit_probe`.
+
     After each phase the weights of its best epoch are restored: the one with the best metric,
     of equals the one with the lowest validation loss. Validation in the history is computed at
     the precision of training. Training scores in the history are those of the moving weights on
@@ -70,6 +72,18 @@ def fit(
     Raises:
         UserError: if the loss explodes or is NaN.
     """
+    if recipe.head:
+        if policy["steps"]:
+            raise ValueError("a probe's images are not augmented on the fly")
+        # Not at the top: the import of scikit-learn takes a second.
+        from classifold.training.probe import fit_probe  # noqa: PLC0415
+
+        fitted = fit_probe(
+            network, train, validation, recipe=recipe, machine=machine, cache=cache, title=title
+        )
+        if after_epoch:
+            after_epoch(fitted.history[0])
+        return Fitted(fitted.history, fitted.phases, 1, [machine.n_processes], fitted.body)
     epochs = Epochs(train, recipe=recipe, policy=policy, machine=machine, cache=cache)
     return _Loop(network, epochs, validation=validation).run(checkpoint, after_epoch, title=title)
 
@@ -108,6 +122,12 @@ def refit(
         One row per epoch: phase, epoch, learning rate, scores on the images as they were trained
         on.
     """
+    if recipe.head:
+        from classifold.training.probe import fit_probe  # noqa: PLC0415 - as above
+
+        return fit_probe(
+            network, images, None, recipe=recipe, machine=machine, cache=cache, title=title
+        ).history
     epochs = Epochs(images, recipe=recipe, policy=policy, machine=machine, cache=cache)
     return _Loop(network, epochs, recorded=recorded).run(checkpoint, title=title).history
 

@@ -1,21 +1,26 @@
 """How a network is trained."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from classifold.models.model_file import pretrained_input
 from classifold.models.preprocessing import Normalize
 
+HEAD = "head"  # name of the only phase of a probe, under which its results are reported
+
 
 class Recipe(NamedTuple):
     """How a network is trained: the keys of a model in params, except those that build it."""
 
-    phases: Mapping[str, Mapping[str, Any]]  # name -> epochs, trainable, optimizer, schedule, stop
-    batch_size: int  # max images per step, over all micro-batches and processes
     seed: int  # seed of order, dropout and online augmentation
     image_size: int
     normalize: Normalize
     loss: Mapping[str, Any]  # name and settings
+    # Name -> epochs, trainable, optimizer, schedule, stop.
+    phases: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    batch_size: int = 1  # max images per step, over all micro-batches and processes
+    head: Mapping[str, Any] | None = None  # of a probe, which has no phases: name and c or k
     class_weights: str = "none"  # or `balanced`
     sampler: str = "shuffle"  # or `balanced`
     ema_decay: float | None = None  # decay of the moving average of weights, per step
@@ -34,6 +39,23 @@ class Recipe(NamedTuple):
         if model["normalize"] == "pretrained":
             settings["normalize"] = pretrained_input(model["network"], model["arguments"]).normalize
         return cls(**settings)
+
+    def candidates(self) -> tuple[str, list[Any]]:
+        """Return the key of a probe's head, `c` or `k`, and its values in ascending order."""
+        head = self.head or {}
+        key = "c" if head["name"] == "logistic" else "k"
+        return key, sorted(head[key]) if isinstance(head[key], list) else [head[key]]
+
+    def as_trained(self, phases: Mapping[str, Mapping[str, Any]]) -> "Recipe":
+        """Replace the values among which the training of a probe chose by the chosen one.
+
+        Args:
+            phases: metrics of the training, by phase.
+        """
+        if self.head is None:
+            return self
+        key, _ = self.candidates()
+        return self._replace(head={**self.head, key: phases[HEAD][key]})
 
 
 def _without_nulls(settings: Mapping[str, Any]) -> dict[str, Any]:

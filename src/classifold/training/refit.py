@@ -14,6 +14,7 @@ from classifold.runtime.progress import log
 from classifold.training.checkpoints import Checkpoint, training_key
 from classifold.training.limit import cap_epochs
 from classifold.training.loop import refit
+from classifold.training.recipe import HEAD
 from classifold.training.setup import prepare
 from classifold.training.train_model import write_model
 
@@ -43,10 +44,10 @@ def refit_model(name: str, params: Mapping[str, Any], *, root: Path, folder: Pat
     if not (trained / "history.csv").is_file() or not metrics.is_file():
         raise UserError(f"models.{name}: not trained yet. Run 'dvc repro train@{name}'.")
     kept = read_json(metrics)["phases"]
-    if set(kept) != set(model["phases"]):
+    if set(kept) != set(model.get("phases", [HEAD])):
         raise UserError(
             f"models.{name}.phases: the model was trained with the phases {', '.join(kept)}, got "
-            f"{', '.join(model['phases'])}. Run 'dvc repro train@{name}'."
+            f"{', '.join(model.get('phases', [HEAD]))}. Run 'dvc repro train@{name}'."
         )
     recorded = [
         row
@@ -70,7 +71,7 @@ def refit_model(name: str, params: Mapping[str, Any], *, root: Path, folder: Pat
     history = refit(
         training.network,
         images,
-        recipe=training.recipe,
+        recipe=training.recipe.as_trained(kept),
         policy=policy,
         machine=training.machine,
         cache=training.cache,

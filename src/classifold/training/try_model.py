@@ -44,7 +44,7 @@ def try_model(name: str, model: Mapping[str, Any]) -> None:
             )
             if model.get("train_size"):
                 try_size(network, model["train_size"], name=model["network"])
-        for phase, settings in model["phases"].items():
+        for phase, settings in model.get("phases", {}).items():
             with in_section(f"phases.{phase}"):
                 set_trainable(network, settings["trainable"])
                 for prefix in settings["optimizer"].get("lr_factors") or {}:

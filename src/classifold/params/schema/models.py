@@ -1,11 +1,14 @@
 """Section `models`: networks and how they are trained."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    Discriminator,
     Field,
     NonNegativeFloat,
     PositiveFloat,
+    Tag,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -89,25 +92,29 @@ class Focal(Section):
     gamma: NonNegativeFloat
 
 
-class Model(Section):
-    """One model: its network, images and training."""
+class Logistic(Section):
+    """Logistic regression; of several values of `c` the best one on validation images is kept."""
+
+    name: Literal["logistic"]
+    c: PositiveFloat | Annotated[list[PositiveFloat], Field(min_length=1)]
+
+
+class Neighbors(Section):
+    """Nearest neighbors; of several values of `k` the best one on validation images is kept."""
+
+    name: Literal["neighbors"]
+    k: Count | Annotated[list[Count], Field(min_length=1)]
+
+
+class _AnyModel(Section):
+    """What every model has: its network and images."""
 
     network: str
     arguments: dict[str, Any]
     image_size: Pixels | None = None  # augment.size
-    train_size: Pixels | None = None
     normalize: Literal["imagenet", "half", "none", "pretrained"]
     online: str
-    batch_size: Annotated[int, Field(ge=2)]
     seed: Seed
-    # By dataset.task: cross_entropy or binary_cross_entropy.
-    loss: Annotated[CrossEntropy | PerClass | Focal, Field(discriminator="name")] | None = None
-    class_weights: Literal["none", "balanced"] | None = None
-    sampler: Literal["shuffle", "balanced"] | None = None
-    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
-    gradient_clip_norm: PositiveFloat | None = None
-    gradient_accumulation_steps: Count | None = None
-    phases: Annotated[dict[Name, Phase], Field(min_length=1)]
 
     @field_validator("network")
     @classmethod
@@ -123,3 +130,36 @@ class Model(Section):
         if "network" in info.data:  # otherwise the error is in `network`
             arguments_schema(info.data["network"]).model_validate(arguments)
         return arguments
+
+
+class Probe(_AnyModel):
+    """A model whose network is `probe`: a head on the features of a frozen body."""
+
+    head: Annotated[Logistic | Neighbors, Field(discriminator="name")]
+
+
+class TrainedModel(_AnyModel):
+    """A model with phases of training."""
+
+    train_size: Pixels | None = None
+    batch_size: Annotated[int, Field(ge=2)]
+    # By dataset.task: cross_entropy or binary_cross_entropy.
+    loss: Annotated[CrossEntropy | PerClass | Focal, Field(discriminator="name")] | None = None
+    class_weights: Literal["none", "balanced"] | None = None
+    sampler: Literal["shuffle", "balanced"] | None = None
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    gradient_clip_norm: PositiveFloat | None = None
+    gradient_accumulation_steps: Count | None = None
+    phases: Annotated[dict[Name, Phase], Field(min_length=1)]
+
+
+def _kind(model: Any) -> str:
+    """The tag of a model's schema; messages omit it, since it is no key."""
+    is_probe = isinstance(model, Mapping) and model.get("network") == "probe"
+    return "a probe" if is_probe else "a model with phases"
+
+
+Model = Annotated[
+    Annotated[Probe, Tag("a probe")] | Annotated[TrainedModel, Tag("a model with phases")],
+    Discriminator(_kind),
+]

@@ -11,7 +11,7 @@ from classifold.params.schema.dataset import Dataset, Limit
 from classifold.params.schema.evaluate import Evaluate
 from classifold.params.schema.filter import Filter
 from classifold.params.schema.ingest import Ingest
-from classifold.params.schema.models import Model
+from classifold.params.schema.models import Model, Probe
 from classifold.params.schema.policies import Policy
 from classifold.params.schema.section import ModelName, Name, Section, require_no_errors
 from classifold.params.schema.split import Split
@@ -50,6 +50,13 @@ class Params(Section):
                     f"models.{name}.online: must be one of the policies "
                     f"{', '.join(self.policies)}, got {model.online!r}"
                 )
+            if isinstance(model, Probe):
+                if model.online in self.policies and self.policies[model.online].steps:
+                    yield (
+                        f"models.{name}.online: must be a policy without steps for network probe, "
+                        f"whose images are not augmented on the fly, got {model.online!r}"
+                    )
+                continue
             if self.dataset.task == "multi" and model.loss and model.loss.name == "cross_entropy":
                 yield (
                     f"models.{name}.loss: must be binary_cross_entropy (the default), "

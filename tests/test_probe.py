@@ -1,0 +1,371 @@
+"""Probes: logistic regression and nearest neighbors on the features of a frozen body."""
+
+import shutil
+from functools import partial
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.preprocessing import StandardScaler
+
+from classifold.analysis.explain.saliency import explain_class
+from classifold.data.pack import Pack, join
+from classifold.errors import UserError
+from classifold.models.feature_cache import FeatureCache
+from classifold.models.inference import predict_features, predict_logits
+from classifold.models.model_file import load_model, new_network, save_model
+from classifold.models.weights_file import sha256_of
+from classifold.networks.probe import TEMPERATURE, NearestNeighbors
+from classifold.serving.export import export_onnx
+from classifold.serving.predict import Classifier
+from classifold.training.folds import fit_folds
+from classifold.training.loop import fit, refit
+from classifold.training.machine import set_up
+from classifold.training.probe import LOWEST_LOGIT
+from classifold.training.recipe import Recipe
+from classifold.training.scores import score_logits
+from classifold.training.try_model import try_model
+
+NAME = "test_efficientnet"
+SIZE = {"image_size": 32, "normalize": "half"}
+CPU = torch.device("cpu")
+NO_POLICY = {"steps": [], "fill": "reflect"}
+LOGISTIC = {"name": "logistic", "c": [0.001, 0.1]}
+NEIGHBORS = {"name": "neighbors", "k": 5}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A file with weights of timm's smallest network, and its hash."""
+    torch.manual_seed(3)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_file(timm.create_model(NAME, pretrained=False).state_dict(), path)
+    return {"file": str(path), "sha256": sha256_of(path)}
+
+
+def build(weights, n_classes=3):
+    arguments = {"name": NAME, "weights": weights}
+    return new_network("probe", n_classes=n_classes, image_size=32, arguments=arguments, seed=1)
+
+
+@pytest.fixture
+def new_probe(weights):
+    return partial(build, weights)
+
+
+@pytest.fixture
+def fit_head(machine, tmp_path):
+    def run(network, pack, validation, head, **options):
+        return fit(
+            network,
+            pack,
+            validation,
+            recipe=recipe_of(pack, head),
+            policy=NO_POLICY,
+            machine=machine,
+            cache=FeatureCache(tmp_path / "features"),
+            **options,
+        )
+
+    return run
+
+
+def recipe_of(pack, head):
+    loss = {"name": "cross_entropy" if pack.task == "single" else "binary_cross_entropy"}
+    return Recipe(seed=1, loss=loss, head=head, **SIZE)
+
+
+def features_of(network, pack):
+    return predict_features(network, pack.images, device=CPU, **SIZE).astype(np.float16)
+
+
+def logits_of(network, pack):
+    return predict_logits(network, pack.images, device=CPU, **SIZE)
+
+
+def test_the_linear_head_is_the_logistic_regression_of_scikit_learn(draw_pack, new_probe, fit_head):
+    pack, validation = draw_pack(60), draw_pack(24, seed=1)
+    network = new_probe()
+    fitted = fit_head(network, pack, validation, {"name": "logistic", "c": 0.1})
+    scaler = StandardScaler().fit(features_of(network, pack))
+    reference = LogisticRegression(C=0.1, max_iter=1000)
+    reference.fit(scaler.transform(features_of(network, pack)), pack.labels)
+    expected = reference.predict_log_proba(scaler.transform(features_of(network, validation)))
+    found = torch.from_numpy(logits_of(network, validation)).log_softmax(1).numpy()
+    np.testing.assert_allclose(found, expected, atol=0.01)
+    assert fitted.phases["head"]["c"] == 0.1
+    assert fitted.phases["head"]["n_trainable_parameters"] == 3 * network.head.in_features + 3
+
+
+def test_with_two_classes_the_softmax_of_the_logits_is_the_sigmoid_of_scikit_learn(
+    draw_pack, new_probe, fit_head
+):
+    pack = draw_pack(40, n_classes=2)
+    network = new_probe(2)
+    fit_head(network, pack, pack, {"name": "logistic", "c": 0.01})
+    scaler = StandardScaler().fit(features_of(network, pack))
+    scaled = scaler.transform(features_of(network, pack))
+    reference = LogisticRegression(C=0.01, max_iter=1000).fit(scaled, pack.labels)
+    found = torch.from_numpy(logits_of(network, pack)).softmax(1).numpy()
+    np.testing.assert_allclose(found, reference.predict_proba(scaled), atol=0.005)
+
+
+def test_each_of_several_labels_has_a_logistic_regression(draw_multi_pack, new_probe, fit_head):
+    pack = draw_multi_pack(40)
+    pack.labels[:, 2] = 1  # on every image: there is nothing to learn
+    network = new_probe()
+    fitted = fit_head(network, pack, draw_multi_pack(16, seed=1), {"name": "logistic", "c": 0.1})
+    scaler = StandardScaler().fit(features_of(network, pack))
+    scaled = scaler.transform(features_of(network, pack))
+    found = torch.from_numpy(logits_of(network, pack)).sigmoid().numpy()
+    for label in range(2):
+        reference = LogisticRegression(C=0.1, max_iter=1000).fit(scaled, pack.labels[:, label])
+        expected = reference.predict_proba(scaled)[:, 1]
+        np.testing.assert_allclose(found[:, label], expected, atol=0.01)
+    np.testing.assert_allclose(found[:, 2], 40.5 / 41, atol=1e-6)
+    assert "validation_micro_f1" in fitted.phases["head"]
+
+
+def test_a_class_without_training_images_is_never_predicted(draw_pack, new_probe, fit_head):
+    pack = draw_pack(40)
+    two = pack.subset(np.flatnonzero(pack.labels != 1))
+    network = new_probe()
+    fit_head(network, two, pack, {"name": "logistic", "c": 0.1})
+    logits = logits_of(network, pack)
+    assert set(logits.argmax(1)) == {0, 2}
+    assert (logits[:, 1] == LOWEST_LOGIT).all()
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_nearest_neighbors_are_those_of_scikit_learn(draw_pack, new_probe, fit_head, k):
+    pack, validation = draw_pack(60), draw_pack(24, seed=1)
+    network = new_probe()
+    fitted = fit_head(network, pack, validation, {"name": "neighbors", "k": k})
+    reference = KNeighborsClassifier(
+        k, metric="cosine", algorithm="brute", weights=lambda d: np.exp(-d / TEMPERATURE)
+    ).fit(features_of(network, pack).astype(np.float64), pack.labels)
+    votes = reference.predict_proba(features_of(network, validation).astype(np.float64))
+    found = torch.from_numpy(logits_of(network, validation)).softmax(1).numpy()
+    # One more neighbor, as far away as the last one, has all classes in equal parts.
+    assert np.abs(found - votes).max() <= 1 / (k + 1)
+    certain = np.sort(votes, axis=1)[:, -1] - np.sort(votes, axis=1)[:, -2] > 1e-3
+    assert certain.sum() > 15
+    assert (found.argmax(1) == votes.argmax(1))[certain].all()
+    assert fitted.phases["head"]["k"] == k
+
+
+def test_the_logits_of_nearest_neighbors_by_hand():
+    features = torch.tensor([[1.0, 0.0], [3.0, 3.0], [0.0, 2.0]])
+    labels = torch.tensor([[1, 0], [0, 1], [1, 1]])
+    query = torch.tensor([[2.0, 0.0]])  # similarities 1, sqrt(1/2), 0
+    near = float(np.exp((np.sqrt(0.5) - 1) / TEMPERATURE))
+    single = NearestNeighbors(features, labels, neighbors=2, task="single")(query)
+    expected = [np.log(1 + near / 2), np.log(near + near / 2)]
+    assert single[0].tolist() == pytest.approx(expected, rel=1e-4)
+    multi = NearestNeighbors(features, labels, neighbors=2, task="multi")(query)
+    odds = [(1 + near / 2) / (near + near / 2), (near + near / 2) / (1 + near / 2)]
+    assert multi[0].tolist() == pytest.approx(np.log(odds), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("head", "key"), [(LOGISTIC, "c"), ({"name": "neighbors", "k": [25, 1, 3]}, "k")]
+)
+def test_the_candidate_with_the_best_validation_score_is_kept(
+    draw_pack, new_probe, fit_head, head, key
+):
+    pack, validation = draw_pack(30), draw_pack(30, seed=1)
+    validation = validation._replace(labels=(validation.labels + 1) % 3)  # so that scores differ
+    network = new_probe()
+    fitted = fit_head(network, pack, validation, head)
+    summary = fitted.phases["head"]
+    tried = summary["tried"]
+    assert list(tried) == [f"{value:g}" for value in sorted(head[key])]
+    scores = {
+        name: (columns["validation_accuracy"], -columns["validation_loss"])
+        for name, columns in tried.items()
+    }
+    assert len(set(scores.values())) > 1
+    assert f"{summary[key]:g}" == max(scores, key=scores.get)
+    logits = logits_of(network, validation)
+    score = score_logits(logits, validation.labels, loss={"name": "cross_entropy"})
+    assert score.loss == pytest.approx(summary["validation_loss"], abs=0.01)
+    assert fitted.history[0]["validation_loss"] == summary["validation_loss"]
+
+
+def test_the_body_is_not_changed_and_a_second_head_reads_no_image(
+    draw_pack, new_probe, fit_head, monkeypatch
+):
+    pack, validation = draw_pack(30), draw_pack(24, seed=1)
+    first = new_probe()
+    fit_head(first, pack, validation, LOGISTIC)
+    monkeypatch.setattr("classifold.models.feature_cache.predict_features", None)
+    second = new_probe()
+    fit_head(second, pack, validation, NEIGHBORS)
+    fresh = new_probe().backbone.state_dict()
+    for network in (first, second):
+        for name, tensor in network.backbone.state_dict().items():
+            assert torch.equal(tensor, fresh[name]), name
+
+
+def test_without_room_for_files_features_are_kept_in_memory(
+    draw_pack, new_probe, machine, tmp_path, capsys
+):
+    pack, recipe = draw_pack(30), recipe_of(draw_pack(3), LOGISTIC)
+    networks = [new_probe(), new_probe()]
+    for network, cache in zip(networks, [FeatureCache(tmp_path, max_bytes=9), None], strict=True):
+        fit(network, pack, pack, recipe=recipe, policy=NO_POLICY, machine=machine, cache=cache)
+    assert "features are kept in memory" in capsys.readouterr().out
+    assert torch.equal(networks[0].head.weight, networks[1].head.weight)
+
+
+def test_more_neighbors_than_images_is_an_error(draw_pack, new_probe, fit_head):
+    with pytest.raises(UserError, match=r"head\.k: .*number of training images, 8, got 9"):
+        fit_head(new_probe(), draw_pack(8), draw_pack(8), {"name": "neighbors", "k": [3, 9]})
+
+
+@pytest.fixture(scope="module", params=["logistic", "neighbors"])
+def saved(request, tmp_path_factory, weights):
+    """Folders of saved probes for one and for several labels per image."""
+    root = tmp_path_factory.mktemp(request.param)
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (20, 16, 16, 3), np.uint8)
+    heads = {"logistic": LOGISTIC, "neighbors": NEIGHBORS}
+    for task in ("single", "multi"):
+        labels = random.permutation(np.arange(20) % 3)
+        pack = Pack(
+            images=images,
+            labels=labels if task == "single" else np.eye(3, dtype=np.uint8)[labels],
+            ids=[str(number) for number in range(20)],
+            variants=np.zeros(20, np.int32),
+            transformations=["none"] * 20,
+            task=task,
+            classes=["cat", "dog", "owl"],
+            size=16,
+            resize="lanczos",
+        )
+        network = build(weights)
+        fit(
+            network, pack, pack, recipe=recipe_of(pack, heads[request.param]), policy=NO_POLICY,
+            machine=set_up(device=CPU, precision="fp32"),
+        )  # fmt: skip
+        (root / task).mkdir()
+        save_model(
+            root / task,
+            network,
+            network="probe",
+            arguments={"name": NAME, "weights": weights},
+            classes=pack.classes,
+            preprocessing={"pack_size": 16, "resize": "lanczos", **SIZE},
+            training={"task": task, "threads": 1},
+        )
+        np.save(root / task / "logits.npy", logits_of(network, pack))
+    np.save(root / "images.npy", images)
+    return root
+
+
+@pytest.mark.parametrize("task", ["single", "multi"])
+def test_a_probe_is_loaded_as_it_was_saved(saved, weights, task):
+    model = load_model(saved / task)
+    images = np.load(saved / "images.npy")
+    logits = predict_logits(model.network, images, device=CPU, **SIZE)
+    np.testing.assert_array_equal(logits, np.load(saved / task / "logits.npy"))
+    assert model.description["weights"]["sha256"] == weights["sha256"]
+
+
+def test_a_probe_is_explained(saved):
+    maps = explain_class(
+        load_model(saved / "single").network,
+        torch.linspace(-1, 1, 3 * 32 * 32).view(1, 3, 32, 32),
+        1,
+        smooth_samples=1,
+        smooth_noise=0.1,
+        integrated_steps=2,
+        occluded_fraction=0.5,
+        seed=1,
+    )
+    for name in ("saliency", "grad_cam"):
+        found = getattr(maps, name)
+        assert np.isfinite(found).all()
+        assert found.max() > 0
+
+
+@pytest.mark.slow  # the exporter takes seconds
+@pytest.mark.parametrize("task", ["single", "multi"])
+def test_a_stack_with_a_probe_is_one_onnx_file(saved, project, tmp_path, task):
+    root = project(task, method="mean")
+    shutil.rmtree(root / "models/deep")
+    shutil.copytree(saved / task, root / "models/deep")
+    classifier = Classifier.load(root)
+    assert "backbone" in dict(classifier.members["deep"].network.named_children())
+    path = tmp_path / "exported/model.onnx"
+    exported = export_onnx(path, classifier, np.load(saved / "images.npy"))
+    assert exported.max_difference < 1e-4
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_probes_predict_folds_that_they_were_not_fitted_on(draw_pack, new_probe, machine, tmp_path):
+    pack, validation = draw_pack(30), draw_pack(12, seed=1)
+    folds = np.arange(30) % 2 + 1
+    for head in (LOGISTIC, NEIGHBORS):
+        logits, best_epochs = fit_folds(
+            new_probe(),
+            pack,
+            validation,
+            folds=folds,
+            recipe=recipe_of(pack, head),
+            policy=NO_POLICY,
+            machine=machine,
+            cache=FeatureCache(tmp_path / "features"),
+            checkpoints=tmp_path / head["name"],
+            key="0",
+        )
+        assert best_epochs == [1, 1]
+        network = new_probe()
+        others = pack.subset(np.flatnonzero(folds != 1))
+        recipe = recipe_of(pack, head)
+        fit(network, others, validation, recipe=recipe, policy=NO_POLICY, machine=machine)
+        expected = logits_of(network, pack.subset(np.flatnonzero(folds == 1)))
+        np.testing.assert_allclose(logits[folds == 1], expected, atol=0.02)
+    assert len(list((tmp_path / "features").glob("*.npy"))) == 2
+
+
+def test_a_refit_uses_the_chosen_candidate_and_all_images(
+    draw_pack, new_probe, fit_head, machine, tmp_path
+):
+    pack, validation = draw_pack(30), draw_pack(12, seed=1)
+    fitted = fit_head(new_probe(), pack, validation, LOGISTIC)
+    recipe = recipe_of(pack, LOGISTIC).as_trained(fitted.phases)
+    assert recipe.head == LOGISTIC | {"c": fitted.phases["head"]["c"]}
+    network, expected, both = new_probe(), new_probe(), join(pack, validation)
+    (row,) = refit(
+        network,
+        both,
+        recipe=recipe,
+        policy=NO_POLICY,
+        machine=machine,
+        recorded=fitted.history,
+        cache=FeatureCache(tmp_path / "features"),
+    )
+    assert not [name for name in row if name.startswith("validation")]
+    fit(expected, both, both, recipe=recipe, policy=NO_POLICY, machine=machine)
+    np.testing.assert_allclose(logits_of(network, both), logits_of(expected, both), atol=0.05)
+
+
+def test_check_builds_a_probe(weights):
+    model = {
+        "network": "probe",
+        "arguments": {"name": NAME, "weights": weights},
+        "image_size": 32,
+        "normalize": "half",
+        "online": "none",
+        "seed": 1,
+        "loss": {"name": "cross_entropy"},
+        "head": LOGISTIC,
+    }
+    try_model("probe", model)
+    with pytest.raises(UserError, match=r"models\.probe\.arguments\.name: .*got 'test_nothing'"):
+        try_model("probe", model | {"arguments": {"name": "test_nothing"}})
