@@ -160,6 +160,8 @@ class Run:
                 "n_files": n_images + len(broken),
                 "n_images": n_images,
                 "n_unreadable": len(broken),
+                "n_ignored": 0,
+                "n_labels_without_image": 0,
                 "n_converted_to_rgb": sum(converted.values()),
                 "converted": converted,
                 "n_turned_upright": 0,

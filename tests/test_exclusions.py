@@ -106,6 +106,7 @@ def test_ingest_warns_of_a_class_and_of_files_of_no_class():
         "n_unreadable": 7,
         "images_per_class": {"cat": 3, "dog": 90},
         "unreadable_per_class": {"cat": 1, "dog": 0},
+        "n_labels_without_image": 0,
     }
     assert warn_of_ingest(metrics) == [
         "ingest excluded more than 5 %",

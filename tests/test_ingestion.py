@@ -24,7 +24,6 @@ from classifold.ingest.deep_image import ORIENTATION_TAG
 from classifold.ingest.detection import open_source
 from classifold.ingest.formats import UNREAD_EXTENSIONS
 from classifold.ingest.ingestion import ingest
-from classifold.ingest.layout import image_names
 from classifold.runtime import parallel
 
 WHITE = (255, 255, 255)
@@ -60,15 +59,14 @@ def read_all(tmp_path):
 
 def nothing_is_lost(tree, source, counts, folder):
     listed = read_rows(folder / "unreadable.csv")
-    n_other = len(tree.names()) - len(image_names(tree.names()))
-    n_listed_files = len(listed) - len(source.missing)
-    assert counts["n_files"] == counts["n_images"] + n_listed_files + n_other
+    ignored = read_rows(folder / "ignored.csv")
+    assert counts["n_files"] == (counts["n_images"] + len(listed) + len(ignored) + len(source.used))
     assert counts["n_unreadable"] == len(listed)
-    assert all(row["id"] and row["reason"] for row in listed)
+    assert counts["n_ignored"] == len(ignored)
+    assert all(row["id"] and row["reason"] for row in (*listed, *ignored))
     ids = [row["id"] for row in iter_columns(folder, ["id"])]
     assert len(ids) == len(set(ids)) == counts["n_images"]
-    readable = set(image_names(tree.names())) - {row["id"] for row in listed}
-    assert readable <= set(ids) <= set(image_names(tree.names()))
+    assert not set(ids) & {row["id"] for row in ignored}
 
 
 @pytest.fixture
@@ -96,6 +94,8 @@ def test_images_and_conversions_are_counted(read_all, mixed):
         "n_files": 10,
         "n_images": 6,
         "n_unreadable": 3,
+        "n_ignored": 1,
+        "n_labels_without_image": 0,
         "n_unlabelled": 1,
         "n_converted_to_rgb": 3,
         "converted": {
@@ -218,13 +218,14 @@ def test_boxes_of_tiny_imagenet_reach_the_table(read_all, encode):
     assert counts["images_per_split"] == {"test": 1, "train": 2, "unlabelled": 1}
 
 
-def test_listed_files_that_are_missing_count_as_unreadable(read_all, encode):
+def test_labels_without_an_image_are_listed_and_do_not_count_as_unreadable(read_all, encode):
     files = {"1.png": encode(RED), "2.png": encode(RED)}
     files["t.csv"] = b"path,label\n1.png,a\n2.png,b\n3.png,b\n"
     folder, counts = read_all(files)
-    assert (counts["n_files"], counts["n_images"], counts["n_unreadable"]) == (3, 2, 1)
-    reason = "listed in t.csv, but missing"
-    assert read_rows(folder / "unreadable.csv") == [{"id": "3.png", "reason": reason}]
+    assert (counts["n_files"], counts["n_images"], counts["n_unreadable"]) == (3, 2, 0)
+    assert counts["n_labels_without_image"] == 1
+    reason = "t.csv lists it, but there is no such image"
+    assert read_rows(folder / "labels_without_image.csv") == [{"id": "3.png", "reason": reason}]
 
 
 @pytest.fixture
@@ -328,7 +329,7 @@ def test_whatever_the_names_in_a_zip_no_file_is_lost_and_none_is_written(tmp_pat
         nothing_is_lost(tree, source, counts, folder)
     written = {
         *("images-00000.parquet", "classes.json", "unreadable.csv", "conversions.csv"),
-        "ranges.json",
+        *("ranges.json", "ignored.csv", "labels_without_image.csv"),
     }
     assert {path.name for path in folder.iterdir()} == written
     assert {path.name for path in tmp_path.iterdir()} == {"a.zip", "ingested"}

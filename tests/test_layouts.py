@@ -24,6 +24,7 @@ class FilesInMemory:
     def __init__(self, files):
         self.files = files if isinstance(files, dict) else dict.fromkeys(files, b"")
         self.refused = []
+        self.empty_folders = []
 
     def names(self):
         return sorted(self.files)
@@ -32,6 +33,9 @@ class FilesInMemory:
         if self.files[name] is None:
             raise OSError("a broken link")
         return self.files[name]
+
+    def head(self, name):
+        return (self.files[name] or b"")[:160]
 
 
 def find(files, *, layout="auto", task="single"):
@@ -200,7 +204,7 @@ def test_lists_of_numbers_label_their_images_with_any_number_of_labels():
 
 
 def test_numbers_on_a_list_without_an_image_are_listed_as_missing():
-    reason = "listed in photos/annotations/sea.txt, but no such image"
+    reason = "photos/annotations/sea.txt lists it, but there is no such image"
     assert find(LISTS, task="multi").missing == [("99", reason)]
 
 
@@ -256,7 +260,7 @@ def test_tiny_imagenet_is_read_as_it_is_distributed(layout):
         SourceImage("tiny/val/images/v0.JPEG", ("ox",), "test", boxes=((4, 5, 6, 7),)),
     ]
     assert source.missing == [
-        ("tiny/val/images/v9.JPEG", "listed in val_annotations.txt, but missing")
+        ("tiny/val/images/v9.JPEG", "val_annotations.txt lists it, but there is no such image")
     ]
     assert "2 images have bounding boxes" in source.remarks
 
@@ -371,8 +375,8 @@ def test_tables_named_after_splits_assign_their_images_to_them():
 def test_files_that_a_table_lists_and_that_do_not_exist_are_missing():
     table = b"path,label\n1.png,a\n2.png,b\n../../etc/passwd,a\n9.png,b\n"
     assert find({"1.png": b"", "2.png": b"", "t.csv": table}).missing == [
-        ("../../etc/passwd", "listed in t.csv, but missing"),
-        ("9.png", "listed in t.csv, but missing"),
+        ("../../etc/passwd", "t.csv lists it, but there is no such image"),
+        ("9.png", "t.csv lists it, but there is no such image"),
     ]
 
 
@@ -386,7 +390,7 @@ def test_an_equal_second_row_is_no_contradiction():
     [
         (
             b"path,label\n1.png,a\n2.png,b\n1.png,b\n",
-            r"t\.csv: row 3 lists '1\.png' .* again.*Keep one",
+            r"t\.csv: line 4 lists '1\.png' .* again.*Keep one",
         ),
         (
             b"path,label,part\n1.png,a,test\n",
@@ -403,7 +407,10 @@ def test_an_equal_second_row_is_no_contradiction():
         (b"path,label\n", r"t\.csv: .* no rows\. .*correct dataset\.layout"),
         (b"path,label\n1.png,\xff\n", r"t\.csv: .*UTF-8 .*Save it as UTF-8"),
         (b"path,label\n1.png,a|b\n2.png,a", r"dataset\.task: 1 images .* got single\. .*multi"),
-        (b"name,kind\n1.png,a\n", r"dataset\.layout: .*no CSV or Parquet .* got table.*auto"),
+        (
+            b"x,kind\n1.gif,a\n",
+            r"dataset\.layout: .*no CSV, .* got table.*no column of paths",
+        ),
         (None, r"t\.csv cannot be read \(a broken link\)\. Fix"),
     ],
 )
@@ -429,7 +436,7 @@ def test_a_damaged_parquet_file_is_an_error():
         (["cat/1.txt"], r"dataset\.path: here has 1 files and no image"),
         (
             ["1.png", "cat/2.png", "dog/3.png"],
-            r"dataset\.path: 1 of 3 images of here are in no class folder, such",
+            r"dataset\.path: 1 of 3 images in the top folder .* set dataset\.folders to class",
         ),
         (["cat/1.png", "cat/2.png"], r"dataset\.path: .*at least 2 classes, got 1 \(cat\)"),
         (["cat/1.png", "unlabelled/2.png"], r"at least 2 classes, got 1 \(cat\)"),
@@ -439,7 +446,10 @@ def test_a_damaged_parquet_file_is_an_error():
             ["train/a/1.png", "train/b/1.png", "test/b/1.png", "test/c/1.png"],
             r"dataset\.path: here has no training image of class 'c'.*Add",
         ),
-        (["train/a/1.png", "train/b/1.png", "val/1.png"], "1 of 1 images of here are in no class"),
+        (
+            ["train/a/1.png", "train/b/1.png", "val/1.png"],
+            r"1 of 1 images in 'val' of here are in no class",
+        ),
     ],
 )
 def test_a_source_that_no_classifier_can_be_trained_on_is_an_error(files, message):
@@ -452,7 +462,7 @@ def test_a_source_that_no_classifier_can_be_trained_on_is_an_error(files, messag
     [
         ("tiny-imagenet", r"dataset\.layout: here lacks wnids\.txt .* got tiny-imagenet"),
         ("annotations", r"dataset\.layout: .*no text file of image numbers.* got annotations"),
-        ("table", r"dataset\.layout: here has no CSV or Parquet file.* got table"),
+        ("table", r"dataset\.layout: here has no CSV, .* got table"),
     ],
 )
 def test_a_layout_that_the_source_does_not_have_is_an_error(layout, message):

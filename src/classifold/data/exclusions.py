@@ -59,7 +59,16 @@ def warn_of_ingest(metrics: Mapping[str, Any]) -> list[str]:
         {None: metrics["n_images"], **metrics["images_per_class"]},
         {UNREADABLE: {None: n_unreadable, **metrics["unreadable_per_class"]}},
     )
-    return _describe(found, stage="ingest", file="data/ingested/unreadable.csv")
+    warnings = _describe(found, stage="ingest", file="data/ingested/unreadable.csv")
+    n_absent = metrics["n_labels_without_image"]
+    n_labels = n_absent + sum(metrics["images_per_class"].values())
+    if n_absent > ACCEPTED_FRACTION * n_labels:
+        warnings += [
+            f"{n_absent:,} of {n_labels:,} labels have no image",
+            "data/ingested/labels_without_image.csv lists them. Add the images, or remove the "
+            "labels.",
+        ]
+    return warnings
 
 
 def warn_of_filter(metrics: Mapping[str, Any]) -> list[str]:

@@ -9,18 +9,20 @@ from collections import defaultdict
 from classifold.data.image_table import UNLABELED
 from classifold.errors import UserError
 from classifold.ingest.entries import NotRead
-from classifold.ingest.layout import Source, SourceImage, image_names, visible
+from classifold.ingest.files import Files
+from classifold.ingest.layout import Source, SourceImage
+from classifold.ingest.split_names import is_unlabeled
 from classifold.ingest.tree import Tree, read_listed
 
 MAX_DIGITS = 18
 
 
-def is_annotations(tree: Tree) -> bool:
+def is_annotations(tree: Tree, files: Files) -> bool:
     """Check whether there are lists, all of them in one folder."""
-    return len({name.rpartition("/")[0] for name in _read_lists(tree)}) == 1
+    return len({name.rpartition("/")[0] for name in _read_lists(tree, files)}) == 1
 
 
-def read_annotations(tree: Tree, *, task: str, where: str) -> Source:
+def read_annotations(tree: Tree, files: Files, *, task: str, where: str) -> Source:
     """Find the images, and their labels by the lists that contain their numbers.
 
     An image's number is the last run of digits in its name. Images in a folder named
@@ -29,20 +31,21 @@ def read_annotations(tree: Tree, *, task: str, where: str) -> Source:
 
     Args:
         tree: where the files are.
+        files: the files of the tree.
         task: `single` or `multi`.
         where: name of the source in messages.
 
     Raises:
         UserError: if there are no lists, or two images have one number.
     """
-    lists = _read_lists(tree)
+    lists = _read_lists(tree, files)
     if not lists:
         raise UserError(
             f"dataset.layout: {where} has no text file of image numbers, one per line, got "
             "annotations. Correct the layout; auto detects it."
         )
-    names = image_names(tree.names())
-    unlabeled = {name for name in names if UNLABELED in name.split("/")[:-1]}
+    names = files.images
+    unlabeled = {name for name in names if any(map(is_unlabeled, name.split("/")[:-1]))}
     numbered: dict[int, str] = {}
     for name in names:
         number = _number(name)
@@ -63,7 +66,7 @@ def read_annotations(tree: Tree, *, task: str, where: str) -> Source:
             if number in numbered:
                 labels[numbered[number]].append(label)
             else:
-                missing.append(NotRead(str(number), f"listed in {name}, but no such image"))
+                missing.append(NotRead(str(number), f"{name} lists it, but there is no such image"))
 
     def describe(name: str) -> SourceImage:
         of_image = tuple(labels.get(name, ()))
@@ -76,13 +79,13 @@ def read_annotations(tree: Tree, *, task: str, where: str) -> Source:
     remarks = [f"{len(lists)} lists of image numbers, one per label"]
     if n_without_label:
         remarks.append(f"{n_without_label:,} images are on no list: they have no label")
-    return Source("annotations", images, missing, remarks)
+    return Source("annotations", images, missing, remarks, list(lists))
 
 
-def _read_lists(tree: Tree) -> dict[str, set[int]]:
+def _read_lists(tree: Tree, files: Files) -> dict[str, set[int]]:
     """Read the text files that contain nothing but numbers."""
     lists = {}
-    for name in visible(tree.names(), ".txt"):
+    for name in files.named(".txt"):
         words = read_listed(tree, name).split()
         if words and all(word.isdigit() and len(word) <= MAX_DIGITS for word in words):
             lists[name] = {int(word) for word in words}

@@ -20,7 +20,7 @@ def read_class_names(tree: Tree, folders: Collection[str]) -> dict[str, str]:
     Returns:
         Folder -> name, of those folders that have one; empty without a `words.txt`.
     """
-    files = [name for name in tree.names() if name.rsplit("/", 1)[-1] == "words.txt"]
+    files = [name for name in tree.names() if is_class_names(name)]
     if not files:
         return {}
     synonyms: dict[str, str] = {}
@@ -41,3 +41,8 @@ def read_class_names(tree: Tree, folders: Collection[str]) -> dict[str, str]:
     return {
         folder: name if taken[name] == 1 else f"{name} ({folder})" for folder, name in names.items()
     }
+
+
+def is_class_names(name: str) -> bool:
+    """Check whether a file has the names of class folders."""
+    return name.rsplit("/", 1)[-1] == "words.txt"

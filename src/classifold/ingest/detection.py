@@ -1,24 +1,33 @@
 """Detect the layout of a source, and read its images and labels."""
 
-from collections.abc import Iterator
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from classifold.errors import UserError
 from classifold.ingest.annotations import is_annotations, read_annotations
+from classifold.ingest.competing_labels import choose_labels, covers, n_classes
+from classifold.ingest.entries import NotRead
+from classifold.ingest.files import Files, describe_ignored, sort_files, without
 from classifold.ingest.folder import read_folder
-from classifold.ingest.label_table import is_table, read_table
-from classifold.ingest.layout import Source, check_labels, image_names
+from classifold.ingest.folder_pattern import AUTO
+from classifold.ingest.folder_tree import UncertainFoldersError
+from classifold.ingest.label_table import NoImageListedError, find_tables, read_tables
+from classifold.ingest.layout import Source, check_labels
 from classifold.ingest.tiny_imagenet import is_tiny_imagenet, read_tiny_imagenet
 from classifold.ingest.tree import Tree, open_tree
 from classifold.ingest.unreadable import format_reasons
 
 TORCHVISION = "torchvision:"
 
+CLASSES_SHOWN = 100
+
 
 @contextmanager
 def open_source(
-    path: str, *, layout: str, task: str, scratch: Path
+    path: str, *, layout: str, task: str, scratch: Path, folders: str = AUTO
 ) -> Iterator[tuple[Tree, Source]]:
     """Open the data at `path` and find the images.
 
@@ -28,6 +37,7 @@ def open_source(
             `torchvision:<Class>`.
         task: `single` or `multi`.
         scratch: a folder with room for the unpacked content of a compressed tar archive.
+        folders: in the layout `folder`, what the folders of each level are; see `folder_pattern`.
 
     Raises:
         UserError: if the data are missing, or do not match the layout.
@@ -38,13 +48,13 @@ def open_source(
 
         dataset, source = open_dataset(layout.removeprefix(TORCHVISION), Path(path))
         check_labels(source.images, task=task, where=path)
-        yield dataset, source
+        yield dataset, source._replace(remarks=[*source.remarks, *_describe_classes(source)])
         return
     with open_tree(Path(path), scratch=scratch) as tree:
-        yield tree, find_source(tree, layout=layout, task=task, where=path)
+        yield tree, find_source(tree, layout=layout, task=task, where=path, folders=folders)
 
 
-def find_source(tree: Tree, *, layout: str, task: str, where: str) -> Source:
+def find_source(tree: Tree, *, layout: str, task: str, where: str, folders: str = AUTO) -> Source:
     """Find the images of a source with their labels.
 
     Args:
@@ -52,39 +62,113 @@ def find_source(tree: Tree, *, layout: str, task: str, where: str) -> Source:
         layout: a layout's name, or `auto`, which tries the most specific layout first.
         task: `single` or `multi`.
         where: name of the source in messages.
+        folders: in the layout `folder`, what the folders of each level are; see `folder_pattern`.
 
     Raises:
         UserError: if there is no image, or the source does not match its layout.
     """
-    names = tree.names()
-    if not image_names(names):
+    files = sort_files(tree)
+    if not files.images:
         if tree.refused:
             raise UserError(
                 f"dataset.path: no image of {where} can be read: {format_reasons(tree.refused)}. "
                 "Fix the archive or the files."
             )
         raise UserError(
-            f"dataset.path: {where} has {len(names):,} files and no image among them. Put images "
-            "into one folder per class, or beside a table of labels."
+            f"dataset.path: {where} has {len(tree.names()):,} files and no image among them. Put "
+            "images into one folder per class, or beside a table of labels."
         )
-    if layout == "auto":
-        layout = _detect(tree)
+    if layout == AUTO and folders != AUTO:
+        layout = "folder"
     match layout:
         case "tiny-imagenet":
-            source = read_tiny_imagenet(tree, where=where)
+            source = read_tiny_imagenet(tree, files, where=where)
         case "annotations":
-            source = read_annotations(tree, task=task, where=where)
+            source = read_annotations(tree, files, task=task, where=where)
         case "table":
-            source = read_table(tree, task=task, where=where)
+            source = read_tables(find_tables(tree, files), files, task=task, where=where)
+        case "folder":
+            source = read_folder(tree, files, folders=folders, where=where)
         case _:
-            source = read_folder(tree, where=where)
-    check_labels(source.images, task=task, where=where)
-    return source
+            source = _detect(tree, files, task=task, where=where)
+    check_labels(source.images, task=task, where=where, remarks=source.remarks)
+    ignored = sorted([*files.hidden, *without(files.others, source.used), *source.ignored])
+    remarks = [*source.remarks, *_describe_classes(source), *_describe_missing(source.missing)]
+    if ignored:
+        remarks.append(f"{len(ignored):,} files are ignored: {describe_ignored(ignored)}")
+    return source._replace(remarks=remarks, ignored=ignored)
 
 
-def _detect(tree: Tree) -> str:
+def _detect(tree: Tree, files: Files, *, task: str, where: str) -> Source:
+    """Read the most specific layout; class folders that contradict it are an error."""
     if is_tiny_imagenet(tree.names()):
-        return "tiny-imagenet"
-    if is_annotations(tree):
-        return "annotations"
-    return "table" if is_table(tree) else "folder"
+        return read_tiny_imagenet(tree, files, where=where)
+    by_folder, failure = _try_folder(tree, files, where=where)
+    has_classes = by_folder is not None and n_classes(by_folder) > 1
+    remarks: list[str] = []
+    by_list: Source | None = None
+    try:
+        if is_annotations(tree, files):
+            by_list = read_annotations(tree, files, task=task, where=where)
+    except UserError as error:
+        if not has_classes:
+            raise
+        raise UserError(f"{error} Or set dataset.layout to folder for class folders.") from None
+    if by_list is None:
+        tables = find_tables(tree, files, required=not has_classes)
+        remarks += [f"{item.id} is not used as labels: {item.reason}" for item in tables.unused]
+        if tables.labels and (tables.are_named or not has_classes):
+            try:
+                by_list = read_tables(tables, files, task=task, where=where)
+            except NoImageListedError as error:
+                if not has_classes:
+                    raise
+                remarks.append(f"not used as labels: {error}")
+    if by_list is not None and by_folder is not None and has_classes:
+        source = choose_labels(by_list, by_folder, where=where)
+    elif by_list is not None:
+        if isinstance(failure, UncertainFoldersError) and not covers(by_list, files.images):
+            raise UserError(f"{failure} Or set dataset.layout to {by_list.layout}.")
+        source = by_list
+    elif by_folder is not None:
+        source = by_folder
+    else:
+        raise UserError(" ".join([str(failure), *(f"{remark}." for remark in remarks)]))
+    return source._replace(remarks=[*source.remarks, *remarks])
+
+
+def _try_folder(
+    tree: Tree, files: Files, *, where: str
+) -> tuple[Source, None] | tuple[None, UserError]:
+    try:
+        return read_folder(tree, files, folders=AUTO, where=where), None
+    except UserError as error:
+        return None, error
+
+
+def _describe_classes(source: Source) -> list[str]:
+    """List the classes with their numbers of images, and the splits."""
+    per_class = Counter(label for image in source.images for label in image.labels)
+    counts = [f"{name} {count:,}" for name, count in sorted(per_class.items())]
+    shown = ", ".join(counts[:CLASSES_SHOWN])
+    if len(counts) > CLASSES_SHOWN:
+        shown += f" and {len(counts) - CLASSES_SHOWN:,} others, which metrics/ingest.json lists"
+    remarks = [f"{len(counts):,} classes: {shown}"]
+    alike: dict[str, list[str]] = {}
+    for name in sorted(per_class):
+        alike.setdefault(unicodedata.normalize("NFKC", name).casefold().strip(), []).append(name)
+    for names in alike.values():
+        if len(names) > 1:
+            listed = " and ".join(map(repr, names))
+            remarks.append(f"the classes {listed} differ only in case, spaces or kind of letters")
+    per_split = Counter(image.split or "to be split" for image in source.images)
+    if set(per_split) != {"to be split"}:
+        counts = [f"{split} {count:,}" for split, count in sorted(per_split.items())]
+        remarks.append(f"images per split: {', '.join(counts)}")
+    return remarks
+
+
+def _describe_missing(missing: Sequence[NotRead]) -> list[str]:
+    if not missing:
+        return []
+    return [f"{len(missing):,} labels have no image, such as {missing[0].id!r}"]

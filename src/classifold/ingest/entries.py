@@ -1,5 +1,6 @@
 """Check and normalize the names and sizes of files."""
 
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -7,6 +8,9 @@ from classifold.errors import UserError
 
 # A single file larger than this is refused, so that none exhausts memory.
 MAX_BYTES_PER_FILE = 256 * 2**20
+
+# Images are recognized by at most this many bytes.
+BYTES_OF_HEAD = 160
 
 # Lists of this many files take about a gigabyte of memory.
 MAX_FILES = 2_000_000
@@ -65,6 +69,23 @@ def entry_id(name: str) -> str:
 def shown_name(name: str) -> str:
     """Format the name of a refused entry."""
     return readable_id(name)[:MAX_CHARACTERS_PER_NAME] or "(no name)"
+
+
+def empty_folders(folders: Iterable[str], files: Iterable[str]) -> list[str]:
+    """List the folders of an archive without files in them or below them.
+
+    Args:
+        folders: the names of entries, which may end with a slash.
+        files: the ids of the files.
+    """
+    filled: set[str] = set()
+    for name in files:
+        parent = name.rpartition("/")[0]
+        while parent and parent not in filled:
+            filled.add(parent)
+            parent = parent.rpartition("/")[0]
+    accepted = (name for name in folders if reason_to_refuse_name(name) is None)
+    return sorted(set(map(entry_id, accepted)) - filled)
 
 
 def refuse_too_large(n_bytes: int) -> None:

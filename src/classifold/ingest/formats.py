@@ -1,5 +1,7 @@
 """The formats and file extensions of images that are read."""
 
+import re
+
 # The decoders that are used. Pillow has more, but some start other programs (EPS starts
 # Ghostscript), and others are rare as photos.
 FORMATS = (
@@ -16,14 +18,55 @@ KEPT_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "TIFF", "WEBP", "PPM", "GIF"
 EXTENSIONS = frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".dib"),
-        *(".tif", ".tiff", ".webp", ".avif", ".jp2", ".j2k", ".jpx", ".tga", ".ico", ".pcx"),
-        *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".qoi", ".sgi"),
+        *(
+            ".tif",
+            ".tiff",
+            ".webp",
+            ".avif",
+            ".jp2",
+            ".j2k",
+            ".j2c",
+            ".jpc",
+            ".jpx",
+            ".tga",
+            ".ico",
+            ".pcx",
+        ),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".qoi", ".sgi", ".rgb", ".rgba", ".bw"),
     )
 )
 # Images that are not read here; they are listed as unreadable instead of ignored.
 UNREAD_EXTENSIONS = frozenset(
     (
-        *(".heic", ".heif", ".jxl", ".svg", ".eps", ".psd", ".dcm", ".nii"),
+        *(".heic", ".heif", ".hif", ".jxl", ".svg", ".eps", ".psd", ".dcm", ".nii", ".dicom"),
+        *(".dds", ".exr", ".hdr", ".fits", ".xbm", ".xpm", ".xcf", ".icns", ".cur", ".ras"),
+        *(".wmf", ".emf", ".pcd", ".jxr", ".wdp", ".bpg"),
         *(".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"),
     )
 )
+
+# Of these, the content is not looked at: there may be a million files of labels beside the images.
+TEXT_EXTENSIONS = frozenset(
+    (
+        *(".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".rst"),
+        *(".html", ".htm", ".py", ".ipynb", ".m", ".sh", ".log", ".tex", ".bib", ".names"),
+        *(".parquet", ".npy", ".npz", ".mat", ".h5", ".hdf5", ".pkl", ".pickle", ".pt", ".pth"),
+        *(".zip", ".gz", ".tar", ".tgz", ".7z", ".rar", ".pdf", ".doc", ".docx", ".xlsx", ".xls"),
+        *(".mp4", ".avi", ".mov", ".mkv", ".webm", ".mp3", ".wav"),
+    )
+)
+
+# How image files begin, those that are not read here too, so that they are not passed over.
+_HEADS = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|BM.{4}\0\0\0\0.{4}[\x0c-\x7c]\0\0\0"
+    rb"|II[*+]\0|MM\0[*+]|RIFF.{4}WEBP|\0\0\0.ftyp(?:avi[fs]|hei[cfmsx]|hev[cx]|mif1|msf1)"
+    rb"|\0\0\0\x0cjP  \r\n|\xff\x4f\xff\x51|qoif|\x01\xda[\0\x01][\x01\x02]"
+    rb"|P[1-6]\s+(?:#[^\n]*\s+)*\d+\s+\d|P[Ff]\s+\d+\s+\d"
+    rb"|\xff\x0a|\0\0\0\x0cJXL |8BPS|DDS |\x76\x2f\x31\x01|.{128}DICM|SIMPLE  =",
+    re.DOTALL,
+)
+
+
+def is_image(head: bytes) -> bool:
+    """Check whether a file is an image by its first 160 bytes."""
+    return bool(_HEADS.match(head))

@@ -19,7 +19,7 @@ from classifold.ingest.images import CONVERSION_NAMES, Decoded, decode, decode_o
 from classifold.ingest.layout import Source, SourceImage
 from classifold.ingest.limits import UnreadableImageError
 from classifold.ingest.tree import Tree
-from classifold.ingest.unreadable import check_readable, write_unreadable
+from classifold.ingest.unreadable import check_readable, write_list
 from classifold.runtime.parallel import ordered_map
 from classifold.runtime.progress import log, track
 
@@ -44,11 +44,12 @@ def ingest(
     max_unreadable: Mapping[str, Any],
     range: Literal["auto"] | Sequence[float] = "auto",
 ) -> dict[str, Any]:
-    """Decode the images; write the image table, the classes and the unreadable files.
+    """Decode the images; write the image table, the classes, and what could not be read.
 
-    Writes `images-*.parquet`, `classes.json` (names in their order), `unreadable.csv` (id,
-    reason), `conversions.csv` (kind, n_images; for the plot) and `ranges.json` (of deep images)
-    into `folder`. Deep images (more than 8 bits per channel) are read twice, first to find the
+    Writes into `folder`: `images-*.parquet`; `classes.json` (names in their order);
+    `unreadable.csv`, `ignored.csv` (files that are no images) and `labels_without_image.csv`, each
+    with id and reason; `conversions.csv` (kind, n_images; for the plot); and `ranges.json` (of deep
+    images). Deep images (more than 8 bits per channel) are read twice, first to find the
     range of their values, and come last in the table.
 
     Args:
@@ -68,7 +69,7 @@ def ingest(
             `check_readable`.
     """
     images = source.images
-    unreadable = [*tree.refused, *source.missing]
+    unreadable = [*tree.refused]
     counts = _Counts()
     deep = DeepSummary({} if range == "auto" else {ANY: set_by_hand(*range)})
     measured: list[tuple[SourceImage, Measure]] = []
@@ -119,7 +120,9 @@ def ingest(
         max_unreadable=max_unreadable,
     )
     write_json(folder / "classes.json", classes)
-    write_unreadable(folder / "unreadable.csv", unreadable)
+    write_list(folder / "unreadable.csv", unreadable)
+    write_list(folder / "ignored.csv", source.ignored)
+    write_list(folder / "labels_without_image.csv", source.missing)
     write_rows(
         folder / "conversions.csv",
         ({"kind": kind, "n_images": count} for kind, count in counts.kinds(n_images)),
@@ -132,6 +135,8 @@ def ingest(
         "n_files": len(tree.names()) + len(tree.refused),
         "n_images": n_images,
         "n_unreadable": len(unreadable),
+        "n_ignored": len(source.ignored),
+        "n_labels_without_image": len(source.missing),
         "n_unlabelled": counts.per_split[UNLABELED],
         "n_converted_to_rgb": counts.converted.total(),
         "converted": {name: counts.converted[name] for name in CONVERSION_NAMES},

@@ -1,198 +1,364 @@
-"""Read the layout `table`: images, and a CSV or Parquet file with their paths and labels.
+"""Read the layout `table`: images, and files with their paths and labels.
 
-Columns: `path`; `label` or `labels` (several separated by `|`); optional `split` and `group`.
-Hugging Face's `metadata.csv` and the tables of most competitions need no changes.
+Columns: `path`; `label` or `labels` (several separated by `|`), or one column of 0 and 1 per class;
+optional `split` and `group`. Hugging Face's `metadata.csv` and the tables of most competitions need
+no changes.
 """
 
-import csv
-import io
-from collections.abc import Iterator, Mapping
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from classifold.data.image_table import LABEL_SEPARATOR, UNLABELED
 from classifold.errors import UserError
 from classifold.ingest.entries import NotRead
-from classifold.ingest.layout import (
-    SPLIT_NAMES,
-    Source,
-    SourceImage,
-    image_names,
-    settle_splits,
-    visible,
+from classifold.ingest.files import Files
+from classifold.ingest.folder_tree import folder_tree, skip_wrapping
+from classifold.ingest.layout import Source, SourceImage, settle_splits
+from classifold.ingest.listed_paths import ListedPaths, Match
+from classifold.ingest.split_names import SPLIT_NAMES, official_splits, split_name, words
+from classifold.ingest.table_columns import (
+    DECIMAL,
+    NEGATIVE,
+    POSITIVE,
+    Columns,
+    are_named,
+    describe_columns,
+    find_columns,
 )
-from classifold.ingest.tree import Tree, read_listed
+from classifold.ingest.table_files import EXTENSIONS, TableFile
+from classifold.ingest.tree import Tree
 
-EXTENSIONS = (".csv", ".tsv", ".parquet")
+# Cells that mean no label: what pandas, R, SQL and Excel write. `None` may be a class.
+MISSING = frozenset(
+    ("nan", "NaN", "NAN", "NA", "N/A", "n/a", "#N/A", "<NA>", "null", "NULL", "NaT")
+)
 
-# Accepted names of columns, the preferred one first.
-PATH_COLUMNS = ("path", "file_name", "filename", "file", "image", "image_id", "id")
-LABEL_COLUMNS = ("labels", "label", "class", "category", "target")
+# What a quote that is not closed does to the next line.
+LINE_IN_CELL = re.compile(r"[\r\n].*[,;\t]")
 
-BYTES_OF_HEADER = 65536
-OLD_SPLIT_COLUMN = "part"  # its name in earlier versions
-
-
-class _Table(NamedTuple):
-    """A table in the tree, and its columns of paths and labels."""
-
-    name: str
-    path: str
-    label: str
+INTEGER = re.compile(r"(-?\d+)(\.0+)?")
 
 
-def is_table(tree: Tree) -> bool:
-    """Check whether there is a table with a column of paths and one of labels."""
-    return bool(_tables(tree))
+class LabelTable(NamedTuple):
+    """A table with labels, and its columns."""
+
+    file: TableFile
+    columns: Columns
+
+    @property
+    def name(self) -> str:
+        """The id of the file."""
+        return self.file.name
 
 
-def read_table(tree: Tree, *, task: str, where: str) -> Source:
-    """Find the images and their labels in the tables.
+class Tables(NamedTuple):
+    """The tables in a tree."""
 
-    Paths are relative to the folder of the table, or to the root. A table named after a split
-    (`train.csv`, `test.csv`) assigns its images to that split. An empty label means, in `single`,
-    unlabeled, and in `multi` an image without a label; an image in no table is unlabeled.
+    labels: list[LabelTable]
+    unused: list[NotRead]  # other tables, and the reasons
+    paths: ListedPaths
+
+    @property
+    def are_named(self) -> bool:
+        """Whether columns are named after paths and labels, and not recognized by content."""
+        return any(table.columns.named for table in self.labels)
+
+
+class NoImageListedError(UserError):
+    """Raised for tables that list no image of the source."""
+
+
+def find_tables(tree: Tree, files: Files, *, required: bool = True) -> Tables:
+    """Find the tables with a column of paths and labels.
+
+    If the columns of a table are named so, tables in which they are recognized by their content
+    are not used.
 
     Args:
         tree: where the files are.
+        files: of the tree.
+        required: whether the labels must be in tables; if not, a table that cannot be read is not
+            used, unless its columns are named after paths and labels.
+
+    Raises:
+        UserError: if a table cannot be read.
+    """
+    found: list[LabelTable] = []
+    unused: list[NotRead] = []
+    failures: list[UserError] = []
+    names = files.named(*EXTENSIONS)
+    paths = ListedPaths(files.images if names else [])
+    for name in names:
+        if _is_submission(name):
+            unused.append(NotRead(name, "predictions to be submitted are not labels"))
+            continue
+        folder = name.rpartition("/")[0]
+        file: TableFile | None = None
+        try:
+            file = TableFile(tree, name)
+            columns = find_columns(file, partial(paths.has, folder=folder))
+        except UserError as error:
+            if file is not None and are_named(file.columns):
+                raise
+            failures.append(error)
+            unused.append(NotRead(name, str(error)))
+            continue
+        if isinstance(columns, str):
+            unused.append(NotRead(name, f"{columns}, but {', '.join(file.columns)[:80]!r}"))
+        else:
+            found.append(LabelTable(file, columns))
+    if failures and (required or found):
+        raise failures[0]
+    if any(table.columns.named for table in found):
+        unused += [
+            NotRead(table.name, "the columns of another table are named after labels")
+            for table in found
+            if not table.columns.named
+        ]
+        found = [table for table in found if table.columns.named]
+    return Tables(found, unused, paths)
+
+
+def read_tables(tables: Tables, files: Files, *, task: str, where: str) -> Source:
+    """Find the images and their labels in the tables.
+
+    Paths are relative to the folder of the table, or to the root; `ListedPaths` accepts other
+    forms. A table or a folder named after a split (`train.csv`, `test/`) assigns its images to that
+    split. An empty label means, in `single`, unlabeled, and in `multi` an image without a label;
+    an image in no table is unlabeled. In `multi`, the labels of several rows are joined.
+
+    Args:
+        tables: of the tree.
+        files: of the tree.
         task: `single` or `multi`.
         where: name of the source in messages.
 
     Raises:
         UserError: if there is no table, a row is invalid, or two rows contradict each other.
     """
-    tables = _tables(tree)
-    if not tables:
+    if not tables.labels:
+        seen = "".join(f" {item.id}: {item.reason}." for item in tables.unused)
         raise UserError(
-            f"dataset.layout: {where} has no CSV or Parquet file with a column of paths "
-            f"({', '.join(PATH_COLUMNS)}) and one of labels ({', '.join(LABEL_COLUMNS)}), got "
-            "table. Rename the columns, or correct the layout; auto detects it."
+            f"dataset.layout: {where} has no CSV, TSV, JSON Lines or Parquet file with a column of "
+            "paths (such as path, file_name, image, id) and one of labels (label, labels, class, "
+            f"category, target), got table.{seen} Rename the columns, or correct the layout; auto "
+            "detects it."
         )
-    names = image_names(tree.names())
-    known = set(names)
-    described: dict[str, SourceImage] = {}
+    rows = _Rows(task, where, _folder_splits(files))
     missing: list[NotRead] = []
-    for table in tables:
-        folder = table.name.rpartition("/")[0]
-        stem = table.name.rpartition("/")[2].rpartition(".")[0].lower()
-        absent = f"listed in {table.name}, but missing"
-        for number, row in enumerate(_rows(tree, table.name), start=1):
-            listed = row.get(table.path, "").strip()
-            name = next((name for name in _candidates(listed, folder) if name in known), None)
-            if name is None:
-                missing.append(NotRead(listed, absent))
-                continue
-            image = _describe(name, row, table, default_split=SPLIT_NAMES.get(stem), task=task)
-            if described.setdefault(name, image) != image:
-                raise UserError(
-                    f"{table.name}: row {number} lists {name!r} of {where} again with other "
-                    "values. Keep one of the two rows."
-                )
-
-    if not described:
-        raise UserError(
-            f"{tables[0].name}: none of {len(missing):,} paths is an image of {where}, got "
+    remarks: list[str] = []
+    for table in tables.labels:
+        n_before = len(rows.images)
+        absent = _read_table(table, tables.paths, rows)
+        missing += [NotRead(listed, f"{table.name} lists it, but there is no such image")
+                    for listed in absent]  # fmt: skip
+        described = describe_columns(table.file, table.columns)
+        remarks.append(f"{table.name}: {len(rows.images) - n_before:,} images; {described}")
+    remarks += rows.describe()
+    if not rows.images:
+        first = tables.labels[0].name
+        raise NoImageListedError(
+            f"{first}: none of {len(missing):,} paths is an image of {where}, got "
             f"{missing[0].id!r}. Paths are relative to the table's folder."
             if missing
-            else f"{tables[0].name}: the table of {where} has no rows. Add rows, or correct "
-            "dataset.layout."
+            else f"{first}: the table of {where} has no rows. Add rows, or correct dataset.layout."
         )
-    remarks = [f"{', '.join(table.name for table in tables)}: {len(described):,} images listed"]
-    images = [described.get(name, SourceImage(name, (), UNLABELED)) for name in names]
-    if len(names) > len(described):
-        remarks.append(f"{len(names) - len(described):,} images are in no row: unlabeled")
-    return Source("table", settle_splits(images, remarks), missing, remarks)
+    found = rows.with_whole_numbers()
+    images = [found.get(name, SourceImage(name, (), UNLABELED)) for name in files.images]
+    if len(files.images) > len(found):
+        n_unlabeled = len(files.images) - len(found)
+        remarks.append(f"{n_unlabeled:,} images are in no row: unlabeled")
+    used = [table.name for table in tables.labels]
+    return Source("table", settle_splits(images, remarks), missing, remarks, used)
 
 
-def _describe(
-    name: str, row: Mapping[str, str], table: _Table, *, default_split: str | None, task: str
-) -> SourceImage:
-    cell = row.get(table.label, "")
-    labels = tuple(
-        sorted({label.strip() for label in cell.split(LABEL_SEPARATOR) if label.strip()})
-    )
-    split = row.get("split", "").strip().lower()
-    if split and split not in SPLIT_NAMES and split != UNLABELED:
+class _Rows:
+    """The images that rows describe."""
+
+    def __init__(self, task: str, where: str, folder_splits: Mapping[str, str]) -> None:
+        self.task = task
+        self.where = where
+        self.images: dict[str, SourceImage] = {}
+        self._listed: dict[str, str] = {}  # image -> the path that lists it
+        self._folder_splits = folder_splits
+        self._n_joined = 0
+        self._empty: Counter[str] = Counter()
+        self._n_absent_labels = 0
+
+    def add(
+        self, name: str, listed: str, row: str, cells: Sequence[str], table: LabelTable
+    ) -> None:
+        columns = table.columns
+        at = f"{table.name}: {row}"
+        labels = self._labels(cells, table, at)
+        if columns.confidence is not None and cells[columns.confidence] in NEGATIVE - {""}:
+            self._n_absent_labels += 1
+            labels = ()
+        split = self._split(name, cells, table, at)
+        group = (cells[columns.group] or None) if columns.group is not None else None
+        if split == UNLABELED or (self.task == "single" and not labels):
+            image = SourceImage(name, (), UNLABELED)
+        else:
+            image = SourceImage(name, labels, split, group)
+        known = self.images.setdefault(name, image)
+        first = self._listed.setdefault(name, listed)
+        if known == image:
+            return
+        if self.task == "multi" and known._replace(labels=()) == image._replace(labels=()):
+            joined = tuple(sorted({*known.labels, *labels}))
+            self.images[name] = known._replace(labels=joined)
+            self._n_joined += 1
+            return
+        also = f" (as {listed!r} and {first!r})" if listed != first else ""
+        several = ", or set dataset.task to multi" if known.labels != labels else ""
         raise UserError(
-            f"{table.name}: the split of {name!r} must be empty or one of "
-            f"{', '.join(SPLIT_NAMES)}, {UNLABELED}, got {split!r}. Correct the row."
+            f"{at} lists {name!r} of {self.where}{also} again with other values. Keep one of the "
+            f"two rows{several}."
         )
-    if split == UNLABELED or (task == "single" and not labels):
-        return SourceImage(name, (), UNLABELED)
-    group = row.get("group", "").strip() or None
-    return SourceImage(name, labels, SPLIT_NAMES.get(split, default_split), group)
 
+    def _labels(self, cells: Sequence[str], table: LabelTable, at: str) -> tuple[str, ...]:
+        columns = table.columns
+        if columns.one_per_class:
+            names = []
+            for column in columns.labels:
+                value = cells[column].casefold()
+                if value in POSITIVE:
+                    names.append(_composed(table.file.columns[column]))
+                elif value not in NEGATIVE:
+                    raise UserError(
+                        f"{at}: the column {table.file.columns[column]!r} of a class must be 0 or "
+                        f"1, got {cells[column]!r}. Correct it, or add a column 'label'."
+                    )
+            return tuple(sorted(names))
+        cell = cells[columns.labels[0]]
+        if cell.startswith("[") and cell.endswith("]"):
+            raise UserError(
+                f"{at}: several labels must be separated by {LABEL_SEPARATOR!r}, got {cell!r}. "
+                "Correct the column."
+            )
+        if LINE_IN_CELL.search(cell):
+            raise UserError(
+                f"{at}: the label seems to hold the next line, got {cell[:80]!r}. Correct the "
+                "quotes."
+            )
+        labels = {_composed(label.strip()) for label in cell.split(LABEL_SEPARATOR)} - {""}
+        if empty := labels & MISSING:
+            self._empty.update(empty)
+            labels -= empty
+        return tuple(sorted(labels))
 
-def _candidates(listed: str, folder: str) -> Iterator[str]:
-    """Generate the possible ids for a path in a table, the most likely first."""
-    path = listed.replace("\\", "/").removeprefix("./")
-    if folder:
-        yield f"{folder}/{path}"
-    yield path
-
-
-def _tables(tree: Tree) -> list[_Table]:
-    tables = []
-    for name in visible(tree.names(), *EXTENSIONS):
-        columns = _columns(tree, name)
-        path = next((column for column in PATH_COLUMNS if column in columns), None)
-        label = next((column for column in LABEL_COLUMNS if column in columns), None)
-        if path and label:
-            if OLD_SPLIT_COLUMN in columns and "split" not in columns:
-                # Ignoring it would train on the images of an official test split.
+    def _split(self, name: str, cells: Sequence[str], table: LabelTable, at: str) -> str | None:
+        columns = table.columns
+        for column, held_out in columns.flags.items():
+            if cells[column].casefold() in POSITIVE:
+                return held_out
+        value = cells[columns.split].lower() if columns.split is not None else ""
+        if columns.split is not None and value and value not in MISSING:
+            known = split_name(value)
+            if known.split is None or known.rest:
                 raise UserError(
-                    f"{name}: the column of official splits must be called split, got "
-                    f"{OLD_SPLIT_COLUMN}. Rename the column."
+                    f"{table.name}: the split of {name!r} must be empty or one of "
+                    f"{', '.join(SPLIT_NAMES)}, {UNLABELED}, got {value!r}. Correct {_row_of(at)}."
                 )
-            tables.append(_Table(name, path, label))
-    return tables
+            return known.split
+        if columns.flags:
+            return "train"
+        stem = table.name.rpartition("/")[2].rpartition(".")[0]
+        split = split_name(stem).split
+        if split is None:
+            folder = next((f for f in self._folder_splits if name.startswith(f)), None)
+            split = self._folder_splits[folder] if folder else None
+        return None if split == UNLABELED else split
+
+    def describe(self) -> list[str]:
+        """Describe what was done with special rows, for the log."""
+        remarks = []
+        if self._empty:
+            cells = ", ".join(sorted(self._empty))
+            remarks.append(f"{self._empty.total():,} labels are {cells}: read as empty")
+        if self._n_joined:
+            remarks.append(f"{self._n_joined:,} rows list an image again: their labels are joined")
+        if self._n_absent_labels:
+            remarks.append(f"{self._n_absent_labels:,} rows have the confidence 0: no label")
+        return remarks
+
+    def with_whole_numbers(self) -> dict[str, SourceImage]:
+        """Return the images; classes that are all whole numbers lose `.0`.
+
+        Raises:
+            UserError: if many labels have decimals: measurements are no classes.
+        """
+        labels = Counter(label for image in self.images.values() for label in image.labels)
+        decimals = [label for label in labels if DECIMAL.fullmatch(label)]
+        if len(decimals) > 2 and 2 * len(decimals) > len(labels):
+            raise UserError(
+                f"dataset.path: labels of {self.where} must be classes, got numbers with decimals "
+                f"such as {decimals[0]}. Add a column 'label' with classes."
+            )
+        matches = {label: INTEGER.fullmatch(label) for label in labels}
+        if not (all(matches.values()) and any(match and match[2] for match in matches.values())):
+            return self.images
+        return {
+            name: image._replace(
+                labels=tuple(sorted({label.partition(".")[0] for label in image.labels}))
+            )
+            for name, image in self.images.items()
+        }
 
 
-def _columns(tree: Tree, name: str) -> list[str]:
-    content = read_listed(tree, name)
-    if name.lower().endswith(".parquet"):
-        try:
-            return pq.ParquetFile(io.BytesIO(content)).schema_arrow.names
-        except (pa.ArrowInvalid, OSError):
-            return []
-    head = content[:BYTES_OF_HEADER].decode("utf-8-sig", "replace").splitlines()
-    if not head:
-        return []
-    return [column.strip() for column in next(csv.reader(head, delimiter=_delimiter(head[0])), [])]
+def _read_table(table: LabelTable, paths: ListedPaths, rows: _Rows) -> list[str]:
+    """Add the rows of a table; return the listed paths without an image."""
+    folder, _, file = table.name.rpartition("/")
+    split = split_name(file.rpartition(".")[0]).split
+    absent: list[str] = []
+    shortened: list[tuple[Match, str, str, list[str]]] = []
+    for row, cells in table.file.rows():
+        listed = cells[table.columns.path]
+        match = paths.find(listed, folder=folder, split=split)
+        if match is None:
+            absent.append(listed)
+        elif len(match.names) > 1:
+            raise UserError(
+                f"{table.name}: {row} lists {listed!r}, which may be "
+                f"{' or '.join(map(repr, match.names[:3]))} of {rows.where}. Write the whole path."
+            )
+        elif match.prefix is None:
+            rows.add(match.names[0], listed, row, cells, table)
+        else:
+            shortened.append((match, listed, row, cells))
+    # Folders that do not exist here are skipped if they are always the same, or absolute.
+    same = len({match.prefix for match, *_ in shortened}) == 1
+    for match, listed, row, cells in shortened:
+        if same or match.absolute:
+            rows.add(match.names[0], listed, row, cells, table)
+        else:
+            absent.append(listed)
+    return absent
 
 
-def _rows(tree: Tree, name: str) -> Iterator[dict[str, str]]:
-    """Read the rows as text; several labels are joined as in CSV."""
-    content = read_listed(tree, name)
-    if name.lower().endswith(".parquet"):
-        try:
-            rows = pq.read_table(io.BytesIO(content)).to_pylist()
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{name}: damaged Parquet file ({error}). Download it again.") from None
-        for values in rows:
-            yield {column: _text(value) for column, value in values.items()}
-        return
-    try:
-        text = content.decode("utf-8-sig")
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
-        columns = [column.strip() for column in next(reader)]
-        for row in reader:
-            if row:
-                yield dict(zip(columns, row, strict=False))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{name}: not a CSV file in UTF-8 ({error}). Save it as UTF-8.") from None
+def _folder_splits(files: Files) -> dict[str, str]:
+    """Find folders of official splits: path with a slash at its end -> split."""
+    top = skip_wrapping(folder_tree(files.images))
+    splits = official_splits(top.folders) if not top.n_images else None
+    return {"/".join((*top.path, name, "")): split for name, split in (splits or {}).items()}
 
 
-def _text(value: object) -> str:
-    if isinstance(value, list):
-        return LABEL_SEPARATOR.join(str(item) for item in value)
-    if isinstance(value, Mapping):  # Hugging Face's image struct
-        return str(value.get("path") or "")
-    return "" if value is None else str(value)
+def _is_submission(name: str) -> bool:
+    """Check for a file such as `sample_submission.csv`, whose labels are placeholders."""
+    stem = name.rpartition("/")[2].rpartition(".")[0]
+    return bool({"submission", "submit", "submissions"} & set(words(stem))) or (
+        "samplesubmission" in stem.lower()
+    )
 
 
-def _delimiter(text: str) -> str:
-    header = text.partition("\n")[0]
-    return max(",;\t", key=header.count)
+def _composed(label: str) -> str:
+    return label if label.isascii() else unicodedata.normalize("NFC", label)
+
+
+def _row_of(at: str) -> str:
+    """Return the row of a place such as `t.csv: line 3`."""
+    return at.rpartition(": ")[2]

@@ -1,25 +1,12 @@
 """Images of a source with their labels, splits, groups and boxes, in whichever layout."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from classifold.data.image_table import LABEL_SEPARATOR, TEST, UNLABELED
 from classifold.errors import UserError
 from classifold.ingest.entries import NotRead
-from classifold.ingest.formats import EXTENSIONS, UNREAD_EXTENSIONS
-
-# Common names of folders of official splits, in lower case.
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "test": TEST,
-    "testing": TEST,
-}
 
 MAX_CHARACTERS_PER_LABEL = 255  # as of a folder; names of classes and groups are in every file
 
@@ -41,40 +28,10 @@ class Source(NamedTuple):
 
     layout: str
     images: list[SourceImage]
-    missing: list[NotRead]  # listed in a list or a table, but missing
+    missing: list[NotRead]  # labels without an image, of a list or a table
     remarks: list[str]  # for the log, one line each
-
-
-def image_names(names: Iterable[str]) -> list[str]:
-    """Select the files with an extension of images, readable here or not.
-
-    Hidden files and those of operating systems (`.DS_Store`, `__MACOSX/`) are excluded.
-    """
-    known = EXTENSIONS | UNREAD_EXTENSIONS
-    return [name for name in names if _extension(name) in known and not _is_hidden(name.split("/"))]
-
-
-def visible(names: Iterable[str], *extensions: str) -> list[str]:
-    """Select the files with some extensions, without hidden files."""
-    return [
-        name for name in names if _extension(name) in extensions and not _is_hidden(name.split("/"))
-    ]
-
-
-def wrapping_folders(images: Sequence[Sequence[str]], *, inner: int) -> int:
-    """Count the levels of single folders that only wrap the data (`fruit/` in `fruit.zip`).
-
-    Args:
-        images: paths, as names of folders and of the file.
-        inner: number of levels that must remain below: 2 for a class folder and a file.
-    """
-    depth = 0
-    while (
-        len({path[depth] for path in images}) == 1
-        and min(len(path) for path in images) > depth + inner
-    ):
-        depth += 1
-    return depth
+    used: Sequence[str] = ()  # files that labels are from
+    ignored: Sequence[NotRead] = ()  # files that are not read
 
 
 def settle_splits(images: list[SourceImage], remarks: list[str]) -> list[SourceImage]:
@@ -102,8 +59,16 @@ def settle_splits(images: list[SourceImage], remarks: list[str]) -> list[SourceI
     ]
 
 
-def check_labels(images: Sequence[SourceImage], *, task: str, where: str) -> None:
+def check_labels(
+    images: Sequence[SourceImage], *, task: str, where: str, remarks: Sequence[str] = ()
+) -> None:
     """Check that a classifier can be trained on the labels.
+
+    Args:
+        images: of the source.
+        task: `single` or `multi`.
+        where: name of the source in messages.
+        remarks: on the source, which may explain why there are too few classes.
 
     Raises:
         UserError: if images have several labels in a `single` task, there are too few classes,
@@ -123,7 +88,7 @@ def check_labels(images: Sequence[SourceImage], *, task: str, where: str) -> Non
         raise UserError(
             f"dataset.path: {where} must have at least {min_classes} classes, got "
             f"{len(per_class)} ({', '.join(per_class) or 'none'}). In the layout folder, each "
-            "class is a folder."
+            f"class is a folder.{''.join(f' {remark}.' for remark in remarks)}"
         )
     joined = [label for label in per_class if LABEL_SEPARATOR in label]
     if joined:
@@ -146,12 +111,3 @@ def check_labels(images: Sequence[SourceImage], *, task: str, where: str) -> Non
             f"{', '.join(map(repr, unknown))}, which a held-out split has. Add images or remove "
             "the class."
         )
-
-
-def _extension(name: str) -> str:
-    dot = name.rfind(".")
-    return name[dot:].lower() if dot > name.rfind("/") else ""
-
-
-def _is_hidden(path: Sequence[str]) -> bool:
-    return any(name.startswith(".") or name == "__MACOSX" for name in path)

@@ -13,10 +13,12 @@ from typing import IO, Any, NamedTuple
 
 from classifold.errors import UserError
 from classifold.ingest.entries import (
+    BYTES_OF_HEAD,
     LINK,
     NOT_REGULAR,
     REPLACED,
     NotRead,
+    empty_folders,
     entry_id,
     reason_to_refuse_name,
     refuse_too_large,
@@ -80,6 +82,7 @@ class TarTree:
         """
         self.refused: list[NotRead] = []
         self._contents: dict[str, _Content] = {}
+        self._folders: list[str] = []
         try:
             self._file = _unpacked(path, scratch)
             try:
@@ -95,6 +98,7 @@ class TarTree:
         except _DAMAGES as error:
             raise UserError(f"{path}: damaged tar archive ({error}). Download it again.") from None
         self._names = sorted(self._contents)
+        self.empty_folders = empty_folders(self._folders, self._names)
 
     def names(self) -> list[str]:
         """List the accepted files, sorted."""
@@ -109,6 +113,12 @@ class TarTree:
         if len(content) < n_bytes:
             raise OSError(f"the archive ends {n_bytes - len(content):,} bytes too early")
         return content
+
+    def head(self, name: str) -> bytes:
+        """Read the first bytes of one file."""
+        offset, n_bytes = self._contents[name]
+        self._file.seek(offset)
+        return self._file.read(min(n_bytes, BYTES_OF_HEAD))
 
     def close(self) -> None:
         """Close the archive."""
@@ -125,6 +135,7 @@ class TarTree:
             if member.size < 0:
                 raise tarfile.ReadError(f"an entry of {member.size:,} bytes")
             if member.isdir():
+                self._folders.append(member.name)
                 continue
             reason = reason_to_refuse_name(member.name)
             if reason is None and member.islnk():

@@ -8,11 +8,11 @@ from classifold.data.image_table import UNLABELED
 from classifold.errors import UserError
 from classifold.ingest.class_names import read_class_names
 from classifold.ingest.entries import NotRead
+from classifold.ingest.files import Files
 from classifold.ingest.layout import (
     Box,
     Source,
     SourceImage,
-    image_names,
     settle_splits,
 )
 from classifold.ingest.tree import Tree, read_listed
@@ -26,11 +26,12 @@ def is_tiny_imagenet(names: list[str]) -> bool:
     return _root(names) is not None
 
 
-def read_tiny_imagenet(tree: Tree, *, where: str) -> Source:
+def read_tiny_imagenet(tree: Tree, files: Files, *, where: str) -> Source:
     """Find the images, their classes and bounding boxes.
 
     Args:
         tree: where the files are.
+        files: the files of the tree.
         where: name of the source in messages.
 
     Raises:
@@ -53,7 +54,7 @@ def read_tiny_imagenet(tree: Tree, *, where: str) -> Source:
             boxes.update(_read_boxes(tree, name))
 
     images: list[SourceImage] = []
-    for name in image_names(names):
+    for name in files.images:
         split, _, inside = name.removeprefix(root).partition("/")
         folder, file = inside.partition("/")[0], name.rsplit("/", 1)[-1]
         if split == "train" and folder in labels:
@@ -76,11 +77,18 @@ def read_tiny_imagenet(tree: Tree, *, where: str) -> Source:
             images.append(SourceImage(name, (), UNLABELED))
 
     missing = [
-        NotRead(f"{root}val/images/{file}", "listed in val_annotations.txt, but missing")
+        NotRead(
+            f"{root}val/images/{file}", "val_annotations.txt lists it, but there is no such image"
+        )
         for file in annotations
     ]
     remarks = [f"{sum(image.boxes is not None for image in images):,} images have bounding boxes"]
-    return Source("tiny-imagenet", settle_splits(images, remarks), missing, remarks)
+    used = [
+        name
+        for name in names
+        if name.endswith(("_boxes.txt", "wnids.txt", "words.txt", "val_annotations.txt"))
+    ]
+    return Source("tiny-imagenet", settle_splits(images, remarks), missing, remarks, used)
 
 
 def _root(names: list[str]) -> str | None:

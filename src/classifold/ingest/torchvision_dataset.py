@@ -13,7 +13,7 @@ from torchvision import datasets
 
 from classifold.data.image_table import TEST, UNLABELED
 from classifold.errors import UserError
-from classifold.ingest.entries import NotRead
+from classifold.ingest.entries import BYTES_OF_HEAD, NotRead
 from classifold.ingest.layout import Source, SourceImage, settle_splits
 
 # Names of splits in torchvision, and ours.
@@ -41,6 +41,7 @@ class TorchvisionTree:
 
     def __init__(self, splits: dict[str | None, _Dataset]) -> None:
         self.refused: list[NotRead] = []
+        self.empty_folders: list[str] = []
         self._images: dict[str, tuple[_Dataset, int]] = {}
         for split, dataset in splits.items():
             prefix = f"{split}/" if split else ""
@@ -64,6 +65,10 @@ class TorchvisionTree:
         buffer = io.BytesIO()
         image.save(buffer, "PNG", compress_level=1)
         return buffer.getvalue()
+
+    def head(self, name: str) -> bytes:
+        """Read the first bytes of one file."""
+        return self.read(name)[:BYTES_OF_HEAD]
 
 
 def open_dataset(name: str, path: Path) -> tuple[TorchvisionTree, Source]:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from classifold.errors import UserError
 from classifold.ingest.entries import (
+    BYTES_OF_HEAD,
     MAX_CHARACTERS_PER_NAME,
     TOO_LONG,
     NotRead,
@@ -24,6 +25,7 @@ class Tree(Protocol):
     """Files by their ids: POSIX paths relative to the root, in valid Unicode."""
 
     refused: list[NotRead]  # links, paths outside the source and other refused entries
+    empty_folders: list[str]  # folders without files
 
     def names(self) -> list[str]:
         """List the ids of the accepted files, sorted: independent of the order on disk."""
@@ -34,6 +36,9 @@ class Tree(Protocol):
         Raises:
             OSError: if it cannot be read, or is too large to be read safely.
         """
+
+    def head(self, name: str) -> bytes:
+        """Read the first `BYTES_OF_HEAD` bytes of one file; none if it cannot be read."""
 
 
 NO_FILE = "not a file that can be read (a broken link or a device?)"
@@ -51,10 +56,13 @@ class FolderTree:
         """
         self.root = root
         self.refused: list[NotRead] = []
+        self.empty_folders: list[str] = []
         self._raw: dict[str, str] = {}  # names that are not valid Unicode
         self._names: list[str] = []
         for folder, folders, files in os.walk(root, onerror=_raise):
             prefix = "" if folder == str(root) else f"{os.path.relpath(folder, root)}/"
+            if not files and not folders and prefix:
+                self.empty_folders.append(readable_id(prefix.rstrip("/")))
             for name in folders:
                 if (Path(folder) / name).is_symlink():
                     reason = "a link to a folder; such links are not followed"
@@ -82,9 +90,16 @@ class FolderTree:
         """Read one file."""
         return read_file(f"{self.root}/{self._raw.get(name, name)}")
 
+    def head(self, name: str) -> bytes:
+        """Read the first bytes of one file."""
+        try:
+            return read_file(f"{self.root}/{self._raw.get(name, name)}", max_bytes=BYTES_OF_HEAD)
+        except OSError:
+            return b""
 
-def read_file(path: str) -> bytes:
-    """Read a regular file.
+
+def read_file(path: str, *, max_bytes: int | None = None) -> bytes:
+    """Read a regular file, or its first bytes.
 
     Raises:
         OSError: if it cannot be read, is no regular file, or is too large to be read safely.
@@ -98,6 +113,8 @@ def read_file(path: str) -> bytes:
         state = os.fstat(descriptor)
         if not stat.S_ISREG(state.st_mode):
             raise OSError(NO_FILE)
+        if max_bytes is not None:
+            return file.read(max_bytes) or b""
         refuse_too_large(state.st_size)
         return file.readall()
 

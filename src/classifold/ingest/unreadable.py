@@ -50,7 +50,7 @@ def check_readable(
         remedy = "Fix the files, or remove the class"
     else:
         return
-    write_unreadable(listed, unreadable)
+    write_list(listed, unreadable)
     raise UserError(f"{failure}: {format_reasons(unreadable)}. {remedy}: all are in {listed}.")
 
 
@@ -65,9 +65,9 @@ def list_of_failed_run() -> Path:
     return file if Path(root).resolve() == Path.cwd() else root / file
 
 
-def write_unreadable(path: Path, unreadable: Iterable[NotRead]) -> None:
+def write_list(path: Path, items: Iterable[NotRead]) -> None:
     """Write one row per file: id, reason."""
-    rows = (item._asdict() for item in sorted(unreadable))
+    rows = (item._asdict() for item in sorted(items))
     write_rows(path, rows, columns=NotRead._fields)
 
 

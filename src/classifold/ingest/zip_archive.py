@@ -12,11 +12,13 @@ import numpy as np
 
 from classifold.errors import UserError
 from classifold.ingest.entries import (
+    BYTES_OF_HEAD,
     LINK,
     MAX_COMPRESSION_RATIO,
     NOT_REGULAR,
     REPLACED,
     NotRead,
+    empty_folders,
     entry_id,
     reason_to_refuse_name,
     refuse_too_large,
@@ -90,6 +92,7 @@ class ZipTree:
     def _list(self, *, n_bytes: int) -> None:
         entries = self._archive.infolist()
         self.refused: list[NotRead] = []
+        self._folders: list[str] = []
         self._places: dict[str, int] = {}  # id -> row of `_numbers`
         self._raw: dict[str, str] = {}  # names that differ from their ids
         self._numbers = np.empty((len(entries), len(ENTRY_FIELDS)), dtype=np.uint64)
@@ -105,6 +108,7 @@ class ZipTree:
         entries.clear()
         self._archive.NameToInfo.clear()
         self._names = sorted(self._places)
+        self.empty_folders = empty_folders(self._folders, self._names)
         rows = self._numbers[list(self._places.values())].tolist()
         total = sum(row[2] for row in rows if _reason_not_to_unpack(*row[1:3]) is None)
         refuse_too_much(total, n_bytes=n_bytes, where=self._file.path)
@@ -113,6 +117,7 @@ class ZipTree:
         # Some archivers on Windows separate folders by backslashes.
         name = entry.orig_filename.replace("\\", "/")
         if name.endswith("/") and not entry.file_size:
+            self._folders.append(name)
             return
         reason = reason or reason_to_refuse_name(name) or _reason_to_refuse(entry)
         if reason:
@@ -132,9 +137,7 @@ class ZipTree:
 
     def read(self, name: str) -> bytes:
         """Read one file, and verify its size and checksum."""
-        entry = zipfile.ZipInfo(self._raw.get(name, name))
-        for field, number in zip(ENTRY_FIELDS, self._numbers[self._places[name]], strict=True):
-            setattr(entry, field, int(number))
+        entry = self._entry(name)
         refuse_too_large(entry.file_size)
         if reason := _reason_not_to_unpack(entry.compress_size, entry.file_size):
             raise OSError(reason)
@@ -151,6 +154,20 @@ class ZipTree:
             relation = "more" if len(content) > claimed else "fewer"
             raise OSError(f"it unpacks to {relation} bytes than the {claimed:,} that it claims")
         return content
+
+    def head(self, name: str) -> bytes:
+        """Read the first bytes of one file; none if it cannot be read."""
+        try:
+            with self._archive.open(self._entry(name)) as file:
+                return file.read(BYTES_OF_HEAD)
+        except _DAMAGES:
+            return b""
+
+    def _entry(self, name: str) -> zipfile.ZipInfo:
+        entry = zipfile.ZipInfo(self._raw.get(name, name))
+        for field, number in zip(ENTRY_FIELDS, self._numbers[self._places[name]], strict=True):
+            setattr(entry, field, int(number))
+        return entry
 
     def close(self) -> None:
         """Close the archive."""

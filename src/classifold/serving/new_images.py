@@ -17,10 +17,10 @@ from classifold.data.pixels import rgb_pixels
 from classifold.errors import UserError
 from classifold.ingest.deep_summary import describe_use
 from classifold.ingest.entries import readable_id
+from classifold.ingest.files import sort_files
 from classifold.ingest.formats import EXTENSIONS, UNREAD_EXTENSIONS
 from classifold.ingest.images import WHITE
 from classifold.ingest.ingestion import CRASHED, Read, decode_read, read_image
-from classifold.ingest.layout import image_names
 from classifold.ingest.tar_archive import is_tar
 from classifold.ingest.tree import open_tree, read_file
 from classifold.ingest.zip_archive import is_zip
@@ -77,7 +77,8 @@ def open_images(images: Iterable[str | Path], *, ingested: Path) -> Iterator[New
 
     A file is named as it was given; an image in a folder or an archive has its path inside
     appended (`fruit.zip/cherry/1.jpg`); an unlabeled image is named by its id. In folders and
-    archives, images are recognized by their extensions; other files are ignored.
+    archives, images are recognized by their extensions, or by their content where the extension is
+    unknown; other files are ignored.
 
     Args:
         images: image files, folders (searched recursively), zip or tar archives, or the word
@@ -134,7 +135,7 @@ def _is_archive(path: Path) -> bool:
 def _open_tree(path: Path, stack: ExitStack) -> _Group:
     where = readable_id(path.as_posix())
     tree = stack.enter_context(open_tree(path, scratch=Path(tempfile.gettempdir())))
-    names = image_names(tree.names())
+    names = sort_files(tree).images
     if not names and not tree.refused:
         raise UserError(
             f"{where}: none of its {len(tree.names()):,} files is an image. Name a file, a folder "

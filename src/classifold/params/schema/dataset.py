@@ -1,11 +1,11 @@
 """Sections `dataset` and `limit`."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from classifold.params.schema.section import Count, Section
+from classifold.params.schema.section import Count, Section, require_no_errors
 
 
 class Dataset(Section):
@@ -14,6 +14,7 @@ class Dataset(Section):
     path: Annotated[str, Field(min_length=1)]
     layout: str
     task: Literal["single", "multi"]
+    folders: str = "auto"  # of the layout folder: what the folders of each level are
 
     @field_validator("layout")
     @classmethod
@@ -24,6 +25,26 @@ class Dataset(Section):
         raise ValueError(
             f"must be one of {', '.join(known)} or torchvision:<Class>, got '{layout}'"
         )
+
+    @field_validator("folders")
+    @classmethod
+    def _check_folders(cls, folders: str) -> str:
+        parts = folders.split("/")
+        repeated = any(parts.count(word) > 1 for word in ("class", "split", "group"))
+        if folders != "auto" and ("class" not in parts or repeated or not all(parts)):
+            raise ValueError(
+                "must be auto, or a word per level of folders from dataset.path down, joined by "
+                "'/': class once, split and group at most once, any, or a folder's name, got "
+                f"'{folders}'"
+            )
+        return folders
+
+    @model_validator(mode="after")
+    def _check_levels(self) -> Self:
+        if self.folders != "auto" and self.layout not in ("auto", "folder"):
+            rule = f"must be auto unless layout is auto or folder, got '{self.folders}'"
+            require_no_errors([f"folders: {rule}"])
+        return self
 
 
 class Limit(Section):

@@ -1,0 +1,140 @@
+"""Recognize the names of official splits in names of folders, tables and cells."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from classifold.data.image_table import TEST, UNLABELED
+
+VALIDATION = "validation"
+TRAIN = "train"
+
+# The accepted values of a column `split`, in lower case.
+SPLIT_NAMES = {
+    "train": TRAIN,
+    "training": TRAIN,
+    "val": VALIDATION,
+    "valid": VALIDATION,
+    "validation": VALIDATION,
+    "dev": VALIDATION,
+    "test": TEST,
+    "testing": TEST,
+}
+
+UNLABELED_NAMES = frozenset({UNLABELED, "unlabeled"})
+
+# Words of the names of folders and tables, in lower case and without accents.
+_WORDS = {
+    **SPLIT_NAMES,
+    **dict.fromkeys(("trn", "trainval", "treino", "entrenamiento", "entrainement"), TRAIN),
+    **dict.fromkeys(("apprentissage", "addestramento", "\u8bad\u7ec3"), TRAIN),
+    **dict.fromkeys(("eval", "evaluation", "validacion", "validacao"), VALIDATION),
+    **dict.fromkeys(("\u9a8c\u8bc1",), VALIDATION),
+    **dict.fromkeys(("tst", "holdout", "heldout", "teste", "prueba", "\u6d4b\u8bd5"), TEST),
+    **dict.fromkeys((*UNLABELED_NAMES, "pred", "predict", "prediction"), UNLABELED),
+}
+
+# Words that say no more than that there are images; they may also be appended to the name of a
+# split (`trainset`).
+DATA_WORDS = frozenset(
+    (
+        *("image", "images", "img", "imgs", "data", "dataset", "datasets", "folder", "dir"),
+        *("annotation", "annotations", "label", "labels"),
+    )
+)
+_FILLERS = DATA_WORDS | {"set", "sets", "split", "splits", "files", "input", "\u96c6"}
+
+_HELD_OUT = re.compile(r"(h(?:o|e)ld)[\s_-]*(out)", re.IGNORECASE)
+_UNLABELED = re.compile(r"un[\s_-]*(label+ed)", re.IGNORECASE)
+_TOKEN = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+|[^\W\d_A-Za-z]+")
+
+
+class SplitName(NamedTuple):
+    """What the name of a folder or table says about a split."""
+
+    split: str | None  # train, validation, test, unlabelled; None: the name is not of a split
+    rest: tuple[str, ...]  # the other words, without numbers and words such as "images"
+
+
+def split_name(name: str) -> SplitName:
+    """Read the name of a split: `seg_train` is train, with the rest `seg`.
+
+    Words are separated by other characters, by digits or by capitals (`PublicTest`); case and
+    accents do not matter.
+    """
+    tokens = words(name)
+    splits = {split for token in tokens if (split := _split_of(token))}
+    rest = tuple(
+        token
+        for token in tokens
+        if not (token.isdigit() or token in _FILLERS or (splits and _split_of(token)))
+    )
+    if splits == {TRAIN, VALIDATION}:  # `train_val`
+        return SplitName(TRAIN, rest)
+    if UNLABELED in splits:
+        return SplitName(UNLABELED, rest)
+    return SplitName(splits.pop() if len(splits) == 1 else None, rest)
+
+
+def words(name: str) -> list[str]:
+    """Divide a name into words, in lower case and without accents."""
+    plain = "".join(
+        character
+        for character in unicodedata.normalize("NFKD", name)
+        if not unicodedata.combining(character)
+    )
+    joined = _UNLABELED.sub(r"un\1", _HELD_OUT.sub(r"\1\2", plain))
+    return [token.lower() for token in _TOKEN.findall(joined)]
+
+
+def is_data_word(name: str) -> bool:
+    """Check whether a name says no more than that there are images, such as `images_01`."""
+    tokens = {token for token in words(name) if not token.isdigit()}
+    return bool(tokens) and tokens <= DATA_WORDS
+
+
+def is_unlabeled(folder: str) -> bool:
+    """Check whether a folder is named `unlabelled`."""
+    return folder.strip().lower() in UNLABELED_NAMES
+
+
+def official_splits(folders: Iterable[str]) -> Mapping[str, str] | None:
+    """Recognize folders beside each other as official splits: folder -> split.
+
+    All must be named after splits, train and another one among them, and apart from that alike:
+    `seg_train`, `seg_test`, but not `bullet_train`, `test_tube`. A `train` needs no other one.
+
+    Returns:
+        None if they are not surely splits.
+    """
+    names = {folder: split_name(folder) for folder in folders if not is_unlabeled(folder)}
+    found = {name.split for name in names.values()}
+    if None in found or TRAIN not in found:
+        return None
+    held_out = [name for name in names.values() if name.split != UNLABELED]
+    alike = len({_distinctive(name) for name in held_out}) == 1
+    if not alike or (len(found) == 1 and any(name.rest for name in names.values())):
+        return None
+    unlabelled = {folder: UNLABELED for folder in folders if is_unlabeled(folder)}
+    return {folder: str(name.split) for folder, name in names.items()} | unlabelled
+
+
+def may_be_splits(folders: Iterable[str]) -> bool:
+    """Check whether some of the folders look like a train and a held-out split."""
+    found = {split_name(folder).split for folder in folders}
+    return TRAIN in found and bool(found & {VALIDATION, TEST})
+
+
+def _distinctive(name: SplitName) -> tuple[str, ...]:
+    # FER2013 has Training, PublicTest and PrivateTest.
+    return tuple(word for word in name.rest if word not in {"public", "private"})
+
+
+def _split_of(token: str) -> str | None:
+    if token in _WORDS:
+        return _WORDS[token]
+    for filler in _FILLERS:
+        if token.endswith(filler) and token.removesuffix(filler) in _WORDS:
+            return _WORDS[token.removesuffix(filler)]
+    return None
