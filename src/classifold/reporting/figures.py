@@ -74,7 +74,8 @@ def text(value: object) -> str:
 def layout(**settings: Any) -> dict[str, Any]:
     """Build the layout of a chart: margins, legend and backgrounds; `settings` are added."""
     return {
-        "template": {},
+        # Without a standoff, titles of axes overlap long labels of ticks.
+        "template": {"layout": {axis: {"title": {"standoff": 12}} for axis in ("xaxis", "yaxis")}},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "margin": {"l": 10, "r": 14, "t": 14, "b": 10},

@@ -135,16 +135,19 @@ def draw_activations(
 
 
 def _title(prediction: Mapping[str, Any]) -> list[str]:
-    """The explained class, and whether the prediction is correct, in two or three lines."""
+    """The prediction, whether it is correct, and the probability of the explained class."""
     predicted, actual = (
         prediction[key].replace(LABEL_SEPARATOR, ", ") or "nothing"
         for key in ("predicted", "label")
     )
-    lines = [f"{prediction['top_class']} {prediction['top_probability']:.2f}"]
-    if prediction["predicted"] != prediction["top_class"]:
-        lines.append(f"predicted: {predicted}")
     correct = prediction["predicted"] == prediction["label"]
-    lines.append("correct" if correct else f"actual: {actual}")
+    lines = [
+        f"predicted: {predicted}",
+        "correct" if correct else f"actual: {actual}",
+        f"probability: {100 * prediction['top_probability']:.1f} %",
+    ]
+    if prediction["predicted"] != prediction["top_class"]:
+        lines.insert(0, f"explained: {prediction['top_class']}")
     return [_shorten(printable(" ".join(line.split()))) for line in lines]
 
 

@@ -90,7 +90,7 @@ def explained_variance(rows: Rows) -> Chart:
             )
     for percentage in (90, 95):
         figure.add_hline(y=percentage, line={"color": GRAY, "dash": "dot", "width": 1})
-    figure.update_xaxes(title="components (log scale)", type="log", dtick=1)
+    figure.update_xaxes(title="components (log scale)", type="log", dtick=1, tickformat=",d")
     figure.update_yaxes(title="explained fraction", range=[0, 102], **PERCENT_AXIS)
     return Chart("pca", "Fraction of the variance that principal components explain", figure, 380)
 
