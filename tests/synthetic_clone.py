@@ -155,9 +155,9 @@ def make_clone(root: Path) -> Clone:
         check=True,
     )
     for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).is_file():
+        if os.path.lexists(ROOT / name):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, root / name)
+            shutil.copy2(ROOT / name, root / name, follow_symlinks=False)
     (root / "dvc.lock").unlink(missing_ok=True)
     shutil.rmtree(root / "metrics", ignore_errors=True)
 

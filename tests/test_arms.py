@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ruamel.yaml import YAML
 
 from classifold.augmentation.offline import make_variants
 from classifold.errors import UserError
@@ -25,6 +24,7 @@ from classifold.leakage.figure import draw_arms
 from classifold.params.schema.policies import Policy
 from classifold.training.batches import count_batches
 from classifold.training.recipe import Recipe
+from study_stages import read_study
 
 ROOT = Path(__file__).parents[1]
 STUDY = ROOT / "studies/leakage"
@@ -194,5 +194,5 @@ def test_the_figure_of_the_same_scores_has_the_same_bytes(tmp_path):
 
 
 def test_the_study_declares_the_params_it_reads():
-    stage = YAML(typ="safe").load((STUDY / "dvc.yaml").read_text())["stages"]["train_arms"]
+    stage = read_study("leakage")["train_arms"]
     assert stage["params"][:3] == ["augment", "train", "models.${train_arms.model}"]

@@ -141,18 +141,19 @@ def test_the_gan_study_runs_only_when_named(clone):
     yaml.dump(params, clone.root / file)
 
     assert not [stage for stage in stages_run(clone.repro()) if "gan" in stage]
-    ran = stages_run(clone.repro("studies/gan/dvc.yaml"))
+    study = ("sh", "-c", "cd studies/gan && dvc repro")
+    ran = stages_run(clone.run(*study))
     # In either order: generated images are not judged by what they are added to.
-    assert set(ran) == {f"studies/gan/dvc.yaml:{stage}" for stage in small}
-    assert stages_run(clone.repro("studies/gan/dvc.yaml")) == []
+    assert set(ran) == set(small)
+    assert stages_run(clone.run(*study)) == []
+    assert "up to date" in clone.run("dvc", "status")
     added = json.loads((clone.root / "studies/gan/metrics/add_generated.json").read_text())
     assert added["n_images"] == clone.metrics("split")["n_train"]
     assert {"repeated", "generated", "augmented"} <= set(added)
 
     params["sample_gan"]["n_images"] = 30
     yaml.dump(params, clone.root / file)
-    ran = stages_run(clone.repro("studies/gan/dvc.yaml"))
-    assert ran == ["studies/gan/dvc.yaml:sample_gan"]
+    assert stages_run(clone.run(*study)) == ["sample_gan"]
     clone.run("git", "checkout", "-q", ".")
 
 

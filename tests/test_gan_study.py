@@ -20,13 +20,14 @@ from classifold.data.pack import read_pack
 from classifold.errors import UserError
 from classifold.gan.params import check_gan_params
 from classifold.models.model_file import new_network, save_model
+from study_stages import read_study
 from test_params import changed
 from test_pipeline import PIPELINE
 
 ROOT = Path(__file__).parents[1]
 HOME = ROOT / "studies/gan"
 yaml = YAML(typ="safe", pure=True)
-STAGES = yaml.load((HOME / "dvc.yaml").read_text())["stages"]
+STAGES = read_study("gan")
 OWN = "studies/gan/params.yaml"
 
 # Names in f-strings of the scripts -> names in dvc.yaml, which declares all policies.

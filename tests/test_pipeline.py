@@ -13,16 +13,17 @@ from ruamel.yaml import YAML
 
 from classifold.params.validation import check_params
 from classifold.runtime.source_code import code_behind, file_of, imports
+from study_stages import read_study
 
 ROOT = Path(__file__).parents[1]
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
 SRC = ROOT / "src/classifold"
-SEARCH = YAML(typ="safe").load((ROOT / "studies/search/dvc.yaml").read_text())["stages"]["search"]
+SEARCH = read_study("search")["search"]
 STAGES = {name: stage.get("do", stage) for name, stage in PIPELINE["stages"].items()}
 STUDIES = {
     f"{file.parent.name}:{name}": stage.get("do", stage)
     for file in sorted((ROOT / "studies").glob("*/dvc.yaml"))
-    for name, stage in YAML(typ="safe").load(file.read_text())["stages"].items()
+    for name, stage in read_study(file.parent.name).items()
 }
 SOURCES = sorted((ROOT / "src/classifold").rglob("*.py"))
 
@@ -141,7 +142,6 @@ def test_every_search_file_is_a_stage_that_the_main_pipeline_does_not_run():
     files = {path.stem for path in (ROOT / "studies/search/searches").glob("*.yaml")}
     assert set(SEARCH["foreach"]) == files
     assert "search" not in STAGES
-    assert SEARCH["do"]["wdir"] == "../.."
     assert not any("studies" in dep for stage in STAGES.values() for dep in stage["deps"])
 
 
@@ -296,13 +296,15 @@ def test_params_and_recipes_are_valid(file):
 
 
 def test_outputs_of_studies_are_neither_cached_nor_metrics():
-    """So `dvc pull` does not ask for outputs that nobody has made."""
-    files = sorted((ROOT / "studies").glob("*/dvc.yaml"))
-    assert len(files) == 3
-    for file in files:
-        for stage in YAML(typ="safe").load(file.read_text())["stages"].values():
-            stage = stage.get("do", stage)  # noqa: PLW2901
-            assert not stage.keys() & {"metrics", "plots"}
-            for out in stage["outs"]:
-                ((_, settings),) = out.items()
-                assert settings == {"cache": False}
+    assert {name.split(":")[0] for name in STUDIES} == {"gan", "leakage", "search"}
+    for stage in STUDIES.values():
+        assert not stage.keys() & {"metrics", "plots"}
+        for out in stage["outs"]:
+            ((_, settings),) = out.items()
+            assert settings == {"cache": False}
+
+
+def test_studies_ignore_the_files_that_the_pipeline_ignores():
+    ignored = set((ROOT / "studies/.dvcignore").read_text().splitlines())
+    assert {"__pycache__/", ".gitignore", "*.partial"} <= ignored
+    assert (ROOT / "studies/src").resolve() == ROOT / "src"
