@@ -89,6 +89,6 @@ audit: ## Check the locked packages for known vulnerabilities (needs uv and the 
 
 clean: ## Remove outputs of the pipeline (they stay in DVC's cache) and caches of tools
 	rm -rf data/ingested data/filtered data/split data/augmented data/folds data/compared \
-	  data/evaluated data/pca data/tsne data/explained data/raw/digits models ensemble \
+	  data/evaluated data/pca data/tsne data/explained models ensemble \
 	  metrics/train metrics/folds timings reports dvc_plots studies/gan/made studies/leakage/made \
 	  .cache/features .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from classifold.params.reader import read_params
+from classifold.project.prerequisites import EMBEDDED
 from stages_in_one_process import run_stages
 from synthetic_clone import ROOT
 
 MODELS = tuple(read_params("models", path=ROOT / "params.yaml"))
 STAGES = (
-    *("digits", "ingest", "filter", "split", "augment"),
+    *("ingest", "filter", "split", "augment"),
     *(f"train {name}" for name in MODELS),
     *("compare", "stack", "evaluate"),
 )
@@ -33,9 +34,10 @@ def digits(tmp_path_factory):
     root = tmp_path_factory.mktemp("digits")
     for name in ("stages", "params.yaml"):
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, root / name)
-    run_stages(root, ["digits"])
-    (root / "data/folds").mkdir()
-    run_stages(root, STAGES[1:], environment=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"})
+    (root / "data/folds").mkdir(parents=True)
+    (root / "data/raw").mkdir()
+    shutil.copy(ROOT / EMBEDDED, root / EMBEDDED)
+    run_stages(root, STAGES, environment=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"})
     return root
 
 

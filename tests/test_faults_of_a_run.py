@@ -18,7 +18,7 @@ from synthetic_clone import MODELS, Clone, finished_clone, stages_run
 pytestmark = pytest.mark.dvc
 
 STAGES = [
-    *["digits", "ingest", "filter", "split", "augment", *(f"train {name}" for name in MODELS)],
+    *["ingest", "filter", "split", "augment", *(f"train {name}" for name in MODELS)],
     *[*(f"folds {name}" for name in MODELS), "compare", "stack", "evaluate", "pca", "tsne"],
     *["explain", "report"],
 ]

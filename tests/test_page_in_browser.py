@@ -50,14 +50,14 @@ def pages(tmp_path_factory):
 
 def _make_page(name, root):
     task, size = DATA_SETS[name]
-    archive = REAL / f"{name}.zip"
-    if name != "digits" and not archive.is_file():
+    archive = (ROOT / "data/raw" if name == "digits" else REAL) / f"{name}.zip"
+    if not archive.is_file():
         pytest.skip(f"the real images of {archive.name} are not next to the project")
     shutil.copytree(ROOT / "stages", root / "stages")
     yaml = YAML()
     params = yaml.load((ROOT / "params.yaml").read_text())
+    params["dataset"] |= {"path": str(archive), "layout": "auto", "task": task}
     if name != "digits":
-        params["dataset"] |= {"path": str(archive), "layout": "auto", "task": task}
         params["limit"]["images_per_class"] = IMAGES_PER_CLASS
     params["augment"] |= {"size": size, "flips": ["none"], "warped": 0}
     loss = "cross_entropy" if task == "single" else "binary_cross_entropy"
@@ -72,8 +72,7 @@ def _make_page(name, root):
     params["explain"] |= {"model": "resnet", "images": 6, "smooth_samples": 4}
     params["pca"]["size"] = 16
     yaml.dump(params, root / "params.yaml")
-    stages = [*(["digits"] if name == "digits" else []), *STAGES]
-    run_stages(root, stages)
+    run_stages(root, STAGES)
     return root / "reports" / "index.html"
 
 

@@ -3,10 +3,16 @@
 import re
 import shlex
 import tomllib
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 from ruamel.yaml import YAML
+from sklearn.datasets import load_digits
+
+from classifold.project.prerequisites import EMBEDDED
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -56,3 +62,12 @@ def test_the_citation_names_the_version_and_the_license_of_the_package():
     citation = read_yaml("CITATION.cff")
     assert {"cff-version", "message", "title", "authors"} <= set(citation)
     assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
+
+
+def test_the_embedded_data_set_is_that_of_scikit_learn():
+    images, labels = load_digits(return_X_y=True)
+    with zipfile.ZipFile(ROOT / EMBEDDED) as archive:
+        names = sorted(archive.namelist(), key=lambda name: name.rpartition("/")[2])
+        pixels = [np.asarray(Image.open(archive.open(name))) for name in names]
+    assert names == [f"{label}/{i:04}.png" for i, label in enumerate(labels)]
+    np.testing.assert_array_equal(pixels, np.rint(images.reshape(-1, 8, 8) / 16 * 255))

@@ -148,7 +148,7 @@ def apply(project, name, *, short=False, force=False):
 def test_a_recipe_is_applied_as_it_is_and_its_changes_are_listed(project):
     changes = apply(project, "fruit_64")
     assert (project / "params.yaml").read_text() == (ROOT / "recipes/fruit_64.yaml").read_text()
-    assert "dataset.path: data/raw/digits -> data/raw/fruit.zip" in changes
+    assert "dataset.path: data/raw/digits.zip -> data/raw/fruit.zip" in changes
     assert "models.mlp: removed" in changes
     assert not [line for line in changes if line.startswith("limit")]
 
@@ -165,7 +165,7 @@ def test_params_that_are_a_recipe_can_be_overwritten(project):
 def test_the_users_own_data_set_is_kept_and_the_next_recipe_needs_no_force(project):
     params = project / "params.yaml"
     params.write_text(
-        params.read_text().replace("path: data/raw/digits ", "path: data/raw/cats.zip ")
+        params.read_text().replace("path: data/raw/digits.zip ", "path: data/raw/cats.zip ")
     )
     changes = apply(project, "fruit_64", force=True)
     assert check_params(params)["dataset"]["path"] == "data/raw/cats.zip"

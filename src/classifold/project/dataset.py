@@ -8,7 +8,6 @@ from dvc.utils.serialize import modify_yaml
 
 from classifold.errors import UserError
 from classifold.ingest.detection import TORCHVISION, open_source
-from classifold.project.prerequisites import EMBEDDED
 
 COMPRESSED = (".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz")  # tar archives without a list
 
@@ -70,8 +69,6 @@ def _exists(path: Path) -> bool:
 
 def _made_by_dvc(path: Path) -> str:
     """Describe how DVC makes data that are missing; its own message has no remedy."""
-    if path == EMBEDDED:
-        return f"{path}: missing; 'dvc repro' makes it"
     if any(Path(f"{tracked}.dvc").is_file() for tracked in (path, *path.parents)):
         return f"{path}: missing; 'dvc pull' fetches it"
     raise UserError(

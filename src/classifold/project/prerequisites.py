@@ -5,7 +5,7 @@ from pathlib import Path
 
 from classifold.errors import UserError
 
-EMBEDDED = Path("data/raw/digits")  # made by the stage `digits`
+EMBEDDED = Path("data/raw/digits.zip")  # in Git
 PACKS = Path("data/augmented")
 
 
