@@ -100,6 +100,22 @@ def test_of_many_classes_the_worst_are_named():
     assert lines[5] == "and more than that of 7 other classes"
 
 
+@pytest.mark.parametrize(("n_absent", "warned"), [(5, False), (6, True)])
+def test_ingest_warns_of_labels_without_an_image(n_absent, warned):
+    metrics = {
+        "n_images": 95,
+        "n_unreadable": 0,
+        "images_per_class": {"cat": 5, "dog": 90},
+        "unreadable_per_class": {"cat": 0, "dog": 0},
+        "n_labels_without_image": n_absent,
+    }
+    expected = [
+        "6 of 101 labels have no image",
+        "data/ingested/labels_without_image.csv lists them. Add the images, or remove the labels.",
+    ]
+    assert warn_of_ingest(metrics) == (expected if warned else [])
+
+
 def test_ingest_warns_of_a_class_and_of_files_of_no_class():
     metrics = {
         "n_images": 93,

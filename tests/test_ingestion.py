@@ -127,6 +127,14 @@ def test_conversions_are_a_table_for_the_plot(read_all, mixed):
     }
 
 
+def test_ignored_files_are_listed_with_the_reason(read_all, mixed):
+    folder, counts = read_all(mixed | {"cat/Thumbs.db": b"", "@eaDir/cat/1.jpg": b""})
+    assert counts["n_ignored"] == 3
+    rows = read_rows(folder / "ignored.csv")
+    assert [row["id"] for row in rows] == ["@eaDir/cat/1.jpg", "cat/Thumbs.db", "cat/notes.md"]
+    assert rows[2]["reason"] == "not an image by its extension"
+
+
 def test_unreadable_files_are_listed_in_order_with_the_reason(read_all, mixed):
     rows = read_rows(read_all(mixed)[0] / "unreadable.csv")
     assert [row["id"] for row in rows] == ["dog/broken.jpg", "dog/phone.heic", "dog/text.png"]

@@ -11,35 +11,14 @@ import pytest
 
 from classifold.errors import UserError
 from classifold.ingest.detection import find_source
+from classifold.ingest.files import HIDDEN
 from classifold.ingest.formats import EXTENSIONS
 from classifold.ingest.layout import SourceImage
+from classifold.ingest.split_names import split_name
 from classifold.ingest.tree import open_tree
+from files_in_memory import find
 
 REAL = Path(__file__).parents[1].parent / "shared" / "data"
-
-
-class FilesInMemory:
-    """A tree of names and contents; None cannot be read."""
-
-    def __init__(self, files):
-        self.files = files if isinstance(files, dict) else dict.fromkeys(files, b"")
-        self.refused = []
-        self.empty_folders = []
-
-    def names(self):
-        return sorted(self.files)
-
-    def read(self, name):
-        if self.files[name] is None:
-            raise OSError("a broken link")
-        return self.files[name]
-
-    def head(self, name):
-        return (self.files[name] or b"")[:160]
-
-
-def find(files, *, layout="auto", task="single"):
-    return find_source(FilesInMemory(files), layout=layout, task=task, where="here")
 
 
 def said(source):
@@ -473,6 +452,141 @@ def test_a_layout_that_the_source_does_not_have_is_an_error(layout, message):
 def test_a_layout_that_is_set_is_not_detected():
     files = {"cat/1.png": b"", "dog/2.png": b"", "t.csv": b"path,label\ncat/1.png,x\n"}
     assert said(find(files, layout="folder")) == {"cat/1.png": ("cat",), "dog/2.png": ("dog",)}
+
+
+def test_classes_are_listed_with_counts_and_empty_class_folders_are_named():
+    files = pictures("cat/1.png", "cat/2.png", "dog/1.png", "emu/notes.txt") | {"fox/": b""}
+    remarks = find(files).remarks
+    assert "2 classes: cat 2, dog 1" in remarks
+    assert "class folders without an image: emu, fox" in remarks
+
+
+def test_one_class_is_an_error_that_names_the_empty_class_folders():
+    with pytest.raises(UserError, match=r"got 1 \(cat\).* class folders without an image: dog"):
+        find(pictures("cat/1.png") | {"dog/": b""})
+
+
+def test_classes_that_differ_only_in_case_are_remarked():
+    remarks = find(["Cat/1.png", "cat/1.png", "dog/1.png"]).remarks
+    assert any("'Cat' and 'cat' differ only in case" in remark for remark in remarks)
+
+
+def test_very_many_classes_are_counted_but_not_all_listed():
+    [remark] = find([f"class{i:03}/1.png" for i in range(120)]).remarks
+    assert remark.startswith("120 classes: class000 1, ")
+    assert remark.endswith("class099 1 and 20 others, which metrics/ingest.json lists")
+
+
+def test_files_that_are_no_images_are_ignored_with_a_reason():
+    files = pictures("cat/1.png", "dog/2.png", "cat/.3.png", "@eaDir/4.png", "dog/Thumbs.db")
+    files |= {"cat/notes.txt": b"", "cat/data.bin": b"\0\1", "dog/photo": b"\xff\xd8\xff\xe0"}
+    source = find(files)
+    reasons = {item.id: item.reason for item in source.ignored}
+    assert reasons == {
+        **dict.fromkeys(["cat/.3.png", "@eaDir/4.png", "dog/Thumbs.db"], HIDDEN),
+        "cat/notes.txt": "not an image by its extension",
+        "cat/data.bin": "not an image by its first bytes",
+    }
+    assert said(source)["dog/photo"] == ("dog",)
+    assert any(remark.startswith("files that are ignored, 5: ") for remark in source.remarks)
+
+
+def test_files_with_labels_are_not_ignored():
+    source = find(pictures("1.png", "2.png") | {"t.csv": b"path,label\n1.png,a\n2.png,b\n"})
+    assert (list(source.used), list(source.ignored)) == (["t.csv"], [])
+
+
+def test_images_outside_of_the_pattern_are_ignored_with_a_reason():
+    files = ["x/cat/1.png", "x/dog/2.png", "y/emu/3.png", "x/4.png"]
+    source = find(files, folders="x/class")
+    assert said(source) == {"x/cat/1.png": ("cat",), "x/dog/2.png": ("dog",)}
+    assert dict(source.ignored) == {
+        "y/emu/3.png": "in no folder that dataset.folders describes",
+        "x/4.png": "in no class folder that dataset.folders describes",
+    }
+
+
+def test_a_pattern_that_matches_nothing_is_an_error():
+    with pytest.raises(UserError, match=r"dataset\.folders: .*such as '(cat|dog)', got any/class"):
+        find(["cat/1.png", "dog/2.png"], folders="any/class")
+
+
+@pytest.mark.parametrize(
+    ("names", "setting"),
+    [
+        (["2023/a/1.png", "2023/b/1.png", "2024/a/1.png"], "any/class"),
+        (["z/2023/a/1.png", "z/2023/b/1.png", "z/2024/a/1.png"], "z/any/class"),
+        (["p1/a/1.png", "p1/b/1.png", "p2/a/1.png", "p2/b/1.png"], "group/class"),
+        (["train/a/1.png", "test/a/1.png", "more/a/1.png"], "split/class"),
+        (["train/a/1.png", "train/b/1.png", "test/a/1.png", "1.png"], "split/class"),
+        (["m/Dataset/0/1.png", "m/Dataset/1/1.png", "m/Demo/1.png"], "m/Dataset/class"),
+        (["a/train/1.png", "a/test/1.png", "b/1.png"], "class/split"),
+    ],
+)
+def test_the_setting_that_an_error_names_is_accepted(names, setting):
+    with pytest.raises(UserError, match=rf"dataset\.folders.*\b{setting}\b"):
+        find(names)
+    assert find(names, folders=setting, task="multi").layout == "folder"
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        *((name, "train") for name in ("train", "Training", "trainset", "seg_train", "train_val")),
+        *((name, "validation") for name in ("VAL", "valid", "dev", "Evaluation", "val2017")),
+        *((name, "test") for name in ("Test", "test_set", "TestImages", "hold-out", "Held Out")),
+        *((name, "unlabelled") for name in ("Unlabeled", "un-labelled", "seg_pred")),
+        *((name, None) for name in ("trains", "latest", "evaluate_me", "contest", "train_test")),
+    ],
+)
+def test_names_of_splits_are_recognized(name, split):
+    assert split_name(name).split == split
+
+
+@pytest.mark.parametrize("layout", ["annotations", "folder"])
+def test_a_layout_that_is_set_decides_between_lists_and_class_folders(layout):
+    files = {"cat/1.png": b"", "dog/2.png": b"", "dog/3.png": b"", "lists/x.txt": b"1 3"}
+    with pytest.raises(UserError, match=r"dataset\.layout: lists/x\.txt .* folder .* annotations"):
+        find(files)
+    labels = {image.labels for image in find(files, layout=layout, task="multi").images}
+    assert labels == ({("cat",), ("dog",)} if layout == "folder" else {("x",), ()})
+
+
+def test_an_error_in_a_table_names_the_line_also_after_fields_with_line_breaks():
+    table = b'path,label,note\n1.png,a,"two\nlines"\n\n2.png,b\n'
+    with pytest.raises(UserError, match=r"t\.csv: line 5 must have 3 fields .* got 2: '2\.png,b'"):
+        find(pictures("1.png", "2.png") | {"t.csv": table})
+
+
+def test_the_columns_that_are_used_are_described():
+    table = b"Width,Path,ClassId\n3,1.png,a\n4,2.png,b\n"
+    remarks = find(pictures("1.png", "2.png") | {"t.csv": table}).remarks
+    assert "t.csv: 2 images; paths in 'Path', labels in 'ClassId'; not used: Width" in remarks
+
+
+def test_class_names_of_folders_are_kept_where_a_table_numbers_them():
+    table = b"path,label,group\ncat/1.png,0,p\ncat/2.png,0,q\ndog/1.png,1,p\n"
+    source = find(pictures("cat/1.png", "cat/2.png", "dog/1.png") | {"t.csv": table})
+    assert [(image.labels[0], image.group) for image in source.images] == [
+        ("cat", "p"), ("cat", "q"), ("dog", "p"),
+    ]  # fmt: skip
+
+
+def test_a_table_keeps_the_official_splits_of_folders():
+    names = ["train/1.png", "train/2.png", "test/3.png", "val/4.png"]
+    table = b"path,label\n1.png,a\n2.png,b\n3.png,a\nval/4.png,b\n"
+    assert [image.split for image in find(pictures(*names) | {"t.csv": table}).images] == [
+        "test", "train", "train", "validation",
+    ]  # fmt: skip
+
+
+def test_folders_that_do_not_exist_are_skipped_only_if_they_are_the_same():
+    names = pictures("1.png", "2.png")
+    table = b"path,label\nold/1.png,a\nold/2.png,b\n"
+    assert said(find(names | {"t.csv": table})) == {"1.png": ("a",), "2.png": ("b",)}
+    table = b"path,label\ncat/1.png,a\ndog/2.png,b\n"
+    with pytest.raises(UserError, match=r"none of 2 paths .* got 'cat/1\.png'"):
+        find(names | {"t.csv": table})
 
 
 @pytest.mark.real

@@ -66,6 +66,18 @@ PHASE = "models.mlp.phases.p1"
 ONE_CYCLE = {"name": "one_cycle", "pct_start": 0.3, "div_factor": 25, "final_div_factor": 1000}
 
 
+@pytest.mark.parametrize("folders", ["auto", "class", "any/class", "x/split/class", "group/class"])
+def test_folders_may_be_described_by_level(valid, folders):
+    check(changed(valid, "dataset.folders", folders))
+    check(changed(valid, "dataset.folders", ABSENT))
+
+
+def test_folders_are_described_only_in_the_layout_folder(valid):
+    content = changed(changed(valid, "dataset.folders", "any/class"), "dataset.layout", "table")
+    with pytest.raises(UserError, match=r"dataset\.folders: must be auto unless .* 'any/class'"):
+        check(content)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
@@ -75,6 +87,10 @@ ONE_CYCLE = {"name": "one_cycle", "pct_start": 0.3, "div_factor": 25, "final_div
             "split.fractions: must sum to 1, got 0.9",
         ),
         ("split.fractions.train", 0, "split.fractions.train: must be > 0, got 0"),
+        *(
+            ("dataset.folders", folders, "dataset.folders: must be auto, or a word per level of")
+            for folders in ("2023", "class/class", "any//class", "class/", "")
+        ),
         ("augment.rotat", 3, "augment.rotat: unknown key. Did you mean rotate?"),
         ("limit", ABSENT, "limit: missing. Add it"),
         ("limit.epochs", ABSENT, "limit.epochs: missing. Add it"),

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from classifold.errors import UserError
+from classifold.ingest.label_table import UNLISTED
 from classifold.ingest.layout import Source, SourceImage
 from classifold.ingest.split_names import is_data_word, words
 
@@ -16,8 +17,9 @@ CLASSES_SHOWN = 5
 def choose_labels(by_list: Source, by_folder: Source, *, where: str) -> Source:
     """Return the labels of a table or of lists, unless class folders compete with them.
 
-    They do not if all labeled images have a label in the table, and the classes correspond one to
-    one to the folders, or the folders are only numbered.
+    They do not if the table has the labels of other images only, of the same classes; nor if it
+    has a label for all images in class folders, and the classes correspond one to one to the
+    folders, or the folders are only numbered.
 
     Args:
         by_list: the images with the labels of tables or lists.
@@ -31,15 +33,32 @@ def choose_labels(by_list: Source, by_folder: Source, *, where: str) -> Source:
     labeled = _labels(by_folder.images)
     both = [(listed[name], labels) for name, labels in labeled.items() if name in listed]
     remarks = list(by_list.remarks)
+    classes = {label for labels in labeled.values() for label in labels}
+    if listed and not both and {label for labels in listed.values() for label in labels} <= classes:
+        remarks.append("these labels are added to those of the class folders")
+        images = [
+            image if image.labels else other
+            for image, other in zip(by_folder.images, by_list.images, strict=True)
+        ]
+        remarks = [*by_folder.remarks, *(text for text in remarks if not text.endswith(UNLISTED))]
+        return by_list._replace(images=images, remarks=remarks)
     if len(both) == len(labeled) and _is_one_to_one(both):
-        if any(one != other for one, other in both):
+        names = {one: other for one, other in both if one != other}
+        numbers = all(label.isdigit() for labels in listed.values() for label in labels)
+        if numbers and not any(label.isdigit() for _, [label] in both):
+            images = [
+                image._replace(labels=names.get(image.labels, image.labels))
+                for image in by_list.images
+            ]
+            by_list = by_list._replace(images=images)
+        elif names:
             remarks.append("the classes are named as there, not as their folders")
     elif len(both) == len(labeled) and _are_numbered({label for _, [label] in both}):
         remarks.append("the folders of the images are not their classes")
     else:
-        classes = sorted({label for [label] in labeled.values()})
         more = len(classes) - CLASSES_SHOWN
-        shown = ", ".join(classes[:CLASSES_SHOWN]) + (f" and {more:,} others" if more > 0 else "")
+        shown = ", ".join(sorted(classes)[:CLASSES_SHOWN])
+        shown += f" and {more:,} others" if more > 0 else ""
         n_other = sum(one != other for one, other in both)
         raise UserError(
             f"dataset.layout: {', '.join(by_list.used)} of {where} has labels for {len(both):,} of "

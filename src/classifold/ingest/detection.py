@@ -24,6 +24,8 @@ TORCHVISION = "torchvision:"
 
 CLASSES_SHOWN = 100
 
+UNREAD_TABLES = (".xlsx", ".xls", ".ods", ".json")
+
 
 @contextmanager
 def open_source(
@@ -95,7 +97,7 @@ def find_source(tree: Tree, *, layout: str, task: str, where: str, folders: str 
     ignored = sorted([*files.hidden, *without(files.others, source.used), *source.ignored])
     remarks = [*source.remarks, *_describe_classes(source), *_describe_missing(source.missing)]
     if ignored:
-        remarks.append(f"{len(ignored):,} files are ignored: {describe_ignored(ignored)}")
+        remarks.append(f"files that are ignored, {len(ignored):,}: {describe_ignored(ignored)}")
     return source._replace(remarks=remarks, ignored=ignored)
 
 
@@ -103,47 +105,49 @@ def _detect(tree: Tree, files: Files, *, task: str, where: str) -> Source:
     """Read the most specific layout; class folders that contradict it are an error."""
     if is_tiny_imagenet(tree.names()):
         return read_tiny_imagenet(tree, files, where=where)
-    by_folder, failure = _try_folder(tree, files, where=where)
+    tables = find_tables(tree, files)
+    by_folder: Source | None = None
+    failure: UserError | None = None
+    try:
+        by_folder = read_folder(
+            tree, files, folders=AUTO, where=where, labeled_elsewhere=bool(tables.labels)
+        )
+    except UserError as error:
+        failure = error
     has_classes = by_folder is not None and n_classes(by_folder) > 1
-    remarks: list[str] = []
+    remarks = [f"{item.id} is not used as labels: {item.reason}" for item in tables.unused]
     by_list: Source | None = None
     try:
         if is_annotations(tree, files):
             by_list = read_annotations(tree, files, task=task, where=where)
+        elif has_classes and tables.labels and not tables.are_named:
+            names = ", ".join(table.name for table in tables.labels)
+            remarks.append(f"{names}: not used as labels; class folders are preferred")
+        elif tables.labels or (tables.failures and not has_classes):
+            by_list = read_tables(tables, files, task=task, where=where)
+    except NoImageListedError as error:
+        if not has_classes:
+            raise
+        remarks.append(f"not used as labels: {error}")
     except UserError as error:
         if not has_classes:
             raise
         raise UserError(f"{error} Or set dataset.layout to folder for class folders.") from None
     if by_list is None:
-        tables = find_tables(tree, files, required=not has_classes)
-        remarks += [f"{item.id} is not used as labels: {item.reason}" for item in tables.unused]
-        if tables.labels and (tables.are_named or not has_classes):
-            try:
-                by_list = read_tables(tables, files, task=task, where=where)
-            except NoImageListedError as error:
-                if not has_classes:
-                    raise
-                remarks.append(f"not used as labels: {error}")
-    if by_list is not None and by_folder is not None and has_classes:
+        if failure:
+            unread = files.named(*UNREAD_TABLES)
+            remarks += [
+                f"{name} is no kind of table that is read; save it as CSV" for name in unread
+            ]
+            raise UserError(" ".join([str(failure), *(f"{remark}." for remark in remarks)]))
+        source = read_folder(tree, files, folders=AUTO, where=where)
+    elif by_folder is not None and has_classes:
         source = choose_labels(by_list, by_folder, where=where)
-    elif by_list is not None:
+    else:
         if isinstance(failure, UncertainFoldersError) and not covers(by_list, files.images):
             raise UserError(f"{failure} Or set dataset.layout to {by_list.layout}.")
         source = by_list
-    elif by_folder is not None:
-        source = by_folder
-    else:
-        raise UserError(" ".join([str(failure), *(f"{remark}." for remark in remarks)]))
     return source._replace(remarks=[*source.remarks, *remarks])
-
-
-def _try_folder(
-    tree: Tree, files: Files, *, where: str
-) -> tuple[Source, None] | tuple[None, UserError]:
-    try:
-        return read_folder(tree, files, folders=AUTO, where=where), None
-    except UserError as error:
-        return None, error
 
 
 def _describe_classes(source: Source) -> list[str]:

@@ -1,6 +1,5 @@
 """Sort the files of a source: images, other files, and those of systems and programs."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -18,9 +17,11 @@ SYSTEM_FOLDERS = frozenset(
 )
 SYSTEM_FILES = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"))
 
+REASONS_SHOWN = 5
+
 HIDDEN = "hidden, or of the operating system or a program"
-NO_IMAGE = "no image by its extension"
-NO_IMAGE_BY_CONTENT = "no image by its first bytes"
+NO_IMAGE = "not an image by its extension"
+NO_IMAGE_BY_CONTENT = "not an image by its first bytes"
 
 
 class Files(NamedTuple):
@@ -69,11 +70,13 @@ def extension(name: str) -> str:
 
 def describe_ignored(ignored: Sequence[NotRead]) -> str:
     """Count the ignored files by reason, with an example of each."""
-    reasons = Counter(re.sub(r"'.*'", "…", item.reason) for item in ignored)
-    examples = {re.sub(r"'.*'", "…", item.reason): item.id for item in reversed(ignored)}
-    return "; ".join(
-        f"{count:,} {reason} ({examples[reason]})" for reason, count in reasons.most_common()
-    )
+    reasons = Counter(item.reason for item in ignored)
+    examples = {item.reason: item.id for item in reversed(ignored)}
+    described = [
+        f"{reason} {count:,} (such as {examples[reason]!r})"
+        for reason, count in reasons.most_common(REASONS_SHOWN)
+    ]
+    return ", ".join(described) + (", ..." if len(reasons) > REASONS_SHOWN else "")
 
 
 def is_system_folder(name: str) -> bool:

@@ -13,7 +13,9 @@ from classifold.ingest.layout import Source, SourceImage, settle_splits
 from classifold.ingest.tree import Tree
 
 
-def read_folder(tree: Tree, files: Files, *, folders: str, where: str) -> Source:
+def read_folder(
+    tree: Tree, files: Files, *, folders: str, where: str, labeled_elsewhere: bool = False
+) -> Source:
     """Find the images of a tree with one folder per class.
 
     Folders that only wrap the classes (`fruit/cherry/1.jpg` in `fruit.zip`) are skipped; deeper
@@ -27,13 +29,15 @@ def read_folder(tree: Tree, files: Files, *, folders: str, where: str) -> Source
         files: the files of the tree.
         folders: `auto`, or what the folders of each level are; see `folder_pattern`.
         where: name of the source in messages.
+        labeled_elsewhere: whether a validation split without class folders is accepted, since a
+            table may have its labels.
 
     Raises:
         UserError: if an image is in no class folder, or the class folders are not certain.
     """
     root = folder_tree(files.images)
     if folders == AUTO:
-        levels = find_levels(root, where=where)
+        levels = find_levels(root, where=where, labeled_elsewhere=labeled_elsewhere)
     else:
         levels = match_pattern(root, folders, where=where)
     titles = read_class_names(

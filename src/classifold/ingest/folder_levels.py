@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from classifold.data.image_table import TEST, UNLABELED
@@ -19,10 +19,12 @@ from classifold.ingest.folder_tree import (
 )
 from classifold.ingest.split_names import (
     TRAIN,
+    VALIDATION,
     is_data_word,
     is_unlabeled,
     may_be_splits,
     official_splits,
+    split_name,
 )
 
 SETTING = "dataset.folders"
@@ -32,23 +34,26 @@ DATE = re.compile(r"(?:19|20)\d\d(?:[-_. ]?[01]\d(?:[-_. ]?[0-3]\d)?)?")
 NAMES_SHOWN = 5
 
 
-def find_levels(root: Folder, *, where: str) -> Levels:
+def find_levels(root: Folder, *, where: str, labeled_elsewhere: bool = False) -> Levels:
     """Find the class folders, and official splits above or below them.
 
     Args:
         root: the folders with images.
         where: name of the source in messages.
+        labeled_elsewhere: whether a validation split without class folders is accepted as
+            unlabeled, as a test split is.
 
     Raises:
         UserError: if an image is in no class folder, or if it is not certain which folders are
             the classes.
     """
     top = skip_wrapping(root)
-    _refuse_loose(top, where=where)
     splits = official_splits(top.folders)
     if splits is not None:
-        return _in_splits(top, splits, where=where)
-    if may_be_splits(top.folders):
+        _refuse_loose(top, "split", "class", where=where)
+        return _in_splits(top, splits, where=where, labeled_elsewhere=labeled_elsewhere)
+    folders = [folder for folder in top.folders.values() if not is_unlabeled(folder.name)]
+    if may_be_splits(folder.name for folder in folders if _is_split_or_holds_folders(folder)):
         _refuse(
             top,
             f"only some of the folders {_listed(top.folders)} look like official splits",
@@ -56,49 +61,80 @@ def find_levels(root: Folder, *, where: str) -> Levels:
             f"or {_pattern(top, 'class')} if all of them are classes",
             where=where,
         )
-    if _have_splits(top):
-        levels = Levels({}, set(), {}, {})
-        for folder in top.folders.values():
-            if is_unlabeled(folder.name):
-                _place(levels, folder, NO_LABEL)
-                continue
-            found = official_splits(folder.folders) or {}
-            levels.splits.update(found)
-            levels.parents.add(top.path)
-            for name, split in found.items():
-                label = class_name(folder.name) if split != UNLABELED else None
-                _place(levels, folder.folders[name], Place(label, split))
-        return levels
-    _refuse_doubt(top, where=where)
+    below = {name: inner for folder in folders for name, inner in folder.folders.items()}
+    if may_be_splits(below):
+        return _with_splits_below(top, folders, where=where)
+    _refuse_doubt(top, folders, where=where)
+    _refuse_loose(top, "class", where=where)
     levels = Levels({}, set(), {}, {})
     _place_classes(levels, top, split=None)
     return levels
 
 
-def _in_splits(top: Folder, splits: Mapping[str, str], *, where: str) -> Levels:
-    """Read the classes in each split; a test split without class folders is unlabelled."""
+def _is_split_or_holds_folders(folder: Folder) -> bool:
+    """Tell a split from a class such as `test_tube`, which holds images."""
+    return not split_name(folder.name).rest or not folder.n_images
+
+
+def _with_splits_below(top: Folder, folders: Sequence[Folder], *, where: str) -> Levels:
+    """Read classes that hold folders of official splits."""
+    if any(len(inner.folders) > 1 for folder in folders for inner in folder.folders.values()):
+        _refuse(
+            top,
+            f"each of the folders {_listed(top.folders)} holds official splits, and these folders",
+            f"{_pattern(top, 'any', 'split', 'class')} if the folders in the splits are the "
+            f"classes, or {_pattern(top, 'class', 'split')} if {_listed(top.folders)} are",
+            where=where,
+        )
+    levels = Levels({}, {top.path}, {}, {})
+    for folder in top.folders.values():
+        found = official_splits(folder.folders)
+        if is_unlabeled(folder.name):
+            _place(levels, folder, NO_LABEL)
+            continue
+        if folder.n_images or top.n_images or found is None:
+            _refuse(
+                top,
+                f"not all images of the folders {_listed(top.folders)} are in folders of official "
+                "splits",
+                f"{_pattern(top, 'class', 'split')} to ignore the images beside the splits, or "
+                f"{_pattern(top, 'class')} to ignore the splits",
+                where=where,
+            )
+        levels.splits.update(found)
+        for name, split in found.items():
+            label = None if split == UNLABELED else class_name(folder.name)
+            _place(levels, folder.folders[name], Place(label, split))
+    return levels
+
+
+def _in_splits(
+    top: Folder, splits: Mapping[str, str], *, where: str, labeled_elsewhere: bool
+) -> Levels:
+    """Read the classes in each split; a test split without class folders is unlabeled."""
+    may_lack_labels = {TEST, VALIDATION} if labeled_elsewhere else {TEST}
     levels = Levels({}, set(), {}, dict(splits))
     classes: set[str] = set()
     # The training images come first: they have all classes.
     for name, split in sorted(splits.items(), key=lambda item: item[1] != TRAIN):
         inner = skip_wrapping(top.folders[name], keep=classes)
         if split == TRAIN:
-            _refuse_loose(inner, where=where)
-            _refuse_doubt(inner, where=where)
+            within = [inner for inner in inner.folders.values() if not is_unlabeled(inner.name)]
+            _refuse_doubt(inner, within, where=where)
             classes |= set(inner.folders)
         known = {class_name(folder) for folder in classes}
         found = {class_name(folder) for folder in inner.folders if not is_unlabeled(folder)}
-        if split == UNLABELED or (split == TEST and not found & known):
-            if split == TEST and len(found) > 1:
+        if split == UNLABELED or (split in may_lack_labels and not found & known):
+            if split != UNLABELED and len(found) > 1:
                 raise UserError(
                     f"dataset.path: none of the folders {_listed(found)} in "
                     f"{'/'.join(inner.path)} of {where} is a class of the training images, got "
-                    f"{_listed(known)}. Rename the folders, or remove them if the images are "
-                    "unlabelled."
+                    f"{_listed(known)}. Rename the folders, or put the images into one folder if "
+                    "they have no label."
                 )
             _place(levels, inner, NO_LABEL)
             continue
-        _refuse_loose(inner, where=where)
+        _refuse_loose(inner, "class", where=where)
         _place_classes(levels, inner, split=split)
     return levels
 
@@ -114,23 +150,20 @@ def _place(levels: Levels, folder: Folder, place: Place) -> None:
     levels.places.update((inner.path, place) for inner in folder.walk() if inner.n_images)
 
 
-def _have_splits(top: Folder) -> bool:
-    """Check whether each class has folders of official splits, a held-out one among them."""
-    classes = [folder for folder in top.folders.values() if not is_unlabeled(folder.name)]
-    names = {name for folder in classes for name in folder.folders}
-    return may_be_splits(names) and all(
-        not folder.n_images and official_splits(folder.folders) is not None for folder in classes
-    )
+def _refuse_loose(folder: Folder, *parts: str, where: str) -> None:
+    """Refuse images that are beside the class folders, or in none.
 
-
-def _refuse_loose(folder: Folder, *, where: str) -> None:
-    """Refuse images that are beside the class folders, or in none."""
+    Args:
+        folder: the folder of the class folders, or of the official splits.
+        parts: what the levels below it are, for the message.
+        where: name of the source in messages.
+    """
     if not folder.n_images:
         return
     place = repr("/".join(folder.path)) if folder.path else "the top folder"
     remedy = "Move them into the folder of their class, or into one named 'unlabelled'"
     if folder.folders:
-        remedy += f", or set {SETTING} to {_pattern(folder, 'class')} to ignore them"
+        remedy += f", or set {SETTING} to {_pattern(folder, *parts)} to ignore them"
     else:
         remedy += ", or add a table of their labels"
     raise UserError(
@@ -139,9 +172,8 @@ def _refuse_loose(folder: Folder, *, where: str) -> None:
     )
 
 
-def _refuse_doubt(top: Folder, *, where: str) -> None:
+def _refuse_doubt(top: Folder, folders: Sequence[Folder], *, where: str) -> None:
     """Refuse folders that are hardly the classes, where others below them may be."""
-    folders = [folder for folder in top.folders.values() if not is_unlabeled(folder.name)]
     if len(folders) < 2:
         return
     leaves = [folder for folder in folders if folder.n_images]
@@ -164,7 +196,7 @@ def _refuse_doubt(top: Folder, *, where: str) -> None:
             top,
             f"{name!r} beside {_listed(set(top.folders) - {name})} is hardly a class",
             (within if len(of_data[0].folders) > 1 else "")
-            + f"{_pattern(top, 'class')} if all of {names} are classes",
+            + f"{_pattern(top, 'class')} if all of {names} are classes, or add a table of labels",
             where=where,
         )
     if containers and all(DATE.fullmatch(folder.name) for folder in folders):
@@ -192,12 +224,15 @@ def _refuse_doubt(top: Folder, *, where: str) -> None:
 def _are_shared(n_in: Counter[str], shared: Collection[str]) -> bool:
     """Check whether most folders below have a name that others have too.
 
-    One shared name is no choice of classes (`cat/images`, `dog/images`).
+    Neither one shared name is a choice of classes (`cat/images`, `dog/images`), nor are dates.
     """
     n_shared = sum(n_in[name] for name in shared)
-    return len(n_in) > 1 and 2 * n_shared >= n_in.total() and (
-        len(shared) > 1 or not all(map(is_data_word, shared))
-    )  # fmt: skip
+    return (
+        len(n_in) > 1
+        and 2 * n_shared >= n_in.total()
+        and not all(map(DATE.fullmatch, shared))
+        and (len(shared) > 1 or not all(map(is_data_word, shared)))
+    )
 
 
 def _refuse(top: Folder, found: str, choices: str, *, where: str) -> NoReturn:

@@ -51,7 +51,7 @@ TEXT_EXTENSIONS = frozenset(
         *(".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".md", ".rst"),
         *(".html", ".htm", ".py", ".ipynb", ".m", ".sh", ".log", ".tex", ".bib", ".names"),
         *(".parquet", ".npy", ".npz", ".mat", ".h5", ".hdf5", ".pkl", ".pickle", ".pt", ".pth"),
-        *(".zip", ".gz", ".tar", ".tgz", ".7z", ".rar", ".pdf", ".doc", ".docx", ".xlsx", ".xls"),
+        *(".zip", ".gz", ".tar", ".tgz", ".7z", ".rar", ".pdf", ".docx", ".xlsx", ".xls", ".ods"),
         *(".mp4", ".avi", ".mov", ".mkv", ".webm", ".mp3", ".wav"),
     )
 )

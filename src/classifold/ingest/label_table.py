@@ -43,6 +43,9 @@ LINE_IN_CELL = re.compile(r"[\r\n].*[,;\t]")
 INTEGER = re.compile(r"(-?\d+)(\.0+)?")
 
 
+UNLISTED = "images are in no row: unlabeled"
+
+
 class LabelTable(NamedTuple):
     """A table with labels, and its columns."""
 
@@ -60,6 +63,7 @@ class Tables(NamedTuple):
 
     labels: list[LabelTable]
     unused: list[NotRead]  # other tables, and the reasons
+    failures: list[UserError]  # of tables that could not be read
     paths: ListedPaths
 
     @property
@@ -72,7 +76,7 @@ class NoImageListedError(UserError):
     """Raised for tables that list no image of the source."""
 
 
-def find_tables(tree: Tree, files: Files, *, required: bool = True) -> Tables:
+def find_tables(tree: Tree, files: Files) -> Tables:
     """Find the tables with a column of paths and labels.
 
     If the columns of a table are named so, tables in which they are recognized by their content
@@ -81,11 +85,10 @@ def find_tables(tree: Tree, files: Files, *, required: bool = True) -> Tables:
     Args:
         tree: where the files are.
         files: of the tree.
-        required: whether the labels must be in tables; if not, a table that cannot be read is not
-            used, unless its columns are named after paths and labels.
 
     Raises:
-        UserError: if a table cannot be read.
+        UserError: if a table cannot be read, although its columns are named after paths and
+            labels.
     """
     found: list[LabelTable] = []
     unused: list[NotRead] = []
@@ -111,8 +114,6 @@ def find_tables(tree: Tree, files: Files, *, required: bool = True) -> Tables:
             unused.append(NotRead(name, f"{columns}, but {', '.join(file.columns)[:80]!r}"))
         else:
             found.append(LabelTable(file, columns))
-    if failures and (required or found):
-        raise failures[0]
     if any(table.columns.named for table in found):
         unused += [
             NotRead(table.name, "the columns of another table are named after labels")
@@ -120,7 +121,7 @@ def find_tables(tree: Tree, files: Files, *, required: bool = True) -> Tables:
             if not table.columns.named
         ]
         found = [table for table in found if table.columns.named]
-    return Tables(found, unused, paths)
+    return Tables(found, unused, failures, paths)
 
 
 def read_tables(tables: Tables, files: Files, *, task: str, where: str) -> Source:
@@ -140,6 +141,8 @@ def read_tables(tables: Tables, files: Files, *, task: str, where: str) -> Sourc
     Raises:
         UserError: if there is no table, a row is invalid, or two rows contradict each other.
     """
+    if tables.failures:
+        raise tables.failures[0]
     if not tables.labels:
         seen = "".join(f" {item.id}: {item.reason}." for item in tables.unused)
         raise UserError(
@@ -171,7 +174,7 @@ def read_tables(tables: Tables, files: Files, *, task: str, where: str) -> Sourc
     images = [found.get(name, SourceImage(name, (), UNLABELED)) for name in files.images]
     if len(files.images) > len(found):
         n_unlabeled = len(files.images) - len(found)
-        remarks.append(f"{n_unlabeled:,} images are in no row: unlabeled")
+        remarks.append(f"{n_unlabeled:,} {UNLISTED}")
     used = [table.name for table in tables.labels]
     return Source("table", settle_splits(images, remarks), missing, remarks, used)
 

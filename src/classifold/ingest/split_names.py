@@ -46,7 +46,7 @@ DATA_WORDS = frozenset(
 _FILLERS = DATA_WORDS | {"set", "sets", "split", "splits", "files", "input", "\u96c6"}
 
 _HELD_OUT = re.compile(r"(h(?:o|e)ld)[\s_-]*(out)", re.IGNORECASE)
-_UNLABELED = re.compile(r"un[\s_-]*(label+ed)", re.IGNORECASE)
+_UNLABELED = re.compile(r"(un)[\s_-]*(label+ed)", re.IGNORECASE)
 _TOKEN = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+|[^\W\d_A-Za-z]+")
 
 
@@ -84,8 +84,9 @@ def words(name: str) -> list[str]:
         for character in unicodedata.normalize("NFKD", name)
         if not unicodedata.combining(character)
     )
-    joined = _UNLABELED.sub(r"un\1", _HELD_OUT.sub(r"\1\2", plain))
-    return [token.lower() for token in _TOKEN.findall(joined)]
+    for parts in (_HELD_OUT, _UNLABELED):
+        plain = parts.sub(lambda match: "".join(match.groups()).lower(), plain)
+    return [token.lower() for token in _TOKEN.findall(plain)]
 
 
 def is_data_word(name: str) -> bool:
