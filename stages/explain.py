@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import torch
-
 from classifold.analysis.explain.boxes import read_boxes
 from classifold.analysis.explain.explanations import (
     choose_images,
@@ -27,7 +25,7 @@ def main() -> None:
     name, n_images, layers = (settings.pop(key) for key in ("model", "images", "layers"))
     predictions = read_predictions(Path("data/evaluated/predictions.parquet"), model=name)
     model = load_model(Path("models") / name)
-    torch.set_num_threads(model.description["threads"])
+    model.use_threads()
 
     ingested = Path("data/ingested")
     chosen = choose_images(predictions, n_images=n_images)

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import torch
-
 from classifold.analysis.tsne.files import write_maps
 from classifold.analysis.tsne.maps import make_maps, sample_images, tsne_metrics
 from classifold.data.json_file import write_json
@@ -21,7 +19,7 @@ def main() -> None:
     seed, perplexities = settings["seed"], settings["perplexities"]
     train = read_pack(Path("data/augmented/train")).originals()
     model = load_model(Path("models") / name)
-    torch.set_num_threads(model.description["threads"])
+    model.use_threads()
     sample = sample_images(
         train.labels,
         n_classes=len(train.classes),

@@ -12,12 +12,11 @@ from classifold.data.csv_file import read_rows, write_rows
 from classifold.data.image_table import write_table
 from classifold.data.json_file import write_json
 from classifold.data.pixels import rgb_pixels
-from classifold.data.predictions import read_predictions
+from classifold.data.predictions import MAJORITY, STACK, read_predictions
 from classifold.data.seeding import seed_torch
 from classifold.errors import UserError
 from classifold.evaluation.files import write_evaluation
 from classifold.evaluation.inference import (
-    STACK,
     Predictions,
     constant_predictions,
     decide,
@@ -28,7 +27,6 @@ from classifold.evaluation.inference import (
 )
 from classifold.evaluation.labels import LabeledImages, read_labeled_images
 from classifold.evaluation.summary import summarize
-from classifold.models.baseline import MAJORITY
 from classifold.models.decisions import fit_decision, probabilities
 from classifold.models.model_file import build_network, load_model, new_network, save_model
 from classifold.stacking.ensemble import Ensemble, ensemble_logits, save_ensemble
@@ -205,14 +203,18 @@ def test_a_summary_is_reproducible_and_has_only_numbers_that_json_has(prediction
 def test_labels_are_positions_in_the_classes(tmp_path):
     rows = [{"id": "x", "label": "dog", "group": "x"}, {"id": "y", "label": "ape", "group": "y"}]
     write_rows(tmp_path / "test.csv", rows, columns=["id", "label", "group"])
-    ids, labels = read_labeled_images(tmp_path / "test.csv", classes=["dog", "ape"], task="single")
+    ids, labels = read_labeled_images(
+        tmp_path / "test.csv", decisions={"classes": ["dog", "ape"], "task": "single"}
+    )
     assert (ids, labels.tolist(), labels.dtype) == (["x", "y"], [0, 1], np.int64)
     with pytest.raises(UserError, match=r"test.csv: image 'y'.*'ape'"):
-        read_labeled_images(tmp_path / "test.csv", classes=["dog", "owl"], task="single")
+        read_labeled_images(
+            tmp_path / "test.csv", decisions={"classes": ["dog", "owl"], "task": "single"}
+        )
     rows[0]["label"], rows[1]["label"] = "ape|dog", ""
     write_rows(tmp_path / "test.csv", rows, columns=["id", "label", "group"])
     _, labels = read_labeled_images(
-        tmp_path / "test.csv", classes=["dog", "owl", "ape"], task="multi"
+        tmp_path / "test.csv", decisions={"classes": ["dog", "owl", "ape"], "task": "multi"}
     )
     assert (labels.tolist(), labels.dtype) == ([[1, 0, 1], [0, 0, 0]], np.uint8)
 

@@ -161,16 +161,31 @@ FULL = "No space left on device"
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (OSError(errno.ENOSPC, FULL, "data/x"), "the disk is full .*data/x.*run again"),
-        (OSError(errno.EDQUOT, "Disk quota exceeded"), "the disk is full .*quota.*run again"),
-        (OSError(errno.EFBIG, "File too large"), "the disk is full .*run again"),
-        (SafetensorError(f"I/O error: {FULL} (os error 28)"), "the disk is full .*run again"),
-        (OSError(errno.EROFS, "Read-only file system", "data"), "'data'. Get permission"),
-        (PermissionError(errno.EACCES, "Permission denied", "m"), "'m'. Get permission"),
-        (MemoryError(), r"out of memory \(MemoryError\).*run again"),
+        (
+            OSError(errno.ENOSPC, FULL, "data/x"),
+            "the disk is full .*data/x.*same command again",
+        ),
+        (
+            OSError(errno.EDQUOT, "Disk quota exceeded"),
+            "the disk is full .*quota.*same command again",
+        ),
+        (OSError(errno.EFBIG, "File too large"), "the disk is full .*same command again"),
+        (
+            SafetensorError(f"I/O error: {FULL} (os error 28)"),
+            "the disk is full .*same command again",
+        ),
+        (
+            OSError(errno.EROFS, "Read-only file system", "data"),
+            "^data: Read-only file system. Change",
+        ),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "m"),
+            "^m: Permission denied. Change",
+        ),
+        (MemoryError(), r"out of memory \(MemoryError\).*same command again"),
         (
             RuntimeError("can't allocate memory: 8 bytes\nat x"),
-            r"out of memory \(.* 8 bytes\).*run again",
+            r"out of memory \(.* 8 bytes\).*same command again",
         ),
         (FileNotFoundError(errno.ENOENT, "No such file", "a.csv"), "No such file: 'a.csv'"),
         (UserError("as it is"), "^as it is$"),

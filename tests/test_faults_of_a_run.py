@@ -127,7 +127,7 @@ def test_a_folder_without_write_permission_is_named(clone):
         told = clone.run(*command, expect=1)
     finally:
         (clone.root / "data").chmod(0o755)
-    assert "Permission denied: 'data/split.partial'. Get permission" in told
+    assert "data/split.partial: Permission denied. Change the permissions" in told
     assert "Traceback" not in told
 
 

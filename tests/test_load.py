@@ -223,7 +223,9 @@ def test_reading_labels_needs_no_matrix_of_images_and_classes(tmp_path):
         classes = sorted({label for image in images for label in image.labels})
 
         def labels():
-            return read_labeled_images(path / "test.csv", classes=classes, task="single")
+            return read_labeled_images(
+                path / "test.csv", decisions={"classes": classes, "task": "single"}
+            )
 
         return memory(labels)
 

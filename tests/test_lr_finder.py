@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from classifold.cli.app import app
 from classifold.data.csv_file import read_rows
 from classifold.errors import UserError
 from classifold.reporting.lr_plot import write_lr_plot
@@ -172,16 +174,26 @@ def test_a_decrease_smaller_than_the_noise_gives_no_suggestion():
 @pytest.mark.parametrize("losses", [[3.0, 2.9, 2.5, 1.5, 1.4, 6.0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]])
 def test_the_plot_and_the_numbers_are_written_even_without_a_suggestion(tmp_path, losses):
     rates, losses = np.geomspace(1e-5, 1, 6), np.array(losses)
-    write_lr_plot(tmp_path / "new" / "rates.svg", RangeTest(rates, losses, losses / 2), model="m")
-    picture = (tmp_path / "new" / "rates.svg").read_text()
+    write_lr_plot(tmp_path / "rates.svg", RangeTest(rates, losses, losses / 2), model="m")
+    picture = (tmp_path / "rates.svg").read_text()
     assert picture.count("<svg") == 1
-    rows = read_rows(tmp_path / "new" / "rates.csv")
+    rows = read_rows(tmp_path / "rates.csv")
     assert [float(row["learning_rate"]) for row in rows] == pytest.approx(rates.tolist())
     assert [float(row["loss"]) for row in rows] == losses.tolist()
     assert [float(row["smoothed"]) for row in rows] == (losses / 2).tolist()
 
 
-def test_an_unknown_format_of_the_plot_is_refused(tmp_path):
-    losses = np.array([2.0, 1.0, 0.5])
-    with pytest.raises(UserError, match=r"--out: must end with .png, .svg or .pdf, got '.*x.txt'"):
-        write_lr_plot(tmp_path / "x.txt", RangeTest(losses, losses, losses), model="m")
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("x.jpg", "--out: must end with .png or .svg or .pdf, got 'x.jpg'"),
+        ("new/x.png", "--out: new is not a folder, got new/x.png. Create it"),
+    ],
+)
+def test_a_figure_that_cannot_be_written_is_refused_before_training(
+    tmp_path, monkeypatch, out, message
+):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["lr-find", "mlp", "--out", out])
+    assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith(message)

@@ -1,6 +1,7 @@
 """The architecture: what dvc.yaml declares is what the code does."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -263,8 +264,30 @@ def test_what_trains_nothing_imports_no_library_for_training(module):
     assert loaded.stdout.strip() == b"set()"
 
 
-def test_init_files_are_empty():
-    assert not [file for file in SOURCES if file.name == "__init__.py" and file.read_text()]
+def test_init_files_of_packages_are_empty():
+    files = [file for file in SOURCES if file.name == "__init__.py" and file.parent != SRC]
+    assert len(files) > 10
+    assert not [file for file in files if file.read_text()]
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_idle_threads_wait_passively_unless_the_environment_differs(given, used):
+    environment = {name: os.environ[name] for name in os.environ if name != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_WAIT_POLICY": given} if given else {}
+    code = "import classifold, os; print(os.environ['OMP_WAIT_POLICY'])"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, check=True, capture_output=True, env=environment)
+    assert done.stdout.decode().strip() == used
+
+
+@pytest.mark.parametrize("stage", WITH_SCRIPTS.values(), ids=WITH_SCRIPTS)
+def test_no_stage_imports_torch_before_the_package_sets_the_environment(stage):
+    names = [
+        node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+        for node in ast.parse(script_of(stage).read_text()).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    assert "torch" not in [name.split(".")[0] for name in names]
 
 
 def test_no_pickle_is_loaded():

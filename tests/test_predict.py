@@ -403,11 +403,11 @@ def command(project, monkeypatch):
 
 def test_the_command_writes_a_row_per_image_and_counts_unreadable_ones(command):
     Path("source/cat/rubbish.jpg").write_bytes(b"rubbish")
-    done = command("source", "--out", "new/p.csv", "--top", "9")
+    done = command("source", "--out", "p.csv", "--top", "9")
     assert done.exit_code == 0, done.output
-    assert "new/p.csv: predictions of the stack for 8 images" in done.stdout
+    assert "p.csv: predictions of the stack for 8 images" in done.stdout
     assert "1 of 9 images could not be read" in done.stdout
-    rows = read_rows(Path("new/p.csv"))
+    rows = read_rows(Path("p.csv"))
     assert len(rows) == 9
     assert [row["image"] for row in rows if row["reason"]] == ["source/cat/rubbish.jpg"]
     expected = evaluated(Path(), ["owl/deep.png"])["stack"][0]
@@ -452,6 +452,7 @@ def test_if_nothing_can_be_read_the_exit_code_is_1(command, out):
     [
         (["nowhere.png", "--out", "p.csv"], "nowhere.png: no such file or folder"),
         (["source", "--out", "source"], "--out: source is a folder"),
+        (["source", "--out", "new/p.csv"], "--out: new is not a folder"),
         (
             ["source/cat/photo.jpg", "--out", "source/cat/photo.jpg"],
             "--out: source/cat/photo.jpg is one of the images",

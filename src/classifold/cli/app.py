@@ -43,9 +43,9 @@ for command in (
     search,
     refit,
     recipe,
-    plots_page,
 ):
     app.command()(command)
+app.command(hidden=True)(plots_page)  # for `make` and tests of what `dvc plots` shows
 
 
 def _print_version(wanted: bool) -> None:

@@ -25,10 +25,11 @@ def augmentations(  # noqa: PLR0917 - the command's options
     """Write a page that shows images as an on-the-fly augmentation policy transforms them."""
     from classifold.data.deep_ranges import NO_RANGES, RANGES_FILE, read_ranges
     from classifold.params.validation import check_params
-    from classifold.project.prerequisites import require_name
+    from classifold.project.prerequisites import require_name, require_output
     from classifold.reporting.augmentations import write_gallery
     from classifold.serving.new_images import read_image_files
 
+    require_output(out, example="augmentations.html")
     ingested = Path("data/ingested")
     ranges = read_ranges(ingested) if (ingested / RANGES_FILE).is_file() else NO_RANGES
     policies = check_params()["policies"]

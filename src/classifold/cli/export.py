@@ -22,12 +22,13 @@ def export(
     Needs the models that 'dvc repro' trains. The file is kept only if its probabilities equal
     those of PyTorch, to rounding.
     """
-    from classifold.project.prerequisites import PACKS
+    from classifold.project.prerequisites import PACKS, require_output
     from classifold.serving.export import export_onnx, read_validation_images, require_packages
     from classifold.serving.predict import Classifier
 
     if file_format != "onnx":
         raise UserError(f"--format: must be onnx, got {file_format}.")
+    require_output(out, example="model.onnx")
     require_packages()
     classifier = Classifier.load(model=model, models=models)
     exported = export_onnx(out, classifier, read_validation_images(classifier, packs=PACKS))

@@ -28,12 +28,14 @@ def lr_find(
     Needs the packs that 'dvc repro augment' makes. Trained models are not changed.
     """
     from classifold.params.validation import check_params
-    from classifold.project.prerequisites import PACKS, require_name, require_packs
-    from classifold.reporting.lr_plot import write_lr_plot
+    from classifold.project.prerequisites import PACKS, require_name, require_output, require_packs
+    from classifold.reporting.lr_plot import SUFFIXES, write_lr_plot
     from classifold.search.lr_finder import run_range_test
     from classifold.training.model_errors import explain_errors_of
     from classifold.training.setup import prepare
 
+    require_output(out, example="lr_find.png", suffixes=SUFFIXES)
+    require_output(out.with_suffix(".csv"), example="lr_find.csv")
     params = check_params()
     require_name(model, "models", params["models"])
     require_packs()

@@ -33,12 +33,16 @@ def predict(
     Needs the models that 'dvc repro' trains. An image that cannot be decoded gets a row with the
     reason; if that holds for all images, the exit code is 1.
     """
+    from classifold.project.prerequisites import require_output
     from classifold.runtime.progress import track
     from classifold.serving.new_images import open_images
     from classifold.serving.predict import Classifier
     from classifold.serving.predictions_file import write_predictions
     from classifold.serving.predictions_table import print_predictions
 
+    if out is not None:
+        require_output(out, example="predictions.csv")
+        _refuse_to_overwrite(out, images)
     classifier = Classifier.load(model=model, models=models)
     with open_images(images, ingested=classifier.ingested) as opened:
         n_images = len(opened.names)
@@ -49,7 +53,6 @@ def predict(
         if out is None:
             counts = print_predictions(predictions, **listed)
         else:
-            _refuse_to_overwrite(out, images)
             counts = write_predictions(out, predictions, **listed)
     name = "the stack" if model == "stack" else model
     place = f"{out}: " if out else ""

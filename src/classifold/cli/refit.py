@@ -24,10 +24,11 @@ def refit(
     are not changed.
     """
     from classifold.params.validation import check_params
-    from classifold.project.prerequisites import require_name
+    from classifold.project.prerequisites import require_name, require_output_folder
     from classifold.training.model_errors import explain_errors_of
     from classifold.training.refit import refit_model
 
+    require_output_folder(out)
     params = check_params()
     for model in models:
         require_name(model, "models", params["models"])

@@ -30,12 +30,15 @@ def report(
     """
     from classifold.params.reader import PARAMS_FILE
     from classifold.params.validation import check_params
+    from classifold.project.prerequisites import require_output
     from classifold.reporting.comparison import compare
     from classifold.reporting.facts import Folders, read_facts
     from classifold.reporting.page import write_page
     from classifold.reporting.provenance import read_provenance
     from classifold.reporting.revision import read_revision
 
+    if out is not None:
+        require_output(out, example="report.html")
     params = check_params()
     try:
         text = PARAMS_FILE.read_text(encoding="utf-8")

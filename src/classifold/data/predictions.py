@@ -10,6 +10,9 @@ import pyarrow.parquet as pq
 from classifold.data.image_table import LABEL_SEPARATOR
 from classifold.runtime.faults import explain_damage
 
+# Besides the models of params, predictions and scores are of these two.
+STACK, MAJORITY = "stack", "majority_baseline"
+
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from classifold.data.csv_file import write_rows
-from classifold.data.predictions import write_predictions
+from classifold.data.predictions import STACK, write_predictions
 from classifold.evaluation.calibration import calibration_table
-from classifold.evaluation.inference import STACK, Predictions
+from classifold.evaluation.inference import Predictions
 from classifold.evaluation.labels import LabeledImages
 from classifold.evaluation.mistakes import COLUMNS as MISTAKES
 from classifold.evaluation.mistakes import worst_mistakes

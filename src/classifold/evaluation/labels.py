@@ -1,8 +1,8 @@
 """Read the labels that predictions are compared with."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,18 +17,17 @@ class LabeledImages(NamedTuple):
     labels: np.ndarray  # positions in classes, int64 (N,); in `multi` 0 and 1, uint8 (N, n_classes)
 
 
-def read_labeled_images(path: Path, *, classes: Sequence[str], task: str) -> LabeledImages:
+def read_labeled_images(path: Path, *, decisions: Mapping[str, Any]) -> LabeledImages:
     """Read the images of one split and their labels.
 
     Args:
         path: such as `data/split/test.csv`.
-        classes: names in the order of logits.
-        task: `single` or `multi`.
+        decisions: what `compare` wrote: `classes`, in the order of logits, and `task`.
 
     Raises:
         UserError: if an image has a class without training images.
     """
-    split = read_split(path)
+    split, classes = read_split(path), decisions["classes"]
     position = {name: i for i, name in enumerate(classes)}
     for image_id, names in split.items():
         for name in names:
@@ -38,7 +37,7 @@ def read_labeled_images(path: Path, *, classes: Sequence[str], task: str) -> Lab
                     "has, so that no model can predict it. Remove the class from the data, or add "
                     "images of it."
                 )
-    if task == "single":
+    if decisions["task"] == "single":
         positions = [position[name] for (name,) in split.values()]
         return LabeledImages(list(split), np.array(positions, int))
     labels = np.zeros((len(split), len(classes)), np.uint8)

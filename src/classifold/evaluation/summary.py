@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from classifold.evaluation.inference import STACK, Predictions
+from classifold.data.predictions import STACK
+from classifold.evaluation.inference import Predictions
 from classifold.evaluation.scores import METRIC, compare, main_score, score, untrained_score
 from classifold.evaluation.slices import DUPLICATE, DUPLICATES, Slices
 

@@ -7,8 +7,6 @@ import numpy as np
 
 from classifold.models.decisions import micro_f1
 
-MAJORITY = "majority_baseline"
-
 
 def majority_baseline(labels: np.ndarray, proportions: Mapping[str, float]) -> dict[str, Any]:
     """Score the best constant prediction, chosen by the class proportions of training images.

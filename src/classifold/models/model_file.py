@@ -58,6 +58,10 @@ class Model(NamedTuple):
     preprocessing: dict[str, Any]  # pack_size, resize, image_size, normalize, ranges
     description: dict[str, Any]  # the whole of model.json
 
+    def use_threads(self) -> None:
+        """Let torch use as many threads as in training: last bits of sums depend on it."""
+        torch.set_num_threads(self.description["threads"])
+
 
 def build_network(
     network: str, *, n_classes: int, image_size: int, arguments: Mapping[str, Any]

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from classifold.data.image_table import LABEL_SEPARATOR
+from classifold.data.predictions import MAJORITY, STACK
 from classifold.evaluation.intervals import accuracy_gain_interval, mcnemar, micro_f1_gain_interval
 from classifold.params.differences import differing_keys
-from classifold.reporting.facts import MAJORITY, STACK, Facts
+from classifold.reporting.facts import Facts
 from classifold.reporting.formats import NOT_AVAILABLE, MainMetric, count, format_p_value
 from classifold.reporting.revision import Revision
 from classifold.reporting.sections.summary import SIGNIFICANCE_LEVEL, describe_significance

@@ -8,13 +8,9 @@ from classifold.data.csv_file import read_rows
 from classifold.data.exclusions import warn_of_filter, warn_of_ingest
 from classifold.data.image_table import iter_columns
 from classifold.data.json_file import read_json
-from classifold.data.predictions import read_predictions
+from classifold.data.predictions import STACK, read_predictions
 from classifold.reporting.formats import MAIN_METRICS, MainMetric
 from classifold.reporting.overlap import warn_of_weights
-
-# Entries of metrics/test.json besides the models of params.yaml.
-STACK = "stack"
-MAJORITY = "majority_baseline"
 
 METRICS = (
     *("ingest", "filter", "split", "augment", "models", "stack", "test"),

@@ -9,17 +9,18 @@ from classifold.errors import UserError
 from classifold.pictures.palette import BLUE, GRAY, VERMILION
 from classifold.search.lr_finder import RangeTest
 
+SUFFIXES = (".png", ".svg", ".pdf")
 DPI = 120
 
 
 def write_lr_plot(path: Path, tried: RangeTest, *, model: str) -> None:
     """Plot loss over learning rate, and write the numbers to a CSV file beside the plot.
 
-    Raises:
-        UserError: if the name of `path` does not end in .png, .svg or .pdf.
+    Args:
+        path: PNG, SVG or PDF file to write, see `SUFFIXES`.
+        tried: losses and learning rates.
+        model: name of the model.
     """
-    if path.suffix not in {".png", ".svg", ".pdf"}:
-        raise UserError(f"--out: must end with .png, .svg or .pdf, got '{path}'.")
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(
@@ -44,7 +45,6 @@ def write_lr_plot(path: Path, tried: RangeTest, *, model: str) -> None:
     )
     axes.set_ylim(0.9 * tried.smoothed.min(), 1.5 * tried.smoothed[0])
     axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DPI)
     rows = zip(tried.rates, tried.losses, tried.smoothed, strict=True)
     write_rows(

@@ -10,9 +10,10 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from classifold.data.model_settings import with_defaults
+from classifold.data.predictions import MAJORITY, STACK
 from classifold.plain_text import plain_text
 from classifold.reporting.environment import TEMPLATES
-from classifold.reporting.facts import MAJORITY, STACK, Facts
+from classifold.reporting.facts import Facts
 from classifold.reporting.formats import capitalize_first, count, decimal
 from classifold.reporting.provenance import Provenance
 from classifold.reporting.sections.data import describe_class_balance

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from classifold.data.predictions import MAJORITY, STACK
 from classifold.reporting.comparison import Comparison
 from classifold.reporting.environment import render
-from classifold.reporting.facts import MAJORITY, STACK, Facts
+from classifold.reporting.facts import Facts
 from classifold.reporting.formats import duration
 from classifold.reporting.provenance import Provenance
 from classifold.reporting.sections.analysis import analysis_section

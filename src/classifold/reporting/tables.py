@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from classifold.reporting.facts import MAJORITY
+from classifold.data.predictions import MAJORITY
 from classifold.reporting.formats import NOT_AVAILABLE, MainMetric, decimal, percent
 
 

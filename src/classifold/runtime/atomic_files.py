@@ -1,6 +1,9 @@
 """Write files and folders completely or not at all."""
 
+import glob
+import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,10 +38,11 @@ def new_file(path: Path, *, partial: Path | None = None) -> Iterator[Path]:
 
     Args:
         path: file to write.
-        partial: the temporary path, in the same folder; by default `<path>.partial`.
+        partial: the temporary path, in the same folder; by default `<path>.<process>.partial`,
+            so that several processes, on any computers, may write the same file.
     """
-    partial = partial or _partial(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    partial = partial or _partial_of_process(path)
     try:
         yield partial
         partial.replace(path)
@@ -49,3 +53,22 @@ def new_file(path: Path, *, partial: Path | None = None) -> Iterator[Path]:
 
 def _partial(path: Path) -> Path:
     return path.with_name(path.name + ".partial")
+
+
+def _partial_of_process(path: Path) -> Path:
+    """Name a temporary file for this process, and remove those of processes that were killed."""
+    computer = f"{uuid.getnode():x}"
+    for process in path.parent.glob(f"{glob.escape(path.name)}.{computer}-*.partial"):
+        if not _is_running(int(process.name.removesuffix(".partial").rpartition("-")[2])):
+            process.unlink(missing_ok=True)
+    return path.with_name(f"{path.name}.{computer}-{os.getpid()}.partial")
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # signal 0 is not sent, only checked
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it is another user's
+    return True

@@ -14,8 +14,8 @@ CHUNKS_PER_WORKER = 4
 MAX_CRASHES = 20
 
 WORKER_KILLED = (
-    "a worker process was killed from outside, probably because the machine ran out of memory; "
-    "close other programs and run again"
+    "a worker process was killed by the operating system, most often because the machine is out of "
+    "memory. Close other programs, and run the same command again."
 )
 
 

@@ -13,6 +13,8 @@ REMEDY = (
     "create it again with 'dvc repro'"
 )
 
+RUN_AGAIN = "Then run the same command again; finished stages and epochs are kept."
+
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -27,17 +29,18 @@ def describe_error(error: Exception) -> str | None:
         return str(error)
     if _is_full_disk(error):
         return (
-            f"the disk is full ({first_line(error)}). Free some space ('dvc gc --workspace' "
-            "deletes files from DVC's cache that the current project does not use) and run again: "
-            "finished work is kept"
+            f"the disk is full ({first_line(error)}). Free some space, for example with 'dvc gc "
+            "--workspace', which deletes files from DVC's cache that the current project does not "
+            f"use. {RUN_AGAIN}"
         )
     if is_out_of_memory(error):
         return (
-            f"out of memory ({first_line(error)}). Close other programs or use a machine with "
-            "more memory, and run again: finished work is kept"
+            f"out of memory ({first_line(error)}). Close other programs, or use a machine with "
+            f"more memory. {RUN_AGAIN}"
         )
     if isinstance(error, OSError) and error.errno in FORBIDDEN:
-        return f"{error}. Get permission to write there, and run again"
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror}. Change the permissions or the owner. {RUN_AGAIN}"
     return str(error) if isinstance(error, OSError) else None
 
 

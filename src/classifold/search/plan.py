@@ -56,7 +56,8 @@ class Plan(NamedTuple):
         params = with_values(self.params, values_of(sampled, self.search))
         if lines := validation_errors(Params, params):
             raise UserError(
-                f"params.yaml would not be valid with {format_values(sampled)}: {'; '.join(lines)}"
+                f"params.yaml is not valid with the values {format_values(sampled)}: "
+                + "; ".join(lines)
             )
         return params
 
@@ -101,7 +102,7 @@ def make_plan(file: Path, params: Mapping[str, Any], *, packs: Path) -> Plan:
         for sampled in corners(search):
             plan.params_of(sampled)
     except UserError as error:
-        raise UserError(f"{file}: {error}; fix `space` or `fixed`") from None
+        raise UserError(f"{file}: {error} Correct 'space' or 'fixed'.") from None
     networks = _used(search, params, "network")
     return plan._replace(key=_key(plan, policies=policies, networks=networks))
 

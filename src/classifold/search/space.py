@@ -66,7 +66,7 @@ def place_of(content: Any, path: str) -> tuple[Any, str | int]:
         return place, int(last)
     if isinstance(place, dict):
         return place, last
-    raise UserError(f"there is no '{path}': {'.'.join(sections)} is {place!r}")
+    raise UserError(f"{path}: no such key, since {'.'.join(sections)} is a value, got {place!r}.")
 
 
 def _child(place: Any, key: str, *, path: str) -> Any:
@@ -74,9 +74,11 @@ def _child(place: Any, key: str, *, path: str) -> Any:
         return place[int(key)]
     if isinstance(place, dict) and key in place:
         return place[key]
+    if not isinstance(place, (dict, list)):
+        parent = path.rpartition(".")[0]
+        raise UserError(f"{path}: no such key, since {parent} is a value, got {place!r}.")
     known = range(len(place)) if isinstance(place, list) else place
-    listed = ", ".join(map(str, known)) if isinstance(place, (dict, list)) else repr(place)
-    raise UserError(f"there is no '{path}'; known there: {listed}")
+    raise UserError(f"{path}: no such key. Use one of {', '.join(map(str, known))}.")
 
 
 def n_trials(search: Search) -> int:

@@ -59,8 +59,6 @@ def export_onnx(path: Path, classifier: Classifier, images: np.ndarray) -> Expor
             the predictions differ.
     """
     require_packages()
-    if path.is_dir():
-        raise UserError(f"--out: {path} is a folder. Name a file, such as {path}/model.onnx.")
     expected = classifier.probabilities(images)
     module = ClassifierModule(classifier).eval()
     n_bytes = sum(p.numel() * p.element_size() for p in module.state_dict().values())

@@ -9,16 +9,15 @@ import numpy as np
 import torch
 
 from classifold.data.json_file import read_json
+from classifold.data.predictions import MAJORITY, STACK
 from classifold.errors import UserError
 from classifold.evaluation.inference import (
-    STACK,
     Predictions,
     decide,
     load_listed,
     model_logits,
     stacked_logits,
 )
-from classifold.models.baseline import MAJORITY
 from classifold.models.device import choose_device
 from classifold.models.inference import BATCH_SIZE
 from classifold.models.model_file import Model

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 from classifold.data.csv_file import write_rows
 from classifold.data.image_table import LABEL_SEPARATOR
-from classifold.errors import UserError
 from classifold.runtime.atomic_files import new_file
 from classifold.serving.predict import Prediction
 
@@ -32,12 +31,7 @@ def write_predictions(
         predictions: consumed one by one.
         task: `single` or `multi`.
         top: the number of most probable classes to list.
-
-    Raises:
-        UserError: if `path` is a folder.
     """
-    if path.is_dir():
-        raise UserError(f"--out: {path} is a folder. Name a file, such as {path}/predictions.csv.")
     ranks = range(1, top + 1)
     columns = [
         *("image", "predicted", *(["probability"] if task == "single" else [])),

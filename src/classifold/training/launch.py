@@ -27,8 +27,9 @@ MIN_IMAGES_PER_PROCESS = 4
 SECONDS_FOR_THE_CAUSE = 5.0
 
 LOST = (
-    "another process of this training run ended, or its computer is not reachable. If torchrun "
-    "does not restart it, run the command again: training continues after the last epoch"
+    "torchrun: another process of this training run ended, or its computer is not reachable, got "
+    "'{error}'. If torchrun does not start the processes again, run the same command again; "
+    "training continues after the last epoch."
 )
 
 
@@ -95,7 +96,8 @@ def report_first_failure() -> Iterator[None]:
     except Exception as error:
         if lost := _is_lost_process(error):
             time.sleep(SECONDS_FOR_THE_CAUSE)
-        reported = UserError(f"{LOST} ({' '.join(str(error).split())[:200]})") if lost else error
+        cause = " ".join(str(error).split())[:200]
+        reported = UserError(LOST.format(error=cause)) if lost else error
         place = os.environ.get("TORCHELASTIC_ERROR_FILE")
         if place and isinstance(reported, (UserError, OSError)):
             message = {"message": str(reported), "timestamp": int(time.time())}

@@ -40,7 +40,7 @@ def augment_rows(
     policy: Mapping[str, Any],
     size: int,
 ) -> tuple[np.ndarray, Plan]:
-    """Augment some images of a pack, mixed with their partners if the policy says so.
+    """Augment some images of a pack, mixed with their partners if the policy mixes images.
 
     Args:
         stored: uint8 array (n_images, H, W, 3), of the whole pack.

@@ -4,8 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from classifold.data.predictions import MAJORITY, STACK
 from classifold.pictures.palette import BLUE, VERMILION
-from classifold.reporting.facts import MAJORITY, STACK, Facts
+from classifold.reporting.facts import Facts
 from classifold.reporting.figures import (
     LINE_HEIGHT,
     LOG_AXIS,

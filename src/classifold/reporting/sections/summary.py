@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from classifold.reporting.facts import MAJORITY, STACK, Facts
+from classifold.data.predictions import MAJORITY, STACK
+from classifold.reporting.facts import Facts
 from classifold.reporting.formats import (
     MainMetric,
     capitalize_first,

@@ -7,10 +7,11 @@ from typing import Any
 from plotly.subplots import make_subplots
 
 from classifold.data.image_table import LABEL_SEPARATOR
+from classifold.data.predictions import STACK
 from classifold.evaluation.intervals import accuracy_interval
 from classifold.pictures.examples import shorten
 from classifold.pictures.palette import BLUE, GRAY
-from classifold.reporting.facts import STACK, Facts, Rows
+from classifold.reporting.facts import Facts, Rows
 from classifold.reporting.figures import PERCENT_AXIS, Chart, layout, nth_color, percentages, text
 from classifold.reporting.formats import PERCENT, MainMetric, capitalize_first, percent
 from classifold.reporting.pictures import MAX_CHARACTERS, Picture, thumbnails
