@@ -488,7 +488,7 @@ def test_files_that_are_no_images_are_ignored_with_a_reason():
         "cat/data.bin": "not an image by its first bytes",
     }
     assert said(source)["dog/photo"] == ("dog",)
-    assert any(remark.startswith("files that are ignored, 5: ") for remark in source.remarks)
+    assert any(remark.startswith("5 ignored files: ") for remark in source.remarks)
 
 
 def test_files_with_labels_are_not_ignored():

@@ -45,4 +45,4 @@ def read_class_names(tree: Tree, folders: Collection[str]) -> dict[str, str]:
 
 def is_class_names(name: str) -> bool:
     """Check whether a file has the names of class folders."""
-    return name.rsplit("/", 1)[-1] == "words.txt"
+    return name == "words.txt" or name.endswith("/words.txt")

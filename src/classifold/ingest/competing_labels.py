@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from classifold.errors import UserError
 from classifold.ingest.label_table import UNLISTED
 from classifold.ingest.layout import Source, SourceImage
-from classifold.ingest.split_names import is_data_word, words
+from classifold.ingest.split_names import is_data_word, split_name, words
 
 # Words of folders into which images are only divided, beside numbers and words such as "images".
 PORTIONS = frozenset(("part", "parts", "batch", "fold", "chunk", "archive", "volume", "page"))
@@ -74,9 +74,26 @@ def n_classes(source: Source) -> int:
     return len({label for image in source.images for label in image.labels})
 
 
-def covers(source: Source, images: Iterable[str]) -> bool:
-    """Check whether all images have a label."""
-    return _labels(source.images).keys() >= set(images)
+def lack_labels(by_list: Source, images: Iterable[str], *, uncertain: bool) -> bool:
+    """Check whether images without a label in a table or lists seem to be in class folders.
+
+    Args:
+        by_list: the images with the labels of tables or lists.
+        images: of the source.
+        uncertain: whether there are folders that may be classes, whatever their names are.
+    """
+    labeled = _labels(by_list.images)
+    folders = {name.rpartition("/")[0] for name in images if name not in labeled}
+    if uncertain:
+        return bool(folders)
+    return len({folder for folder in folders if _may_be_class(folder)}) > 1
+
+
+def _may_be_class(folder: str) -> bool:
+    parts = [part for part in folder.split("/") if part]
+    return bool(parts) and not (
+        any(split_name(part).split for part in parts) or _are_numbered(parts[-1:])
+    )
 
 
 def _labels(images: Sequence[SourceImage]) -> dict[str, tuple[str, ...]]:

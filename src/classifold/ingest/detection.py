@@ -8,7 +8,7 @@ from pathlib import Path
 
 from classifold.errors import UserError
 from classifold.ingest.annotations import is_annotations, read_annotations
-from classifold.ingest.competing_labels import choose_labels, covers, n_classes
+from classifold.ingest.competing_labels import choose_labels, lack_labels, n_classes
 from classifold.ingest.entries import NotRead
 from classifold.ingest.files import Files, describe_ignored, sort_files, without
 from classifold.ingest.folder import read_folder
@@ -97,7 +97,7 @@ def find_source(tree: Tree, *, layout: str, task: str, where: str, folders: str 
     ignored = sorted([*files.hidden, *without(files.others, source.used), *source.ignored])
     remarks = [*source.remarks, *_describe_classes(source), *_describe_missing(source.missing)]
     if ignored:
-        remarks.append(f"files that are ignored, {len(ignored):,}: {describe_ignored(ignored)}")
+        remarks.append(f"{len(ignored):,} ignored files: {describe_ignored(ignored)}")
     return source._replace(remarks=remarks, ignored=ignored)
 
 
@@ -140,11 +140,15 @@ def _detect(tree: Tree, files: Files, *, task: str, where: str) -> Source:
                 f"{name} is no kind of table that is read; save it as CSV" for name in unread
             ]
             raise UserError(" ".join([str(failure), *(f"{remark}." for remark in remarks)]))
-        source = read_folder(tree, files, folders=AUTO, where=where)
+        # A table that is not used has no labels for a validation split without class folders.
+        strictly = by_folder if not tables.labels else None
+        source = strictly or read_folder(tree, files, folders=AUTO, where=where)
     elif by_folder is not None and has_classes:
         source = choose_labels(by_list, by_folder, where=where)
     else:
-        if isinstance(failure, UncertainFoldersError) and not covers(by_list, files.images):
+        if failure and lack_labels(
+            by_list, files.images, uncertain=isinstance(failure, UncertainFoldersError)
+        ):
             raise UserError(f"{failure} Or set dataset.layout to {by_list.layout}.")
         source = by_list
     return source._replace(remarks=[*source.remarks, *remarks])

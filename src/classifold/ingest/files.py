@@ -17,6 +17,8 @@ SYSTEM_FOLDERS = frozenset(
 )
 SYSTEM_FILES = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"))
 
+IMAGE_EXTENSIONS = EXTENSIONS | UNREAD_EXTENSIONS
+
 REASONS_SHOWN = 5
 
 HIDDEN = "hidden, or of the operating system or a program"
@@ -46,9 +48,9 @@ def sort_files(tree: Tree) -> Files:
             folders[folder] = any(map(is_system_folder, folder.split("/")))
         if folders[folder] or file.startswith(".") or file.lower() in SYSTEM_FILES:
             files.hidden.append(NotRead(name, HIDDEN))
-        elif has_image_extension(name):
+        elif (of_file := extension(file)) in IMAGE_EXTENSIONS:
             files.images.append(name)
-        elif extension(name) in TEXT_EXTENSIONS:
+        elif of_file in TEXT_EXTENSIONS:
             files.others.append(NotRead(name, NO_IMAGE))
         elif is_image(tree.head(name)):
             files.images.append(name)
@@ -59,7 +61,7 @@ def sort_files(tree: Tree) -> Files:
 
 def has_image_extension(name: str) -> bool:
     """Check whether the extension is one of images, readable here or not."""
-    return extension(name) in EXTENSIONS or extension(name) in UNREAD_EXTENSIONS
+    return extension(name) in IMAGE_EXTENSIONS
 
 
 def extension(name: str) -> str:
@@ -73,10 +75,10 @@ def describe_ignored(ignored: Sequence[NotRead]) -> str:
     reasons = Counter(item.reason for item in ignored)
     examples = {item.reason: item.id for item in reversed(ignored)}
     described = [
-        f"{reason} {count:,} (such as {examples[reason]!r})"
+        f"{reason} ({count:,}, such as {examples[reason]!r})"
         for reason, count in reasons.most_common(REASONS_SHOWN)
     ]
-    return ", ".join(described) + (", ..." if len(reasons) > REASONS_SHOWN else "")
+    return "; ".join(described) + ("; ..." if len(reasons) > REASONS_SHOWN else "")
 
 
 def is_system_folder(name: str) -> bool:

@@ -54,12 +54,14 @@ def find_levels(root: Folder, *, where: str, labeled_elsewhere: bool = False) ->
         return _in_splits(top, splits, where=where, labeled_elsewhere=labeled_elsewhere)
     folders = [folder for folder in top.folders.values() if not is_unlabeled(folder.name)]
     if may_be_splits(folder.name for folder in folders if _is_split_or_holds_folders(folder)):
+        # If there are no class folders at all, a table may have the labels.
         _refuse(
             top,
             f"only some of the folders {_listed(top.folders)} look like official splits",
             f"{_pattern(top, 'split', 'class')} to read the splits and ignore the other folders, "
             f"or {_pattern(top, 'class')} if all of them are classes",
             where=where,
+            error=UncertainFoldersError if any(folder.folders for folder in folders) else UserError,
         )
     below = {name: inner for folder in folders for name, inner in folder.folders.items()}
     if may_be_splits(below):
@@ -235,11 +237,16 @@ def _are_shared(n_in: Counter[str], shared: Collection[str]) -> bool:
     )
 
 
-def _refuse(top: Folder, found: str, choices: str, *, where: str) -> NoReturn:
+def _refuse(
+    top: Folder,
+    found: str,
+    choices: str,
+    *,
+    where: str,
+    error: type[UserError] = UncertainFoldersError,
+) -> NoReturn:
     at = f" (in {'/'.join(top.path)})" if top.path else ""
-    raise UncertainFoldersError(
-        f"{SETTING}: {found} in {where}{at}, got auto. Set it to {choices}."
-    )
+    raise error(f"{SETTING}: {found} in {where}{at}, got auto. Set it to {choices}.")
 
 
 def _pattern(top: Folder, *parts: str) -> str:

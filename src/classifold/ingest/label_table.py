@@ -170,7 +170,7 @@ def read_tables(tables: Tables, files: Files, *, task: str, where: str) -> Sourc
             if missing
             else f"{first}: the table of {where} has no rows. Add rows, or correct dataset.layout."
         )
-    found = rows.with_whole_numbers()
+    found = rows.as_classes()
     images = [found.get(name, SourceImage(name, (), UNLABELED)) for name in files.images]
     if len(files.images) > len(found):
         n_unlabeled = len(files.images) - len(found)
@@ -289,11 +289,12 @@ class _Rows:
             remarks.append(f"{self._n_absent_labels:,} rows have the confidence 0: no label")
         return remarks
 
-    def with_whole_numbers(self) -> dict[str, SourceImage]:
-        """Return the images; classes that are all whole numbers lose `.0`.
+    def as_classes(self) -> dict[str, SourceImage]:
+        """Return the images, with checked labels; if all are whole numbers, they lose `.0`.
 
         Raises:
-            UserError: if many labels have decimals: measurements are no classes.
+            UserError: if many labels have decimals (measurements are no classes), or a label
+                consists of other labels.
         """
         labels = Counter(label for image in self.images.values() for label in image.labels)
         decimals = [label for label in labels if DECIMAL.fullmatch(label)]
@@ -302,6 +303,13 @@ class _Rows:
                 f"dataset.path: labels of {self.where} must be classes, got numbers with decimals "
                 f"such as {decimals[0]}. Add a column 'label' with classes."
             )
+        for label in labels:
+            parts = [part.strip() for part in re.split("[;,]", label)]
+            if self.task == "multi" and len(parts) > 1 and all(part in labels for part in parts):
+                raise UserError(
+                    f"dataset.path: several labels in a cell of a table of {self.where} must be "
+                    f"separated by {LABEL_SEPARATOR!r}, got {label!r}. Correct the column."
+                )
         matches = {label: INTEGER.fullmatch(label) for label in labels}
         if not (all(matches.values()) and any(match and match[2] for match in matches.values())):
             return self.images

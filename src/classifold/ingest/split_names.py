@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from classifold.data.image_table import TEST, UNLABELED
@@ -57,6 +58,7 @@ class SplitName(NamedTuple):
     rest: tuple[str, ...]  # the other words, without numbers and words such as "images"
 
 
+@lru_cache(maxsize=4096)
 def split_name(name: str) -> SplitName:
     """Read the name of a split: `seg_train` is train, with the rest `seg`.
 
