@@ -1,6 +1,7 @@
 """Synthetic images for all tests, one thread per process, and the settings of hypothesis."""
 
 import io
+import os
 import shutil
 from pathlib import Path
 
@@ -29,6 +30,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("project")
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 COLORS = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200], [190, 190, 30]])
 
@@ -254,3 +257,19 @@ def project(tmp_path, odd_images):
         return root
 
     return train
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium, or a skipped test where there is none."""
+    from playwright.sync_api import Error, sync_playwright  # noqa: PLC0415 - slow to import
+
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses root one
+    with sync_playwright() as playwright:
+        try:
+            opened = playwright.chromium.launch(executable_path=executable, args=sandbox)
+        except Error as error:
+            pytest.skip(f"no Chromium to open pages in: {error.message.splitlines()[0]}")
+        yield opened
+        opened.close()

@@ -20,10 +20,38 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("files")
 
 
-@given(rows=st.lists(st.fixed_dictionaries({"id": TEXT, "label, or two": TEXT}), max_size=4))
-def test_any_text_is_read_from_csv_unchanged(folder, rows):
-    write_rows(folder / "rows.csv", rows, columns=["id", "label, or two"])
+# Texts in which escapes meet.
+ESCAPES = st.lists(st.sampled_from(["\\", "<", "/", "a", "u003c", "u005c", "'", "="])).map("".join)
+
+
+@pytest.mark.parametrize("plotted", [False, True])
+@given(
+    rows=st.lists(
+        st.fixed_dictionaries({"id": TEXT | ESCAPES, "label, or two": TEXT | ESCAPES}), max_size=4
+    )
+)
+def test_any_text_is_read_from_csv_unchanged(folder, rows, plotted):
+    write_rows(folder / "rows.csv", rows, columns=["id", "label, or two"], plotted=plotted)
     assert read_rows(folder / "rows.csv") == rows
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        (
+            "</script><img src=x>",
+            r"\u003c/script>\u003cimg src=x>",
+        ),
+        ("<!-- <ScRipt", r"\u003c!-- \u003cScRipt"),
+        ("<?php", r"\u003c?php"),
+        ("<30 years", "<30 years"),
+        ("a < b", "a < b"),
+    ],
+)
+def test_plotted_texts_begin_no_tag(tmp_path, text, written):
+    for plotted, expected in ((True, written), (False, text)):
+        write_rows(tmp_path / "a.csv", [{"class": text}], columns=["class"], plotted=plotted)
+        assert (tmp_path / "a.csv").read_text() == f"class\n{expected}\n"
 
 
 @pytest.mark.parametrize(

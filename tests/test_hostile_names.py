@@ -2,6 +2,9 @@
 
 import csv
 import re
+import shutil
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,9 +14,10 @@ from markdown_it import MarkdownIt
 from PIL import Image
 from ruamel.yaml import YAML
 
-from classifold.data.csv_file import FORMULA, read_rows
+from classifold.data.csv_file import FORMULA, TAG, read_rows
 from classifold.data.json_file import read_json
 from classifold.plain_text import plain_text
+from classifold.project.plots_page import make_plots_page
 from stages_in_one_process import run_stages
 
 pytestmark = pytest.mark.dvc
@@ -22,6 +26,7 @@ ROOT = Path(__file__).parents[1]
 CLASSES = (
     "=cmd()",
     "<script>alert(1)</script>",
+    "</script></template><img src=x onerror=alert(2)>",
     '"; touch pwned; $(touch pwned) `touch pwned`',
     "@SUM(A1)\n\r-2+3",
     "'quoted', \\ and ${HOME} {{ 7 * 7 }}",
@@ -159,3 +164,73 @@ def test_the_model_card_has_no_markup_of_a_names_making(run):
     assert "[link](http://evil.example) ![x](y) www.evil.example $x$" in shown
     assert not re.search(r"(?<!\\):(?=//)|www\.", card)  # of which GitHub makes links
     assert not set("\u202e\x1b\u2028\r") & set(card)
+
+
+@pytest.fixture(scope="module")
+def plots(run):
+    """The page of `dvc plots` for that run."""
+    root, _ = run
+    shutil.copy(ROOT / "dvc.yaml", root)
+    shutil.copytree(ROOT / ".dvc/plots", root / ".dvc/plots")
+    shutil.copy(ROOT / ".dvc/config", root / ".dvc")
+    (root / ".dvc/plots_page.html").write_text(make_plots_page(), encoding="utf-8")
+    for command in (
+        ["git", "init", "-q"],
+        [sys.executable, "-m", "dvc", "plots", "show", "-o", "shown"],
+    ):
+        subprocess.run(command, cwd=root, check=True, capture_output=True)
+    return root / "shown/index.html"
+
+
+def test_what_dvc_plots_reads_begins_no_tag(run):
+    root, _ = run
+    hostile = 0
+    for path in plotted_files():
+        text = (root / path).read_text(encoding="utf-8")
+        assert not TAG.search(text), path
+        hostile += r"\u003cscript" in text
+    assert hostile >= 4  # the class is in the balance, the proportions, the matrix and the map
+
+
+def plotted_files():
+    """The CSV files that `dvc.yaml` plots."""
+    plots = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text())["plots"]
+    settings = [each for plot in plots if isinstance(plot, dict) for each in plot.values()]
+    return sorted({file for setting in settings for file in setting["y"]})
+
+
+@pytest.mark.browser
+def test_the_page_of_plots_shows_names_and_runs_nothing(plots, browser):
+    text = plots.read_text(encoding="utf-8")
+    assert "<script>alert(1)" not in text
+    page = browser.new_page()
+    messages = []
+    page.on("console", lambda message: message.type == "error" and messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("dialog", lambda dialog: messages.append(dialog.message))
+    page.goto(plots.as_uri())
+    page.wait_for_selector("body[data-drawn]")
+    assert messages == []
+    charts = page.locator(".vega-embed canvas, .vega-embed svg")
+    assert charts.count() == text.count("vegaEmbed('#") > 5
+    pictures = page.evaluate("[...document.images].map((image) => image.naturalWidth)")
+    assert len(pictures) >= 4 and all(pictures)
+    page.close()
+
+
+@pytest.mark.browser
+def test_the_page_of_plots_runs_nothing_of_a_name_that_was_not_escaped(plots, browser):
+    """A branch's name is inserted by DVC alone, and so is a table of other programs."""
+    text = plots.read_text(encoding="utf-8")
+    evil = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+    spoilt = text.replace("<p>workspace</p>", f"<p>{evil}</p>")
+    spoilt = spoilt.replace(r"\\u003cscript>", f"</script></template>{evil}")
+    assert spoilt.count(evil) > 5
+    plots.with_name("spoilt.html").write_text(spoilt, encoding="utf-8")
+    page = browser.new_page()
+    dialogs = []
+    page.on("dialog", lambda dialog: dialogs.append(dialog.message) or dialog.dismiss())
+    page.goto(plots.with_name("spoilt.html").as_uri())
+    page.wait_for_selector("body[data-drawn]")
+    assert dialogs == []
+    page.close()

@@ -1,12 +1,10 @@
 """The report of each data set in a browser: charts, console, network access, accessibility."""
 
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Error, sync_playwright
 from ruamel.yaml import YAML
 
 from stages_in_one_process import run_stages
@@ -16,7 +14,6 @@ pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[1]
 REAL = ROOT.parent / "shared" / "data"
 SCREENSHOTS = ROOT / ".screenshots"  # kept for review
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 LARGEST_PAGE = 20e6  # bytes
 IMAGES_PER_CLASS = 60  # of the real sets
 
@@ -74,19 +71,6 @@ def _make_page(name, root):
     yaml.dump(params, root / "params.yaml")
     run_stages(root, STAGES)
     return root / "reports" / "index.html"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium refuses root one
-    with sync_playwright() as playwright:
-        try:
-            opened = playwright.chromium.launch(executable_path=executable, args=sandbox)
-        except Error as error:
-            pytest.skip(f"no Chromium to open pages in: {error.message.splitlines()[0]}")
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(

@@ -3,6 +3,9 @@
 Names of files and classes may come from anyone, and a spreadsheet evaluates a text that looks like
 a formula. So such a text is written with an apostrophe in front, and `read_rows` removes it.
 Another reader has to remove one apostrophe from the beginning of a cell.
+
+`dvc plots` inserts the files that it reads into a script of a page as they are. In these, the
+beginning of a tag is written as `\u003c`, so that it cannot end the script.
 """
 
 import csv
@@ -18,14 +21,25 @@ from classifold.runtime.faults import explain_damage
 # added one can be distinguished from one of the name. A plain number is no formula.
 FORMULA = re.compile(r"(?!-?\d+(\.\d+)?\Z)['=+\-@\t\r\n＝＋－＠]")
 
+# Beginnings of tags and comments; and, so that each text can be restored, of what replaces them.
+TAG = re.compile(r"<(?=[a-zA-Z/!?])")
+ESCAPED = re.compile(r"\\(?=u00(?:3c|5c))")
 
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], *, columns: Sequence[str]) -> None:
+
+def write_rows(
+    path: Path,
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    columns: Sequence[str],
+    plotted: bool = False,
+) -> None:
     """Write rows as CSV, no text as a formula; the file appears whole or not at all.
 
     Args:
         path: CSV file to write; its folder is created if needed.
         rows: mappings with exactly the keys `columns`.
         columns: names in their order; the header is written even if there are no rows.
+        plotted: whether `dvc plots` reads the file.
 
     Raises:
         ValueError: if a row has a key that is no column.
@@ -34,7 +48,9 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], *, columns: Sequen
     with new_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(_UnixLines(file), columns, lineterminator="\r\n")
         writer.writeheader()
-        writer.writerows({name: _guarded(value) for name, value in row.items()} for row in rows)
+        writer.writerows(
+            {name: _guarded(value, plotted=plotted) for name, value in row.items()} for row in rows
+        )
 
 
 class _UnixLines:
@@ -69,11 +85,19 @@ def as_text(value: str) -> str:
     return f"'{value}" if FORMULA.match(value) else value
 
 
-def _guarded(value: Any) -> Any:
-    return as_text(value) if isinstance(value, str) else value
+def _guarded(value: Any, *, plotted: bool) -> Any:
+    if not isinstance(value, str):
+        return value
+    value = ESCAPED.sub(r"\\u005c", value)
+    return as_text(TAG.sub(r"\\u003c", value) if plotted else value)
 
 
 def _as_written(row: dict[str, str]) -> dict[str, str]:
     if None in row or None in row.values():
         raise ValueError("the number of values in a row differs from the number of columns")
-    return {name: value.removeprefix("'") for name, value in row.items()}
+    return {name: _restored(value) for name, value in row.items()}
+
+
+def _restored(value: str) -> str:
+    text = value.removeprefix("'")
+    return text.replace(r"\u003c", "<").replace(r"\u005c", "\\") if "\\" in text else text

@@ -63,6 +63,7 @@ def write_evaluation(
             for actual, predicted in pairs
         ),
         columns=["actual", "predicted"],
+        plotted=True,
     )
     write_rows(
         folder / "per_class.csv",

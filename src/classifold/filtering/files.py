@@ -89,4 +89,4 @@ def write_selection(folder: Path, selection: Selection) -> None:
 def _write_counts(path: Path, counts: Counter[tuple[str, str]], *, columns: list[str]) -> None:
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     rows = (dict(zip(columns, (*names, count), strict=True)) for names, count in ordered)
-    write_rows(path, rows, columns=columns)
+    write_rows(path, rows, columns=columns, plotted=True)

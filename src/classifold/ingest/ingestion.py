@@ -127,6 +127,7 @@ def ingest(
         folder / "conversions.csv",
         ({"kind": kind, "n_images": count} for kind, count in counts.kinds(n_images)),
         columns=["kind", "n_images"],
+        plotted=True,
     )
     write_json(folder / RANGES_FILE, deep.describe())
     for warning in deep.warnings():

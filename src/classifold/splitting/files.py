@@ -48,4 +48,5 @@ def write_splits(folder: Path, images: Sequence[Image], splits: Sequence[str]) -
             for name, proportion in of_class.items()
         ),
         columns=["class", "split", "proportion"],
+        plotted=True,
     )

@@ -64,7 +64,7 @@ def compare_models(
     proportions = {name: n / n_train for name, n in description["train_images_per_class"].items()}
     table[MAJORITY] = majority_baseline(first.labels, proportions)
     write_json(folder / "weights.json", weights)
-    write_rows(folder / "history.csv", history, columns=list(history[0]))
+    write_rows(folder / "history.csv", history, columns=list(history[0]), plotted=True)
     write_json(
         folder / "decisions.json",
         {

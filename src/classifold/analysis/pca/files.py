@@ -100,4 +100,4 @@ def _write_ratios(path: Path, channels: Mapping[str, Components | ImageComponent
             zip(*found.cumulative_ratios().values(), strict=True), start=1
         )
     )
-    write_rows(path, rows, columns=COLUMNS)
+    write_rows(path, rows, columns=COLUMNS, plotted=True)

@@ -23,5 +23,6 @@ def write_maps(folder: Path, maps: Mapping[str, Sequence[Map]], pack: Pack, samp
     every_map = [one for of_space in maps.values() for one in of_space]
     chosen = [choose(of_space) for of_space in maps.values()]
     for name, rows in (("maps", every_map), ("chosen", chosen)):
-        write_rows(folder / f"{name}.csv", map_rows(rows, pack, sample), columns=COLUMNS)
+        points = map_rows(rows, pack, sample)
+        write_rows(folder / f"{name}.csv", points, columns=COLUMNS, plotted=True)
     draw_maps(folder / "maps.png", chosen, [pack.classes[label] for label in sample.labels])
