@@ -10,6 +10,7 @@ from classifold.evaluation.labels import read_labeled_images
 from classifold.evaluation.scores import format_test_scores
 from classifold.evaluation.slices import find_slices
 from classifold.evaluation.summary import summarize
+from classifold.models.decisions import read_decisions
 from classifold.models.device import choose_device
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
@@ -23,7 +24,7 @@ def main() -> None:
     settings, filtering, listed, device = read_params(
         "evaluate", "filter", "models", "train.device"
     )
-    decisions = read_json(Path("data/compared/decisions.json"))
+    decisions = read_decisions(Path("data/compared/decisions.json"))
     before = read_json(Path("metrics/models.json"))
     before[STACK] = read_json(Path("metrics/stack.json"))
     images = read_labeled_images(Path("data/split/test.csv"), decisions=decisions)

@@ -211,7 +211,7 @@ def test_the_page_of_plots_shows_names_and_runs_nothing(plots, browser):
     page.goto(plots.as_uri())
     page.wait_for_selector("body[data-drawn]")
     assert messages == []
-    charts = page.locator(".vega-embed canvas, .vega-embed svg")
+    charts = page.locator(".vega-embed svg.marks")
     assert charts.count() == text.count("vegaEmbed('#") > 5
     pictures = page.evaluate("[...document.images].map((image) => image.naturalWidth)")
     assert len(pictures) >= 4 and all(pictures)

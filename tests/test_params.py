@@ -409,7 +409,32 @@ def test_names_are_valid_as_file_name_as_key_and_in_a_command(valid, section, na
         check(valid)
 
 
-@pytest.mark.parametrize("name", ["stack", "majority_baseline"])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a" * 300, "at most 100 characters, .* got 300"),
+        ("a" * 101, "at most 100 characters, .* got 101"),
+        *((name, "Windows reserves") for name in ("con", "NUL", "Com1", "lpt9")),
+    ],
+)
+def test_names_that_no_file_can_have_are_refused(valid, name, message):
+    valid["models"][name] = valid["models"]["mlp"]
+    with pytest.raises(UserError, match=f"models.{name[:3]}.*{message}"):
+        check(valid)
+
+
+def test_a_name_of_100_characters_is_valid(valid):
+    valid["models"]["a" * 100] = valid["models"]["mlp"]
+    check(valid)
+
+
+def test_names_of_models_differ_in_more_than_case(valid):
+    valid["models"]["MLP"] = valid["models"]["mlp"]
+    with pytest.raises(UserError, match=r"models\.MLP: must differ from mlp in more than"):
+        check(valid)
+
+
+@pytest.mark.parametrize("name", ["stack", "majority_baseline", "Stack"])
 def test_names_of_other_metrics_are_no_names_of_models(valid, name):
     valid["models"][name] = valid["models"]["mlp"]
     with pytest.raises(UserError, match=f"models.{name}: a model's name must be neither 'stack'"):

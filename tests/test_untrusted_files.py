@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pickle
 import runpy
 import shutil
@@ -20,6 +21,7 @@ import pytest
 import torch
 from PIL import Image
 from ruamel.yaml import YAML
+from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 from typer.testing import CliRunner
 
@@ -30,7 +32,7 @@ from classifold.data.logits_file import Logits, load_logits, save_logits
 from classifold.data.pack import read_pack
 from classifold.errors import UserError
 from classifold.ingest.detection import open_source
-from classifold.models.model_file import load_model
+from classifold.models.model_file import build_network, load_model
 from classifold.stacking.ensemble import load_ensemble
 from classifold.training.checkpoints import Checkpoint
 
@@ -160,22 +162,45 @@ DESCRIPTION = {
     ("change", "message"),
     [
         ({"network": "../../evil"}, "network: "),
-        ({"network": "os"}, "network os: cannot be built"),
+        ({"network": "os"}, "network: os cannot be built"),
         ({"network": "torchvision.models"}, "network: "),
         ({"network": ["mlp"]}, "network: "),
         ({"network": "torchvision", "arguments": {"name": "os.system"}}, "one of torchvision's"),
         ({"network": "torchvision", "arguments": {"name": "resnet18"}}, "the weights of network"),
-        ({"arguments": {"hidden": [3], "shell": "id"}}, "network mlp: cannot be built"),
-        ({"arguments": {"hidden": "id"}}, "network mlp: cannot be built"),
+        ({"arguments": {"hidden": [3], "shell": "id"}}, "network: mlp cannot be built"),
+        ({"arguments": {"hidden": "id"}}, "network: mlp cannot be built"),
         ({"arguments": {"hidden": [10**7, 10**7]}}, "the weights of network mlp"),  # 400 TB
         ({"arguments": ["hidden"]}, "arguments: "),
         ({"classes": "ab"}, "classes: "),
         ({"classes": []}, "classes: "),
-        ({"classes": ["a"] * 100_000}, "the weights of network mlp"),
+        ({"classes": [str(i) for i in range(100_000)]}, "the weights of network mlp"),
         ({"preprocessing": {}}, "preprocessing.pack_size: missing"),
         ({"preprocessing": {**DESCRIPTION["preprocessing"], "image_size": 10**6}}, "image_size: "),
         ({"preprocessing": {**DESCRIPTION["preprocessing"], "resize": "eval"}}, "resize: "),
+        ({"preprocessing": {**DESCRIPTION["preprocessing"], "pack_size": 1e999}}, "pack_size: "),
+        ({"classes": ["a", "a"]}, "classes: must be different names"),
+        ({"classes": ["a", 1]}, "classes.1: "),
         ({"threads": "many"}, "threads: "),
+        ({"threads": 10**9}, "threads: .*1024"),
+        ({"threads": 0}, "threads: "),
+        ({"threads": None}, "threads: "),
+        ({"arguments": {"hidden": [1] * 100_000}}, "arguments: must have at most 1,000 values"),
+        ({"arguments": {"hidden": [[1] * 40] * 40}}, "arguments: must have at most 1,000 values"),
+        ({"arguments": {"hidden": [10**9]}}, "more than 67,108,864 numbers per image"),
+        ({"arguments": {"hidden": [10**30]}}, "network: mlp cannot be built"),
+        ({"arguments": {"hidden": [-1]}}, "network: mlp cannot be built"),
+        (
+            {"network": "small_resnet", "arguments": {"depth": 100_000}},
+            "more than 10,000 tensors of weights",
+        ),
+        (
+            {
+                "network": "small_resnet",
+                "arguments": {"widths": [64]},
+                "preprocessing": {**DESCRIPTION["preprocessing"], "image_size": 2048},
+            },
+            "computes more than 67,108,864 numbers per image",
+        ),
     ],
 )
 def test_the_description_of_a_strangers_model_is_checked_before_it_is_believed(
@@ -186,6 +211,135 @@ def test_the_description_of_a_strangers_model_is_checked_before_it_is_believed(
     write_json(tmp_path / "model.json", DESCRIPTION | change)
     with pytest.raises(UserError, match=message):
         load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("[" * 100_000, "must be a JSON file", id="nested"),
+        pytest.param('{"a": ' * 100_000, "must be a JSON file", id="nested mappings"),
+        pytest.param('{"threads": 1, "threads": 2}', "a key occurs twice", id="keys"),
+        pytest.param('{"threads": NaN}', "NaN is not a number", id="NaN"),
+        pytest.param('{"threads": 1' + "0" * 5000 + "}", "must be a JSON file", id="digits"),
+        pytest.param("[]", "not a valid description", id="list"),
+        pytest.param("null", "not a valid description", id="null"),
+        pytest.param("\ufeff{}", "must be a JSON file", id="byte order mark"),
+    ],
+)
+def test_a_description_that_is_no_plain_json_is_refused(tmp_path, text, message):
+    write_model(tmp_path)
+    (tmp_path / "model.json").write_text(text)
+    with pytest.raises(UserError, match=message):
+        load_model(tmp_path)
+
+
+def test_a_description_of_many_megabytes_is_refused(tmp_path):
+    write_model(tmp_path)
+    with (tmp_path / "model.json").open("r+b") as file:
+        file.truncate(2**40)
+    with pytest.raises(UserError, match=r"model\.json: must have at most 67,108,864 bytes"):
+        load_model(tmp_path)
+
+
+def write_model(folder, change=lambda name, tensor: tensor):
+    """A model that is whole but for what `change` does to its tensors."""
+    network = build_network("mlp", n_classes=2, image_size=8, arguments={"hidden": [3]})
+    state = {name: change(name, tensor.numpy()) for name, tensor in network.state_dict().items()}
+    (folder / "weights.safetensors").write_bytes(save_tensors(state))
+    write_json(folder / "model.json", DESCRIPTION)
+
+
+def test_the_model_of_these_tests_is_whole(tmp_path):
+    write_model(tmp_path)
+    assert load_model(tmp_path).classes == ["a", "b"]
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_refused(tmp_path, number):
+    def spoil(name, tensor):
+        if name == "head.weight":
+            tensor[1, 2] = number
+        return tensor
+
+    write_model(tmp_path, spoil)
+    with pytest.raises(UserError, match=r"finite numbers, got NaN or infinity in head\.weight"):
+        load_model(tmp_path)
+
+
+def test_weights_that_are_not_finite_in_32_bits_are_refused(tmp_path):
+    write_model(tmp_path, lambda name, tensor: tensor.astype(np.float64) * 1e300)
+    with pytest.raises(UserError, match="finite numbers"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.json", "weights.safetensors"])
+@pytest.mark.parametrize(
+    "replace",
+    [
+        pytest.param(os.mkfifo, id="pipe"),
+        pytest.param(lambda path: path.symlink_to("/dev/zero"), id="device"),
+    ],
+)
+def test_files_of_a_model_that_never_end_are_refused(tmp_path, name, replace):
+    write_model(tmp_path)
+    (tmp_path / name).unlink()
+    replace(tmp_path / name)
+    with pytest.raises(UserError, match=rf"{name}: must be .*, got a pipe or a device"):
+        load_model(tmp_path)
+
+
+def test_weights_larger_than_the_memory_are_refused(tmp_path):
+    write_model(tmp_path)
+    with (tmp_path / "weights.safetensors").open("r+b") as file:
+        file.truncate(2**43)
+    with pytest.raises(UserError, match="at most half of this machine's memory"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("data/compared/decisions.json", {"task": "both"}, "task: "),
+        ("data/compared/decisions.json", {"classes": ["cat", "cat"]}, "classes: "),
+        ("data/compared/decisions.json", {"models": {"../deep": {"temperature": 1}}}, "models"),
+        ("data/compared/decisions.json", {"models": {"deep": {"temperature": 0}}}, "temperature: "),
+        ("ensemble/decision.json", {"temperature": -1}, "temperature: "),
+        ("ensemble/decision.json", {"temperature": "1"}, "temperature: "),
+        ("ensemble/decision.json", {"threshold": 2}, "threshold: "),
+        ("models/deep/model.json", {"threads": 10**9}, "threads: "),
+    ],
+)
+def test_predict_refuses_what_a_stranger_fitted_unless_it_is_valid(predict, file, change, message):
+    content = json.dumps(read_json(Path(file)) | change).encode()
+    done = predict(file, content)
+    assert done.exit_code == 1, done.output
+    assert file in done.stderr.replace("\\", "/")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_predict_refuses_a_model_whose_predictions_are_not_finite(predict):
+    file = "models/deep/weights.safetensors"
+    tensors = load_tensors(Path(file).read_bytes())
+    huge = {
+        name: np.full_like(values, 3e38) if name.startswith("head.") else values
+        for name, values in tensors.items()
+    }
+    done = predict(file, save_tensors(huge))
+    assert done.exit_code == 1
+    assert "model deep: must predict finite numbers" in done.stderr
+    assert not Path("p.csv").exists()
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_a_stack_that_is_not_finite_is_refused(project, number):
+    folder = project() / "ensemble"
+    tensors = load_tensors((folder / "weights.safetensors").read_bytes())
+    name = min(tensors)
+    tensors[name] = np.full_like(tensors[name], number)
+    (folder / "weights.safetensors").write_bytes(save_tensors(tensors))
+    with pytest.raises(UserError, match=f"finite numbers, got NaN or infinity in {name}"):
+        load_ensemble(folder)
 
 
 HEADER = b'{"w":{"dtype":"F32","shape":[1000000,1000000],"data_offsets":[0,4]}}'
@@ -217,7 +371,12 @@ def test_weights_that_lie_about_their_size_are_refused(tmp_path, content):
         {"n_classes": "3"},
         {"members": ["flat"]},
         {"members": 5},
+        {"n_classes": 10**6},
+        {"members": ["../flat", "deep"]},
+        {"members": []},
         {"settings": {"hidden": [10**7, 10**7]}},
+        {"settings": {"hidden": [10**6, 10**6]}},
+        {"settings": {"hidden": [1] * 100_000}},
         {"settings": {"shell": "id"}},
         {"surprise": 1},
     ],

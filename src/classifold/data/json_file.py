@@ -4,13 +4,16 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from classifold.errors import UserError
 from classifold.runtime.atomic_files import new_file
 from classifold.runtime.faults import explain_damage
 
 DECIMAL_PLACES = 6
 SMALL, PLACES_OF_SMALL = 1e-3, 10
+# Metrics of 100,000 classes have some megabytes.
+MAX_BYTES = 64 * 2**20
 DIGITS_OF_TINY = 5  # at least; learning rates go down to 1e-7, pixels of some cameras to 1e-15
 
 
@@ -29,10 +32,27 @@ def read_json(path: Path) -> Any:
     """Read what `write_json` wrote.
 
     Raises:
-        UserError: if the file is damaged; a missing one is a FileNotFoundError.
+        UserError: if the file is damaged or too large; a missing one is a FileNotFoundError.
     """
     with explain_damage(path, kind="a JSON file"):
-        return json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise UserError(f"{path}: must have at most {MAX_BYTES:,} bytes, got more. Replace it.")
+        return json.loads(
+            content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse
+        )
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise ValueError("a key occurs twice")
+    return content
+
+
+def _refuse(number: str) -> NoReturn:
+    raise ValueError(f"{number} is not a number of JSON")
 
 
 def _plain(value: Any) -> Any:

@@ -15,7 +15,7 @@ from classifold.data.json_file import read_json
 from classifold.data.pixels import load_pixels
 from classifold.data.predictions import MAJORITY, STACK
 from classifold.errors import UserError
-from classifold.models.decisions import probabilities
+from classifold.models.decisions import probabilities, read_decision
 from classifold.models.inference import BATCH_SIZE, aligned_rows, predict_logits
 from classifold.models.model_file import Model, load_model, untrained
 from classifold.runtime.progress import log
@@ -69,7 +69,7 @@ def predict_all(
         for name, decision in decisions["models"].items()
     }
     stacked = stacked_logits(load_ensemble(ensemble), logits)
-    predictions[STACK] = decide(stacked, read_json(ensemble / "decision.json"), task=task)
+    predictions[STACK] = decide(stacked, read_decision(ensemble / "decision.json"), task=task)
     return predictions
 
 

@@ -3,13 +3,71 @@
 Evaluation and prediction apply a decision and never fit one.
 """
 
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit, log_softmax, softmax
 
+from classifold.data.json_file import read_json
+from classifold.errors import UserError
+from classifold.params.schema.section import Fraction, ModelName
+from classifold.params.validation import validation_errors
+from classifold.runtime.faults import REMEDY
+
 LOG_TEMPERATURES = (np.log(0.05), np.log(20.0))
+
+
+def _check_unique(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("must be different names, got one twice")
+    return names
+
+
+Classes = Annotated[list[str], Field(min_length=1), AfterValidator(_check_unique)]
+
+
+class _Decision(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+    temperature: PositiveFloat
+    threshold: Fraction | None = None
+    thresholds: list[Fraction] | None = None
+
+
+class _Decisions(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+    task: Literal["single", "multi"]
+    classes: Classes
+    models: dict[ModelName, _Decision]
+
+
+def read_decisions(path: Path) -> dict[str, Any]:
+    """Read the decisions of all models, and the task and classes, as `compare` writes them.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    return _valid(path, _Decisions)
+
+
+def read_decision(path: Path) -> dict[str, Any]:
+    """Read the decision of the stack, as `stack` writes it.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    return _valid(path, _Decision)
+
+
+def _valid(path: Path, schema: type[BaseModel]) -> dict[str, Any]:
+    content = read_json(path)
+    if errors := validation_errors(schema, content):
+        raise UserError(f"{path}: not valid ({errors[0]}); {REMEDY}")
+    return content
 
 
 def fit_decision(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

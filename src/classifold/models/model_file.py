@@ -1,23 +1,38 @@
 """The folder of a trained model: `weights.safetensors` and `model.json`."""
 
 import importlib
-from collections.abc import Mapping, Sequence
+import os
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from classifold.data.json_file import read_json, write_json
 from classifold.data.seeding import seed_torch
 from classifold.errors import SettingError, UserError
+from classifold.models.decisions import Classes
 from classifold.models.publishers import Preprocessing, Publisher
 from classifold.models.weights import input_of
 from classifold.params.schema.section import BlackAndWhite, Pixels
 from classifold.params.validation import validation_errors
 from classifold.runtime.faults import REMEDY, explain_damage
+
+# Limits for a description of unknown origin, above what any published network has.
+MAX_ARGUMENT_VALUES = 1000
+MAX_TENSORS = 10_000
+MAX_THREADS = 1024
+
+# The numbers that one layer computes for one image; inference runs 64 images at a time, so that
+# these are 16 GiB. A small file of weights may describe a network whose layers need any memory.
+MAX_ACTIVATIONS = 2**26
+
+MAX_CHARACTERS_SHOWN = 300  # of arguments in a message
 
 
 class _Normalization(BaseModel):
@@ -38,16 +53,28 @@ class _Preprocessing(BaseModel):
     normalize: Literal["imagenet", "half", "none"] | _Normalization
 
 
+def _check_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    values: list[Any] = [arguments]
+    for value in values:  # grows
+        if isinstance(value, dict):
+            values += value.values()
+        elif isinstance(value, list):
+            values += value
+        if len(values) > MAX_ARGUMENT_VALUES:
+            raise ValueError(f"must have at most {MAX_ARGUMENT_VALUES:,} values, got more")
+    return arguments
+
+
 class _Description(BaseModel):
     """The required keys of `model.json`, which may be of unknown origin."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
     network: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]  # a file of `networks`, not a path
-    arguments: dict[str, Any]
-    classes: Annotated[list[str], Field(min_length=1)]
+    arguments: Annotated[dict[str, Any], AfterValidator(_check_arguments)]
+    classes: Classes
     preprocessing: _Preprocessing
-    threads: Annotated[int, Field(ge=1)] | None = None
+    threads: Annotated[int, Field(ge=1, le=MAX_THREADS)]
 
 
 class Model(NamedTuple):
@@ -73,7 +100,8 @@ def build_network(
     """
     try:
         module = importlib.import_module(f"classifold.networks.{network}")
-        built = module.build(n_classes, image_size=image_size, **arguments)
+        with _bounded_tensors():
+            built = module.build(n_classes, image_size=image_size, **arguments)
         # Only a forward pass shows whether images are too small.
         with torch.inference_mode():
             built.eval()(torch.zeros(1, 3, image_size, image_size))
@@ -81,13 +109,50 @@ def build_network(
         raise
     except (
         *(TypeError, ValueError, RuntimeError, AssertionError, ArithmeticError),
-        *(LookupError, ImportError),
+        *(LookupError, ImportError, AttributeError),
     ) as error:
+        shown, reason = (
+            textwrap.shorten(str(value), MAX_CHARACTERS_SHOWN, placeholder=" …")
+            for value in (dict(arguments), error)
+        )
         raise SettingError(
             f"network: {network} cannot be built for images of {image_size} pixels with the "
-            f"arguments {dict(arguments)} ({error}). Change arguments, image_size or augment.size."
+            f"arguments {shown} ({reason}). Change arguments, image_size or augment.size."
         ) from None
     return built.to(memory_format=torch.channels_last)
+
+
+@contextmanager
+def _bounded_tensors() -> Iterator[None]:
+    """Stop a network with too many layers before it has taken minutes to build."""
+    n_tensors = 0
+
+    def count(*_: Any) -> None:
+        nonlocal n_tensors
+        n_tensors += 1
+        if n_tensors > MAX_TENSORS:
+            raise ValueError(f"more than {MAX_TENSORS:,} tensors of weights")
+
+    hook = nn.modules.module.register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def _bounded_activations() -> Iterator[None]:
+    """Stop a forward pass of one image when a layer's output is too large."""
+
+    def check(_: nn.Module, __: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor) and output.numel() > MAX_ACTIVATIONS:
+            raise ValueError(f"a layer computes more than {MAX_ACTIVATIONS:,} numbers per image")
+
+    hook = nn.modules.module.register_module_forward_hook(check)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def new_network(
@@ -173,18 +238,20 @@ def load_model(folder: Path) -> Model:
     allocated for the network.
 
     Raises:
-        UserError: if files are missing or damaged, or the weights are of another network.
+        UserError: if files are missing or damaged, the weights are of another network or not
+            finite, or the model needs too much time or memory.
     """
     path = folder / "weights.safetensors"
     try:
         description = read_json(folder / "model.json")
         with explain_damage(path, kind="a safetensors file"):
+            _refuse_too_large(path)
             state = load_file(path)
     except FileNotFoundError as error:
         raise UserError(f"{folder}: the model is incomplete ({error}); {REMEDY}") from None
     if broken := validation_errors(_Description, description):
         raise UserError(f"{folder}/model.json: not a valid description ({broken[0]}); {REMEDY}")
-    with torch.device("meta"):
+    with torch.device("meta"), _bounded_activations():
         expected = build_network(description["network"], **_structure(description)).state_dict()
     if _shapes(expected) != _shapes(state):
         raise UserError(
@@ -193,7 +260,24 @@ def load_model(folder: Path) -> Model:
         )
     network = build_network(description["network"], **_structure(description))
     network.load_state_dict(state)
+    for name, tensor in network.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(
+                f"{path}: must hold finite numbers, got NaN or infinity in {name}; {REMEDY}"
+            )
     return _as_model(network, description)
+
+
+def _refuse_too_large(path: Path) -> None:
+    """Refuse a file of weights that would not fit into the memory beside the network."""
+    if not hasattr(os, "sysconf"):
+        return
+    max_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    if path.stat().st_size > max_bytes:
+        raise UserError(
+            f"{path}: must have at most half of this machine's memory, {max_bytes:,} bytes, got "
+            f"{path.stat().st_size:,}. Use a machine with more memory."
+        )
 
 
 def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Size]:

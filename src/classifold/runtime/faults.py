@@ -62,8 +62,11 @@ def explain_damage(path: Path, *, kind: str) -> Iterator[None]:
         kind: what the file should be, such as "a JSON file".
 
     Raises:
-        UserError: instead of the errors of the reader.
+        UserError: instead of the errors of the reader, and for a pipe or a device, which would
+            block it or never end.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UserError(f"{path}: must be {kind}, got a pipe or a device; {REMEDY}")
     try:
         yield
     except (UserError, FileNotFoundError, PermissionError):

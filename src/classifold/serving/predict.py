@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from classifold.data.json_file import read_json
 from classifold.data.predictions import MAJORITY, STACK
 from classifold.errors import UserError
 from classifold.evaluation.inference import (
@@ -18,6 +17,7 @@ from classifold.evaluation.inference import (
     model_logits,
     stacked_logits,
 )
+from classifold.models.decisions import read_decision, read_decisions
 from classifold.models.device import choose_device
 from classifold.models.inference import BATCH_SIZE
 from classifold.models.model_file import Model
@@ -80,7 +80,7 @@ class Classifier(NamedTuple):
         if model == STACK:
             ensemble = _read_ensemble(root / "ensemble", listed=list(decisions["models"]))
             names = ensemble.members
-            decision = read_json(root / "ensemble/decision.json")
+            decision = read_decision(root / "ensemble/decision.json")
         elif model in decisions["models"]:
             decision = decisions["models"][model]
         else:
@@ -189,6 +189,12 @@ class Classifier(NamedTuple):
             name: model_logits(model, pixels, device=self.device, **self.test_time)
             for name, model in self.members.items()
         }
+        for name, values in logits.items():
+            if not np.isfinite(values).all():
+                raise UserError(
+                    f"model {name}: must predict finite numbers, got NaN or infinity, so its "
+                    "weights are of no use. Train it again."
+                )
         combined = stacked_logits(self.ensemble, logits) if self.ensemble else logits[self.name]
         return decide(combined, self.decision, task=self.task)
 
@@ -218,7 +224,7 @@ def _read_decisions(path: Path) -> dict[str, Any]:
             f"{path}: no such file, so no model is trained. Run 'dvc repro', or 'dvc pull' if a "
             "remote has the models."
         )
-    return read_json(path)
+    return read_decisions(path)
 
 
 def _read_ensemble(folder: Path, *, listed: list[str]) -> Ensemble:

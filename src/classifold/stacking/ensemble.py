@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors.numpy import load_file, save_file
 
 from classifold.data.json_file import read_json, write_json
 from classifold.errors import UserError
+from classifold.params.schema.section import ModelName
+from classifold.params.validation import validation_errors
 from classifold.runtime.faults import REMEDY, explain_damage, first_line
 from classifold.stacking.dense import DenseStack, fit_dense
 from classifold.stacking.logistic import apply_logistic, fit_logistic
@@ -33,6 +36,28 @@ class Ensemble(NamedTuple):
     n_classes: int
     settings: dict[str, Any]  # settings of the dense layers
     weights: dict[str, np.ndarray]
+
+
+MAX_CLASSES = 1_000_000
+Units = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    hidden: Annotated[list[Units], Field(max_length=100)] = []
+
+
+class _Description(BaseModel):
+    """The content of `ensemble.json`, which may be of unknown origin."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    method: Literal["dense", "logistic", "weighted", "greedy", "mean"]
+    task: Task
+    members: Annotated[list[ModelName], Field(min_length=1, max_length=1000)]
+    n_classes: Annotated[int, Field(ge=1, le=MAX_CLASSES)]
+    settings: _Settings
 
 
 class Fitted(NamedTuple):
@@ -102,9 +127,11 @@ def ensemble_logits(ensemble: Ensemble, logits: Mapping[str, np.ndarray]) -> np.
 def dense_layers(ensemble: Ensemble) -> DenseStack:
     """Build the layers of the method dense, in evaluation mode."""
     members = len(ensemble.members)
-    stack = DenseStack(members, ensemble.n_classes, dropout=0, **ensemble.settings)
     weights = {name: torch.from_numpy(values) for name, values in ensemble.weights.items()}
-    stack.load_state_dict(weights)
+    # Weights that do not fit raise an error before memory is allocated for the layers.
+    with torch.device("meta"):
+        stack = DenseStack(members, ensemble.n_classes, dropout=0, **ensemble.settings)
+    stack.load_state_dict(weights, assign=True)
     return stack.eval()
 
 
@@ -128,6 +155,14 @@ def load_ensemble(folder: Path) -> Ensemble:
     with explain_damage(path, kind="a safetensors file"):
         weights = load_file(path)
     description = read_json(folder / "ensemble.json")
+    if errors := validation_errors(_Description, description):
+        raise UserError(
+            f"{folder}/ensemble.json must describe the weights beside it ({errors[0]}); {REMEDY}"
+        )
+    if broken := [name for name, values in weights.items() if not np.isfinite(values).all()]:
+        raise UserError(
+            f"{path}: must hold finite numbers, got NaN or infinity in {broken[0]}; {REMEDY}"
+        )
     try:
         ensemble = Ensemble(**description, weights=weights)
         zeros = np.zeros((1, ensemble.n_classes))

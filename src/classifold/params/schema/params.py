@@ -43,7 +43,15 @@ class Params(Section):
         return self
 
     def _errors_of_models(self) -> Iterator[str]:
-        """Name settings of models that do not suit the task, and unknown policies."""
+        """Name models whose folders would be one, unsuitable settings, and unknown policies."""
+        by_file: dict[str, str] = {}
+        for name in self.models:
+            other = by_file.setdefault(name.lower(), name)
+            if other != name:
+                yield (
+                    f"models.{name}: must differ from {other} in more than upper and lower case, "
+                    "since some file systems take their folders for one. Rename it"
+                )
         for name, model in self.models.items():
             if model.online not in self.policies:
                 yield (

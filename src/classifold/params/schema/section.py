@@ -26,15 +26,29 @@ ShearDegrees = Annotated[float, Field(ge=0, le=60)]
 ShiftFractions = Annotated[list[Fraction], Field(min_length=2, max_length=2)]
 
 
+# File systems allow 255 bytes per name; DVC and atomic writes add some 50.
+MAX_CHARACTERS_PER_NAME = 100
+
+# Windows has no files of these names, whatever their extension.
+RESERVED = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9])", re.IGNORECASE)
+
+
 def _check_name(name: str) -> str:
     """Accept names that can be parts of dotted keys, file names and shell commands."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
         raise ValueError("a name must be a letter followed by letters, digits, '_' or '-'")
+    if len(name) > MAX_CHARACTERS_PER_NAME:
+        raise ValueError(
+            f"a name must have at most {MAX_CHARACTERS_PER_NAME} characters, since it is part of "
+            f"file names, got {len(name):,}. Shorten it"
+        )
+    if RESERVED.fullmatch(name):
+        raise ValueError("a name must not be one that Windows reserves. Choose another one")
     return name
 
 
 def _check_model_name(name: str) -> str:
-    if name in {"stack", "majority_baseline"}:  # keys beside the models in metrics
+    if name.lower() in {"stack", "majority_baseline"}:  # keys beside the models in metrics
         raise ValueError("a model's name must be neither 'stack' nor 'majority_baseline'")
     return _check_name(name)
 
