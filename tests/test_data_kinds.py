@@ -105,6 +105,8 @@ FOLDER_KINDS = [
          of("cat", "dog", classes=("images", "masks")), FOLDERS),
     Kind("the same with `dataset.folders: class/images`",
          of("cat", "dog", classes=("images", "masks")), "cat 2, dog 2", folders="class/images"),
+    Kind("`amazon/images/mug/` … `webcam/images/pen/` with the same classes",
+         of("amazon/images", "webcam/images", classes=("mug", "pen")), FOLDERS),
     Kind("`2001/`, `2002/` with images (coins, cars)", of("2001", "2002"), "2001 2, 2002 2"),
     Kind("`Name-master/Dataset/0/` … `9/`, images in `Name-master/Examples/`",
          of("Name-master/Dataset", classes="0123456789") | of("Name-master/Examples"), FOLDERS),
@@ -219,6 +221,12 @@ TABLE_KINDS = [
     Kind("an image in `train.csv` and in `test.csv`",
          flat() | csv("path,label", *ABCD, name="train.csv")
          | csv("path,label", "a.jpg,x", name="test.csv"), "error that names a.jpg"),
+    Kind("`mistakes.csv` of some images, class folders, and images beside them",
+         pets() | flat("1.jpg") | csv("id,label", "cat/0.jpg,cat", name="mistakes.csv"),
+         "error that names dataset.layout"),
+    Kind("several labels separated by a semicolon, in `multi`",
+         flat() | csv("path,labels", "a.jpg,x;y", "b.jpg,x", "c.jpg,y"),
+         "error that names x;y", task="multi"),
     Kind("several rows per image, in `multi`", flat("a.jpg", "b.jpg")
          | csv("ImageID,LabelName,Confidence", "a,x,1", "a,y,1", "b,x,0", "b,y,1"),
          "x 1, y 2", task="multi"),

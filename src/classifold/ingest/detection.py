@@ -9,7 +9,7 @@ from pathlib import Path
 from classifold.errors import UserError
 from classifold.ingest.annotations import is_annotations, read_annotations
 from classifold.ingest.competing_labels import choose_labels, lack_labels, n_classes
-from classifold.ingest.entries import NotRead
+from classifold.ingest.entries import NotRead, printable
 from classifold.ingest.files import Files, describe_ignored, sort_files, without
 from classifold.ingest.folder import read_folder
 from classifold.ingest.folder_pattern import AUTO
@@ -120,6 +120,9 @@ def _detect(tree: Tree, files: Files, *, task: str, where: str) -> Source:
     try:
         if is_annotations(tree, files):
             by_list = read_annotations(tree, files, task=task, where=where)
+            if has_classes and not n_classes(by_list):
+                remarks.append(f"{', '.join(by_list.used)}: not used as labels of numbered images")
+                by_list = None
         elif has_classes and tables.labels and not tables.are_named:
             names = ", ".join(table.name for table in tables.labels)
             remarks.append(f"{names}: not used as labels; class folders are preferred")
@@ -157,7 +160,7 @@ def _detect(tree: Tree, files: Files, *, task: str, where: str) -> Source:
 def _describe_classes(source: Source) -> list[str]:
     """List the classes with their numbers of images, and the splits."""
     per_class = Counter(label for image in source.images for label in image.labels)
-    counts = [f"{name} {count:,}" for name, count in sorted(per_class.items())]
+    counts = [f"{printable(name)} {count:,}" for name, count in sorted(per_class.items())]
     shown = ", ".join(counts[:CLASSES_SHOWN])
     if len(counts) > CLASSES_SHOWN:
         shown += f" and {len(counts) - CLASSES_SHOWN:,} others, which metrics/ingest.json lists"

@@ -71,6 +71,11 @@ def shown_name(name: str) -> str:
     return readable_id(name)[:MAX_CHARACTERS_PER_NAME] or "(no name)"
 
 
+def printable(name: str) -> str:
+    """Quote a name that would add lines to a log."""
+    return name if name.isprintable() else repr(name)
+
+
 def empty_folders(folders: Iterable[str], files: Iterable[str]) -> list[str]:
     """List the folders of an archive without files in them or below them.
 

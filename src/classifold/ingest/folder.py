@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from classifold.data.image_table import UNLABELED
 from classifold.ingest.class_names import is_class_names, read_class_names
-from classifold.ingest.entries import NotRead
+from classifold.ingest.entries import NotRead, printable
 from classifold.ingest.files import Files, is_system_folder
 from classifold.ingest.folder_levels import find_levels
 from classifold.ingest.folder_pattern import AUTO, match_pattern
@@ -75,7 +75,7 @@ def _describe(tree: Tree, files: Files, levels: Levels) -> list[str]:
         )
         remarks.append(f"official splits: {folders}")
     if empty := _empty_class_folders(tree, files, levels):
-        remarks.append(f"class folders without an image: {', '.join(empty)}")
+        remarks.append(f"class folders without an image: {', '.join(map(printable, empty))}")
     return remarks
 
 

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from classifold.data.image_table import TEST, UNLABELED
 from classifold.errors import UserError
+from classifold.ingest.entries import printable
 from classifold.ingest.folder_pattern import KEYWORDS
 from classifold.ingest.folder_tree import (
     NO_LABEL,
@@ -179,14 +180,17 @@ def _refuse_doubt(top: Folder, folders: Sequence[Folder], *, where: str) -> None
     if len(folders) < 2:
         return
     leaves = [folder for folder in folders if folder.n_images]
-    containers = [folder for folder in folders if not folder.n_images]
+    containers = [skip_wrapping(folder) for folder in folders if not folder.n_images]
+    n_levels = max((len(folder.path) for folder in containers), default=0) - len(top.path)
+    between = ("any",) * (n_levels - 1)
     n_in = Counter(name for folder in containers for name in folder.folders)
     shared = [name for name, count in n_in.items() if count > 1]
     below = _listed(sorted(n_in, key=lambda name: (-n_in[name], name)))
     names = _listed(top.folders)
     choices = (
-        f"{_pattern(top, 'any', 'class')} if the folders in them are the classes "
-        f"({_pattern(top, 'group', 'class')} to also keep each of {names} in one split), or "
+        f"{_pattern(top, 'any', *between, 'class')} if the folders in them are the classes "
+        f"({_pattern(top, 'group', *between, 'class')} to also keep each of {names} in one split), "
+        "or "
         f"{_pattern(top, 'class')} if {names} are the classes"
     )
     of_data = [folder for folder in folders if is_data_word(folder.name)]
@@ -212,13 +216,14 @@ def _refuse_doubt(top: Folder, folders: Sequence[Folder], *, where: str) -> None
     several = [folder for folder in containers if len(folder.folders) > 1]
     n_below = len({name for folder in several for name in folder.folders})
     if leaves and n_below > len(leaves):
-        largest = max(several, key=lambda folder: len(folder.folders)).name
+        largest = max(several, key=lambda folder: len(folder.folders))
+        parts = largest.path[len(top.path) :]
         _refuse(
             top,
-            f"{largest!r} holds folders ({_listed(top.folders[largest].folders)}), but "
+            f"{'/'.join(parts)!r} holds folders ({_listed(largest.folders)}), but "
             f"{_listed(folder.name for folder in leaves)} images",
-            f"{_pattern(top, largest, 'class')} if the folders in {largest!r} are the classes, or "
-            f"{_pattern(top, 'class')} if {names} are",
+            f"{_pattern(top, *parts, 'class')} if the folders in {largest.name!r} are the classes, "
+            f"or {_pattern(top, 'class')} if {names} are",
             where=where,
         )
 
@@ -255,6 +260,6 @@ def _pattern(top: Folder, *parts: str) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    ordered = list(names) if isinstance(names, list) else sorted(names)
+    ordered = list(map(printable, names if isinstance(names, list) else sorted(names)))
     more = len(ordered) - NAMES_SHOWN
     return ", ".join(ordered[:NAMES_SHOWN]) + (f" and {more:,} others" if more > 0 else "")

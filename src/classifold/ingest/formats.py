@@ -18,20 +18,8 @@ KEPT_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "TIFF", "WEBP", "PPM", "GIF"
 EXTENSIONS = frozenset(
     (
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".dib"),
-        *(
-            ".tif",
-            ".tiff",
-            ".webp",
-            ".avif",
-            ".jp2",
-            ".j2k",
-            ".j2c",
-            ".jpc",
-            ".jpx",
-            ".tga",
-            ".ico",
-            ".pcx",
-        ),
+        *(".tif", ".tiff", ".webp", ".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf"),
+        *(".jpx", ".tga", ".icb", ".vda", ".vst", ".ico", ".pcx"),
         *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".qoi", ".sgi", ".rgb", ".rgba", ".bw"),
     )
 )
@@ -40,7 +28,8 @@ UNREAD_EXTENSIONS = frozenset(
     (
         *(".heic", ".heif", ".hif", ".jxl", ".svg", ".eps", ".psd", ".dcm", ".nii", ".dicom"),
         *(".dds", ".exr", ".hdr", ".fits", ".xbm", ".xpm", ".xcf", ".icns", ".cur", ".ras"),
-        *(".wmf", ".emf", ".pcd", ".jxr", ".wdp", ".bpg"),
+        *(".wmf", ".emf", ".pcd", ".jxr", ".wdp", ".bpg", ".blp", ".dcx", ".fit", ".fli", ".flc"),
+        *(".ftc", ".ftu", ".gbr", ".im", ".msp", ".palm", ".pxr"),
         *(".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"),
     )
 )

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from classifold.errors import UserError
+from classifold.ingest.entries import printable
 from classifold.ingest.split_names import split_name
 from classifold.ingest.table_files import TableFile
 
@@ -128,7 +129,7 @@ def describe_columns(table: TableFile, columns: Columns) -> str:
     if columns.split is not None:
         text += f", splits in {names[columns.split]!r}"
     unused = [name for at, name in enumerate(names) if at not in used and name]
-    return text + (f"; not used: {', '.join(unused)}" if unused else "")
+    return text + (f"; not used: {', '.join(map(printable, unused))}" if unused else "")
 
 
 def _plain(column: str) -> str:

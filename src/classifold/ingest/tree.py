@@ -67,6 +67,7 @@ class FolderTree:
                 if (Path(folder) / name).is_symlink():
                     reason = "a link to a folder; such links are not followed"
                     self.refused.append(NotRead(readable_id(prefix + name), reason))
+                    self.empty_folders.append(readable_id(prefix + name))
             for name in files:
                 image_id = readable_id(prefix + name)
                 if len(image_id) > MAX_CHARACTERS_PER_NAME:
