@@ -26,7 +26,7 @@ from classifold.data.image_arrays import apply_to_stored, stored_bytes
 from classifold.models import folding, inference, preprocessing
 from classifold.models.filling import is_under
 from classifold.models.folding import fold_batch_norms
-from classifold.models.inference import predict_features
+from classifold.models.inference import BATCH_SIZE, predict_features
 from classifold.models.preprocessing import Normalize, to_input
 from classifold.runtime.atomic_files import new_file
 from classifold.runtime.parallel import threaded_map
@@ -40,7 +40,11 @@ MAX_BYTES = 8 * 2**30
 # Of the space left on the disk, for one file.
 MAX_FRACTION_OF_DISK = 0.5
 
-IMAGES_PER_CHUNK = 4 * inference.BATCH_SIZE
+# Of a batch on the CPU: four images of 224 pixels. For larger batches the C library requests the
+# memory of each layer anew from the system, which takes longer than the computation.
+PIXELS_PER_BATCH = 4 * 224**2
+
+IMAGES_PER_CHUNK = 4 * BATCH_SIZE
 BYTES_PER_CHUNK = 2**24  # of images, as they are hashed
 
 # Of a chunk, in units of its norm: rounding to float16 changes each feature by 2 ** -11.
@@ -132,7 +136,8 @@ class FeatureCache:
         n_images = len(images)
         example = np.array(images[:1])
         body = fold_batch_norms(network, to_input(example, **settings))
-        n_features = predict_features(body, example, **settings).shape[1]
+        n_features = predict_features(body, example, **settings, batch_size=1).shape[1]
+        batch_size = _batch_size(settings["image_size"], settings["device"])
         self._make_room(n_images * n_features * np.dtype(np.float16).itemsize)
         with new_file(path) as partial:
             features = np.lib.format.open_memmap(
@@ -142,7 +147,7 @@ class FeatureCache:
                 if (row + 1) % IMAGES_PER_CHUNK and row + 1 < n_images:
                     continue
                 rows = slice(row - row % IMAGES_PER_CHUNK, row + 1)
-                computed = predict_features(body, images[rows], **settings)
+                computed = predict_features(body, images[rows], **settings, batch_size=batch_size)
                 with np.errstate(over="ignore"):
                     features[rows] = computed
                 error = np.linalg.norm(features[rows].astype(np.float32) - computed)
@@ -167,6 +172,12 @@ class FeatureCache:
             n_bytes += size
             if n_bytes > self.max_bytes:
                 path.unlink(missing_ok=True)  # processes that read it keep their memory map
+
+
+def _batch_size(image_size: int, device: torch.device) -> int:
+    if device.type != "cpu":
+        return BATCH_SIZE
+    return max(1, min(BATCH_SIZE, PIXELS_PER_BATCH // image_size**2))
 
 
 def _files(folder: Path) -> Iterator[tuple[float, int, Path]]:

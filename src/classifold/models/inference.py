@@ -63,6 +63,7 @@ def predict_features(
     image_size: int,
     normalize: Normalize,
     device: torch.device,
+    batch_size: int = BATCH_SIZE,
 ) -> np.ndarray:
     """Compute the inputs of the network's head, as `predict_logits` computes logits.
 
@@ -83,7 +84,14 @@ def predict_features(
 
     try:
         whole = View(mirrored=(False, False), offset=(0, 0))
-        inputs = _batches(images, whole, image_size=image_size, normalize=normalize, device=device)
+        inputs = _batches(
+            images,
+            whole,
+            image_size=image_size,
+            normalize=normalize,
+            device=device,
+            batch_size=batch_size,
+        )
         return _compute(network, features, inputs)
     finally:
         hook.remove()
@@ -145,20 +153,26 @@ def _align(layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
 
 
 class _Inputs(NamedTuple):
-    """A batch of BATCH_SIZE images, of which the first `n_images` are not padding."""
+    """A batch of fixed size, of which the first `n_images` are not padding."""
 
     batch: torch.Tensor
     n_images: int
 
 
 def _batches(
-    images: np.ndarray, view: View, *, image_size: int, normalize: Normalize, device: torch.device
+    images: np.ndarray,
+    view: View,
+    *,
+    image_size: int,
+    normalize: Normalize,
+    device: torch.device,
+    batch_size: int = BATCH_SIZE,
 ) -> Iterator[_Inputs]:
-    for start in range(0, len(images), BATCH_SIZE):
-        batch = view.of(images[start : start + BATCH_SIZE])
+    for start in range(0, len(images), batch_size):
+        batch = view.of(images[start : start + batch_size])
         n_images = len(batch)
-        if n_images < BATCH_SIZE:
-            padding = ((0, BATCH_SIZE - n_images), (0, 0), (0, 0), (0, 0))
+        if n_images < batch_size:
+            padding = ((0, batch_size - n_images), (0, 0), (0, 0), (0, 0))
             batch = np.pad(batch, padding, mode="edge")
         inputs = to_input(batch, image_size=image_size, normalize=normalize, device=device)
         yield _Inputs(inputs, n_images)
