@@ -109,10 +109,11 @@ def test_the_default_loss_is_that_of_the_task(task, loss):
         pytest.param(
             {"image_size": 32, "train_size": 48}, ["train_size: enlarges .* 32 .*to 48"], id="more"
         ),
+        pytest.param({"image_size": 64, "normalize": "pretrained"}, [], id="as in pretraining"),
     ],
 )
 def test_a_model_that_enlarges_or_reduces_the_packed_images_is_described(sizes, expected):
-    found = list(describe_scaling(sizes, size=32))
+    found = list(describe_scaling({"normalize": "none", **sizes}, size=32))
     assert len(found) == len(expected)
     for line, pattern in zip(found, expected, strict=True):
         assert re.match(pattern, line)

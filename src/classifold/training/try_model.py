@@ -68,6 +68,8 @@ def describe_scaling(model: Mapping[str, Any], *, size: int) -> Iterator[str]:
             f"image_size: reduces the images of augment.size, {size} pixels, to {image_size}. "
             "Remove image_size to use all pixels"
         )
+    if model["normalize"] == "pretrained":
+        return  # published weights expect objects of the size that they were trained on
     for key, pixels in {"image_size": image_size, "train_size": train_size}.items():
         if pixels > size:
             yield (
