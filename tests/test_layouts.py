@@ -521,6 +521,8 @@ def test_a_pattern_that_matches_nothing_is_an_error():
         (["train/a/1.png", "train/b/1.png", "test/a/1.png", "1.png"], "split/class"),
         (["m/Dataset/0/1.png", "m/Dataset/1/1.png", "m/Demo/1.png"], "m/Dataset/class"),
         (["a/train/1.png", "a/test/1.png", "b/1.png"], "class/split"),
+        (["m/set/a/1.png", "m/set/b/1.png", "m/logo.png"], "m/set/class"),
+        (["m/data/train/a/1.png", "m/data/test/a/1.png", "m/1.png"], "m/any/split/class"),
     ],
 )
 def test_the_setting_that_an_error_names_is_accepted(names, setting):
@@ -562,6 +564,12 @@ def test_the_columns_that_are_used_are_described():
     table = b"Width,Path,ClassId\n3,1.png,a\n4,2.png,b\n"
     remarks = find(pictures("1.png", "2.png") | {"t.csv": table}).remarks
     assert "t.csv: 2 images; paths in 'Path', labels in 'ClassId'; not used: Width" in remarks
+
+
+def test_a_column_of_patients_is_suggested_as_group():
+    table = b"path,label,Patient ID\n1.png,a,7\n2.png,b,8\n"
+    remarks = find(pictures("1.png", "2.png") | {"t.csv": table}).remarks
+    assert any("call 'Patient ID' group" in remark for remark in remarks)
 
 
 def test_class_names_of_folders_are_kept_where_a_table_numbers_them():

@@ -60,11 +60,12 @@ def choose_labels(by_list: Source, by_folder: Source, *, where: str) -> Source:
         shown = ", ".join(sorted(classes)[:CLASSES_SHOWN])
         shown += f" and {more:,} others" if more > 0 else ""
         n_other = sum(one != other for one, other in both)
+        used = ", ".join(by_list.used[:CLASSES_SHOWN])
         raise UserError(
-            f"dataset.layout: {', '.join(by_list.used)} of {where} has labels for {len(both):,} of "
+            f"dataset.layout: {used} of {where} has labels for {len(both):,} of "
             f"{len(labeled):,} images in class folders ({shown}), {n_other:,} of them other than "
             f"the folder, got auto. Set it to folder for the folders as classes, or to "
-            f"{by_list.layout} for the labels of {', '.join(by_list.used)}."
+            f"{by_list.layout} for the labels of {used}."
         )
     return by_list._replace(images=_with_splits(by_list, by_folder), remarks=remarks)
 

@@ -51,7 +51,7 @@ def find_levels(root: Folder, *, where: str, labeled_elsewhere: bool = False) ->
     top = skip_wrapping(root)
     splits = official_splits(top.folders)
     if splits is not None:
-        _refuse_loose(top, "split", "class", where=where)
+        _refuse_loose(top, where=where)
         return _in_splits(top, splits, where=where, labeled_elsewhere=labeled_elsewhere)
     folders = [folder for folder in top.folders.values() if not is_unlabeled(folder.name)]
     if may_be_splits(folder.name for folder in folders if _is_split_or_holds_folders(folder)):
@@ -68,7 +68,7 @@ def find_levels(root: Folder, *, where: str, labeled_elsewhere: bool = False) ->
     if may_be_splits(below):
         return _with_splits_below(top, folders, where=where)
     _refuse_doubt(top, folders, where=where)
-    _refuse_loose(top, "class", where=where)
+    _refuse_loose(top, where=where)
     levels = Levels({}, set(), {}, {})
     _place_classes(levels, top, split=None)
     return levels
@@ -137,7 +137,7 @@ def _in_splits(
                 )
             _place(levels, inner, NO_LABEL)
             continue
-        _refuse_loose(inner, "class", where=where)
+        _refuse_loose(inner, where=where)
         _place_classes(levels, inner, split=split)
     return levels
 
@@ -153,20 +153,14 @@ def _place(levels: Levels, folder: Folder, place: Place) -> None:
     levels.places.update((inner.path, place) for inner in folder.walk() if inner.n_images)
 
 
-def _refuse_loose(folder: Folder, *parts: str, where: str) -> None:
-    """Refuse images that are beside the class folders, or in none.
-
-    Args:
-        folder: the folder of the class folders, or of the official splits.
-        parts: what the levels below it are, for the message.
-        where: name of the source in messages.
-    """
+def _refuse_loose(folder: Folder, *, where: str) -> None:
+    """Refuse images that are beside the class folders or official splits, or in none."""
     if not folder.n_images:
         return
     place = repr("/".join(folder.path)) if folder.path else "the top folder"
     remedy = "Move them into the folder of their class, or into one named 'unlabelled'"
     if folder.folders:
-        remedy += f", or set {SETTING} to {_pattern(folder, *parts)} to ignore them"
+        remedy += f", or set {SETTING} to {_class_pattern(folder)} to ignore them"
     else:
         remedy += ", or add a table of their labels"
     raise UserError(
@@ -193,15 +187,14 @@ def _refuse_doubt(top: Folder, folders: Sequence[Folder], *, where: str) -> None
         "or "
         f"{_pattern(top, 'class')} if {names} are the classes"
     )
-    of_data = [folder for folder in folders if is_data_word(folder.name)]
-    if of_data:
-        name = of_data[0].name
-        inner = _pattern(top, name, "class")
-        within = f"{inner} to read the class folders in {name!r}, or "
+    if of_data := [folder for folder in folders if is_data_word(folder.name)]:
+        largest = max(of_data, key=lambda folder: len(skip_wrapping(folder).folders))
+        within = f"{_class_pattern(largest)} to read the class folders in {largest.name!r}, or "
         _refuse(
             top,
-            f"{name!r} beside {_listed(set(top.folders) - {name})} is hardly a class",
-            (within if len(of_data[0].folders) > 1 else "")
+            f"{largest.name!r} beside {_listed(top.folders.keys() - {largest.name})} is hardly a "
+            "class",
+            (within if len(skip_wrapping(largest).folders) > 1 else "")
             + f"{_pattern(top, 'class')} if all of {names} are classes, or add a table of labels",
             where=where,
         )
@@ -222,7 +215,7 @@ def _refuse_doubt(top: Folder, folders: Sequence[Folder], *, where: str) -> None
             top,
             f"{'/'.join(parts)!r} holds folders ({_listed(largest.folders)}), but "
             f"{_listed(folder.name for folder in leaves)} images",
-            f"{_pattern(top, *parts, 'class')} if the folders in {largest.name!r} are the classes, "
+            f"{_class_pattern(largest)} if the folders in {largest.name!r} are the classes, "
             f"or {_pattern(top, 'class')} if {names} are",
             where=where,
         )
@@ -257,6 +250,15 @@ def _refuse(
 def _pattern(top: Folder, *parts: str) -> str:
     wrapping = ["any" if name in KEYWORDS else name for name in top.path]
     return "/".join((*wrapping, *parts))
+
+
+def _class_pattern(folder: Folder) -> str:
+    """Describe the class folders in a folder, which may be in other folders and splits."""
+    inner = folder
+    if len(folder.folders) == 1:
+        [only] = folder.folders.values()
+        inner = skip_wrapping(only) if only.folders else folder
+    return _pattern(inner, *(("split",) if official_splits(inner.folders) else ()), "class")
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -27,6 +27,9 @@ SPLIT_COLUMNS = ("split", "dataset", "subset", "set", "partition", "usage")
 FLAGS = {"isvalid": "validation", "isval": "validation", "istest": "test"}
 GROUP_COLUMN = "group"
 CONFIDENCE_COLUMN = "confidence"  # of Open Images: 0 says that an image does not have the label
+LIKE_GROUPS = frozenset(
+    ("patient", "patientid", "subject", "subjectid", "lesionid", "caseid", "studyid", "seriesid")
+)
 INDEX_COLUMNS = frozenset(("", "unnamed0", "index"))
 
 OLD_SPLIT_COLUMN = "part"  # its name in earlier versions
@@ -129,7 +132,12 @@ def describe_columns(table: TableFile, columns: Columns) -> str:
     if columns.split is not None:
         text += f", splits in {names[columns.split]!r}"
     unused = [name for at, name in enumerate(names) if at not in used and name]
-    return text + (f"; not used: {', '.join(map(printable, unused))}" if unused else "")
+    if unused:
+        text += f"; not used: {', '.join(map(printable, unused))}"
+    groups = [name for name in unused if _plain(name) in LIKE_GROUPS]
+    if groups and columns.group is None:
+        text += f" (call {groups[0]!r} group to keep its images in one split)"
+    return text
 
 
 def _plain(column: str) -> str:
@@ -183,5 +191,8 @@ def _unnamed_labels(
         )
         return (others if is_class else []), False
     cells = {cell.casefold() for row in sample for at in others for cell in [row[at]]}
-    binary = len(others) > 1 and cells <= NEGATIVE | POSITIVE and bool(cells & POSITIVE)
+    # With 0 beside it, -1 means that a label is uncertain.
+    uncertain = bool(cells & {"-1", "-1.0"} and cells & {"0", "0.0"})
+    known = cells <= NEGATIVE | POSITIVE and bool(cells & POSITIVE) and not uncertain
+    binary = len(others) > 1 and known
     return (others, True) if binary else ([], False)
