@@ -522,7 +522,10 @@ def test_a_pattern_that_matches_nothing_is_an_error():
         (["m/Dataset/0/1.png", "m/Dataset/1/1.png", "m/Demo/1.png"], "m/Dataset/class"),
         (["a/train/1.png", "a/test/1.png", "b/1.png"], "class/split"),
         (["m/set/a/1.png", "m/set/b/1.png", "m/logo.png"], "m/set/class"),
-        (["m/data/train/a/1.png", "m/data/test/a/1.png", "m/1.png"], "m/any/split/class"),
+        (
+            ["m/data/train/a/1.png", "m/data/train/b/1.png", "m/data/test/a/1.png", "m/1.png"],
+            "m/any/split/class",
+        ),
     ],
 )
 def test_the_setting_that_an_error_names_is_accepted(names, setting):
