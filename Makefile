@@ -8,15 +8,6 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # UTF-8 for file names, whatever the locale.
 export PYTHONUTF8 := 1
 
-# Columns of `make experiments`: scores of the stack, validation scores of the models, and parameters
-# that changed. DVC shortens names of metrics that are unique, such as `gain`.
-COLUMNS := Experiment|rev|typ|Created|State
-STACK := metrics/stack\.json:validation_accuracy|gain|stack\.accuracy
-MODELS := (metrics/models\.json:|(?!stack\.))[^.:/]+\.validation_(accuracy|micro_f1)
-SECTIONS := dataset|limit|ingest|filter|split|augment|train|policies|models|stack|evaluate|pca|tsne|explain
-METRICS_OF_SECTIONS := accuracy|log_loss|macro|calib|top|n_images
-SHOWN := ($(COLUMNS)|$(STACK)|$(MODELS))$$|($(SECTIONS))\.(?!$(METRICS_OF_SECTIONS))
-
 .DEFAULT_GOAL := help
 .PHONY: help setup check recipe repro experiments test test-quick chaos lint format bench load lock audit clean
 
@@ -50,8 +41,8 @@ endif
 	dvc repro
 	@echo "The report: $(CURDIR)/reports/index.html"
 
-experiments: $(READY) ## Show experiments in a table that fits a screen
-	dvc exp show --only-changed --drop '^(?!$(SHOWN))'
+experiments: $(READY) ## List experiments of all commits: validation scores and changed parameters
+	classifold experiments
 
 test: $(READY) ## Run all tests, including the slow ones, in parallel
 	python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from classifold.cli.augmentations import augmentations
 from classifold.cli.check import check
+from classifold.cli.experiments import experiments
 from classifold.cli.export import export
 from classifold.cli.lr_find import lr_find
 from classifold.cli.plots_page import plots_page
@@ -38,6 +39,7 @@ for command in (
     predict,
     export,
     report,
+    experiments,
     augmentations,
     lr_find,
     search,

@@ -30,8 +30,8 @@ def describe_error(error: Exception) -> str | None:
     if _is_full_disk(error):
         return (
             f"the disk is full ({first_line(error)}). Free some space, for example with 'dvc gc "
-            "--workspace', which deletes files from DVC's cache that the current project does not "
-            f"use. {RUN_AGAIN}"
+            "--workspace --all-branches --all-experiments', which deletes files from DVC's cache "
+            f"that no branch and no experiment uses. {RUN_AGAIN}"
         )
     if is_out_of_memory(error):
         return (

@@ -1,0 +1,111 @@
+"""The table of experiments: all commits, validation scores only, and 120 columns at most."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from classifold.cli.app import app
+from classifold.project.experiments import list_experiments
+
+pytestmark = pytest.mark.dvc
+
+PARAMS = """
+models:
+  mlp: {lr: 1, seed: 1}
+  cnn: {lr: 1, seed: 1}
+policies:
+  none: {steps: [], fill: reflect}
+"""
+PIPELINE = """
+stages:
+  score:
+    cmd: python score.py
+    deps: [score.py]
+    params: [models, policies]
+    metrics:
+    - metrics/models.json: {cache: false}
+    - metrics/stack.json: {cache: false}
+    - metrics/test.json: {cache: false}
+"""
+SCORE = """
+import json
+from ruamel.yaml import YAML
+models = YAML(typ="safe").load(open("params.yaml"))["models"]
+def write(name, content):
+    open(f"metrics/{name}.json", "w").write(json.dumps(content))
+write("models", {name: {"validation_accuracy": 0.5 + model["lr"] / 10}
+                 for name, model in models.items()})
+write("stack", {"validation_accuracy": 0.9 + len(models) / 100})
+write("test", {"stack": {"accuracy": 0.123456}})
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    root = tmp_path_factory.mktemp("experiments")
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        **{f"GIT_{who}_NAME": "test" for who in ("AUTHOR", "COMMITTER")},
+        **{f"GIT_{who}_EMAIL": "test@example.org" for who in ("AUTHOR", "COMMITTER")},
+    }
+
+    def run(*command):
+        subprocess.run(command, cwd=root, env=environment, check=True, capture_output=True)
+
+    (root / "metrics").mkdir()
+    (root / "params.yaml").write_text(PARAMS)
+    (root / "dvc.yaml").write_text(PIPELINE)
+    (root / "score.py").write_text(SCORE)
+    run("git", "init", "-q", "-b", "main")
+    run("dvc", "init", "-q")
+    run("dvc", "repro", "-q")
+    run("git", "add", "-A")
+    run("git", "commit", "-qm", "One")
+    run("dvc", "exp", "run", "-q", "-n", "faster", "-S", "models.mlp.lr=3")
+    run("git", "checkout", "-q", ".")
+    run("dvc", "checkout", "-q")
+    run("git", "commit", "-q", "--allow-empty", "-m", "Two")
+    run("dvc", "exp", "run", "-q", "-n", "alone", "-S", "~models.cnn")
+    many = ",".join(f"{{rotate: {i}}}" for i in range(60))
+    run("dvc", "exp", "run", "-n", "waiting", "--queue", "-S", f"policies.none.steps=[{many}]")
+    return root
+
+
+def test_experiments_of_all_commits_have_their_own_scores_and_changes(project):
+    rows = {row.name: row for row in list_experiments(project)}
+    workspace, head, *_ = rows
+    assert workspace == "workspace"
+    assert head.startswith("main ")
+    assert rows[workspace].changes == ["~models.cnn"]
+    assert (rows[head].stack, rows[head].changes) == (0.92, [])
+    faster, alone, waiting = (rows[name] for name in ("faster", "alone", "waiting"))
+    assert faster == ("faster", "success", 0.92, ("mlp", 0.8), ["models.mlp.lr=3"])
+    assert alone == ("alone", "success", 0.91, ("mlp", 0.6), ["~models.cnn"])
+    # Whatever DVC shows for a run that has not ended, it has no scores.
+    assert (waiting.state, waiting.stack, waiting.best_model) == ("queued", None, None)
+    assert waiting.changes[0] == "~models.cnn"  # uncommitted changes are part of an experiment
+    assert waiting.changes[1].startswith('policies.none.steps=[{"rotate": 0}')
+
+
+@pytest.mark.parametrize("columns", ["120", "300", "80"])
+def test_the_table_fits_the_screen_and_shows_no_test_score(project, monkeypatch, columns):
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("COLUMNS", columns)
+    done = CliRunner().invoke(app, ["experiments"])
+    assert done.exit_code == 0, done.output
+    assert max(map(len, done.stdout.splitlines())) <= min(int(columns), 120)
+    assert "0.1235" not in done.stdout
+    (line,) = (line for line in done.stdout.splitlines() if "faster" in line)
+    assert line.split() == ["faster", "success", "0.9200", "mlp", "0.8000", "models.mlp.lr=3"]
+
+
+def test_without_a_commit_the_message_names_the_remedy(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["experiments"])
+    assert done.exit_code == 1
+    assert "Run in a Git repository with a commit" in done.stderr
