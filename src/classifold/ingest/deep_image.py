@@ -15,7 +15,8 @@ FLOAT = "float"
 SENTINELS = (-999, -9999, -32767, -32768, -99999, -999999, -(2**31))
 
 # Larger floats stand for missing values (the smallest float32 in GIS, 9.97e36 in netCDF).
-MAX_MAGNITUDE = 1e30
+# As float64: float16 has no such number.
+MAX_MAGNITUDE = np.float64(1e30)
 
 # Fewer gray levels than this are reported, if the image had more values.
 MIN_LEVELS = 32
