@@ -14,7 +14,7 @@ from classifold.ingest.files import Files, describe_ignored, sort_files, without
 from classifold.ingest.folder import read_folder
 from classifold.ingest.folder_pattern import AUTO
 from classifold.ingest.folder_tree import UncertainFoldersError
-from classifold.ingest.label_table import NoImageListedError, find_tables, read_tables
+from classifold.ingest.label_table import NoImageListedError, Tables, find_tables, read_tables
 from classifold.ingest.layout import Source, check_labels
 from classifold.ingest.tiny_imagenet import is_tiny_imagenet, read_tiny_imagenet
 from classifold.ingest.tree import Tree, open_tree
@@ -115,19 +115,59 @@ def _detect(tree: Tree, files: Files, *, task: str, where: str) -> Source:
     except UserError as error:
         failure = error
     has_classes = by_folder is not None and n_classes(by_folder) > 1
+    by_list, remarks = _read_lists(
+        tree, files, tables, has_classes=has_classes, task=task, where=where
+    )
+    if by_list is None and failure is not None:
+        remarks += [
+            f"{name} is no kind of table that is read; save it as CSV"
+            for name in files.named(*UNREAD_TABLES)
+        ]
+        raise UserError(" ".join([str(failure), *(f"{remark}." for remark in remarks)]))
+    if by_list is None:
+        # Tables that are not used have no labels for a validation split without class folders.
+        strictly = by_folder if not tables.labels else None
+        source = strictly or read_folder(tree, files, folders=AUTO, where=where)
+    elif by_folder is not None and has_classes:
+        source = choose_labels(by_list, by_folder, where=where)
+    elif failure is not None and lack_labels(
+        by_list, files.images, uncertain=isinstance(failure, UncertainFoldersError)
+    ):
+        raise UserError(f"{failure} Or set dataset.layout to {by_list.layout}.")
+    else:
+        source = by_list
+    return source._replace(remarks=[*source.remarks, *remarks])
+
+
+def _read_lists(
+    tree: Tree, files: Files, tables: Tables, *, has_classes: bool, task: str, where: str
+) -> tuple[Source | None, list[str]]:
+    """Read lists of image numbers or tables, and describe those that have no labels.
+
+    Args:
+        tree: where the files are.
+        files: the files of the tree.
+        tables: the tables of the tree.
+        has_classes: whether there are class folders, which are preferred to tables without usual
+            names of columns, and to tables and lists that name no image.
+        task: `single` or `multi`.
+        where: name of the source in messages.
+
+    Raises:
+        UserError: if the labels are invalid.
+    """
     remarks = [f"{item.id} is not used as labels: {item.reason}" for item in tables.unused]
-    by_list: Source | None = None
     try:
         if is_annotations(tree, files):
             by_list = read_annotations(tree, files, task=task, where=where)
-            if has_classes and not n_classes(by_list):
-                remarks.append(f"{', '.join(by_list.used)}: not used as labels of numbered images")
-                by_list = None
+            if n_classes(by_list) or not has_classes:
+                return by_list, remarks
+            remarks.append(f"{', '.join(by_list.used)}: not used as labels of numbered images")
         elif has_classes and tables.labels and not tables.are_named:
             names = ", ".join(table.name for table in tables.labels)
             remarks.append(f"{names}: not used as labels; class folders are preferred")
         elif tables.labels or (tables.failures and not has_classes):
-            by_list = read_tables(tables, files, task=task, where=where)
+            return read_tables(tables, files, task=task, where=where), remarks
     except NoImageListedError as error:
         if not has_classes:
             raise
@@ -136,25 +176,7 @@ def _detect(tree: Tree, files: Files, *, task: str, where: str) -> Source:
         if not has_classes:
             raise
         raise UserError(f"{error} Or set dataset.layout to folder for class folders.") from None
-    if by_list is None:
-        if failure:
-            unread = files.named(*UNREAD_TABLES)
-            remarks += [
-                f"{name} is no kind of table that is read; save it as CSV" for name in unread
-            ]
-            raise UserError(" ".join([str(failure), *(f"{remark}." for remark in remarks)]))
-        # A table that is not used has no labels for a validation split without class folders.
-        strictly = by_folder if not tables.labels else None
-        source = strictly or read_folder(tree, files, folders=AUTO, where=where)
-    elif by_folder is not None and has_classes:
-        source = choose_labels(by_list, by_folder, where=where)
-    else:
-        if failure and lack_labels(
-            by_list, files.images, uncertain=isinstance(failure, UncertainFoldersError)
-        ):
-            raise UserError(f"{failure} Or set dataset.layout to {by_list.layout}.")
-        source = by_list
-    return source._replace(remarks=[*source.remarks, *remarks])
+    return None, remarks
 
 
 def _describe_classes(source: Source) -> list[str]:

@@ -1,5 +1,6 @@
 """Check and normalize the names and sizes of files."""
 
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -69,6 +70,11 @@ def entry_id(name: str) -> str:
 def shown_name(name: str) -> str:
     """Format the name of a refused entry."""
     return readable_id(name)[:MAX_CHARACTERS_PER_NAME] or "(no name)"
+
+
+def composed(name: str) -> str:
+    """Compose the Unicode of a name (NFC): macOS decomposes the names of files."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def printable(name: str) -> str:

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from classifold.data.image_table import TEST, UNLABELED
 from classifold.errors import UserError
-from classifold.ingest.entries import printable
+from classifold.ingest.entries import composed, printable
 from classifold.ingest.folder_pattern import KEYWORDS
 from classifold.ingest.folder_tree import (
     NO_LABEL,
@@ -15,7 +15,6 @@ from classifold.ingest.folder_tree import (
     Levels,
     Place,
     UncertainFoldersError,
-    class_name,
     skip_wrapping,
 )
 from classifold.ingest.split_names import (
@@ -106,7 +105,7 @@ def _with_splits_below(top: Folder, folders: Sequence[Folder], *, where: str) ->
             )
         levels.splits.update(found)
         for name, split in found.items():
-            label = None if split == UNLABELED else class_name(folder.name)
+            label = None if split == UNLABELED else composed(folder.name)
             _place(levels, folder.folders[name], Place(label, split))
     return levels
 
@@ -125,8 +124,8 @@ def _in_splits(
             within = [inner for inner in inner.folders.values() if not is_unlabeled(inner.name)]
             _refuse_doubt(inner, within, where=where)
             classes |= set(inner.folders)
-        known = {class_name(folder) for folder in classes}
-        found = {class_name(folder) for folder in inner.folders if not is_unlabeled(folder)}
+        known = {composed(folder) for folder in classes}
+        found = {composed(folder) for folder in inner.folders if not is_unlabeled(folder)}
         if split == UNLABELED or (split in may_lack_labels and not found & known):
             if split != UNLABELED and len(found) > 1:
                 raise UserError(
@@ -146,7 +145,7 @@ def _place_classes(levels: Levels, parent: Folder, *, split: str | None) -> None
     levels.parents.add(parent.path)
     for folder in parent.folders.values():
         unlabelled = is_unlabeled(folder.name)
-        _place(levels, folder, NO_LABEL if unlabelled else Place(class_name(folder.name), split))
+        _place(levels, folder, NO_LABEL if unlabelled else Place(composed(folder.name), split))
 
 
 def _place(levels: Levels, folder: Folder, place: Place) -> None:

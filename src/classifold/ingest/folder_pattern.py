@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from classifold.data.image_table import TEST, UNLABELED
 from classifold.errors import UserError
-from classifold.ingest.folder_tree import NO_LABEL, Folder, Levels, Path, Place, class_name
+from classifold.ingest.entries import composed
+from classifold.ingest.folder_tree import NO_LABEL, Folder, Levels, Path, Place
 from classifold.ingest.split_names import is_unlabeled, split_name
 
 AUTO = "auto"
@@ -59,7 +60,7 @@ def _match(path: Path, pattern: Sequence[str]) -> Place | str:
             return NO_LABEL
         match part:
             case "class":
-                label = class_name(name)
+                label = composed(name)
             case "split":
                 split = split_name(name).split
                 if split is None:
@@ -70,7 +71,7 @@ def _match(path: Path, pattern: Sequence[str]) -> Place | str:
                 group = name
             case "any":
                 pass
-            case _ if class_name(name) != class_name(part):
+            case _ if composed(name) != composed(part):
                 return "in no folder that dataset.folders describes"
     if len(path) >= len(pattern):
         return Place(label, split, group)

@@ -1,6 +1,5 @@
 """The folders of a source, how many images they have, and what these are."""
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -88,8 +87,3 @@ def skip_wrapping(folder: Folder, *, keep: Iterable[str] = ()) -> Folder:
             break
         folder = inner
     return folder
-
-
-def class_name(folder: str) -> str:
-    """Return the name of a class in composed Unicode (NFC): macOS decomposes names of files."""
-    return unicodedata.normalize("NFC", folder)

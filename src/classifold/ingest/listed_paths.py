@@ -2,12 +2,12 @@
 
 import posixpath
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from classifold.ingest.entries import composed
 from classifold.ingest.files import extension, has_image_extension
 from classifold.ingest.split_names import split_name
 
@@ -27,7 +27,7 @@ class ListedPaths:
     """Finds images by relative and absolute paths, URLs, names, and ids without extension."""
 
     def __init__(self, images: Sequence[str]) -> None:
-        self._exact = {_composed(name): name for name in images}
+        self._exact = {composed(name): name for name in images}
         self._by_stem: dict[str, list[str]] = defaultdict(list)
         for name in images:
             self._by_stem[_stem(name.rpartition("/")[2])].append(name)
@@ -51,7 +51,7 @@ class ListedPaths:
             return None
         if not absolute:
             for base in (folder, ""):
-                name = self._exact.get(posixpath.normpath(posixpath.join(_composed(base), path)))
+                name = self._exact.get(posixpath.normpath(posixpath.join(composed(base), path)))
                 if name is not None:
                     return Match([name])
         found = self._similar(path, folder=folder, split=split, any_folder=is_url)
@@ -71,10 +71,10 @@ class ListedPaths:
         """List the images whose path ends alike: rank, name, folders that do not exist here."""
         *parents, file = [part for part in path.split("/") if part != ".."]
         has_extension = has_image_extension(file)
-        inside = _composed(folder).split("/") if folder else []
+        inside = composed(folder).split("/") if folder else []
         found: list[tuple[tuple[bool, ...], str, str | None]] = []
         for name in self._by_stem.get(_stem(file), ()):
-            *folders, last = _composed(name).split("/")
+            *folders, last = composed(name).split("/")
             if has_extension and last.casefold() != file.casefold():
                 continue
             splits = {split_name(part).split for part in folders} - {None}
@@ -98,7 +98,7 @@ class ListedPaths:
 
 def _normalized(listed: str) -> tuple[str, bool, bool]:
     """Return a path with slashes and without `.`, whether it is absolute, and whether a URL."""
-    path = _composed(listed.strip("\"'"))
+    path = composed(listed.strip("\"'"))
     is_url = bool(URL.match(path))
     if is_url:
         path = unquote(urlsplit(path).path)
@@ -108,13 +108,9 @@ def _normalized(listed: str) -> tuple[str, bool, bool]:
     return "/".join(part for part in path.split("/") if part not in ("", ".")), absolute, is_url
 
 
-def _composed(name: str) -> str:
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
-
-
 def _stem(file: str) -> str:
     """Return the name of a file without its folder, an extension of images, and case."""
-    name = _composed(file)
+    name = composed(file)
     if has_image_extension(name):
         name = name[: -len(extension(name))]
     return name.casefold()
