@@ -6,9 +6,9 @@ import pytest
 from classifold.data.csv_file import write_rows
 from classifold.data.json_file import read_json, write_json
 from classifold.data.logits_file import Logits, save_logits
+from classifold.data.metrics import micro_f1
 from classifold.data.predictions import MAJORITY
 from classifold.errors import UserError
-from classifold.models.decisions import micro_f1
 from classifold.stacking.comparison import compare_models, format_validation_scores
 from classifold.stacking.unlisted_models import remove_unlisted
 

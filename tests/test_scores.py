@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
-from classifold.training.scores import METRIC, Score, count, rank, score_logits, to_score
+from classifold.training.scores import SELECTION_METRIC, Score, count, rank, score_logits, to_score
 
 ENTROPY = {"name": "cross_entropy"}
 BINARY = {"name": "binary_cross_entropy"}
@@ -124,7 +124,7 @@ def test_epochs_are_ranked_by_their_metric_and_then_by_their_loss(metric, order)
 
 
 def test_the_default_metric_is_accuracy_for_one_label_and_loss_for_several():
-    assert METRIC == {"single": "accuracy", "multi": "loss"}
+    assert SELECTION_METRIC == {"single": "accuracy", "multi": "loss"}
 
 
 def test_a_score_is_formatted_as_columns_and_as_text():

@@ -9,9 +9,9 @@ from scipy.special import expit, log_expit, log_softmax, logit, softmax
 from sklearn.linear_model import LogisticRegression
 
 from classifold.data.logits_file import Logits, save_logits
+from classifold.data.metrics import micro_f1
 from classifold.errors import UserError
 from classifold.evaluation.stack_scores import describe_ensemble, stack_metrics
-from classifold.models.decisions import micro_f1
 from classifold.stacking import cross_fitting
 from classifold.stacking.dense import DenseStack, fit_dense
 from classifold.stacking.ensemble import (

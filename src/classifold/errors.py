@@ -1,6 +1,6 @@
 """The exceptions for mistakes in settings or data."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 
@@ -29,3 +29,8 @@ def in_section(path: str) -> Iterator[None]:
         yield
     except SettingError as error:
         raise SettingError(f"{path}.{error}") from None
+
+
+def list_names(names: Sequence[str], *, max_names: int = 3) -> str:
+    """List names for a message: only the first ones, if there are many."""
+    return ", ".join(names[:max_names]) + (", …" if len(names) > max_names else "")

@@ -101,3 +101,10 @@ def _as_written(row: dict[str, str]) -> dict[str, str]:
 def _restored(value: str) -> str:
     text = value.removeprefix("'")
     return text.replace(r"\u003c", "<").replace(r"\u005c", "\\") if "\\" in text else text
+
+
+def rounded(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Round the floats of a row to six places."""
+    return {
+        name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()
+    }

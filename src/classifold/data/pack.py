@@ -195,9 +195,9 @@ def _jpeg_images(folder: Path) -> Iterator[Put]:
             flush()
 
 
-def encode_jpeg(pixels: np.ndarray) -> bytes:
-    """Encode an image, uint8 (size, size, 3), as it is stored in a pack of JPEG files."""
-    settings = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+def encode_jpeg(pixels: np.ndarray, *, quality: int = JPEG_QUALITY) -> bytes:
+    """Encode an image, uint8 (size, size, 3), by default as in a pack of JPEG files."""
+    settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
     blue_first = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)  # as OpenCV expects it
     _, encoded = cv2.imencode(".jpg", blue_first, settings)
     return encoded.tobytes()

@@ -9,6 +9,9 @@ from PIL import Image
 
 from classifold.data.image_table import iter_images
 
+# Weights of red, green and blue by Rec. 601, as in grayscale conversions of Pillow and torchvision.
+LUMA = np.array([0.299, 0.587, 0.114])
+
 FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
     "bicubic": Image.Resampling.BICUBIC,

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from classifold.data.csv_file import write_rows
+from classifold.data.csv_file import rounded, write_rows
+from classifold.data.metrics import MAIN_METRIC, task_of
 from classifold.data.predictions import STACK, write_predictions
 from classifold.evaluation.calibration import calibration_table
 from classifold.evaluation.inference import Predictions
@@ -13,7 +13,6 @@ from classifold.evaluation.mistakes import COLUMNS as MISTAKES
 from classifold.evaluation.mistakes import worst_mistakes
 from classifold.evaluation.per_class import COLUMNS as PER_CLASS
 from classifold.evaluation.per_class import per_class_table, precision_recall_rows
-from classifold.evaluation.scores import METRIC
 from classifold.evaluation.slices import Slices
 from classifold.evaluation.summary import slice_rows
 
@@ -45,7 +44,7 @@ def write_evaluation(
         bootstrap: `resamples` and `seed` of intervals.
     """
     ids, labels = images
-    task = "single" if labels.ndim == 1 else "multi"
+    task = task_of(labels)
     stack = all_predictions[STACK]
     write_predictions(
         folder / "predictions.parquet",
@@ -77,7 +76,7 @@ def write_evaluation(
     write_rows(
         folder / "calibration.csv",
         (
-            {"model": name, **_rounded(row)}
+            {"model": name, **rounded(row)}
             for name, predictions in all_predictions.items()
             for row in calibration_table(predictions.probabilities, labels, n_bins=calibration_bins)
         ),
@@ -86,11 +85,11 @@ def write_evaluation(
     write_rows(
         folder / "slices.csv",
         (
-            {"model": name, **_rounded(row)}
+            {"model": name, **rounded(row)}
             for name, predictions in all_predictions.items()
             for row in slice_rows(predictions, labels, slices, bootstrap=bootstrap)
         ),
-        columns=["model", "slice", "value", "n_images", METRIC[task], "low", "high"],
+        columns=["model", "slice", "value", "n_images", MAIN_METRIC[task], "low", "high"],
     )
     write_rows(
         folder / "mistakes.csv",
@@ -103,9 +102,3 @@ def write_evaluation(
             precision_recall_rows(stack, labels, classes),
             columns=["curve", "class", "threshold", "precision", "recall"],
         )
-
-
-def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: round(value, 6) if isinstance(value, float) else value for key, value in row.items()
-    }

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.stats import binomtest
 
+from classifold.data.metrics import f1
 from classifold.data.seeding import generator
 
 LEVEL = 0.95
@@ -124,11 +125,6 @@ def mcnemar(n_only_first: int, n_only_second: int) -> float:
     """
     n_discordant = n_only_first + n_only_second
     return float(binomtest(n_only_first, n_discordant, 0.5).pvalue) if n_discordant else 1.0
-
-
-def f1(true_positives: np.ndarray, predicted: np.ndarray, actual: np.ndarray) -> np.ndarray:
-    """Compute F1 from counts, element by element; 0 where nothing is predicted or actual."""
-    return 2 * true_positives / np.maximum(predicted + actual, 1)
 
 
 def resample(n_each: np.ndarray, *, resamples: int, seed: int) -> Iterator[np.ndarray]:

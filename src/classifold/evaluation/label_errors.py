@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from classifold.data.csv_file import write_rows
+from classifold.data.csv_file import rounded, write_rows
 
 COLUMNS = ["rank", "id", "label", "suggested", "label_probability", "suggested_probability"]
 
@@ -90,13 +90,7 @@ def write_label_errors(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write `label_errors.csv`, probabilities to six places."""
     write_rows(
         path,
-        (
-            {
-                name: round(value, 6) if isinstance(value, float) else value
-                for name, value in row.items()
-            }
-            for row in rows
-        ),
+        map(rounded, rows),
         columns=COLUMNS,
     )
 

@@ -13,6 +13,7 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
+from classifold.data.metrics import MAIN_METRIC, micro_f1
 from classifold.evaluation.calibration import calibration_error
 from classifold.evaluation.inference import Predictions
 from classifold.evaluation.intervals import (
@@ -23,10 +24,6 @@ from classifold.evaluation.intervals import (
     micro_f1_gain_interval,
     micro_f1_interval,
 )
-from classifold.models.decisions import micro_f1
-
-# The metric by which models are compared.
-METRIC = {"single": "accuracy", "multi": "micro_f1"}
 
 
 def score(
@@ -64,7 +61,7 @@ def score(
 def main_score(
     predicted: np.ndarray, labels: np.ndarray, *, bootstrap: Mapping[str, int]
 ) -> tuple[float, list[float]]:
-    """Compute the metric by which models are compared, `METRIC`, and its 95 % interval.
+    """Compute the metric by which models are compared, `MAIN_METRIC`, and its 95 % interval.
 
     Args:
         predicted: int array (N,) for at least one image; or bool (N, n_classes).
@@ -87,7 +84,7 @@ def compare(
     """Compare a model with another on the same images.
 
     Returns:
-        `difference` (`METRIC` of the model minus that of the reference) and `difference_ci95`;
+        `difference` (`MAIN_METRIC` of the model minus that of the reference) and `difference_ci95`;
         with one label per image also `p_value`, of McNemar's exact test.
     """
     predicted, other = predictions.predicted, reference.predicted
@@ -116,7 +113,7 @@ def format_test_scores(entry: Mapping[str, Any]) -> str:
     """Format an entry of `metrics/test.json`, such as "test accuracy 0.9963 (0.9792-0.9993)"."""
     if not entry["n_images"]:
         return "no test images (split.fractions.test is 0), so there are no test scores"
-    metric = next(metric for metric in METRIC.values() if metric in entry)
+    metric = next(metric for metric in MAIN_METRIC.values() if metric in entry)
     low, high = entry[f"{metric}_ci95"]
     return f"test {metric.replace('_', ' ')} {entry[metric]:.4f} ({low:.4f}-{high:.4f})"
 

@@ -9,11 +9,10 @@ import numpy as np
 
 from classifold.data.csv_file import read_rows
 from classifold.data.image_table import TEST, iter_columns
-from classifold.filtering.selection import REASONS, UNTOUCHED
+from classifold.data.pixels import LUMA
+from classifold.filtering.selection import REASONS, UNTOUCHED, ids_with_duplicates
 from classifold.filtering.size import describe_outlier
 
-# Weights of red, green and blue by Rec. 601.
-LUMA = np.array([0.299, 0.587, 0.114])
 THIRDS = ("dark", "middle", "bright")
 
 DUPLICATES = "duplicates"
@@ -63,7 +62,10 @@ def find_slices(
             training_labels[row["sha256"]].add(frozenset(row["labels"]))
     modal = (modal_size[0], modal_size[1])
     outcomes = [_outcome(row, training_labels, modal=modal, settings=settings) for row in images]
-    duplicate_ids = _duplicates_of_training_images(duplicates)
+    duplicate_ids = ids_with_duplicates(
+        (row["id"], row["group"], row["split"], row["kept"] == "true")
+        for row in read_rows(duplicates)
+    )
     return slices | {
         "filter": _by_value(outcomes, ("kept", *REASONS)),
         DUPLICATES: _by_value(
@@ -109,12 +111,3 @@ def _outcome(
     if others - {frozenset(row["labels"])}:
         return "conflicting_labels" if duplicates["conflicting"] == "drop" else "kept"
     return "duplicate" if others and duplicates["exact"] == "drop" else "kept"
-
-
-def _duplicates_of_training_images(duplicates: Path) -> set[str]:
-    """Ids of images of an official test split with a duplicate that was kept for training."""
-    rows = read_rows(duplicates)
-    groups = {
-        row["group"] for row in rows if row["kept"] == "true" and row["split"] not in UNTOUCHED
-    }
-    return {row["id"] for row in rows if row["split"] == TEST and row["group"] in groups}

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from classifold.data.metrics import MAIN_METRIC, micro_f1, task_of
 from classifold.evaluation.intervals import micro_f1_gain_interval
-from classifold.models.decisions import fit_threshold, micro_f1, probabilities
+from classifold.models.decisions import fit_threshold, probabilities
 from classifold.runtime.progress import log
 from classifold.stacking.ensemble import Ensemble
-from classifold.stacking.members import mean_logits, task_of
+from classifold.stacking.members import mean_logits
 
 RESAMPLES = 10_000
 
@@ -69,7 +70,7 @@ def stack_metrics(
         seed: seed of the bootstrap.
     """
     task = task_of(labels)
-    metric = "accuracy" if task == "single" else "micro_f1"
+    metric = MAIN_METRIC[task]
     mean = mean_logits(list(logits.values()), task=task)
     # Whether each class is predicted, and actual: (N, n_classes). With one predicted and one
     # actual class per image, micro F1 is accuracy.

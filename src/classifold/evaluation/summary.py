@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from classifold.data.metrics import MAIN_METRIC, task_of
 from classifold.data.predictions import STACK
 from classifold.evaluation.inference import Predictions
-from classifold.evaluation.scores import METRIC, compare, main_score, score, untrained_score
+from classifold.evaluation.scores import compare, main_score, score, untrained_score
 from classifold.evaluation.slices import DUPLICATE, DUPLICATES, Slices
 
 
@@ -39,7 +40,7 @@ def summarize(
     """
     if len(labels) == 0:
         return {name: {"n_images": 0} for name in all_predictions}
-    metric = METRIC["single" if labels.ndim == 1 else "multi"]
+    metric = MAIN_METRIC[task_of(labels)]
     summary = {}
     for name, predictions in all_predictions.items():
         entry = score(predictions, labels, calibration_bins=calibration_bins, bootstrap=bootstrap)
@@ -67,9 +68,9 @@ def slice_rows(
     """Measure a model on each slice that holds images.
 
     Returns:
-        Rows of slice, value, n_images, `METRIC`, low, high (of its 95 % interval).
+        Rows of slice, value, n_images, `MAIN_METRIC`, low, high (of its 95 % interval).
     """
-    metric = METRIC["single" if labels.ndim == 1 else "multi"]
+    metric = MAIN_METRIC[task_of(labels)]
     rows = []
     for kind, values in slices.items():
         for value, chosen in values.items():
@@ -120,7 +121,7 @@ def _without_duplicates(
     predictions: Predictions, labels: np.ndarray, slices: Slices, *, bootstrap: Mapping[str, int]
 ) -> dict[str, Any]:
     """Score the images without a duplicate among training images, and count the others."""
-    metric = METRIC["single" if labels.ndim == 1 else "multi"]
+    metric = MAIN_METRIC[task_of(labels)]
     duplicates = slices.get(DUPLICATES, {}).get(DUPLICATE, np.zeros(len(labels), bool))
     others = ~duplicates
     score = None

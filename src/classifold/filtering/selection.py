@@ -146,8 +146,24 @@ def selection_metrics(selection: Selection) -> dict[str, Any]:
 
 def test_images_with_duplicates(duplicates: Sequence[Duplicate]) -> list[Candidate]:
     """Find the images of an official test split of which a duplicate is kept for training."""
-    kept = {item.group for item in duplicates if item.kept and item.image.split not in UNTOUCHED}
-    return [item.image for item in duplicates if item.image.split == TEST and item.group in kept]
+    ids = ids_with_duplicates(
+        (item.image.id, item.group, item.image.split, item.kept) for item in duplicates
+    )
+    return [item.image for item in duplicates if item.image.id in ids]
+
+
+def ids_with_duplicates(rows: Iterable[tuple[str, str, str | None, bool]]) -> set[str]:
+    """Find the images of an official test split of which a duplicate is kept for training.
+
+    Args:
+        rows: id, group, split, and whether it is kept, of each image that has duplicates.
+
+    Returns:
+        Their ids.
+    """
+    rows = list(rows)
+    groups = {group for _, group, split, kept in rows if kept and split not in UNTOUCHED}
+    return {image_id for image_id, group, split, _ in rows if split == TEST and group in groups}
 
 
 def _learnable(images: Iterable[Candidate]) -> list[Candidate]:

@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from classifold.data.json_file import read_json, write_json
 from classifold.data.pack import Pack, new_pack
 from classifold.errors import UserError
 from classifold.gan.generator import Generator
+from classifold.models.weights_file import save_weights
 
 
 class TrainedGenerator(NamedTuple):
@@ -38,10 +39,7 @@ def save_generator(
         classes: in the order of their numbers; empty for an unconditional generator.
         training: other settings that the weights depend on.
     """
-    state = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in generator.state_dict().items()
-    }
-    save_file(state, folder / "weights.safetensors")
+    save_weights(folder / "weights.safetensors", generator)
     write_json(
         folder / "generator.json",
         {

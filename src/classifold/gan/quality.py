@@ -11,7 +11,7 @@ import torch
 
 from classifold.data.pack import Pack
 from classifold.data.seeding import generator as random_numbers
-from classifold.errors import UserError
+from classifold.errors import UserError, list_names
 from classifold.gan.distances import frechet_distance, nearest_distance, precision_recall
 from classifold.models.inference import predict_features, predict_logits
 from classifold.models.model_file import Model
@@ -61,8 +61,8 @@ def measure_quality(
     if model.classes != real.classes:
         raise UserError(
             f"sample_gan.model: must have the classes of the training images "
-            f"({len(real.classes)}: {_format_classes(real.classes)}), got {len(model.classes)}: "
-            f"{_format_classes(model.classes)}. Run 'dvc repro', or choose another model."
+            f"({len(real.classes)}: {list_names(real.classes)}), got {len(model.classes)}: "
+            f"{list_names(model.classes)}. Run 'dvc repro', or choose another model."
         )
     n_images = min(len(real.labels) // 2, len(generated.images))
     if n_images <= neighbors:
@@ -128,7 +128,3 @@ def _agreement(predictions: np.ndarray, labels: np.ndarray, classes: list[str]) 
 def _image_set(pack: Pack, rows: np.ndarray, model: Model) -> Images:
     known = pack.task == "single" and pack.classes == model.classes
     return Images(pack.images[rows], pack.labels[rows] if known else None)
-
-
-def _format_classes(classes: list[str]) -> str:
-    return ", ".join(classes[:3]) + (", …" if len(classes) > 3 else "")

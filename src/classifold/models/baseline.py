@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from classifold.models.decisions import micro_f1
+from classifold.data.metrics import micro_f1
 
 
 def majority_baseline(labels: np.ndarray, proportions: Mapping[str, float]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit, log_softmax, softmax
 
 from classifold.data.json_file import read_json
+from classifold.data.metrics import f1
 from classifold.errors import UserError
 from classifold.params.schema.section import Fraction, ModelName
 from classifold.params.validation import validation_errors
@@ -142,7 +143,7 @@ def fit_threshold(values: np.ndarray, labels: np.ndarray) -> float:
     order = np.argsort(-values, axis=None, kind="stable")
     ranked, positive = values.ravel()[order], labels.ravel()[order]
     n_predicted = np.arange(1, len(ranked) + 1)
-    scores = 2 * positive.cumsum() / (n_predicted + positive.sum())
+    scores = f1(positive.cumsum(), n_predicted, positive.sum())
     # Equal probabilities are on the same side of a threshold.
     scores[:-1][ranked[:-1] == ranked[1:]] = -1
     best = int(scores.argmax())
@@ -150,16 +151,6 @@ def fit_threshold(values: np.ndarray, labels: np.ndarray) -> float:
         return 0.5
     below = ranked[best + 1] if best + 1 < len(ranked) else 0.0
     return float((ranked[best] + below) / 2)
-
-
-def micro_f1(predictions: np.ndarray, labels: np.ndarray) -> float:
-    """Compute F1 over all pairs of image and class: bool (N, n_classes) against 0 and 1.
-
-    Returns:
-        0 if it is undefined: no predicted and no actual positives.
-    """
-    true_positives = (predictions & (labels > 0)).sum()
-    return float(2 * true_positives / max(predictions.sum() + labels.sum(), 1))
 
 
 def probabilities(logits: np.ndarray, *, temperature: float, task: str = "single") -> np.ndarray:

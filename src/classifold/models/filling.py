@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from classifold.errors import SettingError
+from classifold.errors import SettingError, list_names
 
 # Batch norm's counter of batches: missing in old files, and no result depends on it.
 COUNTER = "num_batches_tracked"
@@ -48,7 +48,7 @@ def fill_network(
     unknown = [name for name in given if name not in own and not name.endswith(COUNTER)]
     if wrong or missing or unknown:
         found = [
-            f"{what} {len(names)} ({_listed(names)})"
+            f"{what} {len(names)} ({list_names(names)})"
             for what, names in [
                 ("missing", missing),
                 ("of another shape", wrong),
@@ -70,7 +70,7 @@ def fill_network(
     if broken:
         raise SettingError(
             f"arguments.weights ({source}): must be finite, got NaN or infinity in "
-            f"{len(broken)} tensors ({_listed(broken)}). Use other weights."
+            f"{len(broken)} tensors ({list_names(broken)}). Use other weights."
         )
     for name in fitting:
         own[name].copy_(given[name])
@@ -88,10 +88,6 @@ def _fits(given: Tensor, own: Tensor) -> bool:
 def _kind(tensor: Tensor) -> str:
     """The kind of a tensor's numbers; all floating-point types are one kind."""
     return "floats" if tensor.is_floating_point() else str(tensor.dtype).removeprefix("torch.")
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
 def renamed_in_order(tensors: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from classifold.data.json_file import read_json, write_json
@@ -19,6 +19,7 @@ from classifold.errors import SettingError, UserError
 from classifold.models.decisions import Classes
 from classifold.models.publishers import Preprocessing, Publisher
 from classifold.models.weights import input_of
+from classifold.models.weights_file import save_weights
 from classifold.params.schema.section import BlackAndWhite, Pixels
 from classifold.params.validation import validation_errors
 from classifold.runtime.faults import REMEDY, explain_damage
@@ -213,11 +214,7 @@ def save_model(
         preprocessing: pack_size, resize, image_size, normalize, ranges (of deep images).
         training: what else the weights depend on, such as precision, threads, versions.
     """
-    # Contiguous copies: safetensors stores no other memory layout.
-    state = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
-    }
-    save_file(state, folder / "weights.safetensors")
+    save_weights(folder / "weights.safetensors", model)
     write_json(
         folder / "model.json",
         {

@@ -1,4 +1,4 @@
-"""Read the tensors of files of weights. Only tensors are read: no code in a file is run."""
+"""Read the tensors of files of weights, without running code in a file; write them."""
 
 import hashlib
 import re
@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from classifold.errors import SettingError, UserError
 from classifold.models.filling import is_under
@@ -138,3 +138,12 @@ def _with_plain_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     if backbone and all(is_under(name, ["backbone", "head"]) for name in tensors):
         return {name.removeprefix("backbone."): tensor for name, tensor in backbone.items()}
     return tensors
+
+
+def save_weights(path: Path, network: nn.Module) -> None:
+    """Write the weights of a network, with their names, as safetensors."""
+    # Contiguous copies: safetensors stores no other memory layout.
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
+    }
+    save_file(state, path)

@@ -1,4 +1,4 @@
-"""Escape characters that the fonts of matplotlib cannot show."""
+"""Text in pictures: shortened, without characters that the fonts of matplotlib lack."""
 
 from functools import cache
 
@@ -16,6 +16,11 @@ def printable(text: str) -> str:
         character if ord(character) in _glyphs() and character.isprintable() else _escape(character)
         for character in text
     )
+
+
+def shorten(text: str, max_characters: int) -> str:
+    """Cut a text that is too long, and mark the cut."""
+    return text if len(text) <= max_characters else f"{text[: max_characters - 1]}…"
 
 
 def _escape(character: str) -> str:

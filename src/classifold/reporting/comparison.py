@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from classifold.data.image_table import LABEL_SEPARATOR
+from classifold.data.metrics import micro_f1
 from classifold.data.predictions import MAJORITY, STACK
 from classifold.evaluation.intervals import accuracy_gain_interval, mcnemar, micro_f1_gain_interval
 from classifold.params.differences import differing_keys
@@ -108,7 +109,7 @@ def paired(here: Rows, there: Rows, *, task: str, resamples: int, seed: int) -> 
         [row["predicted"] for row, _ in pairs],
         [row["predicted"] for _, row in pairs],
     )
-    difference = _micro_f1(predictions, labels) - _micro_f1(reference, labels)
+    difference = micro_f1(predictions, labels) - micro_f1(reference, labels)
     ci95 = micro_f1_gain_interval(predictions, reference, labels, **draws)
     return Difference(len(pairs), difference, ci95, None)
 
@@ -241,8 +242,3 @@ def _indicators(*joined: Sequence[str]) -> list[np.ndarray]:
         np.array([[name in one for name in classes] for one in images]).reshape(len(images), -1)
         for images in sets
     ]
-
-
-def _micro_f1(predictions: np.ndarray, labels: np.ndarray) -> float:
-    denominator = int(predictions.sum() + labels.sum())
-    return 2 * int((predictions & labels).sum()) / denominator if denominator else 0.0

@@ -17,10 +17,11 @@ import numpy as np
 from classifold.data.csv_file import read_rows, write_rows
 from classifold.data.json_file import read_json, write_json
 from classifold.data.logits_file import Logits, load_logits
+from classifold.data.metrics import micro_f1
 from classifold.data.predictions import MAJORITY
 from classifold.errors import UserError
 from classifold.models.baseline import majority_baseline
-from classifold.models.decisions import fit_decision, micro_f1, probabilities
+from classifold.models.decisions import fit_decision, probabilities
 
 
 def compare_models(

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors.numpy import load_file, save_file
 
 from classifold.data.json_file import read_json, write_json
+from classifold.data.metrics import Task, task_of
 from classifold.errors import UserError
 from classifold.params.schema.section import ModelName
 from classifold.params.validation import validation_errors
@@ -18,12 +19,10 @@ from classifold.stacking.dense import DenseStack, fit_dense
 from classifold.stacking.logistic import apply_logistic, fit_logistic
 from classifold.stacking.member_weights import fit_weights, select_greedily
 from classifold.stacking.members import (
-    Task,
     average,
     equal_weights,
     join,
     probability_of_truth,
-    task_of,
 )
 
 

@@ -5,17 +5,11 @@ class by itself with several.
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from scipy.special import log_expit, log_softmax, logsumexp
 
-Task = Literal["single", "multi"]
-
-
-def task_of(labels: np.ndarray) -> Task:
-    """Return `single` for labels (N,), `multi` for 0 and 1 in (N, n_classes)."""
-    return "single" if labels.ndim == 1 else "multi"
+from classifold.data.metrics import Task
 
 
 def join(logits: Sequence[np.ndarray], *, task: Task) -> np.ndarray:

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from classifold.data.metrics import Task
 from classifold.stacking.ensemble import Ensemble, dense_layers
-from classifold.stacking.members import Task
 
 
 class EnsembleModule(nn.Module):

@@ -18,7 +18,7 @@ from classifold.training.frozen_body import FrozenBody
 from classifold.training.machine import Machine
 from classifold.training.phase import Phase
 from classifold.training.recipe import Recipe
-from classifold.training.scores import METRIC, Score, rank
+from classifold.training.scores import SELECTION_METRIC, Score, rank
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -183,7 +183,7 @@ class _Loop:
                 self.best = state["best"]
                 phase.load_state_dict(state["phase"])
             stop = settings.get("stop") or {}
-            metric = stop.get("metric") or METRIC[self.epochs.task]
+            metric = stop.get("metric") or SELECTION_METRIC[self.epochs.task]
             numbers = self._epoch_numbers(name)
             lines = _EpochLines(
                 phase_title,

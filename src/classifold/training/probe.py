@@ -21,7 +21,7 @@ from classifold.training.frozen_body import FrozenBody
 from classifold.training.losses import one_hot
 from classifold.training.machine import Machine
 from classifold.training.recipe import HEAD, Recipe
-from classifold.training.scores import METRIC, rank, score_logits
+from classifold.training.scores import SELECTION_METRIC, rank, score_logits
 
 MAX_ITERATIONS = 1000
 
@@ -100,7 +100,9 @@ def fit_probe(
         log(f"  {title}: {key} {candidate:g}, {described}")
         columns = {k: v for name, score in scores.items() for k, v in score.columns(name).items()}
         tried[f"{candidate:g}"] = columns
-        reached = rank(scores[max(scores)], METRIC[train.task])  # validation, if there is one
+        reached = rank(
+            scores[max(scores)], SELECTION_METRIC[train.task]
+        )  # validation, if there is one
         if not best or reached > best["rank"]:
             best = {
                 "rank": reached,

@@ -7,11 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from classifold.data.metrics import f1, task_of
 from classifold.training.losses import Loss, make_loss, one_hot
 
 # The selection metric where `stop.metric` is not set. With several labels per image, thresholds
 # are fitted after the training run, so a score at 0.5 would choose the wrong epoch.
-METRIC = {"single": "accuracy", "multi": "loss"}
+SELECTION_METRIC = {"single": "accuracy", "multi": "loss"}
 
 
 class Score(NamedTuple):
@@ -66,7 +67,7 @@ def to_score(loss: float, counts: np.ndarray, *, n_images: int, task: str) -> Sc
     correct, true_positives, predicted, positive = counts.tolist()
     if task == "single":
         return Score(loss, correct / n_images)
-    return Score(loss, correct / n_images, 2 * true_positives / max(predicted + positive, 1))
+    return Score(loss, correct / n_images, float(f1(true_positives, predicted, positive)))
 
 
 def score_logits(logits: np.ndarray, labels: np.ndarray, *, loss: Mapping[str, Any]) -> Score:
@@ -77,7 +78,7 @@ def score_logits(logits: np.ndarray, labels: np.ndarray, *, loss: Mapping[str, A
         labels: int64 (N,), or 0 and 1 in (N, n_classes).
         loss: `loss` of the model in params; its label smoothing is not applied.
     """
-    task = "single" if labels.ndim == 1 else "multi"
+    task = task_of(labels)
     settings = {name: value for name, value in loss.items() if name != "label_smoothing"}
     criterion: Loss = make_loss(task=task, **settings)
     predictions = torch.from_numpy(logits)

@@ -11,7 +11,7 @@ from torch import nn
 from classifold.analysis.explain.convolutions import Convolution
 from classifold.analysis.explain.explanations import Explanation
 from classifold.data.image_table import LABEL_SEPARATOR
-from classifold.pictures.glyphs import printable
+from classifold.pictures.glyphs import printable, shorten
 from classifold.pictures.palette import SKY_BLUE
 from classifold.pictures.tiles import draw_tiles
 
@@ -148,8 +148,4 @@ def _title(prediction: Mapping[str, Any]) -> list[str]:
     ]
     if prediction["predicted"] != prediction["top_class"]:
         lines.insert(0, f"explained: {prediction['top_class']}")
-    return [_shorten(printable(" ".join(line.split()))) for line in lines]
-
-
-def _shorten(line: str) -> str:
-    return line if len(line) <= CHARACTERS_PER_LINE else f"{line[: CHARACTERS_PER_LINE - 1]}…"
+    return [shorten(printable(" ".join(line.split())), CHARACTERS_PER_LINE) for line in lines]

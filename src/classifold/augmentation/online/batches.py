@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from classifold.augmentation.online.color import recolor_arrays, recolor_tensors
+from classifold.augmentation.online.color import MIDDLE_GRAY, recolor_arrays, recolor_tensors
 from classifold.augmentation.online.policy import Mix, Plan, count_draws, draw_plan
 from classifold.augmentation.online.tone import retone_arrays, retone_tensors
 from classifold.augmentation.online.warp import identity, warp_arrays, warp_tensors
+from classifold.data.pack import encode_jpeg
 from classifold.data.seeding import generator
 
-MIDDLE_GRAY = 127
+ERASED = int(MIDDLE_GRAY)  # value of erased pixels
 
 
 def epoch_draws(policy: Mapping[str, Any], *, n_images: int, seed: int, epoch: int) -> np.ndarray:
@@ -86,14 +87,11 @@ def augment_arrays(images: np.ndarray, plan: Plan, *, fill: str) -> np.ndarray:
         retone_arrays(result, tones)
     if plan.jpeg is not None:
         for i, quality in enumerate(plan.jpeg.tolist()):
-            # OpenCV encodes BGR, and can decode to RGB.
-            settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
-            bgr = cv2.cvtColor(result[i], cv2.COLOR_RGB2BGR)
-            _, encoded = cv2.imencode(".jpg", bgr, settings)
+            encoded = np.frombuffer(encode_jpeg(result[i], quality=quality), np.uint8)
             result[i] = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB))
     if plan.erased is not None:
         for image, (x0, y0, x1, y1) in zip(result, plan.erased.tolist(), strict=True):
-            image[y0:y1, x0:x1] = MIDDLE_GRAY
+            image[y0:y1, x0:x1] = ERASED
     return result
 
 
@@ -119,7 +117,7 @@ def augment_tensors(images: Tensor, plan: Plan, *, fill: str) -> Tensor:
     for tones in plan.tones:
         result = retone_tensors(result, tones)
     if plan.erased is not None:
-        result = torch.where(_inside(plan.erased, result), float(MIDDLE_GRAY), result)
+        result = torch.where(_inside(plan.erased, result), float(ERASED), result)
     return result
 
 

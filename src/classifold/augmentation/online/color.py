@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Rec. 601, as in the grayscale conversions of Pillow and torchvision.
-LUMINANCE = np.array([0.299, 0.587, 0.114])
+from classifold.data.pixels import LUMA
+
 MIDDLE_GRAY = 127.5
 
 ORDERS = np.array(list(permutations(range(3))))
 
 # Luminance and two color differences (YIQ, NTSC 1953), in which a hue is an angle.
-TO_YIQ = np.array([LUMINANCE, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+TO_YIQ = np.array([LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 
 
 def identity_colors(n_images: int) -> np.ndarray:
@@ -63,7 +63,7 @@ def contrasted(factors: np.ndarray) -> np.ndarray:
 def saturated(factors: np.ndarray) -> np.ndarray:
     """Make matrices that blend with the gray image by factors (N,): 0 is gray, 1 no change."""
     matrices = brightened(factors)
-    matrices[:, :, :3] += (1 - factors[:, None, None]) * LUMINANCE
+    matrices[:, :, :3] += (1 - factors[:, None, None]) * LUMA
     return matrices
 
 

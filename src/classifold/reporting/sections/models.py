@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from classifold.data.predictions import MAJORITY, STACK
+from classifold.pictures.glyphs import shorten
 from classifold.pictures.palette import BLUE, VERMILION
 from classifold.reporting.facts import Facts
 from classifold.reporting.figures import (
@@ -308,9 +309,7 @@ def _network(facts: Facts, name: str) -> str:
         return f"{stack['method']} over {count(stack['n_members'], 'model')}"
     if name == MAJORITY:
         predicted = format_baseline_classes(facts.metrics["models"][MAJORITY])
-        if len(predicted) > MAX_BASELINE_CHARACTERS:
-            predicted = f"{predicted[: MAX_BASELINE_CHARACTERS - 1]}…"
-        return f"always {predicted}"
+        return f"always {shorten(predicted, MAX_BASELINE_CHARACTERS)}"
     return str(facts.params["models"][name]["network"])
 
 
