@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from scipy.special import expit, log_softmax, softmax
 from sklearn.metrics import f1_score
 
+from classifold.data.metrics import micro_f1
 from classifold.models.decisions import (
     fit_decision,
     fit_temperature,
     fit_threshold,
-    micro_f1,
     probabilities,
 )
 

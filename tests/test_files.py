@@ -1,6 +1,7 @@
 """Small files that stages exchange."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from classifold.data.csv_file import as_text, read_rows, write_rows
 from classifold.data.json_file import read_json, write_json
 from classifold.data.logits_file import Logits, load_logits, save_logits
-from classifold.runtime.atomic_files import new_folder
+from classifold.runtime.atomic_files import new_file, new_folder
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 
@@ -103,6 +104,20 @@ def test_a_csv_that_fails_leaves_the_old_file_unchanged(tmp_path):
     with pytest.raises(ValueError, match="surprise"):
         write_rows(path, [{"id": "new"}, {"surprise": "x"}], columns=["id"])
     assert read_rows(path) == [{"id": "old"}]
+
+
+def test_processes_that_write_one_file_at_the_same_time_do_not_disturb_each_other(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "a.txt"
+    with new_file(path) as first:
+        first.write_text("first")
+        monkeypatch.setattr(os, "getpid", lambda: 1)
+        with new_file(path) as second:
+            second.write_text("second")
+        assert path.read_text() == "second"
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_metrics_are_rounded_and_keep_their_order(tmp_path):

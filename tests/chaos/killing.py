@@ -18,6 +18,7 @@ from synthetic_clone import Clone
 
 START = "(DVC starts)"
 RUNNING = re.compile(r"^Running stage '(.+?)':", re.MULTILINE)
+OF_PROCESS = re.compile(r"\.[0-9a-f]+-\d+\.partial$")
 POLL_SECONDS = 0.02
 MAX_SECONDS_OF_ORPHANS = 600  # importing PyTorch takes long on a busy machine
 
@@ -178,7 +179,11 @@ def differences(clone: Clone, expected: dict[str, object]) -> list[str]:
     wrong = [
         f"{name} differs" for name in found | expected if found.get(name) != expected.get(name)
     ]
-    wrong += [f"{path} is left over" for path in clone.root.rglob("*.partial")]
+    # A file that a killed process was writing has the process in its name, and may remain.
+    unfinished = [
+        path for path in clone.root.rglob("*.partial") if not OF_PROCESS.search(path.name)
+    ]
+    wrong += [f"{path} is left over" for path in unfinished]
     kept = [path for path in (clone.root / ".cache").rglob("*") if path.is_file()]
     wrong += [f"{path} is left over" for path in kept if path.suffix != ".lock"]
     wrong += [f"{path} is damaged" for path in find_damaged_files(clone.root)]

@@ -1,6 +1,5 @@
 """Write files and folders completely or not at all."""
 
-import glob
 import os
 import shutil
 import uuid
@@ -56,19 +55,5 @@ def _partial(path: Path) -> Path:
 
 
 def _partial_of_process(path: Path) -> Path:
-    """Name a temporary file for this process, and remove those of processes that were killed."""
-    computer = f"{uuid.getnode():x}"
-    for process in path.parent.glob(f"{glob.escape(path.name)}.{computer}-*.partial"):
-        if not _is_running(int(process.name.removesuffix(".partial").rpartition("-")[2])):
-            process.unlink(missing_ok=True)
-    return path.with_name(f"{path.name}.{computer}-{os.getpid()}.partial")
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)  # signal 0 is not sent, only checked
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass  # it is another user's
-    return True
+    """Name a temporary file for this process; after a kill it remains, and Git and DVC ignore it."""
+    return path.with_name(f"{path.name}.{uuid.getnode():x}-{os.getpid()}.partial")
