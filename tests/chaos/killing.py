@@ -180,10 +180,8 @@ def differences(clone: Clone, expected: dict[str, object]) -> list[str]:
         f"{name} differs" for name in found | expected if found.get(name) != expected.get(name)
     ]
     # A file that a killed process was writing has the process in its name, and may remain.
-    unfinished = [
-        path for path in clone.root.rglob("*.partial") if not OF_PROCESS.search(path.name)
-    ]
-    wrong += [f"{path} is left over" for path in unfinished]
+    unfinished = clone.root.rglob("*.partial")
+    wrong += [f"{path} is left over" for path in unfinished if not OF_PROCESS.search(path.name)]
     kept = [path for path in (clone.root / ".cache").rglob("*") if path.is_file()]
     wrong += [f"{path} is left over" for path in kept if path.suffix != ".lock"]
     wrong += [f"{path} is damaged" for path in find_damaged_files(clone.root)]

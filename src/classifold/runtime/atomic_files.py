@@ -55,5 +55,5 @@ def _partial(path: Path) -> Path:
 
 
 def _partial_of_process(path: Path) -> Path:
-    """Name a temporary file for this process; after a kill it remains, and Git and DVC ignore it."""
+    """Name a temporary file of this process. After a kill it remains; Git and DVC ignore it."""
     return path.with_name(f"{path.name}.{uuid.getnode():x}-{os.getpid()}.partial")
