@@ -138,7 +138,7 @@ class _Logistic:
             task: `single` or `multi`.
         """
         self.scaler = StandardScaler(copy=False)
-        self.features = self.scaler.fit_transform(np.asarray(features, np.float64))
+        self.features = self.scaler.fit_transform(np.asarray(features, np.float32))
         self.labels = labels
         self.targets = [labels.argmax(1)] if task == "single" else list(labels.T.astype(np.int64))
         self.models = [
@@ -157,12 +157,12 @@ class _Logistic:
             classes = np.unique(target)
             if len(classes) == 1:
                 continue
-            # The bits of sums depend on the number of threads.
-            with warnings.catch_warnings(), threadpool_limits(torch.get_num_threads()):
-                warnings.simplefilter("ignore", ConvergenceWarning)
+            # The bits of sums depend on the number of threads, and several threads gain little.
+            with warnings.catch_warnings(record=True) as caught, threadpool_limits(1):
+                warnings.simplefilter("always", ConvergenceWarning)
                 model.set_params(C=c).fit(self.features, target)
-            if model.n_iter_.max() >= MAX_ITERATIONS:
-                log(f"  c {c:g}: not converged after {MAX_ITERATIONS} iterations; lower c")
+            if caught:
+                log(f"  c {c:g}: not converged after {model.n_iter_.max()} iterations; lower c")
             if len(self.targets) > 1:
                 weight[number], bias[number] = model.coef_[0], model.intercept_[0]
             elif len(classes) == 2:  # one logit, of the second class
