@@ -23,7 +23,7 @@ from classifold.leakage.arms import (
 from classifold.leakage.figure import draw_arms
 from classifold.params.schema.policies import Policy
 from classifold.training.batches import count_batches
-from classifold.training.recipe import Recipe
+from classifold.training.config import TrainingConfig
 from study_stages import read_study
 
 ROOT = Path(__file__).parents[1]
@@ -96,14 +96,14 @@ def test_a_split_after_augmentation_is_optimistically_biased_with_random_labels(
         "optimizer": {"name": "adam", "lr": 0.01},
         "schedule": {"name": "constant"},
     }
-    recipe = Recipe(
+    config = TrainingConfig(
         phases={"p1": phase}, batch_size=30, seed=1, image_size=8, normalize="half",
         loss={"name": "cross_entropy"},
     )  # fmt: skip
     arms = make_arms(random_labels, np.arange(90) % 5 == 0, augmentation=mild, seed=1)
     correct = {
         name: train_arm(
-            name, arms[name], clean, network=tiny_mlp(), recipe=recipe, machine=machine,
+            name, arms[name], clean, network=tiny_mlp(), config=config, machine=machine,
             seeds=[1], checkpoints=tmp_path, key="",
         )
         for name in (NONE, OFFLINE, LATE)

@@ -13,10 +13,10 @@ from classifold.data.seeding import seed_torch
 from classifold.models.model_file import build_network
 from classifold.runtime.source_code import PACKAGE
 from classifold.training.checkpoints import Checkpoint, training_key
+from classifold.training.config import TrainingConfig
 from classifold.training.loop import fit
 from classifold.training.machine import set_up
 from classifold.training.optimizers import make_optimizer, match_memory_layout
-from classifold.training.recipe import Recipe
 
 STEPS = [{"pad_crop": 0.2}, {"flip": "horizontal"}, {"mix": {"cutmix": 1.0}}]
 POLICY = {"fill": "reflect", "steps": STEPS}
@@ -77,7 +77,7 @@ def train(pack, phases, checkpoint=None, *, ema_decay=None):
     seed_torch(1, "weights")
     arguments = {"widths": [16, 24], "depth": 1, "dropout": 0.2}
     network = build_network("small_resnet", n_classes=3, image_size=8, arguments=arguments)
-    recipe = Recipe(
+    config = TrainingConfig(
         phases=phases,
         batch_size=8,
         seed=1,
@@ -91,7 +91,7 @@ def train(pack, phases, checkpoint=None, *, ema_decay=None):
         network,
         pack,
         pack,
-        recipe=recipe,
+        config=config,
         policy=POLICY,
         machine=set_up(device=torch.device("cpu"), precision="fp32"),
         checkpoint=checkpoint,

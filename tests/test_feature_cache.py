@@ -17,11 +17,11 @@ from classifold.models.folding import fold_batch_norms
 from classifold.models.inference import predict_features
 from classifold.models.model_file import build_network
 from classifold.training import epochs
+from classifold.training.config import TrainingConfig
 from classifold.training.distributed_prediction import predict_distributed
 from classifold.training.freezing import set_trainable
 from classifold.training.frozen_body import find_tail
 from classifold.training.loop import fit, refit
-from classifold.training.recipe import Recipe
 
 CPU = torch.device("cpu")
 SETTINGS = {"image_size": 8, "normalize": "half", "device": CPU}
@@ -51,16 +51,16 @@ def timm_network(name, *, image_size=32, **arguments):
     return build_network("timm", n_classes=3, image_size=image_size, arguments=arguments)
 
 
-def recipe_of(pack, **changes):
+def config_of(pack, **changes):
     settings = {"phases": {"p1": PHASE}, "batch_size": 8, "seed": 3, "normalize": "half"}
     loss = {"name": "cross_entropy"}
-    return Recipe(**settings | {"image_size": pack.size, "loss": loss} | changes)
+    return TrainingConfig(**settings | {"image_size": pack.size, "loss": loss} | changes)
 
 
 def train(network, pack, validation, machine, cache, *, policy=NO_POLICY, **changes):
-    recipe = recipe_of(pack, **changes)
+    config = config_of(pack, **changes)
     return fit(
-        network, pack, validation, recipe=recipe, policy=policy, machine=machine, cache=cache
+        network, pack, validation, config=config, policy=policy, machine=machine, cache=cache
     )
 
 
@@ -323,13 +323,13 @@ def test_a_refit_uses_the_features_of_both_splits(draw_pack, machine, tmp_path):
     pack, validation = draw_pack(40), draw_pack(24, seed=1)
     cache = FeatureCache(tmp_path)
     fitted = train(small_resnet(), pack, validation, machine, cache)
-    recipe = recipe_of(pack)
+    config = config_of(pack)
     networks = [small_resnet(), small_resnet()]
     for network, where in zip(networks, (None, cache), strict=True):
         refit(
             network,
             join(pack, validation),
-            recipe=recipe,
+            config=config,
             policy=NO_POLICY,
             machine=machine,
             recorded=fitted.history[: fitted.best_epoch],

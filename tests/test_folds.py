@@ -26,10 +26,10 @@ from classifold.errors import UserError
 from classifold.models.inference import predict_logits
 from classifold.training import folds as folds_module
 from classifold.training.checkpoints import Checkpoint
+from classifold.training.config import TrainingConfig
 from classifold.training.folds import assign_folds, fit_folds, train_folds
 from classifold.training.loop import Fitted, fit
 from classifold.training.machine import set_up
-from classifold.training.recipe import Recipe
 from classifold.training.scores import score_logits
 
 ROOT = Path(__file__).parents[1]
@@ -40,9 +40,9 @@ POLICY = {"fill": "reflect", "steps": [{"flip": "horizontal"}, {"mix": {"cutmix"
 NO_POLICY = {"fill": "reflect", "steps": []}
 
 
-def recipe_of(pack, *, epochs=2):
+def config_of(pack, *, epochs=2):
     loss = {"name": "cross_entropy" if pack.task == "single" else "binary_cross_entropy"}
-    return Recipe(
+    return TrainingConfig(
         phases={"p1": PHASE | {"epochs": epochs}},
         batch_size=8,
         seed=1,
@@ -69,7 +69,7 @@ def out_of_fold(tmp_path, machine, tiny_mlp):
             train,
             validation,
             folds=folds,
-            recipe=recipe_of(train, epochs=epochs),
+            config=config_of(train, epochs=epochs),
             policy=policy,
             machine=machine,
             checkpoints=tmp_path / "folds",
@@ -119,7 +119,7 @@ def test_every_image_is_predicted_once_by_a_network_trained_without_it_its_varia
             with_variants(pack),
             "validation",
             folds=folds,
-            recipe=recipe_of(pack),
+            config=config_of(pack),
             policy=NO_POLICY,
             machine=set_up(device=CPU, precision="fp32"),
             checkpoints=Path("nowhere"),
@@ -209,7 +209,7 @@ def test_a_fold_is_trained_as_if_it_were_the_only_training(
             alone,
             train.subset(np.flatnonzero(left)),
             validation,
-            recipe=recipe_of(train),
+            config=config_of(train),
             policy=POLICY,
             machine=machine,
         )
@@ -286,7 +286,7 @@ def test_with_several_labels_an_image_folds_are_measured_by_micro_f1(draw_multi_
     originals = train.originals()
     folds = assign_folds(originals, groups_of(originals), n_folds=2, seed=1)
     logits, _ = out_of_fold(train, draw_multi_pack(24, seed=5), folds, epochs=8, policy=NO_POLICY)
-    score = score_logits(logits, originals.labels, loss=recipe_of(train).loss)
+    score = score_logits(logits, originals.labels, loss=config_of(train).loss)
     assert score.columns("out_of_fold")["out_of_fold_micro_f1"] > 0.9
 
 

@@ -26,14 +26,14 @@ from classifold.gan.loop import FittedGan, Grid, fit_gan
 from classifold.gan.losses import LOSSES, gradient_penalty
 from classifold.gan.quality import measure_quality
 from classifold.gan.sampling import generate, generated_pack, sample_labels, sample_noise
-from classifold.gan.trainer import GanRecipe, GanTrainer, new_generator
+from classifold.gan.trainer import GanConfig, GanTrainer, new_generator
 from classifold.models.model_file import Model, new_network
 from classifold.training.checkpoints import Checkpoint
-from classifold.training.recipe import Recipe
+from classifold.training.config import TrainingConfig
 
 CPU = torch.device("cpu")
 NO_POLICY = {"fill": "reflect", "steps": []}
-SMALL = GanRecipe(
+SMALL = GanConfig(
     generator={"noise": 8, "embedding": 4, "widths": [16, 16, 8]},
     discriminator={"widths": [8, 16], "dense": 16},
     conditional=True,
@@ -152,8 +152,8 @@ def test_the_discriminator_loss_includes_the_penalty(machine):
     steps = {}
     inputs = torch.rand(8, 3, 8, 8), torch.arange(8) % 2, torch.randn(8, 8), torch.arange(8) % 2
     for penalty in (0.0, 5.0):
-        recipe = SMALL._replace(gradient_penalty=penalty)
-        trainer = GanTrainer(recipe, n_classes=2, image_size=8, machine=machine)
+        config = SMALL._replace(gradient_penalty=penalty)
+        trainer = GanTrainer(config, n_classes=2, image_size=8, machine=machine)
         trainer.discriminator.score.weight.data.fill_(0.5)
         trainer.train()
         steps[penalty] = trainer.step(*(tensor.clone() for tensor in inputs))
@@ -161,8 +161,8 @@ def test_the_discriminator_loss_includes_the_penalty(machine):
 
 
 def test_a_conditional_gan_generates_the_brightness_of_the_class(dark_and_bright, machine):
-    recipe = SMALL._replace(epochs=30)
-    fitted = fit_gan(dark_and_bright, recipe=recipe, policy=NO_POLICY, machine=machine)
+    config = SMALL._replace(epochs=30)
+    fitted = fit_gan(dark_and_bright, config=config, policy=NO_POLICY, machine=machine)
     noise = sample_noise(fitted.generator, 64, seed=5)
     dark, bright = (
         generate(fitted.generator, noise, np.full(64, label), device=CPU).mean((1, 2, 3))
@@ -174,8 +174,8 @@ def test_a_conditional_gan_generates_the_brightness_of_the_class(dark_and_bright
 
 
 def test_an_unconditional_generator_ignores_classes(dark_and_bright, machine):
-    recipe = SMALL._replace(conditional=False, epochs=1)
-    fitted = fit_gan(dark_and_bright, recipe=recipe, policy=NO_POLICY, machine=machine)
+    config = SMALL._replace(conditional=False, epochs=1)
+    fitted = fit_gan(dark_and_bright, config=config, policy=NO_POLICY, machine=machine)
     noise = sample_noise(fitted.generator, 8, seed=5)
     dark, bright = (
         generate(fitted.generator, noise, np.full(8, label), device=CPU) for label in (0, 1)
@@ -189,7 +189,7 @@ def test_an_unconditional_generator_ignores_classes(dark_and_bright, machine):
 def fitted_with(pack, machine, folder, checkpoint=None, **settings):
     fitted = fit_gan(
         pack,
-        recipe=SMALL._replace(**settings),
+        config=SMALL._replace(**settings),
         policy={"fill": "reflect", "steps": [{"flip": "horizontal"}]},
         machine=machine,
         checkpoint=checkpoint,
@@ -228,17 +228,17 @@ def test_sample_grids_of_an_earlier_training_are_removed(draw_pack, machine, tmp
 
 
 def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_setting(draw_pack, machine):
-    recipe = SMALL._replace(optimizer={"lr": 1e30, "betas": [0.5, 0.999]})
+    config = SMALL._replace(optimizer={"lr": 1e30, "betas": [0.5, 0.999]})
     with pytest.raises(UserError, match=r"epoch \d, step \d: .*NaN.*train_gan.optimizer.lr"):
-        fit_gan(draw_pack(40), recipe=recipe, policy=NO_POLICY, machine=machine)
+        fit_gan(draw_pack(40), config=config, policy=NO_POLICY, machine=machine)
 
 
 def test_multiple_labels_and_mixing_policies_are_refused(draw_pack, draw_multi_pack, machine):
     with pytest.raises(UserError, match=r"train_gan.conditional: must be false"):
-        fit_gan(draw_multi_pack(), recipe=SMALL, policy=NO_POLICY, machine=machine)
+        fit_gan(draw_multi_pack(), config=SMALL, policy=NO_POLICY, machine=machine)
     mixing = {"fill": "reflect", "steps": [{"mix": {"cutmix": 1.0}}]}
     with pytest.raises(UserError, match=r"train_gan.online: .*without the step mix"):
-        fit_gan(draw_pack(), recipe=SMALL, policy=mixing, machine=machine)
+        fit_gan(draw_pack(), config=SMALL, policy=mixing, machine=machine)
 
 
 def test_an_image_does_not_depend_on_those_generated_with_it():
@@ -380,7 +380,7 @@ PHASES = {
 
 
 def classifier():
-    recipe = Recipe(
+    config = TrainingConfig(
         phases=PHASES,
         batch_size=8,
         seed=1,
@@ -390,7 +390,7 @@ def classifier():
     )
     arguments = {"hidden": [8], "dropout": 0.0}
     network = new_network("mlp", n_classes=3, image_size=8, arguments=arguments, seed=1)
-    return Classifier(network, recipe, NO_POLICY)
+    return Classifier(network, config, NO_POLICY)
 
 
 def with_variants(pack):
@@ -404,13 +404,13 @@ def with_variants(pack):
 
 
 def run_added(
-    pack, machine, folder, *, recipe=SMALL, generated_per_real=1.0, variants=False, n_folds=3
+    pack, machine, folder, *, config=SMALL, generated_per_real=1.0, variants=False, n_folds=3
 ):
     n_images = len(pack.originals().labels)
     return add_generated(
         pack,
         np.arange(n_images) // 3 % n_folds + 1,
-        gan=Gan(recipe._replace(epochs=1), NO_POLICY, variants, {"rows": 3, "columns": 2}),
+        gan=Gan(config._replace(epochs=1), NO_POLICY, variants, {"rows": 3, "columns": 2}),
         classifier=classifier(),
         generated_per_real=generated_per_real,
         seed=1,
@@ -509,11 +509,11 @@ def test_adding_needs_a_conditional_gan_and_one_label_per_image(
     draw_pack, draw_multi_pack, machine, tmp_path
 ):
     unconditional = SMALL._replace(conditional=False)
-    for pack, recipe in ((draw_pack(36), unconditional), (draw_multi_pack(36), SMALL)):
+    for pack, config in ((draw_pack(36), unconditional), (draw_multi_pack(36), SMALL)):
         with pytest.raises(
             UserError, match=r"(?s)add_generated: .*Set train_gan.conditional to true"
         ):
-            run_added(pack, machine, tmp_path, recipe=recipe)
+            run_added(pack, machine, tmp_path, config=config)
 
 
 def test_gains_by_hand():
@@ -543,10 +543,10 @@ def test_gains_by_hand():
 
 def test_the_result_of_a_training_is_the_moving_average_of_the_weights(draw_pack, machine):
     fitted = fit_gan(
-        draw_pack(40), recipe=SMALL._replace(ema_decay=0.99), policy=NO_POLICY, machine=machine
+        draw_pack(40), config=SMALL._replace(ema_decay=0.99), policy=NO_POLICY, machine=machine
     )
     last = fit_gan(
-        draw_pack(40), recipe=SMALL._replace(ema_decay=1e-9), policy=NO_POLICY, machine=machine
+        draw_pack(40), config=SMALL._replace(ema_decay=1e-9), policy=NO_POLICY, machine=machine
     )
     assert isinstance(fitted, FittedGan)
     assert fitted.history == last.history  # the average does not affect training

@@ -10,11 +10,11 @@ from classifold.data.csv_file import read_rows
 from classifold.errors import UserError
 from classifold.reporting.lr_plot import write_lr_plot
 from classifold.search.lr_finder import RangeTest, run_range_test
+from classifold.training.config import TrainingConfig
 from classifold.training.loop import fit
-from classifold.training.recipe import Recipe
 
 NO_POLICY = {"fill": "reflect", "steps": []}
-RECIPE = Recipe(
+CONFIG = TrainingConfig(
     phases={},
     batch_size=8,
     seed=1,
@@ -29,14 +29,14 @@ def phases_of(optimizer, **changes):
     return {"p1": phase | {"optimizer": optimizer}}
 
 
-def tried(network, pack, machine, optimizer, *, recipe=RECIPE, trainable="all", **changes):
+def tried(network, pack, machine, optimizer, *, config=CONFIG, trainable="all", **changes):
     settings = {"lowest": 1e-5, "highest": 100.0, "n_steps": 60} | changes
     # Neither the rate nor the schedule of the phase counts.
     schedule = {"name": "one_cycle", "pct_start": 0.3, "div_factor": 9, "final_div_factor": 9}
     phases = phases_of(optimizer | {"lr": 123.0}, trainable=trainable, schedule=schedule)
-    recipe = recipe._replace(phases=phases)
+    config = config._replace(phases=phases)
     return run_range_test(
-        network, pack, recipe=recipe, policy=NO_POLICY, machine=machine, **settings
+        network, pack, config=config, policy=NO_POLICY, machine=machine, **settings
     )
 
 
@@ -50,8 +50,8 @@ def test_the_suggested_rate_learns_but_a_thousandth_of_it_does_not(
     rate = tried(tiny_mlp(), pack, machine, optimizer).suggestion()
 
     def loss_after(factor):
-        recipe = RECIPE._replace(phases=phases_of(optimizer | {"lr": factor * rate}))
-        fitted = fit(tiny_mlp(), pack, pack, recipe=recipe, policy=NO_POLICY, machine=machine)
+        config = CONFIG._replace(phases=phases_of(optimizer | {"lr": factor * rate}))
+        fitted = fit(tiny_mlp(), pack, pack, config=config, policy=NO_POLICY, machine=machine)
         return fitted.history[-1]["validation_loss"]
 
     assert loss_after(1) < 0.2
@@ -91,7 +91,7 @@ def test_losses_do_not_depend_on_the_number_of_micro_batches(draw_pack, tiny_mlp
             {"name": "sgd"},
             n_steps=20,
             highest=0.1,
-            recipe=RECIPE._replace(gradient_accumulation_steps=n),
+            config=CONFIG._replace(gradient_accumulation_steps=n),
         )
         for n in (1, 3)
     )
@@ -126,7 +126,7 @@ def test_the_first_phase_is_used(draw_pack, tiny_mlp, machine):
     sgd = {"name": "sgd", "lr": 0.1}
     phases = {"p2": phases_of(sgd)["p1"], "p1": phases_of(sgd, trainable="head")["p1"]}
     run_range_test(
-        network, draw_pack(32), recipe=RECIPE._replace(phases=phases), policy=NO_POLICY,
+        network, draw_pack(32), config=CONFIG._replace(phases=phases), policy=NO_POLICY,
         machine=machine, lowest=0.01, highest=0.1, n_steps=3,
     )  # fmt: skip
     assert torch.equal(network.hidden[1].weight, before)
@@ -141,7 +141,7 @@ def test_rates_that_are_all_too_high_are_refused(draw_pack, tiny_mlp, machine, g
         {"name": "sgd"},
         lowest=1e5,
         highest=1e30,
-        recipe=RECIPE._replace(gradient_clip_norm=gradient_clip_norm),
+        config=CONFIG._replace(gradient_clip_norm=gradient_clip_norm),
     )
     with pytest.raises(UserError, match=r"the loss did not decrease.*--lowest"):
         found.suggestion()

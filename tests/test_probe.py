@@ -22,11 +22,11 @@ from classifold.models.weights_file import sha256_of
 from classifold.networks.probe import TEMPERATURE, NearestNeighbors
 from classifold.serving.export import export_onnx
 from classifold.serving.predict import Classifier
+from classifold.training.config import TrainingConfig
 from classifold.training.folds import fit_folds
 from classifold.training.loop import fit, refit
 from classifold.training.machine import set_up
 from classifold.training.probe import LOWEST_LOGIT
-from classifold.training.recipe import Recipe
 from classifold.training.scores import score_logits
 from classifold.training.try_model import try_model
 
@@ -64,7 +64,7 @@ def fit_head(machine, tmp_path):
             network,
             pack,
             validation,
-            recipe=recipe_of(pack, head),
+            config=config_of(pack, head),
             policy=NO_POLICY,
             machine=machine,
             cache=FeatureCache(tmp_path / "features"),
@@ -74,9 +74,9 @@ def fit_head(machine, tmp_path):
     return run
 
 
-def recipe_of(pack, head):
+def config_of(pack, head):
     loss = {"name": "cross_entropy" if pack.task == "single" else "binary_cross_entropy"}
-    return Recipe(seed=1, loss=loss, head=head, **SIZE)
+    return TrainingConfig(seed=1, loss=loss, head=head, **SIZE)
 
 
 def features_of(network, pack):
@@ -214,10 +214,10 @@ def test_the_body_is_not_changed_and_a_second_head_reads_no_image(
 def test_without_room_for_files_features_are_kept_in_memory(
     draw_pack, new_probe, machine, tmp_path, capsys
 ):
-    pack, recipe = draw_pack(30), recipe_of(draw_pack(3), LOGISTIC)
+    pack, config = draw_pack(30), config_of(draw_pack(3), LOGISTIC)
     networks = [new_probe(), new_probe()]
     for network, cache in zip(networks, [FeatureCache(tmp_path, max_bytes=9), None], strict=True):
-        fit(network, pack, pack, recipe=recipe, policy=NO_POLICY, machine=machine, cache=cache)
+        fit(network, pack, pack, config=config, policy=NO_POLICY, machine=machine, cache=cache)
     assert "features are kept in memory" in capsys.readouterr().out
     assert torch.equal(networks[0].head.weight, networks[1].head.weight)
 
@@ -249,7 +249,7 @@ def saved(request, tmp_path_factory, weights):
         )
         network = build(weights)
         fit(
-            network, pack, pack, recipe=recipe_of(pack, heads[request.param]), policy=NO_POLICY,
+            network, pack, pack, config=config_of(pack, heads[request.param]), policy=NO_POLICY,
             machine=set_up(device=CPU, precision="fp32"),
         )  # fmt: skip
         (root / task).mkdir()
@@ -316,7 +316,7 @@ def test_probes_predict_folds_that_they_were_not_fitted_on(draw_pack, new_probe,
             pack,
             validation,
             folds=folds,
-            recipe=recipe_of(pack, head),
+            config=config_of(pack, head),
             policy=NO_POLICY,
             machine=machine,
             cache=FeatureCache(tmp_path / "features"),
@@ -326,8 +326,8 @@ def test_probes_predict_folds_that_they_were_not_fitted_on(draw_pack, new_probe,
         assert best_epochs == [1, 1]
         network = new_probe()
         others = pack.subset(np.flatnonzero(folds != 1))
-        recipe = recipe_of(pack, head)
-        fit(network, others, validation, recipe=recipe, policy=NO_POLICY, machine=machine)
+        config = config_of(pack, head)
+        fit(network, others, validation, config=config, policy=NO_POLICY, machine=machine)
         expected = logits_of(network, pack.subset(np.flatnonzero(folds == 1)))
         np.testing.assert_allclose(logits[folds == 1], expected, atol=0.02)
     assert len(list((tmp_path / "features").glob("*.npy"))) == 2
@@ -338,20 +338,20 @@ def test_a_refit_uses_the_chosen_candidate_and_all_images(
 ):
     pack, validation = draw_pack(30), draw_pack(12, seed=1)
     fitted = fit_head(new_probe(), pack, validation, LOGISTIC)
-    recipe = recipe_of(pack, LOGISTIC).as_trained(fitted.phases)
-    assert recipe.head == LOGISTIC | {"c": fitted.phases["head"]["c"]}
+    config = config_of(pack, LOGISTIC).as_trained(fitted.phases)
+    assert config.head == LOGISTIC | {"c": fitted.phases["head"]["c"]}
     network, expected, both = new_probe(), new_probe(), join(pack, validation)
     (row,) = refit(
         network,
         both,
-        recipe=recipe,
+        config=config,
         policy=NO_POLICY,
         machine=machine,
         recorded=fitted.history,
         cache=FeatureCache(tmp_path / "features"),
     )
     assert not [name for name in row if name.startswith("validation")]
-    fit(expected, both, both, recipe=recipe, policy=NO_POLICY, machine=machine)
+    fit(expected, both, both, config=config, policy=NO_POLICY, machine=machine)
     np.testing.assert_allclose(logits_of(network, both), logits_of(expected, both), atol=0.05)
 
 

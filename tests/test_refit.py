@@ -13,8 +13,8 @@ from classifold.errors import UserError
 from classifold.models.model_file import load_model
 from classifold.runtime.atomic_files import new_folder
 from classifold.training.checkpoints import Checkpoint
+from classifold.training.config import TrainingConfig
 from classifold.training.loop import fit, refit
-from classifold.training.recipe import Recipe
 from classifold.training.refit import refit_model
 
 ADAM = {"name": "adam", "lr": 0.01}
@@ -26,11 +26,11 @@ SCHEDULES = {
 NO_POLICY = {"fill": "reflect", "steps": []}
 
 
-def recipe_of(schedule, **changes):
+def config_of(schedule, **changes):
     phase = {"epochs": 4, "trainable": "all", "optimizer": ADAM, "schedule": schedule}
     settings = {"phases": {"p1": phase, "p2": phase}, "batch_size": 8, "seed": 1}
     settings |= {"normalize": "half", "image_size": 8, "loss": {"name": "cross_entropy"}}
-    return Recipe(**settings | changes)
+    return TrainingConfig(**settings | changes)
 
 
 def kept(fitted):
@@ -49,11 +49,11 @@ def weights_of(network):
 def test_a_refit_on_the_same_images_ends_with_the_saved_weights(
     draw_pack, tiny_mlp, machine, schedule, ema_decay
 ):
-    pack, recipe = draw_pack(40), recipe_of(schedule, ema_decay=ema_decay)
+    pack, config = draw_pack(40), config_of(schedule, ema_decay=ema_decay)
     # What is learned from `pack` is wrong here, so that early epochs are the best.
     validation = draw_pack(30, seed=5)
     validation = validation._replace(labels=(validation.labels + 1) % 3)
-    work = {"recipe": recipe, "policy": NO_POLICY, "machine": machine}
+    work = {"config": config, "policy": NO_POLICY, "machine": machine}
     network, again = tiny_mlp(), tiny_mlp()
     fitted = fit(network, pack, validation, **work)
     rows = kept(fitted)
@@ -83,8 +83,8 @@ class InterruptingCheckpoint(Checkpoint):
 def test_an_interrupted_refit_continues_and_ends_with_the_same_weights(
     draw_pack, tiny_mlp, machine, tmp_path
 ):
-    pack, more, recipe = draw_pack(40), draw_pack(24, seed=3), recipe_of(SCHEDULES["plateau"])
-    work = {"recipe": recipe, "policy": NO_POLICY, "machine": machine}
+    pack, more, config = draw_pack(40), draw_pack(24, seed=3), config_of(SCHEDULES["plateau"])
+    work = {"config": config, "policy": NO_POLICY, "machine": machine}
     rows = kept(fit(tiny_mlp(), pack, more, **work))
     work |= {"recorded": rows}
     images, expected, resumed = join(pack, more), tiny_mlp(), tiny_mlp()
@@ -98,8 +98,8 @@ def test_an_interrupted_refit_continues_and_ends_with_the_same_weights(
 
 
 def test_a_refit_on_more_images_changes_the_weights(draw_pack, tiny_mlp, machine):
-    pack, more, recipe = draw_pack(40), draw_pack(24, seed=3), recipe_of(SCHEDULES["one_cycle"])
-    work = {"recipe": recipe, "policy": NO_POLICY, "machine": machine}
+    pack, more, config = draw_pack(40), draw_pack(24, seed=3), config_of(SCHEDULES["one_cycle"])
+    work = {"config": config, "policy": NO_POLICY, "machine": machine}
     network, again = tiny_mlp(), tiny_mlp()
     rows = kept(fit(network, pack, more, **work))
     refit(again, join(pack, more), recorded=rows, **work)
@@ -115,7 +115,7 @@ def project(tmp_path, write_packs, draw_pack, tiny_mlp, machine):
         "network": "mlp",
         "arguments": {"hidden": [16], "dropout": 0.0},
         "online": "none",
-        **recipe_of(SCHEDULES["constant"])._asdict(),
+        **config_of(SCHEDULES["constant"])._asdict(),
     }
     params = {
         "train": {"device": "cpu", "precision": "fp32", "threads": 1, "compile": False},
@@ -124,7 +124,9 @@ def project(tmp_path, write_packs, draw_pack, tiny_mlp, machine):
         "models": {"m": model},
     }
     packs = [read_pack(tmp_path / "data/augmented" / split) for split in ("train", "validation")]
-    fitted = fit(tiny_mlp(), *packs, recipe=Recipe.of(model), policy=NO_POLICY, machine=machine)
+    fitted = fit(
+        tiny_mlp(), *packs, config=TrainingConfig.of(model), policy=NO_POLICY, machine=machine
+    )
     with new_folder(tmp_path / "models/m") as folder:
         write_rows(folder / "history.csv", fitted.history, columns=list(fitted.history[0]))
     (tmp_path / "metrics/train").mkdir(parents=True)

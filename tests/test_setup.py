@@ -10,8 +10,8 @@ import tiny_model
 from classifold.data.model_settings import with_defaults
 from classifold.errors import SettingError, UserError, in_section
 from classifold.models.model_file import load_model, save_model, untrained
+from classifold.training.config import TrainingConfig
 from classifold.training.model_errors import explain_errors_of
-from classifold.training.recipe import Recipe
 from classifold.training.setup import prepare
 from classifold.training.try_model import describe_scaling
 from tiny_model import PHASE
@@ -68,7 +68,7 @@ def test_a_training_is_made_of_the_packs_and_the_params(packs):
     assert (len(training.train.labels), len(training.validation.labels)) == (12, 6)
     assert training.network.head.out_features == 3
     assert (training.precision, training.machine.device.type) == ("fp32", "cpu")
-    assert training.recipe == Recipe(
+    assert training.config == TrainingConfig(
         phases=MODEL["phases"],
         batch_size=8,
         seed=1,
@@ -85,10 +85,10 @@ def without(*keys):
 
 @pytest.mark.parametrize("model", [without("image_size", "loss"), MODEL | {"image_size": None}])
 def test_image_size_and_loss_are_by_default_those_of_the_packs(packs, model):
-    recipe = prepare(SETTINGS, model, packs=packs).recipe
-    assert (recipe.image_size, recipe.loss) == (8, {"name": "cross_entropy"})
+    config = prepare(SETTINGS, model, packs=packs).config
+    assert (config.image_size, config.loss) == (8, {"name": "cross_entropy"})
     other = prepare(SETTINGS, model | {"image_size": 6, "loss": {"name": "focal"}}, packs=packs)
-    assert (other.recipe.image_size, other.recipe.loss) == (6, {"name": "focal"})
+    assert (other.config.image_size, other.config.loss) == (6, {"name": "focal"})
 
 
 @pytest.mark.parametrize(
@@ -141,9 +141,9 @@ def test_a_null_in_params_means_the_default():
         ]
     )
     loss = {"name": "cross_entropy", "label_smoothing": None}
-    recipe = Recipe.of(MODEL | nulls | {"loss": loss, "phases": {"p1": phase}})
-    assert recipe == Recipe.of(MODEL | {"phases": {"p1": PHASE | {"stop": {}}}})
-    assert (recipe.sampler, recipe.gradient_accumulation_steps, recipe.gradient_clip_norm) == (
+    config = TrainingConfig.of(MODEL | nulls | {"loss": loss, "phases": {"p1": phase}})
+    assert config == TrainingConfig.of(MODEL | {"phases": {"p1": PHASE | {"stop": {}}}})
+    assert (config.sampler, config.gradient_accumulation_steps, config.gradient_clip_norm) == (
         "shuffle",
         1,
         None,
@@ -211,4 +211,4 @@ def test_a_network_of_one_size_cannot_train_on_another(packs):
     with pytest.raises(UserError, match=message):
         prepare(SETTINGS, MODEL | {"train_size": 6}, packs=packs)
     resnet = {"network": "small_resnet", "arguments": {"widths": [16], "depth": 1}}
-    assert prepare(SETTINGS, MODEL | resnet | {"train_size": 6}, packs=packs).recipe.train_size == 6
+    assert prepare(SETTINGS, MODEL | resnet | {"train_size": 6}, packs=packs).config.train_size == 6

@@ -12,12 +12,12 @@ from classifold.models.inference import predict_logits
 from classifold.models.model_file import build_network
 from classifold.training import epochs as epochs_module
 from classifold.training.batches import draw_rows
+from classifold.training.config import TrainingConfig
 from classifold.training.description import describe_training, training_metrics
 from classifold.training.epochs import Epochs
 from classifold.training.freezing import count_parameters
 from classifold.training.loop import fit
 from classifold.training.machine import set_up
-from classifold.training.recipe import Recipe
 from classifold.training.scores import Score, score_logits
 
 CPU = torch.device("cpu")
@@ -45,10 +45,10 @@ def tiny(name="mlp", *, image_size=8, seed=1):
     return build_network(name, n_classes=3, image_size=image_size, arguments=TINY[name])
 
 
-def recipe_of(pack, **changes):
+def config_of(pack, **changes):
     loss = ENTROPY if pack.task == "single" else BINARY
     settings = {"phases": {"p1": PHASE}, "batch_size": 8, "seed": 1, "normalize": "half"}
-    return Recipe(**settings | {"image_size": pack.size, "loss": loss} | changes)
+    return TrainingConfig(**settings | {"image_size": pack.size, "loss": loss} | changes)
 
 
 def train(network, pack, validation=None, *, policy=NO_POLICY, precision="fp32", **changes):
@@ -56,7 +56,7 @@ def train(network, pack, validation=None, *, policy=NO_POLICY, precision="fp32",
         network,
         pack,
         validation or pack,
-        recipe=recipe_of(pack, **changes),
+        config=config_of(pack, **changes),
         policy=policy,
         machine=set_up(device=CPU, precision=precision),
     )
@@ -66,7 +66,7 @@ def score_of(network, pack, **loss):
     logits = predict_logits(
         network, pack.images, image_size=pack.size, normalize="half", device=CPU
     )
-    return score_logits(logits, pack.labels, loss=loss or recipe_of(pack).loss)
+    return score_logits(logits, pack.labels, loss=loss or config_of(pack).loss)
 
 
 def weights_of(network):
@@ -325,10 +325,10 @@ def test_smoothing_counts_in_training_and_not_in_validation(draw_pack, tiny_mlp)
     assert abs(row["train_loss"] - row["validation_loss"]) > 0.001
 
 
-def test_the_sampler_of_the_recipe_is_the_one_that_draws(draw_pack, machine):
+def test_the_sampler_of_the_config_is_the_one_that_draws(draw_pack, machine):
     pack = draw_pack(32)
-    recipe = recipe_of(pack, sampler="balanced")
-    epochs = Epochs(pack, recipe=recipe, policy=NO_POLICY, machine=machine)
+    config = config_of(pack, sampler="balanced")
+    epochs = Epochs(pack, config=config, policy=NO_POLICY, machine=machine)
     found = torch.cat([batch.labels for batch in epochs.batches(3)])
     rows = draw_rows(pack.labels, n_classes=3, seed=1, epoch=3, sampler="balanced")
     assert found.tolist() == pack.labels[rows].tolist()

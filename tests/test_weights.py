@@ -20,7 +20,7 @@ from classifold.errors import UserError
 from classifold.models.model_file import build_network, pretrained_input
 from classifold.models.publishers import trained_on
 from classifold.models.weights import PACKAGES, find_weights
-from classifold.training.recipe import Recipe
+from classifold.training.config import TrainingConfig
 from classifold.training.try_model import describe_weights_mismatch, try_model
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -308,7 +308,7 @@ LITE = {
 
 
 def test_a_recipe_has_the_input_of_its_weights():
-    assert Recipe.of(LITE).normalize == {
+    assert TrainingConfig.of(LITE).normalize == {
         "mean": [0.5, 0.5, 0.5],
         "std": [0.5, 0.5, 0.5],
         "interpolation": "bicubic",

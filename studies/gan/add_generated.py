@@ -17,14 +17,14 @@ from classifold.gan.gain import (
 )
 from classifold.gan.machine import single_process_machine
 from classifold.gan.params import GAN_PARAMS, check_gan_params
-from classifold.gan.trainer import GanRecipe
+from classifold.gan.trainer import GanConfig
 from classifold.models.model_file import new_network
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.stage import run_stage
 from classifold.training.checkpoints import training_key
+from classifold.training.config import TrainingConfig
 from classifold.training.folds import assign_folds
-from classifold.training.recipe import Recipe
 
 PACK, SPLIT = Path("data/augmented/train"), Path("data/split/train.csv")
 KEPT = Path(".cache/gan/added")  # not among the outputs, which DVC removes before a stage
@@ -65,12 +65,12 @@ def main() -> None:
         pack,
         folds,
         gan=Gan(
-            GanRecipe.of(training | {"epochs": settings["gan_epochs"]}),
+            GanConfig.of(training | {"epochs": settings["gan_epochs"]}),
             gan_policy,
             training["variants"],
             training["grid"],
         ),
-        classifier=Classifier(network.to(machine.device), Recipe.of(model), policy),
+        classifier=Classifier(network.to(machine.device), TrainingConfig.of(model), policy),
         generated_per_real=settings["generated_per_real"],
         seed=settings["seed"],
         machine=machine,

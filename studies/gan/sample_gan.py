@@ -9,7 +9,7 @@ from classifold.gan.machine import single_process_machine
 from classifold.gan.params import GAN_PARAMS, check_gan_params
 from classifold.gan.quality import measure_quality
 from classifold.gan.sampling import generated_pack
-from classifold.gan.trainer import GanRecipe, new_generator
+from classifold.gan.trainer import GanConfig, new_generator
 from classifold.models.model_file import load_model
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
@@ -24,7 +24,7 @@ def main() -> None:
     model = load_model(Path("models") / settings["model"])
     model.network.to(machine.device)
     trained = load_generator(Path("studies/gan/made/generator")).network
-    first = new_generator(GanRecipe.of(training), n_classes=len(real.classes), image_size=real.size)
+    first = new_generator(GanConfig.of(training), n_classes=len(real.classes), image_size=real.size)
     generated, untrained = (
         generated_pack(
             network.to(machine.device),

@@ -10,7 +10,7 @@ from classifold.gan.files import save_generator
 from classifold.gan.loop import Grid, fit_gan
 from classifold.gan.machine import single_process_machine
 from classifold.gan.params import GAN_PARAMS, check_gan_params
-from classifold.gan.trainer import GanRecipe
+from classifold.gan.trainer import GanConfig
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.progress import log
@@ -33,7 +33,7 @@ def main() -> None:
     checkpoint = Checkpoint(KEPT / "checkpoint.safetensors", training_key(inputs, PACK))
     fitted = fit_gan(
         pack,
-        recipe=GanRecipe.of(settings),
+        config=GanConfig.of(settings),
         policy=policy,
         machine=machine,
         checkpoint=checkpoint,

@@ -48,7 +48,7 @@ def main() -> None:
     settings, augment, model = read_params("train", "augment", f"models.{study['model']}")
     model = without_early_stopping(model, epochs=study["epochs"])
     augmentation = {name: augment[name] for name in augment if name not in NOT_OF_VARIANTS}
-    network, train, clean, recipe, machine, precision, _ = prepare(settings, model, packs=PACKS)
+    network, train, clean, config, machine, precision, _ = prepare(settings, model, packs=PACKS)
     pool = train.originals()
     groups = read_groups(Path("data/split/train.csv"))
     folds = assign_folds(pool, groups, n_folds=study["folds"], seed=study["seed"])
@@ -65,7 +65,7 @@ def main() -> None:
                 arm,
                 clean,
                 network=network,
-                recipe=recipe,
+                config=config,
                 machine=machine,
                 seeds=study["seeds"],
                 checkpoints=KEPT,

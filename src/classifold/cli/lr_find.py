@@ -52,7 +52,7 @@ def lr_find(
         tried = run_range_test(
             training.network,
             training.train,
-            recipe=training.recipe,
+            config=training.config,
             policy=params["policies"][settings["online"]],
             machine=training.machine,
             cache=training.cache,

@@ -28,13 +28,13 @@ from classifold.errors import UserError
 from classifold.evaluation.intervals import accuracy_gain_interval, accuracy_interval, mcnemar
 from classifold.gan.loop import draw_grid, fit_gan
 from classifold.gan.sampling import generated_pack
-from classifold.gan.trainer import GanRecipe
+from classifold.gan.trainer import GanConfig
 from classifold.models.inference import predict_logits
 from classifold.runtime.progress import log
 from classifold.training.checkpoints import Checkpoint
+from classifold.training.config import TrainingConfig
 from classifold.training.loop import fit
 from classifold.training.machine import Machine
-from classifold.training.recipe import Recipe
 
 REFERENCE = "repeated"
 
@@ -42,7 +42,7 @@ REFERENCE = "repeated"
 class Gan(NamedTuple):
     """How the GAN of each fold is trained."""
 
-    recipe: GanRecipe
+    config: GanConfig
     policy: Mapping[str, Any]
     variants: bool  # whether it is trained on augmented variants, too
     grid: Mapping[str, int]  # rows and columns of its sample grid
@@ -52,7 +52,7 @@ class Classifier(NamedTuple):
     """The classifier that is trained with added images."""
 
     network: nn.Module  # on the machine's device, with its first weights
-    recipe: Recipe
+    config: TrainingConfig
     policy: Mapping[str, Any]
 
 
@@ -92,10 +92,10 @@ def add_generated(
     Raises:
         UserError: if the GAN is unconditional, or if a training run fails.
     """
-    if not gan.recipe.conditional or train.task != "single":
+    if not gan.config.conditional or train.task != "single":
         raise UserError(
             f"add_generated: needs a conditional GAN and one label per image, got "
-            f"train_gan.conditional: {str(gan.recipe.conditional).lower()} and dataset.task: "
+            f"train_gan.conditional: {str(gan.config.conditional).lower()} and dataset.task: "
             f"{train.task}. Set train_gan.conditional to true, and use a data set of one label per "
             "image (dataset.task: single)."
         )
@@ -133,7 +133,7 @@ def add_generated(
                     classifier.network,
                     images,
                     selection,
-                    recipe=classifier.recipe,
+                    config=classifier.config,
                     policy=classifier.policy,
                     machine=machine,
                     checkpoint=Checkpoint(checkpoints / f"{fold}.{kind}.safetensors", key),
@@ -141,8 +141,8 @@ def add_generated(
                 logits = predict_logits(
                     classifier.network,
                     held_out.images,
-                    image_size=classifier.recipe.image_size,
-                    normalize=classifier.recipe.normalize,
+                    image_size=classifier.config.image_size,
+                    normalize=classifier.config.normalize,
                     device=machine.device,
                 )
                 kept[kind] = torch.from_numpy(logits.argmax(1))
@@ -231,7 +231,7 @@ def _generate(
     originals = train.originals()
     fitted = fit_gan(
         train if gan.variants else originals,
-        recipe=gan.recipe,
+        config=gan.config,
         policy=gan.policy,
         machine=machine,
         checkpoint=checkpoint,
@@ -240,7 +240,7 @@ def _generate(
         samples,
         fitted.generator,
         n_classes=len(train.classes),
-        seed=gan.recipe.seed,
+        seed=gan.config.seed,
         **gan.grid,
     )
     n_images = max(1, round(generated_per_real * len(originals.labels)))

@@ -15,7 +15,7 @@ from classifold.data.seeding import generator as random_numbers
 from classifold.errors import UserError
 from classifold.gan.generator import Generator
 from classifold.gan.sampling import generate, sample_noise
-from classifold.gan.trainer import LOSS_COLUMNS, GanRecipe, GanTrainer
+from classifold.gan.trainer import LOSS_COLUMNS, GanConfig, GanTrainer
 from classifold.pictures.tiles import draw_tiles
 from classifold.runtime.progress import format_speed, log, track
 from classifold.training.batches import Batch, TrainingImages, count_batches, epoch_batches
@@ -47,7 +47,7 @@ class FittedGan(NamedTuple):
 def fit_gan(
     train: Pack,
     *,
-    recipe: GanRecipe,
+    config: GanConfig,
     policy: Mapping[str, Any],
     machine: Machine,
     checkpoint: Checkpoint | None = None,
@@ -60,7 +60,7 @@ def fit_gan(
 
     Args:
         train: the images.
-        recipe: how to train.
+        config: how to train.
         policy: policy of on-the-fly augmentation.
         machine: device, precision and processes of the training run.
         checkpoint: saved after every epoch, and loaded at the start if it exists.
@@ -69,7 +69,7 @@ def fit_gan(
     Raises:
         UserError: if a loss is not finite, or if a conditional GAN gets images with several labels.
     """
-    if recipe.conditional and train.task != "single":
+    if config.conditional and train.task != "single":
         raise UserError(
             "train_gan.conditional: must be false for images with several labels (dataset.task: "
             "multi), got true. Set it to false."
@@ -80,7 +80,7 @@ def fit_gan(
             "another policy: the generator would learn to mix images."
         )
     trainer = GanTrainer(
-        recipe, n_classes=len(train.classes), image_size=train.size, machine=machine
+        config, n_classes=len(train.classes), image_size=train.size, machine=machine
     )
     images = TrainingImages(train, policy=policy, image_size=train.size, device=machine.device)
     history: list[dict[str, Any]] = []
@@ -91,27 +91,27 @@ def fit_gan(
         log(f"  resuming after epoch {len(history)}")
     elif grid:
         shutil.rmtree(grid.folder, ignore_errors=True)  # images of an earlier training run
-        _draw_grid(grid, trainer.generator, recipe, train, epoch=0)
+        _draw_grid(grid, trainer.generator, config, train, epoch=0)
 
     start, n_before, logged = time.perf_counter(), len(history), -math.inf
-    while len(history) < recipe.epochs:
+    while len(history) < config.epochs:
         epoch = len(history) + 1
-        means = _train_epoch(trainer, images, recipe, epoch=epoch, machine=machine)
+        means = _train_epoch(trainer, images, config, epoch=epoch, machine=machine)
         row = dict(zip(LOSS_COLUMNS, np.round(means, 6).tolist(), strict=True))
         history.append({"epoch": epoch, **row})
         if grid:
-            _draw_grid(grid, trainer.averaged, recipe, train, epoch=epoch)
+            _draw_grid(grid, trainer.averaged, config, train, epoch=epoch)
         if checkpoint:
             checkpoint.save({"history": history, "trainer": trainer.state_dict()})
         now = time.perf_counter()
-        if now - logged >= SECONDS_BETWEEN_LINES or epoch == recipe.epochs:
+        if now - logged >= SECONDS_BETWEEN_LINES or epoch == config.epochs:
             logged = now
             seconds = (now - start) / (epoch - n_before)
             log(
-                f"  epoch {epoch}/{recipe.epochs}: discriminator {row['discriminator_loss']:.3f}, "
+                f"  epoch {epoch}/{config.epochs}: discriminator {row['discriminator_loss']:.3f}, "
                 f"generator {row['generator_loss']:.3f}, "
                 f"{format_speed(len(train.labels) / seconds)} images/s, "
-                f"{seconds * (recipe.epochs - epoch):.0f} s left"
+                f"{seconds * (config.epochs - epoch):.0f} s left"
             )
     n_parameters = {
         name: sum(parameter.numel() for parameter in network.parameters())
@@ -161,7 +161,7 @@ def draw_grid(
 def _draw_grid(
     grid: Grid,
     generator: Generator,
-    recipe: GanRecipe,
+    config: GanConfig,
     train: Pack,
     *,
     epoch: int,
@@ -172,27 +172,27 @@ def _draw_grid(
         n_classes=len(train.classes),
         rows=grid.rows,
         columns=grid.columns,
-        seed=recipe.seed,
+        seed=config.seed,
     )
 
 
 def _train_epoch(
     trainer: GanTrainer,
     images: TrainingImages,
-    recipe: GanRecipe,
+    config: GanConfig,
     *,
     epoch: int,
     machine: Machine,
 ) -> np.ndarray:
     """Train for one epoch; return the means of `LOSS_COLUMNS` over steps."""
     pack = images.pack
-    n_steps = count_batches(len(pack.labels), recipe.batch_size)
+    n_steps = count_batches(len(pack.labels), config.batch_size)
     values = torch.zeros(n_steps, len(LOSS_COLUMNS), device=machine.device)
     trainer.train()
     batches = epoch_batches(
         images,
-        batch_size=recipe.batch_size,
-        seed=recipe.seed,
+        batch_size=config.batch_size,
+        seed=config.seed,
         epoch=epoch,
         image_size=pack.size,
         normalize="half",
@@ -200,8 +200,8 @@ def _train_epoch(
     for step, batch in enumerate(
         track(batches, task=f"epoch {epoch}", total=n_steps, unit="steps"), start=1
     ):
-        noise, fake_labels = _sample_inputs(trainer, batch, recipe, pack, counters=(epoch, step))
-        labels = batch.labels if recipe.conditional else fake_labels
+        noise, fake_labels = _sample_inputs(trainer, batch, config, pack, counters=(epoch, step))
+        labels = batch.labels if config.conditional else fake_labels
         values[step - 1] = trainer.step(batch.inputs, labels, noise, fake_labels)
         if step % STEPS_BETWEEN_CHECKS == 0 or step == n_steps:
             _check_finite(values[:step], epoch=epoch)
@@ -211,17 +211,17 @@ def _train_epoch(
 def _sample_inputs(
     trainer: GanTrainer,
     batch: Batch,
-    recipe: GanRecipe,
+    config: GanConfig,
     pack: Pack,
     *,
     counters: tuple[int, int],
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Sample noise and classes, with the class proportions of the pack, for one batch."""
     n_images = len(batch.labels)
-    draws = random_numbers(recipe.seed, "wishes", *counters)
+    draws = random_numbers(config.seed, "wishes", *counters)
     noise = draws.standard_normal((n_images, trainer.generator.noise), dtype=np.float32)
     fake_labels = np.zeros(n_images, np.int64)
-    if recipe.conditional:
+    if config.conditional:
         fake_labels = pack.labels[draws.integers(len(pack.labels), size=n_images)]
     device = batch.inputs.device
     return torch.from_numpy(noise).to(device), torch.from_numpy(fake_labels).to(device)

@@ -23,7 +23,7 @@ LOSS_COLUMNS = (
 )
 
 
-class GanRecipe(NamedTuple):
+class GanConfig(NamedTuple):
     """How a GAN is trained: settings of `train_gan` in params."""
 
     generator: Mapping[str, Any]  # noise, embedding, widths
@@ -38,16 +38,16 @@ class GanRecipe(NamedTuple):
     seed: int
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> "GanRecipe":
+    def of(cls, settings: Mapping[str, Any]) -> "GanConfig":
         """Take these settings from `train_gan` in params."""
         return cls(**{name: settings[name] for name in cls._fields})
 
 
-def new_generator(recipe: GanRecipe, *, n_classes: int, image_size: int) -> Generator:
+def new_generator(config: GanConfig, *, n_classes: int, image_size: int) -> Generator:
     """Build a generator with its first weights, which depend on the seed alone."""
-    seed_torch(recipe.seed, "generator")
-    n_embedded = n_classes if recipe.conditional else 0
-    generator = Generator(n_embedded, image_size=image_size, **recipe.generator)
+    seed_torch(config.seed, "generator")
+    n_embedded = n_classes if config.conditional else 0
+    generator = Generator(n_embedded, image_size=image_size, **config.generator)
     return generator.to(memory_format=torch.channels_last)
 
 
@@ -55,12 +55,12 @@ class GanTrainer:
     """Generator and discriminator, their optimizers, and the moving average of the generator."""
 
     def __init__(
-        self, recipe: GanRecipe, *, n_classes: int, image_size: int, machine: Machine
+        self, config: GanConfig, *, n_classes: int, image_size: int, machine: Machine
     ) -> None:
         """Build the networks, with their first weights, and their optimizers.
 
         Args:
-            recipe: how to train.
+            config: how to train.
             n_classes: number of classes of the images.
             image_size: in pixels.
             machine: device, precision and processes of the training run.
@@ -68,21 +68,21 @@ class GanTrainer:
         Raises:
             UserError: if the networks cannot be built for images of this size.
         """
-        self.loss, self.penalty_weight = LOSSES[recipe.loss], recipe.gradient_penalty
+        self.loss, self.penalty_weight = LOSSES[config.loss], config.gradient_penalty
         self.fabric, self.device = machine.fabric, machine.device
-        generator = new_generator(recipe, n_classes=n_classes, image_size=image_size)
-        seed_torch(recipe.seed, "discriminator")
+        generator = new_generator(config, n_classes=n_classes, image_size=image_size)
+        seed_torch(config.seed, "discriminator")
         discriminator = Discriminator(
-            n_classes if recipe.conditional else 0, image_size=image_size, **recipe.discriminator
+            n_classes if config.conditional else 0, image_size=image_size, **config.discriminator
         ).to(memory_format=torch.channels_last)
         self.generator = generator.to(self.device)
         self.discriminator: Discriminator = discriminator.to(self.device)
         self._optimizers = {
-            "generator": make_optimizer(self.generator, name="adam", **recipe.optimizer),
-            "discriminator": make_optimizer(self.discriminator, name="adam", **recipe.optimizer),
+            "generator": make_optimizer(self.generator, name="adam", **config.optimizer),
+            "discriminator": make_optimizer(self.discriminator, name="adam", **config.optimizer),
         }
         self._average = AveragedModel(
-            self.generator, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True
+            self.generator, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay), use_buffers=True
         )
 
     @property

@@ -22,10 +22,10 @@ from classifold.evaluation.intervals import percentile_interval, resample
 from classifold.models.inference import predict_logits
 from classifold.runtime.progress import log
 from classifold.training.checkpoints import Checkpoint
+from classifold.training.config import TrainingConfig
 from classifold.training.limit import cap_epochs
 from classifold.training.loop import fit
 from classifold.training.machine import Machine
-from classifold.training.recipe import Recipe
 
 LATE = "split after augmentation"
 NONE, ONLINE, OFFLINE, BOTH = "none", "online", "offline", "both"
@@ -175,7 +175,7 @@ def train_arm(
     clean: Pack,
     *,
     network: nn.Module,
-    recipe: Recipe,
+    config: TrainingConfig,
     machine: Machine,
     seeds: Sequence[int],
     checkpoints: Path,
@@ -188,7 +188,7 @@ def train_arm(
         arm: its images and policy.
         clean: images that are neither trained on nor used to select an epoch.
         network: on the machine's device, with its first weights, which are restored at the end.
-        recipe: how to train; its seed is replaced.
+        config: how to train; its seed is replaced.
         machine: device, precision and processes of the training run.
         seeds: seeds of order, dropout and policies.
         checkpoints: folder; the caller removes it after all outputs are written.
@@ -210,13 +210,13 @@ def train_arm(
                 network,
                 arm.train,
                 arm.validation,
-                recipe=recipe._replace(seed=seed),
+                config=config._replace(seed=seed),
                 policy=arm.policy,
                 machine=machine,
                 checkpoint=running,
             )
             kept = {
-                split: torch.from_numpy(_correct(network, pack, recipe, machine))
+                split: torch.from_numpy(_correct(network, pack, config, machine))
                 for split, pack in (("validation", arm.validation), ("clean", clean))
             }
             done.save(kept)
@@ -279,13 +279,15 @@ def compare_arms(
     return compared
 
 
-def _correct(network: nn.Module, pack: Pack, recipe: Recipe, machine: Machine) -> np.ndarray:
+def _correct(
+    network: nn.Module, pack: Pack, config: TrainingConfig, machine: Machine
+) -> np.ndarray:
     """Compute for each image whether its prediction is correct: bool array (N,)."""
     logits = predict_logits(
         network,
         pack.images,
-        image_size=recipe.image_size,
-        normalize=recipe.normalize,
+        image_size=config.image_size,
+        normalize=config.normalize,
         device=machine.device,
     )
     correct: np.ndarray = logits.argmax(1) == pack.labels

@@ -18,10 +18,10 @@ from classifold.errors import UserError, in_section
 from classifold.models.feature_cache import FeatureCache
 from classifold.runtime.progress import track
 from classifold.training.batches import Batch
+from classifold.training.config import TrainingConfig
 from classifold.training.epochs import Epochs
 from classifold.training.freezing import train_mode
 from classifold.training.machine import Machine
-from classifold.training.recipe import Recipe
 
 SMOOTHING = 0.04  # standard deviation of the smoothing kernel, as a fraction of all steps
 DIVERGED = 4.0  # times the mean of the first losses: the test ends
@@ -60,7 +60,7 @@ def run_range_test(
     network: nn.Module,
     train: Pack,
     *,
-    recipe: Recipe,
+    config: TrainingConfig,
     policy: Mapping[str, Any],
     machine: Machine,
     cache: FeatureCache | None = None,
@@ -73,7 +73,7 @@ def run_range_test(
     Args:
         network: on the machine's device.
         train: the training pack.
-        recipe: how to train; the schedule of the first phase is ignored.
+        config: how to train; the schedule of the first phase is ignored.
         policy: policy of on-the-fly augmentation.
         machine: device, precision and processes of the training run.
         cache: files of the features of frozen bodies.
@@ -81,10 +81,10 @@ def run_range_test(
         highest: the last learning rate, unless the loss diverges earlier.
         n_steps: number of learning rates.
     """
-    recipe = recipe._replace(ema_decay=None)  # no moving average of weights
-    epochs = Epochs(train, recipe=recipe, policy=policy, machine=machine, cache=cache)
-    first = min(recipe.phases)
-    settings = dict(recipe.phases[first])
+    config = config._replace(ema_decay=None)  # no moving average of weights
+    epochs = Epochs(train, config=config, policy=policy, machine=machine, cache=cache)
+    first = min(config.phases)
+    settings = dict(config.phases[first])
     settings["schedule"] = {"name": "constant"}
     settings["optimizer"] = settings["optimizer"] | {"lr": 1.0}
     with in_section(f"phases.{first}"):
@@ -92,7 +92,7 @@ def run_range_test(
     factors = [group["lr"] for group in phase.optimizer.param_groups]
     rates = np.geomspace(lowest, highest, n_steps)
     losses: list[float] = []
-    seed_torch(recipe.seed, "dropout", "rates")
+    seed_torch(config.seed, "dropout", "rates")
     train_mode(network)
     steps = track(_steps(epochs), task="learning rates", total=n_steps, unit="steps")
     for rate, micro_batches in zip(rates, islice(steps, n_steps), strict=True):

@@ -21,13 +21,13 @@ from classifold.training.batches import (
     epoch_batches,
     micro_batches_per_process,
 )
+from classifold.training.config import TrainingConfig
 from classifold.training.distributed_prediction import predict_distributed
 from classifold.training.freezing import set_trainable, train_mode
 from classifold.training.frozen_body import FrozenBody, TrainingFeatures
 from classifold.training.losses import class_weights, make_loss
 from classifold.training.machine import Machine
 from classifold.training.phase import Phase
-from classifold.training.recipe import Recipe
 from classifold.training.scores import Score, count, score_logits, to_score
 
 # Fetching a loss makes the device wait, so losses are checked only once in this many steps.
@@ -44,7 +44,7 @@ class Epochs:
         self,
         train: Pack,
         *,
-        recipe: Recipe,
+        config: TrainingConfig,
         policy: Mapping[str, Any],
         machine: Machine,
         cache: FeatureCache | None = None,
@@ -53,25 +53,25 @@ class Epochs:
 
         Args:
             train: the training pack.
-            recipe: how to train.
+            config: how to train.
             policy: of online augmentation, its steps and how borders are filled.
             machine: what computes.
             cache: files of the features of frozen bodies; without it they are computed in every
                 epoch.
         """
-        self.recipe, self.machine, self.task = recipe, machine, train.task
+        self.config, self.machine, self.task = config, machine, train.task
         self.pack, self.policy, self.cache = train, policy, cache
-        self.train_size = recipe.train_size or recipe.image_size
+        self.train_size = config.train_size or config.image_size
         self.features: TrainingFeatures | None = None  # of the current phase
         self.n_images = len(train.labels)
-        self.n_steps = count_batches(self.n_images, recipe.batch_size)
+        self.n_steps = count_batches(self.n_images, config.batch_size)
         weights = None
-        if recipe.class_weights == "balanced":
+        if config.class_weights == "balanced":
             balanced = class_weights(
-                train.labels, n_classes=len(train.classes), loss=recipe.loss["name"]
+                train.labels, n_classes=len(train.classes), loss=config.loss["name"]
             )
             weights = torch.from_numpy(balanced).to(machine.device)
-        self.loss = make_loss(task=train.task, weights=weights, **recipe.loss)
+        self.loss = make_loss(task=train.task, weights=weights, **config.loss)
 
     @cached_property
     def images(self) -> TrainingImages:
@@ -113,23 +113,23 @@ class Epochs:
             settings,
             machine=self.machine,
             steps_per_epoch=self.n_steps,
-            ema_decay=self.recipe.ema_decay,
-            gradient_clip_norm=self.recipe.gradient_clip_norm,
+            ema_decay=self.config.ema_decay,
+            gradient_clip_norm=self.config.gradient_clip_norm,
             body=body,
         )
 
     def _frozen_body(self, network: nn.Module, cache: FeatureCache) -> FrozenBody:
-        recipe = self.recipe
+        config = self.config
         if self.policy["steps"]:
             raise NotCachedError("images are augmented on the fly")
-        if self.train_size != recipe.image_size:
+        if self.train_size != config.image_size:
             raise NotCachedError("train_size differs from image_size")
         return FrozenBody(
             network,
             cache,
             machine=self.machine,
-            image_size=recipe.image_size,
-            normalize=recipe.normalize,
+            image_size=config.image_size,
+            normalize=config.normalize,
         )
 
     def train(self, phase: Phase, epoch: int, *, name: str) -> Score:
@@ -146,17 +146,17 @@ class Epochs:
         Raises:
             UserError: if the loss explodes or is NaN.
         """
-        recipe, fabric = self.recipe, self.machine.fabric
+        config, fabric = self.config, self.machine.fabric
         # Processes drop out different units; the first one the same as a single process.
         others = [fabric.global_rank] if fabric.global_rank else []
-        seed_torch(recipe.seed, "dropout", epoch, *others)
+        seed_torch(config.seed, "dropout", epoch, *others)
         train_mode(phase.network)
         # One row per step: the loss, and the counts of the score. Kept on the device.
         rows = torch.zeros(self.n_steps, 5, device=self.machine.device)
         step = 0
         sizes: list[int] = []
         n_micro_batches = self.n_steps * micro_batches_per_process(
-            recipe.gradient_accumulation_steps, n_processes=self.machine.n_processes
+            config.gradient_accumulation_steps, n_processes=self.machine.n_processes
         )
         for batch in track(
             self.batches(epoch), task=f"epoch {epoch}", total=n_micro_batches, unit="steps"
@@ -185,16 +185,16 @@ class Epochs:
 
     def batches(self, epoch: int) -> Iterator[Batch]:
         """Iterate over this process's micro-batches of an epoch, which is counted from 1."""
-        recipe, fabric = self.recipe, self.machine.fabric
+        config, fabric = self.config, self.machine.fabric
         return epoch_batches(
             self.features or self.images,
-            batch_size=recipe.batch_size,
-            seed=recipe.seed,
+            batch_size=config.batch_size,
+            seed=config.seed,
             epoch=epoch,
             image_size=self.train_size,
-            normalize=recipe.normalize,
-            sampler=recipe.sampler,
-            micro_batches=recipe.gradient_accumulation_steps,
+            normalize=config.normalize,
+            sampler=config.sampler,
+            micro_batches=config.gradient_accumulation_steps,
             process=fabric.global_rank,
             n_processes=fabric.world_size,
         )
@@ -207,10 +207,10 @@ class Epochs:
                 validation,
                 body=phase.body,
                 machine=self.machine,
-                image_size=self.recipe.image_size,
-                normalize=self.recipe.normalize,
+                image_size=self.config.image_size,
+                normalize=self.config.normalize,
             )
-        score = score_logits(logits, validation.labels, loss=self.recipe.loss)
+        score = score_logits(logits, validation.labels, loss=self.config.loss)
         # That of the first process: the last bits may differ between processors, and processes
         # must stop after the same epoch.
         first: Any = self.machine.fabric.broadcast(score)

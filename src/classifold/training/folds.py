@@ -22,12 +22,12 @@ from classifold.models.feature_cache import FeatureCache
 from classifold.runtime.progress import log
 from classifold.splitting.stratified import stratify_folds
 from classifold.training.checkpoints import Checkpoint, training_key
+from classifold.training.config import TrainingConfig
 from classifold.training.distributed_prediction import predict_distributed
 from classifold.training.loop import fit
 from classifold.training.losses import one_hot
 from classifold.training.machine import Machine
 from classifold.training.model_errors import explain_errors_of
-from classifold.training.recipe import Recipe
 from classifold.training.scores import score_logits
 from classifold.training.setup import prepare
 
@@ -66,7 +66,7 @@ def train_folds(
     """
     with explain_errors_of(name):
         training = prepare(settings, model, packs=packs)
-    network, train, validation, recipe, machine, precision, cache = training
+    network, train, validation, config, machine, precision, cache = training
     originals = train.originals()
     folds = assign_folds(originals, groups, n_folds=n_folds, seed=seed)
     params = {
@@ -81,14 +81,14 @@ def train_folds(
             train,
             validation,
             folds=folds,
-            recipe=recipe,
+            config=config,
             policy=policy,
             machine=machine,
             cache=cache,
             checkpoints=checkpoints,
             key=key,
         )
-    score = score_logits(logits, originals.labels, loss=recipe.loss)
+    score = score_logits(logits, originals.labels, loss=config.loss)
     result = OutOfFold(Logits(np.array(originals.ids), originals.labels, logits), folds)
     metrics = {
         "n_folds": n_folds,
@@ -147,7 +147,7 @@ def fit_folds(
     validation: Pack,
     *,
     folds: np.ndarray,
-    recipe: Recipe,
+    config: TrainingConfig,
     policy: Mapping[str, Any],
     machine: Machine,
     cache: FeatureCache | None = None,
@@ -164,7 +164,7 @@ def fit_folds(
         train: the training pack, with augmented variants.
         validation: the validation pack, on which epochs are chosen.
         folds: int (N,), of the originals in the order of the pack.
-        recipe: how to train.
+        config: how to train.
         policy: policy of online augmentation.
         machine: device, precision and processes of the training run.
         cache: files of the features of frozen bodies.
@@ -195,13 +195,13 @@ def fit_folds(
                 f"  fold {fold}/{n_folds}: {len(others.labels):,} training images, "
                 f"{len(held_out.labels):,} held out"
             )
-            if recipe.head is None:  # a probe's body is frozen, and its head is replaced
+            if config.head is None:  # a probe's body is frozen, and its head is replaced
                 network.load_state_dict(initial_weights)
             fitted = fit(
                 network,
                 others,
                 validation,
-                recipe=recipe,
+                config=config,
                 policy=policy,
                 machine=machine,
                 cache=cache,
@@ -215,12 +215,12 @@ def fit_folds(
                 held_out,
                 body=fitted.body,
                 machine=machine,
-                image_size=recipe.image_size,
-                normalize=recipe.normalize,
+                image_size=config.image_size,
+                normalize=config.normalize,
             )
             kept = {"best_epoch": fitted.best_epoch, "logits": torch.from_numpy(out_of_fold)}
             done.save_everywhere(kept, machine)
-            score = score_logits(out_of_fold, held_out.labels, loss=recipe.loss)
+            score = score_logits(out_of_fold, held_out.labels, loss=config.loss)
             described = score.describe("out-of-fold")
             log(f"  fold {fold}/{n_folds}: best epoch {fitted.best_epoch}, {described}")
         best_epochs.append(kept["best_epoch"])

@@ -13,11 +13,11 @@ from classifold.errors import in_section
 from classifold.models.feature_cache import FeatureCache
 from classifold.runtime.progress import format_speed, log
 from classifold.training.checkpoints import Checkpoint
+from classifold.training.config import TrainingConfig
 from classifold.training.epochs import Epochs
 from classifold.training.frozen_body import FrozenBody
 from classifold.training.machine import Machine
 from classifold.training.phase import Phase
-from classifold.training.recipe import Recipe
 from classifold.training.scores import SELECTION_METRIC, Score, rank
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -38,7 +38,7 @@ def fit(
     train: Pack,
     validation: Pack,
     *,
-    recipe: Recipe,
+    config: TrainingConfig,
     policy: Mapping[str, Any],
     machine: Machine,
     cache: FeatureCache | None = None,
@@ -59,7 +59,7 @@ def fit(
         network: on the machine's device, with a `head`.
         train: the training pack.
         validation: the validation pack.
-        recipe: how to train.
+        config: how to train.
         policy: policy of online augmentation, its steps and how borders are filled.
         machine: device, precision and processes of the training run.
         cache: files of the features of frozen bodies.
@@ -72,19 +72,19 @@ def fit(
     Raises:
         UserError: if the loss explodes or is NaN.
     """
-    if recipe.head:
+    if config.head:
         if policy["steps"]:
             raise ValueError("a probe's images are not augmented on the fly")
         # Not at the top: the import of scikit-learn takes a second.
         from classifold.training.probe import fit_probe  # noqa: PLC0415
 
         fitted = fit_probe(
-            network, train, validation, recipe=recipe, machine=machine, cache=cache, title=title
+            network, train, validation, config=config, machine=machine, cache=cache, title=title
         )
         if after_epoch:
             after_epoch(fitted.history[0])
         return Fitted(fitted.history, fitted.phases, 1, [machine.n_processes], fitted.body)
-    epochs = Epochs(train, recipe=recipe, policy=policy, machine=machine, cache=cache)
+    epochs = Epochs(train, config=config, policy=policy, machine=machine, cache=cache)
     return _Loop(network, epochs, validation=validation).run(checkpoint, after_epoch, title=title)
 
 
@@ -92,7 +92,7 @@ def refit(
     network: nn.Module,
     images: Pack,
     *,
-    recipe: Recipe,
+    config: TrainingConfig,
     policy: Mapping[str, Any],
     machine: Machine,
     recorded: Sequence[Mapping[str, Any]],
@@ -109,7 +109,7 @@ def refit(
     Args:
         network: on the machine's device, with its initial weights.
         images: the training and the validation images.
-        recipe: how to train.
+        config: how to train.
         policy: policy of online augmentation.
         machine: device, precision and processes of the training run.
         recorded: rows of the earlier training run's history: of each phase those up to the epoch
@@ -122,13 +122,13 @@ def refit(
         One row per epoch: phase, epoch, learning rate, scores on the images as they were trained
         on.
     """
-    if recipe.head:
+    if config.head:
         from classifold.training.probe import fit_probe  # noqa: PLC0415 - as above
 
         return fit_probe(
-            network, images, None, recipe=recipe, machine=machine, cache=cache, title=title
+            network, images, None, config=config, machine=machine, cache=cache, title=title
         ).history
-    epochs = Epochs(images, recipe=recipe, policy=policy, machine=machine, cache=cache)
+    epochs = Epochs(images, config=config, policy=policy, machine=machine, cache=cache)
     return _Loop(network, epochs, recorded=recorded).run(checkpoint, title=title).history
 
 
@@ -143,7 +143,7 @@ class _Loop:
         validation: Pack | None = None,
         recorded: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        self.network, self.epochs, self.recipe = network, epochs, epochs.recipe
+        self.network, self.epochs, self.config = network, epochs, epochs.config
         self.validation, self.recorded = validation, recorded
         self.history: list[dict[str, Any]] = []
         self.summaries: dict[str, dict[str, Any]] = {}
@@ -168,11 +168,11 @@ class _Loop:
             self.network.load_state_dict(state["network"])
             log(f"  {title}: continues after epoch {len(self.history)}")
 
-        for name in sorted(self.recipe.phases):
+        for name in sorted(self.config.phases):
             if name in self.summaries:  # before the interruption
                 continue
-            settings = self.recipe.phases[name]
-            phase_title = title if len(self.recipe.phases) == 1 else f"{title}, {name}"
+            settings = self.config.phases[name]
+            phase_title = title if len(self.config.phases) == 1 else f"{title}, {name}"
             with in_section(f"phases.{name}"):
                 phase = self.epochs.begin(
                     self.network, settings, title=phase_title, validation=self.validation
@@ -228,7 +228,7 @@ class _Loop:
         if self.validation is None:
             return [int(row["epoch"]) for row in self.recorded if row["phase"] == name]
         first = 1 + sum(summary["n_epochs"] for summary in self.summaries.values())
-        return range(first, first + self.recipe.phases[name]["epochs"])
+        return range(first, first + self.config.phases[name]["epochs"])
 
     def _run_epoch(self, phase: Phase, epoch: int, *, name: str, metric: str) -> None:
         learning_rate = phase.learning_rate

@@ -16,11 +16,11 @@ from classifold.data.pack import Pack
 from classifold.errors import SettingError
 from classifold.models.feature_cache import FeatureCache, NotCachedError
 from classifold.runtime.progress import log
+from classifold.training.config import HEAD, TrainingConfig
 from classifold.training.freezing import count_parameters, set_trainable
 from classifold.training.frozen_body import FrozenBody
 from classifold.training.losses import one_hot
 from classifold.training.machine import Machine
-from classifold.training.recipe import HEAD, Recipe
 from classifold.training.scores import SELECTION_METRIC, rank, score_logits
 
 MAX_ITERATIONS = 1000
@@ -42,7 +42,7 @@ def fit_probe(
     train: Pack,
     validation: Pack | None,
     *,
-    recipe: Recipe,
+    config: TrainingConfig,
     machine: Machine,
     cache: FeatureCache | None = None,
     title: str = "training",
@@ -54,7 +54,7 @@ def fit_probe(
         train: the training pack, with augmented variants.
         validation: the validation pack, on which `c` or the number of neighbors is chosen; None
             where there is one candidate.
-        recipe: recipe with a `head`.
+        config: config with a `head`.
         machine: device, precision and processes of the training run.
         cache: files of features; without it they are kept in memory.
         title: the beginning of log lines.
@@ -64,7 +64,7 @@ def fit_probe(
     """
     set_trainable(network, "head")
     splits = {"train": train} | ({"validation": validation} if validation else {})
-    settings: dict[str, Any] = {"image_size": recipe.image_size, "normalize": recipe.normalize}
+    settings: dict[str, Any] = {"image_size": config.image_size, "normalize": config.normalize}
     body = FrozenBody(network, cache, machine=machine, **settings)
     try:
         for pack in splits.values():
@@ -72,7 +72,7 @@ def fit_probe(
     except NotCachedError as reason:
         log(f"  {title}: features are kept in memory and in no file, since {reason}")
         body = FrozenBody(network, None, machine=machine, **settings)
-    key, candidates = recipe.candidates()
+    key, candidates = config.candidates()
     features, labels = body.features(train.images), one_hot(train.labels, len(train.classes))
     make_head: Callable[[Any], nn.Module]
     if key == "c":
@@ -93,7 +93,7 @@ def fit_probe(
     for candidate in candidates:
         network.head = make_head(candidate).to(machine.device)
         scores = {
-            name: score_logits(body.logits(network, pack.images), pack.labels, loss=recipe.loss)
+            name: score_logits(body.logits(network, pack.images), pack.labels, loss=config.loss)
             for name, pack in splits.items()
         }
         described = ", ".join(score.describe(name) for name, score in scores.items())

@@ -12,9 +12,9 @@ from classifold.models.feature_cache import FOLDER
 from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.progress import log
 from classifold.training.checkpoints import Checkpoint, training_key
+from classifold.training.config import HEAD
 from classifold.training.limit import cap_epochs
 from classifold.training.loop import refit
-from classifold.training.recipe import HEAD
 from classifold.training.setup import prepare
 from classifold.training.train_model import write_model
 
@@ -71,7 +71,7 @@ def refit_model(name: str, params: Mapping[str, Any], *, root: Path, folder: Pat
     history = refit(
         training.network,
         images,
-        recipe=training.recipe.as_trained(kept),
+        config=training.config.as_trained(kept),
         policy=policy,
         machine=training.machine,
         cache=training.cache,
@@ -131,7 +131,7 @@ def _model_card(
   variants) and {n_validation:,}, for {n_epochs} epochs, up to the epoch that the model of the
   pipeline kept.
 - It has no score of its own: no image is left to evaluate it on except the test images. The score
-  to quote is that of the same recipe trained without the validation images. {quoted}
+  to quote is that of the same settings trained without the validation images. {quoted}
 - Temperature and thresholds are those that were fitted for that model.
 - `model.json` holds network, preprocessing, classes and versions, `history.csv` the epochs.
 """

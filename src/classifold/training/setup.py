@@ -13,8 +13,8 @@ from classifold.models import feature_cache
 from classifold.models.device import choose_device, choose_precision
 from classifold.models.feature_cache import FeatureCache
 from classifold.models.model_file import new_network
+from classifold.training.config import TrainingConfig
 from classifold.training.machine import Machine, set_up
-from classifold.training.recipe import Recipe
 from classifold.training.try_model import try_size
 
 
@@ -24,7 +24,7 @@ class Training(NamedTuple):
     network: nn.Module
     train: Pack
     validation: Pack
-    recipe: Recipe
+    config: TrainingConfig
     machine: Machine
     precision: str
     cache: FeatureCache
@@ -68,7 +68,7 @@ def prepare(
         network.to(machine.device),
         train,
         read_pack(packs / "validation"),
-        Recipe.of(model),
+        TrainingConfig.of(model),
         machine,
         precision,
         FeatureCache(features),

@@ -55,7 +55,7 @@ def train_model(
     """
     with explain_errors_of(name):
         training = prepare(settings, model, packs=packs)
-        network, train, validation, recipe, machine, precision, cache = training
+        network, train, validation, config, machine, precision, cache = training
         params = {"train": settings, "model": model, "policy": policy, "precision": precision}
         file = Checkpoint(checkpoint, training_key(params, packs, machine))
         log(f"  {name} on {machine.device.type}, {precision}, {len(train.labels):,} images")
@@ -63,7 +63,7 @@ def train_model(
             network,
             train,
             validation,
-            recipe=recipe,
+            config=config,
             policy=policy,
             machine=machine,
             cache=cache,
@@ -77,16 +77,16 @@ def train_model(
                 pack,
                 machine=machine,
                 body=fitted.body,
-                image_size=recipe.image_size,
-                normalize=recipe.normalize,
+                image_size=config.image_size,
+                normalize=config.normalize,
             )
             for pack in (originals, validation)
         )
-    score = score_logits(logits, validation.labels, loss=recipe.loss)
+    score = score_logits(logits, validation.labels, loss=config.loss)
     metrics = training_metrics(
         network,
         fitted,
-        train=score_logits(train_logits, originals.labels, loss=recipe.loss),
+        train=score_logits(train_logits, originals.labels, loss=config.loss),
         validation=score,
     )
     kept = Logits(np.array(validation.ids), validation.labels, logits)
@@ -128,13 +128,13 @@ def write_model(
             "pack_size": images.size,
             "resize": images.resize,
             "ranges": images.ranges,
-            "image_size": training.recipe.image_size,
-            "normalize": training.recipe.normalize,
+            "image_size": training.config.image_size,
+            "normalize": training.config.normalize,
         },
         training=({"trained_on": list(trained_on)} if trained_on else {})
         | describe_training(
             images.originals(),
-            loss=training.recipe.loss,
+            loss=training.config.loss,
             precision=training.precision,
             threads=settings["threads"],
             processes=processes,

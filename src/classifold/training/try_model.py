@@ -10,8 +10,8 @@ from classifold.errors import SettingError, UserError, in_section
 from classifold.models.model_file import build_network, publisher_of
 from classifold.models.preprocessing import Normalization
 from classifold.models.weights import check_weights, input_of
+from classifold.training.config import TrainingConfig
 from classifold.training.freezing import parameters_under, set_trainable
-from classifold.training.recipe import Recipe
 
 # Of the recommended size; networks lose little accuracy above.
 MIN_SCALE = 0.7
@@ -34,7 +34,7 @@ def try_model(name: str, model: Mapping[str, Any]) -> None:
         if weights is not None:
             publisher = publisher_of(model["network"], arguments)
             check_weights(weights, publisher=publisher, name=arguments.get("name", ""))
-        Recipe.of(model)
+        TrainingConfig.of(model)
         with torch.device("meta"):
             network = build_network(
                 model["network"],
@@ -89,7 +89,7 @@ def describe_weights_mismatch(model: Mapping[str, Any]) -> Iterator[str]:
     if weights is None or publisher is None:
         return
     expected = input_of(weights, publisher=publisher)
-    given = Normalization.of(Recipe.of(model).normalize)
+    given = Normalization.of(TrainingConfig.of(model).normalize)
     if (tuple(given.mean), tuple(given.std)) != (expected.mean, expected.std):
         yield (
             f"normalize: the weights were trained with mean {expected.mean} and standard deviation "

@@ -10,7 +10,7 @@ from classifold.models.preprocessing import Normalize
 HEAD = "head"  # name of the only phase of a probe, under which its results are reported
 
 
-class Recipe(NamedTuple):
+class TrainingConfig(NamedTuple):
     """How a network is trained: the keys of a model in params, except those that build it."""
 
     seed: int  # seed of order, dropout and online augmentation
@@ -29,8 +29,8 @@ class Recipe(NamedTuple):
     train_size: int | None = None  # size of training images, if not `image_size`
 
     @classmethod
-    def of(cls, model: Mapping[str, Any]) -> "Recipe":
-        """Read the recipe from a model of params, see `with_defaults`; null means the default.
+    def of(cls, model: Mapping[str, Any]) -> "TrainingConfig":
+        """Read the config from a model of params, see `with_defaults`; null means the default.
 
         Raises:
             UserError: if `normalize` is `pretrained` and the network has no published weights.
@@ -46,7 +46,7 @@ class Recipe(NamedTuple):
         key = "c" if head["name"] == "logistic" else "k"
         return key, sorted(head[key]) if isinstance(head[key], list) else [head[key]]
 
-    def as_trained(self, phases: Mapping[str, Mapping[str, Any]]) -> "Recipe":
+    def as_trained(self, phases: Mapping[str, Mapping[str, Any]]) -> "TrainingConfig":
         """Replace the values among which the training of a probe chose by the chosen one.
 
         Args:
