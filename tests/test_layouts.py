@@ -569,6 +569,15 @@ def test_the_columns_that_are_used_are_described():
     assert "t.csv: 2 images; paths in 'Path', labels in 'ClassId'; not used: Width" in remarks
 
 
+def test_names_that_differ_only_in_composition_are_two_images():
+    names = ("caf\u00e9.png", "cafe\u0301.png")
+    table = "path,label\n" + "".join(
+        f"{name},{label}\n" for name, label in zip(names, "ab", strict=True)
+    )
+    source = find(pictures(*names) | {"t.csv": table.encode()})
+    assert said(source) == {names[0]: ("a",), names[1]: ("b",)}
+
+
 def test_a_column_of_patients_is_suggested_as_group():
     table = b"path,label,Patient ID\n1.png,a,7\n2.png,b,8\n"
     remarks = find(pictures("1.png", "2.png") | {"t.csv": table}).remarks

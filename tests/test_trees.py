@@ -102,6 +102,28 @@ def test_a_folder_and_its_archives_hold_the_same_files_in_the_same_order(pack, o
         assert tree.refused == []
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_folders_without_files_are_listed(tmp_path, opened, kind):
+    path = tmp_path / f"source.{kind}"
+    folders = ["cat", "dog", "emu/chick"]
+    if kind == "folder":
+        for name in folders:
+            (path / name).mkdir(parents=True)
+        (path / "cat/1.png").write_bytes(b"")
+    elif kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in folders:
+                archive.mkdir(name)
+            archive.writestr("cat/1.png", b"")
+    else:
+        with tarfile.open(path, TARS[kind]) as archive:
+            for name in folders:
+                archive.addfile(member(name, type=tarfile.DIRTYPE))
+            archive.addfile(member("./cat/1.png"), io.BytesIO())
+    with opened(path) as tree:
+        assert tree.empty_folders == ["dog", "emu/chick"]
+
+
 LAYOUTS = {
     "folder": {"pets/train/cat/1.png": b"", "pets/train/dog/1.png": b"", "pets/test/1.png": b""},
     "annotations": {"images/im1.png": b"", "images/im2.png": b"", "lists/cat.txt": b"1\n",

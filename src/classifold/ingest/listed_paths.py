@@ -27,7 +27,8 @@ class ListedPaths:
     """Finds images by relative and absolute paths, URLs, names, and ids without extension."""
 
     def __init__(self, images: Sequence[str]) -> None:
-        self._exact = {composed(name): name for name in images}
+        # Names that differ only in composition come last, so that each is found by itself.
+        self._exact = {composed(name): name for name in images} | {name: name for name in images}
         self._by_stem: dict[str, list[str]] = defaultdict(list)
         for name in images:
             self._by_stem[_stem(name.rpartition("/")[2])].append(name)
@@ -51,7 +52,8 @@ class ListedPaths:
             return None
         if not absolute:
             for base in (folder, ""):
-                name = self._exact.get(posixpath.normpath(posixpath.join(composed(base), path)))
+                full = posixpath.normpath(posixpath.join(base, path))
+                name = self._exact.get(full) or self._exact.get(composed(full))
                 if name is not None:
                     return Match([name])
         found = self._similar(path, folder=folder, split=split, any_folder=is_url)
@@ -69,7 +71,7 @@ class ListedPaths:
         self, path: str, *, folder: str, split: str | None, any_folder: bool
     ) -> list[tuple[tuple[bool, ...], str, str | None]]:
         """List the images whose path ends alike: rank, name, folders that do not exist here."""
-        *parents, file = [part for part in path.split("/") if part != ".."]
+        *parents, file = [part for part in composed(path).split("/") if part != ".."]
         has_extension = has_image_extension(file)
         inside = composed(folder).split("/") if folder else []
         found: list[tuple[tuple[bool, ...], str, str | None]] = []
@@ -98,7 +100,7 @@ class ListedPaths:
 
 def _normalized(listed: str) -> tuple[str, bool, bool]:
     """Return a path with slashes and without `.`, whether it is absolute, and whether a URL."""
-    path = composed(listed.strip("\"'"))
+    path = listed.strip("\"'")
     is_url = bool(URL.match(path))
     if is_url:
         path = unquote(urlsplit(path).path)

@@ -82,6 +82,7 @@ class FolderTree:
                 self._names.append(image_id)
             refuse_too_many(len(self._names), where=str(root))
         self._names.sort()
+        self.empty_folders.sort()
 
     def names(self) -> list[str]:
         """List the files, sorted."""
