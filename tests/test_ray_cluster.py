@@ -289,6 +289,83 @@ def test_a_local_cluster_ends_when_ctrl_c_stops_the_stage(tmp_path):
     assert psutil.wait_procs(below, timeout=30)[1] == []
 
 
+ON_CLUSTER = """
+import operator
+from classifold.runtime.parallel import ordered_map
+from classifold.runtime.stage import run_stage
+
+def main():
+    print(sum(ordered_map(operator.neg, range(1000), n_items=10**6)))
+
+run_stage(main)
+"""
+
+
+@pytest.fixture
+def ray_command(tmp_path):
+    """The `ray` command of a user with an own home; nodes end with the test."""
+    pytest.importorskip("ray", reason="Ray is not installed (pip install classifold[ray])")
+    (tmp_path / "home").mkdir()
+    code = [str(Path(parallel.__file__).parents[2]), str(Path(__file__).parent)]
+    environment = os.environ | {"HOME": str(tmp_path / "home"), "PYTHONPATH": ":".join(code)}
+    for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        environment.pop(name, None)
+    nodes = []
+
+    def run(*command, expect=0, **settings):
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env=environment | settings,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == expect, done.stdout + done.stderr
+        return done.stdout if expect == 0 else done.stderr
+
+    def start(*arguments, ready, **settings):
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *arguments]
+        command += ["--num-cpus=1", f"--object-store-memory={STORE}", "--disable-usage-stats"]
+        node = subprocess.Popen(
+            command,
+            env=environment | settings,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        nodes.append(node)
+        assert any(ready in line for line in node.stdout)
+
+    yield run, start
+    for node in nodes:
+        node.terminate()  # with its processes
+    for node in nodes:
+        node.communicate(timeout=60)
+
+
+@pytest.mark.cluster
+def test_the_ray_command_starts_a_cluster_that_requires_a_token(ray_command, free_port, tmp_path):
+    run, start = ray_command
+    ray = (sys.executable, "-m", "ray.scripts.scripts")
+    address = f"127.0.0.1:{free_port}"
+    shutil.copyfile(Path(parallel.__file__).parents[3] / "params.yaml", tmp_path / "params.yaml")
+    (tmp_path / "stage.py").write_text(ON_CLUSTER)
+    token = {"RAY_AUTH_MODE": "token"}
+    run(*ray, "get-auth-token", "--generate")
+    head = ("--head", f"--port={free_port}", "--node-ip-address=127.0.0.1")
+    start(*head, "--include-dashboard=false", ready="Ray runtime started", **token)
+    start(f"--address={address}", ready="Ray runtime started", **token)
+    for place in (address, "auto"):
+        stage = (sys.executable, "stage.py")
+        told = run(*stage, expect=1, RAY_ADDRESS=place, RAY_AUTH_MODE="disabled")
+        assert told.startswith(f"stage: RAY_AUTH_MODE: the Ray cluster at {place} requires a token")
+        assert told.count("\n") == 1
+    printed = run(sys.executable, "stage.py", RAY_ADDRESS=address, **token)
+    assert "2 cores, nodes: 2" in printed
+    assert str(-sum(range(1000))) in printed
+
+
 @pytest.fixture
 def silent_port():
     """A port where another program listens."""

@@ -280,25 +280,33 @@ def _connect() -> ModuleType:
 
 
 def _require_cluster(address: str) -> None:
-    """Check that a cluster can be reached; `ray.init` would retry for minutes and log warnings.
+    """Check that a cluster can be used; `ray.init` would retry for minutes and log warnings.
 
     Raises:
-        UserError: if nothing or another program listens at `host:port`.
+        UserError: if nothing or another program listens there, or a token is missing.
     """
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host:
-        return  # "auto": Ray finds the address itself
+    host, _, port = address.removeprefix("ray://").rpartition(":")  # "auto": Ray finds the cluster
     status = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
     try:
-        socket.create_connection((host.strip("[]"), port), MAX_SECONDS_TO_CONNECT).close()
+        if host:
+            socket.create_connection((host.strip("[]"), port), MAX_SECONDS_TO_CONNECT).close()
         if not address.startswith("ray://"):
             subprocess.run(  # noqa: S603 - no shell
-                status, check=True, capture_output=True, timeout=MAX_SECONDS_FOR_STATUS
+                status, check=True, capture_output=True, text=True, timeout=MAX_SECONDS_FOR_STATUS
             )
     except OSError as error:
         reason = str(error)
-    except subprocess.SubprocessError:
-        reason = "the program that listens there does not respond to 'ray status'"
+    except subprocess.CalledProcessError as error:
+        if "AuthenticationError" in error.stderr:
+            got = os.environ.get("RAY_AUTH_MODE", "no value")
+            raise UserError(
+                f"RAY_AUTH_MODE: the Ray cluster at {address} requires a token, got {got}. Set "
+                "RAY_AUTH_MODE=token here and on every node, and put the cluster's token into "
+                "~/.ray/auth_token or RAY_AUTH_TOKEN (docs/RAY.md)."
+            ) from None
+        reason = "'ray status' cannot connect to it"
+    except subprocess.TimeoutExpired:
+        reason = "'ray status' gets no response"
     else:
         return
     raise UserError(f"RAY_ADDRESS: no Ray cluster at {address} ({reason}). {REMEDY}")
