@@ -1,6 +1,7 @@
 """Features of frozen bodies: computed once, kept in files, and the same training as without."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 
 import numpy as np
@@ -12,16 +13,18 @@ from classifold.data.image_arrays import ChosenImages, JoinedImages
 from classifold.data.pack import join, new_pack, read_pack
 from classifold.data.seeding import seed_torch
 from classifold.models import feature_cache
-from classifold.models.feature_cache import FeatureCache, NotCachedError
+from classifold.models.feature_cache import FeatureCache, NotCachedError, shared_folder
 from classifold.models.folding import fold_batch_norms
 from classifold.models.inference import predict_features
 from classifold.models.model_file import build_network
+from classifold.search.trial import run_trial
 from classifold.training import epochs
 from classifold.training.config import TrainingConfig
 from classifold.training.distributed_prediction import predict_distributed
 from classifold.training.freezing import set_trainable
 from classifold.training.frozen_body import find_tail
 from classifold.training.loop import fit, refit
+from tiny_model import MODEL
 
 CPU = torch.device("cpu")
 SETTINGS = {"image_size": 8, "normalize": "half", "device": CPU}
@@ -380,3 +383,34 @@ def test_a_norm_after_an_activation_is_not_folded():
 )
 def test_batches_of_large_images_are_small_on_a_cpu(image_size, device, expected):
     assert feature_cache._batch_size(image_size, torch.device(device)) == expected
+
+
+def test_experiments_of_a_queue_share_the_features_of_the_project(tmp_path):
+    assert shared_folder() == Path(".cache/features")
+    expected = tmp_path / ".cache/features"
+    assert shared_folder(tmp_path) == expected
+    assert shared_folder(tmp_path / ".dvc/tmp/exps/tmp9x") == expected
+    assert shared_folder(tmp_path / ".dvc/tmp/other") == tmp_path / ".dvc/tmp/other/.cache/features"
+
+
+def test_trials_of_a_search_compute_features_once(tmp_path, write_packs, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    packs = write_packs(tmp_path / "packs", train=24, validation=12)
+    model = MODEL | {
+        "network": "small_resnet",
+        "arguments": {"widths": [8], "depth": 1, "stem_stride": 1},
+        "phases": {"p1": PHASE},
+    }
+    settings = {"device": "cpu", "precision": "fp32", "threads": 1, "compile": False}
+    params = {"train": settings, "policies": {"none": NO_POLICY}}
+    computed = []
+
+    def counted(network, images, **settings):
+        computed.append(len(images))
+        return predict_features(network, images, **settings)
+
+    monkeypatch.setattr(feature_cache, "predict_features", counted)
+    for batch_size in (4, 8, 12):
+        models = {"models": {"net": model | {"batch_size": batch_size}}}
+        assert run_trial(params | models, "net", packs=packs).n_epochs == PHASE["epochs"]
+    assert sorted(computed) == [1, 1, 12, 24]

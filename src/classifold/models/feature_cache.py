@@ -51,6 +51,25 @@ BYTES_PER_CHUNK = 2**24  # of images, as they are hashed
 MAX_ROUNDING = 2**-10
 
 
+# Where DVC copies the project for experiments that do not run in the workspace.
+COPIES = (".dvc", "tmp", "exps")
+
+
+def shared_folder(root: Path = Path()) -> Path:
+    """Return the folder of features of a project.
+
+    Copies of the project, in which DVC runs experiments of a queue, use that of the project.
+
+    Args:
+        root: root folder of the project, or of a copy.
+    """
+    parts = root.resolve().parts
+    for end in range(len(parts) - len(COPIES)):
+        if parts[end : end + len(COPIES)] == COPIES:
+            return Path(*parts[:end]) / FOLDER
+    return root / FOLDER
+
+
 class NotCachedError(Exception):
     """Features cannot be kept; the message is the reason."""
 

@@ -8,7 +8,6 @@ from classifold.data.csv_file import read_rows
 from classifold.data.json_file import read_json
 from classifold.data.pack import join
 from classifold.errors import UserError
-from classifold.models.feature_cache import FOLDER
 from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.progress import log
 from classifold.training.checkpoints import Checkpoint, training_key
@@ -55,7 +54,7 @@ def refit_model(name: str, params: Mapping[str, Any], *, root: Path, folder: Pat
         if int(row["epoch"]) <= kept[row["phase"]]["best_epoch"]
     ]
     packs = root / "data/augmented"
-    training = prepare(settings, model, packs=packs, features=root / FOLDER)
+    training = prepare(settings, model, packs=packs, root=root)
     images = join(training.train, training.validation)
     n_train, n_validation = len(training.train.labels), len(training.validation.labels)
     log(f"  {name}: {n_train:,} training and {n_validation:,} validation images")

@@ -9,9 +9,8 @@ from torch import nn
 
 from classifold.data.model_settings import with_defaults
 from classifold.data.pack import Pack, read_pack
-from classifold.models import feature_cache
 from classifold.models.device import choose_device, choose_precision
-from classifold.models.feature_cache import FeatureCache
+from classifold.models.feature_cache import FeatureCache, shared_folder
 from classifold.models.model_file import new_network
 from classifold.training.config import TrainingConfig
 from classifold.training.machine import Machine, set_up
@@ -35,7 +34,7 @@ def prepare(
     model: Mapping[str, Any],
     *,
     packs: Path,
-    features: Path = feature_cache.FOLDER,
+    root: Path = Path(),
 ) -> Training:
     """Read the packs and build the network, whose initial weights depend only on its seed.
 
@@ -43,7 +42,7 @@ def prepare(
         settings: `train` of params.
         model: one of `models` of params; its image size and loss are by default those of the packs.
         packs: folder of the packs `train` and `validation`.
-        features: folder of the features of frozen bodies.
+        root: root folder of the project, where features of frozen bodies are kept.
 
     Raises:
         UserError: if the device is not available, or the network does not accept its arguments.
@@ -71,5 +70,5 @@ def prepare(
         TrainingConfig.of(model),
         machine,
         precision,
-        FeatureCache(features),
+        FeatureCache(shared_folder(root)),
     )
