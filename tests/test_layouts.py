@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from classifold.errors import UserError
+from classifold.ingest import table_files
 from classifold.ingest.detection import find_source
 from classifold.ingest.files import HIDDEN
 from classifold.ingest.formats import EXTENSIONS
@@ -396,6 +397,13 @@ def test_an_equal_second_row_is_no_contradiction():
 def test_an_invalid_table_is_an_error(table, message):
     with pytest.raises(UserError, match=message):
         find({"1.png": b"", "2.png": b"", "t.csv": table}, layout="table")
+
+
+def test_a_parquet_file_of_kilobytes_with_millions_of_rows_is_refused(monkeypatch):
+    monkeypatch.setattr(table_files, "MAX_ROWS", 999)
+    content = parquet(path=["1.png"] * 1000, label=["a"] * 1000)
+    with pytest.raises(UserError, match=r"t\.parquet: .* at most 999 rows .* got 1,000 rows"):
+        find(pictures("1.png") | {"t.parquet": content})
 
 
 def test_a_damaged_parquet_file_is_an_error():

@@ -558,8 +558,8 @@ def header(**fields):
     return member("cat/1.png", **fields).tobuf(tarfile.GNU_FORMAT)
 
 
-def backwards():
-    block = bytearray(header())
+def backwards(**fields):
+    block = bytearray(header(**fields))
     block[124:136] = tarfile.itn(-512, 12, tarfile.GNU_FORMAT)
     block[148:156] = b" " * 8
     block[148:156] = b"%06o\0 " % sum(block)
@@ -570,6 +570,10 @@ def backwards():
     "content",
     [
         pytest.param(backwards() + bytes(1024), id="an entry of less than no bytes"),
+        pytest.param(header(size=2**62) + bytes(1024), id="an entry of endless bytes"),
+        pytest.param(header(type=b"x", size=2**80) + bytes(1024), id="endless attributes"),
+        pytest.param(backwards(type=b"x") + bytes(1024), id="attributes of less than no bytes"),
+        pytest.param(header(size=2**80) + bytes(1024), id="an entry of more than endless bytes"),
         pytest.param(
             header() + (header(type=b"L", size=4) + b"abc".ljust(512, b"\0")) * 3000 + bytes(1024),
             id="names of names of names",

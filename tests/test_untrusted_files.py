@@ -106,6 +106,13 @@ def test_logits_are_no_pickle(tmp_path, pickles, mark, kind):
     assert not mark.exists()
 
 
+def test_logits_that_unpack_to_any_size_are_refused(tmp_path):
+    path = tmp_path / "mlp.npz"
+    np.savez_compressed(path, ids=np.array(["a"]), labels=np.zeros(1), logits=np.zeros((1, 2)))
+    with pytest.raises(UserError, match=r"mlp\.npz: .*compressed arrays"):
+        load_logits(path)
+
+
 @pytest.mark.parametrize("kind", ["npy", "npz", "pt", "pkl"])
 def test_a_checkpoint_is_no_pickle(tmp_path, pickles, mark, capsys, kind):
     path = tmp_path / "mlp.safetensors"

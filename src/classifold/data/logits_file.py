@@ -32,4 +32,6 @@ def load_logits(path: Path) -> Logits:
         path.open("rb") as file,  # which NumPy leaves open when it is damaged
         np.load(file, allow_pickle=False) as arrays,
     ):
+        if any(entry.compress_type for entry in arrays.zip.infolist()):
+            raise ValueError("compressed arrays, which could have any size")
         return Logits(**{name: arrays[name] for name in Logits._fields})

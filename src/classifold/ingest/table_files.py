@@ -23,6 +23,10 @@ EXCEL_DELIMITER = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
 
 ROWS_PER_BATCH = 10_000
 
+# Of a Parquet file, whose encodings repeat values at no cost.
+MAX_ROWS = 10_000_000
+MAX_BYTES_UNPACKED = 2**30
+
 # Longer ones come first: the UTF-32 mark begins like that of UTF-16.
 BYTE_ORDER_MARKS = {
     b"\xff\xfe\0\0": "utf-32",
@@ -129,7 +133,9 @@ class _ArrowRows:
             if name.lower().endswith(".jsonl"):
                 self._table = pyarrow.json.read_json(io.BytesIO(content))
             else:
-                self._table = pq.read_table(io.BytesIO(content))
+                file = pq.ParquetFile(io.BytesIO(content))
+                _refuse_too_large(name, file.metadata)
+                self._table = file.read()
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             kind = "JSON Lines" if name.lower().endswith(".jsonl") else "Parquet"
             raise UserError(f"{name}: damaged {kind} file ({error}). Download it again.") from None
@@ -147,6 +153,16 @@ class _ArrowRows:
             for values in zip(*columns, strict=True):
                 number += 1
                 yield f"row {number}", [_text(value).strip() for value in values]
+
+
+def _refuse_too_large(name: str, table: pq.FileMetaData) -> None:
+    """Refuse a table that would exhaust memory: one of kilobytes may have billions of rows."""
+    n_bytes = sum(table.row_group(i).total_byte_size for i in range(table.num_row_groups))
+    if table.num_rows > MAX_ROWS or n_bytes > MAX_BYTES_UNPACKED:
+        raise UserError(
+            f"{name}: must have at most {MAX_ROWS:,} rows and {MAX_BYTES_UNPACKED:,} bytes, got "
+            f"{table.num_rows:,} rows and {n_bytes:,} bytes. Remove rows or columns."
+        )
 
 
 def _decode(content: bytes, name: str) -> str:

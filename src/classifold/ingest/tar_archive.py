@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+import os
 import shutil
 import tarfile
 import tempfile
@@ -95,7 +96,9 @@ class TarTree:
             except BaseException:
                 self._file.close()
                 raise
-        except _DAMAGES as error:
+        except UserError:
+            raise
+        except (*_DAMAGES, ValueError, OverflowError) as error:  # numbers that are none
             raise UserError(f"{path}: damaged tar archive ({error}). Download it again.") from None
         self._names = sorted(self._contents)
         self.empty_folders = empty_folders(self._folders, self._names)
@@ -168,13 +171,20 @@ class _Headers:
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self.seek, self.tell = file.seek, file.tell
+        self.tell = file.tell
+        self._size = os.fstat(file.fileno()).st_size
         self.n_bytes = 0  # of the headers of one entry; the caller sets it back
+
+    def seek(self, offset: int) -> int:
+        """Move to the headers of another entry, which may claim to be anywhere."""
+        if offset > self._size:
+            raise tarfile.ReadError("unexpected end of data")
+        return self._file.seek(offset)
 
     def read(self, size: int) -> bytes:
         """Read a part of the headers."""
-        self.n_bytes += size
-        if self.n_bytes > MAX_BYTES_OF_HEADERS:
+        self.n_bytes += max(size, 0)
+        if size < 0 or self.n_bytes > MAX_BYTES_OF_HEADERS:
             raise tarfile.ReadError(
                 f"headers of more than {MAX_BYTES_OF_HEADERS:,} bytes before an entry"
             )

@@ -248,8 +248,11 @@ def load_model(folder: Path) -> Model:
         raise UserError(f"{folder}: the model is incomplete ({error}); {REMEDY}") from None
     if broken := validation_errors(_Description, description):
         raise UserError(f"{folder}/model.json: not a valid description ({broken[0]}); {REMEDY}")
-    with torch.device("meta"), _bounded_activations():
-        expected = build_network(description["network"], **_structure(description)).state_dict()
+    try:
+        with torch.device("meta"), _bounded_activations():
+            expected = build_network(description["network"], **_structure(description)).state_dict()
+    except UserError as error:
+        raise UserError(f"{folder}/model.json: {error}") from None
     if _shapes(expected) != _shapes(state):
         raise UserError(
             f"{path}: must hold the weights of network {description['network']}, got those of "
