@@ -30,7 +30,8 @@ from classifold.models.device import choose_device, choose_precision
 from classifold.networks.small_resnet import build
 from classifold.runtime.parallel import MIN_ITEMS_FOR_PROCESSES, ordered_map
 from classifold.splitting.stratified import stratify
-from classifold.training.batches import TrainingImages, epoch_batches
+from classifold.training.batches import epoch_batches
+from classifold.training.images import TrainingImages
 from synthetic import make_hashes, make_labels, make_photos
 
 ROUNDS = 5

@@ -7,7 +7,8 @@ from classifold.data.json_file import write_json
 from classifold.filtering.files import read_candidates, write_selection
 from classifold.filtering.gallery import draw_galleries
 from classifold.filtering.limit import limit_images
-from classifold.filtering.selection import select, selection_metrics
+from classifold.filtering.metrics import selection_metrics
+from classifold.filtering.selection import select
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.progress import log, warn

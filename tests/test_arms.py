@@ -12,15 +12,14 @@ from classifold.leakage.arms import (
     NONE,
     OFFLINE,
     Arm,
-    Counts,
-    compare_arms,
     equivalent_policy,
     make_arms,
-    train_arm,
     with_variants,
     without_early_stopping,
 )
+from classifold.leakage.comparison import Counts, compare_arms
 from classifold.leakage.figure import draw_arms
+from classifold.leakage.training import train_arm
 from classifold.params.schema.policies import Policy
 from classifold.training.batches import count_batches
 from classifold.training.config import TrainingConfig

@@ -9,7 +9,8 @@ import torch
 from classifold.augmentation.online.batches import epoch_draws
 from classifold.data.image_arrays import ImageArray
 from classifold.errors import UserError
-from classifold.training.batches import TrainingImages, count_batches, draw_rows, epoch_batches
+from classifold.training.batches import count_batches, draw_rows, epoch_batches
+from classifold.training.images import TrainingImages
 
 CPU = torch.device("cpu")
 

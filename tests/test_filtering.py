@@ -19,7 +19,8 @@ from classifold.errors import UserError
 from classifold.filtering import duplicates as copies
 from classifold.filtering.duplicates import bits_apart, equal_groups, linked, near_groups
 from classifold.filtering.files import read_candidates, write_selection
-from classifold.filtering.selection import Candidate, select, selection_metrics
+from classifold.filtering.metrics import selection_metrics
+from classifold.filtering.selection import Candidate, select
 from classifold.filtering.size import describe_outlier, modal_size
 from classifold.runtime import parallel
 

@@ -12,7 +12,8 @@ from scipy.linalg import sqrtm
 
 from classifold.data.pack import join, read_pack
 from classifold.errors import UserError
-from classifold.gan import gain
+from classifold.gan import added_images
+from classifold.gan.added_images import Classifier, Gan, HeldOutPredictions, add_generated
 from classifold.gan.discriminator import Discriminator
 from classifold.gan.distances import (
     frechet_distance,
@@ -20,7 +21,7 @@ from classifold.gan.distances import (
     precision_recall,
 )
 from classifold.gan.files import load_generator, save_generator, save_images
-from classifold.gan.gain import Classifier, Gan, HeldOutPredictions, add_generated, compare
+from classifold.gan.gain import compare
 from classifold.gan.generator import Generator
 from classifold.gan.loop import FittedGan, Grid, fit_gan
 from classifold.gan.losses import LOSSES, gradient_penalty
@@ -434,9 +435,9 @@ def training_runs(monkeypatch):
         seen.append(("model", train, validation, weights))
         return real_fit(network, train, validation, **settings)
 
-    real_fit = gain.fit
-    monkeypatch.setattr(gain, "fit_gan", fit_gan_watched)
-    monkeypatch.setattr(gain, "fit", fit_watched)
+    real_fit = added_images.fit
+    monkeypatch.setattr(added_images, "fit_gan", fit_gan_watched)
+    monkeypatch.setattr(added_images, "fit", fit_watched)
     return seen
 
 
@@ -487,13 +488,13 @@ def test_an_interrupted_comparison_resumes_in_the_same_fold(
     def stop(*_, **__):
         raise Stopped
 
-    real_fit, calls = gain.fit, []
+    real_fit, calls = added_images.fit, []
 
     def fit_three(*arguments, **settings):
         calls.append(1)
         return (stop if len(calls) == 4 else real_fit)(*arguments, **settings)
 
-    monkeypatch.setattr(gain, "fit", fit_three)
+    monkeypatch.setattr(added_images, "fit", fit_three)
     with pytest.raises(Stopped):
         run_added(pack, machine, tmp_path / "cut")
     capsys.readouterr()

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from classifold.filtering.limit import limit_images
-from classifold.filtering.selection import Candidate, select, selection_metrics
+from classifold.filtering.metrics import selection_metrics
+from classifold.filtering.selection import Candidate, select
 from classifold.training.limit import cap_epochs
 
 ALL = {

@@ -14,7 +14,8 @@ from classifold.evaluation.labels import read_labeled_images
 from classifold.filtering import duplicates
 from classifold.filtering.duplicates import choose_bands, near_groups
 from classifold.filtering.limit import limit_images
-from classifold.filtering.selection import Candidate, select, selection_metrics
+from classifold.filtering.metrics import selection_metrics
+from classifold.filtering.selection import Candidate, select
 from classifold.reporting.sections.class_axis import MAX_LABELED_CLASSES
 from classifold.reporting.sections.confusion import confused_classes, confusion_matrix
 from classifold.splitting.files import write_splits

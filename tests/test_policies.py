@@ -11,7 +11,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from ruamel.yaml import YAML
 from torchvision.transforms.v2 import functional as v2
 
-from classifold.augmentation.online import policy as policy_module
+from classifold.augmentation.online import steps as steps_module
 from classifold.augmentation.online.batches import (
     augment_arrays,
     augment_tensors,
@@ -363,4 +363,4 @@ def test_rand_augment_of_no_strength_at_all_changes_only_what_has_no_strength():
 def test_every_step_of_the_schema_is_known_and_every_known_step_is_in_the_schema():
     from classifold.params.schema.policies import Step  # noqa: PLC0415
 
-    assert set(Step.model_fields) == set(policy_module._STEPS)
+    assert set(Step.model_fields) == set(steps_module.STEPS)

@@ -14,7 +14,8 @@ from PIL import Image
 from classifold.data.image_table import iter_columns, iter_images
 from classifold.data.pixels import rgb_pixels
 from classifold.filtering.files import read_candidates
-from classifold.filtering.selection import Selection, select, selection_metrics
+from classifold.filtering.metrics import selection_metrics
+from classifold.filtering.selection import Selection, select
 from classifold.ingest.detection import open_source
 from classifold.ingest.ingestion import ingest
 from classifold.splitting import splits as splitting

@@ -29,9 +29,10 @@ from classifold.reporting.sections.data import (
 )
 from classifold.reporting.sections.label_counts import MAX_CLASS_CURVES, precision_recall
 from classifold.reporting.sections.models import models_table
+from classifold.reporting.sections.slices import describe_slices
 from classifold.reporting.sections.stack import describe_gain, weights_table
 from classifold.reporting.sections.summary import describe_difference, describe_mcnemar_test
-from classifold.reporting.sections.test import describe_slices, describe_temperature, lowest_f1
+from classifold.reporting.sections.test import describe_temperature, lowest_f1
 from synthetic_run import DUPLICATES, HOSTILE, MODELS, PLAIN, TASKS, Run
 
 SECTIONS = [

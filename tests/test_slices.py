@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from classifold.data.image_table import write_table
 from classifold.evaluation.slices import brightness, find_slices
 from classifold.filtering.files import read_candidates, write_selection
-from classifold.filtering.selection import select, selection_metrics
+from classifold.filtering.metrics import selection_metrics
+from classifold.filtering.selection import select
 
 SETTINGS = {
     "size": {"rule": "modal", "tolerance": 0},

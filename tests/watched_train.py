@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from classifold.training.batches import TrainingImages
 from classifold.training.epochs import Epochs
+from classifold.training.images import TrainingImages
 
 WATCHED = Path(os.environ["WATCHED"])
 HOLD = [int(number) for number in os.environ.get("HOLD", "0").split(",")]

@@ -7,14 +7,9 @@ from classifold.data.json_file import write_json
 from classifold.data.model_settings import with_defaults
 from classifold.data.pack import read_pack
 from classifold.data.split_file import read_groups
+from classifold.gan.added_images import Classifier, Gan, add_generated
 from classifold.gan.figure import draw_gains
-from classifold.gan.gain import (
-    Classifier,
-    Gan,
-    add_generated,
-    compare,
-    write_predictions,
-)
+from classifold.gan.gain import compare, write_predictions
 from classifold.gan.machine import single_process_machine
 from classifold.gan.params import GAN_PARAMS, check_gan_params
 from classifold.gan.trainer import GanConfig

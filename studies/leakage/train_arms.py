@@ -11,12 +11,12 @@ from classifold.leakage.arms import (
     NONE,
     OFFLINE,
     ONLINE,
-    compare_arms,
     make_arms,
-    train_arm,
     without_early_stopping,
 )
+from classifold.leakage.comparison import compare_arms
 from classifold.leakage.figure import draw_arms
+from classifold.leakage.training import train_arm
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.progress import log

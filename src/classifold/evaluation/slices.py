@@ -10,7 +10,8 @@ import numpy as np
 from classifold.data.csv_file import read_rows
 from classifold.data.image_table import TEST, iter_columns
 from classifold.data.pixels import LUMA
-from classifold.filtering.selection import REASONS, UNTOUCHED, ids_with_duplicates
+from classifold.filtering.metrics import ids_with_duplicates
+from classifold.filtering.selection import REASONS, UNTOUCHED
 from classifold.filtering.size import describe_outlier
 
 THIRDS = ("dark", "middle", "bright")

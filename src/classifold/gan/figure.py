@@ -6,7 +6,7 @@ from typing import Any
 
 import matplotlib as mpl
 
-from classifold.gan.gain import REFERENCE
+from classifold.gan.added_images import REFERENCE
 from classifold.pictures.palette import BLUE
 
 mpl.use("Agg")

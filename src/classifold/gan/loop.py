@@ -18,8 +18,9 @@ from classifold.gan.sampling import generate, sample_noise
 from classifold.gan.trainer import LOSS_COLUMNS, GanConfig, GanTrainer
 from classifold.pictures.tiles import draw_tiles
 from classifold.runtime.progress import format_speed, log, track
-from classifold.training.batches import Batch, TrainingImages, count_batches, epoch_batches
+from classifold.training.batches import Batch, count_batches, epoch_batches
 from classifold.training.checkpoints import Checkpoint
+from classifold.training.images import TrainingImages
 from classifold.training.machine import Machine
 
 SECONDS_BETWEEN_LINES = 10.0

@@ -17,12 +17,9 @@ from classifold.reporting.facts import Facts
 from classifold.reporting.formats import capitalize_first, count, decimal
 from classifold.reporting.provenance import Provenance
 from classifold.reporting.sections.data import describe_class_balance
+from classifold.reporting.sections.slices import slices_of_several_groups
 from classifold.reporting.sections.summary import describe_limit, summarize
-from classifold.reporting.sections.test import (
-    MAX_WORST_CLASSES,
-    lowest_f1,
-    slices_of_several_groups,
-)
+from classifold.reporting.sections.test import MAX_WORST_CLASSES, lowest_f1
 from classifold.reporting.weights import weights_table
 
 

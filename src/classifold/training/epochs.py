@@ -16,7 +16,6 @@ from classifold.models.feature_cache import FeatureCache, NotCachedError
 from classifold.runtime.progress import log, track
 from classifold.training.batches import (
     Batch,
-    TrainingImages,
     count_batches,
     epoch_batches,
     micro_batches_per_process,
@@ -25,6 +24,7 @@ from classifold.training.config import TrainingConfig
 from classifold.training.distributed_prediction import predict_distributed
 from classifold.training.freezing import set_trainable, train_mode
 from classifold.training.frozen_body import FrozenBody, TrainingFeatures
+from classifold.training.images import TrainingImages
 from classifold.training.losses import class_weights, make_loss
 from classifold.training.machine import Machine
 from classifold.training.phase import Phase

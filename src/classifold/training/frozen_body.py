@@ -13,8 +13,8 @@ from classifold.data.pack import Pack
 from classifold.models.feature_cache import FeatureCache, NotCachedError
 from classifold.models.inference import aligned_rows, predict_features
 from classifold.models.preprocessing import Normalize
-from classifold.training.batches import Read, fits
 from classifold.training.freezing import train_mode
+from classifold.training.images import Read, fits
 from classifold.training.machine import Machine
 
 ROWS = 4096  # of features, that a head computes at once

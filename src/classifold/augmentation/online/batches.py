@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from classifold.augmentation.online.color import MIDDLE_GRAY, recolor_arrays, recolor_tensors
-from classifold.augmentation.online.policy import Mix, Plan, count_draws, draw_plan
+from classifold.augmentation.online.plan import Mix, Plan
+from classifold.augmentation.online.policy import count_draws, draw_plan
 from classifold.augmentation.online.tone import retone_arrays, retone_tensors
 from classifold.augmentation.online.warp import identity, warp_arrays, warp_tensors
 from classifold.data.pack import encode_jpeg
