@@ -158,7 +158,8 @@ class FeatureCache:
         n_features = predict_features(body, example, **settings, batch_size=1).shape[1]
         batch_size = _batch_size(settings["image_size"], settings["device"])
         self._make_room(n_images * n_features * np.dtype(np.float16).itemsize)
-        with new_file(path) as partial:
+        # The lock is held: what a killed process left is replaced.
+        with new_file(path, partial=path.with_name(f"{path.name}.partial")) as partial:
             features = np.lib.format.open_memmap(
                 partial, mode="w+", dtype=np.float16, shape=(n_images, n_features)
             )
