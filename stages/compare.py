@@ -1,8 +1,12 @@
-"""Stage `compare`: collect the results of exactly the listed models, and fit their decisions."""
+"""Stage `compare`: collect the results of exactly the listed models, and fit their decisions.
+
+It also selects the model that later stages explain.
+"""
 
 from pathlib import Path
 
 from classifold.data.json_file import write_json
+from classifold.models.explained_model import copy_explained_model, select_model
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.progress import log
@@ -12,7 +16,8 @@ from classifold.stacking.unlisted_models import remove_unlisted
 
 
 def main() -> None:
-    names = list(read_params("models"))
+    listed, setting = read_params("models", "explain.model")
+    names = list(listed)
     models, metrics = Path("models"), Path("metrics/train")
     remove_unlisted(
         names,
@@ -23,9 +28,14 @@ def main() -> None:
     with new_folder(Path("data/compared")) as folder:
         table = compare_models(names, folder, models=models, metrics=metrics)
 
+    explained = select_model(setting, names, table)
+    with new_folder(Path("data/explained_model")) as folder:
+        copy_explained_model(folder, explained, models=models)
+
     write_json(Path("metrics/models.json"), table)
     for name, row in table.items():
         log(f"  {name}: {format_validation_scores(row)}")
+    log(f"  tsne and explain use {explained}")
 
 
 if __name__ == "__main__":

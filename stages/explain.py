@@ -10,21 +10,23 @@ from classifold.analysis.explain.explanations import (
 )
 from classifold.analysis.explain.pictures import draw_explanations, draw_layers
 from classifold.data.csv_file import write_rows
-from classifold.data.json_file import write_json
+from classifold.data.json_file import write_result
 from classifold.data.pixels import load_pixels
 from classifold.data.predictions import SCHEMA, read_predictions
 from classifold.models.device import choose_device
-from classifold.models.model_file import load_model
+from classifold.models.explained_model import load_explained_model
 from classifold.params.reader import read_params
+from classifold.pictures.reason import draw_reason
 from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.stage import run_stage
 
 
 def main() -> None:
     settings, device = read_params("explain", "train.device")
-    name, n_images, layers = (settings.pop(key) for key in ("model", "images", "layers"))
+    del settings["model"]  # compare selected it
+    n_images, layers = (settings.pop(key) for key in ("images", "layers"))
+    name, model = load_explained_model(Path("data/explained_model"))
     predictions = read_predictions(Path("data/evaluated/predictions.parquet"), model=name)
-    model = load_model(Path("models") / name)
     model.use_threads()
 
     ingested = Path("data/ingested")
@@ -45,13 +47,16 @@ def main() -> None:
         attribution=settings,
     )
 
+    reason = None if explanations else "there are no test images"
     with new_folder(Path("data/explained")) as folder:
         write_rows(folder / "chosen.csv", chosen, columns=SCHEMA.names)
-        if explanations:
+        if reason:
+            draw_reason(folder / "explanations.png", reason)
+        else:
             draw_explanations(folder / "explanations.png", explanations)
             draw_layers(folder, explanations, **layers)
     metrics = explanation_metrics(explanations, model=name)
-    write_json(Path("metrics/explain.json"), metrics)
+    write_result(Path("metrics/explain.json"), metrics, reason=reason)
 
 
 if __name__ == "__main__":

@@ -3,22 +3,27 @@
 from pathlib import Path
 
 from classifold.analysis.tsne.files import write_maps
-from classifold.analysis.tsne.maps import make_maps, sample_images, tsne_metrics
-from classifold.data.json_file import write_json
+from classifold.analysis.tsne.maps import (
+    describe_small_sample,
+    make_maps,
+    sample_images,
+    tsne_metrics,
+)
+from classifold.data.json_file import write_result
 from classifold.data.pack import read_pack
 from classifold.models.device import choose_device
+from classifold.models.explained_model import load_explained_model
 from classifold.models.inference import predict_features
-from classifold.models.model_file import load_model
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.stage import run_stage
 
 
 def main() -> None:
-    settings, name, device = read_params("tsne", "explain.model", "train.device")
+    settings, device = read_params("tsne", "train.device")
     seed, perplexities = settings["seed"], settings["perplexities"]
     train = read_pack(Path("data/augmented/train")).originals()
-    model = load_model(Path("models") / name)
+    name, model = load_explained_model(Path("data/explained_model"))
     model.use_threads()
     sample = sample_images(
         train.labels,
@@ -28,26 +33,28 @@ def main() -> None:
         seed=seed,
     )
     images = train.images[sample.rows]
-    target = choose_device(device)
-    features = predict_features(
-        model.network.to(target),
-        images,
-        image_size=model.preprocessing["image_size"],
-        normalize=model.preprocessing["normalize"],
-        device=target,
-    )
-
-    spaces = {"pixels": images.reshape(len(images), -1) / 255, "features": features}
-    maps = {
-        space: make_maps(points, space=space, perplexities=perplexities, seed=seed)
-        for space, points in spaces.items()
-    }
+    reason = describe_small_sample(sample, n_train=len(train.ids))
+    maps = {}
+    if reason is None:
+        target = choose_device(device)
+        features = predict_features(
+            model.network.to(target),
+            images,
+            image_size=model.preprocessing["image_size"],
+            normalize=model.preprocessing["normalize"],
+            device=target,
+        )
+        spaces = {"pixels": images.reshape(len(images), -1) / 255, "features": features}
+        maps = {
+            space: make_maps(points, space=space, perplexities=perplexities, seed=seed)
+            for space, points in spaces.items()
+        }
 
     with new_folder(Path("data/tsne")) as folder:
         write_maps(folder, maps, train, sample)
     metrics = {"n_images": len(sample.rows), "model": name}
     metrics |= {space: tsne_metrics(of_space) for space, of_space in maps.items()}
-    write_json(Path("metrics/tsne.json"), metrics)
+    write_result(Path("metrics/tsne.json"), metrics, reason=reason)
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def test_a_parameter_of_one_model_reruns_that_model_and_what_depends_on_it(clone
     ran = stages_run(output)
     assert ran.count("folds@mlp") == 1  # without folds it takes no time, and leaves the same
     ran.remove("folds@mlp")
-    assert ran == ["train@mlp", "compare", "stack", "evaluate", "explain", "report"]
+    assert ran == ["check", "train@mlp", "compare", "stack", "evaluate", "explain", "report"]
     clone.run("git", "checkout", "-q", ".")
     output = clone.repro()
     assert stages_run(output)[:-1] == []  # only the report may run: timings differ
@@ -164,6 +164,28 @@ def test_removing_a_model_stacks_the_others_and_trains_none(clone):
     assert set(clone.metrics("test")) == {"resnet", "stack", "majority_baseline"}
     clone.run("git", "checkout", "-q", ".")
     clone.repro()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("explain.model=mlp", "explain.model: must be best or one of the models resnet, got 'mlp'"),
+        ("stack.members=[mlp,resnet]", "stack.members: must be all or a list of resnet, got 'mlp'"),
+    ],
+)
+def test_a_named_model_that_is_not_listed_is_refused_before_anything_is_deleted(
+    clone, setting, message
+):
+    before = clone.content()
+    removed = ("-S", "~models.mlp", "-S", setting)
+    for command in (("dvc", "exp", "run", *removed), ("dvc", "repro")):
+        output = clone.run(*command, expect=255)
+        assert message in output
+        assert "Traceback" not in output
+        assert stages_run(output) == ["check"]
+        assert clone.content() == before
+    clone.run("git", "checkout", "-q", ".")
+    assert stages_run(clone.repro()) == []
 
 
 def test_a_short_form_runs_on_fewer_images_and_epochs(clone):
@@ -389,7 +411,7 @@ def test_an_invalid_param_stops_the_stage_before_any_work_and_loses_nothing(
         stopped = clone.repro(expect=255)
         assert "ERROR: " in stopped
         assert "Traceback" not in stopped
-        assert len(stages_run(stopped)) <= 1
+        assert stages_run(stopped) in ([], ["check"])
     finally:
         clone.change(wrong, right)
     assert stages_run(clone.repro()) == []

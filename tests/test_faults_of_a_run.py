@@ -158,7 +158,7 @@ def test_a_damaged_file_in_dvcs_cache_is_detected_and_computed_again(clone, run_
     ("file", "stage"),
     [
         ("data/augmented/train/images.npy", "pca"),
-        ("models/resnet/weights.safetensors", "tsne"),
+        ("data/explained_model/weights.safetensors", "tsne"),
         ("data/evaluated/predictions.parquet", "explain"),
     ],
 )
@@ -173,7 +173,7 @@ def test_a_truncated_file_is_named_and_restored(clone, run_stage, file, stage):
 
 
 def test_weights_of_another_network_are_an_error(clone, run_stage):
-    weights = clone.root / "models/resnet/weights.safetensors"
+    weights = clone.root / "data/explained_model/weights.safetensors"
     weights.write_bytes((clone.root / "models/mlp/weights.safetensors").read_bytes())
     told = run_stage("tsne")
     assert "weights.safetensors: must hold the weights of network small_resnet" in told

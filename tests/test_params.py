@@ -285,7 +285,7 @@ def test_folders_are_described_only_in_the_layout_folder(valid):
             "models.mlp.gradient_acumulation_steps: unknown key. Did you mean gradient_acc",
         ),
         ("train.compile", "yes", 'train.compile: must be a boolean, got "yes"'),
-        ("explain.model", "resnet", "explain.model: must be one of the models mlp, "),
+        ("explain.model", "resnet", "explain.model: must be best or one of the models mlp, "),
         ("stack.folds", 1, "stack.folds: must be 0 (none) or 2 to 20, got 1"),
         ("stack.folds", 21, "stack.folds: must be <= 20, got 21"),
         ("stack.folds", -1, "stack.folds: must be >= 0, got -1"),
@@ -434,10 +434,10 @@ def test_names_of_models_differ_in_more_than_case(valid):
         check(valid)
 
 
-@pytest.mark.parametrize("name", ["stack", "majority_baseline", "Stack"])
-def test_names_of_other_metrics_are_no_names_of_models(valid, name):
+@pytest.mark.parametrize("name", ["stack", "majority_baseline", "Stack", "best"])
+def test_names_with_another_meaning_are_no_names_of_models(valid, name):
     valid["models"][name] = valid["models"]["mlp"]
-    with pytest.raises(UserError, match=f"models.{name}: a model's name must be neither 'stack'"):
+    with pytest.raises(UserError, match=f"models.{name}: a model's name must not be best or"):
         check(valid)
 
 

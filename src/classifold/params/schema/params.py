@@ -13,7 +13,7 @@ from classifold.params.schema.filter import Filter
 from classifold.params.schema.ingest import Ingest
 from classifold.params.schema.models import Model, Probe
 from classifold.params.schema.policies import Policy
-from classifold.params.schema.section import ModelName, Name, Section, require_no_errors
+from classifold.params.schema.section import BEST, ModelName, Name, Section, require_no_errors
 from classifold.params.schema.split import Split
 from classifold.params.schema.stack import Stack
 from classifold.params.schema.train import Train
@@ -82,8 +82,11 @@ class Params(Section):
     def _errors_of_references(self) -> Iterator[str]:
         """Name unknown models, and values that do not suit those of other sections."""
         models = ", ".join(self.models)
-        if self.explain.model not in self.models:
-            yield f"explain.model: must be one of the models {models}, got {self.explain.model!r}"
+        if self.explain.model not in {BEST, *self.models}:
+            yield (
+                f"explain.model: must be {BEST} or one of the models {models}, got "
+                f"{self.explain.model!r}"
+            )
         if self.evaluate.test_time.shift >= self.augment.size:
             yield (
                 f"evaluate.test_time.shift: must be < augment.size ({self.augment.size} pixels), "

@@ -15,6 +15,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+BEST = "best"  # as explain.model: the model that validation images select
+
+# Keys beside the models in metrics, and a value beside the models in params.
+RESERVED_NAMES = {"stack", "majority_baseline", BEST}
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -48,8 +53,8 @@ def _check_name(name: str) -> str:
 
 
 def _check_model_name(name: str) -> str:
-    if name.lower() in {"stack", "majority_baseline"}:  # keys beside the models in metrics
-        raise ValueError("a model's name must be neither 'stack' nor 'majority_baseline'")
+    if name.lower() in RESERVED_NAMES:
+        raise ValueError(f"a model's name must not be {' or '.join(sorted(RESERVED_NAMES))}")
     return _check_name(name)
 
 
