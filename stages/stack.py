@@ -20,7 +20,7 @@ MAX_LABEL_ERRORS = 1000
 
 def main() -> None:
     settings = read_params("stack")
-    n_folds, seed = settings["folds"], settings["seed"]
+    n_folds, method = settings["folds"], settings["method"]
     decisions = read_json(COMPARED / "decisions.json")
     members = decisions["models"] if settings["members"] == "all" else settings["members"]
     validation = read_member_logits({name: COMPARED / f"{name}.npz" for name in members})
@@ -30,8 +30,8 @@ def main() -> None:
         groups |= read_groups(SPLIT / "train.csv")
 
     stack = fit_stack(validation, train, groups=groups, settings=settings)
-    metrics = describe_ensemble(stack.ensemble, n_folds=n_folds) | stack_metrics(
-        validation.logits, stack.logits, validation.labels, folds=stack.folds, seed=seed
+    metrics = describe_ensemble(stack.ensemble, method=method, n_folds=n_folds) | stack_metrics(
+        validation.logits, stack.logits, validation.labels, folds=stack.folds
     )
 
     with new_folder(Path("ensemble")) as folder:

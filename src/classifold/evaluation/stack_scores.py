@@ -1,7 +1,6 @@
 """Measure what the stack gains over its members, on images that it was not fitted on."""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,14 +12,13 @@ from classifold.runtime.progress import log
 from classifold.stacking.ensemble import Ensemble
 from classifold.stacking.members import mean_logits
 
-RESAMPLES = 10_000
 
-
-def describe_ensemble(ensemble: Ensemble, *, n_folds: int) -> dict[str, Any]:
+def describe_ensemble(ensemble: Ensemble, *, method: str, n_folds: int) -> dict[str, Any]:
     """Describe a stack: its method and members, and their weights where it averages them.
 
     Args:
         ensemble: a fitted one.
+        method: that was to be fitted. If it was not, `reason` states why.
         n_folds: number of folds of the training images if it was fitted on members' out-of-fold
             logits; 0 if it was fitted on validation images.
     """
@@ -30,6 +28,13 @@ def describe_ensemble(ensemble: Ensemble, *, n_folds: int) -> dict[str, Any]:
         "members": ensemble.members,
         "n_members": len(ensemble.members),
     }
+    if ensemble.method != method:
+        (first, *others) = ensemble.members
+        description["reason"] = (
+            f"there are too few images to fit and measure the method {method}"
+            if others
+            else f"the stack of one member is that member, {first}, and nothing is fitted"
+        )
     if "member_weights" in ensemble.weights:
         description["weights"] = dict(
             zip(ensemble.members, ensemble.weights["member_weights"].tolist(), strict=True)
@@ -47,6 +52,8 @@ def log_scores(metrics: Mapping[str, Any]) -> None:
         f"{metrics[f'best_member_{metric}']:.4f}, gain {metrics['gain']:+.4f} ({low:+.4f} to "
         f"{high:+.4f}); plain mean {metrics[f'mean_{metric}']:.4f}"
     )
+    if "reason" in metrics:
+        log(f"  {metrics['reason']}")
 
 
 def stack_metrics(
@@ -55,7 +62,6 @@ def stack_metrics(
     labels: np.ndarray,
     *,
     folds: np.ndarray,
-    seed: int,
 ) -> dict[str, Any]:
     """Compare the stack with its best member and with the plain mean, all on the same images.
 
@@ -67,7 +73,9 @@ def stack_metrics(
         stacked: float array (N, n_classes): out-of-fold logits of the stack.
         labels: int array (N,), or 0 and 1 in (N, n_classes).
         folds: int array (N,): the fold of each image.
-        seed: seed of the bootstrap.
+
+    Returns:
+        Scores and gains with intervals. A stack of one member is that member: [0, 0].
     """
     task = task_of(labels)
     metric = MAIN_METRIC[task]
@@ -79,16 +87,21 @@ def stack_metrics(
     actual = labels > 0 if task == "multi" else np.eye(stacked.shape[1], dtype=bool)[labels]
     scores = {name: micro_f1(values, actual) for name, values in predicted.items()}
     best = max(scores, key=lambda name: scores[name])  # the first listed in case of a tie
-    gain = partial(micro_f1_gain_interval, reference=predicted[best], labels=actual)
+
+    def gain_interval(values: np.ndarray) -> list[float]:
+        if len(logits) == 1:
+            return [0.0, 0.0]
+        return micro_f1_gain_interval(values, predicted[best], actual)
+
     return {
         f"validation_{metric}": micro_f1(by_stack, actual),
         "best_member": best,
         f"best_member_{metric}": scores[best],
         f"mean_{metric}": micro_f1(by_mean, actual),
         "gain": micro_f1(by_stack, actual) - scores[best],
-        "gain_ci95": gain(by_stack, resamples=RESAMPLES, seed=seed),
+        "gain_ci95": gain_interval(by_stack),
         "gain_of_mean": micro_f1(by_mean, actual) - scores[best],
-        "gain_of_mean_ci95": gain(by_mean, resamples=RESAMPLES, seed=seed),
+        "gain_of_mean_ci95": gain_interval(by_mean),
         "n_images": len(labels),
     }
 

@@ -102,15 +102,44 @@ def stratify_folds(
     Raises:
         UserError: if there are too few groups to fill the folds.
     """
-    wanted = {str(fold): 1 / n_folds for fold in range(n_folds)}
-    folds = _stratify(labels, groups, wanted=wanted, min_images=0, seed=seed)
-    n_filled = len(set(folds))
+    folds = _fill_folds(labels, groups, n_folds=n_folds, seed=seed)
+    n_filled = len(np.unique(folds))
     if n_filled < n_folds:
         raise UserError(
             f"{setting}: {len(labels)} images fill only {n_filled} folds (duplicates and images "
             f"of one group stay together), got {n_folds}. Lower {setting}."
         )
-    return np.array([int(fold) for fold in folds])
+    return folds
+
+
+def stratify_few(
+    labels: Sequence[Collection[str]], groups: Sequence[str], *, max_folds: int, seed: int
+) -> np.ndarray:
+    """Assign each image to one of at most `max_folds` folds, fewer if there are too few groups.
+
+    Args:
+        labels: as of `stratify_folds`.
+        groups: as of `stratify_folds`.
+        max_folds: at least 2.
+        seed: as of `stratify_folds`.
+
+    Returns:
+        int64 array (N,); no fold is empty. All 0 if there are fewer than two groups.
+    """
+    for n_folds in range(min(max_folds, len(set(groups))), 1, -1):
+        folds = _fill_folds(labels, groups, n_folds=n_folds, seed=seed)
+        if len(np.unique(folds)) == n_folds:
+            return folds
+    return np.zeros(len(labels), np.int64)
+
+
+def _fill_folds(
+    labels: Sequence[Collection[str]], groups: Sequence[str], *, n_folds: int, seed: int
+) -> np.ndarray:
+    """Assign images to folds, of which some may stay empty: int64 (N,)."""
+    wanted = {str(fold): 1 / n_folds for fold in range(n_folds)}
+    folds = _stratify(labels, groups, wanted=wanted, min_images=0, seed=seed)
+    return np.array([int(fold) for fold in folds], np.int64)
 
 
 def _stratify(

@@ -28,7 +28,8 @@ def cross_fit(
     """Fit an ensemble on all images, and one per fold to compute out-of-fold logits.
 
     The ensemble of a fold is fitted on the other folds. For dense layers the number of epochs on
-    all images is the median over the folds.
+    all images is the median over the folds. With one fold there are no other images to measure an
+    ensemble on, so nothing is fitted: the method is the mean.
 
     Args:
         logits: member -> float array (N, n_classes), for images that no member was trained on.
@@ -47,6 +48,9 @@ def cross_fit(
                 f"model '{name}': its logits contain NaN or infinity. Train it with a lower "
                 "learning rate, or remove it from stack.members."
             )
+    if len(np.unique(folds)) == 1:
+        mean = fit_ensemble(logits, labels, method="mean", settings=settings, seed=seed).ensemble
+        return CrossFitted(mean, ensemble_logits(mean, logits))
     out_of_fold = np.empty(next(iter(logits.values())).shape)
     epochs: list[int] = []
     for fold in np.unique(folds):
@@ -58,7 +62,7 @@ def cross_fit(
         of_fold = {name: values[held_out] for name, values in logits.items()}
         out_of_fold[held_out] = ensemble_logits(fitted.ensemble, of_fold)
         epochs.append(fitted.n_epochs)
-    if method == "dense":
+    if method == "dense" and len(logits) > 1:
         n_epochs = round(float(np.median(epochs)))
         dense = settings["dense"] | {"epochs": n_epochs, "patience": None}
         settings = {**settings, "dense": dense}

@@ -69,7 +69,8 @@ def fit_dense(
         seed: seed of weights, order, dropout and the choice of held-out images.
 
     Returns:
-        The layers of the best epoch in evaluation mode, and that epoch; 0 is the plain mean.
+        The layers of the best epoch in evaluation mode, and that epoch; 0 is the plain mean, as
+        with a single image, which leaves none to fit on.
     """
     seed_torch(seed, "stack")
     n_members, n_classes = members.shape[1:]
@@ -80,6 +81,8 @@ def fit_dense(
     targets = torch.from_numpy(labels if single else labels.astype(np.float32))
     log_loss = F.cross_entropy if single else F.binary_cross_entropy_with_logits
     fitted, held_out = _hold_out(labels, seed) if patience else (np.arange(len(labels)), None)
+    if not len(fitted):
+        return stack.eval(), 0
 
     best_epoch, best_loss, best_state = 0, np.inf, copy.deepcopy(stack.state_dict())
     for epoch in range(epochs + 1):

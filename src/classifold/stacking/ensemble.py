@@ -74,7 +74,7 @@ def fit_ensemble(
     settings: Mapping[str, Any],
     seed: int,
 ) -> Fitted:
-    """Fit one ensemble.
+    """Fit one ensemble; with one member there is nothing to fit, and it is that member.
 
     Args:
         logits: member -> float array (N, n_classes), for images that no member was trained on.
@@ -86,6 +86,7 @@ def fit_ensemble(
     """
     task = task_of(labels)
     members = join(list(logits.values()), task=task)
+    method = "mean" if len(logits) == 1 else method
     unfitted = Ensemble(method, task, list(logits), members.shape[2], settings={}, weights={})
     match method:
         case "mean":
@@ -109,6 +110,8 @@ def fit_ensemble(
 
 def ensemble_logits(ensemble: Ensemble, logits: Mapping[str, np.ndarray]) -> np.ndarray:
     """Combine the logits of members, member -> (N, n_classes), to float64 (N, n_classes)."""
+    if ensemble.method == "mean" and len(ensemble.members) == 1:
+        return logits[ensemble.members[0]].astype(np.float64)  # exactly, without rounding
     members = join([logits[name] for name in ensemble.members], task=ensemble.task)
     weights = ensemble.weights
     match ensemble.method:

@@ -8,7 +8,8 @@ import numpy as np
 
 from classifold.data.logits_file import load_logits
 from classifold.errors import UserError
-from classifold.splitting.stratified import stratify_folds
+from classifold.runtime.progress import log
+from classifold.splitting.stratified import stratify_few
 
 
 class MemberLogits(NamedTuple):
@@ -45,6 +46,8 @@ def assign_folds(
 ) -> np.ndarray:
     """Assign each image to one of the folds in which the ensemble is cross-fitted.
 
+    With few images there are fewer folds; with one image, or one group of images, there is one.
+
     Args:
         images: the images and their labels.
         groups: id -> group; images of one group, such as duplicates, are in one fold.
@@ -53,19 +56,17 @@ def assign_folds(
 
     Returns:
         int64 array (N,) in [0, n_folds).
-
-    Raises:
-        UserError: if there are too few groups.
     """
     single = images.labels.ndim == 1
     labels = [
         [str(label)] if single else np.flatnonzero(label).astype(str).tolist()
         for label in images.labels
     ]
-    return stratify_folds(
-        labels,
-        [groups[image_id] for image_id in images.ids],
-        n_folds=n_folds,
-        seed=seed,
-        setting="stack.inner_folds",
-    )
+    of_images = [groups[image_id] for image_id in images.ids]
+    folds = stratify_few(labels, of_images, max_folds=n_folds, seed=seed)
+    if (n_filled := len(np.unique(folds))) < n_folds:
+        log(
+            f"  {len(labels):,} images in {len(set(of_images)):,} groups fill only {n_filled} of "
+            f"{n_folds} folds (stack.inner_folds)"
+        )
+    return folds
