@@ -33,6 +33,8 @@ PROVENANCE = Provenance("abc1234", [], {"python": "3.12.0"})
 # Numbers that occur nowhere else on the page.
 OF_EITHER = {
     "macro_f1": 0.654321,
+    "macro_f1_present": 0.654321,
+    "n_classes_present": 2,
     "log_loss": 0.543219,
     "calibration_error": 0.043219,
     "calibration_error_uncalibrated": 0.087654,
@@ -363,7 +365,6 @@ class Run:
             classes=self.classes,
             slices=slices,
             calibration_bins=5,
-            bootstrap={"resamples": 20, "seed": 1},
         )
 
     def _analysis(self):
@@ -414,6 +415,7 @@ class Run:
                 "n_incorrect": 0,
                 "saliency_in_tenth": fraction,
                 **{"n_with_boxes": 2, "saliency_in_boxes": 0.6, "boxes_area": 0.4},
+                **({} if n_explained else {"reason": "there are no test images"}),
             },
         )
         if n_explained:

@@ -9,6 +9,7 @@ from classifold.analysis.pca import components as pca
 from classifold.analysis.pca.components import (
     CHANNELS,
     count_components,
+    describe_too_few,
     image_components,
     image_metrics,
     pca_metrics,
@@ -122,7 +123,7 @@ def test_metrics_have_every_channel():
 def test_tables_have_every_component_and_pictures_one_row_per_channel(tmp_path):
     images = draw_images()
     found = principal_components(images, size=6)
-    write_components(tmp_path, found)
+    write_components(tmp_path, found, reason=None)
     write_reconstruction(tmp_path, found, images[0])
     write_image_components(tmp_path, image_components(images[0]), images[0])
     rows = read_rows(tmp_path / "explained.csv")
@@ -148,3 +149,14 @@ def test_all_components_reconstruct_the_picture(tmp_path):
     itself, _, fifty, five_hundred = np.split(pixels, 4, axis=1)  # of 36 components
     assert abs(fifty - itself).max() <= 1
     assert abs(five_hundred - itself).max() <= 1
+
+
+def test_one_image_has_no_components_and_the_picture_shows_the_reason(tmp_path):
+    reason = describe_too_few(1)
+    assert "at least 2 training images, got 1" in str(reason)
+    assert describe_too_few(2) is None
+    assert pca_metrics({}, n_images=1) == {"n_images": 1}
+    write_components(tmp_path, {}, reason=reason)
+    assert read_rows(tmp_path / "explained.csv") == []
+    with Image.open(tmp_path / "components.png") as picture:
+        assert picture.width > 400

@@ -340,7 +340,7 @@ def test_without_test_images_the_page_has_validation_scores_and_a_warning(tmp_pa
     assert "There are no test images" in text
     assert score in text and "6 validation images" in text and "optimistic" in text
     assert 'data-chart="confusion"' not in page and 'data-chart="precision-recall"' not in page
-    assert "no prediction was explained" in text
+    assert "Nothing to show: there are no test images." in text
 
 
 def test_several_labels_have_curves_and_counts_and_no_confusion_matrix(tmp_path):

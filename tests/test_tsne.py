@@ -10,14 +10,15 @@ from classifold.analysis.tsne.embedding import embed, reduce_dimensions
 from classifold.analysis.tsne.files import write_maps
 from classifold.analysis.tsne.maps import (
     Map,
+    Sample,
     choose,
+    describe_small_sample,
     make_maps,
     map_rows,
     sample_images,
     tsne_metrics,
 )
 from classifold.data.csv_file import read_rows
-from classifold.errors import UserError
 
 LABELS = np.repeat(np.arange(6), 20)
 SETTINGS = {"n_classes": 6, "classes": 3, "images_per_class": 5, "seed": 1}
@@ -42,15 +43,24 @@ def test_all_images_are_sampled_if_there_are_fewer():
     assert sample.rows.tolist() == list(range(120))
 
 
-def test_with_several_labels_images_with_exactly_one_sampled_class_are_used():
-    labels = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 1], [0, 0, 1], [0, 0, 0], [1, 0, 1]])
+def test_with_several_labels_an_image_counts_as_the_rarest_of_the_sampled_classes_it_has():
+    labels = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 1], [0, 0, 1], [0, 0, 0], [1, 0, 1], [1, 0, 0]])
     sample = sample_images(labels, n_classes=3, classes=3, images_per_class=9, seed=1)
-    assert (sample.rows.tolist(), sample.labels.tolist()) == ([0, 3], [0, 2])
+    # Four images have the first class, two the second, and three the third.
+    assert sample.rows.tolist() == [0, 1, 2, 3, 5, 6]
+    assert sample.labels.tolist() == [0, 1, 1, 2, 2, 0]
 
     two = sample_images(labels, n_classes=3, classes=2, images_per_class=9, seed=1)
     chosen = np.unique(two.labels)
-    assert two.rows.tolist() == np.flatnonzero(labels[:, chosen].sum(axis=1) == 1).tolist()
+    assert two.rows.tolist() == np.flatnonzero(labels[:, chosen].any(axis=1)).tolist()
     assert all(labels[row, label] for row, label in zip(*two, strict=True))
+
+
+def test_images_that_all_have_two_of_a_few_labels_are_sampled():
+    labels = np.tile([[1, 1, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]], (4, 1))
+    sample = sample_images(labels, n_classes=3, classes=5, images_per_class=9, seed=1)
+    assert len(sample.rows) == 16
+    assert sample.labels[labels[:, 2] == 1].tolist() == [2] * 8  # the rarest
 
 
 def test_clusters_stay_together_on_the_map():
@@ -80,9 +90,28 @@ def test_equal_images_are_mapped_to_finite_points():
     assert np.isfinite(found.points).all()
 
 
-def test_fewer_than_ten_images_are_refused_with_a_remedy():
-    with pytest.raises(UserError, match=r"10 images, got 9.*tsne.classes"):
-        make_maps(np.ones((9, 4)), space="pixels", perplexities=[3], seed=1)
+@pytest.mark.parametrize(
+    ("n_images", "n_train", "parts"),
+    [
+        (10, 10, ()),
+        (9, 50, ("at least 10 images", "has 9 of the 50", "Increase tsne.classes or")),
+        (3, 3, ("at least 10 images", "has 3 of the 3 training images")),
+    ],
+)
+def test_a_sample_of_fewer_than_ten_images_has_a_reason_and_a_remedy_if_there_is_one(
+    n_images, n_train, parts
+):
+    sample = Sample(np.arange(n_images), np.zeros(n_images, int))
+    reason = describe_small_sample(sample, n_train=n_train)
+    assert (reason is None) == (not parts)
+    assert all(part in str(reason) for part in parts)
+    assert ("Increase" in str(reason)) == (n_train == 50)
+
+
+def test_without_maps_the_tables_have_no_rows_and_there_is_no_picture(tmp_path, draw_pack):
+    write_maps(tmp_path, {}, draw_pack(3), Sample(np.arange(3), np.zeros(3, int)))
+    assert read_rows(tmp_path / "chosen.csv") == read_rows(tmp_path / "maps.csv") == []
+    assert not (tmp_path / "maps.png").exists()
 
 
 def test_the_most_trustworthy_map_is_chosen_and_all_are_reported():

@@ -81,27 +81,28 @@ def compare(facts: Facts, other: Revision) -> Comparison:
     )
 
 
-def paired(here: Rows, there: Rows, *, task: str, resamples: int, seed: int) -> Difference | None:
+def paired(here: Rows, there: Rows, *, task: str) -> Difference | None:
     """Compute the difference of two models on the images that both predicted, if any.
 
     Args:
         here: rows of predictions.parquet, of one model.
         there: settings and results of the other run.
         task: single or multi.
-        resamples: number of bootstrap resamples.
-        seed: seed of the bootstrap.
     """
     others = {(row["id"], row["label"]): row for row in there}
     pairs = [(row, others[key]) for row in here if (key := (row["id"], row["label"])) in others]
     if not pairs:
         return None
-    draws = {"resamples": resamples, "seed": seed}
+    # The same probabilities: the same model, not one that other images could tell apart.
+    same = all(
+        one[key] == other[key] for one, other in pairs for key in ("predicted", "probability")
+    )
     if task == "single":
         ours, theirs = (
             np.array([pair[side]["predicted"] == pair[side]["label"] for pair in pairs])
             for side in (0, 1)
         )
-        ci95 = accuracy_gain_interval(ours, theirs, **draws)
+        ci95 = [0.0, 0.0] if same else accuracy_gain_interval(ours, theirs)
         p_value = mcnemar(int((ours & ~theirs).sum()), int((theirs & ~ours).sum()))
         return Difference(len(pairs), float(ours.mean() - theirs.mean()), ci95, p_value)
     labels, predictions, reference = _indicators(
@@ -110,7 +111,7 @@ def paired(here: Rows, there: Rows, *, task: str, resamples: int, seed: int) -> 
         [row["predicted"] for _, row in pairs],
     )
     difference = micro_f1(predictions, labels) - micro_f1(reference, labels)
-    ci95 = micro_f1_gain_interval(predictions, reference, labels, **draws)
+    ci95 = [0.0, 0.0] if same else micro_f1_gain_interval(predictions, reference, labels)
     return Difference(len(pairs), difference, ci95, None)
 
 
@@ -118,9 +119,8 @@ def _differences(facts: Facts, other: Revision) -> dict[str, Difference]:
     """Compute the differences of the models that are in both runs, by name."""
     if other.predictions is None:
         return {}
-    draws = facts.params["evaluate"]["bootstrap"]
     found = {
-        name: paired(rows, other.predictions[name], task=facts.task, **draws)
+        name: paired(rows, other.predictions[name], task=facts.task)
         for name, rows in facts.predictions.items()
         if name in other.predictions
     }

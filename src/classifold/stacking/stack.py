@@ -39,7 +39,7 @@ def fit_stack(
         settings: the section `stack` of params.
 
     Raises:
-        UserError: if there are too few groups, or if a member's logits are not all finite.
+        UserError: if a member's logits are not all finite.
     """
     # Dense layers this small are slower on two threads, and one keeps weights reproducible.
     torch.set_num_threads(1)

@@ -12,6 +12,7 @@ from classifold.runtime.parallel import ordered_map
 CHANNELS = ("red", "green", "blue")
 FRACTIONS = (0.90, 0.95)
 BATCH_SIZE = 1024
+MIN_IMAGES = 2
 
 
 class Components(NamedTuple):
@@ -61,6 +62,13 @@ class ImageComponents(NamedTuple):
         return self.mean + (self.columns[:, some] * self.singular_values[some]) @ self.rows[some]
 
 
+def describe_too_few(n_images: int) -> str | None:
+    """Describe why a number of images has no principal components; None if it has."""
+    if n_images >= MIN_IMAGES:
+        return None
+    return f"principal components need at least {MIN_IMAGES} training images, got {n_images}"
+
+
 def principal_components(images: np.ndarray, *, size: int) -> dict[str, Components]:
     """Decompose each color channel of images, exactly and in bounded memory.
 
@@ -69,7 +77,7 @@ def principal_components(images: np.ndarray, *, size: int) -> dict[str, Componen
     and is approximate.
 
     Args:
-        images: uint8 array (N, H, H, 3), N at least 2; may be memory-mapped.
+        images: uint8 array (N, H, H, 3), N at least `MIN_IMAGES`; may be memory-mapped.
         size: in pixels; larger images are first resized to it.
 
     Returns:
@@ -101,9 +109,16 @@ def image_components(image: np.ndarray) -> dict[str, ImageComponents]:
 
 
 def pca_metrics(channels: Mapping[str, Components], *, n_images: int) -> dict[str, Any]:
-    """Count the components that explain 90 % and 95 %, by variance and by singular values."""
-    size = channels[CHANNELS[0]].mean.shape[0]
-    metrics: dict[str, Any] = {"n_images": n_images, "size": size, "n_features": size**2}
+    """Count the components that explain 90 % and 95 %, by variance and by singular values.
+
+    Args:
+        channels: as `principal_components` returns them, or empty.
+        n_images: number of training images.
+    """
+    metrics: dict[str, Any] = {"n_images": n_images}
+    if channels:
+        size = channels[CHANNELS[0]].mean.shape[0]
+        metrics |= {"size": size, "n_features": size**2}
     return metrics | {
         channel: count_components(components) for channel, components in channels.items()
     }

@@ -13,6 +13,7 @@ from classifold.analysis.pca.components import (
     shrink,
 )
 from classifold.data.csv_file import write_rows
+from classifold.pictures.reason import draw_reason
 from classifold.pictures.tiles import draw_tiles
 
 COLUMNS = ("channel", "component", "explained_variance_ratio", "singular_value_ratio")
@@ -20,12 +21,18 @@ N_PICTURES = 8
 N_COMPONENTS_SHOWN = (6, 50, 500)  # report 000, section 8.2
 
 
-def write_components(folder: Path, channels: Mapping[str, Components]) -> None:
+def write_components(
+    folder: Path, channels: Mapping[str, Components], *, reason: str | None
+) -> None:
     """Write `explained.csv` (channel, component, two cumulative ratios) and `components.png`.
 
     The picture has one row per channel: the mean image, then the first components, 0 as mid-gray.
+    Without components the table has no rows, and the picture shows the reason.
     """
     _write_ratios(folder / "explained.csv", channels)
+    if reason:
+        draw_reason(folder / "components.png", reason)
+        return
     draw_tiles(
         folder / "components.png",
         [

@@ -14,6 +14,8 @@ COLUMNS = ("space", "perplexity", "id", "label", "x", "y")
 def write_maps(folder: Path, maps: Mapping[str, Sequence[Map]], pack: Pack, sample: Sample) -> None:
     """Write `maps.csv` with every map; the chosen one of each space to `chosen.csv`, `maps.png`.
 
+    Without maps the tables have no rows, and there is no picture.
+
     Args:
         folder: an existing folder.
         maps: space -> its maps.
@@ -25,4 +27,5 @@ def write_maps(folder: Path, maps: Mapping[str, Sequence[Map]], pack: Pack, samp
     for name, rows in (("maps", every_map), ("chosen", chosen)):
         points = map_rows(rows, pack, sample)
         write_rows(folder / f"{name}.csv", points, columns=COLUMNS, plotted=True)
-    draw_maps(folder / "maps.png", chosen, [pack.classes[label] for label in sample.labels])
+    if chosen:
+        draw_maps(folder / "maps.png", chosen, [pack.classes[label] for label in sample.labels])

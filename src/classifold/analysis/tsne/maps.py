@@ -8,7 +8,6 @@ import numpy as np
 from classifold.analysis.tsne.embedding import embed, reduce_dimensions
 from classifold.data.pack import Pack
 from classifold.data.seeding import generator
-from classifold.errors import UserError
 from classifold.runtime.progress import track
 
 MIN_IMAGES = 10
@@ -38,8 +37,8 @@ def sample_images(
 ) -> Sample:
     """Sample classes at random, and images of each.
 
-    With several labels per image, only images with exactly one of the sampled classes are used, so
-    that each point has one color.
+    With several labels per image, each image counts as one of the rarest of the sampled classes
+    that it has, so that each point has one color. Images that have none of them are not used.
 
     Args:
         labels: int array (N,), values in [0, n_classes), or 0 and 1 in (N, n_classes).
@@ -52,8 +51,10 @@ def sample_images(
     if labels.ndim == 1:
         label_of = labels
     else:
-        of_chosen = labels[:, chosen]
-        label_of = np.where(of_chosen.sum(axis=1) == 1, chosen[of_chosen.argmax(axis=1)], -1)
+        # From the rarest to the most frequent: the first that an image has.
+        rarest_first = chosen[np.argsort(labels[:, chosen].sum(axis=0), kind="stable")]
+        has = labels[:, rarest_first] > 0
+        label_of = np.where(has.any(axis=1), rarest_first[has.argmax(axis=1)], -1)
     by_label = np.argsort(label_of, kind="stable")
     ends = np.searchsorted(label_of[by_label], [chosen, chosen + 1])
     sampled = [
@@ -62,6 +63,23 @@ def sample_images(
     ]
     rows = np.sort(np.concatenate([rows[:images_per_class] for rows in sampled]))
     return Sample(rows, label_of[rows])
+
+
+def describe_small_sample(sample: Sample, *, n_train: int) -> str | None:
+    """Describe why a sample is too small for maps; None if it is not.
+
+    Args:
+        sample: the sampled images.
+        n_train: number of training images.
+    """
+    n_images = len(sample.rows)
+    if n_images >= MIN_IMAGES:
+        return None
+    remedy = ". Increase tsne.classes or tsne.images_per_class" if n_train >= MIN_IMAGES else ""
+    return (
+        f"t-SNE needs at least {MIN_IMAGES} images, and the sample has {n_images} of the {n_train} "
+        f"training images{remedy}"
+    )
 
 
 def make_maps(
@@ -74,20 +92,12 @@ def make_maps(
     used.
 
     Args:
-        points: float array (N, n_features).
+        points: float array (N, n_features), at least `MIN_IMAGES` points.
         space: what the points are: pixels or features.
         perplexities: to try.
         seed: seed of t-SNE.
-
-    Raises:
-        UserError: if there are fewer than `MIN_IMAGES` points.
     """
     n_points = len(points)
-    if n_points < MIN_IMAGES:
-        raise UserError(
-            f"tsne: needs at least {MIN_IMAGES} images, got {n_points}. Increase tsne.classes or "
-            "tsne.images_per_class."
-        )
     usable = [p for p in perplexities if p < n_points / 3] or [n_points / 10]
     points = reduce_dimensions(points, seed=seed)
     return [

@@ -41,28 +41,37 @@ def analysis_section(facts: Facts) -> dict[str, Any]:
     found = facts.metrics["pca"]
     of_one = found["one_image"]
     return {
-        "pca": explained_variance(facts.components),
-        "one_channel": channels_are_equal(facts.components),
-        "components": file_to_uri(pca / "components.png"),
-        "components_needed": components_table(found, n_features=found["n_features"]),
-        "reconstruction": file_to_uri(pca / "reconstruction.png"),
+        **(_components(facts) if facts.components else {}),
         "image_components": file_to_uri(pca / "image_components.png"),
         "image_components_needed": components_table(of_one, n_features=of_one["n_components"]),
         "maps": [
             map_of_images(facts.maps, space=space, positions=positions)
             for space in ("pixels", "features")
+            if mapped
         ],
         # The only script element with text from data; no "<" in it can end the element.
         "points": Markup(json.dumps(points).replace("<", "\\u003c")),  # noqa: S704
         "n_mapped": len(mapped),
         "n_map_classes": len({row["label"] for row in mapped}),
         "perplexities": perplexities_table(facts.metrics["tsne"]),
-        # Some networks have no convolutions, and some data have no test images.
+        # Some networks have no convolutions.
         **{
             name: file_to_uri(path) if path.is_file() else None
             for name in ("explanations", "filters", "activations")
             for path in (explained / f"{name}.png",)
         },
+    }
+
+
+def _components(facts: Facts) -> dict[str, Any]:
+    """Show the principal components of the training images."""
+    found, folder = facts.metrics["pca"], facts.folders.pca
+    return {
+        "pca": explained_variance(facts.components),
+        "one_channel": channels_are_equal(facts.components),
+        "components": file_to_uri(folder / "components.png"),
+        "components_needed": components_table(found, n_features=found["n_features"]),
+        "reconstruction": file_to_uri(folder / "reconstruction.png"),
     }
 
 
@@ -184,8 +193,9 @@ def perplexities_table(tsne: Mapping[str, Any]) -> Table:
     ]
     rows = []
     for space in ("pixels", "features"):
-        for perplexity, tried in tsne[space]["tried"].items():
-            chosen = "chosen" if float(perplexity) == tsne[space]["perplexity"] else ""
+        found = tsne.get(space, {"tried": {}})
+        for perplexity, tried in found["tried"].items():
+            chosen = "chosen" if float(perplexity) == found["perplexity"] else ""
             trust, divergence = tried["trustworthiness"], tried["kl_divergence"]
             rows.append(
                 [

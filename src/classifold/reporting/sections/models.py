@@ -137,7 +137,9 @@ def models_table(facts: Facts) -> Table:
 def other_scores_table(facts: Facts) -> Table:
     """Tabulate the other scores on test images."""
     # Key in metrics/test.json -> title and subtitle of its column.
-    keys = {"macro_f1": ("macro F1", "")}
+    keys = {"macro_f1": ("macro F1", "over all classes")}
+    if "macro_f1_note" in facts.metrics["test"][STACK]:
+        keys |= {"macro_f1_present": ("macro F1", "over classes with test images")}
     if facts.task == "single":
         keys |= {"top3_accuracy": ("top-3 accuracy", ""), "top5_accuracy": ("top-5 accuracy", "")}
     else:
@@ -162,6 +164,8 @@ def other_scores_table(facts: Facts) -> Table:
         for name in [*facts.models, STACK, MAJORITY]
     ]
     caption = f"Other scores on {count(facts.n_test, 'test image')}"
+    if note := facts.metrics["test"][STACK].get("macro_f1_note"):
+        caption += f". Macro F1: {note}"
     return Table(caption, columns, rows, highlighted=frozenset({STACK}))
 
 

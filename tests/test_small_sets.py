@@ -1,0 +1,116 @@
+"""Sets with hardly anything to show: every stage runs, and the report states what is missing."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from ruamel.yaml import YAML
+
+from classifold.data.csv_file import read_rows
+from classifold.data.json_file import read_json
+from classifold.data.predictions import read_predictions
+from stages_in_one_process import run_stages
+from synthetic_clone import MODELS
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+STAGES = [
+    *["check", "ingest", "filter", "split", "augment", "train mlp", "folds mlp", "compare"],
+    *["stack", "evaluate", "pca", "tsne", "explain", "report"],
+]
+KEEP_DUPLICATES = {"exact": "off", "near": "off", "distance": 4, "conflicting": "off"}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run all stages on images at `path`s with labels, and return the metrics of each stage."""
+
+    def through(images, *, task="single", equal=False, fractions=None):
+        for folder in ("stages", "src"):
+            ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+            shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignored)
+        yaml = YAML()
+        params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+        params["dataset"] |= {"path": "data/raw/small", "task": task}
+        params["filter"]["duplicates"] = KEEP_DUPLICATES
+        params["augment"] |= {"size": 16, "warped": 1}
+        params["train"]["threads"] = 1
+        model = {key: value for key, value in MODELS["mlp"].items() if key != "loss"}
+        params["models"] = {"mlp": model}
+        params["explain"] |= {"images": 2, "smooth_samples": 1}
+        params["pca"]["size"] = 8
+        params["split"]["fractions"] = fractions or params["split"]["fractions"]
+        yaml.dump(params, tmp_path / "params.yaml")
+        source = tmp_path / "data/raw/small"
+        random = np.random.default_rng(0)
+        for path in images:
+            pixels = np.full((16, 16, 3), 128) if equal else random.integers(0, 256, (16, 16, 3))
+            (source / path).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(source / path)
+        if task == "multi":
+            lines = ["path,labels", *(f"{path},{'|'.join(of)}" for path, of in images.items())]
+            (source / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
+        run_stages(tmp_path, STAGES)
+        assert "</html>" in (tmp_path / "reports/index.html").read_text(encoding="utf-8")
+        return {path.stem: read_json(path) for path in (tmp_path / "metrics").glob("*.json")}
+
+    return through
+
+
+def test_every_image_has_two_of_three_labels_and_there_are_few(run, tmp_path):
+    pairs = (("a", "b"), ("b", "c"), ("a", "c"))
+    metrics = run({f"{i}.png": pairs[i % 3] for i in range(12)}, task="multi")
+    n_train = metrics["split"]["n_train"]
+    assert n_train < 10
+    expected = f"needs at least 10 images, and the sample has {n_train} of the {n_train} training"
+    assert expected in metrics["tsne"]["reason"]
+    assert read_rows(tmp_path / "data/tsne/chosen.csv") == []
+    page = (tmp_path / "reports/index.html").read_text(encoding="utf-8")
+    assert expected in page
+    assert "reason" not in metrics["pca"]
+
+
+def test_a_set_of_equal_images_with_several_labels_is_mapped_and_explained(run):
+    images = {f"{i}.png": ("a", "b") if i % 2 else ("a",) for i in range(24)}
+    metrics = run(images, task="multi", equal=True)
+    assert not any("reason" in metrics[name] for name in ("pca", "tsne", "explain"))
+    assert metrics["tsne"]["n_images"] == metrics["split"]["n_train"]
+
+
+def test_one_image_of_each_class_trains_and_the_official_test_split_has_one_class(run, tmp_path):
+    names = ["train/a/0", "train/b/0", "validation/a/1", "test/a/2", "test/a/3"]
+    metrics = run({f"{name}.png": () for name in names})
+    assert "of the 2 training images" in metrics["tsne"]["reason"]
+    # One validation image: nothing can be fitted and measured, and one member is the stack.
+    assert "one member" in metrics["stack"]["reason"]
+    tested = metrics["test"]["stack"]
+    assert "1 of 2 classes have no test image" in tested["macro_f1_note"]
+    assert tested["macro_f1"] == pytest.approx(tested["macro_f1_present"] / 2, abs=1e-6)
+    page = (tmp_path / "reports/index.html").read_text(encoding="utf-8")
+    assert tested["macro_f1_note"] in page
+    assert tested["macro_f1_note"] in (tmp_path / "reports/MODEL_CARD.md").read_text("utf-8")
+    # The stack of one member is that member, on every image.
+    columns = ("predicted", "probability", "label_probability", "label_rank")
+    rows = {
+        model: [
+            [row[name] for name in columns]
+            for row in read_predictions(
+                tmp_path / "data/evaluated/predictions.parquet", model=model
+            )
+        ]
+        for model in ("mlp", "stack")
+    }
+    assert rows["mlp"] == rows["stack"]
+    assert metrics["test"]["mlp"]["versus_stack"]["difference_ci95"] == [0, 0]
+    of_both = ("accuracy", "log_loss", "calibration_error", "macro_f1_ci95", "validation_accuracy")
+    for key in of_both:
+        assert metrics["test"]["mlp"][key] == tested[key]
+
+
+def test_without_test_images_explain_has_a_reason(run):
+    images = {f"{name}/{i}.png": () for name in "ab" for i in range(4)}
+    metrics = run(images, fractions={"train": 0.5, "validation": 0.5, "test": 0})
+    assert metrics["explain"]["reason"] == "there are no test images"
