@@ -54,7 +54,12 @@ def main() -> None:
 
     with new_folder(Path("data/evaluated")) as folder:
         write_evaluation(
-            folder, predictions, images, classes=decisions["classes"], slices=slices, **settings
+            folder,
+            predictions,
+            images,
+            classes=decisions["classes"],
+            slices=slices,
+            calibration_bins=settings["calibration_bins"],
         )
     write_json(Path("metrics/test.json"), metrics)
     log(f"  stack: {format_test_scores(metrics[STACK])}")

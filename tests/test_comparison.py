@@ -20,12 +20,10 @@ from classifold.reporting.page import write_page
 from classifold.reporting.revision import METRICS, Revision, read_revision
 from synthetic_run import HOSTILE, PROVENANCE, TASKS, Run
 
-DRAWS = {"resamples": 500, "seed": 3}
-
 
 def predictions(labels, predicted, start=0):
     return [
-        {"id": f"{i}.png", "label": label, "predicted": prediction}
+        {"id": f"{i}.png", "label": label, "predicted": prediction, "probability": 0.7}
         for i, (label, prediction) in enumerate(zip(labels, predicted, strict=True), start)
     ]
 
@@ -54,33 +52,30 @@ def test_differing_keys_of_two_mappings():
 def test_a_difference_with_one_label_per_image_is_on_the_images_of_both():
     here = predictions("aabb", "aabb")
     there = predictions("abba", "abab", start=1)  # images 1 to 4, of which 1, 2 and 3 are in both
-    found = paired(here, there, task="single", **DRAWS)
+    found = paired(here, there, task="single")
     # Labels must agree too: image 1 is an a here and there, 2 is b in both, 3 is b in both.
     assert found.n_images == 3
     assert found.difference == pytest.approx(1 - 2 / 3)
     ours, theirs = np.array([1, 1, 1], bool), np.array([1, 0, 1], bool)
-    assert found.ci95 == accuracy_gain_interval(ours, theirs, **DRAWS)
+    assert found.ci95 == accuracy_gain_interval(ours, theirs)
     assert found.p_value == 1.0  # they differ in one image only
 
 
 def test_a_difference_with_several_labels_per_image_is_one_of_micro_f1():
     here = predictions(["a|b", "", "b"], ["a|b", "", "a"])  # 2 of 3 correct, 3 actual
     there = predictions(["a|b", "", "b"], ["a", "c", "b"])  # 2 of 3 correct, 3 actual
-    found = paired(here, there, task="multi", **DRAWS)
+    found = paired(here, there, task="multi")
     assert found.difference == pytest.approx(0)
     labels = np.array([[1, 1, 0], [0, 0, 0], [0, 1, 0]], bool)
     ours = np.array([[1, 1, 0], [0, 0, 0], [1, 0, 0]], bool)
     theirs = np.array([[1, 0, 0], [0, 0, 1], [0, 1, 0]], bool)
-    assert found.ci95 == micro_f1_gain_interval(ours, theirs, labels, **DRAWS)
+    assert found.ci95 == micro_f1_gain_interval(ours, theirs, labels)
     assert found.p_value is None
 
 
 def test_images_with_another_label_or_of_one_run_only_are_not_compared():
-    assert (
-        paired(predictions("ab", "ab"), predictions("bb", "bb", start=2), task="single", **DRAWS)
-        is None
-    )
-    assert paired(predictions("a", "a"), predictions("b", "b"), task="single", **DRAWS) is None
+    assert paired(predictions("ab", "ab"), predictions("bb", "bb", start=2), task="single") is None
+    assert paired(predictions("a", "a"), predictions("b", "b"), task="single") is None
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -69,7 +69,6 @@ def write(folder, predictions, images, slices=HALVES):
         classes=CLASSES,
         slices=slices,
         calibration_bins=5,
-        bootstrap=BOOTSTRAP,
     )
     return {path.name: read_rows(path) for path in folder.glob("*.csv")}
 

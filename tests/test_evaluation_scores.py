@@ -148,9 +148,12 @@ def test_calibration_is_measured_with_and_without_temperature_scaling():
 def test_scores_of_equal_images_are_finite(labels):
     decision = {"threshold": 0.4, "thresholds": [0.4, 0.4]} if labels.ndim > 1 else {}
     found = score(with_probabilities([[0.0, 1.0]] * 3, **decision), labels, **SETTINGS)
+    note = found.pop("macro_f1_note", "")
+    assert note.startswith("1 of 2 classes have no test image") == (labels.ndim == 1)
     numbers = np.hstack([value for value in found.values() if value is not None])
     assert np.isfinite(numbers.astype(float)).all()
     assert found.get("accuracy", 1) == found["macro_f1"] * 2 == 1
+    assert found["macro_f1_present"] == 1 / labels.ndim
 
 
 def test_the_comparison_of_two_models_by_hand():
@@ -158,12 +161,12 @@ def test_the_comparison_of_two_models_by_hand():
     wrong = np.array([1, 0, 1, 0, 1, 1])
     probabilities = np.eye(2)
     one, other = (Predictions(probabilities[p], probabilities[p], p, {}) for p in (right, wrong))
-    found = compare(other, one, labels, bootstrap=SETTINGS["bootstrap"])
+    found = compare(other, one, labels)
     assert found["difference"] == pytest.approx(-5 / 6)
     assert found["p_value"] == pytest.approx(2 / 32)
     low, high = found["difference_ci95"]
     assert -1 <= low < -5 / 6 < high <= 0
-    assert compare(one, one, labels, bootstrap=SETTINGS["bootstrap"]) == {
+    assert compare(one, one, labels) == {
         "difference": 0,
         "difference_ci95": [0, 0],
         "p_value": 1,
@@ -172,7 +175,7 @@ def test_the_comparison_of_two_models_by_hand():
 
 def test_the_comparison_of_two_models_with_several_labels():
     everything = SEVERAL._replace(predicted=np.ones((3, 3), bool))
-    found = compare(everything, SEVERAL, MULTI_LABELS, bootstrap=SETTINGS["bootstrap"])
+    found = compare(everything, SEVERAL, MULTI_LABELS)
     assert found["difference"] == pytest.approx(6 / 12 - 4 / 7)
     low, high = found["difference_ci95"]
     assert low <= found["difference"] <= high
@@ -291,3 +294,43 @@ def test_mistakes_are_ranked_and_at_most_100(seed):
         assert len(rows) == 100
         errors = [abs((row.get("positive") == "true") - row["probability"]) for row in rows]
         assert errors == sorted(errors, reverse=True)
+
+
+def test_top_k_accuracy_counts_ranks_where_probabilities_are_tied():
+    labels = np.arange(8)
+    found = score(with_probabilities(np.full((8, 8), 1 / 8)), labels, **SETTINGS)
+    assert (found["accuracy"], found["top3_accuracy"], found["top5_accuracy"]) == (
+        1 / 8,
+        3 / 8,
+        5 / 8,
+    )
+
+
+def test_macro_f1_of_a_test_split_without_some_classes_has_a_note_and_the_mean_over_the_others():
+    found = score(with_probabilities(np.eye(4)[[0, 0, 1, 3]]), np.array([0, 0, 1, 1]), **SETTINGS)
+    # F1 of the four classes: 1, 2/3, and 0 for two without images, one of which is predicted.
+    assert found["macro_f1"] == pytest.approx((1 + 2 / 3) / 4)
+    assert found["macro_f1_present"] == pytest.approx((1 + 2 / 3) / 2)
+    assert found["n_classes_present"] == 2
+    assert "2 of 4 classes have no test image" in found["macro_f1_note"]
+    low, high = found["macro_f1_present_ci95"]
+    assert low < found["macro_f1_present"] < high
+    assert found["macro_f1_ci95"] == pytest.approx([low / 2, high / 2])
+    text = format_test_scores(found)
+    assert "2 of 4 classes" in text and "0.4167" in text and "0.8333" in text
+    complete = score(with_probabilities(np.eye(2)), np.array([0, 1]), **SETTINGS)
+    assert "macro_f1_note" not in complete
+    assert complete["macro_f1"] == complete["macro_f1_present"] == 1
+
+
+def test_one_class_of_which_images_have_any_number_is_scored_as_one_class():
+    labels = np.array([[1], [1], [0], [0]], np.uint8)
+    predictions = with_probabilities(
+        [[0.9], [0.2], [0.8], [0.1]], threshold=0.5, thresholds=[0.5], temperature=1.0
+    )
+    found = score(predictions, labels, **SETTINGS)
+    assert found["macro_f1"] == found["micro_f1"] == 0.5
+    (row,) = per_class_table(predictions, labels, ["cat"])
+    assert (row["precision"], row["recall"], row["f1"], row["support"]) == (0.5, 0.5, 0.5, 2)
+    outcomes = ("true_positives", "false_positives", "false_negatives", "true_negatives")
+    assert [row[name] for name in outcomes] == [1, 1, 1, 1]

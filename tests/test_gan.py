@@ -524,7 +524,7 @@ def test_gains_by_hand():
         "generated": np.array([0, 0, 0, 1, 0, 0, 1, 1]),
     }
     folds = np.array([1, 1, 1, 1, 2, 2, 2, 2])
-    compared = compare(HeldOutPredictions(folds, predicted), labels, resamples=2000, seed=1)
+    compared = compare(HeldOutPredictions(folds, predicted), labels)
     assert compared["repeated"]["accuracy"] == 0.5
     assert compared["repeated"]["accuracy_by_fold"] == [1.0, 0.0]
     assert "gain" not in compared["repeated"]
@@ -536,10 +536,9 @@ def test_gains_by_hand():
     same = compare(
         HeldOutPredictions(folds, predicted | {"generated": predicted["repeated"]}),
         labels,
-        resamples=2000,
-        seed=1,
     )
-    assert same["generated"]["gain_ci95"] == [0.0, 0.0]
+    low, high = same["generated"]["gain_ci95"]
+    assert low == -high < 0  # other images may tell the two apart
 
 
 def test_the_result_of_a_training_is_the_moving_average_of_the_weights(draw_pack, machine):

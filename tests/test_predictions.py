@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from classifold.data.predictions import read_predictions, write_predictions
+from classifold.data.predictions import label_ranks, read_predictions, write_predictions
 
 ANSWERS = {
     "a": np.array([[0.7, 0.2, 0.1], [0.2, 0.5, 0.3]]),
@@ -58,3 +60,17 @@ def test_the_top_class_is_the_most_probable_predicted_class_or_of_all_where_none
         ("cat", 0.2),
         ("cat", 0.5),
     ]
+
+
+def test_of_equally_probable_classes_the_first_has_the_lower_rank():
+    probabilities = np.array([[0.25, 0.25, 0.25, 0.25]] * 4)
+    assert label_ranks(probabilities, np.arange(4)).tolist() == [1, 2, 3, 4]
+    assert label_ranks(np.array([[0.2, 0.4, 0.4]] * 3), np.arange(3)).tolist() == [3, 1, 2]
+
+
+@given(st.integers(1, 6), st.integers(1, 3), st.integers(0, 1000))
+def test_ranks_are_a_permutation_and_the_predicted_class_has_rank_1(n_classes, n_values, seed):
+    row = np.random.default_rng(seed).integers(0, n_values, n_classes) / 8
+    ranks = label_ranks(np.tile(row, (n_classes, 1)), np.arange(n_classes))
+    assert sorted(ranks) == list(range(1, n_classes + 1))
+    assert ranks[row.argmax()] == 1

@@ -76,7 +76,7 @@ def main() -> None:
         ),
     )
 
-    compared = compare(predictions, originals.labels, **settings["bootstrap"])
+    compared = compare(predictions, originals.labels)
     with new_folder(Path("studies/gan/made/added")) as folder:
         write_predictions(folder / "predictions.csv", predictions, originals)
         draw_gains(folder / "gains.png", compared)

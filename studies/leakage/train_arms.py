@@ -74,7 +74,7 @@ def main() -> None:
             for name, arm in arms.items()
         }
 
-    compared = compare_arms(correct, arms, clean, **study["bootstrap"])
+    compared = compare_arms(correct, arms, clean)
     with new_folder(STUDY / "made") as folder:
         draw_arms(folder / "arms.png", compared, PANELS, n_clean=len(clean.labels))
     write_json(

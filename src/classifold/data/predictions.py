@@ -21,7 +21,7 @@ SCHEMA = pa.schema(
         ("predicted", pa.string()),  # likewise
         ("probability", pa.float64()),  # probability of what was predicted
         ("label_probability", pa.float64()),
-        ("label_rank", pa.int32()),  # 1: the most probable class; null for several labels
+        ("label_rank", pa.int32()),  # of `label_ranks`; null for several labels
         ("top_class", pa.string()),  # most probable predicted class, or class where none is
         ("top_probability", pa.float64()),
     ]
@@ -56,7 +56,7 @@ def write_predictions(
         predictions = predicted[model]
         of_label = _probabilities(values, labels)
         top = _top(values, predictions)
-        ranks = 1 + (values > of_label[:, None]).sum(axis=1) if labels.ndim == 1 else None
+        ranks = label_ranks(values, labels) if labels.ndim == 1 else None
         columns = {
             "id": list(ids),
             "model": [model] * len(ids),
@@ -70,6 +70,24 @@ def write_predictions(
         }
         tables.append(pa.table(columns, SCHEMA))
     pq.write_table(pa.concat_tables(tables), path)
+
+
+def label_ranks(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Rank the label of each image among all classes by probability; 1 is the predicted class.
+
+    Of equally probable classes the first one has the lower rank, as it is the one predicted.
+
+    Args:
+        probabilities: float array (N, n_classes).
+        labels: int array (N,).
+
+    Returns:
+        Int array (N,) in [1, n_classes].
+    """
+    of_label = probabilities[np.arange(len(labels)), labels][:, None]
+    earlier = np.arange(probabilities.shape[1]) < labels[:, None]
+    before = (probabilities > of_label) | ((probabilities == of_label) & earlier)
+    return 1 + before.sum(axis=1)
 
 
 def read_predictions(path: Path, *, model: str) -> list[dict]:

@@ -25,7 +25,6 @@ def write_evaluation(
     classes: Sequence[str],
     slices: Slices,
     calibration_bins: int,
-    bootstrap: Mapping[str, int],
 ) -> None:
     """Write the tables of all models into `folder`.
 
@@ -41,7 +40,6 @@ def write_evaluation(
         classes: names in the order of columns.
         slices: what `find_slices` found.
         calibration_bins: number of bins of the calibration table.
-        bootstrap: `resamples` and `seed` of intervals.
     """
     ids, labels = images
     task = task_of(labels)
@@ -87,7 +85,7 @@ def write_evaluation(
         (
             {"model": name, **rounded(row)}
             for name, predictions in all_predictions.items()
-            for row in slice_rows(predictions, labels, slices, bootstrap=bootstrap)
+            for row in slice_rows(predictions, labels, slices)
         ),
         columns=["model", "slice", "value", "n_images", MAIN_METRIC[task], "low", "high"],
     )

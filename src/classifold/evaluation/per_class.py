@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import (
     average_precision_score,
-    multilabel_confusion_matrix,
     precision_recall_curve,
-    precision_recall_fscore_support,
 )
 
 from classifold.evaluation.inference import Predictions
+from classifold.evaluation.outcomes import Outcomes, count_outcomes
 
 COLUMNS = {
     "single": ("class", "precision", "recall", "f1", "support"),
@@ -42,9 +41,8 @@ def per_class_table(
     """
     if len(labels) == 0:
         return []
-    columns = precision_recall_fscore_support(
-        labels, predictions.predicted, labels=np.arange(len(classes)), zero_division=0
-    )
+    outcomes = count_outcomes(predictions.predicted, labels, n_classes=len(classes))
+    columns = (outcomes.precision, outcomes.recall, outcomes.f1, outcomes.actual)
     rows = [
         {
             "class": name,
@@ -57,9 +55,8 @@ def per_class_table(
     ]
     if labels.ndim == 1:
         return rows
-    counts = multilabel_confusion_matrix(labels, predictions.predicted)
     return [
-        row | _multi_label_columns(predictions, labels[:, i], counts[i], position=i)
+        row | _multi_label_columns(predictions, labels[:, i], outcomes, position=i)
         for i, row in enumerate(rows)
     ]
 
@@ -99,13 +96,14 @@ def precision_recall_rows(
 
 
 def _multi_label_columns(
-    predictions: Predictions, actual: np.ndarray, counts: np.ndarray, *, position: int
+    predictions: Predictions, actual: np.ndarray, outcomes: Outcomes, *, position: int
 ) -> dict[str, Any]:
     """The further columns of one class, where images have several labels."""
     scores = predictions.probabilities[:, position]
     average = float(average_precision_score(actual, scores)) if actual.any() else None
     decision = predictions.decision  # empty for the majority baseline
-    (true_negatives, false_positives), (false_negatives, true_positives) = counts.tolist()
+    true_positives, n_predicted, n_actual = (int(counts[position]) for counts in outcomes[:3])
+    false_positives, false_negatives = n_predicted - true_positives, n_actual - true_positives
     return {
         "average_precision": None if average is None else round(average, 6),
         "threshold": decision.get("threshold"),
@@ -113,5 +111,5 @@ def _multi_label_columns(
         "true_positives": true_positives,
         "false_positives": false_positives,
         "false_negatives": false_negatives,
-        "true_negatives": true_negatives,
+        "true_negatives": outcomes.n_images - n_predicted - false_negatives,
     }

@@ -7,13 +7,12 @@ import numpy as np
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
-    f1_score,
     hamming_loss,
     log_loss,
-    top_k_accuracy_score,
 )
 
 from classifold.data.metrics import MAIN_METRIC, micro_f1
+from classifold.data.predictions import label_ranks
 from classifold.evaluation.calibration import calibration_error
 from classifold.evaluation.inference import Predictions
 from classifold.evaluation.intervals import (
@@ -24,6 +23,7 @@ from classifold.evaluation.intervals import (
     micro_f1_gain_interval,
     micro_f1_interval,
 )
+from classifold.evaluation.outcomes import Outcomes, count_outcomes
 
 
 def score(
@@ -39,12 +39,12 @@ def score(
         predictions: for at least one image.
         labels: int array (N,), or 0 and 1 in (N, n_classes).
         calibration_bins: bins of equal width for the calibration error.
-        bootstrap: `resamples` and `seed` of intervals.
+        bootstrap: `resamples` and `seed` of the interval of macro F1.
 
     Returns:
-        Its scores as in `metrics/test.json`. Averages over classes include classes without
-        images, whose F1 is 0. Average precision is not defined for these, so they are excluded
-        from its mean. Top-k accuracy of at most k classes is 1.
+        Its scores as in `metrics/test.json`. Macro F1 includes classes without images, whose F1 is
+        0; `macro_f1_present` does not. Average precision is not defined for these classes, so they
+        are excluded from its mean. Top-k accuracy is the fraction of `label_ranks` up to k.
     """
     measured = _score_single if labels.ndim == 1 else _score_multi
     n_bins = calibration_bins
@@ -58,46 +58,43 @@ def score(
     }
 
 
-def main_score(
-    predicted: np.ndarray, labels: np.ndarray, *, bootstrap: Mapping[str, int]
-) -> tuple[float, list[float]]:
+def main_score(predicted: np.ndarray, labels: np.ndarray) -> tuple[float, list[float]]:
     """Compute the metric by which models are compared, `MAIN_METRIC`, and its 95 % interval.
 
     Args:
         predicted: int array (N,) for at least one image; or bool (N, n_classes).
         labels: int array (N,), or 0 and 1 in (N, n_classes).
-        bootstrap: `resamples` and `seed` of intervals.
     """
     if labels.ndim == 1:
         n_correct = int((predicted == labels).sum())
         return n_correct / len(labels), accuracy_interval(n_correct, len(labels))
-    return micro_f1(predicted, labels), micro_f1_interval(predicted, labels, **bootstrap)
+    return micro_f1(predicted, labels), micro_f1_interval(predicted, labels)
 
 
-def compare(
-    predictions: Predictions,
-    reference: Predictions,
-    labels: np.ndarray,
-    *,
-    bootstrap: Mapping[str, int],
-) -> dict[str, Any]:
+def compare(predictions: Predictions, reference: Predictions, labels: np.ndarray) -> dict[str, Any]:
     """Compare a model with another on the same images.
 
     Returns:
         `difference` (`MAIN_METRIC` of the model minus that of the reference) and `difference_ci95`;
-        with one label per image also `p_value`, of McNemar's exact test.
+        with one label per image also `p_value`, of McNemar's exact test. Models with equal
+        predictions and probabilities are one model, such as a stack and its only member: [0, 0].
     """
     predicted, other = predictions.predicted, reference.predicted
+    same = np.array_equal(predicted, other) and np.array_equal(
+        predictions.probabilities, reference.probabilities
+    )
     if labels.ndim > 1:
+        interval = micro_f1_gain_interval(predicted, other, labels)
         return {
             "difference": micro_f1(predicted, labels) - micro_f1(other, labels),
-            "difference_ci95": micro_f1_gain_interval(predicted, other, labels, **bootstrap),
+            "difference_ci95": [0.0, 0.0] if same else interval,
         }
     correct, other_correct = predicted == labels, other == labels
     n_only, n_only_other = (correct & ~other_correct).sum(), (other_correct & ~correct).sum()
+    interval = accuracy_gain_interval(correct, other_correct)
     return {
         "difference": float(correct.mean() - other_correct.mean()),
-        "difference_ci95": accuracy_gain_interval(correct, other_correct, **bootstrap),
+        "difference_ci95": [0.0, 0.0] if same else interval,
         "p_value": mcnemar(int(n_only), int(n_only_other)),
     }
 
@@ -115,7 +112,11 @@ def format_test_scores(entry: Mapping[str, Any]) -> str:
         return "no test images (split.fractions.test is 0), so there are no test scores"
     metric = next(metric for metric in MAIN_METRIC.values() if metric in entry)
     low, high = entry[f"{metric}_ci95"]
-    return f"test {metric.replace('_', ' ')} {entry[metric]:.4f} ({low:.4f}-{high:.4f})"
+    text = f"test {metric.replace('_', ' ')} {entry[metric]:.4f} ({low:.4f}-{high:.4f})"
+    if note := entry.get("macro_f1_note"):
+        present = entry["macro_f1_present"]
+        text += f"; macro F1 {entry['macro_f1']:.4f}, {present:.4f} over classes present: {note}"
+    return text
 
 
 def _score_single(
@@ -123,18 +124,18 @@ def _score_single(
 ) -> dict[str, Any]:
     n_classes = predictions.probabilities.shape[1]
     classes = np.arange(n_classes)
-    accuracy, interval = main_score(predictions.predicted, labels, bootstrap=bootstrap)
-    macro_f1 = f1_score(
-        labels, predictions.predicted, labels=classes, average="macro", zero_division=0
-    )
+    accuracy, interval = main_score(predictions.predicted, labels)
+    ranks = label_ranks(predictions.probabilities, labels)
+    outcomes = count_outcomes(predictions.predicted, labels, n_classes=n_classes)
+    ends = macro_f1_interval(predictions.predicted, labels, n_classes=n_classes, **bootstrap)
     return {
         "accuracy": accuracy,
         "accuracy_ci95": interval,
-        **{f"top{k}_accuracy": _top_k(predictions.probabilities, labels, k=k) for k in (3, 5)},
-        "macro_f1": float(macro_f1),
-        "macro_f1_ci95": macro_f1_interval(
-            predictions.predicted, labels, n_classes=n_classes, **bootstrap
-        ),
+        **{f"top{k}_accuracy": float((ranks <= k).mean()) for k in (3, 5)},
+        **_macro_f1(outcomes),
+        # The F1 of classes without images is always 0.
+        "macro_f1_ci95": [float(end * (outcomes.actual > 0).mean()) for end in ends],
+        "macro_f1_present_ci95": ends,
         "log_loss": float(log_loss(labels, predictions.probabilities, labels=classes)),
     }
 
@@ -143,7 +144,7 @@ def _score_multi(
     predictions: Predictions, labels: np.ndarray, bootstrap: Mapping[str, int]
 ) -> dict[str, Any]:
     probabilities, predicted = predictions.probabilities, predictions.predicted
-    score, interval = main_score(predicted, labels, bootstrap=bootstrap)
+    score, interval = main_score(predicted, labels)
     # The majority baseline has no thresholds.
     thresholds = predictions.decision.get("thresholds")
     at_class_thresholds = predicted if thresholds is None else probabilities > thresholds
@@ -152,7 +153,7 @@ def _score_multi(
         "micro_f1_ci95": interval,
         "micro_f1_at_half": micro_f1(probabilities > 0.5, labels),
         "micro_f1_at_class_thresholds": micro_f1(at_class_thresholds, labels),
-        "macro_f1": float(f1_score(labels, predicted, average="macro", zero_division=0)),
+        **_macro_f1(count_outcomes(predicted, labels)),
         "subset_accuracy": float(accuracy_score(labels, predicted)),
         "mean_average_precision": _mean_average_precision(probabilities, labels),
         "hamming_loss": float(hamming_loss(labels, predicted)),
@@ -161,16 +162,24 @@ def _score_multi(
     }
 
 
+def _macro_f1(outcomes: Outcomes) -> dict[str, Any]:
+    """Average the F1 of all classes, and of those with images; a note states what differs."""
+    f1, present = outcomes.f1, outcomes.actual > 0
+    n_present, n_classes = int(present.sum()), len(present)
+    means = {
+        "macro_f1": float(f1.mean()),
+        "macro_f1_present": float(f1[present].mean()) if n_present else None,
+        "n_classes_present": n_present,
+    }
+    if n_present == n_classes:
+        return means
+    note = f"{n_classes - n_present:,} of {n_classes:,} classes have no test image and count as 0"
+    return means | {"macro_f1_note": note}
+
+
 def _mean_average_precision(probabilities: np.ndarray, labels: np.ndarray) -> float | None:
     """Average over the classes with images; None if there are none."""
     used = labels.any(axis=0)
     if not used.any():
         return None
     return float(average_precision_score(labels[:, used], probabilities[:, used], average="macro"))
-
-
-def _top_k(probabilities: np.ndarray, labels: np.ndarray, *, k: int) -> float:
-    n_classes = probabilities.shape[1]
-    if k >= n_classes:
-        return 1.0
-    return float(top_k_accuracy_score(labels, probabilities, k=k, labels=np.arange(n_classes)))

@@ -33,7 +33,7 @@ def summarize(
         untrained: listed model -> logits (N, n_classes) of its initial weights.
         slices: what `find_slices` found.
         calibration_bins: bins of equal width for the calibration error.
-        bootstrap: `resamples` and `seed` of intervals.
+        bootstrap: `resamples` and `seed` of the intervals of macro F1.
 
     Returns:
         Model -> its scores; with no images, `n_images` alone.
@@ -48,22 +48,16 @@ def summarize(
         if name in untrained:
             entry[f"untrained_{metric}"] = untrained_score(untrained[name], labels)
         if name != STACK:
-            entry["versus_stack"] = compare(
-                predictions, all_predictions[STACK], labels, bootstrap=bootstrap
-            )
-        entry |= _without_duplicates(predictions, labels, slices, bootstrap=bootstrap)
+            entry["versus_stack"] = compare(predictions, all_predictions[STACK], labels)
+        entry |= _without_duplicates(predictions, labels, slices)
         summary[name] = entry
-    rows = slice_rows(all_predictions[STACK], labels, slices, bootstrap=bootstrap)
+    rows = slice_rows(all_predictions[STACK], labels, slices)
     summary[STACK]["slices"] = _comparable_slices(rows, metric=metric)
     return summary
 
 
 def slice_rows(
-    predictions: Predictions,
-    labels: np.ndarray,
-    slices: Slices,
-    *,
-    bootstrap: Mapping[str, int],
+    predictions: Predictions, labels: np.ndarray, slices: Slices
 ) -> list[dict[str, Any]]:
     """Measure a model on each slice that holds images.
 
@@ -74,9 +68,7 @@ def slice_rows(
     rows = []
     for kind, values in slices.items():
         for value, chosen in values.items():
-            value_score, (low, high) = main_score(
-                predictions.predicted[chosen], labels[chosen], bootstrap=bootstrap
-            )
+            value_score, (low, high) = main_score(predictions.predicted[chosen], labels[chosen])
             rows.append(
                 {
                     "slice": kind,
@@ -118,7 +110,7 @@ def _gap(before: float | None, tested: float) -> float | None:
 
 
 def _without_duplicates(
-    predictions: Predictions, labels: np.ndarray, slices: Slices, *, bootstrap: Mapping[str, int]
+    predictions: Predictions, labels: np.ndarray, slices: Slices
 ) -> dict[str, Any]:
     """Score the images without a duplicate among training images, and count the others."""
     metric = MAIN_METRIC[task_of(labels)]
@@ -126,7 +118,7 @@ def _without_duplicates(
     others = ~duplicates
     score = None
     if others.any():
-        score, _ = main_score(predictions.predicted[others], labels[others], bootstrap=bootstrap)
+        score, _ = main_score(predictions.predicted[others], labels[others])
     return {f"{metric}_without_duplicates": score, "n_duplicates_of_train": int(duplicates.sum())}
 
 

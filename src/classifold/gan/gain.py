@@ -11,9 +11,7 @@ from classifold.evaluation.intervals import accuracy_gain_interval, accuracy_int
 from classifold.gan.added_images import REFERENCE, HeldOutPredictions
 
 
-def compare(
-    predictions: HeldOutPredictions, labels: np.ndarray, *, resamples: int, seed: int
-) -> dict[str, Any]:
+def compare(predictions: HeldOutPredictions, labels: np.ndarray) -> dict[str, Any]:
     """Compute the accuracy with each kind of added images, and the gain over `repeated`.
 
     Intervals describe the variation over images, not over seeds.
@@ -21,8 +19,6 @@ def compare(
     Args:
         predictions: for N images.
         labels: int64 (N,).
-        resamples: number of bootstrap samples.
-        seed: seed of the bootstrap.
 
     Returns:
         `n_images`, and for each kind accuracy, accuracy_ci95, accuracy_by_fold; except for the
@@ -43,9 +39,7 @@ def compare(
             reference = correct[REFERENCE]
             compared[kind] |= {
                 "gain": is_correct.mean() - reference.mean(),
-                "gain_ci95": accuracy_gain_interval(
-                    is_correct, reference, resamples=resamples, seed=seed
-                ),
+                "gain_ci95": accuracy_gain_interval(is_correct, reference),
                 "gain_p_value": mcnemar(
                     int((is_correct & ~reference).sum()), int((reference & ~is_correct).sum())
                 ),

@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from classifold.params.schema.evaluate import Bootstrap
 from classifold.params.schema.section import BelowOne, Count, Section, Seed
 from classifold.params.schema.stack import MAX_FOLDS
 from classifold.params.validation import check_params
@@ -66,7 +65,6 @@ class AddGenerated(Section):
     folds: Annotated[int, Field(ge=3, le=MAX_FOLDS)]
     generated_per_real: PositiveFloat
     gan_epochs: Count
-    bootstrap: Bootstrap
     seed: Seed
 
 
