@@ -500,7 +500,7 @@ def test_an_interrupted_comparison_resumes_in_the_same_fold(
     capsys.readouterr()
     resumed = run_added(pack, machine, tmp_path / "cut")
     output = capsys.readouterr().out
-    assert "fold 1/3: already trained" in output
+    assert "fold 1/3: finished before the interruption" in output
     assert "resuming after epoch" in output
     for kind, predicted in whole.predicted.items():
         assert predicted.tolist() == resumed.predicted[kind].tolist()

@@ -14,6 +14,7 @@ rates and the evaluations on the fold that selects the epoch are the same, too.
 
 import copy
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,53 +104,51 @@ def add_generated(
     first_weights = copy.deepcopy(classifier.network.state_dict())
     n_folds = int(folds.max())
     predicted: dict[str, np.ndarray] = {}
-    for fold in range(1, n_folds + 1):
-        done = Checkpoint(checkpoints / f"{fold}.done.safetensors", key)
-        kept = done.load()
-        if kept:
-            log(f"  fold {fold}/{n_folds}: already trained")
-        else:
-            selecting = fold % n_folds + 1
-            rest = train.subset(np.flatnonzero(~np.isin(fold_of_row, [fold, selecting])))
-            log(f"  fold {fold}/{n_folds}: training a GAN on {len(set(rest.ids)):,} images")
-            generated = _generate(
-                rest,
-                gan,
-                generated_per_real=generated_per_real,
-                seed=seed,
+
+    def compute(fold: int, title: str) -> dict[str, Any]:
+        selecting = fold % n_folds + 1
+        rest = train.subset(np.flatnonzero(~np.isin(fold_of_row, [fold, selecting])))
+        log(f"  {title}: training a GAN on {len(set(rest.ids)):,} images")
+        generated = _generate(
+            rest,
+            gan,
+            generated_per_real=generated_per_real,
+            seed=seed,
+            machine=machine,
+            checkpoint=Checkpoint(checkpoints / f"{fold}.gan.safetensors", key),
+            samples=checkpoints / "samples" / f"fold_{fold:02}.png",
+        )
+        selection, held_out = (
+            originals.subset(np.flatnonzero(folds == number)) for number in (selecting, fold)
+        )
+        predicted: dict[str, Any] = {}
+        for kind, images in _training_sets(rest, generated, seed=seed).items():
+            classifier.network.load_state_dict(first_weights)
+            fit(
+                classifier.network,
+                images,
+                selection,
+                config=classifier.config,
+                policy=classifier.policy,
                 machine=machine,
-                checkpoint=Checkpoint(checkpoints / f"{fold}.gan.safetensors", key),
-                samples=checkpoints / "samples" / f"fold_{fold:02}.png",
+                checkpoint=Checkpoint(checkpoints / f"{fold}.{kind}.safetensors", key),
             )
-            selection, held_out = (
-                originals.subset(np.flatnonzero(folds == number)) for number in (selecting, fold)
+            logits = predict_logits(
+                classifier.network,
+                held_out.images,
+                image_size=classifier.config.image_size,
+                normalize=classifier.config.normalize,
+                device=machine.device,
             )
-            kept = {}
-            for kind, images in _training_sets(rest, generated, seed=seed).items():
-                classifier.network.load_state_dict(first_weights)
-                fit(
-                    classifier.network,
-                    images,
-                    selection,
-                    config=classifier.config,
-                    policy=classifier.policy,
-                    machine=machine,
-                    checkpoint=Checkpoint(checkpoints / f"{fold}.{kind}.safetensors", key),
-                )
-                logits = predict_logits(
-                    classifier.network,
-                    held_out.images,
-                    image_size=classifier.config.image_size,
-                    normalize=classifier.config.normalize,
-                    device=machine.device,
-                )
-                kept[kind] = torch.from_numpy(logits.argmax(1))
-                accuracy = float((logits.argmax(1) == held_out.labels).mean())
-                log(
-                    f"  fold {fold}/{n_folds}, {kind}: accuracy {accuracy:.4f} on "
-                    f"{len(held_out.labels):,} images"
-                )
-            done.save(kept)
+            predicted[kind] = torch.from_numpy(logits.argmax(1))
+            accuracy = float((logits.argmax(1) == held_out.labels).mean())
+            log(f"  {title}, {kind}: accuracy {accuracy:.4f} on {len(held_out.labels):,} images")
+        return predicted
+
+    for fold in range(1, n_folds + 1):
+        title = f"fold {fold}/{n_folds}"
+        done = Checkpoint(checkpoints / f"{fold}.done.safetensors", key)
+        kept = done.load_or_compute(partial(compute, fold, title), machine, title=title)
         for kind, of_fold in kept.items():
             of_all = predicted.setdefault(kind, np.zeros(len(folds), np.int64))
             of_all[folds == fold] = of_fold.numpy()

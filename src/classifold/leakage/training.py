@@ -2,7 +2,9 @@
 
 import copy
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,31 +50,32 @@ def train_arm(
     """
     first_weights = copy.deepcopy(network.state_dict())
     correct: list[list[np.ndarray]] = []
+
+    def compute(seed: int, running: Checkpoint) -> dict[str, Any]:
+        network.load_state_dict(first_weights)
+        fit(
+            network,
+            arm.train,
+            arm.validation,
+            config=config._replace(seed=seed),
+            policy=arm.policy,
+            machine=machine,
+            checkpoint=running,
+        )
+        return {
+            split: torch.from_numpy(_correct(network, pack, config, machine))
+            for split, pack in (("validation", arm.validation), ("clean", clean))
+        }
+
     for seed in seeds:
-        stem = f"{name.replace(' ', '_')}-{seed}"
+        title, stem = f"{name}, seed {seed}", f"{name.replace(' ', '_')}-{seed}"
+        running = Checkpoint(checkpoints / f"{stem}.safetensors", key)
         done = Checkpoint(checkpoints / f"{stem}.done.safetensors", key)
-        kept = done.load()
-        if kept is None:
-            running = Checkpoint(checkpoints / f"{stem}.safetensors", key)
-            network.load_state_dict(first_weights)
-            fit(
-                network,
-                arm.train,
-                arm.validation,
-                config=config._replace(seed=seed),
-                policy=arm.policy,
-                machine=machine,
-                checkpoint=running,
-            )
-            kept = {
-                split: torch.from_numpy(_correct(network, pack, config, machine))
-                for split, pack in (("validation", arm.validation), ("clean", clean))
-            }
-            done.save(kept)
-            running.remove()
+        kept = done.load_or_compute(partial(compute, seed, running), machine, title=title)
+        running.remove()
         correct.append([kept[split].numpy() for split in ("validation", "clean")])
         scores = [f"{each.mean():.4f} of {len(each):,}" for each in correct[-1]]
-        log(f"  {name}, seed {seed}: accuracy {scores[0]} validation, {scores[1]} clean images")
+        log(f"  {title}: accuracy {scores[0]} validation, {scores[1]} clean images")
     network.load_state_dict(first_weights)
     on_validation, on_clean = (np.stack(split) for split in zip(*correct, strict=True))
     return on_validation, on_clean

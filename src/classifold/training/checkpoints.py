@@ -8,7 +8,7 @@ from the seed, the epoch and the image.
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,25 @@ class Checkpoint:
                 "Training starts from the beginning."
             )
             return None
+
+    def load_or_compute(
+        self, compute: Callable[[], dict[str, Any]], machine: Machine, *, title: str
+    ) -> dict[str, Any]:
+        """Read the state that an interrupted run saved; if there is none, compute and save it.
+
+        Args:
+            compute: called without arguments; returns the state.
+            machine: device and processes of the training run, all of which call this.
+            title: what is computed, for the log.
+        """
+        self.synchronize(machine)
+        state = self.load()
+        if state is not None:
+            log(f"  {title}: finished before the interruption")
+            return state
+        state = compute()
+        self.save_everywhere(state, machine)
+        return state
 
     def remove_everywhere(self, machine: Machine) -> None:
         """Delete the file on each computer that trains, once all processes call this."""

@@ -7,6 +7,7 @@ fold: nothing that predicts an image was fitted to it.
 
 import copy
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -181,48 +182,45 @@ def fit_folds(
     logits = np.zeros((len(folds), len(train.classes)), np.float32)
     best_epochs: list[int] = []
     n_folds = int(folds.max())
+
+    def compute(fold: int, title: str, running: Checkpoint) -> dict[str, Any]:
+        others = train.subset(np.flatnonzero(fold_of_row != fold))
+        held_out = originals.subset(np.flatnonzero(folds == fold))
+        log(f"  {title}: {len(others.labels):,} training images, {len(held_out.labels):,} held out")
+        if config.head is None:  # a probe's body is frozen, and its head is replaced
+            network.load_state_dict(initial_weights)
+        fitted = fit(
+            network,
+            others,
+            validation,
+            config=config,
+            policy=policy,
+            machine=machine,
+            cache=cache,
+            checkpoint=running,
+            title=title,
+        )
+        if machine.device.type == "cuda":
+            torch.cuda.empty_cache()  # otherwise the next fold's images seem not to fit
+        out_of_fold = predict_distributed(
+            network,
+            held_out,
+            body=fitted.body,
+            machine=machine,
+            image_size=config.image_size,
+            normalize=config.normalize,
+        )
+        described = score_logits(out_of_fold, held_out.labels, loss=config.loss).describe(
+            "out-of-fold"
+        )
+        log(f"  {title}: best epoch {fitted.best_epoch}, {described}")
+        return {"best_epoch": fitted.best_epoch, "logits": torch.from_numpy(out_of_fold)}
+
     for fold in range(1, n_folds + 1):
+        title = f"fold {fold}/{n_folds}"
         running = Checkpoint(checkpoints / f"{fold}.safetensors", key)
         done = Checkpoint(checkpoints / f"{fold}.done.safetensors", key)
-        done.synchronize(machine)
-        kept = done.load()
-        if kept is not None:
-            log(f"  fold {fold}/{n_folds}: finished before the interruption")
-        else:
-            others = train.subset(np.flatnonzero(fold_of_row != fold))
-            held_out = originals.subset(np.flatnonzero(folds == fold))
-            log(
-                f"  fold {fold}/{n_folds}: {len(others.labels):,} training images, "
-                f"{len(held_out.labels):,} held out"
-            )
-            if config.head is None:  # a probe's body is frozen, and its head is replaced
-                network.load_state_dict(initial_weights)
-            fitted = fit(
-                network,
-                others,
-                validation,
-                config=config,
-                policy=policy,
-                machine=machine,
-                cache=cache,
-                checkpoint=running,
-                title=f"fold {fold}/{n_folds}",
-            )
-            if machine.device.type == "cuda":
-                torch.cuda.empty_cache()  # otherwise the next fold's images seem not to fit
-            out_of_fold = predict_distributed(
-                network,
-                held_out,
-                body=fitted.body,
-                machine=machine,
-                image_size=config.image_size,
-                normalize=config.normalize,
-            )
-            kept = {"best_epoch": fitted.best_epoch, "logits": torch.from_numpy(out_of_fold)}
-            done.save_everywhere(kept, machine)
-            score = score_logits(out_of_fold, held_out.labels, loss=config.loss)
-            described = score.describe("out-of-fold")
-            log(f"  fold {fold}/{n_folds}: best epoch {fitted.best_epoch}, {described}")
+        kept = done.load_or_compute(partial(compute, fold, title, running), machine, title=title)
         best_epochs.append(kept["best_epoch"])
         logits[folds == fold] = kept["logits"].numpy()
         running.remove()
