@@ -2,7 +2,9 @@
 
 import io
 import json
+import tracemalloc
 
+import imagecodecs
 import numpy as np
 import onnx
 import pytest
@@ -14,6 +16,7 @@ from classifold.data.image_table import iter_images
 from classifold.data.json_file import read_json, write_json
 from classifold.data.pixels import rgb_pixels
 from classifold.errors import UserError
+from classifold.ingest import limits
 from classifold.ingest.deep_fit import fit_ranges, set_by_hand
 from classifold.ingest.deep_image import DeepImage, Scaler, measure
 from classifold.ingest.detection import open_source
@@ -297,3 +300,35 @@ def test_a_new_image_unlike_the_training_images_gets_a_remark(tmp_path):
     # A gray level is 300 / 255; half of one above 300 is not clipped: 19.41 of 40 Kelvin are.
     assert kelvin.remark.startswith("48.54% of the values were clipped; fewer than 32 gray")
     assert integers.remark.startswith("a deep image (int16), unlike all training images")
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "options"),
+    [
+        ((1000, 1000), "u2", {}),
+        ((1000, 1000, 3), "u2", {"photometric": "rgb"}),
+        ((1000, 1000, 3), "u2", {"photometric": "rgb", "compression": "deflate"}),
+        ((3, 1000, 1000), "u2", {"photometric": "rgb", "planarconfig": "separate"}),
+        ((1000, 1000), "f4", {"compression": "deflate", "rowsperstrip": 16}),
+        ((1000, 1000, 3), "u2", None),
+    ],
+    ids=["gray", "RGB", "RGB in strips", "planes", "float", "PNG"],
+)
+def test_the_memory_of_decoding_is_that_of_the_values_once(monkeypatch, shape, dtype, options):
+    monkeypatch.setattr(limits, "PIXELS_PER_BAND", 2**12)
+    rows = shape.index(1000)
+    values = np.zeros(shape, dtype)
+    values += np.linspace(0, 60_000, 1000).astype(dtype).reshape(-1, *[1] * (len(shape) - rows - 1))
+    buffer = io.BytesIO()
+    if options is None:
+        buffer.write(imagecodecs.png_encode(values))
+    else:
+        tifffile.imwrite(buffer, values, **options)
+    content, size = buffer.getvalue(), values.nbytes
+    del values
+    decode(content)  # imports
+    tracemalloc.start()
+    decode(content)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.3 * size + 2**20  # Pillow's memory for the result is not traced

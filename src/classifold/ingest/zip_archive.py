@@ -102,8 +102,11 @@ class ZipTree:
             self._numbers[row] = [getattr(entry, field) for field in ENTRY_FIELDS]
         overlapping = _overlapping(self._numbers, n_bytes=n_bytes)
         for row, entry in enumerate(entries):
-            reason = OVERLAPS if overlapping[row] else None
-            self._note(entry, row, reason=self._file.damaged.get(row) or reason)
+            if row in self._file.damaged:
+                name = entry.orig_filename.encode("cp437").decode("utf-8", "backslashreplace")
+                self.refused.append(NotRead(shown_name(name), self._file.damaged[row]))
+            else:
+                self._note(entry, row, reason=OVERLAPS if overlapping[row] else None)
         # The records of zipfile take half a kilobyte each; there may be millions.
         entries.clear()
         self._archive.NameToInfo.clear()
