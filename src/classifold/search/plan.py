@@ -102,7 +102,8 @@ def make_plan(file: Path, params: Mapping[str, Any], *, packs: Path) -> Plan:
         for sampled in corners(search):
             plan.params_of(sampled)
     except UserError as error:
-        raise UserError(f"{file}: {error} Correct 'space' or 'fixed'.") from None
+        reason = str(error).rstrip(".")
+        raise UserError(f"{file}: {reason}. Correct 'space' or 'fixed'.") from None
     networks = _used(search, params, "network")
     return plan._replace(key=_key(plan, policies=policies, networks=networks))
 

@@ -1,0 +1,152 @@
+"""A small project to search in, and functions to run its searches."""
+
+import contextlib
+import io
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
+
+import tiny_model
+from classifold.cli.app import app
+from classifold.data.csv_file import read_rows
+from classifold.search.results import Row
+from classifold.search.storage import storage_url
+from classifold.search.worker import run_search
+
+ROOT = Path(__file__).parents[2]
+
+
+LR = "models.m.phases.p1.optimizer.lr"
+
+
+NAME = "models.m.phases.p1.optimizer.name"
+
+
+BATCH = "models.m.batch_size"
+
+
+MODEL = tiny_model.MODEL | {
+    "arguments": {"hidden": [8], "dropout": 0.1},
+    "phases": {"p1": tiny_model.PHASE | {"epochs": 9}},
+}
+
+
+SEARCH = {
+    "model": "m",
+    "metric": "accuracy",
+    "epochs": 2,
+    "n_trials": 4,
+    "sampler": {"name": "random", "seed": 1},
+    "pruner": {"name": "none"},
+    "fixed": {},
+    "space": {LR: {"low": 0.0001, "high": 0.1, "log": True}},
+}
+
+
+GRID = {"sampler": {"name": "grid"}, "n_trials": None}
+
+
+def dump(path, content):
+    buffer = io.StringIO()
+    YAML(typ="safe", pure=True).dump(content, buffer)
+    path.write_text(buffer.getvalue(), encoding="utf-8")
+
+
+def run(plan, file, *, n_workers=1):
+    return run_search(plan, url=storage_url(None, default=file), n_workers=n_workers)
+
+
+def all_trials(storage, beginning="search"):
+    """All trials, interrupted ones too, of the studies whose names have this beginning."""
+    url = storage_url(None, default=storage) if isinstance(storage, Path) else storage
+    opened = optuna.storages.RDBStorage(url.render_as_string(hide_password=False))
+    try:
+        names = [n for n in optuna.get_all_study_names(opened) if n.startswith(beginning)]
+        return [t for n in names for t in optuna.load_study(study_name=n, storage=opened).trials]
+    finally:
+        opened.remove_session()
+        opened.engine.dispose()
+
+
+def row(trial, value, sampled, **changes):
+    outcome = {"validation_accuracy": value, "best_epoch": 1, "train_accuracy": 0.5}
+    defaults = {"state": "complete", "outcome": outcome, "n_epochs": 2, "seconds": 1.5}
+    return Row(
+        **defaults | {"trial": trial, "value": value, "sampled": sampled, "failure": ""} | changes
+    )
+
+
+def work(arguments, root, **environment):
+    """A command of the project, from its folder."""
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=root,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+
+
+DATABASE = ".cache/searches/search.sqlite3"
+
+
+SEARCH_COMMAND = ["-m", "classifold", "search", "search.yaml"]
+
+
+TPE = {
+    "epochs": 60,
+    "n_trials": 6,
+    "sampler": {"name": "tpe", "seed": 1, "n_startup_trials": 3},
+    "space": {LR: SEARCH["space"][LR], BATCH: {"choices": [4, 8, 16]}},
+}
+
+
+def start(root, *options, **environment):
+    return subprocess.Popen(
+        [sys.executable, *SEARCH_COMMAND, *options],
+        cwd=root,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def read_until(beginning, process):
+    """Read the output of a process up to a line with this beginning."""
+    output = ""
+    for line in process.stdout:
+        output += line
+        if line.startswith(beginning):
+            return output
+    pytest.fail(f"ended before {beginning!r}: {output}")
+
+
+def kill_at(beginning, process):
+    """Kill the process, and no other, after a line of output with this beginning."""
+    read_until(beginning, process)
+    process.kill()
+    process.stdout.close()
+    assert process.wait() == -signal.SIGKILL
+
+
+def invoke(root, *arguments, **environment):
+    """The command in this process."""
+    with contextlib.chdir(root):
+        return CliRunner().invoke(app, ["search", "search.yaml", *arguments], env=environment)
+
+
+def results_of(root):
+    """The outputs of a search, without times."""
+    table = read_rows(root / "reports/search/search/trials.csv")
+    for each in table:
+        del each["seconds"]
+    return (root / "metrics/search/search.json").read_bytes(), table

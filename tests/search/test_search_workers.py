@@ -1,0 +1,176 @@
+"""Workers: resuming, sharing trials, and what a search is identified by."""
+
+import contextlib
+import os
+import shutil
+import time
+
+import pytest
+from search_project import (
+    BATCH,
+    DATABASE,
+    GRID,
+    LR,
+    SEARCH,
+    TPE,
+    all_trials,
+    invoke,
+    kill_at,
+    results_of,
+    run,
+    start,
+)
+
+from classifold.runtime.source_code import PACKAGE, code_behind
+from classifold.search import plan as plan_module
+from classifold.search import worker
+from classifold.search.plan import make_plan
+from classifold.search.storage import open_search, storage_url
+
+
+@pytest.mark.slow
+def test_a_search_that_is_killed_and_resumed_has_the_same_results(project):
+    whole, killed = project("whole", **TPE), project("killed", **TPE)
+    assert invoke(whole).exit_code == 0
+    kill_at("  trial 5 of 6", start(killed))
+    assert not (killed / "metrics").exists()
+
+    output = invoke(killed).output
+    assert "search: 4 of 6 trials have ended" in output
+    assert "trial 4 of 6" not in output and "trial 5 of 6" in output
+    # The values of later trials depend on the results of earlier ones.
+    assert results_of(killed) == results_of(whole)
+    states = [trial.state.name for trial in all_trials(killed / DATABASE)]
+    assert states == ["COMPLETE"] * 4 + ["FAIL"] + ["COMPLETE"] * 2
+    assert "6 of 6 trials have ended" in invoke(killed).output
+
+
+@pytest.mark.slow
+def test_workers_end_with_their_parent_and_the_rest_of_a_grid_is_run_once(project):
+    space = {LR: {"choices": [0.01, 0.02, 0.03]}, BATCH: {"choices": [4, 8, 16]}}
+    alone, shared = (project(name, **GRID, space=space, epochs=40) for name in ("alone", "shared"))
+    assert invoke(alone).exit_code == 0
+    process = start(shared, "--workers", "2")
+    kill_at("  trial 4 of 9", process)
+    deadline = time.monotonic() + 60
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)
+        pytest.fail("workers are left")
+
+    assert invoke(shared, "--workers", "2").exit_code == 0
+    complete = [t for t in all_trials(shared / DATABASE) if t.state.name == "COMPLETE"]
+    assert len(complete) == len({tuple(sorted(trial.params.items())) for trial in complete}) == 9
+    assert results_of(shared) == results_of(alone)
+
+
+@pytest.mark.slow
+def test_separate_processes_share_the_trials_and_report_the_same_results(project):
+    root = project(n_trials=7, epochs=40)
+    processes = [start(root) for _ in range(2)]
+    outputs = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    trials = all_trials(root / DATABASE)
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 7
+    assert sorted(trial.user_attrs["trial"] for trial in trials) == list(range(1, 8))
+    assert len({text.splitlines()[-1] for text in outputs}) == 1  # the same best trial
+
+
+def test_a_trial_that_another_process_runs_is_not_started(plan, tmp_path, monkeypatch):
+    found, file = plan(n_trials=3), tmp_path / "s.sqlite3"
+    monkeypatch.setattr(worker, "SECONDS_BETWEEN_POLLS", 0.01)
+    naps = []
+    with (
+        open_search(found, storage_url(None, default=file)) as opened,
+        contextlib.ExitStack() as held,
+    ):
+        held.enter_context(opened.locks.take("trial-2"))
+
+        def release(_):
+            naps.append(len(all_trials(file)))
+            held.close()
+
+        monkeypatch.setattr(worker.time, "sleep", release)
+        rows = run(found, file)
+    assert naps == [2]  # all but the one that was held
+    assert [each.trial for each in rows] == [1, 2, 3]
+    numbers = [trial.user_attrs["trial"] for trial in all_trials(file)]
+    assert numbers == [1, 3, 2]
+
+
+def test_more_trials_extend_a_search_and_another_space_begins_a_new_one(plan, tmp_path):
+    file = tmp_path / "s.sqlite3"
+    two = run(plan(n_trials=2), file)
+    three = run(plan(n_trials=3), file)
+    assert [each.sampled for each in three[:2]] == [each.sampled for each in two]
+    assert len(all_trials(file)) == 3
+    run(plan(n_trials=2, space={LR: {"low": 0.001, "high": 0.1, "log": True}}), file)
+    assert len(all_trials(file)) == 5
+    assert [each.sampled for each in run(plan(n_trials=2), file)] == [each.sampled for each in two]
+
+
+def test_the_key_depends_on_the_params_that_trials_use_alone(plan, params, write_packs):
+    key = plan().key
+    assert plan(n_trials=50).key == key
+    assert plan(epochs=3).key != key
+    assert plan(metric="loss").key != key
+    params["models"]["m"]["phases"]["p1"]["optimizer"]["lr"] = 0.5  # which the search sets
+    params["policies"]["crop"]["fill"] = "edge"  # which the model does not use
+    params["split"]["seed"] += 1
+    params["train"]["launcher"] = "none"  # a trial is trained in one process
+    assert plan().key == key
+    params["models"]["m"]["batch_size"] = 16
+    assert plan().key != key
+
+
+def test_the_key_depends_on_the_code_that_trials_use_alone(project, params, tmp_path, monkeypatch):
+    copied = tmp_path / "classifold"
+    shutil.copytree(PACKAGE, copied, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(
+        plan_module,
+        "code_behind",
+        lambda file: {copied / each.relative_to(PACKAGE) for each in code_behind(file)},
+    )
+    root = project(
+        space=SEARCH["space"] | {"models.m.network": {"choices": ["mlp", "initial_cnn"]}}
+    )
+
+    def key():
+        return make_plan(root / "search.yaml", params, packs=root / "data/augmented").key
+
+    before, changing = key(), set()
+    for file in copied.rglob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        file.write_text(f"{text}\n", encoding="utf-8")
+        if key() != before:
+            changing.add(file.relative_to(copied).as_posix())
+        file.write_text(text, encoding="utf-8")
+    assert key() == before
+    assert changing >= {
+        "search/trial.py", "search/samplers.py", "search/space.py", "training/loop.py",
+        "training/losses.py", "augmentation/online/policy.py", "models/inference.py",
+        "data/pack.py", "networks/mlp.py", "networks/initial_cnn.py",
+    }  # fmt: skip
+    imported = {name.split("/")[0] for name in changing}
+    assert imported <= {
+        "search",
+        "training",
+        "augmentation",
+        "models",
+        "networks",
+        "data",
+        "params",
+    }
+    unused = {"plan", "storage", "worker", "results", "apply", "lr_finder"}
+    assert not changing & {f"search/{name}.py" for name in unused}
+    assert "networks/alphanet.py" not in changing
+
+
+def test_other_images_begin_a_new_search(project, params, write_packs):
+    root = project()
+    packs = root / "data/augmented"
+    key = make_plan(root / "search.yaml", params, packs=packs).key
+    shutil.rmtree(packs)
+    write_packs(packs, train=33, validation=24)
+    assert make_plan(root / "search.yaml", params, packs=packs).key != key
