@@ -421,6 +421,7 @@ def test_a_damaged_parquet_file_is_an_error():
     [
         ([], r"dataset\.path: here has 0 files and no image.* one folder per class"),
         (["cat/1.txt"], r"dataset\.path: here has 1 files and no image"),
+        (["cat.zip", "dog.zip"], r"no image among them\. .* Unpack cat\.zip"),
         (
             ["1.png", "cat/2.png", "dog/3.png"],
             r"dataset\.path: 1 of 3 images in the top folder .* set dataset\.folders to class",
@@ -497,6 +498,13 @@ def test_files_that_are_no_images_are_ignored_with_a_reason():
     }
     assert said(source)["dog/photo"] == ("dog",)
     assert any(remark.startswith("5 ignored files: ") for remark in source.remarks)
+
+
+def test_lists_of_official_splits_that_are_not_read_are_named():
+    names = ["images/cat/1.png", "images/dog/2.png", "meta/train.txt", "meta/test.json"]
+    names += ["labels/test_01.txt", "meta/trains.txt", "meta/classes.txt"]
+    [remark] = [text for text in find(pictures(*names)).remarks if "not read" in text]
+    assert remark.startswith("meta/test.json, meta/train.txt: named after official splits")
 
 
 def test_files_with_labels_are_not_ignored():

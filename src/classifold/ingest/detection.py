@@ -10,12 +10,13 @@ from classifold.errors import UserError
 from classifold.ingest.annotations import is_annotations, read_annotations
 from classifold.ingest.competing_labels import choose_labels, lack_labels, n_classes
 from classifold.ingest.entries import NotRead, printable
-from classifold.ingest.files import Files, describe_ignored, sort_files, without
+from classifold.ingest.files import Files, describe_ignored, extension, sort_files, without
 from classifold.ingest.folder import read_folder
 from classifold.ingest.folder_pattern import AUTO
 from classifold.ingest.folder_tree import UncertainFoldersError
 from classifold.ingest.label_table import NoImageListedError, Tables, find_tables, read_tables
 from classifold.ingest.layout import Source, check_labels
+from classifold.ingest.split_names import split_name
 from classifold.ingest.tiny_imagenet import is_tiny_imagenet, read_tiny_imagenet
 from classifold.ingest.tree import Tree, open_tree
 from classifold.ingest.unreadable import format_reasons
@@ -23,7 +24,10 @@ from classifold.ingest.unreadable import format_reasons
 TORCHVISION = "torchvision:"
 
 CLASSES_SHOWN = 100
+LISTS_SHOWN = 5
 
+PACKED = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".parquet", ".npz", ".h5", ".hdf5", ".mat")
+UNREAD_SPLITS = (".txt", ".json", ".lst", ".mat")
 UNREAD_TABLES = (".xlsx", ".xls", ".ods", ".json")
 
 
@@ -76,9 +80,11 @@ def find_source(tree: Tree, *, layout: str, task: str, where: str, folders: str 
                 f"dataset.path: no image of {where} can be read: {format_reasons(tree.refused)}. "
                 "Fix the archive or the files."
             )
+        packed = files.named(*PACKED)
         raise UserError(
             f"dataset.path: {where} has {len(tree.names()):,} files and no image among them. Put "
             "images into one folder per class, or beside a table of labels."
+            + (f" Unpack {packed[0]}: files in files are not read." if packed else "")
         )
     if layout == AUTO and folders != AUTO:
         layout = "folder"
@@ -96,6 +102,7 @@ def find_source(tree: Tree, *, layout: str, task: str, where: str, folders: str 
     check_labels(source.images, task=task, where=where, remarks=source.remarks)
     ignored = sorted([*files.hidden, *without(files.others, source.used), *source.ignored])
     remarks = [*source.remarks, *_describe_classes(source), *_describe_missing(source.missing)]
+    remarks += _describe_unread_splits(without(files.others, source.used))
     if ignored:
         remarks.append(f"{len(ignored):,} ignored files: {describe_ignored(ignored)}")
     return source._replace(remarks=remarks, ignored=ignored)
@@ -205,3 +212,21 @@ def _describe_missing(missing: Sequence[NotRead]) -> list[str]:
     if not missing:
         return []
     return [f"{len(missing):,} labels have no image, such as {missing[0].id!r}"]
+
+
+def _describe_unread_splits(ignored: Sequence[NotRead]) -> list[str]:
+    """Name lists of official splits, which would be lost, such as `meta/test.txt`."""
+    lists = []
+    for name in (item.id for item in ignored if extension(item.id) in UNREAD_SPLITS):
+        stem = name.rpartition("/")[2].rpartition(".")[0]
+        found = split_name(stem)
+        if found.split and not found.rest and not any(map(str.isdigit, stem)):
+            lists.append(name)
+    if not lists:
+        return []
+    more = len(lists) - LISTS_SHOWN
+    shown = ", ".join(lists[:LISTS_SHOWN]) + (f" and {more:,} others" if more > 0 else "")
+    return [
+        f"{shown}: named after official splits, but not read; write a table with columns path, "
+        "label and split to use them"
+    ]
