@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import io
+import lzma
 import os
 import stat
 import struct
@@ -541,6 +542,25 @@ def test_headers_of_a_tar_do_not_fill_the_memory(tmp_path, opened, kind):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**23
+
+
+def test_an_xz_file_that_needs_too_much_memory_is_refused(pack, opened, monkeypatch):
+    path = pack(FILES, "tar.xz")
+    monkeypatch.setattr(tar_archive, "MAX_MEMORY_OF_XZ", 2**20)
+    with (
+        pytest.raises(UserError, match=r"needs more than 1,048,576 bytes.*use the folder"),
+        opened(path),
+    ):
+        pass
+
+
+def test_an_xz_file_of_several_streams_is_read_to_its_end(tmp_path, pack, opened):
+    whole = lzma.decompress(pack(FILES | LARGE, "tar.xz").read_bytes())
+    parts = (whole[:700], whole[700:2000], b"", whole[2000:])
+    path = tmp_path / "parts.tar.xz"
+    path.write_bytes(b"".join(lzma.compress(part) + bytes(8) for part in parts))
+    with opened(path) as tree:
+        assert contents(tree) == FILES | LARGE
 
 
 def test_many_small_files_have_headers_of_their_own(pack, opened):

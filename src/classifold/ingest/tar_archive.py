@@ -28,13 +28,59 @@ from classifold.ingest.entries import (
     shown_name,
 )
 
+BLOCK = 2**20
+
+# xz needs as much memory as a file claims, up to 4 GiB; "xz -9" needs 65 MiB.
+MAX_MEMORY_OF_XZ = 2**28
+
+
+class _XzFile:
+    """An xz file, which is unpacked in bounded memory; Python's reader has no limit."""
+
+    def __init__(self, path: Path, _mode: str) -> None:
+        self._file = path.open("rb")
+        self._stream = self._next_stream()
+
+    def __enter__(self) -> "_XzFile":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def read(self, size: int) -> bytes:
+        """Read up to `size` bytes; none at the end."""
+        while True:
+            packed = b""
+            if self._stream.eof:
+                packed = self._stream.unused_data.lstrip(b"\0") or self._file.read(BLOCK)
+                if not packed:
+                    return b""
+                self._stream = self._next_stream()
+            elif self._stream.needs_input:
+                packed = self._file.read(BLOCK)
+                if not packed:
+                    raise EOFError("the file ends within its compressed data")
+            try:
+                content = self._stream.decompress(packed, size)
+            except lzma.LZMAError as error:
+                if "Memory usage limit" in str(error):
+                    raise UserError(
+                        f"{self._file.name}: its compression needs more than {MAX_MEMORY_OF_XZ:,} "
+                        "bytes of memory. If you trust it, unpack it yourself and use the folder."
+                    ) from None
+                raise
+            if content:
+                return content
+
+    def _next_stream(self) -> lzma.LZMADecompressor:
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_MEMORY_OF_XZ)
+
+
 DECOMPRESSORS: dict[bytes, Callable[..., Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
-    b"\xfd7zXZ\x00": lzma.open,
+    b"\xfd7zXZ\x00": _XzFile,
 }
-
-BLOCK = 2**20
 
 # tarfile reads the headers of an entry (long names, attributes, maps of sparse files) into memory.
 MAX_BYTES_OF_HEADERS = 2**20
