@@ -93,6 +93,8 @@ FOLDER_KINDS = [
     Kind("`bus/`, `car/`, `train/`", of("bus", "car", "train"), "bus 2, car 2, train 2"),
     Kind("`bullet_train/`, `test_tube/`", of("bullet_train", "test_tube"),
          "bullet_train 2, test_tube 2"),
+    Kind("`cat_train/`, `cat_test/`, `dog_train/`, `dog_test/`",
+         of("cat_train", "cat_test", "dog_train", "dog_test"), FOLDERS),
     Kind("`2023/cherry/`, `2024/cherry/`", of("2023/cherry", "2024/cherry"), FOLDERS),
     Kind("`2023/cat/`, `2023/dog/`, `2024/cat/`, `2024/dog/`", pets("2023", "2024"), FOLDERS),
     Kind("the same with `dataset.folders: any/class`", pets("2023", "2024"), TWO,

@@ -1,7 +1,7 @@
 """Find which level of folders are the classes, or refuse where that is not certain."""
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NoReturn
 
@@ -53,7 +53,7 @@ def find_levels(root: Folder, *, where: str, labeled_elsewhere: bool = False) ->
         _refuse_loose(top, where=where)
         return _in_splits(top, splits, where=where, labeled_elsewhere=labeled_elsewhere)
     folders = [folder for folder in top.folders.values() if not is_unlabeled(folder.name)]
-    if may_be_splits(folder.name for folder in folders if _is_split_or_holds_folders(folder)):
+    if may_be_splits(_like_splits(folders)):
         # If there are no class folders at all, a table may have the labels.
         _refuse(
             top,
@@ -73,9 +73,18 @@ def find_levels(root: Folder, *, where: str, labeled_elsewhere: bool = False) ->
     return levels
 
 
-def _is_split_or_holds_folders(folder: Folder) -> bool:
-    """Tell a split from a class such as `test_tube`, which holds images."""
-    return not split_name(folder.name).rest or not folder.n_images
+def _like_splits(folders: Sequence[Folder]) -> list[str]:
+    """List the names that may be of splits, but not classes such as `test_tube`, with images."""
+    splits_of = defaultdict(set)
+    for folder in folders:
+        splits_of[split_name(folder.name).rest].add(split_name(folder.name).split)
+    return [
+        folder.name
+        for folder in folders
+        if not (rest := split_name(folder.name).rest)
+        or not folder.n_images
+        or len(splits_of[rest]) > 1  # `cat_train`, `cat_test`, `dog_train`, `dog_test`
+    ]
 
 
 def _with_splits_below(top: Folder, folders: Sequence[Folder], *, where: str) -> Levels:
