@@ -206,3 +206,17 @@ def train_from_folder(
     for inputs, labels in DataLoader(images, batch_size, shuffle=True):
         moved = inputs.to(device, memory_format=torch.channels_last)
         step(moved, labels.to(device))
+
+
+def compute_features(
+    images: np.ndarray, network: torch.nn.Module, *, device: torch.device
+) -> np.ndarray:
+    """Compute the features of images in batches of 64, as in timm's documentation."""
+    network.eval()
+    features = []
+    for start in range(0, len(images), 64):
+        batch = torch.from_numpy(images[start : start + 64]).permute(0, 3, 1, 2)
+        inputs = batch.to(device).float().div(255).sub(0.5).div(0.5).contiguous()
+        with torch.no_grad():
+            features.append(network(inputs).cpu().numpy())
+    return np.concatenate(features)

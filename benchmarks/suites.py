@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+import timm
 import torch
 import torch.nn.functional as F
 
@@ -27,6 +28,8 @@ from classifold.ingest.detection import find_source
 from classifold.ingest.ingestion import Read, decode_read, ingest
 from classifold.ingest.tree import FolderTree
 from classifold.models.device import choose_device, choose_precision
+from classifold.models.feature_cache import FeatureCache
+from classifold.models.model_file import build_network
 from classifold.networks.small_resnet import build
 from classifold.runtime.parallel import MIN_ITEMS_FOR_PROCESSES, ordered_map
 from classifold.splitting.stratified import stratify
@@ -290,6 +293,31 @@ def _train_benchmarks(root: Path) -> Iterator[Benchmark]:
     )
 
 
+def _feature_benchmarks(_: Path) -> Iterator[Benchmark]:
+    torch.set_num_threads(2)
+    device = choose_device("auto")
+    name, size, n_images = "tf_efficientnet_lite0", 224, 128
+    images = np.random.default_rng(1).integers(0, 256, (n_images, size, size, 3), np.uint8)
+    network = build_network("timm", n_classes=2, image_size=size, arguments={"name": name})
+    plain = timm.create_model(name, num_classes=0).to(device)
+
+    def features(out: Path, *, precision: str) -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            FeatureCache(out).features(
+                network.to(device), images, image_size=size, normalize="half", device=device
+            )
+
+    for precision in dict.fromkeys(["fp32", choose_precision("auto", device)]):
+        yield Benchmark(
+            f"features of a frozen {name}, {size} px, {device.type}, {precision}",
+            "a plain loop over timm's network, fp32",
+            "images",
+            n_images,
+            partial(features, precision=precision),
+            lambda _: peers.compute_features(images, plain, device=device),
+        )
+
+
 def _pack(folder: Path, out: Path) -> Pack:
     """Pack the images of a folder without augmentation."""
     files = sorted(folder.rglob("*.jpg"))
@@ -326,6 +354,7 @@ def _steps(
 
 BENCHMARKS = {
     "train": _train_benchmarks,
+    "features": _feature_benchmarks,
     "warp": _warp_benchmarks,
     "ingest": _ingest_benchmarks,
     "engine": _engine_benchmarks,

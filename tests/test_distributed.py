@@ -90,6 +90,34 @@ def test_two_processes_end_where_one_does_and_one_of_them_writes(workplace):
     assert not list((workplace / ".cache/checkpoints").iterdir())
 
 
+HEADS = {
+    "frozen": {"network": "timm", "phases": {"p1": MODEL["phases"]["p1"] | {"trainable": "head"}}},
+    "probe": {"network": "probe", "head": {"name": "logistic", "c": [0.01, 0.1]}},
+}
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("kind", HEADS)
+def test_two_processes_compute_the_features_of_a_frozen_body_once(workplace, kind):
+    yaml = YAML(typ="safe", pure=True)
+    params = yaml.load((workplace / "params.yaml").read_text())
+    kept = {"image_size": 32, "normalize": "half", "online": "none", "seed": 1}
+    model = {"arguments": {"name": "test_efficientnet"}, **kept, **HEADS[kind]}
+    params["models"] = {"m": model | ({"batch_size": 10} if kind == "frozen" else {})}
+    with (workplace / "params.yaml").open("w") as file:
+        yaml.dump(params, file)
+
+    weights = []
+    for words in (STAGE, [*TORCHRUN, *STAGE]):
+        told = run(workplace, *words).stdout
+        assert told.count("validation accuracy") > 0
+        assert len(list((workplace / ".cache/features").glob("*.npy"))) == 2
+        shutil.rmtree(workplace / ".cache/features")
+        weights.append(load_file(workplace / "models/m/weights.safetensors"))
+    for name, expected in weights[0].items():
+        np.testing.assert_allclose(weights[1][name], expected, atol=1e-4, err_msg=name)
+
+
 @pytest.mark.cluster
 def test_a_training_killed_with_all_its_processes_continues_and_ends_with_the_same_bytes(workplace):
     yaml = YAML(typ="safe", pure=True)
