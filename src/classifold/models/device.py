@@ -1,5 +1,7 @@
 """The device that computes, and its precision."""
 
+import ctypes
+import sys
 from typing import Literal
 
 import torch
@@ -8,9 +10,14 @@ from classifold.errors import UserError
 
 Precision = Literal["fp32", "bf16"]
 
+# Of glibc's malloc.h.
+TRIM_THRESHOLD, MAX_MAPPED_BLOCKS = -1, -4
+
 
 def choose_device(name: str) -> torch.device:
     """Choose the device `name`; `auto` prefers CUDA, then Apple's MPS, then the CPU.
+
+    If it is the CPU, the memory of tensors is managed for speed, see `keep_freed_memory`.
 
     Raises:
         UserError: if the machine has no such device.
@@ -21,12 +28,30 @@ def choose_device(name: str) -> torch.device:
         "cpu": True,
     }
     if name == "auto":
-        return torch.device(next(device for device, there in available.items() if there))
+        name = next(device for device, there in available.items() if there)
     if not available[name]:
         raise UserError(
             f"train.device: not available on this machine, got '{name}'. Set it to auto."
         )
+    if name == "cpu":
+        keep_freed_memory()
     return torch.device(name)
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep the memory that tensors free, for the next ones.
+
+    By default glibc requests each block of more than 32 MiB from the system and returns it, and the
+    system clears the pages each time. With EfficientNet-Lite0 on two cores that took a third of the
+    time of training (32 images of 160 pixels) and two thirds of inference (64 images of 224
+    pixels). No result changes; memory grows by up to a third.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    if mallopt is not None:
+        mallopt(MAX_MAPPED_BLOCKS, 0)
+        mallopt(TRIM_THRESHOLD, 2**31 - 1)
 
 
 def choose_precision(name: str, device: torch.device) -> Precision:
