@@ -205,7 +205,7 @@ def _train_epoch(
         labels = batch.labels if config.conditional else fake_labels
         values[step - 1] = trainer.step(batch.inputs, labels, noise, fake_labels)
         if step % STEPS_BETWEEN_CHECKS == 0 or step == n_steps:
-            _check_finite(values[:step], epoch=epoch)
+            _check_finite(values[:step], epoch=epoch, learning_rate=config.optimizer["lr"])
     return values.cpu().double().numpy().mean(0)
 
 
@@ -228,13 +228,14 @@ def _sample_inputs(
     return torch.from_numpy(noise).to(device), torch.from_numpy(fake_labels).to(device)
 
 
-def _check_finite(values: torch.Tensor, *, epoch: int) -> None:
+def _check_finite(values: torch.Tensor, *, epoch: int, learning_rate: float) -> None:
     """Raise an error if a loss is NaN or infinite."""
     finite = values.isfinite().all(1).cpu()
     if finite.all():
         return
     step = int(finite.logical_not().nonzero()[0]) + 1
     raise UserError(
-        f"epoch {epoch}, step {step}: a loss of the GAN is NaN or infinite. Lower "
-        "train_gan.optimizer.lr, for example to a tenth, or train_gan.gradient_penalty."
+        f"train_gan.optimizer.lr: a loss is NaN or infinite in epoch {epoch}, step {step}, "
+        f"got a learning rate of {learning_rate:g}. Lower it, for example to a tenth, or lower "
+        "train_gan.gradient_penalty."
     )

@@ -151,8 +151,8 @@ def _run_workers(plan: Plan, url: URL, n_workers: int) -> None:
         worker.join()
     if any(worker.exitcode for worker in workers):
         raise UserError(
-            "a worker failed (see above), or was killed, most often because memory ran out. Start "
-            "the search again: trials that have ended are kept."
+            "classifold search: a worker failed, see above, or was killed, most often because the "
+            "machine is out of memory. Run the same command again; trials that have ended are kept."
         )
 
 

@@ -189,8 +189,9 @@ def training_key(params: Mapping[str, Any], folder: Path, machine: Machine | Non
     common = np.frombuffer(digest.digest(), np.uint8)
     if machine and (machine.gather(common) != common).any():
         raise UserError(
-            "the computers that train together have different params, code, versions, or files in "
-            f"{folder}. Give all of them the same commit, data ('dvc pull') and environment."
+            "torchrun: computers that train together must have the same params, code, versions and "
+            f"files in {folder}, got different ones. Give all of them the same commit, data ('dvc "
+            "pull') and environment."
         )
     digests = np.zeros((len(chunks), 64), np.uint8)
     first, n_processes = (machine.fabric.global_rank, machine.n_processes) if machine else (0, 1)
