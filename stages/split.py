@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from classifold.data.exclusions import warn_of_split
 from classifold.data.json_file import write_json
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
-from classifold.runtime.progress import log
+from classifold.runtime.progress import log, warn
 from classifold.runtime.stage import run_stage
 from classifold.splitting.files import read_kept, write_splits
 from classifold.splitting.splits import SPLITS, assign_splits, split_metrics
@@ -22,6 +23,7 @@ def main() -> None:
     metrics = split_metrics(images, splits)
     write_json(Path("metrics/split.json"), metrics)
     log("  images: " + ", ".join(f"{metrics[f'n_{split}']:,} {split}" for split in SPLITS))
+    warn(warn_of_split(metrics))
 
 
 if __name__ == "__main__":

@@ -358,15 +358,6 @@ def test_a_mistyped_key_stops_the_first_stage_and_loses_nothing(clone):
             id="one class",
         ),
         pytest.param(
-            lambda folder: [
-                draw(folder / shape / f"{number}.png", shape, number)
-                for shape in ("circle", "cross")
-                for number in range(1 if shape == "cross" else 5)
-            ],
-            "class 'cross', got 1",
-            id="class with one image",
-        ),
-        pytest.param(
             lambda folder: (draw_data(folder), draw(folder / "loose.png", "circle", 0)),
             "'loose.png'",
             id="image in no class folder",

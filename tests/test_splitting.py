@@ -15,9 +15,11 @@ from sklearn.model_selection import StratifiedKFold
 from skmultilearn.model_selection import IterativeStratification
 
 from classifold.data.csv_file import read_rows, write_rows
+from classifold.data.exclusions import warn_of_split
 from classifold.data.split_file import read_split
 from classifold.errors import UserError
 from classifold.splitting.files import read_kept, write_splits
+from classifold.splitting.rare_classes import in_rare_classes
 from classifold.splitting.scikit_multilearn import stratify_with_scikit_multilearn
 from classifold.splitting.splits import METHODS, SPLITS, Image, assign_splits, split_metrics
 from classifold.splitting.stratified import stratify, stratify_folds
@@ -557,3 +559,34 @@ def test_scikit_multilearn_is_imported_only_where_it_is_used():
     code = "import sys, classifold.splitting.splits; print('skmultilearn' in sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     assert loaded.stdout.strip() == b"False"
+
+
+@pytest.mark.parametrize(
+    ("labels", "groups", "rare"),
+    [
+        pytest.param("aaab", "0123", "0001", id="a class of one image"),
+        pytest.param("aaabbb", "012344", "000111", id="a group counts once"),
+        pytest.param("aaabbb", "012333", "000111", id="and takes its images along"),
+        pytest.param("abc", "012", "000", id="all are rare"),
+        pytest.param(
+            ["a", "a", "ab", "c", "c", "c"], "012345", "111000", id="one makes another rare"
+        ),
+        pytest.param(["", "", "a"], "012", "001", id="images without a label"),
+    ],
+)
+def test_images_of_classes_with_fewer_groups_than_splits_are_found(labels, groups, rare):
+    found = in_rare_classes(labels, list(groups), n_splits=3)
+    assert found == [character == "1" for character in rare]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_rare_classes_are_in_train_alone_and_the_others_are_split(method):
+    names = ["cat"] * 40 + ["dog"] * 40 + ["owl", "elk", "elk"]
+    images = [Image(str(i), (name,), str(i), None) for i, name in enumerate(names)]
+    splits = assign_splits(images, fractions=FRACTIONS, method=method, seed=0)
+    assert splits[80:] == ["train"] * 3
+    assert set(splits[:40]) == set(splits[40:80]) == set(SPLITS)
+    lines = "\n".join(warn_of_split(split_metrics(images, splits)))
+    for split in ("validation", "test"):
+        assert f"no {split} image has 2 of 4 classes: 'elk', 'owl'" in lines
+    assert warn_of_split(split_metrics(images[:80], splits[:80])) == []

@@ -88,6 +88,27 @@ def warn_of_filter(metrics: Mapping[str, Any]) -> list[str]:
     return _describe(found, stage="filter", file="data/filtered/excluded.csv")
 
 
+def warn_of_split(metrics: Mapping[str, Any]) -> list[str]:
+    """Name the classes in `metrics/split.json` that a split lacks; no line if none lacks any."""
+    proportions = metrics["class_proportions"]
+    lines = []
+    for split in ("validation", "test"):
+        lacking = [name for name, fraction in proportions[split].items() if not fraction]
+        if lacking:
+            shown = ", ".join(f"'{name}'" for name in lacking[:MAX_CLASSES])
+            more = f" and {len(lacking) - MAX_CLASSES:,} more" if len(lacking) > MAX_CLASSES else ""
+            of = f"{len(lacking):,} of {len(proportions[split]):,} classes"
+            lines.append(f"no {split} image has {of}: {shown}{more}")
+    if not lines:
+        return []
+    return [
+        "classes are missing in a split, so their scores are unknown",
+        *lines,
+        "A class that has fewer images (or groups of duplicates) than there are splits is in train "
+        "alone. Add images of it, or remove it.",
+    ]
+
+
 def large_exclusions(
     accepted: Mapping[str | None, int], excluded: Mapping[str, Mapping[str | None, int]]
 ) -> list[Exclusion]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from classifold.data.csv_file import read_rows
-from classifold.data.exclusions import warn_of_filter, warn_of_ingest
+from classifold.data.exclusions import warn_of_filter, warn_of_ingest, warn_of_split
 from classifold.data.image_table import iter_columns
 from classifold.data.json_file import read_json
 from classifold.data.predictions import STACK, read_predictions
@@ -88,6 +88,7 @@ class Facts(NamedTuple):
         warnings = (
             warn_of_ingest(self.metrics["ingest"]),
             warn_of_filter(self.metrics["filter"]),
+            warn_of_split(self.metrics["split"]),
             warn_of_weights(self.weights, self.image_ids),
         )
         return [lines for lines in warnings if lines]

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from classifold.splitting.rare_classes import in_rare_classes
 from classifold.splitting.scikit_multilearn import stratify_with_scikit_multilearn
 from classifold.splitting.stratified import stratify
 
@@ -27,7 +28,8 @@ def assign_splits(
 
     Images of an official validation or test split stay there, and its fraction is not taken
     from the other images. With an official test split, `validation` is that fraction of the
-    remaining images, and the rest is train.
+    remaining images, and the rest is train. The images of a class that has fewer groups than there
+    are splits to fill are all in train.
 
     Args:
         images: those with a label, or labeled as having none.
@@ -36,12 +38,21 @@ def assign_splits(
         seed: seed of the order in which groups are assigned.
 
     Raises:
-        UserError: if a class has fewer groups than there are splits.
+        UserError: if all classes have fewer groups than there are splits.
     """
     official = {image.split for image in images} & set(SPLITS[1:])
     remaining = [position for position, image in enumerate(images) if image.split not in official]
     held_out = {split: fractions[split] for split in SPLITS[1:] if split not in official}
     splits = [str(image.split) for image in images]
+    is_rare = in_rare_classes(
+        [images[position].labels for position in remaining],
+        [images[position].group for position in remaining],
+        n_splits=1 + sum(fraction > 0 for fraction in held_out.values()),
+    )
+    for position, rare in zip(remaining, is_rare, strict=True):
+        if rare:
+            splits[position] = "train"
+    remaining = [position for position, rare in zip(remaining, is_rare, strict=True) if not rare]
     assigned = METHODS[method](
         [images[position].labels for position in remaining],
         [images[position].group for position in remaining],
