@@ -110,7 +110,10 @@ def test_one_image_of_each_class_trains_and_the_official_test_split_has_one_clas
         assert metrics["test"]["mlp"][key] == tested[key]
 
 
-def test_without_test_images_explain_has_a_reason(run):
-    images = {f"{name}/{i}.png": () for name in "ab" for i in range(4)}
+def test_a_class_of_one_image_trains_and_without_test_images_nothing_is_explained(run, tmp_path):
+    images = {f"{name}/{i}.png": () for name in "ab" for i in range(4)} | {"c/0.png": ()}
     metrics = run(images, fractions={"train": 0.5, "validation": 0.5, "test": 0})
     assert metrics["explain"]["reason"] == "there are no test images"
+    assert metrics["split"]["class_proportions"]["validation"]["c"] == 0
+    page = (tmp_path / "reports/index.html").read_text(encoding="utf-8")
+    assert "no validation image has 1 of 3 classes" in page
