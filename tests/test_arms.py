@@ -68,11 +68,11 @@ def test_every_arm_has_the_same_number_of_images_and_steps(arms):
 
 def test_only_a_split_after_augmentation_has_the_same_sources_in_both_splits(arms):
     for name, arm in arms.items():
-        shared = set(arm.train.ids) & set(arm.validation.ids)
+        in_both = set(arm.train.ids) & set(arm.validation.ids)
         if name == LATE:
-            assert len(shared) > 0.8 * len(set(arm.validation.ids))
+            assert len(in_both) > 0.8 * len(set(arm.validation.ids))
         else:
-            assert shared == set()
+            assert in_both == set()
             assert set(arm.validation.variants) == {0}
             assert set(arm.train.ids) == set(arms[NONE].train.ids)
 

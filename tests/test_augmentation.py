@@ -1,4 +1,4 @@
-"""Copies of training images: what is done to them, and on what the draws depend."""
+"""Augmented variants: their transformations, and what their random numbers depend on."""
 
 import io
 
@@ -38,19 +38,19 @@ SETTINGS = {
 )
 def test_the_number_of_variants_is_as_announced_and_the_original_is_first(flips, warped):
     settings = SETTINGS | {"flips": flips, "warped": warped}
-    copies = make_variants(NOISE, image_id="a", seed=0, **settings)
-    assert len(copies) == n_variants(flips=flips, warped=warped)
-    assert copies[0].transformation == "none"
-    np.testing.assert_array_equal(copies[0].pixels, NOISE)
-    assert len({copy.transformation for copy in copies}) == len(copies)
+    variants = make_variants(NOISE, image_id="a", seed=0, **settings)
+    assert len(variants) == n_variants(flips=flips, warped=warped)
+    assert variants[0].transformation == "none"
+    np.testing.assert_array_equal(variants[0].pixels, NOISE)
+    assert len({variant.transformation for variant in variants}) == len(variants)
 
 
 def test_the_reports_eightfold_is_four_flips_each_also_warped_once():
-    copies = make_variants(NOISE, image_id="a", seed=0, **SETTINGS)
-    words = [copy.transformation for copy in copies]
+    variants = make_variants(NOISE, image_id="a", seed=0, **SETTINGS)
+    words = [variant.transformation for variant in variants]
     assert words[::2] == ["none", "flip horizontal", "flip vertical", "flip both"]
-    for name, copy in zip(FOUR_FLIPS, copies[::2], strict=True):
-        np.testing.assert_array_equal(copy.pixels, flip(NOISE, name))
+    for name, variant in zip(FOUR_FLIPS, variants[::2], strict=True):
+        np.testing.assert_array_equal(variant.pixels, flip(NOISE, name))
     assert words[1].startswith("rotate ")
     assert words[7].startswith("flip both, rotate ")
 
@@ -58,23 +58,23 @@ def test_the_reports_eightfold_is_four_flips_each_also_warped_once():
 @pytest.mark.parametrize("extra", [{}, {"shear": 10, "shift": [0.1, 0.2]}])
 def test_the_recorded_transformation_reproduces_a_variant(extra):
     smooth = np.asarray(Image.fromarray(NOISE).resize((24, 24), Image.Resampling.BICUBIC))
-    for copy in make_variants(smooth, image_id="a", seed=0, **SETTINGS | extra):
-        steps = (step.split() for step in copy.transformation.split(", ") if " " in step)
+    for variant in make_variants(smooth, image_id="a", seed=0, **SETTINGS | extra):
+        steps = (step.split() for step in variant.transformation.split(", ") if " " in step)
         words = {name: values for name, *values in steps}
 
-        def told(name, default=0.0, place=0, words=words):
+        def value_of(name, default=0.0, place=0, words=words):
             return np.array([float(words[name][place]) if name in words else default])
 
         matrix = (
-            shifts(24 * told("shift"), 24 * told("shift", place=1))
-            @ rotations(told("rotate"))
-            @ scalings(told("scale", 1), told("scale", 1))
-            @ shears(told("shear"))
+            shifts(24 * value_of("shift"), 24 * value_of("shift", place=1))
+            @ rotations(value_of("rotate"))
+            @ scalings(value_of("scale", 1), value_of("scale", 1))
+            @ shears(value_of("shear"))
         )
         flipped = flip(smooth, words.get("flip", ["none"])[0])
         again = warp_arrays([flipped], matrix, size=24, fill="reflect")[0]
         # The text is rounded to a hundredth of a degree and a thousandth of scale and shift.
-        assert abs(copy.pixels.astype(int) - again).max() <= 5
+        assert abs(variant.pixels.astype(int) - again).max() <= 5
 
 
 def test_the_reports_arithmetic_comes_out():
@@ -84,8 +84,8 @@ def test_the_reports_arithmetic_comes_out():
 @given(st.text(max_size=4), st.integers(0, 2**20))
 def test_random_angles_and_scales_are_in_their_ranges(image_id, seed):
     settings = SETTINGS | {"flips": ["none"], "warped": 4}
-    for copy in make_variants(NOISE[:2, :2], image_id=image_id, seed=seed, **settings)[1:]:
-        words = dict(step.split() for step in copy.transformation.split(", "))
+    for variant in make_variants(NOISE[:2, :2], image_id=image_id, seed=seed, **settings)[1:]:
+        words = dict(step.split() for step in variant.transformation.split(", "))
         assert -15 <= float(words["rotate"]) <= 15
         assert 0.8 <= float(words["scale"]) <= 1
 
@@ -93,8 +93,8 @@ def test_random_angles_and_scales_are_in_their_ranges(image_id, seed):
 def test_random_numbers_depend_on_variant_image_and_seed():
     def draws(image_id, seed):
         settings = SETTINGS | {"flips": ["none"], "warped": 3}
-        copies = make_variants(NOISE, image_id=image_id, seed=seed, **settings)
-        return [copy.transformation for copy in copies[1:]]
+        variants = make_variants(NOISE, image_id=image_id, seed=seed, **settings)
+        return [variant.transformation for variant in variants[1:]]
 
     assert draws("a", 0) == draws("a", 0)
     assert len({*draws("a", 0), *draws("b", 0), *draws("a", 1)}) == 9

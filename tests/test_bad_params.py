@@ -210,10 +210,10 @@ def test_odd_yaml_is_one_message_without_delay(tmp_path, oddity):
     with pytest.raises(UserError, match="not valid YAML: ") as caught:
         check_params(path)
     assert time.process_time() - start < 20
-    told = str(caught.value)
-    assert message in told
-    assert told.isprintable()
-    assert len(told) < MAX_MESSAGE_CHARACTERS + 300
+    text = str(caught.value)
+    assert message in text
+    assert text.isprintable()
+    assert len(text) < MAX_MESSAGE_CHARACTERS + 300
 
 
 @pytest.mark.parametrize(

@@ -96,16 +96,16 @@ def test_processes_and_micro_batches_split_the_images_of_each_step_and_change_no
     pack = draw_pack(45)
     whole = epoch_of(pack, **settings)
     assert len(whole) == 3
-    shares = [
+    per_process = [
         epoch_of(pack, micro_batches=n_micro, process=process, n_processes=n_processes, **settings)
         for process in range(n_processes)
     ]
     n_own = -(-n_micro // n_processes)  # two processes split three micro-batches like four
-    for share in shares:
-        ends = [batch.ends_step for batch in share]
+    for own in per_process:
+        ends = [batch.ends_step for batch in own]
         assert ends == [*[False] * (n_own - 1), True] * 3
     for number, step in enumerate(whole):
-        parts = [b for share in shares for b in share[number * n_own : (number + 1) * n_own]]
+        parts = [b for own in per_process for b in own[number * n_own : (number + 1) * n_own]]
         assert {batch.n_in_step for batch in parts} == {step.n_in_step} == {15}
         sizes = [len(batch.labels) for batch in parts]
         assert max(sizes) - min(sizes) <= 1
@@ -134,12 +134,12 @@ def test_a_step_has_the_same_micro_batches_for_any_number_of_processes(draw_pack
     settings = {"policy": MIX, "batch_size": 23, "micro_batches": 4}
     alone = epoch_of(draw_pack(45), **settings)
     for n_processes in (2, 4):
-        shares = [
+        per_process = [
             iter(epoch_of(draw_pack(45), process=process, n_processes=n_processes, **settings))
             for process in range(n_processes)
         ]
         n_own = 4 // n_processes
-        together = [next(share) for _ in range(2) for share in shares for _ in range(n_own)]
+        together = [next(own) for _ in range(2) for own in per_process for _ in range(n_own)]
         assert [len(batch.labels) for batch in together] == [len(batch.labels) for batch in alone]
         for one, other in zip(together, alone, strict=True):
             assert torch.equal(one.inputs, other.inputs)
@@ -225,8 +225,8 @@ def test_a_balanced_sampler_samples_differently_in_every_epoch():
 def test_a_balanced_sampler_of_several_labels_goes_by_the_rarest_and_counts_none_as_a_class():
     # Label 0 alone 240 times, beside label 1 40 times, label 2 alone 10 times, none 10 times:
     # an image weighs 1/280, 1/40, 1/10 and 1/10.
-    bears = [[1, 0, 0], [1, 1, 0], [0, 0, 1], [0, 0, 0]]
-    labels = np.repeat(np.array(bears, np.uint8), [240, 40, 10, 10], axis=0)
+    positive = [[1, 0, 0], [1, 1, 0], [0, 0, 1], [0, 0, 0]]
+    labels = np.repeat(np.array(positive, np.uint8), [240, 40, 10, 10], axis=0)
     kinds = np.repeat(np.arange(4), [240, 40, 10, 10])
     epochs = [
         draw_rows(labels, n_classes=3, seed=1, epoch=epoch, sampler="balanced")
@@ -234,11 +234,11 @@ def test_a_balanced_sampler_of_several_labels_goes_by_the_rarest_and_counts_none
     ]
     found = np.bincount(kinds[np.concatenate(epochs)]) / 6000
     expected = np.array([240 / 280, 1, 1, 1]) / (240 / 280 + 3)
-    # A share's standard deviation is sqrt(0.26 x 0.74 / 6000) = 0.006.
+    # The standard deviation is sqrt(0.26 x 0.74 / 6000) = 0.006.
     np.testing.assert_allclose(found, expected, atol=0.018)
 
 
-def test_a_balanced_sampler_bears_classes_without_images():
+def test_a_balanced_sampler_accepts_classes_without_images():
     rows = draw_rows(np.array([0, 0, 2]), n_classes=4, seed=1, epoch=1, sampler="balanced")
     assert set(rows.tolist()) <= {0, 1, 2}
 
@@ -266,8 +266,8 @@ def test_targets_of_mixed_images_are_probabilities_of_both_classes(draw_pack):
 @pytest.mark.parametrize("way", ["mixup", "cutmix"])
 @pytest.mark.parametrize("sampler", ["shuffle", "balanced"])
 def test_targets_of_mixed_images_with_several_labels_are_weighted_by_lam(grays, way, sampler):
-    # White images bear the first two labels, black ones the last: how bright a mixed image is
-    # tells how much of white it shows.
+    # White images have the first two labels, black ones the last: the brightness of a mixed
+    # image is its fraction of white.
     white = np.arange(33) % 2
     images = np.broadcast_to((255 * white).astype(np.uint8)[:, None, None, None], (33, 8, 8, 3))
     labels = np.stack([white, white, 1 - white], axis=1).astype(np.uint8)

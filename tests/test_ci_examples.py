@@ -57,13 +57,13 @@ def test_commands_of_examples_exist(name):
     for command in called:
         require(command)
     if name != "github/comment.yml":
-        told = {tuple(command[:2]) for command in called}
+        used = {tuple(command[:2]) for command in called}
         assert {
             ("dvc", "repro"),
             ("dvc", "metrics"),
             ("classifold", "report"),
             ("make", "setup"),
-        } <= told
+        } <= used
         assert ["dvc", "repro", "--pull"] in called
 
 

@@ -119,7 +119,7 @@ def test_given_paths_start_where_the_user_is_and_defaults_in_the_project(
     assert "mine.yaml: 1 validation error" in run("check", "~/mine.yaml").stderr
 
 
-def test_outside_of_a_project_the_message_says_so(tmp_path, monkeypatch):
+def test_outside_of_a_project_the_message_names_the_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for arguments in (["recipe"], ["recipe", "fruit_64"], ["check"]):
         done = run(*arguments)
@@ -226,7 +226,7 @@ def test_tab_completion_knows_the_commands():
     assert done.stdout.split() == ["report", "refit", "recipe"]
 
 
-def test_git_ignores_what_commands_write_unless_told_otherwise(small_project, tmp_path):
+def test_git_ignores_what_commands_write_by_default(small_project, tmp_path):
     defaults = {
         option.default
         for command in typer.main.get_command(app).commands.values()

@@ -1,4 +1,4 @@
-"""What `ingest` makes of folders and label tables as people have them, and docs/DATA.md says so."""
+"""How `ingest` reads common kinds of folders and label tables, as docs/DATA.md describes."""
 
 import io
 import re

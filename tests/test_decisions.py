@@ -1,4 +1,4 @@
-"""Temperatures that make probabilities honest, and thresholds that answer best."""
+"""Temperatures that calibrate probabilities, and thresholds with the highest micro F1."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from classifold.models.decisions import (
 )
 
 
-def answers(n_images=2000, n_classes=4, *, temperature=1.0, seed=0):
+def logits_and_labels(n_images=2000, n_classes=4, *, temperature=1.0, seed=0):
     """Logits of a network, and labels drawn from its probabilities at `temperature`."""
     random = np.random.default_rng(seed)
     logits = random.normal(0, 3, (n_images, n_classes))
@@ -27,19 +27,19 @@ def answers(n_images=2000, n_classes=4, *, temperature=1.0, seed=0):
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
 def test_the_temperature_of_synthetic_labels_is_recovered(temperature):
-    logits, labels = answers(20_000, temperature=temperature)
+    logits, labels = logits_and_labels(20_000, temperature=temperature)
     assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.05)
 
 
 @given(st.floats(0.3, 3))
 def test_a_network_twice_as_loud_gets_twice_the_temperature(factor):
-    logits, labels = answers(200)
+    logits, labels = logits_and_labels(200)
     expected = fit_temperature(logits, labels) * factor
     assert fit_temperature(logits * factor, labels) == pytest.approx(expected, rel=1e-3)
 
 
 def test_on_many_images_it_is_the_minimum_of_the_log_loss():
-    logits, labels = answers(5000, temperature=2.0)
+    logits, labels = logits_and_labels(5000, temperature=2.0)
 
     def log_loss(temperature):
         scores = log_softmax(logits / temperature, axis=1)
@@ -60,17 +60,17 @@ def test_a_network_without_errors_on_few_images_has_a_finite_confidence():
 
 @given(st.floats(0.05, 20), st.integers(2, 6))
 def test_a_temperature_changes_confidence_but_not_the_prediction(temperature, n_classes):
-    logits, _ = answers(20, n_classes)
-    shares = probabilities(logits.astype(np.float32), temperature=temperature)
-    np.testing.assert_allclose(shares.sum(axis=1), 1, rtol=1e-12)
-    np.testing.assert_array_equal(shares.argmax(axis=1), logits.argmax(axis=1))
+    logits, _ = logits_and_labels(20, n_classes)
+    values = probabilities(logits.astype(np.float32), temperature=temperature)
+    np.testing.assert_allclose(values.sum(axis=1), 1, rtol=1e-12)
+    np.testing.assert_array_equal(values.argmax(axis=1), logits.argmax(axis=1))
     cooler = probabilities(logits, temperature=temperature * 2)
-    assert (cooler.max(axis=1) <= shares.max(axis=1) + 1e-6).all()
+    assert (cooler.max(axis=1) <= values.max(axis=1) + 1e-6).all()
 
 
 def test_probabilities_by_hand_and_without_overflow():
-    shares = probabilities(np.array([[0.0, np.log(9)], [5000, 0]]), temperature=2)
-    np.testing.assert_allclose(shares, [[0.25, 0.75], [1, 0]])
+    values = probabilities(np.array([[0.0, np.log(9)], [5000, 0]]), temperature=2)
+    np.testing.assert_allclose(values, [[0.25, 0.75], [1, 0]])
 
 
 def test_several_labels_have_independent_probabilities():
@@ -89,17 +89,17 @@ def test_the_temperature_of_several_labels_is_found_too(temperature):
 
 
 def test_a_threshold_by_hand():
-    shares = np.array([0.9, 0.6, 0.4, 0.2])
+    values = np.array([0.9, 0.6, 0.4, 0.2])
     labels = np.array([1, 0, 1, 0])
-    # Answering the first scores 2/3, two 1/2, three 4/5, all four 2/3.
-    assert fit_threshold(shares, labels) == pytest.approx(0.3)
+    # Predicting the first scores 2/3, two 1/2, three 4/5, all four 2/3.
+    assert fit_threshold(values, labels) == pytest.approx(0.3)
 
 
 def test_equal_probabilities_are_on_the_same_side_of_the_threshold():
-    shares = np.array([0.8, 0.5, 0.5, 0.5])
+    values = np.array([0.8, 0.5, 0.5, 0.5])
     labels = np.array([1, 1, 0, 0])
     # The first alone scores 2/3, all four 2/3: of equals the higher threshold is taken.
-    assert fit_threshold(shares, labels) == pytest.approx(0.65)
+    assert fit_threshold(values, labels) == pytest.approx(0.65)
 
 
 def test_without_positive_labels_the_threshold_is_a_half():
@@ -110,18 +110,18 @@ def test_without_positive_labels_the_threshold_is_a_half():
 def test_no_other_threshold_has_a_higher_micro_f1(seed):
     random = np.random.default_rng(seed)
     labels = (random.random((20, 3)) < 0.3).astype(np.uint8)
-    shares = np.round(np.clip(random.random((20, 3)) + 0.3 * labels, 0, 1), 1)
-    reached = micro_f1(shares > fit_threshold(shares, labels), labels)
-    tried = [micro_f1(shares > threshold, labels) for threshold in np.arange(-0.05, 1, 0.1)]
+    values = np.round(np.clip(random.random((20, 3)) + 0.3 * labels, 0, 1), 1)
+    reached = micro_f1(values > fit_threshold(values, labels), labels)
+    tried = [micro_f1(values > threshold, labels) for threshold in np.arange(-0.05, 1, 0.1)]
     assert reached >= max(tried) - 1e-12
 
 
 @given(st.integers(0, 10_000))
 def test_micro_f1_is_scikit_learns(seed):
     random = np.random.default_rng(seed)
-    labels, answers = random.random((2, 15, 4)) < 0.3
-    expected = f1_score(labels, answers, average="micro", zero_division=0)
-    assert micro_f1(answers, labels) == pytest.approx(expected)
+    labels, predicted = random.random((2, 15, 4)) < 0.3
+    expected = f1_score(labels, predicted, average="micro", zero_division=0)
+    assert micro_f1(predicted, labels) == pytest.approx(expected)
 
 
 def test_a_decision_has_a_threshold_for_all_and_one_for_each_class():

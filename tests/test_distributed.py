@@ -77,7 +77,7 @@ def test_two_processes_end_where_one_does_and_one_of_them_writes(workplace):
     metrics = read_json(workplace / "metrics/train/m.json")
     shutil.rmtree(workplace / "models")
 
-    told = run(workplace, *TORCHRUN, *STAGE).stdout
+    output = run(workplace, *TORCHRUN, *STAGE).stdout
     together = load_file(workplace / "models/m/weights.safetensors")
     assert alone.keys() == together.keys()
     for name, weight in alone.items():
@@ -85,7 +85,7 @@ def test_two_processes_end_where_one_does_and_one_of_them_writes(workplace):
     again = read_json(workplace / "metrics/train/m.json")
     assert again["validation_accuracy"] == metrics["validation_accuracy"]
     assert again["phases"]["p1"]["n_epochs"] == 4
-    assert told.count("epoch 4/4") == 1  # one process talks
+    assert output.count("epoch 4/4") == 1  # one process talks
     assert not list(workplace.rglob("*.partial"))
     assert not list((workplace / ".cache/checkpoints").iterdir())
 
@@ -148,8 +148,8 @@ def test_a_training_killed_with_all_its_processes_continues_and_ends_with_the_sa
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         assert not (workplace / "models/m").exists()
-    told = run(workplace, *STAGE).stdout
-    assert "continues after epoch" in told
+    output = run(workplace, *STAGE).stdout
+    assert "continues after epoch" in output
     assert {path: path.read_bytes() for path in outputs(workplace)} == expected
 
 
@@ -160,7 +160,7 @@ def outputs(folder):
 # ---------------------------------------------------------------------------------- elastic
 
 
-# torchrun's node that stays tells others its address again only if it does not share its store.
+# torchrun's node that stays sends its address to others again only if it does not share its store.
 ELASTIC = {"OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 
 
@@ -171,12 +171,12 @@ def start_node(folder, port, **environment):
         *("--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port}", "--local-addr=127.0.0.1"),
         "--rdzv-conf=last_call_timeout=1,keep_alive_interval=1",
     ]
-    with (folder / "told.txt").open("a") as told:
+    with (folder / "output.txt").open("a") as output:
         return subprocess.Popen(
             [sys.executable, *elastic, str(ROOT / "tests/watched_train.py"), *STAGE],
             cwd=folder,
             env=os.environ | ELASTIC | environment,
-            stdout=told,
+            stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
@@ -191,7 +191,7 @@ def wait_until(happens, nodes, *, what, seconds=400):
 
 
 def processes_below(pid):
-    """The processes that a process has started, and those that they have, as Linux tells."""
+    """The processes that a process has started, and those that they have, as Linux lists them."""
     children = Path(f"/proc/{pid}/task/{pid}/children")
     for child in children.read_text().split() if children.exists() else []:
         yield int(child)
@@ -199,7 +199,7 @@ def processes_below(pid):
 
 
 @pytest.mark.cluster
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks Linux about processes")
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads Linux's list of processes")
 def test_a_node_that_is_killed_and_comes_back_costs_no_epoch_and_every_image_is_shown_once(
     workplace,
 ):
@@ -240,8 +240,8 @@ def test_a_node_that_is_killed_and_comes_back_costs_no_epoch_and_every_image_is_
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(node.pid, signal.SIGTERM)
             node.wait(60)
-    told = (first / "told.txt").read_text() + (second / "told.txt").read_text()
-    assert [node.returncode for node in nodes] == [0, 0], told
+    output = (first / "output.txt").read_text() + (second / "output.txt").read_text()
+    assert [node.returncode for node in nodes] == [0, 0], output
     rows = [json.loads(line) for line in watched.read_text().splitlines()]
     assert {(row["least"], row["most"]) for row in rows} == {(1, 1)}
     last = {row["epoch"]: row["processes"] for row in rows}
@@ -297,21 +297,21 @@ def launched(workplace, **changes):
 def test_the_stage_starts_two_processes_and_reports_an_error_once_without_a_traceback(
     workplace,
 ):
-    told, errors = launched(workplace, arguments={"hidden": [-3]}).communicate(timeout=400)
+    output, errors = launched(workplace, arguments={"hidden": [-3]}).communicate(timeout=400)
     assert "models.m.network: mlp cannot be built" in errors
     assert errors.count("cannot be built") == 1
     assert len(errors.splitlines()) == 1
-    assert told == ""
+    assert output == ""
 
     process = launched(workplace, arguments={"hidden": [16]})
-    told, errors = process.communicate(timeout=400)
+    output, errors = process.communicate(timeout=400)
     assert (process.returncode, errors) == (0, "")
-    assert told.count("train/m: done") == 1
+    assert output.count("train/m: done") == 1
     assert read_json(workplace / "models/m/model.json")["processes"] == [2]
 
 
 @pytest.mark.cluster
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks Linux about processes")
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads Linux's list of processes")
 @pytest.mark.parametrize(
     ("ending", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
 )

@@ -91,18 +91,18 @@ def test_a_full_disk_is_reported_by_every_stage(run_stage, stage):
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (60, most))
     try:
-        told = run_stage(stage)
+        output = run_stage(stage)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-    assert told.startswith(f"{stage.replace(' ', '/')}: the disk is full (")
-    assert "run again" in told
+    assert output.startswith(f"{stage.replace(' ', '/')}: the disk is full (")
+    assert "run again" in output
 
 
 def test_dvc_resumes_after_a_full_disk(clone):
     def little_room():
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
 
-    told = subprocess.run(
+    output = subprocess.run(
         ["dvc", "repro", "-f", "-s", "split"],
         cwd=clone.root,
         env=clone.environment(),
@@ -111,8 +111,8 @@ def test_dvc_resumes_after_a_full_disk(clone):
         text=True,
         check=False,
     )
-    assert told.returncode
-    assert "Traceback" not in told.stderr
+    assert output.returncode
+    assert "Traceback" not in output.stderr
     clone.run("classifold", "check")
     clone.repro()
 
@@ -124,31 +124,31 @@ def test_a_folder_without_write_permission_is_named(clone):
     (clone.root / "data").chmod(0o555)
     try:
         command = [*(without_rights if os.getuid() == 0 else []), "python", "stages/split.py"]
-        told = clone.run(*command, expect=1)
+        output = clone.run(*command, expect=1)
     finally:
         (clone.root / "data").chmod(0o755)
-    assert "data/split.partial: Permission denied. Change the permissions" in told
-    assert "Traceback" not in told
+    assert "data/split.partial: Permission denied. Change the permissions" in output
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize("damage", ["one bit", "cut short"])
 def test_a_damaged_file_in_dvcs_cache_is_detected_and_computed_again(clone, run_stage, damage):
     table = clone.root / TABLE
     good = table.read_bytes()
-    copies = (clone.root / ".dvc/cache/files/md5").glob("??/*")
-    (copy,) = [path for path in copies if path.read_bytes() == good]
-    copy.chmod(0o644)
+    cached = (clone.root / ".dvc/cache/files/md5").glob("??/*")
+    (stored,) = [path for path in cached if path.read_bytes() == good]
+    stored.chmod(0o644)
     flipped = good[:3000] + bytes([good[3000] ^ 1]) + good[3001:]
-    copy.write_bytes(flipped if damage == "one bit" else good[:3000])
-    copy.chmod(0o444)  # DVC checks writable files again
+    stored.write_bytes(flipped if damage == "one bit" else good[:3000])
+    stored.chmod(0o444)  # DVC checks writable files again
     table.unlink()
     clone.repro("ingest")  # checks out the damaged file
     assert table.read_bytes() != good
-    told = run_stage("filter")
-    assert f"filter: {TABLE}: must be a shard of the image table, but is damaged" in told
+    output = run_stage("filter")
+    assert f"filter: {TABLE}: must be a shard of the image table, but is damaged" in output
 
     table.unlink()  # the remedy in the message
-    assert f"{copy.name}: damaged, deleted" in clone.run("classifold", "check", "--cache")
+    assert f"{stored.name}: damaged, deleted" in clone.run("classifold", "check", "--cache")
     assert "ingest" in stages_run(clone.repro())
     assert table.read_bytes() == good
     assert "no damaged file" in clone.run("classifold", "check", "--cache")
@@ -165,9 +165,9 @@ def test_a_damaged_file_in_dvcs_cache_is_detected_and_computed_again(clone, run_
 def test_a_truncated_file_is_named_and_restored(clone, run_stage, file, stage):
     path = clone.root / file
     path.write_bytes(path.read_bytes()[:-100])
-    told = run_stage(stage)
-    assert f"{stage}: {file}: must be " in told
-    assert "but is damaged" in told
+    output = run_stage(stage)
+    assert f"{stage}: {file}: must be " in output
+    assert "but is damaged" in output
     path.unlink()
     assert stages_run(clone.repro()) == []  # restored from DVC's cache
 
@@ -175,16 +175,16 @@ def test_a_truncated_file_is_named_and_restored(clone, run_stage, file, stage):
 def test_weights_of_another_network_are_an_error(clone, run_stage):
     weights = clone.root / "data/explained_model/weights.safetensors"
     weights.write_bytes((clone.root / "models/mlp/weights.safetensors").read_bytes())
-    told = run_stage("tsne")
-    assert "weights.safetensors: must hold the weights of network small_resnet" in told
+    output = run_stage("tsne")
+    assert "weights.safetensors: must hold the weights of network small_resnet" in output
     assert stages_run(clone.repro()) == []
 
 
-@pytest.mark.parametrize("share", [0, 0.31, 0.77])
-def test_a_truncated_dvc_lock_is_restored_before_the_next_run(clone, share):
+@pytest.mark.parametrize("fraction", [0, 0.31, 0.77])
+def test_a_truncated_dvc_lock_is_restored_before_the_next_run(clone, fraction):
     lock = clone.root / "dvc.lock"
     text = lock.read_text()
-    end = text.index("md5: ", int(len(text) * share)) + 6 if share else 0
+    end = text.index("md5: ", int(len(text) * fraction)) + 6 if fraction else 0
     lock.write_text(text[:end])
     assert "dvc.lock' " in clone.repro(expect=255)
     assert "dvc.lock was cut short, restored from the last commit" in clone.run(
@@ -200,10 +200,10 @@ def test_two_runs_at_once_do_not_interfere(clone, tmp_path, monkeypatch):
         while f"split: waiting for process {os.getpid()}" not in first.output():
             assert not first.ended(), first.output()
             time.sleep(0.02)
-        told = clone.repro("-f", "-s", "split", expect=255)
+        output = clone.repro("-f", "-s", "split", expect=255)
     assert first.process.wait() == 0
-    assert "is busy, it is being blocked by" in told
-    assert f"(PID {first.process.pid})" in told
+    assert "is busy, it is being blocked by" in output
+    assert f"(PID {first.process.pid})" in output
 
 
 @pytest.mark.parametrize("seconds", [-(10**9), 10**9], ids=["backwards", "forwards"])

@@ -1,4 +1,4 @@
-"""Every image stays, or is left out for one reason, the first that applies."""
+"""Every image stays, or is excluded for one reason, the first that applies."""
 
 import hashlib
 import io
@@ -16,7 +16,7 @@ from PIL import Image
 from classifold.data.csv_file import read_rows
 from classifold.data.image_table import write_table
 from classifold.errors import UserError
-from classifold.filtering import duplicates as copies
+from classifold.filtering import duplicates as duplicates_module
 from classifold.filtering.duplicates import bits_apart, equal_groups, linked, near_groups
 from classifold.filtering.files import read_candidates, write_selection
 from classifold.filtering.metrics import selection_metrics
@@ -38,7 +38,7 @@ def image(name, label="cat", *, size=(8, 8), pixels=None, split=None, group=None
     labels = (label,) if label else ()
     split = split if label else "unlabelled"
     pixels = pixels or name
-    if looks is None:  # a stranger to all others
+    if looks is None:  # unlike all others
         looks = int.from_bytes(hashlib.sha256(pixels.encode()).digest()[:8], "big")
     return Candidate(name, labels, split, group, size, pixels, f"{looks:016x}")
 
@@ -106,8 +106,8 @@ def flipped(word, bits):
     st.lists(st.tuples(st.integers(0, 11), st.sets(st.integers(0, 63), max_size=12)), max_size=20),
     st.integers(0, 12),
 )
-def test_no_pair_of_near_hashes_is_missed_and_none_is_invented(words, copies, distance):
-    words = words + [flipped(words[i % len(words)], bits) for i, bits in copies]
+def test_no_pair_of_near_hashes_is_missed_and_none_is_invented(words, near, distance):
+    words = words + [flipped(words[i % len(words)], bits) for i, bits in near]
     hashes = [f"{word:016x}" for word in words]
     pairs = [
         [i, j]
@@ -137,7 +137,7 @@ def test_a_search_in_several_processes_finds_the_same_groups(monkeypatch, n_hash
     assert len(expected) == n_hashes // 2
     monkeypatch.setattr(parallel, "MIN_ITEMS_FOR_PROCESSES", 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    monkeypatch.setattr(copies, "HASHES_PER_SEARCH", 100)
+    monkeypatch.setattr(duplicates_module, "HASHES_PER_SEARCH", 100)
     assert near_groups(hashes, distance=4) == expected
 
 

@@ -1,4 +1,4 @@
-"""Out-of-fold logits: each training image is asked about once, by who has not seen it."""
+"""Out-of-fold logits: each training image is predicted once, by a network trained without it."""
 
 import os
 import signal
@@ -53,10 +53,10 @@ def config_of(pack, *, epochs=2):
 
 
 def with_variants(pack, n_variants=2):
-    """The pack with augmented copies (here: as they are) after each original."""
+    """The pack with augmented variants (here: as they are) after each original."""
     rows = np.repeat(np.arange(len(pack.labels)), 1 + n_variants)
-    copies = np.tile(np.arange(1 + n_variants, dtype=np.int32), len(pack.labels))
-    return pack.subset(rows)._replace(variants=copies)
+    variants = np.tile(np.arange(1 + n_variants, dtype=np.int32), len(pack.labels))
+    return pack.subset(rows)._replace(variants=variants)
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_every_image_is_predicted_once_by_a_network_trained_without_it_its_varia
         return
     folds = assign_folds(pack, group_of, n_folds=n_folds, seed=seed)
     seen: list[list[str]] = []
-    asked: list[tuple[set[str], list[int]]] = []
+    predicted: list[tuple[set[str], list[int]]] = []
 
     def learn(_, train, validation, **settings):
         assert validation == "validation"  # epochs are chosen there
@@ -107,7 +107,7 @@ def test_every_image_is_predicted_once_by_a_network_trained_without_it_its_varia
 
     def ask(_, held_out, **settings):
         numbers = held_out.images[:][:, 0, 0, 0].astype(int)
-        asked.append((set(seen[-1]), numbers.tolist()))
+        predicted.append((set(seen[-1]), numbers.tolist()))
         return np.repeat(numbers[:, None], 3, axis=1).astype(np.float32)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -125,10 +125,10 @@ def test_every_image_is_predicted_once_by_a_network_trained_without_it_its_varia
             checkpoints=Path("nowhere"),
             key="key",
         )
-    assert sorted(number for _, numbers in asked for number in numbers) == list(range(n_images))
+    assert sorted(number for _, numbers in predicted for number in numbers) == list(range(n_images))
     assert logits[:, 0].tolist() == list(range(n_images))  # in the order of the pack
     assert best_epochs == list(range(1, n_folds + 1))
-    for trained, numbers in asked:
+    for trained, numbers in predicted:
         groups_seen = {group_of[image_id] for image_id in trained}
         assert not groups_seen & {group_of[str(number)] for number in numbers}
         assert len(trained) + len(numbers) == n_images
@@ -137,7 +137,7 @@ def test_every_image_is_predicted_once_by_a_network_trained_without_it_its_varia
 
 
 def _numbered(n_images):
-    """Images that tell their number."""
+    """Images that encode their number."""
     images = np.repeat(np.arange(n_images, dtype=np.uint8), 8 * 8 * 3).reshape(-1, 8, 8, 3)
     return Pack(
         images=images,
@@ -159,8 +159,8 @@ class _Forgetful(Checkpoint):
         pass
 
 
-def learnt_by_heart(draw_pack, *, of):
-    """Pairs of equal images, labeled by lot, each often enough for one epoch; and their groups."""
+def memorized(draw_pack, *, of):
+    """Pairs of equal images with random labels, many times each; and their groups."""
     random = np.random.default_rng(4)
     once = draw_pack(100)
     noise = random.integers(0, 256, once.images.shape, dtype=np.uint8)
@@ -181,7 +181,7 @@ def learnt_by_heart(draw_pack, *, of):
 def test_a_network_that_memorizes_is_at_chance_out_of_fold(
     draw_pack, tiny_mlp, out_of_fold, of, between
 ):
-    train, groups = learnt_by_heart(draw_pack, of=of)
+    train, groups = memorized(draw_pack, of=of)
     originals = train.originals()
     folds = assign_folds(originals, groups, n_folds=4, seed=1)
     network = tiny_mlp()
@@ -189,10 +189,12 @@ def test_a_network_that_memorizes_is_at_chance_out_of_fold(
     right = (logits.argmax(1) == originals.labels).mean()
     assert between[0] <= right <= between[1]
     # The last network left knows all but its own fold.
-    said = predict_logits(network, originals.images, image_size=8, normalize="half", device=CPU)
-    right = said.argmax(1) == originals.labels
+    logits_of_all = predict_logits(
+        network, originals.images, image_size=8, normalize="half", device=CPU
+    )
+    right = logits_of_all.argmax(1) == originals.labels
     assert right[folds != 4].mean() > 0.95
-    np.testing.assert_array_equal(said[folds == 4], logits[folds == 4])
+    np.testing.assert_array_equal(logits_of_all[folds == 4], logits[folds == 4])
 
 
 def test_a_fold_is_trained_as_if_it_were_the_only_training(
@@ -215,8 +217,8 @@ def test_a_fold_is_trained_as_if_it_were_the_only_training(
         )
         assert best_epochs[fold - 1] == fitted.best_epoch
         images = originals.images[np.flatnonzero(folds == fold)]
-        said = predict_logits(alone, images, image_size=8, normalize="half", device=CPU)
-        np.testing.assert_array_equal(said, logits[folds == fold])
+        logits_of_all = predict_logits(alone, images, image_size=8, normalize="half", device=CPU)
+        np.testing.assert_array_equal(logits_of_all, logits[folds == fold])
 
 
 class Stopped(BaseException):
@@ -257,9 +259,9 @@ def test_an_interruption_anywhere_does_not_change_the_logits(
     logits, best_epochs = out_of_fold(train, validation, folds)
     np.testing.assert_array_equal(logits, expected)
     assert best_epochs == epochs
-    told = capsys.readouterr().out
-    assert told.count("finished before the interruption") == after // 3
-    assert told.count("continues after epoch") == (after % 3 > 0)
+    output = capsys.readouterr().out
+    assert output.count("finished before the interruption") == after // 3
+    assert output.count("continues after epoch") == (after % 3 > 0)
 
 
 def test_a_fold_of_another_training_is_ignored(draw_pack, out_of_fold, capsys):
@@ -268,9 +270,9 @@ def test_a_fold_of_another_training_is_ignored(draw_pack, out_of_fold, capsys):
     out_of_fold(train, train, folds, key="one")
     capsys.readouterr()
     out_of_fold(train, train, folds, key="other")
-    told = capsys.readouterr().out
-    assert "finished before" not in told
-    assert told.count("held out") == 2
+    output = capsys.readouterr().out
+    assert "finished before" not in output
+    assert output.count("held out") == 2
 
 
 def test_folds_hold_the_same_mix_of_labels_with_several_labels_an_image_too(draw_multi_pack):
@@ -303,9 +305,9 @@ def test_a_class_in_only_one_fold_is_logged(draw_pack, capsys):
     pack = draw_pack(31)
     labels = np.where(np.arange(31) == 30, 2, np.arange(31) % 2)
     assign_folds(pack._replace(labels=labels), groups_of(pack), n_folds=3, seed=1)
-    told = capsys.readouterr().out
-    assert "class 'class2': all images are in one fold" in told
-    assert "class1" not in told
+    output = capsys.readouterr().out
+    assert "class 'class2': all images are in one fold" in output
+    assert "class1" not in output
 
 
 def test_images_that_are_not_in_the_split_are_an_error(draw_pack):
@@ -384,9 +386,9 @@ def outputs(folder):
 
 def test_without_folds_torch_is_not_imported_and_the_result_is_empty(workplace):
     folder = workplace(folds=0)
-    told = run(folder, "-X", "importtime", *STAGE)
-    assert "classifold.params" in told.stderr  # what is imported is told
-    assert "torch" not in told.stderr
+    output = run(folder, "-X", "importtime", *STAGE)
+    assert "classifold.params" in output.stderr  # imports are listed
+    assert "torch" not in output.stderr
     assert read_json(folder / "metrics/folds/m.json") == {"n_folds": 0, "n_images": 0}
     assert read_rows(folder / "data/folds/m/folds.csv") == []
     assert len(load_logits(folder / "data/folds/m/logits.npz").logits) == 0
@@ -439,10 +441,10 @@ def test_a_stage_killed_in_its_second_fold_continues_and_ends_with_the_same_byte
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert outputs(folder) == {}
-    told = run(folder, *STAGE).stdout
-    assert "fold 1/2: finished before the interruption" in told
-    assert "fold 2/2: 24 training images" in told
-    assert "continues after epoch" in told
+    output = run(folder, *STAGE).stdout
+    assert "fold 1/2: finished before the interruption" in output
+    assert "fold 2/2: 24 training images" in output
+    assert "continues after epoch" in output
     assert outputs(folder) == expected
     assert not (folder / ".cache/folds/m").exists()
 
@@ -451,8 +453,8 @@ def test_a_stage_killed_in_its_second_fold_continues_and_ends_with_the_same_byte
 def test_two_processes_compute_the_same_as_one_and_one_of_them_writes(workplace):
     folder = workplace(folds=2)
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    told = run(folder, *torchrun, *STAGE).stdout
-    assert told.count("fold 2/2: best epoch") == 1  # one process talks
+    output = run(folder, *torchrun, *STAGE).stdout
+    assert output.count("fold 2/2: best epoch") == 1  # one process talks
     together = load_logits(folder / "data/folds/m/logits.npz")
     folds = (folder / "data/folds/m/folds.csv").read_bytes()
     assert not list(folder.rglob("*.partial"))

@@ -40,7 +40,7 @@ STAGES = (
     *("evaluate", "pca", "tsne", "explain", "report"),
 )
 
-# Answers for images, in the same process.
+# Predictions for images, in the same process.
 PREDICT = """
 from classifold.cli.app import app
 app(["predict", "images", "--out", "predictions.csv"])
@@ -100,7 +100,7 @@ def run(tmp_path_factory):
     return root, run_stages(root, STAGES, then=PREDICT)
 
 
-def test_every_class_is_told_by_its_name(run):
+def test_every_class_is_shown_by_its_name(run):
     root, _ = run
     counted = read_json(root / "metrics/ingest.json")["images_per_class"]
     assert counted == dict.fromkeys(sorted(name.strip() for name in CLASSES), N_IMAGES)
@@ -112,10 +112,10 @@ def test_every_class_is_told_by_its_name(run):
 
 
 def test_nothing_was_run_and_no_terminal_commanded(run):
-    root, said = run
+    root, output = run
     assert not list(root.rglob("pwned"))
-    assert plain_text(said) == said
-    assert "Glyph" not in said
+    assert plain_text(output) == output
+    assert "Glyph" not in output
 
 
 def test_no_cell_of_any_table_is_a_formula(run):

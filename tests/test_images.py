@@ -282,7 +282,7 @@ def test_a_tiff_in_ycbcr_keeps_its_colors(encode):
         pytest.param(8, np.rot90, id="to be turned left"),
     ],
 )
-def test_a_jpeg_that_exif_says_is_turned_comes_out_upright_and_says_so_no_more(
+def test_a_jpeg_that_exif_marks_as_turned_is_stored_upright_without_the_mark(
     encode, orientation, turn
 ):
     exif = Image.Exif()
@@ -307,7 +307,7 @@ def test_exif_turns_images_of_other_formats_too(encode, file_format):
     assert not decode(decoded.encoded).turned
 
 
-def test_exif_that_says_upright_changes_nothing(encode):
+def test_exif_of_an_upright_image_changes_nothing(encode):
     exif = Image.Exif()
     exif[ORIENTATION_TAG] = 1
     encoded = encode(WIDE, "JPEG", exif=exif)
@@ -374,7 +374,7 @@ def test_equal_pixels_have_equal_hashes_in_any_format(encode, file_format):
     assert other.perceptual_hash == png.perceptual_hash
 
 
-def test_the_hash_tells_apart_one_pixel_and_one_shape(encode):
+def test_the_hash_distinguishes_one_pixel_and_one_shape(encode):
     other = COLORED.copy()
     other[0, 0, 0] += 1
     reshaped = COLORED.reshape(8, 6, 3)
@@ -387,12 +387,12 @@ def test_the_perceptual_hash_survives_shrinking_and_recompression(encode):
     scene = Image.fromarray(random.integers(0, 256, (6, 6, 3), np.uint8)).resize((120, 120))
     small = scene.resize((60, 60))
     other = Image.fromarray(random.integers(0, 256, (6, 6, 3), np.uint8)).resize((120, 120))
-    first, copy, stranger = (
+    first, copy, unrelated = (
         int(decode(encoded).perceptual_hash, 16)
         for encoded in (encode(scene), encode(small, "JPEG", quality=70), encode(other))
     )
     assert (first ^ copy).bit_count() <= 6
-    assert (first ^ stranger).bit_count() >= 16
+    assert (first ^ unrelated).bit_count() >= 16
 
 
 @given(st.integers(0, 2**32), st.integers(1, 90), st.integers(1, 90), st.sampled_from("RL"))

@@ -306,7 +306,7 @@ def test_images_of_unsupported_formats_are_listed_and_not_ignored(read_all, enco
     assert read_all(files)[1]["n_unreadable"] == len(UNREAD_EXTENSIONS)
 
 
-# A zip bears any name but an empty one; a name in a folder is harder to come by.
+# A zip can hold any name but an empty one; a folder cannot hold all of them.
 NAMES = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=60
 )

@@ -1,4 +1,4 @@
-"""Who trains together: how many processes a stage starts, and whose failure is told."""
+"""Processes that train together: how many a stage starts, and which failure is reported."""
 
 import json
 import os

@@ -22,7 +22,7 @@ from files_in_memory import find
 REAL = Path(__file__).parents[1].parent / "shared" / "data"
 
 
-def said(source):
+def labels_of(source):
     """Image -> its labels, and its split if it has one."""
     return {
         image.id: (*image.labels, f"[{image.split}]") if image.split else image.labels
@@ -58,7 +58,7 @@ def pictures(*names, **texts):
         pytest.param(
             ["cat/1.png", "Cat/1.png"],
             {"cat/1.png": ("cat",), "Cat/1.png": ("Cat",)},
-            id="capitals tell classes apart",
+            id="capitals distinguish classes",
         ),
         pytest.param(
             ["cat/1.png", "dog/2.png", "unlabelled/3.png"],
@@ -122,7 +122,7 @@ def pictures(*names, **texts):
 def test_folders_are_classes_and_splits(names, expected):
     source = find(names)
     assert source.layout == "folder"
-    assert said(source) == expected
+    assert labels_of(source) == expected
 
 
 def test_every_extension_that_is_decoded_is_an_image():
@@ -173,7 +173,7 @@ LISTS = {
 def test_lists_of_numbers_label_their_images_with_any_number_of_labels():
     source = find(LISTS, task="multi")
     assert source.layout == "annotations"
-    assert said(source) == {
+    assert labels_of(source) == {
         "photos/images/im1.jpg": ("dog", "sea"),
         "photos/images/im2.jpg": (),
         "photos/images/im03.jpg": ("dog", "sea"),
@@ -190,7 +190,7 @@ def test_numbers_on_a_list_without_an_image_are_listed_as_missing():
 
 def test_in_a_single_task_an_image_on_no_list_is_unlabeled():
     source = find(LISTS | {"photos/annotations/sea.txt": b"2"})
-    assert said(source) == {
+    assert labels_of(source) == {
         "photos/images/im1.jpg": ("dog",),
         "photos/images/im2.jpg": ("sea",),
         "photos/images/im03.jpg": ("dog",),
@@ -277,7 +277,7 @@ def parquet(**columns):
     return buffer.getvalue()
 
 
-SAID = {"data/1.png": ("cat",), "data/sub/ü,2.png": ("dog",), "data/3.png": ("[unlabelled]",)}
+EXPECTED = {"data/1.png": ("cat",), "data/sub/ü,2.png": ("dog",), "data/3.png": ("[unlabelled]",)}
 
 
 @pytest.mark.parametrize(
@@ -298,9 +298,9 @@ SAID = {"data/1.png": ("cat",), "data/sub/ü,2.png": ("dog",), "data/3.png": ("[
 )  # fmt: skip
 def test_a_table_labels_the_images_that_it_lists(name, content):
     content = parquet(**content) if isinstance(content, dict) else content.encode()
-    source = find(pictures(*SAID) | {name: content})
+    source = find(pictures(*EXPECTED) | {name: content})
     assert source.layout == "table"
-    assert said(source) == SAID
+    assert labels_of(source) == EXPECTED
     assert source.missing == []
 
 
@@ -311,7 +311,7 @@ def test_a_cell_may_hold_several_labels_or_none():
         layout="table",
         task="multi",
     )
-    assert said(source) == {
+    assert labels_of(source) == {
         "1.png": ("cat", "dog"),
         "2.png": ("cat",),
         "3.png": (),
@@ -322,7 +322,7 @@ def test_a_cell_may_hold_several_labels_or_none():
 def test_classes_may_be_numbers():
     columns = {"path": ["1.png", "2.png", "3.png"], "label": [0, 1, None]}
     source = find(pictures("1.png", "2.png", "3.png") | {"t.parquet": parquet(**columns)})
-    assert said(source) == {"1.png": ("0",), "2.png": ("1",), "3.png": ("[unlabelled]",)}
+    assert labels_of(source) == {"1.png": ("0",), "2.png": ("1",), "3.png": ("[unlabelled]",)}
 
 
 def test_a_table_may_have_splits_and_groups():
@@ -344,7 +344,7 @@ def test_tables_named_after_splits_assign_their_images_to_them():
         "sizes.csv": b"path,width\nx/1.png,3\n",
     }
     source = find(pictures("x/1.png", "x/2.png", "x/3.png", "x/4.png") | tables)
-    assert said(source) == {
+    assert labels_of(source) == {
         "x/1.png": ("a", "[train]"),
         "x/2.png": ("b", "[train]"),
         "x/3.png": ("a", "[test]"),
@@ -362,7 +362,7 @@ def test_files_that_a_table_lists_and_that_do_not_exist_are_missing():
 
 def test_an_equal_second_row_is_no_contradiction():
     table = b"path,label\n1.png,a\n2.png,b\n1.png,a\n"
-    assert said(find({"1.png": b"", "2.png": b"", "t.csv": table}))["1.png"] == ("a",)
+    assert labels_of(find({"1.png": b"", "2.png": b"", "t.csv": table}))["1.png"] == ("a",)
 
 
 @pytest.mark.parametrize(
@@ -460,7 +460,7 @@ def test_a_layout_that_the_source_does_not_have_is_an_error(layout, message):
 
 def test_a_layout_that_is_set_is_not_detected():
     files = {"cat/1.png": b"", "dog/2.png": b"", "t.csv": b"path,label\ncat/1.png,x\n"}
-    assert said(find(files, layout="folder")) == {"cat/1.png": ("cat",), "dog/2.png": ("dog",)}
+    assert labels_of(find(files, layout="folder")) == {"cat/1.png": ("cat",), "dog/2.png": ("dog",)}
 
 
 def test_classes_are_listed_with_counts_and_empty_class_folders_are_named():
@@ -496,7 +496,7 @@ def test_files_that_are_no_images_are_ignored_with_a_reason():
         "cat/notes.txt": "not an image by its extension",
         "cat/data.bin": "not an image by its first bytes",
     }
-    assert said(source)["dog/photo"] == ("dog",)
+    assert labels_of(source)["dog/photo"] == ("dog",)
     assert any(remark.startswith("5 ignored files: ") for remark in source.remarks)
 
 
@@ -515,7 +515,7 @@ def test_files_with_labels_are_not_ignored():
 def test_images_outside_of_the_pattern_are_ignored_with_a_reason():
     files = ["x/cat/1.png", "x/dog/2.png", "y/emu/3.png", "x/4.png"]
     source = find(files, folders="x/class")
-    assert said(source) == {"x/cat/1.png": ("cat",), "x/dog/2.png": ("dog",)}
+    assert labels_of(source) == {"x/cat/1.png": ("cat",), "x/dog/2.png": ("dog",)}
     assert dict(source.ignored) == {
         "y/emu/3.png": "in no folder that dataset.folders describes",
         "x/4.png": "in no class folder that dataset.folders describes",
@@ -619,7 +619,7 @@ def test_a_table_keeps_the_official_splits_of_folders():
 def test_folders_that_do_not_exist_are_skipped_only_if_they_are_the_same():
     names = pictures("1.png", "2.png")
     table = b"path,label\nold/1.png,a\nold/2.png,b\n"
-    assert said(find(names | {"t.csv": table})) == {"1.png": ("a",), "2.png": ("b",)}
+    assert labels_of(find(names | {"t.csv": table})) == {"1.png": ("a",), "2.png": ("b",)}
     table = b"path,label\ncat/1.png,a\ndog/2.png,b\n"
     with pytest.raises(UserError, match=r"none of 2 paths .* got 'cat/1\.png'"):
         find(names | {"t.csv": table})

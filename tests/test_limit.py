@@ -110,7 +110,7 @@ def phase(epochs, **schedule):
         pytest.param(
             phase(100, name="cosine", warmup_epochs=5),
             phase(4, name="cosine", warmup_epochs=0.2),  # a twentieth, as before
-            id="a warm-up keeps its share",
+            id="a warm-up keeps its fraction",
         ),
         pytest.param(
             phase(4, name="cosine", warmup_epochs=3),

@@ -19,9 +19,9 @@ MIXED = torch.tensor([[0.7, 0.3, 0], [0, 1, 0], [0.2, 0.2, 0.6], [0.5, 0, 0.5]])
 WEIGHTS = torch.tensor([0.5, 2.0, 3.0])
 
 
-def log_odds(share):
-    """The logit whose sigmoid is `share`."""
-    return math.log(share / (1 - share))
+def log_odds(probability):
+    """The logit whose sigmoid is `probability`."""
+    return math.log(probability / (1 - probability))
 
 
 @pytest.mark.parametrize("weights", [None, WEIGHTS])

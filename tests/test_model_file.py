@@ -1,4 +1,4 @@
-"""A stored model answers as the trained one did, and a damaged one says what to do."""
+"""A stored model predicts as the trained one did, and a damaged one is an error with a remedy."""
 
 import numpy as np
 import pytest

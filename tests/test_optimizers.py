@@ -1,4 +1,4 @@
-"""Optimizers: they step as torch's of their names, and layers differ only where that is asked."""
+"""Optimizers: they step as torch's of their names, and layers differ only where that is set."""
 
 import copy
 import math

@@ -44,10 +44,10 @@ def test_images_are_read_in_the_order_in_which_they_were_written(tmp_path):
 
 
 def test_several_labels_per_image_are_read_as_a_row_of_ones_and_zeros(tmp_path):
-    bears = (["dog", "ape"], [], ["cat"])
+    given = (["dog", "ape"], [], ["cat"])
     write(
         tmp_path,
-        [row | {"labels": labels} for row, labels in zip(ROWS, bears, strict=True)],
+        [row | {"labels": labels} for row, labels in zip(ROWS, given, strict=True)],
         task="multi",
     )
     pack = read_pack(tmp_path)
@@ -166,11 +166,11 @@ def test_prefetched_places_are_those_of_the_images(tmp_path, monkeypatch, storag
     pack = read_pack(tmp_path)
     rows = np.array([299, 0, 7])
     again = join(pack.subset(np.array([9, 299])), pack.subset(np.array([0, 1, 7])))
-    told = []
-    monkeypatch.setattr(image_arrays, "_will_need", lambda *place: told.append(place))
+    requested = []
+    monkeypatch.setattr(image_arrays, "_will_need", lambda *place: requested.append(place))
     prefetch(pack.images, rows)
     prefetch(again.images, np.array([1, 2, 4]))
-    found = [mapped[first : first + n] for mapped, places in told for first, n in places]
+    found = [mapped[first : first + n] for mapped, places in requested for first, n in places]
     if storage == "jpeg":
         found = [cv2.imdecode(np.frombuffer(f, np.uint8), cv2.IMREAD_COLOR_RGB) for f in found]
     for image, content in zip([*pack.images[rows]] * 2, found, strict=True):

@@ -95,7 +95,7 @@ def test_the_cpu_and_a_batch_on_a_device_agree_within_two_gray_levels(name):
     batch = torch.from_numpy(SMOOTH).permute(0, 3, 1, 2).float()
     tensors = augment_tensors(batch, plan, fill=POLICIES[name]["fill"])
     gap = abs(arrays - tensors.permute(0, 2, 3, 1).numpy())
-    # Tones are told apart by thresholds and ranks, which the last gray level may cross.
+    # Tones are distinguished by thresholds and ranks, which the last gray level may cross.
     hard = {NAMES.index(tone) for tone in ("posterize", "solarize", "equalize", "autocontrast")}
     toned = np.zeros(len(SMOOTH), bool)
     for tones in plan.tones:
@@ -285,11 +285,11 @@ def test_erasing_paints_one_box_of_its_area_gray_and_spares_the_rest():
     white = np.full((400, 32, 32, 3), 255, np.uint8)
     step = {"erase": {"probability": 0.5, "area": [0.1, 0.3], "aspect": [0.5, 2.0]}}
     erased = (augmented([step], white, size=32) == 127).all(axis=3)
-    share = erased.mean(axis=(1, 2))
+    fraction = erased.mean(axis=(1, 2))
     assert set(np.unique(augmented([step], white, size=32))) == {127, 255}
-    assert (share == 0).mean() == pytest.approx(0.5, abs=0.08)
-    assert share[share > 0].min() >= 0.08
-    assert share.max() <= 0.33
+    assert (fraction == 0).mean() == pytest.approx(0.5, abs=0.08)
+    assert fraction[fraction > 0].min() >= 0.08
+    assert fraction.max() <= 0.33
     boxes = erased.any(axis=1).sum(axis=1) * erased.any(axis=2).sum(axis=1)
     np.testing.assert_array_equal(boxes, erased.sum(axis=(1, 2)))
 

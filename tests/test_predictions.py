@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from classifold.data.predictions import label_ranks, read_predictions, write_predictions
 
-ANSWERS = {
+PROBABILITIES = {
     "a": np.array([[0.7, 0.2, 0.1], [0.2, 0.5, 0.3]]),
     "b": np.array([[0.1, 0.3, 0.6], [0.4, 0.4, 0.2]]),
 }
@@ -16,8 +16,8 @@ NAMED = {"ids": ["x", "y"], "classes": ["ape", "cat", "dog"]}
 
 def test_predictions_by_hand(tmp_path):
     path = tmp_path / "predictions.parquet"
-    predicted = {name: shares.argmax(axis=1) for name, shares in ANSWERS.items()}
-    write_predictions(path, ANSWERS, predicted, labels=np.array([0, 2]), **NAMED)
+    predicted = {name: given.argmax(axis=1) for name, given in PROBABILITIES.items()}
+    write_predictions(path, PROBABILITIES, predicted, labels=np.array([0, 2]), **NAMED)
     first, second = read_predictions(path, model="b")
     assert first == {
         "id": "x",
@@ -36,9 +36,9 @@ def test_predictions_by_hand(tmp_path):
 
 def test_predictions_of_several_labels_by_hand(tmp_path):
     path = tmp_path / "predictions.parquet"
-    predicted = {name: shares > 0.35 for name, shares in ANSWERS.items()}
+    predicted = {name: given > 0.35 for name, given in PROBABILITIES.items()}
     labels = np.array([[1, 0, 1], [0, 0, 0]], np.uint8)
-    write_predictions(path, ANSWERS, predicted, labels=labels, **NAMED)
+    write_predictions(path, PROBABILITIES, predicted, labels=labels, **NAMED)
     first, second = read_predictions(path, model="b")
     assert (first["label"], first["predicted"]) == ("ape|dog", "dog")
     assert first["probability"] == pytest.approx(0.9 * 0.7 * 0.6)
@@ -50,10 +50,10 @@ def test_predictions_of_several_labels_by_hand(tmp_path):
 
 def test_the_top_class_is_the_most_probable_predicted_class_or_of_all_where_none_is(tmp_path):
     path = tmp_path / "predictions.parquet"
-    # A baseline answers without regard to probabilities; nothing is answered to the second image.
+    # A baseline predicts without regard to probabilities; it predicts nothing for the second image.
     predicted = {"a": np.array([[False, True, True], [False, False, False]])}
     labels = np.zeros((2, 3), np.uint8)
-    write_predictions(path, {"a": ANSWERS["a"]}, predicted, labels=labels, **NAMED)
+    write_predictions(path, {"a": PROBABILITIES["a"]}, predicted, labels=labels, **NAMED)
     rows = read_predictions(path, model="a")
     assert [row["predicted"] for row in rows] == ["cat|dog", ""]
     assert [(row["top_class"], row["top_probability"]) for row in rows] == [

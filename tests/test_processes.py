@@ -115,8 +115,8 @@ def test_a_second_process_waits_for_the_lock_and_names_its_holder(start, tmp_pat
     first = start(WRITER, "first", "1.5")
     wait_until((tmp_path / "log").exists)
     second = start(WRITER, "second", "0")
-    told, _ = second.communicate(timeout=MAX_SECONDS)
-    assert re.search(rf"train/m: .*process {first.pid}.*kill {first.pid}", told)
+    output, _ = second.communicate(timeout=MAX_SECONDS)
+    assert re.search(rf"train/m: .*process {first.pid}.*kill {first.pid}", output)
     lines = (tmp_path / "log").read_text().splitlines()
     assert lines == ["begins first", "ends first", "begins second", "ends second"]
 

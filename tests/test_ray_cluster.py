@@ -21,7 +21,7 @@ from classifold.augmentation.offline import write_packs
 from classifold.data.image_table import iter_columns, iter_images
 from classifold.data.pack import read_pack
 from classifold.errors import UserError
-from classifold.filtering import duplicates as copies
+from classifold.filtering import duplicates as duplicates_module
 from classifold.filtering.duplicates import near_groups
 from classifold.ingest.detection import find_source
 from classifold.ingest.ingestion import ingest
@@ -220,7 +220,8 @@ def hashes(folder):
 def test_outputs_of_data_stages_are_equal_even_if_a_node_is_lost(
     photos, cluster, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(copies, "PAIRS_PER_MILLISECOND", 1)  # so that the search is shared out
+    # So that the search is split into tasks.
+    monkeypatch.setattr(duplicates_module, "PAIRS_PER_MILLISECOND", 1)
     expected = run_stages(FolderTree(photos), tmp_path / "here")
     assert 10 < len(expected[0]) < 100
 
@@ -276,16 +277,16 @@ def test_a_local_cluster_ends_when_ctrl_c_stops_the_stage(tmp_path):
         text=True,
         start_new_session=True,
     )
-    said = stage.stdout.readline()
-    assert "on Ray at this machine" in said
+    line = stage.stdout.readline()
+    assert "on Ray at this machine" in line
     assert [int(stage.stdout.readline()) for _ in range(100)] == list(range(100))
     below = psutil.Process(stage.pid).children(recursive=True)
     assert "raylet" in {process.name() for process in below}
     os.killpg(stage.pid, signal.SIGINT)  # as a terminal does
-    _, told = stage.communicate(timeout=60)
+    _, errors = stage.communicate(timeout=60)
     assert stage.returncode == 130
-    assert "stage: stopped by Ctrl-C" in told
-    assert "Traceback" not in told
+    assert "stage: stopped by Ctrl-C" in errors
+    assert "Traceback" not in errors
     assert psutil.wait_procs(below, timeout=30)[1] == []
 
 
@@ -415,7 +416,7 @@ WITHOUT_RAY = """
 import sys
 from classifold.analysis.pca import components as pca
 from classifold.augmentation import offline
-from classifold.filtering import duplicates as copies
+from classifold.filtering import duplicates as duplicates_module
 from classifold.ingest import ingestion
 from classifold.runtime.parallel import ordered_map
 list(ordered_map(abs, range(2000), n_items=2000, local="threads"))

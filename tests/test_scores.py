@@ -29,47 +29,48 @@ def test_scores_of_one_label_are_scikit_learns():
     labels = random.integers(0, 4, 50)
     score = score_logits(logits, labels, loss=ENTROPY)
     assert score.accuracy == accuracy_score(labels, logits.argmax(1))
-    shares = torch.from_numpy(logits).double().softmax(1).numpy()
-    assert score.loss == pytest.approx(log_loss(labels, shares))
+    expected = torch.from_numpy(logits).double().softmax(1).numpy()
+    assert score.loss == pytest.approx(log_loss(labels, expected))
 
 
 LABELS = np.array([[1, 0, 1], [0, 1, 0], [0, 0, 0], [1, 1, 0]], np.uint8)
-# Found: 1 of 2, 1 of 1, none of none, 2 of 2; besides one answer in the last that is wrong.
+# True positives: 1 of 2, 1 of 1, none of none, 2 of 2; and one false positive in the last.
 LOGITS = np.array([[2, -1, -3], [-2, 0.5, -1], [-1, -1, -1], [1, 1, 4]], np.float32)
 
 
 def test_scores_of_several_labels_by_hand():
     score = score_logits(LOGITS, LABELS, loss=BINARY)
     assert score.accuracy == 2 / 4  # the second and the third image, wholly
-    assert score.micro_f1 == pytest.approx(2 * 4 / (5 + 5))  # 4 found, 5 answered, 5 borne
+    # 4 true positives; 5 predicted and 5 actual labels.
+    assert score.micro_f1 == pytest.approx(2 * 4 / (5 + 5))
 
-    def missed(logit, borne):
-        return math.log(1 + math.exp(-logit if borne else logit))
+    def binary_cross_entropy(logit, positive):
+        return math.log(1 + math.exp(-logit if positive else logit))
 
     pairs = zip(LOGITS.ravel().tolist(), LABELS.ravel().tolist(), strict=True)
-    assert score.loss == pytest.approx(sum(missed(*pair) for pair in pairs) / 12)
+    assert score.loss == pytest.approx(sum(binary_cross_entropy(*pair) for pair in pairs) / 12)
 
 
-@pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
-def test_scores_of_several_labels_are_scikit_learns(share):
+@pytest.mark.parametrize("fraction", [0.05, 0.5, 0.95])
+def test_scores_of_several_labels_are_scikit_learns(fraction):
     random = np.random.default_rng(0)
-    labels = (random.random((80, 5)) < share).astype(np.uint8)
+    labels = (random.random((80, 5)) < fraction).astype(np.uint8)
     logits = (2 * labels - 1 + random.normal(0, 1.5, (80, 5))).astype(np.float32)
     score = score_logits(logits, labels, loss=BINARY)
-    answers = torch.from_numpy(logits).sigmoid().numpy() > 0.5
-    assert score.micro_f1 == pytest.approx(f1_score(labels, answers, average="micro"))
-    assert score.accuracy == pytest.approx(accuracy_score(labels, answers))
-    assert 0 < score.accuracy < score.micro_f1 < 1 or share == 0.05
+    predicted = torch.from_numpy(logits).sigmoid().numpy() > 0.5
+    assert score.micro_f1 == pytest.approx(f1_score(labels, predicted, average="micro"))
+    assert score.accuracy == pytest.approx(accuracy_score(labels, predicted))
+    assert 0 < score.accuracy < score.micro_f1 < 1 or fraction == 0.05
 
 
 @pytest.mark.parametrize(
     ("labels", "logit", "accuracy", "micro_f1"),
     [
-        pytest.param(0, -1.0, 1, 0, id="nothing borne, nothing answered"),
-        pytest.param(0, 1.0, 0, 0, id="nothing borne, all answered"),
-        pytest.param(1, -1.0, 0, 0, id="all borne, nothing answered"),
-        pytest.param(1, 1.0, 1, 1, id="all borne, all answered"),
-        pytest.param(1, 0.0, 0, 0, id="a sigmoid of a half answers nothing"),
+        pytest.param(0, -1.0, 1, 0, id="no label, none predicted"),
+        pytest.param(0, 1.0, 0, 0, id="no label, all predicted"),
+        pytest.param(1, -1.0, 0, 0, id="all labels, none predicted"),
+        pytest.param(1, 1.0, 1, 1, id="all labels, all predicted"),
+        pytest.param(1, 0.0, 0, 0, id="a probability of a half is not predicted"),
     ],
 )
 def test_scores_at_their_limits(labels, logit, accuracy, micro_f1):
@@ -89,7 +90,7 @@ def test_counts_by_hand():
     several = count(torch.from_numpy(LOGITS), torch.from_numpy(LABELS))
     assert several.tolist() == [2, 4, 5, 5]
     single = count(torch.from_numpy(LOGITS), torch.tensor([0, 0, 0, 2]))
-    assert single.tolist() == [3, 0, 0, 0]  # of equal logits the first answers
+    assert single.tolist() == [3, 0, 0, 0]  # of equal logits the first is predicted
     score = to_score(0.25, several.numpy(), n_images=4, task="multi")
     assert score == Score(0.25, 0.5, 0.8)
     assert to_score(0.25, single.numpy(), n_images=4, task="single") == Score(0.25, 0.75)

@@ -34,7 +34,7 @@ DIFFERENT = {
     r"(JPEG 2000|AVIF) 1[024] bits": "values are returned as they are stored",
     r"P[PG]M to (1023|4095)": "so they are",
     r"BMP (16 bits|5-)": "missing bits are filled with zeros",
-    r"BMP 32 bits by masks": "the fourth byte is taken for alpha",
+    r"BMP 32 bits by masks": "the fourth byte is read as alpha",
 }
 
 
@@ -79,7 +79,7 @@ def test_opencv_reads_the_same_pixels(name):
 
 
 @pytest.mark.parametrize("pattern", [*UNREAD, *DIFFERENT])
-def test_opencv_differs_where_this_file_says_so(pattern):
+def test_opencv_differs_where_this_file_lists_it(pattern):
     kinds = [kind for name, kind in KINDS.items() if re.match(pattern, name)]
     assert kinds
     for kind in kinds:

@@ -181,7 +181,7 @@ def test_a_stored_ensemble_has_the_logits_of_the_fitted_one(tmp_path, method):
 def test_members_are_identified_by_name_not_by_order(method):
     logits, labels = members(60)
     ensemble = cross_fit(logits, labels, method=method).ensemble
-    turned = {"stranger": logits["low"] * 0, "high": logits["high"], "low": logits["low"]}
+    turned = {"other": logits["low"] * 0, "high": logits["high"], "low": logits["low"]}
     np.testing.assert_array_equal(
         ensemble_logits(ensemble, turned), ensemble_logits(ensemble, logits)
     )
@@ -217,7 +217,7 @@ def several_labels(n_images=200, seed=0):
 
 def test_with_several_labels_the_mean_averages_the_probability_of_each_class():
     logits, _ = several_labels()
-    logits["low"][0] = [800, -800, 0]  # beyond what a sigmoid can tell from 1 and 0
+    logits["low"][0] = [800, -800, 0]  # beyond what a sigmoid can distinguish from 1 and 0
     logits["high"][0] = [700, -700, 0]
     expected = np.mean([expit(values.astype(np.float64)) for values in logits.values()], axis=0)
     found = mean_logits(list(logits.values()), task="multi")

@@ -1,4 +1,4 @@
-"""Training: what is learnt, which epochs are run, and which weights are left in the end."""
+"""Training: what is learned, which epochs are run, and which weights are kept."""
 
 from collections import Counter
 
@@ -124,7 +124,7 @@ LOSSES = {
 }
 
 
-def learns_by_heart(pack, *, optimizer=ADAM, schedule=CONSTANT, **changes):
+def memorizes(pack, *, optimizer=ADAM, schedule=CONSTANT, **changes):
     network = tiny()
     phase = PHASE | {"epochs": 15, "optimizer": optimizer, "schedule": schedule}
     before = score_of(network, pack).accuracy
@@ -134,19 +134,19 @@ def learns_by_heart(pack, *, optimizer=ADAM, schedule=CONSTANT, **changes):
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_each_optimizer_memorizes_32_images(draw_pack, optimizer):
-    assert learns_by_heart(draw_pack(32), optimizer=optimizer)
+    assert memorizes(draw_pack(32), optimizer=optimizer)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 @pytest.mark.parametrize("optimizer", ["adam", "nesterov"])
 def test_each_schedule_memorizes_32_images(draw_pack, schedule, optimizer):
-    assert learns_by_heart(draw_pack(32), schedule=schedule, optimizer=OPTIMIZERS[optimizer])
+    assert memorizes(draw_pack(32), schedule=schedule, optimizer=OPTIMIZERS[optimizer])
 
 
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 @pytest.mark.parametrize("class_weights", ["none", "balanced"])
 def test_each_loss_memorizes_32_images(draw_pack, loss, class_weights):
-    assert learns_by_heart(draw_pack(32), loss=loss, class_weights=class_weights)
+    assert memorizes(draw_pack(32), loss=loss, class_weights=class_weights)
 
 
 SIGMOID = ["binary_cross_entropy", "mean_squared_error", "focal", "mild focal"]
@@ -184,7 +184,7 @@ def test_each_sigmoid_loss_memorizes_images_with_several_labels(
     ids=lambda changes: next(iter(changes)),
 )
 def test_a_network_learns_in_each_other_way_too(draw_pack, changes):
-    assert learns_by_heart(draw_pack(32), **changes)
+    assert memorizes(draw_pack(32), **changes)
 
 
 def test_bf16_learns_too_and_keeps_its_weights_in_fp32(draw_pack):
@@ -236,12 +236,12 @@ def test_micro_batches_end_with_the_weights_of_whole_batches(
         )
         return network.state_dict(), fitted
 
-    (whole, told), first = weights(1), tiny_mlp().state_dict()
+    (whole, fitted), first = weights(1), tiny_mlp().state_dict()
     for gradient_accumulation_steps in (2, 3):
         cut, again = weights(gradient_accumulation_steps)
         for name in whole:
             torch.testing.assert_close(cut[name], whole[name], rtol=1e-4, atol=1e-5)
-        for row, other in zip(told.history, again.history, strict=True):
+        for row, other in zip(fitted.history, again.history, strict=True):
             assert row["train_loss"] == pytest.approx(other["train_loss"], abs=1e-5)
             assert row["train_accuracy"] == other["train_accuracy"]
     assert (whole["head.weight"] - first["head.weight"]).abs().max() > 0.01
@@ -259,13 +259,13 @@ def test_the_moving_average_of_weights_is_validated_and_saved(draw_pack, tiny_ml
         return network, fitted.history[-1]
 
     moving = [after(n_epochs, None)[0].state_dict() for n_epochs in (1, 2, 3)]
-    network, told = after(3, 0.75)
+    network, fitted = after(3, 0.75)
     for name, kept in network.state_dict().items():
         first, second, third = (state[name] for state in moving)
         by_hand = 0.75 * (0.75 * first + 0.25 * second) + 0.25 * third
         torch.testing.assert_close(kept, by_hand)
         assert not torch.allclose(kept, third, atol=1e-4)
-    assert told["validation_loss"] == pytest.approx(score_of(network, pack).loss, abs=1e-6)
+    assert fitted["validation_loss"] == pytest.approx(score_of(network, pack).loss, abs=1e-6)
 
 
 @pytest.mark.parametrize("gradient_accumulation_steps", [1, 3])
@@ -529,7 +529,7 @@ def test_a_nan_loss_is_an_error_with_epoch_step_and_remedy(draw_pack):
 
 def test_an_exploding_loss_is_an_error_with_its_value_phase_and_epoch(draw_pack, tiny_mlp):
     pack = draw_pack()
-    # What is drawn by lot cannot be learnt, least of all by large steps.
+    # Random labels cannot be learned, least of all by large steps.
     pack = pack._replace(labels=np.random.default_rng(0).permutation(pack.labels))
     phases = {
         "p1": PHASE | {"epochs": 2},

@@ -219,7 +219,7 @@ def test_links_and_devices_in_a_tar_are_refused_but_one_file_may_have_two_names(
         }
 
 
-def test_in_a_folder_links_to_files_are_followed_and_others_and_pipes_are_told(tmp_path, opened):
+def test_in_a_folder_links_to_files_are_followed_and_others_and_pipes_are_listed(tmp_path, opened):
     root = tmp_path / "source"
     (root / "cat").mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()
@@ -240,7 +240,7 @@ def test_in_a_folder_links_to_files_are_followed_and_others_and_pipes_are_told(t
         assert refusals(tree) == {"dog": reason, "up": reason}
 
 
-def test_a_later_entry_replaces_one_of_its_name_and_says_so(tmp_path, opened):
+def test_a_later_entry_replaces_one_of_its_name_and_is_listed(tmp_path, opened):
     with (
         pytest.warns(UserWarning, match="Duplicate name"),
         zipfile.ZipFile(tmp_path / "a.zip", "w") as archive,
@@ -257,7 +257,7 @@ def test_a_later_entry_replaces_one_of_its_name_and_says_so(tmp_path, opened):
             assert tree.refused == [replaced, replaced]
 
 
-def test_a_second_name_of_a_file_that_replaces_an_entry_says_so(tmp_path, opened):
+def test_a_second_name_of_a_file_that_replaces_an_entry_is_listed(tmp_path, opened):
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         for name, content in [("cat/1.png", b"1"), ("cat/2.png", b"2")]:
             archive.addfile(member(name, content), io.BytesIO(content))
@@ -273,7 +273,7 @@ def flip(path, offset, value):
     path.write_bytes(content)
 
 
-def test_an_encrypted_entry_says_what_to_do(pack, opened):
+def test_an_encrypted_entry_names_a_remedy(pack, opened):
     path = pack({"cat/1.png": b"secret", "cat/2.png": b"open"}, "zip")
     directory = path.read_bytes().find(b"PK\1\2", path.read_bytes().find(b"PK\1\2") + 1)
     flip(path, directory + 8, 1)
@@ -707,7 +707,7 @@ def test_folders_parted_by_backslashes_are_folders(pack, opened):
         assert contents(tree) == {"cat/tabby/1.png": b"x"}
 
 
-def test_a_path_to_nothing_says_what_to_do(tmp_path, opened):
+def test_a_path_to_nothing_names_a_remedy(tmp_path, opened):
     with (
         pytest.raises(UserError, match=r"dataset\.path: .* does not exist\. .*dvc pull"),
         opened(tmp_path / "nowhere"),
@@ -722,7 +722,7 @@ def test_a_path_to_nothing_says_what_to_do(tmp_path, opened):
         bz2.compress(b"no tar"), b"\xfd7zXZ\x00\x00", bytes(100),
     ],
 )  # fmt: skip
-def test_a_file_that_is_no_archive_says_what_to_do(tmp_path, opened, content):
+def test_a_file_that_is_no_archive_names_a_remedy(tmp_path, opened, content):
     (tmp_path / "file").write_bytes(content)
     with (
         pytest.raises(UserError, match=r"dataset\.path: must be a folder.* got .*Correct"),

@@ -1,4 +1,4 @@
-"""Nothing that a stranger's file holds is run, wherever the file lies: pickles and archives."""
+"""No content of an untrusted file is run, wherever the file lies: pickles and archives."""
 
 import io
 import json
@@ -210,7 +210,7 @@ DESCRIPTION = {
         ),
     ],
 )
-def test_the_description_of_a_strangers_model_is_checked_before_it_is_believed(
+def test_the_description_of_an_untrusted_model_is_checked_before_it_is_used(
     tmp_path, change, message
 ):
     tensors = {"anything": np.zeros((2, 2), np.float32)}
@@ -316,7 +316,7 @@ def test_weights_larger_than_the_memory_are_refused(tmp_path):
         ("models/deep/model.json", {"threads": 10**9}, "threads: "),
     ],
 )
-def test_predict_refuses_what_a_stranger_fitted_unless_it_is_valid(predict, file, change, message):
+def test_predict_refuses_invalid_fitted_files_of_others(predict, file, change, message):
     content = json.dumps(read_json(Path(file)) | change).encode()
     done = predict(file, content)
     assert done.exit_code == 1, done.output
@@ -388,7 +388,7 @@ def test_weights_that_lie_about_their_size_are_refused(tmp_path, content):
         {"surprise": 1},
     ],
 )
-def test_a_strangers_stack_is_asked_once_before_it_is_believed(project, change):
+def test_an_untrusted_stack_is_run_once_before_it_is_used(project, change):
     folder = project() / "ensemble"
     assert load_ensemble(folder).method == "dense"
     write_json(folder / "ensemble.json", read_json(folder / "ensemble.json") | change)
@@ -551,7 +551,7 @@ def test_names_of_classes_and_groups_have_an_end(tmp_path, ingest):
     assert "Traceback" not in output
 
 
-def test_what_a_stage_says_of_strangers_names_commands_no_terminal(tmp_path, ingest):
+def test_untrusted_names_in_log_lines_control_no_terminal(tmp_path, ingest):
     source = tmp_path / "source"
     for folder in ("cat", "dog", "\x1b[31mred\u202e"):
         (source / folder).mkdir(parents=True)
@@ -564,9 +564,7 @@ def test_what_a_stage_says_of_strangers_names_commands_no_terminal(tmp_path, ing
     shutil.rmtree(source / "\x1b[31mred\u202e")
 
 
-def test_a_stage_says_so_where_a_file_is_a_pickle(
-    write_packs, tmp_path, monkeypatch, pickles, mark
-):
+def test_a_stage_names_a_file_that_is_a_pickle(write_packs, tmp_path, monkeypatch, pickles, mark):
     monkeypatch.chdir(tmp_path)
     shutil.copy(ROOT / "params.yaml", tmp_path)
     write_packs(tmp_path / "data/augmented", train=3, validation=3)

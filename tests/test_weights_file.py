@@ -153,7 +153,7 @@ def test_a_file_with_another_suffix_is_an_error(tmp_path):
 
 
 class Planted:
-    """Leaves a mark where a reader runs what a pickle says."""
+    """Leaves a mark where a reader runs the code of a pickle."""
 
     def __init__(self, mark):
         self.mark = mark
