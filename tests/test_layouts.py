@@ -591,7 +591,7 @@ def test_names_that_differ_only_in_composition_are_two_images():
         f"{name},{label}\n" for name, label in zip(names, "ab", strict=True)
     )
     source = find(pictures(*names) | {"t.csv": table.encode()})
-    assert said(source) == {names[0]: ("a",), names[1]: ("b",)}
+    assert labels_of(source) == {names[0]: ("a",), names[1]: ("b",)}
 
 
 def test_a_column_of_patients_is_suggested_as_group():
