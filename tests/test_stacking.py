@@ -25,6 +25,7 @@ from classifold.stacking.ensemble import (
 from classifold.stacking.member_logits import MemberLogits, assign_folds, read_member_logits
 from classifold.stacking.member_weights import fit_weights, select_greedily
 from classifold.stacking.members import join, mean_logits, probability_of_truth
+from classifold.stacking.stack import fit_stack
 
 DENSE = {
     "hidden": [16],
@@ -446,3 +447,21 @@ def test_an_ensemble_of_few_images_is_fitted_or_the_mean_and_says_so(method, n_i
     else:
         assert found.ensemble.method == method
         assert "reason" not in description
+
+
+def test_a_stack_is_scored_by_logits_of_images_that_it_was_not_fitted_on():
+    settings = SETTINGS | {"method": "logistic", "seed": 1, "inner_folds": 4}
+    (logits, labels), (train_logits, train_labels) = members(), members(120, seed=1)
+    validation = MemberLogits([f"v{i}" for i in range(160)], labels, logits)
+    train = MemberLogits([f"t{i}" for i in range(120)], train_labels, train_logits)
+    groups = {image_id: image_id for image_id in validation.ids + train.ids}
+
+    alone = fit_stack(validation, None, groups=groups, settings=settings)
+    np.testing.assert_array_equal(alone.logits, alone.out_of_fold)
+    assert not np.allclose(alone.logits, ensemble_logits(alone.ensemble, logits))
+
+    stack = fit_stack(validation, train, groups=groups, settings=settings)
+    np.testing.assert_array_equal(stack.logits, ensemble_logits(stack.ensemble, logits))
+    assert stack.out_of_fold.shape == (120, 4)
+    assert stack.folds.tolist() == alone.folds.tolist()
+    assert stack.decision == fit_decision(stack.logits, labels)
