@@ -36,9 +36,3 @@ def read_ranges(ingested: Path) -> dict[str, list[float]]:
 def format_value(value: float) -> str:
     """Format a value of a deep image: 65,535 or -9,999 or 3.4e+38."""
     return f"{value:,.6g}" if abs(value) < 1e6 else f"{value:.6g}"
-
-
-def format_range(kind: str, limits: Sequence[float]) -> str:
-    """Format a range for a page: `uint16 from 0 to 4,095`."""
-    low, high = map(format_value, limits)
-    return f"{kind} from {low} to {high}"
