@@ -33,6 +33,7 @@ from classifold.data.pack import read_pack
 from classifold.errors import UserError
 from classifold.ingest.detection import open_source
 from classifold.models.model_file import build_network, load_model
+from classifold.serving.predict import Classifier
 from classifold.stacking.ensemble import load_ensemble
 from classifold.training.checkpoints import Checkpoint
 
@@ -311,6 +312,7 @@ def test_weights_larger_than_the_memory_are_refused(tmp_path):
         ("data/compared/decisions.json", {"models": {"../deep": {"temperature": 1}}}, "models"),
         ("data/compared/decisions.json", {"models": {"deep": {"temperature": 0}}}, "temperature: "),
         ("ensemble/decision.json", {"temperature": -1}, "temperature: "),
+        ("ensemble/decision.json", {"temperature": 1e-320}, "temperature: "),
         ("ensemble/decision.json", {"temperature": "1"}, "temperature: "),
         ("ensemble/decision.json", {"threshold": 2}, "threshold: "),
         ("models/deep/model.json", {"threads": 10**9}, "threads: "),
@@ -336,6 +338,15 @@ def test_predict_refuses_a_model_whose_predictions_are_not_finite(predict):
     assert done.exit_code == 1
     assert "model deep: must predict finite numbers" in done.stderr
     assert not Path("p.csv").exists()
+
+
+def test_predict_refuses_a_stack_whose_predictions_are_not_finite(project):
+    root = project(method="weighted")
+    file = root / "ensemble/weights.safetensors"
+    file.write_bytes(save_tensors({"member_weights": np.array([-1.0, -1.0])}))
+    classifier = Classifier.load(root)
+    with pytest.raises(UserError, match="model stack: must predict finite numbers"):
+        list(classifier.predict([root / "source/cat"]))
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])

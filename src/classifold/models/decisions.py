@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit, log_softmax, softmax
 
@@ -33,7 +33,7 @@ Classes = Annotated[list[str], Field(min_length=1), AfterValidator(_check_unique
 class _Decision(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
-    temperature: PositiveFloat
+    temperature: Annotated[float, Field(ge=0.01, le=100)]  # fitted ones are in LOG_TEMPERATURES
     threshold: Fraction | None = None
     thresholds: list[Fraction] | None = None
 

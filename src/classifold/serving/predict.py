@@ -1,6 +1,6 @@
 """Classify new images with the trained stack, or with one of its models."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -189,13 +189,9 @@ class Classifier(NamedTuple):
             name: model_logits(model, pixels, device=self.device, **self.test_time)
             for name, model in self.members.items()
         }
-        for name, values in logits.items():
-            if not np.isfinite(values).all():
-                raise UserError(
-                    f"model {name}: must predict finite numbers, got NaN or infinity, so its "
-                    "weights are of no use. Train it again."
-                )
-        combined = stacked_logits(self.ensemble, logits) if self.ensemble else logits[self.name]
+        _refuse_infinite(logits)
+        combined = logits[self.name] if not self.ensemble else stacked_logits(self.ensemble, logits)
+        _refuse_infinite({self.name: combined})
         return decide(combined, self.decision, task=self.task)
 
     def _prediction(
@@ -210,6 +206,15 @@ class Classifier(NamedTuple):
             reason=None,
             remark=remark,
         )
+
+
+def _refuse_infinite(logits: Mapping[str, np.ndarray]) -> None:
+    for name, values in logits.items():
+        if not np.isfinite(values).all():
+            raise UserError(
+                f"model {name}: must predict finite numbers, got NaN or infinity, so its weights "
+                "are of no use. Train it again."
+            )
 
 
 def _of_pack(model: Model) -> dict[str, Any]:
