@@ -79,7 +79,7 @@ audit: ## Check the locked packages for known vulnerabilities (needs uv and the 
 	uv tool run pip-audit --requirement requirements.lock --no-deps --disable-pip --strict
 
 clean: ## Remove outputs of the pipeline (they stay in DVC's cache) and caches of tools
-	rm -rf data/ingested data/filtered data/split data/augmented data/folds data/compared \
-	  data/evaluated data/pca data/tsne data/explained models ensemble \
+	rm -rf data/checked.txt data/ingested data/filtered data/split data/augmented data/folds data/compared \
+	  data/explained_model data/evaluated data/pca data/tsne data/explained models ensemble \
 	  metrics/train metrics/folds timings reports dvc_plots studies/gan/made studies/leakage/made \
 	  .cache/features .mypy_cache .pytest_cache .ruff_cache .hypothesis

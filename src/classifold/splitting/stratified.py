@@ -70,8 +70,8 @@ def wanted_fractions(
         if len(of_label) < len(wanted):
             raise UserError(
                 f"split.fractions: each of {', '.join(wanted)} needs an image of class '{label}', "
-                f"got {len(of_label)} in all (a group of duplicates counts once). Add images, "
-                "remove the class, or set a fraction to 0."
+                f"got {len(of_label)} in all (a group of duplicates counts once). Add images, or "
+                "set a fraction to 0."
             )
     return wanted
 
