@@ -501,6 +501,48 @@ def test_a_zip_that_would_break_out_is_read_completely_but_not_written(tmp_path,
     assert "\x1b" not in output
 
 
+@pytest.fixture
+def lying_zip(tmp_path):
+    """An entry that unpacks to 50 MB, not 500 bytes, and one with an invalid name; 4 are whole."""
+    path = tmp_path / "lying.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("cat/bomb.png", bytes(50 * 10**6), compresslevel=1)
+        archive.writestr("cat/é.png", picture())
+        for name in ("cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png"):
+            archive.writestr(name, picture(len(name)))
+    content = bytearray(path.read_bytes())
+    first = content.find(b"PK\1\2")
+    content[first + 24 : first + 28] = struct.pack("<I", 500)
+    name = content.find("é".encode(), first)
+    content[name : name + 2] = b"\xff\xfe"
+    path.write_bytes(content)
+    return path
+
+
+LIES = {
+    "cat/bomb.png": "it unpacks to more bytes than the 500 that it claims",
+    r"cat/\xff\xfe.png": "its name is not in UTF-8, although it claims to be",
+}
+
+
+def test_ingest_lists_and_counts_entries_of_a_zip_that_lie(ingest, lying_zip):
+    code, output, listed = ingest(lying_zip)
+    assert code == 0, output
+    assert listed == LIES
+    counts = read_json(Path("metrics/ingest.json"))
+    assert counts["images_per_class"] == {"cat": 2, "dog": 2}
+    assert (counts["n_files"], counts["n_unreadable"]) == (6, 2)
+
+
+def test_predict_lists_entries_of_a_zip_that_lie(project, monkeypatch, lying_zip):
+    monkeypatch.chdir(project())
+    done = CliRunner().invoke(app, ["predict", str(lying_zip), "--out", "p.csv"])
+    assert done.exit_code == 0, done.output
+    assert "2 of 6 images could not be read" in done.output
+    reasons = {row["image"]: row["reason"] for row in read_rows(Path("p.csv")) if row["reason"]}
+    assert reasons == {f"{lying_zip}/{name}": reason for name, reason in LIES.items()}
+
+
 def test_entries_that_share_bytes_are_refused(tmp_path, ingest):
     """A bomb of kilobytes that unpacks to petabytes has thousands of names for one content."""
     path = tmp_path / "evil.zip"
