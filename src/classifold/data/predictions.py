@@ -21,7 +21,7 @@ SCHEMA = pa.schema(
         ("predicted", pa.string()),  # likewise
         ("probability", pa.float64()),  # probability of what was predicted
         ("label_probability", pa.float64()),
-        ("label_rank", pa.int32()),  # of `label_ranks`; null for several labels
+        ("label_rank", pa.int32()),  # see `label_ranks`; null for several labels
         ("top_class", pa.string()),  # most probable predicted class, or class where none is
         ("top_probability", pa.float64()),
     ]

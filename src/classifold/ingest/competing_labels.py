@@ -80,7 +80,7 @@ def lack_labels(by_list: Source, images: Iterable[str], *, uncertain: bool) -> b
 
     Args:
         by_list: the images with the labels of tables or lists.
-        images: of the source.
+        images: images of the source.
         uncertain: whether there are folders that may be classes, whatever their names are.
     """
     labeled = _labels(by_list.images)

@@ -28,7 +28,7 @@ NO_LABEL = Place(None, UNLABELED)
 class Levels(NamedTuple):
     """What the images of each folder are, and where classes are expected."""
 
-    places: dict[Path, Place]  # of each folder that has images and is not ignored
+    places: dict[Path, Place]  # place of each folder that has images and is not ignored
     parents: set[Path]  # the folders of the class folders
     ignored: dict[Path, str]  # folders that are not read -> the reason
     splits: dict[str, str]  # folders of official splits -> split

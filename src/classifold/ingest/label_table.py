@@ -29,7 +29,7 @@ class Tables(NamedTuple):
 
     labels: list[LabelTable]
     unused: list[NotRead]  # other tables, and the reasons
-    failures: list[UserError]  # of tables that could not be read
+    failures: list[UserError]  # errors of tables that could not be read
     paths: ListedPaths
 
     @property
@@ -50,7 +50,7 @@ def find_tables(tree: Tree, files: Files) -> Tables:
 
     Args:
         tree: where the files are.
-        files: of the tree.
+        files: files of the tree.
 
     Raises:
         UserError: if a table cannot be read, although its columns are named after paths and
@@ -99,8 +99,8 @@ def read_tables(tables: Tables, files: Files, *, task: str, where: str) -> Sourc
     an image in no table is unlabeled. In `multi`, the labels of several rows are joined.
 
     Args:
-        tables: of the tree.
-        files: of the tree.
+        tables: tables of the tree.
+        files: files of the tree.
         task: `single` or `multi`.
         where: name of the source in messages.
 

@@ -65,7 +65,7 @@ def check_labels(
     """Check that a classifier can be trained on the labels.
 
     Args:
-        images: of the source.
+        images: images of the source.
         task: `single` or `multi`.
         where: name of the source in messages.
         remarks: on the source, which may explain why there are too few classes.

@@ -26,7 +26,7 @@ LABEL_COLUMNS = (
 SPLIT_COLUMNS = ("split", "dataset", "subset", "set", "partition", "usage")
 FLAGS = {"isvalid": "validation", "isval": "validation", "istest": "test"}
 GROUP_COLUMN = "group"
-CONFIDENCE_COLUMN = "confidence"  # of Open Images: 0 says that an image does not have the label
+CONFIDENCE_COLUMN = "confidence"  # in Open Images, 0 means that an image lacks the label
 LIKE_GROUPS = frozenset(
     ("patient", "patientid", "subject", "subjectid", "lesionid", "caseid", "studyid", "seriesid")
 )

@@ -219,7 +219,7 @@ class _Headers:
         self._file = file
         self.tell = file.tell
         self._size = os.fstat(file.fileno()).st_size
-        self.n_bytes = 0  # of the headers of one entry; the caller sets it back
+        self.n_bytes = 0  # size of the headers of one entry; the caller resets it
 
     def seek(self, offset: int) -> int:
         """Move to the headers of another entry, which may claim to be anywhere."""

@@ -35,7 +35,7 @@ BYTES_BEYOND_SUSPICION = 64 * 2**20
 OVERLAPS = "it shares bytes with another entry, as in an archive made to exhaust resources"
 ENCRYPTED = "encrypted; unpack the archive with its password and use the folder"
 
-METHODS = {  # of compression, in the specification
+METHODS = {  # methods of compression in the specification
     **{6: "implode", 9: "deflate64", 12: "bzip2", 14: "LZMA"},
     **{93: "zstd", 95: "xz", 98: "PPMd", 99: "AES encryption"},
 }

@@ -23,7 +23,7 @@ def select_model(setting: str, names: Sequence[str], scores: Mapping[str, Any]) 
     Args:
         setting: the name of a model, or `best`: the one with the highest validation accuracy, with
             several labels per image the highest micro F1 at its threshold; of equal ones the first.
-        names: of the listed models.
+        names: names of the listed models.
         scores: content of `metrics/models.json`.
     """
     if setting != BEST:

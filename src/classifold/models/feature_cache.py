@@ -1,7 +1,7 @@
 """Features of images, computed once per body and kept in files.
 
 The features of an image are the inputs of a network's head. While the body is frozen they depend
-only on the body, the preprocessing and the image, so that several trainings of heads can share
+only on the body, the preprocessing and the image, so that several training runs of heads can share
 them. A file is a float16 array (N, n_features), memory-mapped when read.
 """
 
@@ -45,7 +45,7 @@ MAX_FRACTION_OF_DISK = 0.5
 PIXELS_PER_BATCH = 4 * 224**2
 
 IMAGES_PER_CHUNK = 4 * BATCH_SIZE
-BYTES_PER_CHUNK = 2**24  # of images, as they are hashed
+BYTES_PER_CHUNK = 2**24  # size in which images are hashed
 
 # Of a chunk, in units of its norm: rounding to float16 changes each feature by 2 ** -11.
 MAX_ROUNDING = 2**-10

@@ -33,7 +33,7 @@ MAX_THREADS = 1024
 # these are 16 GiB. A small file of weights may describe a network whose layers need any memory.
 MAX_ACTIVATIONS = 2**26
 
-MAX_CHARACTERS_SHOWN = 300  # of arguments in a message
+MAX_CHARACTERS_SHOWN = 300  # length of arguments in a message
 
 
 class _Normalization(BaseModel):

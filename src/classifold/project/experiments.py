@@ -18,7 +18,7 @@ FINISHED = re.compile(r"^refs/exps/(?P<first>[0-9a-f]{2})/(?P<rest>[0-9a-f]{38})
 STASHES = ("refs/exps/celery/stash", "refs/exps/celery/failed")
 IN_STASH = re.compile(r"dvc-exp:[0-9a-f]+:([0-9a-f]{40}):")
 
-SCORES = ("validation_accuracy", "validation_micro_f1")  # of one label, of several
+SCORES = ("validation_accuracy", "validation_micro_f1")  # for one label per image, for several
 
 
 class Experiment(NamedTuple):
@@ -28,7 +28,7 @@ class Experiment(NamedTuple):
     state: str  # commit, success, queued, running or failed
     stack: float | None  # validation score; None if there is none, or the run is not finished
     best_model: tuple[str, float] | None
-    changes: list[str]  # of params, compared with the commit
+    changes: list[str]  # changes of params, compared with the commit
 
 
 def list_experiments(root: Path) -> Iterator[Experiment]:

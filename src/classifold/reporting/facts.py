@@ -79,7 +79,7 @@ class Facts(NamedTuple):
     components: Rows  # channel, component, two fractions
     maps: Rows  # the chosen t-SNE maps: space, id, label, x, y
     weights: dict[str, dict[str, Any] | None]  # model -> published weights, None for random ones
-    image_ids: list[str]  # of all images
+    image_ids: list[str]  # ids of all images
     seconds: dict[str, float]  # stage -> running time, in the order of the pipeline
 
     @property

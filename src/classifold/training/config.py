@@ -20,7 +20,7 @@ class TrainingConfig(NamedTuple):
     # Name -> epochs, trainable, optimizer, schedule, stop.
     phases: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
     batch_size: int = 1  # max images per step, over all micro-batches and processes
-    head: Mapping[str, Any] | None = None  # of a probe, which has no phases: name and c or k
+    head: Mapping[str, Any] | None = None  # head of a probe, which has no phases: name and c or k
     class_weights: str = "none"  # or `balanced`
     sampler: str = "shuffle"  # or `balanced`
     ema_decay: float | None = None  # decay of the moving average of weights, per step

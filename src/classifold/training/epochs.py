@@ -54,7 +54,7 @@ class Epochs:
         Args:
             train: the training pack.
             config: how to train.
-            policy: of online augmentation, its steps and how borders are filled.
+            policy: policy of online augmentation, its steps and how borders are filled.
             machine: what computes.
             cache: files of the features of frozen bodies; without it they are computed in every
                 epoch.
@@ -62,7 +62,7 @@ class Epochs:
         self.config, self.machine, self.task = config, machine, train.task
         self.pack, self.policy, self.cache = train, policy, cache
         self.train_size = config.train_size or config.image_size
-        self.features: TrainingFeatures | None = None  # of the current phase
+        self.features: TrainingFeatures | None = None  # features of the current phase
         self.n_images = len(train.labels)
         self.n_steps = count_batches(self.n_images, config.batch_size)
         weights = None

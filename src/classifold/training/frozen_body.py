@@ -17,7 +17,7 @@ from classifold.training.freezing import train_mode
 from classifold.training.images import Read, fits
 from classifold.training.machine import Machine
 
-ROWS = 4096  # of features, that a head computes at once
+ROWS = 4096  # number of rows of features that a head computes at once
 
 NO_AUGMENTATION = {"steps": [], "fill": "reflect"}
 

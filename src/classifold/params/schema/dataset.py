@@ -14,7 +14,7 @@ class Dataset(Section):
     path: Annotated[str, Field(min_length=1)]
     layout: str
     task: Literal["single", "multi"]
-    folders: str = "auto"  # of the layout folder: what the folders of each level are
+    folders: str = "auto"  # what the folders of each level are, in the layout folder
 
     @field_validator("layout")
     @classmethod
