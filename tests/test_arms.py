@@ -173,6 +173,8 @@ def test_a_model_without_early_stopping_runs_all_its_epochs():
     assert model["phases"]["a"]["stop"] == {"patience": None}
     assert model["phases"]["b"]["stop"] == {"metric": "loss", "patience": None}
     assert {phase["epochs"] for phase in model["phases"].values()} == {4}
+    with pytest.raises(UserError, match=r"train_arms\.model: .*phases, got .*probe"):
+        without_early_stopping({"network": "probe", "head": {}}, epochs=4)
 
 
 def test_data_without_variants_or_with_several_labels_is_refused(pool, draw_multi_pack):

@@ -1,18 +1,23 @@
 """The learning rate range test: its learning rates, its suggestion, and its errors."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from classifold.cli.app import app
 from classifold.data.csv_file import read_rows
 from classifold.errors import UserError
+from classifold.models.feature_cache import FeatureCache
 from classifold.reporting.lr_plot import write_lr_plot
 from classifold.search.lr_finder import RangeTest, run_range_test
 from classifold.training.config import TrainingConfig
 from classifold.training.loop import fit
 
+ROOT = Path(__file__).parents[1]
 NO_POLICY = {"fill": "reflect", "steps": []}
 CONFIG = TrainingConfig(
     phases={},
@@ -197,3 +202,35 @@ def test_a_figure_that_cannot_be_written_is_refused_before_training(
     done = CliRunner().invoke(app, ["lr-find", "mlp", "--out", out])
     assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
     assert done.stderr.startswith(message)
+
+
+def test_rates_are_tried_on_features_of_a_frozen_body(draw_pack, tiny_mlp, machine, tmp_path):
+    pack, optimizer = draw_pack(48), {"name": "sgd"}
+    plain = tried(tiny_mlp(), pack, machine, optimizer, trainable="head")
+    cached = tried(
+        tiny_mlp(), pack, machine, optimizer, trainable="head", cache=FeatureCache(tmp_path)
+    )
+    assert list(tmp_path.glob("*.npy"))
+    n_steps = min(len(plain.losses), len(cached.losses)) - 5  # at the end the loss diverges
+    assert n_steps > 30
+    np.testing.assert_allclose(cached.losses[:n_steps], plain.losses[:n_steps], rtol=0.01)
+
+
+def test_a_probe_has_no_learning_rate(tmp_path, monkeypatch, write_packs):
+    monkeypatch.chdir(tmp_path)
+    yaml = YAML(typ="safe", pure=True)
+    params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params["models"]["mlp"] = {
+        "network": "probe",
+        "arguments": {"name": "resnet18"},
+        "head": {"name": "neighbors", "k": 5},
+        "normalize": "half",
+        "online": "none",
+        "seed": 1,
+    }
+    with (tmp_path / "params.yaml").open("w") as file:
+        yaml.dump(params, file)
+    write_packs(tmp_path / "data/augmented", train=6, validation=6)
+    done = CliRunner().invoke(app, ["lr-find", "mlp"])
+    assert done.exit_code == 1
+    assert done.stderr.startswith("models.mlp.network: must be trained in phases, got probe")
