@@ -537,6 +537,11 @@ def test_a_pattern_that_matches_nothing_is_an_error():
         (["train/a/1.png", "train/b/1.png", "test/a/1.png", "1.png"], "split/class"),
         (["m/Dataset/0/1.png", "m/Dataset/1/1.png", "m/Demo/1.png"], "m/Dataset/class"),
         (["a/train/1.png", "a/test/1.png", "b/1.png"], "class/split"),
+        (
+            ["train/train/a/1.png", "train/train/b/1.png", "test/1.png", "x/1.png"],
+            "split/any/class",
+        ),
+        (["yes/1.png", "no/1.png", "copy/yes/1.png", "copy/no/1.png"], "copy/class"),
         (["m/set/a/1.png", "m/set/b/1.png", "m/logo.png"], "m/set/class"),
         (
             ["m/data/train/a/1.png", "m/data/train/b/1.png", "m/data/test/a/1.png", "m/1.png"],
@@ -592,6 +597,12 @@ def test_names_that_differ_only_in_composition_are_two_images():
     )
     source = find(pictures(*names) | {"t.csv": table.encode()})
     assert labels_of(source) == {names[0]: ("a",), names[1]: ("b",)}
+
+
+def test_labels_that_consist_of_others_are_remarked_in_multi():
+    table = b"path,label\n1.png,scab\n2.png,rot\n3.png,rot scab\n"
+    source = find(pictures("1.png", "2.png", "3.png") | {"t.csv": table}, task="multi")
+    assert any("'rot scab' consists of other labels" in remark for remark in source.remarks)
 
 
 def test_a_column_of_patients_is_suggested_as_group():

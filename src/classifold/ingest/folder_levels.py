@@ -54,11 +54,14 @@ def find_levels(root: Folder, *, where: str, labeled_elsewhere: bool = False) ->
         return _in_splits(top, splits, where=where, labeled_elsewhere=labeled_elsewhere)
     folders = [folder for folder in top.folders.values() if not is_unlabeled(folder.name)]
     if may_be_splits(_like_splits(folders)):
+        depth = max(len(skip_wrapping(folder).path) for folder in folders) - len(top.path)
+        between = ("any",) * (depth - 1)
         # If there are no class folders at all, a table may have the labels.
         _refuse(
             top,
             f"only some of the folders {_listed(top.folders)} look like official splits",
-            f"{_pattern(top, 'split', 'class')} to read the splits and ignore the other folders, "
+            f"{_pattern(top, 'split', *between, 'class')} to read the splits and ignore the other "
+            "folders, "
             f"or {_pattern(top, 'class')} if all of them are classes",
             where=where,
             error=UncertainFoldersError if any(folder.folders for folder in folders) else UserError,
@@ -206,6 +209,15 @@ def _refuse_doubt(top: Folder, folders: Sequence[Folder], *, where: str) -> None
             + f"{_pattern(top, 'class')} if all of {names} are classes, or add a table of labels",
             where=where,
         )
+    for inner in containers:
+        if len(inner.folders.keys() & top.folders.keys()) > 1:
+            _refuse(
+                top,
+                f"{'/'.join(inner.path)!r} holds folders of the same names as those beside it",
+                f"{_class_pattern(inner)} to read only these, or {_pattern(top, 'class')} if "
+                f"{inner.name!r} is a class, too",
+                where=where,
+            )
     if containers and all(DATE.fullmatch(folder.name) for folder in folders):
         _refuse(top, f"the folders {names} are named after dates and hold {below}", choices,
                 where=where)  # fmt: skip

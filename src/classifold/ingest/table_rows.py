@@ -156,6 +156,14 @@ class Rows:
     def describe(self) -> list[str]:
         """Describe what was done with special rows, for the log."""
         remarks = []
+        labels = {label for image in self.images.values() for label in image.labels}
+        joined = [label for label in labels if len(label.split()) > 1
+                  and all(part in labels for part in label.split())]  # fmt: skip
+        if joined and self.task == "multi":
+            remarks.append(
+                f"the label {min(joined)!r} consists of other labels: if these are several labels, "
+                f"separate them by {LABEL_SEPARATOR!r}"
+            )
         if self._empty:
             cells = ", ".join(sorted(self._empty))
             remarks.append(f"{self._empty.total():,} labels are {cells}: read as empty")
