@@ -28,7 +28,7 @@ from classifold.training.loop import fit, refit
 from classifold.training.machine import set_up
 from classifold.training.probe import LOWEST_LOGIT
 from classifold.training.scores import score_logits
-from classifold.training.try_model import try_model
+from classifold.training.try_model import describe_weights_mismatch, try_model
 
 NAME = "test_efficientnet"
 SIZE = {"image_size": 32, "normalize": "half"}
@@ -367,5 +367,8 @@ def test_check_builds_a_probe(weights):
         "head": LOGISTIC,
     }
     try_model("probe", model)
+    assert not [line for line in describe_weights_mismatch(model) if "arguments.weights" in line]
+    (line,) = describe_weights_mismatch(model | {"arguments": {"name": NAME}})
+    assert line.startswith("arguments.weights: ")
     with pytest.raises(UserError, match=r"models\.probe\.arguments\.name: .*got 'test_nothing'"):
         try_model("probe", model | {"arguments": {"name": "test_nothing"}})

@@ -86,6 +86,11 @@ def describe_weights_mismatch(model: Mapping[str, Any]) -> Iterator[str]:
     """
     weights = model["arguments"].get("weights")
     publisher = publisher_of(model["network"], model["arguments"])
+    if weights is None and "head" in model:
+        yield (
+            "arguments.weights: the frozen network of a probe has random weights, got null. Set "
+            "pretrained, a tag, a file or a package"
+        )
     if weights is None or publisher is None:
         return
     expected = input_of(weights, publisher=publisher)
