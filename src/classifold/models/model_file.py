@@ -259,13 +259,19 @@ def load_model(folder: Path) -> Model:
             f"another network; {REMEDY}"
         )
     network = build_network(description["network"], **_structure(description))
+    infinite = _infinite(network)  # a mask of attention, for example
     network.load_state_dict(state)
-    for name, tensor in network.state_dict().items():
-        if not torch.isfinite(tensor).all():
-            raise UserError(
-                f"{path}: must hold finite numbers, got NaN or infinity in {name}; {REMEDY}"
-            )
+    if broken := _infinite(network) - infinite:
+        raise UserError(
+            f"{path}: must hold finite numbers, got NaN or infinity in {min(broken)}; {REMEDY}"
+        )
     return _as_model(network, description)
+
+
+def _infinite(network: nn.Module) -> set[str]:
+    """Name the tensors that have NaN or infinity."""
+    state = network.state_dict()
+    return {name for name, tensor in state.items() if not torch.isfinite(tensor).all()}
 
 
 def _refuse_too_large(path: Path) -> None:
