@@ -261,9 +261,9 @@ def load_model(folder: Path) -> Model:
     network = build_network(description["network"], **_structure(description))
     infinite = _infinite(network)  # a mask of attention, for example
     network.load_state_dict(state)
-    if broken := _infinite(network) - infinite:
+    if spoiled := _infinite(network) - infinite:
         raise UserError(
-            f"{path}: must hold finite numbers, got NaN or infinity in {min(broken)}; {REMEDY}"
+            f"{path}: must hold finite numbers, got NaN or infinity in {min(spoiled)}; {REMEDY}"
         )
     return _as_model(network, description)
 
