@@ -19,6 +19,7 @@ from classifold.models.inference import predict_features
 from classifold.models.model_file import build_network
 from classifold.search.trial import run_trial
 from classifold.training import epochs
+from classifold.training.checkpoints import Checkpoint
 from classifold.training.config import TrainingConfig
 from classifold.training.distributed_prediction import predict_distributed
 from classifold.training.freezing import set_trainable
@@ -414,3 +415,31 @@ def test_trials_of_a_search_compute_features_once(tmp_path, write_packs, monkeyp
         models = {"models": {"net": model | {"batch_size": batch_size}}}
         assert run_trial(params | models, "net", packs=packs).n_epochs == PHASE["epochs"]
     assert sorted(computed) == [1, 1, 12, 24]
+
+
+def test_an_interrupted_training_on_features_ends_with_the_same_bits(draw_pack, machine, tmp_path):
+    pack, cache = draw_pack(40), FeatureCache(tmp_path)
+    options = {"policy": NO_POLICY, "machine": machine, "cache": cache}
+    config = config_of(pack, ema_decay=0.8)
+    expected, network = small_resnet(), small_resnet()
+    fit(expected, pack, pack, config=config, **options)
+
+    def interrupt(row):
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    checkpoint = Checkpoint(tmp_path / "m.safetensors", "key")
+    with pytest.raises(KeyboardInterrupt):
+        fit(
+            network,
+            pack,
+            pack,
+            config=config,
+            checkpoint=checkpoint,
+            after_epoch=interrupt,
+            **options,
+        )
+    network = small_resnet()
+    fit(network, pack, pack, config=config, checkpoint=checkpoint, **options)
+    for name, tensor in expected.state_dict().items():
+        assert torch.equal(network.state_dict()[name], tensor), name
