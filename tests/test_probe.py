@@ -20,6 +20,7 @@ from classifold.models.inference import predict_features, predict_logits
 from classifold.models.model_file import load_model, new_network, save_model
 from classifold.models.weights_file import sha256_of
 from classifold.networks.probe import TEMPERATURE, NearestNeighbors
+from classifold.search.trial import run_trial
 from classifold.serving.export import export_onnx
 from classifold.serving.predict import Classifier
 from classifold.training.config import TrainingConfig
@@ -372,3 +373,19 @@ def test_check_builds_a_probe(weights):
     assert line.startswith("arguments.weights: ")
     with pytest.raises(UserError, match=r"models\.probe\.arguments\.name: .*got 'test_nothing'"):
         try_model("probe", model | {"arguments": {"name": "test_nothing"}})
+
+
+def test_a_search_scores_heads_of_a_probe(weights, tmp_path, monkeypatch, write_packs):
+    monkeypatch.chdir(tmp_path)
+    packs = write_packs(tmp_path / "packs", train=30, validation=12)
+    model = {"network": "probe", "arguments": {"name": NAME, "weights": weights}, **SIZE}
+    settings = {"device": "cpu", "precision": "fp32", "threads": 1, "compile": False}
+    params = {"train": settings, "policies": {"none": NO_POLICY}}
+    rows = []
+    for c in (0.0001, 0.1):
+        head = {"head": {"name": "logistic", "c": c}, "online": "none", "seed": 1}
+        models = {"models": {"probe": model | head}}
+        outcome = run_trial(params | models, "probe", packs=packs, after_epoch=rows.append)
+        assert (outcome.best_epoch, outcome.n_epochs) == (1, 1)
+        assert rows[-1]["validation_loss"] == pytest.approx(outcome.validation.loss, abs=1e-6)
+    assert rows[0]["validation_loss"] > rows[1]["validation_loss"] + 0.1
