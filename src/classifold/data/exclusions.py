@@ -1,7 +1,7 @@
 """Find the classes of which a stage excluded many images, and describe them.
 
-A stage logs these lines, and they stand at the top of the report: a score says little about a class
-of which half of the images are missing.
+A stage logs these lines, and they stand at the top of the report: a score is not informative about
+a class of which half of the images are missing.
 """
 
 from collections.abc import Mapping, Sequence

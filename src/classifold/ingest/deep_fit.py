@@ -30,7 +30,7 @@ class FittedRange(NamedTuple):
     reason: str
     n_images: int  # that it was fitted on
     seen: tuple[float, float] | None  # the values of these images
-    missing: tuple[float, ...] = ()  # values that were taken for missing ones
+    missing: tuple[float, ...] = ()  # values that were treated as missing
 
 
 def fit_ranges(measures: Iterable[tuple[str | None, Measure]]) -> dict[str, FittedRange]:

@@ -112,5 +112,5 @@ def describe_fit(kind: str, fitted: FittedRange) -> str:
         smallest, largest = map(format_value, fitted.seen)
         text += f"; {fitted.n_images:,} deep images have values from {smallest} to {largest}"
     if fitted.missing:
-        text += f"; {', '.join(map(format_value, fitted.missing))} is taken for a missing value"
+        text += f"; {', '.join(map(format_value, fitted.missing))} is treated as a missing value"
     return text

@@ -85,7 +85,7 @@ def read_tiff(encoded: bytes) -> DeepImage:
 
 @contextmanager
 def _first_page(encoded: bytes) -> Iterator[tuple[Any, bool]]:
-    """Open the first image; the flag says whether there are others that are no copies of it."""
+    """Open the first image; the flag says whether there are others that are no duplicates of it."""
     # Slow to import (with its codecs), and most data sets have no TIFF.
     import tifffile  # noqa: PLC0415
 

@@ -1,8 +1,8 @@
 """Read folders as `dataset.folders` describes them, such as `any/class`.
 
 It has one word per level of folders, from `dataset.path` down. The words `class`, `split` and
-`group` say what the folders of a level are, `any` that they mean nothing; another word is the name
-of the only folder of its level that is read.
+`group` state what the folders of a level are, `any` that they mean nothing. Any other word is the
+name of the only folder of its level that is read.
 """
 
 from collections.abc import Sequence

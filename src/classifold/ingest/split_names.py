@@ -36,7 +36,7 @@ _WORDS = {
     **dict.fromkeys((*UNLABELED_NAMES, "pred", "predict", "prediction"), UNLABELED),
 }
 
-# Words that say no more than that there are images; they may also be appended to the name of a
+# Words that mean no more than that there are images; they may also be appended to the name of a
 # split (`trainset`).
 DATA_WORDS = frozenset(
     (
@@ -52,7 +52,7 @@ _TOKEN = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+|[^\W\d_A-Za-z]+")
 
 
 class SplitName(NamedTuple):
-    """What the name of a folder or table says about a split."""
+    """What the name of a folder or table means for a split."""
 
     split: str | None  # train, validation, test, unlabelled; None: the name is not of a split
     rest: tuple[str, ...]  # the other words, without numbers and words such as "images"
@@ -92,7 +92,7 @@ def words(name: str) -> list[str]:
 
 
 def is_data_word(name: str) -> bool:
-    """Check whether a name says no more than that there are images, such as `images_01`."""
+    """Check whether a name means no more than that there are images, such as `images_01`."""
     tokens = {token for token in words(name) if not token.isdigit()}
     return bool(tokens) and tokens <= DATA_WORDS
 

@@ -49,7 +49,7 @@ class Columns(NamedTuple):
     path: int
     labels: list[int]  # one column of labels, or one per class
     one_per_class: bool
-    named: bool  # whether the names of the columns say that they are paths and labels
+    named: bool  # whether the names of the columns show that they are paths and labels
     split: int | None = None
     flags: Mapping[int, str] = MappingProxyType({})  # columns such as `is_valid` -> split
     group: int | None = None

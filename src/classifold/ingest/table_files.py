@@ -169,7 +169,7 @@ def _decode(content: bytes, name: str) -> str:
     """Decode UTF-8, or UTF-16 and UTF-32 as Excel and Windows write them.
 
     Raises:
-        UserError: for other encodings, which cannot be told apart for sure.
+        UserError: for other encodings, which cannot be distinguished with certainty.
     """
     encoding = next(
         (known for mark, known in BYTE_ORDER_MARKS.items() if content.startswith(mark)), "utf-8-sig"

@@ -1,4 +1,4 @@
-"""The colors of all charts and pictures, which color-blind readers can tell apart.
+"""The colors of all charts and pictures, which color-blind readers can distinguish.
 
 Source: Okabe and Ito 2008, "Color Universal Design", https://jfly.uni-koeln.de/color/. Yellow is
 missing because it is hard to see on white. The Vega templates in .dvc/plots repeat these values.

@@ -14,7 +14,7 @@ import vl_convert
 VEGA_LITE = "5.20"  # the version 5 that DVC writes its charts for
 
 # In CSV files the first apostrophe of a text, and some characters before it, are escapes, as
-# `data/csv_file.py` says. `vegaEmbed` is in scope.
+# `data/csv_file.py` describes. `vegaEmbed` is in scope.
 DRAW = r"""const asWritten = (value) => typeof value === "string"
   ? value.replace(/^'/, "").replace(/\\u00(3c|5c)/g, (_, code) => code === "3c" ? "<" : "\\")
   : value;

@@ -93,7 +93,7 @@ def paired(here: Rows, there: Rows, *, task: str) -> Difference | None:
     pairs = [(row, others[key]) for row in here if (key := (row["id"], row["label"])) in others]
     if not pairs:
         return None
-    # The same probabilities: the same model, not one that other images could tell apart.
+    # The same probabilities: the same model, not one that other images could distinguish.
     same = all(
         one[key] == other[key] for one, other in pairs for key in ("predicted", "probability")
     )
