@@ -374,7 +374,6 @@ def test_an_equal_second_row_is_no_contradiction():
         ),
         (
             b"path,label,part\n1.png,a,test\n",
-            r"t\.csv: .* called split, got part",
         ),
         (
             b"path,label,split\n1.png,a,tset\n",

@@ -32,8 +32,6 @@ LIKE_GROUPS = frozenset(
 )
 INDEX_COLUMNS = frozenset(("", "unnamed0", "index"))
 
-OLD_SPLIT_COLUMN = "part"  # its name in earlier versions
-
 ROWS_OF_SAMPLE = 500
 
 # What stands for 0 and 1 in a table with one column per class.
@@ -89,12 +87,6 @@ def find_columns(table: TableFile, is_listed: Callable[[str], bool]) -> Columns 
         labels, one_per_class = _unnamed_labels(plain, sample, taken)
         if not labels:
             return "it has no column of labels"
-    if OLD_SPLIT_COLUMN in plain and "split" not in plain:
-        # Ignoring it would train on the images of an official test split.
-        raise UserError(
-            f"{table.name}: the column of official splits must be called split, got "
-            f"{OLD_SPLIT_COLUMN}. Rename the column."
-        )
     for at in (path, *labels):
         if plain.count(plain[at]) > 1 and table.has_header:
             raise UserError(

@@ -100,9 +100,8 @@ def fit_probe(
         log(f"  {title}: {key} {candidate:g}, {described}")
         columns = {k: v for name, score in scores.items() for k, v in score.columns(name).items()}
         tried[f"{candidate:g}"] = columns
-        reached = rank(
-            scores[max(scores)], SELECTION_METRIC[train.task]
-        )  # validation, if there is one
+        chosen_on = scores["validation" if validation else "train"]
+        reached = rank(chosen_on, SELECTION_METRIC[train.task])
         if not best or reached > best["rank"]:
             best = {
                 "rank": reached,
