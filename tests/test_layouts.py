@@ -373,9 +373,6 @@ def test_an_equal_second_row_is_no_contradiction():
             r"t\.csv: line 4 lists '1\.png' .* again.*Keep one",
         ),
         (
-            b"path,label,part\n1.png,a,test\n",
-        ),
-        (
             b"path,label,split\n1.png,a,tset\n",
             r"t\.csv: the split of '1\.png' .*train.* got 'tset'",
         ),
