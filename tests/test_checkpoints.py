@@ -247,6 +247,6 @@ def test_a_training_key_depends_only_on_code_that_changes_weights(tmp_path, monk
     training_key({}, tmp_path)
     names = {path.relative_to(PACKAGE).as_posix() for path in hashed}
     assert names >= {"training/loop.py", "models/model_file.py", "networks/mlp.py"}
-    rooms = {name.split("/")[0] for name in names}
-    assert not rooms & {"cli", "errors.py", "plain_text.py", "runtime"}
+    packages = {name.split("/")[0] for name in names}
+    assert not packages & {"cli", "errors.py", "plain_text.py", "runtime"}
     assert {name for name in names if name.startswith("params/")} <= {"params/reader.py"}

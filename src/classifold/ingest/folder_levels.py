@@ -156,8 +156,8 @@ def _in_splits(
 def _place_classes(levels: Levels, parent: Folder, *, split: str | None) -> None:
     levels.parents.add(parent.path)
     for folder in parent.folders.values():
-        unlabelled = is_unlabeled(folder.name)
-        _place(levels, folder, NO_LABEL if unlabelled else Place(composed(folder.name), split))
+        unlabeled = is_unlabeled(folder.name)
+        _place(levels, folder, NO_LABEL if unlabeled else Place(composed(folder.name), split))
 
 
 def _place(levels: Levels, folder: Folder, place: Place) -> None:
