@@ -295,8 +295,9 @@ def _train_benchmarks(root: Path) -> Iterator[Benchmark]:
 
 def _feature_benchmarks(_: Path) -> Iterator[Benchmark]:
     torch.set_num_threads(2)
-    device = choose_device("auto")
-    name, size, n_images = "tf_efficientnet_lite0", 224, 128
+    # `choose_device` would change how the C library manages memory, for the plain loop too.
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    name, size, n_images = "tf_efficientnet_lite0", 224, 256
     images = np.random.default_rng(1).integers(0, 256, (n_images, size, size, 3), np.uint8)
     network = build_network("timm", n_classes=2, image_size=size, arguments={"name": name})
     plain = timm.create_model(name, num_classes=0).to(device)
