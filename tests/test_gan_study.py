@@ -167,7 +167,7 @@ def workplace(tmp_path, write_packs, valid):
         arguments=arguments,
         classes=["class0", "class1", "class2"],
         preprocessing={"pack_size": 8, "resize": "box", "image_size": 8, "normalize": "half"},
-        training={},
+        training={"threads": 1},
     )
 
     def configure(**settings):
