@@ -183,6 +183,8 @@ def differences(clone: Clone, expected: dict[str, object]) -> list[str]:
     unfinished = clone.root.rglob("*.partial")
     wrong += [f"{path} is left over" for path in unfinished if not OF_PROCESS.search(path.name)]
     kept = [path for path in (clone.root / ".cache").rglob("*") if path.is_file()]
-    wrong += [f"{path} is left over" for path in kept if path.suffix != ".lock"]
+    # `check.json` is what the last `classifold check` found valid.
+    expected_files = {path for path in kept if path.suffix == ".lock" or path.name == "check.json"}
+    wrong += [f"{path} is left over" for path in kept if path not in expected_files]
     wrong += [f"{path} is damaged" for path in find_damaged_files(clone.root)]
     return wrong
