@@ -59,6 +59,7 @@ def test_a_difference_with_one_label_per_image_is_on_the_images_of_both():
     ours, theirs = np.array([1, 1, 1], bool), np.array([1, 0, 1], bool)
     assert found.ci95 == accuracy_gain_interval(ours, theirs)
     assert found.p_value == 1.0  # they differ in one image only
+    assert found.n_differing == 1
 
 
 def test_a_difference_with_several_labels_per_image_is_one_of_micro_f1():
@@ -73,6 +74,14 @@ def test_a_difference_with_several_labels_per_image_is_one_of_micro_f1():
     assert found.p_value is None
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_equal_predictions_are_not_taken_for_one_model(task):
+    rows = predictions("abab", "abba")
+    found = paired(rows, rows, task=task)
+    assert (found.n_differing, found.difference) == (0, 0)
+    assert found.ci95[0] < 0 < found.ci95[1]
+
+
 def test_images_with_another_label_or_of_one_run_only_are_not_compared():
     assert paired(predictions("ab", "ab"), predictions("bb", "bb", start=2), task="single") is None
     assert paired(predictions("a", "a"), predictions("b", "b"), task="single") is None
@@ -82,7 +91,7 @@ def test_images_with_another_label_or_of_one_run_only_are_not_compared():
 def test_a_run_does_not_differ_from_itself(tmp_path, task):
     run = Run(tmp_path, task=task)
     found = compare(run.facts(), other_of(run))
-    assert re.search("same 4 test images.* same score as that of main", found.sentence)
+    assert re.search("same 4 test images.* same predictions as that of main", found.sentence)
     assert not found.params.rows and not found.counts.rows
 
 

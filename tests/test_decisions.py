@@ -104,6 +104,7 @@ def test_equal_probabilities_are_on_the_same_side_of_the_threshold():
 
 def test_without_positive_labels_the_threshold_is_a_half():
     assert fit_threshold(np.array([0.1, 0.7]), np.array([0, 0])) == 0.5
+    assert fit_threshold(np.empty((0, 3)), np.empty((0, 3))) == 0.5
 
 
 @given(st.integers(0, 10_000))

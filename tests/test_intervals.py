@@ -19,6 +19,7 @@ from classifold.evaluation.intervals import (
     mcnemar,
     micro_f1_gain_interval,
     micro_f1_interval,
+    model_gain_interval,
     ratio_interval,
 )
 
@@ -238,6 +239,27 @@ SIMULATIONS = {
         for n_classes, per_class in ((2, 10), (10, 1), (10, 5), (100, 1), (100, 3))
     },
 }
+
+
+@pytest.mark.parametrize(
+    ("outputs", "is_point"),
+    [
+        pytest.param([[0.9, 0.1], [0.2, 0.8]], True, id="the model itself"),
+        pytest.param([[0.9, 0.1], [0.3, 0.7]], False, id="a model with the same predictions"),
+    ],
+)
+@pytest.mark.parametrize("task", ["single", "multi"])
+def test_the_difference_of_a_model_to_itself_alone_is_a_point(outputs, is_point, task):
+    reference = np.array([[0.9, 0.1], [0.2, 0.8]])
+    predicted = np.array([0, 1]) if task == "single" else np.eye(2, dtype=bool)
+    low, high = model_gain_interval(
+        predicted,
+        predicted,
+        predicted.astype(int),
+        outputs=np.array(outputs),
+        reference_outputs=reference,
+    )
+    assert (low == high == 0) if is_point else low < 0 < high
 
 
 @pytest.mark.parametrize("simulate", SIMULATIONS.values(), ids=SIMULATIONS)

@@ -110,6 +110,16 @@ def test_one_image_of_each_class_trains_and_the_official_test_split_has_one_clas
         assert metrics["test"]["mlp"][key] == tested[key]
 
 
+def test_one_validation_image_with_several_labels_is_scored_without_a_fitted_threshold(run):
+    labels = (("a", "b"), ("b",), ("a",), ("c", "b"))
+    names = [*(f"train/{i}" for i in range(4)), "validation/4", "test/5", "test/6"]
+    images = {f"{name}.png": labels[i % 4] for i, name in enumerate(names)}
+    metrics = run(images, task="multi")
+    assert metrics["stack"]["n_images"] == metrics["split"]["n_validation"] == 1
+    assert metrics["stack"]["gain_ci95"] == metrics["stack"]["gain_of_mean_ci95"] == [0, 0]
+    assert metrics["test"]["mlp"]["versus_stack"]["difference_ci95"] == [0, 0]
+
+
 def test_a_class_of_one_image_trains_and_without_test_images_nothing_is_explained(run, tmp_path):
     images = {f"{name}/{i}.png": () for name in "ab" for i in range(4)} | {"c/0.png": ()}
     metrics = run(images, fractions={"train": 0.5, "validation": 0.5, "test": 0})

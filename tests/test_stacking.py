@@ -70,7 +70,7 @@ def test_the_mean_averages_probabilities(n_members, n_classes):
     random = np.random.default_rng(0)
     logits = [random.normal(0, 5, (6, n_classes)) for _ in range(n_members)]
     expected = np.mean([softmax(values, axis=1) for values in logits], axis=0)
-    np.testing.assert_allclose(np.exp(mean_logits(logits, task="single")), expected)
+    np.testing.assert_allclose(softmax(mean_logits(logits, task="single"), axis=1), expected)
 
 
 def test_the_method_mean_is_the_mean_and_has_no_fitted_weights():
@@ -319,6 +319,7 @@ def test_a_stack_of_one_member_is_exactly_the_member(method, several):
     assert fit_decision(fitted.logits, labels) == fit_decision(one[name], labels)
     metrics = stack_metrics(one, fitted.logits, labels, folds=np.arange(80) % 4)
     assert (metrics["gain"], metrics["gain_ci95"]) == (0, [0, 0])
+    assert (metrics["gain_of_mean"], metrics["gain_of_mean_ci95"]) == (0, [0, 0])
     description = describe_ensemble(fitted.ensemble, method=method, n_folds=0)
     assert description["n_members"] == 1
     assert method == "mean" or f"is that member, {name}" in description["reason"]
@@ -388,8 +389,16 @@ def test_thresholds_of_the_score_are_fitted_on_the_other_folds():
     assert metrics["validation_micro_f1"] == pytest.approx(micro_f1(predicted, labels))
 
 
+def test_with_one_fold_the_score_of_several_labels_is_at_a_half():
+    labels = np.array([[1, 0, 1], [0, 0, 1]])
+    logits = {"a": np.array([[0.1, -1, -0.1], [-3, 2, 1]])}
+    metrics = stack_metrics(logits, logits["a"], labels, folds=np.zeros(2))
+    predicted = np.array([[1, 0, 0], [0, 1, 1]], bool)
+    assert metrics["validation_micro_f1"] == pytest.approx(micro_f1(predicted, labels))
+
+
 def test_the_best_member_is_the_first_listed_in_case_of_a_tie():
-    logits = {name: np.array([[1.0, 0.0]]) for name in ("b", "a")}
+    logits = {"b": np.array([[1.0, 0.0]]), "a": np.array([[2.0, 0.0]])}
     one = np.array([0])
     metrics = stack_metrics(logits, logits["a"], one, folds=one)
     assert metrics["best_member"] == "b"

@@ -1,7 +1,8 @@
 """Compute 95 % confidence intervals of scores, and test whether two models differ.
 
-Every interval contains its own score, and none is a point where all predictions are correct or none
-is. `benchmarks/coverage.py` measures how often they contain the true score.
+Every interval contains its own score, and none is a point, not even if all predictions are correct
+or none is, with one exception: the difference of a model to itself is [0, 0].
+`benchmarks/coverage.py` measures how often the intervals contain the true score.
 """
 
 from collections.abc import Iterator
@@ -124,6 +125,34 @@ def micro_f1_gain_interval(
     """
     terms, of_reference = (_micro_f1_terms(each, labels) for each in (predicted, reference))
     return ratio_gain_interval(*terms, *of_reference)
+
+
+def model_gain_interval(
+    predicted: np.ndarray,
+    reference: np.ndarray,
+    labels: np.ndarray,
+    *,
+    outputs: np.ndarray,
+    reference_outputs: np.ndarray,
+) -> list[float]:
+    """Compute the paired interval [low, high] of the gain in `MAIN_METRIC` over a reference.
+
+    Two models with the same predictions may differ on other images, so their interval is not a
+    point. Two models with the same output for every image and class are one model, such as a stack
+    and its only member: [0, 0].
+
+    Args:
+        predicted: int array (N,), or bool (N, n_classes), of one model.
+        reference: predictions of the other model, for the same images.
+        labels: int array (N,), or 0 and 1 in (N, n_classes).
+        outputs: float array (N, n_classes): logits or probabilities of the one model.
+        reference_outputs: the same of the other model.
+    """
+    if np.array_equal(outputs, reference_outputs) and np.array_equal(predicted, reference):
+        return [0.0, 0.0]
+    if labels.ndim == 1:
+        return accuracy_gain_interval(predicted == labels, reference == labels)
+    return micro_f1_gain_interval(predicted, reference, labels)
 
 
 def independent_gain_interval(

@@ -16,12 +16,11 @@ from classifold.data.predictions import label_ranks
 from classifold.evaluation.calibration import calibration_error
 from classifold.evaluation.inference import Predictions
 from classifold.evaluation.intervals import (
-    accuracy_gain_interval,
     accuracy_interval,
     macro_f1_interval,
     mcnemar,
-    micro_f1_gain_interval,
     micro_f1_interval,
+    model_gain_interval,
 )
 from classifold.evaluation.outcomes import Outcomes, count_outcomes
 
@@ -76,25 +75,26 @@ def compare(predictions: Predictions, reference: Predictions, labels: np.ndarray
 
     Returns:
         `difference` (`MAIN_METRIC` of the model minus that of the reference) and `difference_ci95`;
-        with one label per image also `p_value`, of McNemar's exact test. Models with equal
-        predictions and probabilities are one model, such as a stack and its only member: [0, 0].
+        with one label per image also `p_value`, of McNemar's exact test.
     """
     predicted, other = predictions.predicted, reference.predicted
-    same = np.array_equal(predicted, other) and np.array_equal(
-        predictions.probabilities, reference.probabilities
+    interval = model_gain_interval(
+        predicted,
+        other,
+        labels,
+        outputs=predictions.probabilities,
+        reference_outputs=reference.probabilities,
     )
     if labels.ndim > 1:
-        interval = micro_f1_gain_interval(predicted, other, labels)
         return {
             "difference": micro_f1(predicted, labels) - micro_f1(other, labels),
-            "difference_ci95": [0.0, 0.0] if same else interval,
+            "difference_ci95": interval,
         }
     correct, other_correct = predicted == labels, other == labels
     n_only, n_only_other = (correct & ~other_correct).sum(), (other_correct & ~correct).sum()
-    interval = accuracy_gain_interval(correct, other_correct)
     return {
         "difference": float(correct.mean() - other_correct.mean()),
-        "difference_ci95": [0.0, 0.0] if same else interval,
+        "difference_ci95": interval,
         "p_value": mcnemar(int(n_only), int(n_only_other)),
     }
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from classifold.data.metrics import MAIN_METRIC, micro_f1, task_of
-from classifold.evaluation.intervals import micro_f1_gain_interval
+from classifold.evaluation.intervals import model_gain_interval
 from classifold.models.decisions import fit_threshold, probabilities
 from classifold.runtime.progress import log
 from classifold.stacking.ensemble import Ensemble
@@ -66,7 +66,8 @@ def stack_metrics(
     """Compare the stack with its best member and with the plain mean, all on the same images.
 
     The metric is accuracy with one label per image, and micro F1 with several. For micro F1 each
-    of them has a threshold that is fitted on the images of the other folds.
+    of them has a threshold that is fitted on the images of the other folds, or 0.5 if there is one
+    fold.
 
     Args:
         logits: member -> float array (N, n_classes).
@@ -75,7 +76,7 @@ def stack_metrics(
         folds: int array (N,): the fold of each image.
 
     Returns:
-        Scores and gains with intervals. A stack of one member is that member: [0, 0].
+        Scores, and gains with intervals as of `model_gain_interval`.
     """
     task = task_of(labels)
     metric = MAIN_METRIC[task]
@@ -88,10 +89,10 @@ def stack_metrics(
     scores = {name: micro_f1(values, actual) for name, values in predicted.items()}
     best = max(scores, key=lambda name: scores[name])  # the first listed in case of a tie
 
-    def gain_interval(values: np.ndarray) -> list[float]:
-        if len(logits) == 1:
-            return [0.0, 0.0]
-        return micro_f1_gain_interval(values, predicted[best], actual)
+    def gain_interval(values: np.ndarray, outputs: np.ndarray) -> list[float]:
+        return model_gain_interval(
+            values, predicted[best], actual, outputs=outputs, reference_outputs=logits[best]
+        )
 
     return {
         f"validation_{metric}": micro_f1(by_stack, actual),
@@ -99,9 +100,9 @@ def stack_metrics(
         f"best_member_{metric}": scores[best],
         f"mean_{metric}": micro_f1(by_mean, actual),
         "gain": micro_f1(by_stack, actual) - scores[best],
-        "gain_ci95": gain_interval(by_stack),
+        "gain_ci95": gain_interval(by_stack, stacked),
         "gain_of_mean": micro_f1(by_mean, actual) - scores[best],
-        "gain_of_mean_ci95": gain_interval(by_mean),
+        "gain_of_mean_ci95": gain_interval(by_mean, mean),
         "n_images": len(labels),
     }
 

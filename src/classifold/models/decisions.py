@@ -140,6 +140,8 @@ def fit_threshold(values: np.ndarray, labels: np.ndarray) -> float:
         A number in (0, 1), in the middle between the lowest positive and the highest negative
         prediction; 0.5 if there are no positive labels, so that every threshold has an F1 of 0.
     """
+    if not labels.any():
+        return 0.5
     order = np.argsort(-values, axis=None, kind="stable")
     ranked, positive = values.ravel()[order], labels.ravel()[order]
     n_predicted = np.arange(1, len(ranked) + 1)
@@ -147,8 +149,6 @@ def fit_threshold(values: np.ndarray, labels: np.ndarray) -> float:
     # Equal probabilities are on the same side of a threshold.
     scores[:-1][ranked[:-1] == ranked[1:]] = -1
     best = int(scores.argmax())
-    if scores[best] <= 0:
-        return 0.5
     below = ranked[best + 1] if best + 1 < len(ranked) else 0.0
     return float((ranked[best] + below) / 2)
 

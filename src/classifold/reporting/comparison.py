@@ -44,6 +44,7 @@ class Difference(NamedTuple):
     """The difference of one model between two runs, on the test images of both."""
 
     n_images: int
+    n_differing: int  # images with different predictions
     difference: float  # this run minus the other one
     ci95: list[float]
     p_value: float | None  # exact McNemar test; None with several labels per image
@@ -93,26 +94,24 @@ def paired(here: Rows, there: Rows, *, task: str) -> Difference | None:
     pairs = [(row, others[key]) for row in here if (key := (row["id"], row["label"])) in others]
     if not pairs:
         return None
-    # The same probabilities: the same model, not one that other images could distinguish.
-    same = all(
-        one[key] == other[key] for one, other in pairs for key in ("predicted", "probability")
-    )
+    n_differing = sum(one["predicted"] != other["predicted"] for one, other in pairs)
     if task == "single":
         ours, theirs = (
             np.array([pair[side]["predicted"] == pair[side]["label"] for pair in pairs])
             for side in (0, 1)
         )
-        ci95 = [0.0, 0.0] if same else accuracy_gain_interval(ours, theirs)
+        difference = float(ours.mean() - theirs.mean())
+        ci95 = accuracy_gain_interval(ours, theirs)
         p_value = mcnemar(int((ours & ~theirs).sum()), int((theirs & ~ours).sum()))
-        return Difference(len(pairs), float(ours.mean() - theirs.mean()), ci95, p_value)
+        return Difference(len(pairs), n_differing, difference, ci95, p_value)
     labels, predictions, reference = _indicators(
         [row["label"] for row, _ in pairs],
         [row["predicted"] for row, _ in pairs],
         [row["predicted"] for _, row in pairs],
     )
     difference = micro_f1(predictions, labels) - micro_f1(reference, labels)
-    ci95 = [0.0, 0.0] if same else micro_f1_gain_interval(predictions, reference, labels)
-    return Difference(len(pairs), difference, ci95, None)
+    ci95 = micro_f1_gain_interval(predictions, reference, labels)
+    return Difference(len(pairs), n_differing, difference, ci95, None)
 
 
 def _differences(facts: Facts, other: Revision) -> dict[str, Difference]:
@@ -151,8 +150,8 @@ def _sentence(facts: Facts, other: Revision, differences: Mapping[str, Differenc
             f"{facts.n_test:,}, {other.name} has {n_there:,})"
         )
     low, high = stack.ci95
-    if stack.difference == low == high == 0:
-        return f"On {images}, the stack has the same score as that of {other.name}."
+    if not stack.n_differing:
+        return f"On {images}, the stack has the same predictions as that of {other.name}."
     p_value = format_p_value(stack.p_value) if stack.p_value is not None else ""
     significant = (
         stack.p_value < SIGNIFICANCE_LEVEL if stack.p_value is not None else low > 0 or high < 0

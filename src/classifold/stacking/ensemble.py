@@ -22,6 +22,7 @@ from classifold.stacking.members import (
     average,
     equal_weights,
     join,
+    mean_logits,
     probability_of_truth,
 )
 
@@ -110,12 +111,13 @@ def fit_ensemble(
 
 def ensemble_logits(ensemble: Ensemble, logits: Mapping[str, np.ndarray]) -> np.ndarray:
     """Combine the logits of members, member -> (N, n_classes), to float64 (N, n_classes)."""
-    if ensemble.method == "mean" and len(ensemble.members) == 1:
-        return logits[ensemble.members[0]].astype(np.float64)  # exactly, without rounding
-    members = join([logits[name] for name in ensemble.members], task=ensemble.task)
+    of_members = [logits[name] for name in ensemble.members]
+    if ensemble.method == "mean":
+        return mean_logits(of_members, task=ensemble.task)
+    members = join(of_members, task=ensemble.task)
     weights = ensemble.weights
     match ensemble.method:
-        case "mean" | "weighted" | "greedy":
+        case "weighted" | "greedy":
             return average(members, weights["member_weights"], task=ensemble.task)
         case "logistic":
             return apply_logistic(weights, members)

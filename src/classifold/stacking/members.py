@@ -39,7 +39,12 @@ def average(members: np.ndarray, weights: np.ndarray, *, task: Task) -> np.ndarr
 
 
 def mean_logits(logits: Sequence[np.ndarray], *, task: Task) -> np.ndarray:
-    """Average probabilities with equal weights: logits, each (N, n_classes), to one such array."""
+    """Average probabilities with equal weights: logits, each (N, n_classes), to one such array.
+
+    The mean of one member is its logits, without rounding.
+    """
+    if len(logits) == 1:
+        return logits[0].astype(np.float64)
     return average(join(logits, task=task), equal_weights(len(logits)), task=task)
 
 
