@@ -378,14 +378,6 @@ def test_a_norm_after_an_activation_is_not_folded():
     assert fold_batch_norms(network, torch.randn(1, 3, 8, 8)) is network
 
 
-@pytest.mark.parametrize(
-    ("image_size", "device", "expected"),
-    [(32, "cpu", 64), (224, "cpu", 4), (300, "cpu", 2), (2048, "cpu", 1), (224, "cuda", 64)],
-)
-def test_batches_of_large_images_are_small_on_a_cpu(image_size, device, expected):
-    assert feature_cache._batch_size(image_size, torch.device(device)) == expected
-
-
 def test_experiments_of_a_queue_share_the_features_of_the_project(tmp_path):
     assert shared_folder() == Path(".cache/features")
     expected = tmp_path / ".cache/features"

@@ -10,6 +10,7 @@ from classifold.models.inference import (
     BATCH_SIZE,
     View,
     aligned_rows,
+    batch_size_of,
     make_views,
     predict_features,
     predict_logits,
@@ -207,3 +208,11 @@ def test_preprocessing_does_not_change_its_input():
     images = IMAGES.copy()
     to_input(images, image_size=8, normalize="half", device=CPU)
     np.testing.assert_array_equal(images, IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("image_size", "device", "expected"),
+    [(32, "cpu", 64), (224, "cpu", 4), (300, "cpu", 2), (2048, "cpu", 1), (224, "cuda", 64)],
+)
+def test_batches_of_large_images_are_small_on_a_cpu(image_size, device, expected):
+    assert batch_size_of(image_size, torch.device(device)) == expected

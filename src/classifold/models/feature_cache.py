@@ -40,10 +40,6 @@ MAX_BYTES = 8 * 2**30
 # Of the space left on the disk, for one file.
 MAX_FRACTION_OF_DISK = 0.5
 
-# Of a batch on the CPU: four images of 224 pixels. For larger batches the C library requests the
-# memory of each layer anew from the system, which takes longer than the computation.
-PIXELS_PER_BATCH = 4 * 224**2
-
 IMAGES_PER_CHUNK = 4 * BATCH_SIZE
 BYTES_PER_CHUNK = 2**24  # size in which images are hashed
 
@@ -155,8 +151,7 @@ class FeatureCache:
         n_images = len(images)
         example = np.array(images[:1])
         body = fold_batch_norms(network, to_input(example, **settings))
-        n_features = predict_features(body, example, **settings, batch_size=1).shape[1]
-        batch_size = _batch_size(settings["image_size"], settings["device"])
+        n_features = predict_features(body, example, **settings).shape[1]
         self._make_room(n_images * n_features * np.dtype(np.float16).itemsize)
         # The lock is held: what a killed process left is replaced.
         with new_file(path, partial=path.with_name(f"{path.name}.partial")) as partial:
@@ -167,7 +162,7 @@ class FeatureCache:
                 if (row + 1) % IMAGES_PER_CHUNK and row + 1 < n_images:
                     continue
                 rows = slice(row - row % IMAGES_PER_CHUNK, row + 1)
-                computed = predict_features(body, images[rows], **settings, batch_size=batch_size)
+                computed = predict_features(body, images[rows], **settings)
                 with np.errstate(over="ignore"):
                     features[rows] = computed
                 error = np.linalg.norm(features[rows].astype(np.float32) - computed)
@@ -192,12 +187,6 @@ class FeatureCache:
             n_bytes += size
             if n_bytes > self.max_bytes:
                 path.unlink(missing_ok=True)  # processes that read it keep their memory map
-
-
-def _batch_size(image_size: int, device: torch.device) -> int:
-    if device.type != "cpu":
-        return BATCH_SIZE
-    return max(1, min(BATCH_SIZE, PIXELS_PER_BATCH // image_size**2))
 
 
 def _files(folder: Path) -> Iterator[tuple[float, int, Path]]:

@@ -13,8 +13,19 @@ from classifold.models.preprocessing import Normalize, to_input
 # The same for all callers, with the last batch padded: the last bits of sums depend on it.
 BATCH_SIZE = 64
 
+# Of a batch on the CPU: four images of 224 pixels. Larger layers take longer than the computation
+# to get memory from the system, and gigabytes of it.
+PIXELS_PER_BATCH = 4 * 224**2
+
 # The size of vector registers, in bytes.
 ALIGNMENT = 64
+
+
+def batch_size_of(image_size: int, device: torch.device) -> int:
+    """Return the number of images that are computed at once, the same for all callers."""
+    if device.type != "cpu":
+        return BATCH_SIZE
+    return max(1, min(BATCH_SIZE, PIXELS_PER_BATCH // image_size**2))
 
 
 def predict_logits(
@@ -63,7 +74,6 @@ def predict_features(
     image_size: int,
     normalize: Normalize,
     device: torch.device,
-    batch_size: int = BATCH_SIZE,
 ) -> np.ndarray:
     """Compute the inputs of the network's head, as `predict_logits` computes logits.
 
@@ -84,14 +94,7 @@ def predict_features(
 
     try:
         whole = View(mirrored=(False, False), offset=(0, 0))
-        inputs = _batches(
-            images,
-            whole,
-            image_size=image_size,
-            normalize=normalize,
-            device=device,
-            batch_size=batch_size,
-        )
+        inputs = _batches(images, whole, image_size=image_size, normalize=normalize, device=device)
         return _compute(network, features, inputs)
     finally:
         hook.remove()
@@ -166,8 +169,8 @@ def _batches(
     image_size: int,
     normalize: Normalize,
     device: torch.device,
-    batch_size: int = BATCH_SIZE,
 ) -> Iterator[_Inputs]:
+    batch_size = batch_size_of(image_size, device)
     for start in range(0, len(images), batch_size):
         batch = view.of(images[start : start + batch_size])
         n_images = len(batch)

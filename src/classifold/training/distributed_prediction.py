@@ -7,7 +7,7 @@ from torch import nn
 
 from classifold.data.image_arrays import ChosenImages
 from classifold.data.pack import Pack
-from classifold.models.inference import BATCH_SIZE, predict_logits
+from classifold.models.inference import batch_size_of, predict_logits
 from classifold.models.preprocessing import Normalize
 from classifold.training.frozen_body import FrozenBody
 from classifold.training.machine import Machine
@@ -40,10 +40,11 @@ def predict_distributed(
         return body.logits(network, pack.images)
     n_images = len(pack.labels)
     # Whole batches: the bits of logits depend on the batch, and not on the process.
-    batches = np.array_split(np.arange(-(-n_images // BATCH_SIZE)), machine.n_processes)
+    batch_size = batch_size_of(image_size, machine.device)
+    batches = np.array_split(np.arange(-(-n_images // batch_size)), machine.n_processes)
     own = batches[machine.fabric.global_rank]
     rows = np.arange(n_images)
-    rows = rows[own[0] * BATCH_SIZE : (own[-1] + 1) * BATCH_SIZE] if len(own) else rows[:0]
+    rows = rows[own[0] * batch_size : (own[-1] + 1) * batch_size] if len(own) else rows[:0]
     own_logits = predict_logits(
         network,
         pack.images if len(rows) == n_images else cast(np.ndarray, ChosenImages(pack.images, rows)),
