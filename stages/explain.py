@@ -10,7 +10,7 @@ from classifold.analysis.explain.explanations import (
 )
 from classifold.analysis.explain.pictures import draw_explanations, draw_layers
 from classifold.data.csv_file import write_rows
-from classifold.data.json_file import write_result
+from classifold.data.metrics_file import write_metrics
 from classifold.data.pixels import load_pixels
 from classifold.data.predictions import SCHEMA, read_predictions
 from classifold.models.device import choose_device
@@ -56,7 +56,7 @@ def main() -> None:
             draw_explanations(folder / "explanations.png", explanations)
             draw_layers(folder, explanations, **layers)
     metrics = explanation_metrics(explanations, model=name)
-    write_result(Path("metrics/explain.json"), metrics, reason=reason)
+    write_metrics(Path("metrics/explain.json"), metrics, reason=reason)
 
 
 if __name__ == "__main__":

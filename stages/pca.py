@@ -14,7 +14,7 @@ from classifold.analysis.pca.files import (
     write_image_components,
     write_reconstruction,
 )
-from classifold.data.json_file import write_result
+from classifold.data.metrics_file import write_metrics
 from classifold.data.pack import read_pack
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
@@ -36,7 +36,7 @@ def main() -> None:
         write_image_components(folder, of_first, first)
     metrics = pca_metrics(channels, n_images=n_images)
     metrics["one_image"] = image_metrics(of_first, image_id=train.ids[0])
-    write_result(Path("metrics/pca.json"), metrics, reason=reason)
+    write_metrics(Path("metrics/pca.json"), metrics, reason=reason)
 
 
 if __name__ == "__main__":

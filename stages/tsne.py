@@ -9,7 +9,7 @@ from classifold.analysis.tsne.maps import (
     sample_images,
     tsne_metrics,
 )
-from classifold.data.json_file import write_result
+from classifold.data.metrics_file import write_metrics
 from classifold.data.pack import read_pack
 from classifold.models.device import choose_device
 from classifold.models.explained_model import load_explained_model
@@ -54,7 +54,7 @@ def main() -> None:
         write_maps(folder, maps, train, sample)
     metrics = {"n_images": len(sample.rows), "model": name}
     metrics |= {space: tsne_metrics(of_space) for space, of_space in maps.items()}
-    write_result(Path("metrics/tsne.json"), metrics, reason=reason)
+    write_metrics(Path("metrics/tsne.json"), metrics, reason=reason)
 
 
 if __name__ == "__main__":

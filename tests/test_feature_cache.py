@@ -13,10 +13,11 @@ from classifold.data.image_arrays import ChosenImages, JoinedImages
 from classifold.data.pack import join, new_pack, read_pack
 from classifold.data.seeding import seed_torch
 from classifold.models import feature_cache
-from classifold.models.feature_cache import FeatureCache, NotCachedError, shared_folder
+from classifold.models.feature_cache import FeatureCache, NotCachedError
 from classifold.models.folding import fold_batch_norms
 from classifold.models.inference import predict_features
 from classifold.models.model_file import build_network
+from classifold.runtime.experiment_folders import original_project
 from classifold.search.trial import run_trial
 from classifold.training import epochs
 from classifold.training.checkpoints import Checkpoint
@@ -171,11 +172,11 @@ def test_the_files_that_were_not_used_for_longest_are_deleted(tmp_path, draw_pac
 
 def test_features_that_do_not_fit_are_computed_in_every_epoch(tmp_path, draw_pack, machine, capsys):
     cache = FeatureCache(tmp_path, max_bytes=100)
-    with pytest.raises(NotCachedError, match="GB of features"):
+    with pytest.raises(NotCachedError, match="GiB of features"):
         cache.features(small_resnet(), draw_pack(6).images, **SETTINGS)
     fitted = train(small_resnet(), draw_pack(16), draw_pack(16), machine, cache)
     assert fitted.body is None
-    assert "features are computed in every epoch, since 0.0 GB" in capsys.readouterr().out
+    assert "features are computed in every epoch, since 0.0 GiB" in capsys.readouterr().out
     assert not list(tmp_path.glob("*.npy*"))
 
 
@@ -379,11 +380,10 @@ def test_a_norm_after_an_activation_is_not_folded():
 
 
 def test_experiments_of_a_queue_share_the_features_of_the_project(tmp_path):
-    assert shared_folder() == Path(".cache/features")
-    expected = tmp_path / ".cache/features"
-    assert shared_folder(tmp_path) == expected
-    assert shared_folder(tmp_path / ".dvc/tmp/exps/tmp9x") == expected
-    assert shared_folder(tmp_path / ".dvc/tmp/other") == tmp_path / ".dvc/tmp/other/.cache/features"
+    assert original_project(Path()) == Path()
+    assert original_project(tmp_path) == tmp_path
+    assert original_project(tmp_path / ".dvc/tmp/exps/tmp9x") == tmp_path
+    assert original_project(tmp_path / ".dvc/tmp/other") == tmp_path / ".dvc/tmp/other"
 
 
 def test_trials_of_a_search_compute_features_once(tmp_path, write_packs, monkeypatch):

@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 from classifold.errors import UserError
 from classifold.runtime.atomic_files import new_file
 from classifold.runtime.faults import explain_damage
-from classifold.runtime.progress import log
 
 DECIMAL_PLACES = 6
 SMALL, PLACES_OF_SMALL = 1e-3, 10
@@ -27,17 +26,6 @@ def write_json(path: Path, content: Any) -> None:
     text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
     with new_file(path) as partial:
         partial.write_text(text + "\n", encoding="utf-8")
-
-
-def write_result(path: Path, metrics: Mapping[str, Any], *, reason: str | None) -> None:
-    """Write the metrics of a stage that had nothing to compute for a `reason`, or had (None).
-
-    The reason is logged and becomes a key, which the report shows. Later stages run.
-    """
-    if reason:
-        log(f"  nothing to show: {reason}")
-        metrics = {**metrics, "reason": reason}
-    write_json(path, metrics)
 
 
 def read_json(path: Path) -> Any:

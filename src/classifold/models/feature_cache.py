@@ -47,25 +47,6 @@ BYTES_PER_CHUNK = 2**24  # size in which images are hashed
 MAX_ROUNDING = 2**-10
 
 
-# Where DVC copies the project for experiments that do not run in the workspace.
-COPIES = (".dvc", "tmp", "exps")
-
-
-def shared_folder(root: Path = Path()) -> Path:
-    """Return the folder of features of a project.
-
-    Copies of the project, in which DVC runs experiments of a queue, use that of the project.
-
-    Args:
-        root: root folder of the project, or of a copy.
-    """
-    parts = root.resolve().parts
-    for end in range(len(parts) - len(COPIES)):
-        if parts[end : end + len(COPIES)] == COPIES:
-            return Path(*parts[:end]) / FOLDER
-    return root / FOLDER
-
-
 class NotCachedError(Exception):
     """Features cannot be kept; the message is the reason."""
 
@@ -180,7 +161,7 @@ class FeatureCache:
             self.max_bytes, MAX_FRACTION_OF_DISK * shutil.disk_usage(self.folder).free
         ):
             raise NotCachedError(
-                f"{n_bytes / 2**30:.1f} GB of features are more than the cache or the disk can hold"
+                f"{n_bytes / 2**30:.1f} GiB of features are more than the cache or the disk holds"
             )
         files = sorted(_files(self.folder), key=lambda file: file[0], reverse=True)
         for _, size, path in files:

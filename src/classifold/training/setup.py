@@ -10,8 +10,9 @@ from torch import nn
 from classifold.data.model_settings import with_defaults
 from classifold.data.pack import Pack, read_pack
 from classifold.models.device import choose_device, choose_precision
-from classifold.models.feature_cache import FeatureCache, shared_folder
+from classifold.models.feature_cache import FOLDER, FeatureCache
 from classifold.models.model_file import new_network
+from classifold.runtime.experiment_folders import original_project
 from classifold.training.config import TrainingConfig
 from classifold.training.machine import Machine, set_up
 from classifold.training.try_model import try_size
@@ -70,5 +71,5 @@ def prepare(
         TrainingConfig.of(model),
         machine,
         precision,
-        FeatureCache(shared_folder(root)),
+        FeatureCache(original_project(root) / FOLDER),
     )
