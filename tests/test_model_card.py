@@ -6,7 +6,8 @@ import pytest
 from markdown_it import MarkdownIt
 
 from classifold.reporting.formats import SPACE
-from classifold.reporting.model_card import plain, write_model_card
+from classifold.reporting.markdown import plain
+from classifold.reporting.model_card import write_model_card
 from synthetic_run import HOSTILE, PROVENANCE, TASKS, Run
 
 

@@ -25,6 +25,7 @@ def refit(
     """
     from classifold.params.validation import check_params
     from classifold.project.prerequisites import require_name, require_output_folder
+    from classifold.reporting.refit_card import write_refit_card
     from classifold.training.model_errors import explain_errors_of
     from classifold.training.refit import refit_model
 
@@ -34,5 +35,12 @@ def refit(
         require_name(model, "models", params["models"])
     for model in models:
         with explain_errors_of(model):
-            refit_model(model, params, root=Path(), folder=out / model)
+            refitted = refit_model(model, params, root=Path(), folder=out / model)
+        write_refit_card(
+            out / model / "MODEL_CARD.md",
+            model,
+            params,
+            **refitted._asdict(),
+            metrics=Path("metrics/test.json"),
+        )
     print(f"{out}: {', '.join(models)}, trained on training and validation images together")

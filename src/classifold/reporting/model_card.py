@@ -3,18 +3,12 @@
 Source: Mitchell et al. 2019, arXiv:1810.03993.
 """
 
-import html
-import re
 from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from classifold.data.model_settings import with_defaults
 from classifold.data.predictions import MAJORITY, STACK
-from classifold.plain_text import plain_text
-from classifold.reporting.environment import TEMPLATES
 from classifold.reporting.facts import Facts
-from classifold.reporting.formats import capitalize_first, count, decimal
+from classifold.reporting.markdown import render_markdown
 from classifold.reporting.provenance import Provenance
 from classifold.reporting.sections.data import describe_class_balance
 from classifold.reporting.sections.slices import slices_of_several_groups
@@ -31,16 +25,8 @@ def write_model_card(path: Path, facts: Facts, provenance: Provenance) -> None:
         facts: settings and results of the run.
         provenance: commit of the code and versions of the packages.
     """
-    environment = Environment(  # noqa: S701 - Markdown: the filter `plain` escapes text from data
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    filters = (capitalize_first, count, decimal, plain)
-    environment.filters |= {function.__name__: function for function in filters}
-    card = environment.get_template("model_card.md").render(
+    card = render_markdown(
+        "model_card.md",
         facts=facts,
         metrics=facts.metrics,
         models={
@@ -62,12 +48,4 @@ def write_model_card(path: Path, facts: Facts, provenance: Provenance) -> None:
         provenance=provenance,
         MAJORITY=MAJORITY,
     )
-    path.write_text(re.sub(r"\n{3,}", "\n\n", card), encoding="utf-8")
-
-
-def plain(text: str) -> str:
-    """Escape text for one line of Markdown, including HTML in it."""
-    line = plain_text(" ".join(text.split()))
-    escaped = re.sub(r"([\\`*_\[\]|#~!$])", r"\\\1", html.escape(line, quote=False))
-    # GitHub also turns bare addresses into links.
-    return re.sub(r"(:)(?=//)|(?<=www)(\.)", r"\\\1\2", escaped, flags=re.IGNORECASE)
+    path.write_text(card, encoding="utf-8")

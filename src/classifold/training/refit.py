@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from classifold.data.csv_file import read_rows
 from classifold.data.json_file import read_json
@@ -20,7 +20,15 @@ from classifold.training.train_model import write_model
 CHECKPOINTS = Path(".cache/refit")
 
 
-def refit_model(name: str, params: Mapping[str, Any], *, root: Path, folder: Path) -> None:
+class Refitted(NamedTuple):
+    """What a model was trained on."""
+
+    n_train: int  # training images, with their augmented variants
+    n_validation: int
+    n_epochs: int
+
+
+def refit_model(name: str, params: Mapping[str, Any], *, root: Path, folder: Path) -> Refitted:
     """Train a model of the project in `root` again, on train and validation, into `folder`.
 
     Training images have their augmented variants; validation images have none. An interrupted
@@ -90,47 +98,5 @@ def refit_model(name: str, params: Mapping[str, Any], *, root: Path, folder: Pat
             processes=[training.machine.n_processes],
             trained_on=["train", "validation"],
         )
-        card = _model_card(
-            name,
-            n_train=n_train,
-            n_validation=n_validation,
-            n_epochs=len(history),
-            limit=params["limit"],
-            root=root,
-        )
-        (new / "MODEL_CARD.md").write_text(card, encoding="utf-8")
     checkpoint.remove()
-
-
-def _model_card(
-    name: str,
-    *,
-    n_train: int,
-    n_validation: int,
-    n_epochs: int,
-    limit: Mapping[str, Any],
-    root: Path,
-) -> str:
-    """Describe what the model was trained on, and which score may be quoted for it."""
-    path = root / "metrics/test.json"
-    tested = (read_json(path) if path.is_file() else {}).get(name, {"n_images": 0})
-    measure = next((key for key in ("accuracy", "micro_f1") if key in tested), None)
-    quoted = "That model was not evaluated on test images."
-    if measure:
-        low, high = tested[f"{measure}_ci95"]
-        quoted = (
-            f"That model's {measure.replace('_', ' ')} on {tested['n_images']:,} test images is "
-            f"{tested[measure]:.4f} (95 % interval {low:.4f} to {high:.4f})."
-        )
-    cut = [f"limit.{key}: {value}" for key, value in limit.items() if value is not None]
-    short = f"- **Short form, not a result**: trained with {', '.join(cut)}.\n" if cut else ""
-    return f"""# {name}, refitted
-
-{short}- **Refitted on training and validation images together**: {n_train:,} (with their augmented
-  variants) and {n_validation:,}, for {n_epochs} epochs, up to the epoch that the model of the
-  pipeline kept.
-- It has no score of its own: no image is left to evaluate it on except the test images. The score
-  to quote is that of the same settings trained without the validation images. {quoted}
-- Temperature and thresholds are those that were fitted for that model.
-- `model.json` holds network, preprocessing, classes and versions, `history.csv` the epochs.
-"""
+    return Refitted(n_train, n_validation, len(history))
