@@ -25,6 +25,7 @@ from classifold.runtime import chunks, parallel
 from classifold.serving import new_images, predict
 from classifold.serving.predict import N_IMAGES_AT_ONCE, Classifier, Prediction
 from classifold.serving.predictions_file import write_predictions
+from classifold.serving.predictions_table import print_predictions
 from classifold.stacking.ensemble import load_ensemble
 
 CPU = torch.device("cpu")
@@ -435,6 +436,24 @@ def test_without_a_file_the_command_prints_a_table(command, monkeypatch):
     assert "not an image in a supported format" in row
     assert "predictions of the stack for 1 images" in done.stdout
     assert sorted(Path().rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("labels", "cells"),
+    [
+        (["cat"], ["a.png", "cat 0.700", "owl 0.200"]),
+        (["cat", "dog"], ["a.png", "cat 0.700, dog 0.100", "owl 0.200"]),  # several labels
+        ([], ["a.png", "cat 0.700, owl 0.200"]),
+    ],
+)
+def test_the_table_lists_each_class_once(capsys, monkeypatch, labels, cells):
+    monkeypatch.setenv("COLUMNS", "200")
+    probabilities = {"cat": 0.7, "owl": 0.2, "dog": 0.1}
+    print_predictions([Prediction("a.png", labels, probabilities, reason=None)], top=2)
+    header, _, row = (line for line in capsys.readouterr().out.splitlines() if line.strip())
+    assert header.split("  ")[0].strip() == "image" and "other classes" in header
+    assert "remark" not in header
+    assert [cell.strip() for cell in row.split("  ") if cell.strip()] == cells
 
 
 @pytest.mark.parametrize("out", [[], ["--out", "p.csv"]])

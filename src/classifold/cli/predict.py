@@ -1,7 +1,7 @@
 """`classifold predict`: classify new images, and print a table or write a CSV file."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -46,14 +46,14 @@ def predict(
     classifier = Classifier.load(model=model, models=models)
     with open_images(images, ingested=classifier.ingested) as opened:
         n_images = len(opened.names)
-        listed: dict[str, Any] = {"task": classifier.task, "top": min(top, len(classifier.classes))}
+        top = min(top, len(classifier.classes))
         predictions = track(
             classifier.predict(opened), task="predict", total=n_images, unit="images"
         )
         if out is None:
-            counts = print_predictions(predictions, **listed)
+            counts = print_predictions(predictions, top=top)
         else:
-            counts = write_predictions(out, predictions, **listed)
+            counts = write_predictions(out, predictions, task=classifier.task, top=top)
     name = "the stack" if model == "stack" else model
     place = f"{out}: " if out else ""
     if counts.n_unreadable == n_images:

@@ -10,8 +10,8 @@ from classifold.runtime.atomic_files import new_file
 from classifold.serving.predict import Prediction
 
 
-class Written(NamedTuple):
-    """What was written."""
+class Counts(NamedTuple):
+    """Numbers of images, of those that were predicted on."""
 
     n_unreadable: int  # images that could not be read
     n_remarks: int  # images that were predicted, but whose owner should know something
@@ -19,7 +19,7 @@ class Written(NamedTuple):
 
 def write_predictions(
     path: Path, predictions: Iterable[Prediction], *, task: str, top: int
-) -> Written:
+) -> Counts:
     """Write predictions as CSV; the file appears whole or not at all.
 
     Columns: image, predicted (in `multi` labels joined by `|`), probability (in `single`, of the
@@ -50,7 +50,7 @@ def write_predictions(
 
     with new_file(path) as partial:
         write_rows(partial, rows(), columns=columns)
-    return Written(n_unreadable, n_remarks)
+    return Counts(n_unreadable, n_remarks)
 
 
 def _row(prediction: Prediction, columns: list[str], *, top: int) -> dict[str, Any]:
