@@ -78,8 +78,9 @@ lock: ## Update requirements.lock from pyproject.toml (needs uv)
 audit: ## Check the locked packages for known vulnerabilities (needs uv and the network)
 	uv tool run pip-audit --requirement requirements.lock --no-deps --disable-pip --strict
 
-clean: ## Remove outputs of the pipeline (they stay in DVC's cache) and caches of tools
-	rm -rf data/checked.txt data/ingested data/filtered data/split data/augmented data/folds data/compared \
-	  data/explained_model data/evaluated data/pca data/tsne data/explained models ensemble \
-	  metrics/train metrics/folds timings reports dvc_plots studies/gan/made studies/leakage/made \
-	  .cache/features .mypy_cache .pytest_cache .ruff_cache .hypothesis
+clean: ## Remove outputs of the pipeline (they stay in DVC's cache), checkpoints and caches of tools
+	rm -rf data/checked.txt data/ingested data/filtered data/split data/augmented data/folds \
+	  data/compared data/explained_model data/evaluated data/pca data/tsne data/explained \
+	  models ensemble metrics/train metrics/folds metrics/search timings reports dvc_plots \
+	  studies/gan/made studies/leakage/made .cache/checkpoints .cache/features .cache/folds \
+	  .cache/gan .cache/leakage .cache/refit .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from classifold.data.exclusions import describe_filter, warn_of_filter
+from classifold.data.exclusions import describe_filter, filter_warnings
 from classifold.data.json_file import write_json
 from classifold.filtering.files import read_candidates, write_selection
 from classifold.filtering.gallery import draw_galleries
@@ -29,7 +29,7 @@ def main() -> None:
     metrics = selection_metrics(selection)
     write_json(Path("metrics/filter.json"), metrics)
     log(f"  {describe_filter(metrics)}")
-    warn(warn_of_filter(metrics))
+    warn(filter_warnings(metrics))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from classifold.data.exclusions import warn_of_ingest
+from classifold.data.exclusions import ingest_warnings
 from classifold.data.json_file import write_json
 from classifold.ingest.detection import open_source
 from classifold.ingest.ingestion import ingest
@@ -31,7 +31,7 @@ def main() -> None:
         f"RGB, {counts['n_unreadable']:,} unreadable (data/ingested/unreadable.csv), "
         f"{counts['n_ignored']:,} other files ignored (data/ingested/ignored.csv)"
     )
-    warn(warn_of_ingest(counts))
+    warn(ingest_warnings(counts))
 
 
 if __name__ == "__main__":

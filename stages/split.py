@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from classifold.data.exclusions import warn_of_split
+from classifold.data.exclusions import split_warnings
 from classifold.data.json_file import write_json
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
@@ -23,7 +23,7 @@ def main() -> None:
     metrics = split_metrics(images, splits)
     write_json(Path("metrics/split.json"), metrics)
     log("  images: " + ", ".join(f"{metrics[f'n_{split}']:,} {split}" for split in SPLITS))
-    warn(warn_of_split(metrics))
+    warn(split_warnings(metrics))
 
 
 if __name__ == "__main__":

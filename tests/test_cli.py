@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -194,6 +195,17 @@ def test_only_what_changed_is_checked_again(small_project, monkeypatch):
     cache.write_text("[")
     assert run("check").exit_code == 0
     assert comes_from_the_cache()
+
+
+def test_warnings_of_check_are_repeated_if_nothing_changed(small_project):
+    text = Path("params.yaml").read_text()
+    smaller = text.replace("    seed: 1", "    image_size: 8\n    seed: 1", 1)
+    Path("params.yaml").write_text(smaller)
+    first, second = run("check"), run("check")
+    assert first.exit_code == 0, first.output
+    (warning,) = (line for line in first.stdout.splitlines() if "WARNING" in line)
+    assert re.match(r"  WARNING: models\.mlp\.image_size: reduces .* to 8\. Remove", warning)
+    assert first.stdout == second.stdout
 
 
 WITHOUT_TORCH = """

@@ -5,9 +5,9 @@ import pytest
 from classifold.data.exclusions import (
     Exclusion,
     describe_filter,
+    filter_warnings,
+    ingest_warnings,
     large_exclusions,
-    warn_of_filter,
-    warn_of_ingest,
 )
 
 
@@ -71,7 +71,7 @@ def test_the_filter_warns_of_sizes_duplicates_and_conflicts():
         duplicate={"cat": 5, "dog": 1},
         conflicting_labels={"emu": 10},
     )
-    assert warn_of_filter(metrics) == [
+    assert filter_warnings(metrics) == [
         "filter excluded more than 5 %",
         "30.2 % of all images: 91 of 301 (75 size, 6 duplicate, 10 conflicting labels)",
         "80.0 % of class 'cat': 80 of 100 (75 size, 5 duplicate)",
@@ -83,16 +83,16 @@ def test_the_filter_warns_of_sizes_duplicates_and_conflicts():
 
 
 def test_images_beyond_the_limit_are_no_warning():
-    assert warn_of_filter(filter_metrics({"cat": 10, "dog": 10}, limit={"cat": 990})) == []
+    assert filter_warnings(filter_metrics({"cat": 10, "dog": 10}, limit={"cat": 990})) == []
     with_size = filter_metrics({"cat": 10, "dog": 10}, limit={"cat": 980}, size={"cat": 10})
-    assert warn_of_filter(with_size) == []  # one percent of the class
+    assert filter_warnings(with_size) == []  # one percent of the class
 
 
 def test_of_many_classes_the_worst_are_named():
     names = [f"class{number:02}" for number in range(12)]
     kept = {name: 90 - number for number, name in enumerate(names)}
     size = {name: 10 + number for number, name in enumerate(names)}
-    lines = warn_of_filter(filter_metrics(kept, size=size))[2:]
+    lines = filter_warnings(filter_metrics(kept, size=size))[2:]
     assert [line.split(":")[0] for line in lines[:5]] == [
         f"{percent}.0 % of class 'class{number:02}'"
         for percent, number in zip(range(21, 16, -1), range(11, 6, -1), strict=True)
@@ -113,7 +113,7 @@ def test_ingest_warns_of_labels_without_an_image(n_absent, warned):
         "6 of 101 labels have no image",
         "data/ingested/labels_without_image.csv lists them. Add the images, or remove the labels.",
     ]
-    assert warn_of_ingest(metrics) == (expected if warned else [])
+    assert ingest_warnings(metrics) == (expected if warned else [])
 
 
 def test_ingest_warns_of_a_class_and_of_files_of_no_class():
@@ -124,7 +124,7 @@ def test_ingest_warns_of_a_class_and_of_files_of_no_class():
         "unreadable_per_class": {"cat": 1, "dog": 0},
         "n_labels_without_image": 0,
     }
-    assert warn_of_ingest(metrics) == [
+    assert ingest_warnings(metrics) == [
         "ingest excluded more than 5 %",
         "7.0 % of all images: 7 of 100 (7 unreadable)",
         "25.0 % of class 'cat': 1 of 4 (1 unreadable)",

@@ -3,7 +3,7 @@
 import pytest
 
 from classifold.reporting.model_card import write_model_card
-from classifold.reporting.overlap import warn_of_weights
+from classifold.reporting.overlap import weights_warnings
 from classifold.reporting.weights import describe_weights
 from synthetic_run import MODELS, PROVENANCE, Run
 
@@ -54,7 +54,7 @@ def test_weights_are_described_by_their_source(record, expected):
 
 def test_images_of_imagenet_are_counted_for_weights_of_imagenet():
     names = ["train/n02124075/images/n02124075_17.JPEG", "val/n01443537_0_1.jpg", "a/cat.jpg"]
-    lines = warn_of_weights({"probe": PACKAGE, "cnn": None, "own": FILE}, names)
+    lines = weights_warnings({"probe": PACKAGE, "cnn": None, "own": FILE}, names)
     assert lines[1].startswith("2 files")
     assert "weights of probe were" in lines[1]
 
@@ -68,7 +68,7 @@ def test_images_of_imagenet_are_counted_for_weights_of_imagenet():
     ],
 )
 def test_other_images_and_other_weights_are_not_warned_of(weights, names):
-    assert warn_of_weights(weights, names) == []
+    assert weights_warnings(weights, names) == []
 
 
 def test_the_warning_stands_before_the_scores(tmp_path):
@@ -76,4 +76,4 @@ def test_the_warning_stands_before_the_scores(tmp_path):
     facts = run.facts()._replace(image_ids=["n02124075_1.JPEG"])
     assert facts.warnings == []
     facts = facts._replace(weights={MODELS[0]: PACKAGE})
-    assert facts.warnings == [warn_of_weights(facts.weights, facts.image_ids)]
+    assert facts.warnings == [weights_warnings(facts.weights, facts.image_ids)]

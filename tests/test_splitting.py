@@ -15,7 +15,7 @@ from sklearn.model_selection import StratifiedKFold
 from skmultilearn.model_selection import IterativeStratification
 
 from classifold.data.csv_file import read_rows, write_rows
-from classifold.data.exclusions import warn_of_split
+from classifold.data.exclusions import split_warnings
 from classifold.data.split_file import read_split
 from classifold.errors import UserError
 from classifold.splitting.files import read_kept, write_splits
@@ -586,7 +586,7 @@ def test_rare_classes_are_in_train_alone_and_the_others_are_split(method):
     splits = assign_splits(images, fractions=FRACTIONS, method=method, seed=0)
     assert splits[80:] == ["train"] * 3
     assert set(splits[:40]) == set(splits[40:80]) == set(SPLITS)
-    lines = "\n".join(warn_of_split(split_metrics(images, splits)))
+    lines = "\n".join(split_warnings(split_metrics(images, splits)))
     for split in ("validation", "test"):
         assert f"no {split} image has 2 of 4 classes: 'elk', 'owl'" in lines
-    assert warn_of_split(split_metrics(images[:80], splits[:80])) == []
+    assert split_warnings(split_metrics(images[:80], splits[:80])) == []

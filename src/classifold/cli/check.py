@@ -9,7 +9,7 @@ import typer
 from classifold.cli.errors import report_errors
 from classifold.cli.options import given_paths
 from classifold.params.reader import PARAMS_FILE
-from classifold.plain_text import plain_text
+from classifold.project.check_cache import Outcome, fingerprint, read_outcome, write_outcome
 
 
 @report_errors()
@@ -27,8 +27,8 @@ def check(
     outcome is printed again. A dvc.lock that was cut short when DVC was killed is restored.
     """
     from classifold.params.validation import check_params
-    from classifold.project.check_cache import fingerprint, read_outcome, write_outcome
     from classifold.project.dvc_files import repair_dvc_files
+    from classifold.runtime.progress import log, warn
 
     for repair in repair_dvc_files(Path()):
         print(repair)
@@ -38,13 +38,15 @@ def check(
     if params["dataset"]["path"].startswith("~"):
         params["dataset"]["path"] = _expand_home(path)
     key = fingerprint(params)
-    lines = read_outcome(key)
-    if lines is None:
-        lines = [*_check_dataset(params), *_check_models(params)]
+    outcome = read_outcome(key)
+    if outcome is None:
+        outcome = _check_project(params)
         if params["train"]["device"] in {"auto", "cpu"}:  # others depend on the machine
-            write_outcome(key, lines)
-    for line in lines:
-        print(plain_text(line))
+            write_outcome(key, outcome)
+    for line in outcome.lines:
+        log(line)
+    for warning in outcome.warnings:
+        warn([warning])
     models = ", ".join(params["models"])
     print(f"{path} is valid: dataset {params['dataset']['path']}, models {models}")
 
@@ -57,14 +59,15 @@ def _expand_home(path: Path) -> str:
     return expanded
 
 
-def _check_dataset(params: Mapping[str, Any]) -> Iterator[str]:
+def _check_project(params: Mapping[str, Any]) -> Outcome:
     from classifold.project.dataset import describe_dataset
 
-    yield from describe_dataset(params["dataset"])
+    lines = list(describe_dataset(params["dataset"]))
+    return Outcome(lines, list(_check_models(params)))
 
 
 def _check_models(params: Mapping[str, Any]) -> Iterator[str]:
-    """Build the networks without data; PyTorch takes seconds to import."""
+    """Build the networks without data, and yield warnings; PyTorch takes seconds to import."""
     from classifold.data.model_settings import with_defaults
     from classifold.models.device import choose_device
     from classifold.training.try_model import (
@@ -79,7 +82,7 @@ def _check_models(params: Mapping[str, Any]) -> Iterator[str]:
         model = with_defaults(given, size=size, task=task)
         try_model(name, model)
         for warning in [*describe_scaling(model, size=size), *describe_weights_mismatch(model)]:
-            yield f"Warning: models.{name}.{warning}."
+            yield f"models.{name}.{warning}."
 
 
 def _delete_damaged_files() -> None:

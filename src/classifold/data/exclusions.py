@@ -52,7 +52,7 @@ def describe_filter(metrics: Mapping[str, Any]) -> str:
     return f"{kept}, {metrics['n_excluded']:,} excluded{reasons}"
 
 
-def warn_of_ingest(metrics: Mapping[str, Any]) -> list[str]:
+def ingest_warnings(metrics: Mapping[str, Any]) -> list[str]:
     """Describe the large exclusions in `metrics/ingest.json`; no line if there are none."""
     n_unreadable = metrics["n_unreadable"]
     found = large_exclusions(
@@ -71,7 +71,7 @@ def warn_of_ingest(metrics: Mapping[str, Any]) -> list[str]:
     return warnings
 
 
-def warn_of_filter(metrics: Mapping[str, Any]) -> list[str]:
+def filter_warnings(metrics: Mapping[str, Any]) -> list[str]:
     """Describe the large exclusions in `metrics/filter.json`; no line if there are none.
 
     Images beyond `limit` do not count: the user asked for the limit, and the report states it.
@@ -88,7 +88,7 @@ def warn_of_filter(metrics: Mapping[str, Any]) -> list[str]:
     return _describe(found, stage="filter", file="data/filtered/excluded.csv")
 
 
-def warn_of_split(metrics: Mapping[str, Any]) -> list[str]:
+def split_warnings(metrics: Mapping[str, Any]) -> list[str]:
     """Name the classes in `metrics/split.json` that a split lacks; no line if none lacks any."""
     proportions = metrics["class_proportions"]
     lines = []

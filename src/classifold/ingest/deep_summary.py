@@ -81,12 +81,12 @@ class DeepSummary:
             of = f"of {uses.n_images:,} deep images ({kind})"
             if uses.n_few_levels:
                 yield (
-                    f"warning: {uses.n_few_levels:,} {of} have fewer than {MIN_LEVELS} gray levels "
+                    f"{uses.n_few_levels:,} {of} have fewer than {MIN_LEVELS} gray levels "
                     f"after scaling from {limits}, such as {uses.few_levels!r}. {REMEDY}"
                 )
             if uses.n_clipped:
                 yield (
-                    f"warning: {uses.n_clipped:,} {of} have values outside of {limits}, which are "
+                    f"{uses.n_clipped:,} {of} have values outside of {limits}, which are "
                     f"clipped, such as {uses.clipped!r}. {REMEDY}"
                 )
 
@@ -112,5 +112,5 @@ def describe_fit(kind: str, fitted: FittedRange) -> str:
         smallest, largest = map(format_value, fitted.seen)
         text += f"; {fitted.n_images:,} deep images have values from {smallest} to {largest}"
     if fitted.missing:
-        text += f"; {', '.join(map(format_value, fitted.missing))} is treated as a missing value"
+        text += f"; treated as missing: {', '.join(map(format_value, fitted.missing))}"
     return text

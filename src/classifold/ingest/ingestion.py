@@ -21,7 +21,7 @@ from classifold.ingest.limits import UnreadableImageError
 from classifold.ingest.tree import Tree
 from classifold.ingest.unreadable import check_readable, write_list
 from classifold.runtime.parallel import ordered_map
-from classifold.runtime.progress import log, track
+from classifold.runtime.progress import track, warn
 
 Outcome = TypeVar("Outcome")
 
@@ -131,7 +131,7 @@ def ingest(
     )
     write_json(folder / RANGES_FILE, deep.describe())
     for warning in deep.warnings():
-        log(f"  {warning}")
+        warn([warning])
     return {
         "n_files": len(tree.names()) + len(tree.refused),
         "n_images": n_images,

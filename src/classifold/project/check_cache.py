@@ -9,12 +9,19 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from classifold.runtime.atomic_files import new_file
 from classifold.runtime.source_code import hash_of_sources
 
 CACHE = Path(".cache/check.json")
+
+
+class Outcome(NamedTuple):
+    """What a check that passed prints."""
+
+    lines: list[str]
+    warnings: list[str]
 
 
 def fingerprint(params: Mapping[str, Any]) -> str:
@@ -34,19 +41,20 @@ def fingerprint(params: Mapping[str, Any]) -> str:
     return hashlib.sha256("\n".join(content).encode(errors="surrogatepass")).hexdigest()
 
 
-def read_outcome(key: str) -> list[str] | None:
-    """Return the lines that the last check printed if it had this key, and otherwise None."""
+def read_outcome(key: str) -> Outcome | None:
+    """Return what the last check printed if it had this key, and otherwise None."""
     try:
         known = json.loads(CACHE.read_text(encoding="utf-8"))
-        return list(known["lines"]) if known["key"] == key else None
+        outcome = Outcome(list(known["lines"]), list(known["warnings"]))
+        return outcome if known["key"] == key else None
     except (OSError, ValueError, LookupError, TypeError):  # none yet, or damaged
         return None
 
 
-def write_outcome(key: str, lines: Iterable[str]) -> None:
-    """Remember the lines of a check that passed."""
+def write_outcome(key: str, outcome: Outcome) -> None:
+    """Remember what a check that passed printed."""
     with new_file(CACHE) as partial:
-        partial.write_text(json.dumps({"key": key, "lines": list(lines)}), encoding="utf-8")
+        partial.write_text(json.dumps({"key": key, **outcome._asdict()}), encoding="utf-8")
 
 
 def _packages() -> set[str]:

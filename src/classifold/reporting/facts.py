@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from classifold.data.csv_file import read_rows
-from classifold.data.exclusions import warn_of_filter, warn_of_ingest, warn_of_split
+from classifold.data.exclusions import filter_warnings, ingest_warnings, split_warnings
 from classifold.data.image_table import iter_columns
 from classifold.data.json_file import read_json
 from classifold.data.predictions import STACK, read_predictions
 from classifold.reporting.formats import MAIN_METRICS, MainMetric
-from classifold.reporting.overlap import warn_of_weights
+from classifold.reporting.overlap import weights_warnings
 
 METRICS = (
     *("ingest", "filter", "split", "augment", "models", "stack", "test"),
@@ -86,10 +86,10 @@ class Facts(NamedTuple):
     def warnings(self) -> list[list[str]]:
         """What makes scores misleading, several lines each: a headline and details."""
         warnings = (
-            warn_of_ingest(self.metrics["ingest"]),
-            warn_of_filter(self.metrics["filter"]),
-            warn_of_split(self.metrics["split"]),
-            warn_of_weights(self.weights, self.image_ids),
+            ingest_warnings(self.metrics["ingest"]),
+            filter_warnings(self.metrics["filter"]),
+            split_warnings(self.metrics["split"]),
+            weights_warnings(self.weights, self.image_ids),
         )
         return [lines for lines in warnings if lines]
 

@@ -9,10 +9,10 @@ from typing import Any
 IMAGENET_NAME = re.compile(r"n\d{8}(_\d+)+")
 
 
-def warn_of_weights(
+def weights_warnings(
     weights: Mapping[str, Mapping[str, Any] | None], image_ids: Iterable[str]
 ) -> list[str]:
-    """Warn if the images belong to the data set that published weights were trained on.
+    """Describe how many images belong to the data set that published weights were trained on.
 
     This is known for images of ImageNet, by the names of their files. Tiny ImageNet is a part of
     ImageNet.
