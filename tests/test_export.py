@@ -1,6 +1,8 @@
 """The predictions of an exported file equal PyTorch's; preprocessing and stack are inside."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -10,12 +12,14 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from typer.testing import CliRunner
 
 from classifold.cli.app import app
 from classifold.data.image_table import SCHEMA, iter_columns, iter_images, write_table
 from classifold.data.pack import new_pack
 from classifold.errors import UserError
+from classifold.ingest.deep_image import ORIENTATION_TAG
 from classifold.serving import export, module
 from classifold.serving.export import export_onnx, read_validation_images
 from classifold.serving.module import interpolation_weights
@@ -131,6 +135,25 @@ def test_interpolation_by_weights_is_that_of_torch(size, image_size, mode):
     expected = F.interpolate(batch, (image_size, image_size), mode=mode, antialias=True)
     torch.testing.assert_close(weights @ batch @ weights.T, expected, rtol=1e-5, atol=1e-3)
     torch.testing.assert_close(weights.sum(1), torch.ones(image_size))
+
+
+def test_the_example_of_the_documentation_agrees_with_predict(
+    project, tmp_path, monkeypatch, capsys
+):
+    classifier = Classifier.load(project(), model="flat")
+    export_onnx(tmp_path / "model.onnx", classifier, IMAGES[:2])
+    photo = Image.fromarray(RANDOM.integers(0, 256, (30, 20, 3), np.uint8))
+    photo.getexif()[ORIENTATION_TAG] = 6
+    photo.save(tmp_path / "photo.jpg", exif=photo.getexif())
+    text = (Path(__file__).parents[1] / "docs/PREDICTION.md").read_text(encoding="utf-8")
+    example = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[-1]
+    monkeypatch.chdir(tmp_path)
+    variables = {}
+    exec(example, variables)
+    (prediction,) = classifier.predict(["photo.jpg"])
+    assert capsys.readouterr().out.splitlines()[-1:] == prediction.labels
+    expected = [prediction.probabilities[name] for name in CLASSES]
+    np.testing.assert_allclose(variables["probabilities"][0], expected, atol=1e-5)
 
 
 @pytest.mark.slow
