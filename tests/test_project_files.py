@@ -1,7 +1,9 @@
 """What a visitor or a service reads first: links that lead somewhere, commands that exist."""
 
+import os
 import re
 import shlex
+import subprocess
 import tomllib
 import zipfile
 from pathlib import Path
@@ -15,7 +17,8 @@ from sklearn.datasets import load_digits
 from classifold.project.prerequisites import EMBEDDED
 
 ROOT = Path(__file__).parents[1]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "data/raw/README.md"])
+DVC_FILES = ["dvc.yaml", *(f"studies/{name}/dvc.yaml" for name in ("gan", "leakage", "search"))]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 TARGETS = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
 
@@ -24,10 +27,38 @@ def read_yaml(name):
     return YAML(typ="safe").load((ROOT / name).read_text())
 
 
+def text_of(page):
+    """The text of a page, without blocks of code."""
+    text = page.read_text(encoding="utf-8")
+    return re.sub(r"^ *```.*?^ *```$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page):
+    """The anchors that GitHub makes of headings."""
+    headings = re.findall(r"^#+ (.+)$", text_of(page), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_to_a_file_leads_to_one(page):
-    links = re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text(encoding="utf-8"))
-    assert not [link for link in links if not (page.parent / link).exists()]
+def test_every_link_leads_to_a_file_and_a_heading(page):
+    links = re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", text_of(page))
+    assert not [link for link, _ in links if not (page.parent / link).exists()]
+    linked = [(page.parent / link if link else page, anchor) for link, anchor in links if anchor]
+    assert not [anchor for target, anchor in linked if anchor not in anchors(target)]
+
+
+def test_anchors_by_hand(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# A `b_c`: d, e\n\n```console\n# no heading\n```\n\n## Two-way\n")
+    assert anchors(page) == {"a-b_c-d-e", "two-way"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_lines_have_at_most_100_characters(page):
+    lines = [line for line in text_of(page).splitlines() if not line.startswith("|")]
+    # A long address cannot be wrapped.
+    too_long = [line for line in lines if len(line) > 100 and " " in line.strip()]
+    assert not too_long
 
 
 @pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"])
@@ -50,6 +81,40 @@ def test_the_workflow_runs_the_two_commands_of_the_readme():
     assert workflow["permissions"] == {"contents": "read"}
     oldest = PROJECT["requires-python"].removeprefix(">=")
     assert oldest in workflow["jobs"]["test"]["strategy"]["matrix"]["python"]
+
+
+def outputs(file):
+    """The outputs and metrics in a dvc.yaml, with `x` for each `${key}` and `${item}`."""
+    for stage in read_yaml(file)["stages"].values():
+        settings = stage.get("do", stage)
+        for entry in [*settings["outs"], *settings.get("metrics", [])]:
+            name = entry if isinstance(entry, str) else next(iter(entry))
+            path = Path(file).parent / settings.get("wdir", "") / re.sub(r"\$\{\w+\}", "x", name)
+            yield Path(os.path.normpath(path))
+
+
+@pytest.mark.parametrize("file", DVC_FILES)
+def test_git_ignores_and_make_clean_removes_outputs_except_metrics(file):
+    paths = set(outputs(file))
+    committed = {path for path in paths if path.parent.name == "metrics"}
+    # A folder is ignored if what it contains is.
+    files = {str(path if path.suffix else path / "a"): path for path in paths}
+    ignored = run("git", "check-ignore", "--no-index", *files).split()
+    assert {files[name] for name in ignored} == paths - committed
+    removed = {Path(name) for name in shlex.split(run("make", "-n", "clean"))}
+    covered = {path for path in paths if removed & {path, *path.parents}}
+    assert covered == paths - committed
+
+
+def test_make_clean_keeps_data_and_removes_unfinished_work():
+    removed = shlex.split(run("make", "-n", "clean"))
+    assert removed[:2] == ["rm", "-rf"]
+    assert {".cache/checkpoints", ".cache/folds", ".cache/refit", ".cache/features"} < set(removed)
+    assert not {"data", "data/raw", "metrics", ".cache", ".dvc", ".cache/searches"} & set(removed)
+
+
+def run(*command):
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 def test_hooks_before_a_commit_use_the_tools_that_set_up_installs():
