@@ -201,8 +201,8 @@ def test_with_very_many_classes_the_matrix_shows_those_that_are_confused(tmp_pat
     assert all(trace.z.shape == (len(shown),) * 2 for trace in chart.figure.data)
     correct, incorrect = chart.figure.data
     at = {name: i for i, name in enumerate(shown)}
-    assert incorrect.z[at["298"], at["299"]] == incorrect.z[at["299"], at["000"]] == 1
-    assert np.isnan(correct.z[at["298"], at["298"]]) and correct.z[at["000"], at["000"]] == 1
+    assert incorrect.z[at["298"], at["299"]] == incorrect.z[at["299"], at["000"]] == 100
+    assert np.isnan(correct.z[at["298"], at["298"]]) and correct.z[at["000"], at["000"]] == 100
     assert "Of 300 classes, these 60 are the ones that are confused most often" in run.page()
 
 
@@ -213,7 +213,7 @@ def test_predictions_of_classes_that_are_not_shown_count_in_the_fractions(tmp_pa
     chart = confusion_matrix(run.facts()._replace(confusion=rows))
     correct, incorrect = chart.figure.data
     assert "299" not in correct.x
-    assert (correct.z[0, 0], incorrect.z[0, 1]) == (0.25, 0.5)
+    assert (correct.z[0, 0], incorrect.z[0, 1]) == (25, 50)
 
 
 def test_reading_labels_needs_no_matrix_of_images_and_classes(tmp_path):

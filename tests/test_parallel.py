@@ -76,7 +76,7 @@ def test_an_error_of_the_items_is_raised_unchanged():
 
 
 def test_a_killed_worker_process_is_an_error_and_not_a_hang():
-    with pytest.raises(UserError, match=r"worker process was killed.*memory.*run again"):
+    with pytest.raises(UserError, match=r"worker process was killed.*memory.*run"):
         list(ordered_map(os._exit, range(100), n_items=MANY))
 
 
