@@ -98,6 +98,12 @@ def test_nothing_is_loaded_from_a_network(tmp_path, task):
     assert "default-src 'none'; img-src data: blob:;" in page
 
 
+@pytest.mark.parametrize(("task", "name"), [("single", "Wilson"), ("multi", "Agresti-Coull")])
+def test_the_chart_of_models_names_its_intervals(tmp_path, task, name):
+    page = Run(tmp_path, task=task).page()
+    assert f"on 4 test images with 95 % intervals ({name})" in Reader(page).text
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_every_image_has_an_alternative_text_and_a_size(tmp_path, task):
     page = Run(tmp_path, kept_only=False, task=task).page()
