@@ -1,14 +1,19 @@
 """Refit: a training run repeated on training and validation images together."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from classifold.cli.app import app
 from classifold.data.csv_file import read_rows, write_rows
 from classifold.data.json_file import read_json, write_json
 from classifold.data.pack import join, new_pack, read_pack
 from classifold.errors import UserError
 from classifold.models.model_file import load_model
+from classifold.params import validation
 from classifold.runtime.atomic_files import new_folder
 from classifold.training.checkpoints import Checkpoint
 from classifold.training.config import TrainingConfig
@@ -142,6 +147,18 @@ def test_a_refitted_model_records_its_training_images(project):
     rows = read_rows(root / "refit/m/history.csv")
     assert int(rows[-1]["epoch"]) == phases["p2"]["best_epoch"]
     assert refitted == (40, 20, len(rows))
+
+
+def test_the_command_writes_the_model_and_its_card(project, monkeypatch):
+    root, params = project
+    monkeypatch.chdir(root)
+    params["dataset"] = {"task": "single"}
+    monkeypatch.setattr(validation, "check_params", lambda: params)
+    done = CliRunner().invoke(app, ["refit", "m"])
+    assert done.exit_code == 0, done.output
+    assert load_model(Path("refit/m")).description["n_train_images"] == 60
+    card = Path("refit/m/MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "40 training images" in card and "20 validation images" in card
 
 
 def test_a_short_form_is_refitted_with_its_epochs(project):
