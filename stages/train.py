@@ -21,7 +21,7 @@ def main(name: str) -> None:
     policy = read_params(f"policies.{model['online']}")
     launch(settings, batch_size=model.get("batch_size", 1))
 
-    training, fitted, checkpoint, validation, score, metrics = train_model(
+    trained = train_model(
         name,
         settings=settings,
         model=cap_epochs(model, epochs=max_epochs),
@@ -34,18 +34,15 @@ def main(name: str) -> None:
         with new_folder(Path("models") / name) as folder:
             write_model(
                 folder,
-                training,
-                training.train,
-                settings=settings,
-                model=model,
+                trained.training,
                 max_epochs=max_epochs,
-                history=fitted.history,
-                processes=fitted.processes,
+                history=trained.fitted.history,
+                processes=trained.fitted.processes,
             )
-            save_logits(folder / "validation.npz", validation)
-        write_json(Path("metrics/train") / f"{name}.json", metrics)
-    checkpoint.remove_everywhere(training.machine)
-    log(f"  {name}: {score.describe('validation')}")
+            save_logits(folder / "validation.npz", trained.validation)
+        write_json(Path("metrics/train") / f"{name}.json", trained.metrics)
+    trained.checkpoint.remove_everywhere(trained.training.machine)
+    log(f"  {name}: {trained.score.describe('validation')}")
 
 
 if __name__ == "__main__":

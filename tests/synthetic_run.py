@@ -35,6 +35,7 @@ OF_EITHER = {
     "macro_f1": 0.654321,
     "macro_f1_present": 0.654321,
     "n_classes_present": 2,
+    "n_classes": 2,
     "log_loss": 0.543219,
     "calibration_error": 0.043219,
     "calibration_error_uncalibrated": 0.087654,

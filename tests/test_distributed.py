@@ -109,8 +109,8 @@ def test_two_processes_compute_the_features_of_a_frozen_body_once(workplace, kin
 
     weights = []
     for words in (STAGE, [*TORCHRUN, *STAGE]):
-        told = run(workplace, *words).stdout
-        assert told.count("validation accuracy") > 0
+        output = run(workplace, *words).stdout
+        assert output.count("validation accuracy") > 0
         assert len(list((workplace / ".cache/features").glob("*.npy"))) == 2
         shutil.rmtree(workplace / ".cache/features")
         weights.append(load_file(workplace / "models/m/weights.safetensors"))

@@ -18,6 +18,7 @@ from sklearn.metrics import (
 from classifold.evaluation.inference import Predictions, decide
 from classifold.evaluation.intervals import accuracy_interval
 from classifold.evaluation.mistakes import worst_mistakes
+from classifold.evaluation.outcomes import describe_absent_classes
 from classifold.evaluation.per_class import MAX_POINTS, per_class_table, precision_recall_rows
 from classifold.evaluation.scores import compare, format_test_scores, score, untrained_score
 
@@ -148,7 +149,7 @@ def test_calibration_is_measured_with_and_without_temperature_scaling():
 def test_scores_of_equal_images_are_finite(labels):
     decision = {"threshold": 0.4, "thresholds": [0.4, 0.4]} if labels.ndim > 1 else {}
     found = score(with_probabilities([[0.0, 1.0]] * 3, **decision), labels, **SETTINGS)
-    note = found.pop("macro_f1_note", "")
+    note = describe_absent_classes(found)
     assert note.startswith("1 of 2 classes have no test image") == (labels.ndim == 1)
     numbers = np.hstack([value for value in found.values() if value is not None])
     assert np.isfinite(numbers.astype(float)).all()
@@ -188,9 +189,10 @@ def test_untrained_networks_are_scored_at_a_threshold_of_half():
 
 
 def test_a_test_score_is_formatted_with_its_interval():
-    words = format_test_scores({"accuracy": 0.5, "accuracy_ci95": [0.25, 0.75], "n_images": 4})
+    numbers = {"n_images": 4, "n_classes": 2, "n_classes_present": 2}
+    words = format_test_scores({"accuracy": 0.5, "accuracy_ci95": [0.25, 0.75], **numbers})
     assert words == "test accuracy 0.5000 (0.2500-0.7500)"
-    words = format_test_scores({"micro_f1": 0.5, "micro_f1_ci95": [0.25, 0.75], "n_images": 4})
+    words = format_test_scores({"micro_f1": 0.5, "micro_f1_ci95": [0.25, 0.75], **numbers})
     assert words == "test micro f1 0.5000 (0.2500-0.7500)"
     assert "split.fractions.test is 0" in format_test_scores({"n_images": 0})
 
@@ -306,20 +308,19 @@ def test_top_k_accuracy_counts_ranks_where_probabilities_are_tied():
     )
 
 
-def test_macro_f1_of_a_test_split_without_some_classes_has_a_note_and_the_mean_over_the_others():
+def test_macro_f1_of_a_test_split_without_some_classes_has_a_mean_over_the_others_too():
     found = score(with_probabilities(np.eye(4)[[0, 0, 1, 3]]), np.array([0, 0, 1, 1]), **SETTINGS)
     # F1 of the four classes: 1, 2/3, and 0 for two without images, one of which is predicted.
     assert found["macro_f1"] == pytest.approx((1 + 2 / 3) / 4)
     assert found["macro_f1_present"] == pytest.approx((1 + 2 / 3) / 2)
-    assert found["n_classes_present"] == 2
-    assert "2 of 4 classes have no test image" in found["macro_f1_note"]
+    assert (found["n_classes_present"], found["n_classes"]) == (2, 4)
     low, high = found["macro_f1_present_ci95"]
     assert low < found["macro_f1_present"] < high
     assert found["macro_f1_ci95"] == pytest.approx([low / 2, high / 2])
     text = format_test_scores(found)
     assert "2 of 4 classes" in text and "0.4167" in text and "0.8333" in text
     complete = score(with_probabilities(np.eye(2)), np.array([0, 1]), **SETTINGS)
-    assert "macro_f1_note" not in complete
+    assert describe_absent_classes(complete) == ""
     assert complete["macro_f1"] == complete["macro_f1_present"] == 1
 
 

@@ -23,6 +23,7 @@ from classifold.data.out_of_fold import NO_FOLDS, write_out_of_fold
 from classifold.data.pack import Pack
 from classifold.data.split_file import read_groups
 from classifold.errors import UserError
+from classifold.models.feature_cache import FeatureCache
 from classifold.models.inference import predict_logits
 from classifold.training import folds as folds_module
 from classifold.training.checkpoints import Checkpoint
@@ -31,6 +32,7 @@ from classifold.training.folds import assign_folds, fit_folds, train_folds
 from classifold.training.loop import Fitted, fit
 from classifold.training.machine import set_up
 from classifold.training.scores import score_logits
+from classifold.training.setup import Training
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -64,14 +66,21 @@ def out_of_fold(tmp_path, machine, tiny_mlp):
     """Train without each fold, and ask about it."""
 
     def run(train, validation, folds, *, epochs=2, policy=POLICY, key="key", network=None):
-        return fit_folds(
+        training = Training(
             network or tiny_mlp(image_size=train.size),
             train,
             validation,
+            config_of(train, epochs=epochs),
+            machine,
+            precision="fp32",
+            cache=FeatureCache(tmp_path / "features"),
+            settings={},
+            model={},
+        )
+        return fit_folds(
+            training,
             folds=folds,
-            config=config_of(train, epochs=epochs),
             policy=policy,
-            machine=machine,
             checkpoints=tmp_path / "folds",
             key=key,
         )
@@ -114,14 +123,21 @@ def test_every_image_is_predicted_once_by_a_network_trained_without_it_its_varia
         patch.setattr(folds_module, "fit", learn)
         patch.setattr(folds_module, "predict_distributed", ask)
         patch.setattr(folds_module, "Checkpoint", _Forgetful)
-        logits, best_epochs = fit_folds(
+        training = Training(
             torch.nn.Linear(1, 1),
             with_variants(pack),
             "validation",
+            config_of(pack),
+            set_up(device=CPU, precision="fp32"),
+            precision="fp32",
+            cache=FeatureCache(Path("nowhere")),
+            settings={},
+            model={},
+        )
+        logits, best_epochs = fit_folds(
+            training,
             folds=folds,
-            config=config_of(pack),
             policy=NO_POLICY,
-            machine=set_up(device=CPU, precision="fp32"),
             checkpoints=Path("nowhere"),
             key="key",
         )

@@ -360,6 +360,21 @@ def test_files_that_a_table_lists_and_that_do_not_exist_are_missing():
     ]
 
 
+def test_images_in_no_row_are_counted_unless_their_folders_are_classes():
+    names = ("train/a/1.png", "train/a/2.png", "train/b/3.png", "train/b/4.png", "test/5.png")
+    images = dict.fromkeys(names, b"")
+    added = find(images | {"t.csv": b"path,label\ntest/5.png,a\n"})
+    assert labels_of(added)["train/b/3.png"] == ("b",)
+    assert labels_of(added)["test/5.png"] == ("a", "[test]")
+    assert added.n_unlisted == 0
+    assert any("added to those of the class folders" in remark for remark in added.remarks)
+    assert not any("in no row" in remark for remark in added.remarks)
+    table = b"path,label\ntrain/a/1.png,x\ntrain/b/3.png,y\n"
+    alone = find(images | {"t.csv": table}, layout="table")
+    assert alone.n_unlisted == 3
+    assert any(remark.startswith("3 images are in no row") for remark in alone.remarks)
+
+
 def test_an_equal_second_row_is_no_contradiction():
     table = b"path,label\n1.png,a\n2.png,b\n1.png,a\n"
     assert labels_of(find({"1.png": b"", "2.png": b"", "t.csv": table}))["1.png"] == ("a",)
@@ -374,7 +389,7 @@ def test_an_equal_second_row_is_no_contradiction():
         ),
         (
             b"path,label,split\n1.png,a,tset\n",
-            r"t\.csv: the split of '1\.png' .*train.* got 'tset'",
+            r"t\.csv: the split of '1\.png' .*train.* got 'tset'\. Correct line 2",
         ),
         (
             b"path,label\nx.png,a\n",

@@ -29,6 +29,7 @@ from classifold.training.loop import fit, refit
 from classifold.training.machine import set_up
 from classifold.training.probe import LOWEST_LOGIT
 from classifold.training.scores import score_logits
+from classifold.training.setup import Training
 from classifold.training.try_model import describe_weights_mismatch, try_model
 
 NAME = "test_efficientnet"
@@ -312,15 +313,21 @@ def test_probes_predict_folds_that_they_were_not_fitted_on(draw_pack, new_probe,
     pack, validation = draw_pack(30), draw_pack(12, seed=1)
     folds = np.arange(30) % 2 + 1
     for head in (LOGISTIC, NEIGHBORS):
-        logits, best_epochs = fit_folds(
+        training = Training(
             new_probe(),
             pack,
             validation,
-            folds=folds,
-            config=config_of(pack, head),
-            policy=NO_POLICY,
-            machine=machine,
+            config_of(pack, head),
+            machine,
+            precision="fp32",
             cache=FeatureCache(tmp_path / "features"),
+            settings={},
+            model={},
+        )
+        logits, best_epochs = fit_folds(
+            training,
+            folds=folds,
+            policy=NO_POLICY,
             checkpoints=tmp_path / head["name"],
             key="0",
         )

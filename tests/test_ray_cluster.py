@@ -359,9 +359,9 @@ def test_the_ray_command_starts_a_cluster_that_requires_a_token(ray_command, fre
     start(f"--address={address}", ready="Ray runtime started", **token)
     for place in (address, "auto"):
         stage = (sys.executable, "stage.py")
-        told = run(*stage, expect=1, RAY_ADDRESS=place, RAY_AUTH_MODE="disabled")
-        assert told.startswith(f"stage: RAY_AUTH_MODE: the Ray cluster at {place} requires a token")
-        assert told.count("\n") == 1
+        text = run(*stage, expect=1, RAY_ADDRESS=place, RAY_AUTH_MODE="disabled")
+        assert text.startswith(f"stage: RAY_AUTH_MODE: the Ray cluster at {place} requires a token")
+        assert text.count("\n") == 1
     printed = run(sys.executable, "stage.py", RAY_ADDRESS=address, **token)
     assert "2 cores, nodes: 2" in printed
     assert str(-sum(range(1000))) in printed

@@ -48,14 +48,14 @@ def main() -> None:
     settings, augment, model = read_params("train", "augment", f"models.{study['model']}")
     model = without_early_stopping(model, epochs=study["epochs"])
     augmentation = {name: augment[name] for name in augment if name not in NOT_OF_VARIANTS}
-    network, train, clean, config, machine, precision, _ = prepare(settings, model, packs=PACKS)
-    pool = train.originals()
+    training = prepare(settings, model, packs=PACKS)
+    pool, clean = training.train.originals(), training.validation
     groups = read_groups(Path("data/split/train.csv"))
     folds = assign_folds(pool, groups, n_folds=study["folds"], seed=study["seed"])
     arms = make_arms(pool, folds == 1, augmentation=augmentation, seed=study["seed"])
     params = {"study": study, "train": settings, "model": model, "augment": augment}
     key = training_key(
-        params | {"precision": precision, "folds": folds.tolist()},
+        params | {"precision": training.precision, "folds": folds.tolist()},
         PACKS,
     )
     with explain_errors_of(study["model"]):
@@ -64,9 +64,9 @@ def main() -> None:
                 name,
                 arm,
                 clean,
-                network=network,
-                config=config,
-                machine=machine,
+                network=training.network,
+                config=training.config,
+                machine=training.machine,
                 seeds=study["seeds"],
                 checkpoints=KEPT,
                 key=key,

@@ -3,7 +3,8 @@
 scikit-learn reads a column of labels (N, 1) as one label of two classes; here it is one class.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -53,3 +54,15 @@ def count_outcomes(
         for classes in (labels[predicted == labels], predicted, labels)
     )
     return Outcomes(correct, positives, actual, len(labels))
+
+
+def describe_absent_classes(entry: Mapping[str, Any]) -> str:
+    """State how many classes of an entry of `metrics/test.json` have no test image.
+
+    Returns:
+        An empty text if each class has one, or if there are no test images.
+    """
+    if not entry["n_images"] or entry["n_classes_present"] == entry["n_classes"]:
+        return ""
+    n_classes, n_present = entry["n_classes"], entry["n_classes_present"]
+    return f"{n_classes - n_present:,} of {n_classes:,} classes have no test image and count as 0"

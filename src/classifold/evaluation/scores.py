@@ -22,7 +22,7 @@ from classifold.evaluation.intervals import (
     micro_f1_interval,
     model_gain_interval,
 )
-from classifold.evaluation.outcomes import Outcomes, count_outcomes
+from classifold.evaluation.outcomes import Outcomes, count_outcomes, describe_absent_classes
 
 
 def score(
@@ -113,7 +113,7 @@ def format_test_scores(entry: Mapping[str, Any]) -> str:
     metric = next(metric for metric in MAIN_METRIC.values() if metric in entry)
     low, high = entry[f"{metric}_ci95"]
     text = f"test {metric.replace('_', ' ')} {entry[metric]:.4f} ({low:.4f}-{high:.4f})"
-    if note := entry.get("macro_f1_note"):
+    if (note := describe_absent_classes(entry)) and entry["macro_f1_present"] is not None:
         present = entry["macro_f1_present"]
         text += f"; macro F1 {entry['macro_f1']:.4f}, {present:.4f} over classes present: {note}"
     return text
@@ -163,18 +163,15 @@ def _score_multi(
 
 
 def _macro_f1(outcomes: Outcomes) -> dict[str, Any]:
-    """Average the F1 of all classes, and of those with images; a note states what differs."""
+    """Average the F1 of all classes, and of those with images."""
     f1, present = outcomes.f1, outcomes.actual > 0
-    n_present, n_classes = int(present.sum()), len(present)
-    means = {
+    n_present = int(present.sum())
+    return {
         "macro_f1": float(f1.mean()),
         "macro_f1_present": float(f1[present].mean()) if n_present else None,
         "n_classes_present": n_present,
+        "n_classes": len(present),
     }
-    if n_present == n_classes:
-        return means
-    note = f"{n_classes - n_present:,} of {n_classes:,} classes have no test image and count as 0"
-    return means | {"macro_f1_note": note}
 
 
 def _mean_average_precision(probabilities: np.ndarray, labels: np.ndarray) -> float | None:

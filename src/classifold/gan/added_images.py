@@ -32,6 +32,7 @@ from classifold.models.inference import predict_logits
 from classifold.runtime.progress import log
 from classifold.training.checkpoints import Checkpoint
 from classifold.training.config import TrainingConfig
+from classifold.training.folds import fold_of_rows
 from classifold.training.loop import fit
 from classifold.training.machine import Machine
 
@@ -99,8 +100,7 @@ def add_generated(
             "image (dataset.task: single)."
         )
     originals = train.originals()
-    fold_of = dict(zip(originals.ids, folds.tolist(), strict=True))
-    fold_of_row = np.array([fold_of[image_id] for image_id in train.ids])
+    fold_of_row = fold_of_rows(train, folds)
     first_weights = copy.deepcopy(classifier.network.state_dict())
     n_folds = int(folds.max())
     predicted: dict[str, np.ndarray] = {}
@@ -121,7 +121,7 @@ def add_generated(
         selection, held_out = (
             originals.subset(np.flatnonzero(folds == number)) for number in (selecting, fold)
         )
-        predicted: dict[str, Any] = {}
+        of_fold: dict[str, Any] = {}
         for kind, images in _training_sets(rest, generated, seed=seed).items():
             classifier.network.load_state_dict(first_weights)
             fit(
@@ -140,18 +140,18 @@ def add_generated(
                 normalize=classifier.config.normalize,
                 device=machine.device,
             )
-            predicted[kind] = torch.from_numpy(logits.argmax(1))
+            of_fold[kind] = torch.from_numpy(logits.argmax(1))
             accuracy = float((logits.argmax(1) == held_out.labels).mean())
             log(f"  {title}, {kind}: accuracy {accuracy:.4f} on {len(held_out.labels):,} images")
-        return predicted
+        return of_fold
 
     for fold in range(1, n_folds + 1):
         title = f"fold {fold}/{n_folds}"
         done = Checkpoint(checkpoints / f"{fold}.done.safetensors", key)
         kept = done.load_or_compute(partial(compute, fold, title), machine, title=title)
-        for kind, of_fold in kept.items():
+        for kind, classes in kept.items():
             of_all = predicted.setdefault(kind, np.zeros(len(folds), np.int64))
-            of_all[folds == fold] = of_fold.numpy()
+            of_all[folds == fold] = classes.numpy()
     return HeldOutPredictions(folds, predicted)
 
 

@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from classifold.errors import UserError
-from classifold.ingest.label_table import UNLISTED
 from classifold.ingest.layout import Source, SourceImage
 from classifold.ingest.split_names import is_data_word, split_name, words
 
@@ -35,13 +34,14 @@ def choose_labels(by_list: Source, by_folder: Source, *, where: str) -> Source:
     remarks = list(by_list.remarks)
     classes = {label for labels in labeled.values() for label in labels}
     if listed and not both and {label for labels in listed.values() for label in labels} <= classes:
-        remarks.append("these labels are added to those of the class folders")
         images = [
             image if image.labels else other
             for image, other in zip(by_folder.images, by_list.images, strict=True)
         ]
-        remarks = [*by_folder.remarks, *(text for text in remarks if not text.endswith(UNLISTED))]
-        return by_list._replace(images=images, remarks=remarks)
+        remarks.append("these labels are added to those of the class folders")
+        remarks = [*by_folder.remarks, *remarks]
+        # Images in no row have the label of their folder.
+        return by_list._replace(images=images, remarks=remarks, n_unlisted=0)
     if len(both) == len(labeled) and _is_one_to_one(both):
         names = {one: other for one, other in both if one != other}
         numbers = all(label.isdigit() for labels in listed.values() for label in labels)

@@ -99,9 +99,10 @@ def find_source(tree: Tree, *, layout: str, task: str, where: str, folders: str 
             source = read_folder(tree, files, folders=folders, where=where)
         case _:
             source = _detect(tree, files, task=task, where=where)
-    check_labels(source.images, task=task, where=where, remarks=source.remarks)
+    remarks = [*source.remarks, *_describe_unlisted(source.n_unlisted)]
+    check_labels(source.images, task=task, where=where, remarks=remarks)
     ignored = sorted([*files.hidden, *without(files.others, source.used), *source.ignored])
-    remarks = [*source.remarks, *_describe_classes(source), *_describe_missing(source.missing)]
+    remarks += [*_describe_classes(source), *_describe_missing(source.missing)]
     remarks += _describe_unread_splits(without(files.others, source.used))
     if ignored:
         remarks.append(f"{len(ignored):,} ignored files: {describe_ignored(ignored)}")
@@ -184,6 +185,11 @@ def _read_lists(
             raise
         raise UserError(f"{error} Or set dataset.layout to folder for class folders.") from None
     return None, remarks
+
+
+def _describe_unlisted(n_unlisted: int) -> list[str]:
+    """State how many images are in no row of a table."""
+    return [f"{n_unlisted:,} images are in no row: unlabeled"] if n_unlisted else []
 
 
 def _describe_classes(source: Source) -> list[str]:

@@ -21,8 +21,6 @@ from classifold.ingest.table_files import EXTENSIONS, TableFile
 from classifold.ingest.table_rows import LabelTable, Rows
 from classifold.ingest.tree import Tree
 
-UNLISTED = "images are in no row: unlabeled"
-
 
 class Tables(NamedTuple):
     """The tables in a tree."""
@@ -138,11 +136,14 @@ def read_tables(tables: Tables, files: Files, *, task: str, where: str) -> Sourc
         )
     found = rows.as_classes()
     images = [found.get(name, SourceImage(name, (), UNLABELED)) for name in files.images]
-    if len(files.images) > len(found):
-        n_unlabeled = len(files.images) - len(found)
-        remarks.append(f"{n_unlabeled:,} {UNLISTED}")
-    used = [table.name for table in tables.labels]
-    return Source("table", settle_splits(images, remarks), missing, remarks, used)
+    return Source(
+        "table",
+        settle_splits(images, remarks),
+        missing,
+        remarks,
+        used=[table.name for table in tables.labels],
+        n_unlisted=len(files.images) - len(found),
+    )
 
 
 def _read_table(table: LabelTable, paths: ListedPaths, rows: Rows) -> list[str]:

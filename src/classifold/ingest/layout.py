@@ -32,6 +32,7 @@ class Source(NamedTuple):
     remarks: list[str]  # for the log, one line each
     used: Sequence[str] = ()  # files that labels are from
     ignored: Sequence[NotRead] = ()  # files that are not read
+    n_unlisted: int = 0  # images in no row of a table, which are unlabeled
 
 
 def settle_splits(images: list[SourceImage], remarks: list[str]) -> list[SourceImage]:

@@ -77,7 +77,7 @@ class Rows:
         if columns.confidence is not None and cells[columns.confidence] in NEGATIVE - {""}:
             self._n_absent_labels += 1
             labels = ()
-        split = self._split(name, cells, table, at)
+        split = self._split(name, row, cells, table)
         group = (cells[columns.group] or None) if columns.group is not None else None
         if split == UNLABELED or (self.task == "single" and not labels):
             image = SourceImage(name, (), UNLABELED)
@@ -130,7 +130,7 @@ class Rows:
             labels -= empty
         return tuple(sorted(labels))
 
-    def _split(self, name: str, cells: Sequence[str], table: LabelTable, at: str) -> str | None:
+    def _split(self, name: str, row: str, cells: Sequence[str], table: LabelTable) -> str | None:
         columns = table.columns
         for column, held_out in columns.flags.items():
             if cells[column].casefold() in POSITIVE:
@@ -141,7 +141,7 @@ class Rows:
             if known.split is None or known.rest:
                 raise UserError(
                     f"{table.name}: the split of {name!r} must be empty or one of "
-                    f"{', '.join(SPLIT_NAMES)}, {UNLABELED}, got {value!r}. Correct {_row_of(at)}."
+                    f"{', '.join(SPLIT_NAMES)}, {UNLABELED}, got {value!r}. Correct {row}."
                 )
             return known.split
         if columns.flags:
@@ -203,8 +203,3 @@ class Rows:
             )
             for name, image in self.images.items()
         }
-
-
-def _row_of(at: str) -> str:
-    """Return the row of a place such as `t.csv: line 3`."""
-    return at.rpartition(": ")[2]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from classifold.data.model_settings import with_defaults
 from classifold.data.predictions import MAJORITY, STACK
+from classifold.evaluation.outcomes import describe_absent_classes
 from classifold.reporting.facts import Facts
 from classifold.reporting.markdown import render_markdown
 from classifold.reporting.provenance import Provenance
@@ -44,6 +45,7 @@ def write_model_card(path: Path, facts: Facts, provenance: Provenance) -> None:
         weights=weights_table(facts.weights).rows,
         balance=describe_class_balance(facts.metrics["filter"]),
         worst=lowest_f1(facts.per_class, n_classes=MAX_WORST_CLASSES),
+        absent_classes=describe_absent_classes(facts.metrics["test"][STACK]),
         slices=slices_of_several_groups(facts.slices),
         provenance=provenance,
         MAJORITY=MAJORITY,

@@ -13,24 +13,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from classifold.data.logits_file import Logits
 from classifold.data.out_of_fold import OutOfFold
 from classifold.data.pack import Pack
 from classifold.errors import UserError
-from classifold.models.feature_cache import FeatureCache
 from classifold.runtime.progress import log
 from classifold.splitting.stratified import stratify_folds
 from classifold.training.checkpoints import Checkpoint, training_key
-from classifold.training.config import TrainingConfig
 from classifold.training.distributed_prediction import predict_distributed
 from classifold.training.loop import fit
 from classifold.training.losses import one_hot
-from classifold.training.machine import Machine
 from classifold.training.model_errors import explain_errors_of
 from classifold.training.scores import score_logits
-from classifold.training.setup import prepare
+from classifold.training.setup import Training, prepare
 
 
 def train_folds(
@@ -67,29 +63,16 @@ def train_folds(
     """
     with explain_errors_of(name):
         training = prepare(settings, model, packs=packs)
-    network, train, validation, config, machine, precision, cache = training
-    originals = train.originals()
+    originals = training.train.originals()
     folds = assign_folds(originals, groups, n_folds=n_folds, seed=seed)
-    params = {
-        **{"train": settings, "model": model, "policy": policy, "precision": precision},
-        "folds": folds.tolist(),
-    }
-    key = training_key(params, packs, machine)
-    log(f"  {name} on {machine.device.type}, {precision}, {n_folds} folds")
+    params = training.params(policy) | {"folds": folds.tolist()}
+    key = training_key(params, packs, training.machine)
+    log(f"  {name} on {training.machine.device.type}, {training.precision}, {n_folds} folds")
     with explain_errors_of(name):
         logits, best_epochs = fit_folds(
-            network,
-            train,
-            validation,
-            folds=folds,
-            config=config,
-            policy=policy,
-            machine=machine,
-            cache=cache,
-            checkpoints=checkpoints,
-            key=key,
+            training, folds=folds, policy=policy, checkpoints=checkpoints, key=key
         )
-    score = score_logits(logits, originals.labels, loss=config.loss)
+    score = score_logits(logits, originals.labels, loss=training.config.loss)
     result = OutOfFold(Logits(np.array(originals.ids), originals.labels, logits), folds)
     metrics = {
         "n_folds": n_folds,
@@ -142,42 +125,50 @@ def assign_folds(
     return folds
 
 
+def fold_of_rows(pack: Pack, folds: np.ndarray) -> np.ndarray:
+    """Return the fold of each row of a pack: augmented variants of an image are in its fold.
+
+    Args:
+        pack: with or without augmented variants.
+        folds: int (N,): the folds of its originals, in the order of the pack.
+
+    Returns:
+        int64 array (n_rows,).
+    """
+    fold_of = dict(zip(pack.originals().ids, folds.tolist(), strict=True))
+    return np.array([fold_of[image_id] for image_id in pack.ids])
+
+
 def fit_folds(
-    network: nn.Module,
-    train: Pack,
-    validation: Pack,
+    training: Training,
     *,
     folds: np.ndarray,
-    config: TrainingConfig,
     policy: Mapping[str, Any],
-    machine: Machine,
-    cache: FeatureCache | None = None,
     checkpoints: Path,
     key: str,
 ) -> tuple[np.ndarray, list[int]]:
-    """Train `network` from its initial weights, once without each fold.
+    """Train a network from its initial weights, once without each fold.
 
-    Augmented variants of an image are in its fold. The logits of finished folds and the state of
-    the current training are saved in `checkpoints`, from which an interrupted run continues.
+    Epochs are chosen on the validation pack. The logits of finished folds and the state of the
+    current training are saved in `checkpoints`, from which an interrupted run continues.
 
     Args:
-        network: on the machine's device, with its initial weights; they change in place.
-        train: the training pack, with augmented variants.
-        validation: the validation pack, on which epochs are chosen.
-        folds: int (N,), of the originals in the order of the pack.
-        config: how to train.
+        training: its network has its initial weights, which change in place.
+        folds: int (N,), of the originals in the order of the training pack.
         policy: policy of online augmentation.
-        machine: device, precision and processes of the training run.
-        cache: files of the features of frozen bodies.
         checkpoints: folder; the caller removes it after writing the results.
         key: hash of everything that the training runs depend on, see `training_key`.
 
     Returns:
         float32 array (N, n_classes), and the best epoch of each fold.
     """
-    originals = train.originals()
-    fold_of = dict(zip(originals.ids, folds.tolist(), strict=True))
-    fold_of_row = np.array([fold_of[image_id] for image_id in train.ids])
+    network, train, config, machine = (
+        training.network,
+        training.train,
+        training.config,
+        training.machine,
+    )
+    originals, fold_of_row = train.originals(), fold_of_rows(train, folds)
     initial_weights = copy.deepcopy(network.state_dict())
     logits = np.zeros((len(folds), len(train.classes)), np.float32)
     best_epochs: list[int] = []
@@ -192,11 +183,11 @@ def fit_folds(
         fitted = fit(
             network,
             others,
-            validation,
+            training.validation,
             config=config,
             policy=policy,
             machine=machine,
-            cache=cache,
+            cache=training.cache,
             checkpoint=running,
             title=title,
         )

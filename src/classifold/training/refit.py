@@ -63,21 +63,20 @@ def refit_model(name: str, params: Mapping[str, Any], *, root: Path, folder: Pat
     ]
     packs = root / "data/augmented"
     training = prepare(settings, model, packs=packs, root=root)
-    images = join(training.train, training.validation)
     n_train, n_validation = len(training.train.labels), len(training.validation.labels)
+    training = training._replace(train=join(training.train, training.validation))
     log(f"  {name}: {n_train:,} training and {n_validation:,} validation images")
-    work = {"train": settings, "model": model, "policy": policy, "precision": training.precision}
     checkpoint = Checkpoint(
         root / CHECKPOINTS / f"{name}.safetensors",
         training_key(
-            work | {"recorded": recorded},
+            training.params(policy) | {"recorded": recorded},
             packs,
             training.machine,
         ),
     )
     history = refit(
         training.network,
-        images,
+        training.train,
         config=training.config.as_trained(kept),
         policy=policy,
         machine=training.machine,
@@ -90,9 +89,6 @@ def refit_model(name: str, params: Mapping[str, Any], *, root: Path, folder: Pat
         write_model(
             new,
             training,
-            images,
-            settings=settings,
-            model=model,
             max_epochs=max_epochs,
             history=history,
             processes=[training.machine.n_processes],

@@ -19,7 +19,7 @@ from classifold.training.try_model import try_size
 
 
 class Training(NamedTuple):
-    """A network with its initial weights, on its device, and what it is trained with."""
+    """A network with its initial weights, on its device, and all that it is trained with."""
 
     network: nn.Module
     train: Pack
@@ -28,6 +28,21 @@ class Training(NamedTuple):
     machine: Machine
     precision: str
     cache: FeatureCache
+    settings: Mapping[str, Any]  # `train` of params
+    model: Mapping[str, Any]  # its entry of `models` in params
+
+    def params(self, policy: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the params that the weights depend on, for `training_key`.
+
+        Args:
+            policy: policy of online augmentation.
+        """
+        return {
+            "train": self.settings,
+            "model": self.model,
+            "policy": policy,
+            "precision": self.precision,
+        }
 
 
 def prepare(
@@ -54,22 +69,24 @@ def prepare(
     precision = choose_precision(settings["precision"], device)
     machine = set_up(device=device, precision=precision, compile=settings["compile"])
     train = read_pack(packs / "train")
-    model = with_defaults(model, size=train.size, task=train.task)
+    complete = with_defaults(model, size=train.size, task=train.task)
     network = new_network(
-        model["network"],
+        complete["network"],
         n_classes=len(train.classes),
-        image_size=model["image_size"],
-        arguments=model["arguments"],
-        seed=model["seed"],
+        image_size=complete["image_size"],
+        arguments=complete["arguments"],
+        seed=complete["seed"],
     )
-    if model.get("train_size"):
-        try_size(network, model["train_size"], name=model["network"])
+    if complete.get("train_size"):
+        try_size(network, complete["train_size"], name=complete["network"])
     return Training(
         network.to(machine.device),
         train,
         read_pack(packs / "validation"),
-        TrainingConfig.of(model),
+        TrainingConfig.of(complete),
         machine,
         precision,
         FeatureCache(original_project(root) / FOLDER),
+        settings,
+        model,
     )

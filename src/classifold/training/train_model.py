@@ -8,7 +8,6 @@ import numpy as np
 
 from classifold.data.csv_file import write_rows
 from classifold.data.logits_file import Logits
-from classifold.data.pack import Pack
 from classifold.models.model_file import save_model
 from classifold.runtime.progress import log
 from classifold.training.checkpoints import Checkpoint, training_key
@@ -55,25 +54,25 @@ def train_model(
     """
     with explain_errors_of(name):
         training = prepare(settings, model, packs=packs)
-        network, train, validation, config, machine, precision, cache = training
-        params = {"train": settings, "model": model, "policy": policy, "precision": precision}
-        file = Checkpoint(checkpoint, training_key(params, packs, machine))
-        log(f"  {name} on {machine.device.type}, {precision}, {len(train.labels):,} images")
+        validation, config, machine = training.validation, training.config, training.machine
+        file = Checkpoint(checkpoint, training_key(training.params(policy), packs, machine))
+        n_images = len(training.train.labels)
+        log(f"  {name} on {machine.device.type}, {training.precision}, {n_images:,} images")
         fitted = fit(
-            network,
-            train,
+            training.network,
+            training.train,
             validation,
             config=config,
             policy=policy,
             machine=machine,
-            cache=cache,
+            cache=training.cache,
             checkpoint=file,
             title=name,
         )
-        originals = train.originals()
+        originals = training.train.originals()
         train_logits, logits = (
             predict_distributed(
-                network,
+                training.network,
                 pack,
                 machine=machine,
                 body=fitted.body,
@@ -84,7 +83,7 @@ def train_model(
         )
     score = score_logits(logits, validation.labels, loss=config.loss)
     metrics = training_metrics(
-        network,
+        training.network,
         fitted,
         train=score_logits(train_logits, originals.labels, loss=config.loss),
         validation=score,
@@ -96,10 +95,7 @@ def train_model(
 def write_model(
     folder: Path,
     training: Training,
-    images: Pack,
     *,
-    settings: Mapping[str, Any],
-    model: Mapping[str, Any],
     max_epochs: int | None,
     history: Sequence[Mapping[str, Any]],
     processes: Sequence[int],
@@ -109,20 +105,19 @@ def write_model(
 
     Args:
         folder: an existing folder.
-        training: its network has the trained weights.
-        images: all images that the network was trained on.
-        settings: `train` of params.
-        model: its entry of `models` in params.
+        training: its network has the trained weights, and `train` is all images that the network
+            was trained on.
         max_epochs: `limit.epochs` of params; None without a limit.
         history: one row per epoch.
         processes: number of processes that trained together, for each epoch.
         trained_on: names of the splits that were trained on, if not only `train`.
     """
+    images = training.train
     save_model(
         folder,
         training.network,
-        network=model["network"],
-        arguments=model["arguments"],
+        network=training.model["network"],
+        arguments=training.model["arguments"],
         classes=images.classes,
         preprocessing={
             "pack_size": images.size,
@@ -136,7 +131,7 @@ def write_model(
             images.originals(),
             loss=training.config.loss,
             precision=training.precision,
-            threads=settings["threads"],
+            threads=training.settings["threads"],
             processes=processes,
             max_epochs=max_epochs,
         ),

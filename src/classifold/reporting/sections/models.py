@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from classifold.data.predictions import MAJORITY, STACK
+from classifold.evaluation.outcomes import describe_absent_classes
 from classifold.pictures.glyphs import shorten
 from classifold.pictures.palette import BLUE, VERMILION
 from classifold.reporting.facts import Facts
@@ -138,7 +139,8 @@ def other_scores_table(facts: Facts) -> Table:
     """Tabulate the other scores on test images."""
     # Key in metrics/test.json -> title and subtitle of its column.
     keys = {"macro_f1": ("macro F1", "over all classes")}
-    if "macro_f1_note" in facts.metrics["test"][STACK]:
+    absent_classes = describe_absent_classes(facts.metrics["test"][STACK])
+    if absent_classes:
         keys |= {"macro_f1_present": ("macro F1", "over classes with test images")}
     if facts.task == "single":
         keys |= {"top3_accuracy": ("top-3 accuracy", ""), "top5_accuracy": ("top-5 accuracy", "")}
@@ -164,8 +166,8 @@ def other_scores_table(facts: Facts) -> Table:
         for name in [*facts.models, STACK, MAJORITY]
     ]
     caption = f"Other scores on {count(facts.n_test, 'test image')}"
-    if note := facts.metrics["test"][STACK].get("macro_f1_note"):
-        caption += f". Macro F1: {note}"
+    if absent_classes:
+        caption += f". Macro F1: {absent_classes}"
     return Table(caption, columns, rows, highlighted=frozenset({STACK}))
 
 

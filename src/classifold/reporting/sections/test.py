@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from classifold.data.predictions import STACK
+from classifold.evaluation.outcomes import describe_absent_classes
 from classifold.reporting.facts import Facts, Rows
 from classifold.reporting.sections.confusion import confusion_charts
 from classifold.reporting.sections.label_counts import label_count_charts
@@ -34,6 +35,7 @@ def test_section(facts: Facts) -> dict[str, Any]:
         "slices_table": slices_table(slices, facts.main_metric),
         "slice_kinds": describe_slices(list(dict.fromkeys(row["slice"] for row in slices))),
         "reliability": reliability(facts.calibration, task=facts.task),
+        "absent_classes": describe_absent_classes(facts.metrics["test"][STACK]),
         "temperature": describe_temperature(facts.metrics["test"][STACK]),
         "galleries": list(mistakes(facts)),
         **charts(facts),
