@@ -138,8 +138,8 @@ FOLDER_KINDS = [
     Kind("`cat/`, `dog/`, images beside them", pets() | flat("1.jpg"), FOLDERS),
     Kind("the same with `dataset.folders: class`", pets() | flat("1.jpg"), "cat 2, dog 2",
          folders="class"),
-    Kind("`cat/`, `dog/`, `Unlabeled/`", of("cat", "dog", "Unlabeled"),
-         "cat 2, dog 2; unlabelled 2"),
+    Kind("`cat/`, `dog/`, `Unlabeled/`, `unlabeled_data/`",
+         of("cat", "dog", "Unlabeled", "unlabeled_data"), "cat 2, dog 2; unlabelled 4"),
     Kind("`__MACOSX/`, `@eaDir/`, `#recycle/`, `lost+found/`, `.ipynb_checkpoints/`, `Thumbs.db`",
          of("cat", "dog", "__MACOSX/cat", "cat/@eaDir", "#recycle", "lost+found",
             ".ipynb_checkpoints") | {"cat/Thumbs.db": b"", "dog/._1.jpg": b""}, "cat 2, dog 2"),
@@ -184,6 +184,9 @@ TABLE_KINDS = [
     Kind("`NaN`, `NA`, `N/A`, `null`", flat() | csv("path,label", "a.jpg,NaN", "b.jpg,NA",
                                                     "c.jpg,x", "d.jpg,y"),
          "x 1, y 1; unlabelled 2"),
+    Kind("the same in another case: `Nan`, `<na>`", flat()
+         | csv("path,label", "a.jpg,Nan", "b.jpg,<na>", "c.jpg,x", "d.jpg,y"),
+         "x 1, y 1; unlabelled 2"),
     Kind("`None`", flat() | csv("path,label", "a.jpg,None", "b.jpg,x"),
          "None 1, x 1; unlabelled 2"),
     Kind("Parquet with numbers, NaN and null",
@@ -227,6 +230,9 @@ TABLE_KINDS = [
          TRAIN_AND_TEST | csv("id,label", "0,x", "1,y", "2,x", "3,y", name="train.csv")
          | csv("id,label", "0,x", "1,x", name="sample_submission.csv"),
          "x 2, y 2; unlabelled 2"),
+    Kind("the same with `sample_sub.csv`",
+         TRAIN_AND_TEST | csv("id,label", "0,x", "1,y", "2,x", "3,y", name="train.csv")
+         | csv("id,label", "0,x", "1,x", name="sample_sub.csv"), "x 2, y 2; unlabelled 2"),
     Kind("`train/_classes.csv`, `test/_classes.csv` with one column per class",
          of("train", "test") | csv("filename, x, y", "0.jpg,1,0", "1.jpg,0,1",
                                    name="train/_classes.csv")

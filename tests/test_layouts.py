@@ -15,7 +15,7 @@ from classifold.ingest.detection import find_source
 from classifold.ingest.files import HIDDEN
 from classifold.ingest.formats import EXTENSIONS
 from classifold.ingest.layout import SourceImage
-from classifold.ingest.split_names import split_name
+from classifold.ingest.split_names import is_unlabeled, split_name
 from classifold.ingest.tree import open_tree
 from files_in_memory import find
 
@@ -578,6 +578,29 @@ def test_the_setting_that_an_error_names_is_accepted(names, setting):
 )
 def test_names_of_splits_are_recognized(name, split):
     assert split_name(name).split == split
+
+
+@pytest.mark.parametrize(
+    ("name", "unlabeled"),
+    [
+        *((name, True) for name in ("unlabelled", "Un-Labeled images", "unlabeledSet")),
+        *((name, False) for name in ("unlabeled_cats", "seg_pred", "label", "relabeled_data")),
+    ],
+)
+def test_names_of_folders_of_unlabeled_images_are_recognized(name, unlabeled):
+    assert is_unlabeled(name) == unlabeled
+
+
+TRAIN_TABLE = {"train.csv": b"path,label\n1.png,a\n2.png,b\n"}
+
+
+@pytest.mark.parametrize(
+    ("name", "is_used"), [("sampleSub_v2", False), ("sample_subset", True), ("sub", True)]
+)
+def test_a_table_of_placeholders_is_recognized_by_its_name(name, is_used):
+    labels = {f"{name}.csv": b"path,label\n3.png,a\n"}
+    source = find(pictures("1.png", "2.png", "3.png") | TRAIN_TABLE | labels)
+    assert source.images[2].labels == (("a",) if is_used else ())
 
 
 @pytest.mark.parametrize("layout", ["annotations", "folder"])

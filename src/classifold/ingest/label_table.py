@@ -186,6 +186,10 @@ def _folder_splits(files: Files) -> dict[str, str]:
 def _is_submission(name: str) -> bool:
     """Check for a file such as `sample_submission.csv`, whose labels are placeholders."""
     stem = name.rpartition("/")[2].rpartition(".")[0]
-    return bool({"submission", "submit", "submissions"} & set(words(stem))) or (
-        "samplesubmission" in stem.lower()
+    found = words(stem)
+    return (
+        bool({"submission", "submit", "submissions"} & set(found))
+        or found[:2] == ["sample", "sub"]
+        or found[:1] == ["samplesub"]
+        or "samplesubmission" in stem.lower()
     )

@@ -98,8 +98,13 @@ def is_data_word(name: str) -> bool:
 
 
 def is_unlabeled(folder: str) -> bool:
-    """Check whether a folder is named `unlabelled`."""
-    return folder.strip().lower() in UNLABELED_NAMES
+    """Check whether a folder is named `unlabelled`, or so with words such as `data` or `train`."""
+    name = split_name(folder)
+    return (
+        name.split == UNLABELED
+        and not name.rest
+        and any(token.startswith(tuple(UNLABELED_NAMES)) for token in words(folder))
+    )
 
 
 def official_splits(folders: Iterable[str]) -> Mapping[str, str] | None:

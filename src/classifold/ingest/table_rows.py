@@ -13,10 +13,8 @@ from classifold.ingest.split_names import SPLIT_NAMES, split_name
 from classifold.ingest.table_columns import DECIMAL, NEGATIVE, POSITIVE, Columns
 from classifold.ingest.table_files import TableFile
 
-# Cells that mean no label: what pandas, R, SQL and Excel write. `None` may be a class.
-MISSING = frozenset(
-    ("nan", "NaN", "NAN", "NA", "N/A", "n/a", "#N/A", "<NA>", "null", "NULL", "NaT")
-)
+# Cells that mean no label, case-folded: what pandas, R, SQL and Excel write. `None` may be a class.
+MISSING = frozenset(("nan", "na", "n/a", "#n/a", "<na>", "null", "nat"))
 
 # What a quote that is not closed does to the next line.
 LINE_IN_CELL = re.compile(r"[\r\n].*[,;\t]")
@@ -125,7 +123,7 @@ class Rows:
                 "quotes."
             )
         labels = {composed(label.strip()) for label in cell.split(LABEL_SEPARATOR)} - {""}
-        if empty := labels & MISSING:
+        if empty := {label for label in labels if label.casefold() in MISSING}:
             self._empty.update(empty)
             labels -= empty
         return tuple(sorted(labels))
@@ -135,7 +133,7 @@ class Rows:
         for column, held_out in columns.flags.items():
             if cells[column].casefold() in POSITIVE:
                 return held_out
-        value = cells[columns.split].lower() if columns.split is not None else ""
+        value = cells[columns.split].casefold() if columns.split is not None else ""
         if columns.split is not None and value and value not in MISSING:
             known = split_name(value)
             if known.split is None or known.rest:
