@@ -554,6 +554,12 @@ def test_a_pattern_that_matches_nothing_is_an_error():
         ),
         (["yes/1.png", "no/1.png", "copy/yes/1.png", "copy/no/1.png"], "copy/class"),
         (["m/set/a/1.png", "m/set/b/1.png", "m/logo.png"], "m/set/class"),
+        (["m/x/a/1.png", "m/x/b/1.png", "m/docs/img/1.png"], "m/x/class"),
+        (["m/x/a/1.png", "m/x/b/1.png", "m/app/static/icons/1.png"], "m/x/class"),
+        (["m/x/a/1.png", "m/x/b/1.png", "m/y/c/1.png"], "m/any/class"),
+        (["m/x/a/1.png", "m/x/b/1.png", "m/docs/c/1.png", "m/docs/d/1.png"], "m/x/class"),
+        (["m/a/1.png", "m/b/1.png", "m/Assets/1.png"], "m/class"),
+        (["a/1.png", "b/1.png", "venv/lib/plots/1.png"], "class"),
         (
             ["m/data/train/a/1.png", "m/data/train/b/1.png", "m/data/test/a/1.png", "m/1.png"],
             "m/any/split/class",

@@ -21,6 +21,7 @@ from classifold.ingest.split_names import (
     TRAIN,
     VALIDATION,
     is_data_word,
+    is_side_folder,
     is_unlabeled,
     may_be_splits,
     official_splits,
@@ -70,6 +71,7 @@ def find_levels(root: Folder, *, where: str, labeled_elsewhere: bool = False) ->
     if may_be_splits(below):
         return _with_splits_below(top, folders, where=where)
     _refuse_doubt(top, folders, where=where)
+    _refuse_side_folders(top, folders, where=where)
     _refuse_loose(top, where=where)
     levels = Levels({}, set(), {}, {})
     _place_classes(levels, top, split=None)
@@ -228,6 +230,19 @@ def _refuse_doubt(top: Folder, folders: Sequence[Folder], *, where: str) -> None
         _refuse(top, f"the folders {names} hold the same folders ({below})", choices, where=where)
     several = [folder for folder in containers if len(folder.folders) > 1]
     n_below = len({name for folder in several for name in folder.folders})
+    if not leaves and n_below and len(several) < len(containers) and _are_names(n_in):
+        largest = max(several, key=lambda folder: len(folder.folders))
+        name = largest.path[len(top.path)]
+        between = ("any",) * (len(largest.path) - len(top.path))
+        _refuse(
+            top,
+            f"{name!r} holds several folders ({_listed(largest.folders)}), but others of the "
+            f"folders {names} only one",
+            f"{_class_pattern(largest)} if the folders in {name!r} are the classes and the other "
+            f"images are none, {_pattern(top, *between, 'class')} if the folders in all of them "
+            f"are the classes, or {_pattern(top, 'class')} if {names} are",
+            where=where,
+        )
     if leaves and n_below > len(leaves):
         largest = max(several, key=lambda folder: len(folder.folders))
         parts = largest.path[len(top.path) :]
@@ -255,6 +270,34 @@ def _are_shared(n_in: Counter[str], shared: Collection[str]) -> bool:
     )
 
 
+def _are_names(folders: Iterable[str]) -> bool:
+    """Check whether there are names among those of folders, not only dates and data words."""
+    return not all(DATE.fullmatch(name) or is_data_word(name) for name in folders)
+
+
+def _refuse_side_folders(top: Folder, folders: Sequence[Folder], *, where: str) -> None:
+    """Refuse folders such as `docs` and `assets` beside class folders, or beside their folder."""
+    aside = sorted(folder.name for folder in folders if is_side_folder(folder.name))
+    others = [folder for folder in folders if folder.name not in aside]
+    data = [inner for folder in others if len((inner := skip_wrapping(folder)).folders) > 1]
+    if aside and (len(others) > 1 or data):
+        within = (
+            f"{_class_pattern(data[0])} to read only the class folders in {data[0].name!r}, or to "
+            if len(data) == 1
+            else ""
+        )
+        raise UncertainFoldersError(
+            f"{SETTING}: {_listed(aside)} beside "
+            f"{_listed(top.folders.keys() - set(aside))} in {where}{_at(top)} is hardly a class, "
+            f"got auto. Remove the folder from the data, or set {SETTING} to "
+            f"{within}{_pattern(top, 'class')} if it is a class."
+        )
+
+
+def _at(top: Folder) -> str:
+    return f" (in {'/'.join(top.path)})" if top.path else ""
+
+
 def _refuse(
     top: Folder,
     found: str,
@@ -263,8 +306,7 @@ def _refuse(
     where: str,
     error: type[UserError] = UncertainFoldersError,
 ) -> NoReturn:
-    at = f" (in {'/'.join(top.path)})" if top.path else ""
-    raise error(f"{SETTING}: {found} in {where}{at}, got auto. Set it to {choices}.")
+    raise error(f"{SETTING}: {found} in {where}{_at(top)}, got auto. Set it to {choices}.")
 
 
 def _pattern(top: Folder, *parts: str) -> str:

@@ -44,6 +44,17 @@ DATA_WORDS = frozenset(
         *("annotation", "annotations", "label", "labels"),
     )
 )
+
+# Folders beside class folders that are part of a repository, a program or a web site.
+_SIDE_NAMES = frozenset(
+    (
+        *("app", "asset", "assets", "demo", "doc", "docs", "documentation", "env", "example"),
+        *("examples", "figs", "figures", "icons", "lib", "logos", "media", "node_modules"),
+        *("notebooks", "output", "outputs", "public", "results", "screenshots", "scripts"),
+        *("src", "static", "templates", "thumbnails", "venv"),
+    )
+)
+
 _FILLERS = DATA_WORDS | {"set", "sets", "split", "splits", "files", "input", "\u96c6"}
 
 _HELD_OUT = re.compile(r"(h(?:o|e)ld)[\s_-]*(out)", re.IGNORECASE)
@@ -95,6 +106,11 @@ def is_data_word(name: str) -> bool:
     """Check whether a name means no more than that there are images, such as `images_01`."""
     tokens = {token for token in words(name) if not token.isdigit()}
     return bool(tokens) and tokens <= DATA_WORDS
+
+
+def is_side_folder(name: str) -> bool:
+    """Check whether a name is usual for folders beside the data, such as `docs` or `assets`."""
+    return name.lower() in _SIDE_NAMES
 
 
 def is_unlabeled(folder: str) -> bool:
