@@ -548,6 +548,15 @@ def test_a_pattern_that_matches_nothing_is_an_error():
         (["train/a/1.png", "train/b/1.png", "test/a/1.png", "1.png"], "split/class"),
         (["m/Dataset/0/1.png", "m/Dataset/1/1.png", "m/Demo/1.png"], "m/Dataset/class"),
         (["a/train/1.png", "a/test/1.png", "b/1.png"], "class/split"),
+        (["x/train/a/1.png", "x/test/a/1.png", "y/train/b/1.png"], "any/split/class"),
+        (
+            ["images/train/a/1.png", "images/test/a/1.png", "masks/train/b/1.png"],
+            "images/split/class",
+        ),
+        (
+            ["x/z/train/a/1.png", "x/z/test/a/1.png", "y/z/train/b/1.png", "y/z/test/b/1.png"],
+            "any/any/split/class",
+        ),
         (
             ["train/train/a/1.png", "train/train/b/1.png", "test/1.png", "x/1.png"],
             "split/any/class",
@@ -570,6 +579,34 @@ def test_the_setting_that_an_error_names_is_accepted(names, setting):
     with pytest.raises(UserError, match=rf"dataset\.folders.*\b{setting}\b"):
         find(names)
     assert find(names, folders=setting, task="multi").layout == "folder"
+
+
+@pytest.mark.parametrize(
+    "dates",
+    [
+        ("2023-01-05_14-30-00", "2023-01-06_09-05-00"),
+        ("2023-01-05T14:30", "2023-01-06T09:05"),
+        ("2023_0105_1430", "2023_0106_0905"),
+        ("3.5.2023", "13.5.2023"),
+        ("05-13-2023", "05-14-2023"),
+        ("05_01_2023 1430", "06_01_2023 0905"),
+        ("2023-W01", "2023-W02"),
+        ("2023Q1", "2023Q2"),
+    ],
+)
+def test_folders_of_dates_are_refused_as_classes(dates):
+    first, second = dates
+    with pytest.raises(UserError, match=r"dataset\.folders.*\bany/class\b"):
+        find([f"{first}/cat/1.png", f"{second}/dog/1.png"])
+
+
+@pytest.mark.parametrize("names", [("01", "02"), ("1.5.2", "1.5.3"), ("20230105x", "20230106x")])
+def test_folders_that_look_like_dates_only_in_part_are_classes(names):
+    first, second = names
+    assert set(labels_of(find([f"{first}/cat/1.png", f"{second}/dog/1.png"])).values()) == {
+        (first,),
+        (second,),
+    }
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,12 @@ from classifold.ingest.split_names import (
 
 SETTING = "dataset.folders"
 
-DATE = re.compile(r"(?:19|20)\d\d(?:[-_. ]?[01]\d(?:[-_. ]?[0-3]\d)?)?")
+_TIME = r"(?:[-_. T]?[0-2]\d(?:[-_.:h ]?[0-5]\d){1,2})?"
+DATE = re.compile(
+    r"(?:19|20)\d\d(?:[-_. ]?[01]\d(?:[-_. ]?[0-3]\d" + _TIME + ")?)?"  # 2023-01-05_143000
+    r"|(?:19|20)\d\d[-_. ]?[WQ][0-5]?\d"  # 2023-W01
+    r"|[0-3]?\d([-_. ])[0-3]?\d\1(?:19|20)\d\d" + _TIME  # 05.01.2023
+)
 
 NAMES_SHOWN = 5
 
@@ -94,12 +99,20 @@ def _like_splits(folders: Sequence[Folder]) -> list[str]:
 
 def _with_splits_below(top: Folder, folders: Sequence[Folder], *, where: str) -> Levels:
     """Read classes that hold folders of official splits."""
-    if any(len(inner.folders) > 1 for folder in folders for inner in folder.folders.values()):
+    splits = [inner for folder in folders for inner in folder.folders.values()]
+    below = {name for split in splits for name in split.folders if name != split.path[-2]}
+    different = [name for name in below if _are_names([name])]
+    if len(different) > 1 or any(len(split.folders) > 1 for split in splits):
+        of_data = [
+            f" ({_pattern(folder, 'split', 'class')} to read only {folder.name!r})"
+            for folder in folders
+            if is_data_word(folder.name)
+        ]
         _refuse(
             top,
             f"each of the folders {_listed(top.folders)} holds official splits, and these folders",
             f"{_pattern(top, 'any', 'split', 'class')} if the folders in the splits are the "
-            f"classes, or {_pattern(top, 'class', 'split')} if {_listed(top.folders)} are",
+            f"classes{''.join(of_data[:1])}, or {_pattern(top, 'class', 'split')} if {_listed(top.folders)} are",
             where=where,
         )
     levels = Levels({}, {top.path}, {}, {})
@@ -194,11 +207,12 @@ def _refuse_doubt(top: Folder, folders: Sequence[Folder], *, where: str) -> None
     shared = [name for name, count in n_in.items() if count > 1]
     below = _listed(sorted(n_in, key=lambda name: (-n_in[name], name)))
     names = _listed(top.folders)
+    split = ("split",) if may_be_splits(n_in) else ()
     choices = (
-        f"{_pattern(top, 'any', *between, 'class')} if the folders in them are the classes "
-        f"({_pattern(top, 'group', *between, 'class')} to also keep each of {names} in one split), "
-        "or "
-        f"{_pattern(top, 'class')} if {names} are the classes"
+        f"{_pattern(top, 'any', *between, *split, 'class')} if the folders in them are the classes "
+        f"({_pattern(top, 'group', *between, *split, 'class')} to also keep each of {names} in one "
+        f"split), or {_pattern(top, 'class', *((*between, *split) if split else ()))} if {names} "
+        "are the classes"
     )
     if of_data := [folder for folder in folders if is_data_word(folder.name)]:
         largest = max(of_data, key=lambda folder: len(skip_wrapping(folder).folders))
