@@ -38,6 +38,17 @@ def test_images_come_in_the_order_of_the_arguments_with_their_names(tmp_path, mo
         assert np.unique(pixels.reshape(-1, 3), axis=0).tolist() == [[10, 20, 30]]
 
 
+def test_names_are_relative_to_the_folder_that_the_user_is_in(tmp_path, image):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/a.png").write_bytes(image)
+    for given, name in (("a.png", "a.png"), ("../sub", "../sub/a.png")):
+        with open_images([given], ingested=tmp_path, start=tmp_path / "sub") as opened:
+            assert opened.names == [name]
+            assert [pixels.reason for pixels in opened.pixels(**SETTINGS)] == [None]
+    with pytest.raises(UserError, match=r"^b\.png: no such file"):
+        open_images(["b.png"], ingested=tmp_path, start=tmp_path / "sub").__enter__()
+
+
 def test_bytes_of_names_that_are_not_unicode_are_escaped(tmp_path, image):
     path = tmp_path / os.fsdecode(b"caf\xe9.png")
     path.write_bytes(image)

@@ -438,6 +438,30 @@ def test_without_a_file_the_command_prints_a_table(command, monkeypatch):
     assert sorted(Path().rglob("*")) == before
 
 
+@pytest.mark.parametrize("out", [[], ["--out", "p.csv"]])
+def test_from_a_subfolder_images_have_the_names_that_were_given(command, monkeypatch, out):
+    monkeypatch.setenv("COLUMNS", "200")
+    Path("dvc.yaml").touch()
+    Path("stages").mkdir()
+    root = Path.cwd()
+    monkeypatch.chdir(root / "source/owl")
+    with zipfile.ZipFile("more.zip", "w") as archive:
+        archive.write("deep.png", "in/1.png")
+    done = command("deep.png", "more.zip", "../cat", *out)
+    assert done.exit_code == 0, done.output
+    cats = [f"../cat/{path.name}" for path in sorted((root / "source/cat").iterdir())]
+    expected = ["deep.png", "more.zip/in/1.png", *cats]
+    if out:
+        rows = read_rows(root / "source/owl/p.csv")
+        assert [row["image"] for row in rows] == expected
+    else:
+        shown = [line.strip().split("  ")[0] for line in done.stdout.splitlines()]
+        assert shown[3 : 3 + len(expected)] == expected
+    monkeypatch.chdir(root / "source/owl")
+    done = command("deep.png", "--out", "deep.png")
+    assert "deep.png is one of the images" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("labels", "cells"),
     [

@@ -29,6 +29,16 @@ def given_paths(context: typer.Context, option: typer.CallbackParam, value: Any)
     return _from_start(value, context.find_root().obj)
 
 
+def expand_home(paths: list[str]) -> list[str]:
+    """Expand `~` in paths that a command names in its output as they were given; a callback."""
+    return [_from_start(path, None) for path in paths]
+
+
+def start_folder(context: typer.Context) -> Path:
+    """Return the folder in which the command was started, relative to the current folder."""
+    return Path(os.path.relpath(context.find_root().obj))
+
+
 def _from_start(value: Any, start: Path | None) -> Any:
     if value in NO_PATHS:
         return value

@@ -6,7 +6,13 @@ from typing import Annotated
 import typer
 
 from classifold.cli.errors import report_errors
-from classifold.cli.options import ModelName, ModelsFolder, given_paths
+from classifold.cli.options import (
+    ModelName,
+    ModelsFolder,
+    expand_home,
+    given_paths,
+    start_folder,
+)
 from classifold.errors import UserError
 
 
@@ -15,7 +21,7 @@ def predict(
     images: Annotated[
         list[str],
         typer.Argument(
-            callback=given_paths,
+            callback=expand_home,
             help="Image files, folders, zip or tar archives; or the word 'unlabelled', for the "
             "images of the image table that have no label.",
         ),
@@ -27,6 +33,8 @@ def predict(
     top: Annotated[int, typer.Option(min=1, help="The number of classes listed per image.")] = 5,
     model: ModelName = "stack",
     models: ModelsFolder = Path("models"),
+    *,
+    context: typer.Context,
 ) -> None:
     """Classify new images with the trained stack, or with one model.
 
@@ -40,11 +48,12 @@ def predict(
     from classifold.serving.predictions_file import write_predictions
     from classifold.serving.predictions_table import print_predictions
 
+    start = start_folder(context)
     if out is not None:
         require_output(out, example="predictions.csv")
-        _refuse_to_overwrite(out, images)
+        _refuse_to_overwrite(out, [start / image for image in images])
     classifier = Classifier.load(model=model, models=models)
-    with open_images(images, ingested=classifier.ingested) as opened:
+    with open_images(images, ingested=classifier.ingested, start=start) as opened:
         n_images = len(opened.names)
         top = min(top, len(classifier.classes))
         predictions = track(
@@ -68,6 +77,6 @@ def predict(
         )
 
 
-def _refuse_to_overwrite(out: Path, images: list[str]) -> None:
-    if out.is_file() and any(Path(name).exists() and out.samefile(name) for name in images):
+def _refuse_to_overwrite(out: Path, images: list[Path]) -> None:
+    if out.is_file() and any(image.exists() and out.samefile(image) for image in images):
         raise UserError(f"--out: {out} is one of the images. Choose another file.")

@@ -72,7 +72,9 @@ class NewImages:
 
 
 @contextmanager
-def open_images(images: Iterable[str | Path], *, ingested: Path) -> Iterator[NewImages]:
+def open_images(
+    images: Iterable[str | Path], *, ingested: Path, start: Path = Path()
+) -> Iterator[NewImages]:
     """Find images, and keep archives open while the block runs.
 
     A file is named as it was given; an image in a folder or an archive has its path inside
@@ -85,12 +87,15 @@ def open_images(images: Iterable[str | Path], *, ingested: Path) -> Iterator[New
             `unlabelled`: the images of the table that have no label. A folder of that name is
             `./unlabelled`.
         ingested: the folder of the image table.
+        start: the folder that relative paths of `images` start at; it is no part of the names.
 
     Raises:
         UserError: if an argument is missing, empty, given twice or a damaged archive.
     """
     with ExitStack() as stack:
-        opened = NewImages([_open(image, stack, ingested=ingested) for image in images])
+        opened = NewImages(
+            [_open(image, stack, ingested=ingested, start=start) for image in images]
+        )
         name, count = next(iter(Counter(opened.names).most_common(1)), ("", 0))
         if count > 1:
             raise UserError(f"{name}: must be given once, got {count} times. Remove the others.")
@@ -113,16 +118,17 @@ def read_image_files(paths: Sequence[Path], *, size: int, ranges: Ranges) -> np.
     return np.stack(images)
 
 
-def _open(image: str | Path, stack: ExitStack, *, ingested: Path) -> _Group:
+def _open(image: str | Path, stack: ExitStack, *, ingested: Path, start: Path) -> _Group:
     if image == UNLABELED:
         return _unlabeled(ingested)
-    path = Path(image)
+    given = readable_id(Path(image).as_posix())
+    path = start / image
     if not path.exists():
-        raise UserError(f"{readable_id(str(path))}: no such file or folder. Correct the name.")
+        raise UserError(f"{given}: no such file or folder. Correct the name.")
     if path.is_dir() or _is_archive(path):
-        return _open_tree(path, stack)
+        return _open_tree(path, stack, given=given)
     reads = (read_image(read_file, name) for name in [str(path)])
-    return _Group([readable_id(path.as_posix())], reads)
+    return _Group([given], reads)
 
 
 def _is_archive(path: Path) -> bool:
@@ -132,13 +138,12 @@ def _is_archive(path: Path) -> bool:
     return is_zip(path) or is_tar(path)
 
 
-def _open_tree(path: Path, stack: ExitStack) -> _Group:
-    where = readable_id(path.as_posix())
+def _open_tree(path: Path, stack: ExitStack, *, given: str) -> _Group:
     tree = stack.enter_context(open_tree(path, scratch=Path(tempfile.gettempdir())))
     names = sort_files(tree).images
     if not names and not tree.refused:
         raise UserError(
-            f"{where}: none of its {len(tree.names()):,} files is an image. Name a file, a folder "
+            f"{given}: none of its {len(tree.names()):,} files is an image. Name a file, a folder "
             "or an archive of images."
         )
     known = set(names)
@@ -148,7 +153,7 @@ def _open_tree(path: Path, stack: ExitStack) -> _Group:
         (read_image(tree.read, name) for name in names),
         (Read(b"", reason) for reason in refused.values()),
     )
-    return _Group([f"{where}/{name}" for name in (*names, *refused)], reads)
+    return _Group([f"{given}/{name}" for name in (*names, *refused)], reads)
 
 
 def _unlabeled(ingested: Path) -> _Group:
