@@ -582,6 +582,36 @@ def test_the_setting_that_an_error_names_is_accepted(names, setting):
 
 
 @pytest.mark.parametrize(
+    "names", [("entrenar", "probar"), ("trains", "tests"), ("development", "hold-out")]
+)
+def test_folders_that_may_be_splits_in_other_words_are_refused(names):
+    files = [f"{split}/{label}/1.png" for split in names for label in ("cat", "dog")]
+    with pytest.raises(UserError, match=r"dataset\.folders.*rename them to train, .* test\."):
+        find(files)
+
+
+@pytest.mark.parametrize("folder", ["{}", "{}/cat", "{}/{}_cat"])
+def test_held_out_splits_without_train_are_refused(folder):
+    names = [f"{folder.format(split, split)}/1.png" for split in ("val", "test")]
+    with pytest.raises(UserError, match=r"dataset\.folders: the folders test, val .* add train"):
+        find(names)
+
+
+@pytest.mark.parametrize("other", ["probar", "test"])
+def test_a_pattern_with_split_names_the_folders_that_are_no_splits(other):
+    files = [f"{split}/{label}/1.png" for split in ("entrenar", other) for label in ("cat", "dog")]
+    with pytest.raises(
+        UserError, match=r"dataset\.folders.* 'entrenar'.* got split/class\. Rename"
+    ):
+        find(files, folders="split/class")
+
+
+def test_a_pattern_in_capitals_that_matches_nothing_is_an_error_that_names_the_case():
+    with pytest.raises(UserError, match=r"dataset\.folders: .* got Any/class\. .* lower case"):
+        find(["2023/cat/1.png", "2024/dog/2.png"], folders="Any/class")
+
+
+@pytest.mark.parametrize(
     "dates",
     [
         ("2023-01-05_14-30-00", "2023-01-06_09-05-00"),
@@ -616,7 +646,37 @@ def test_folders_that_look_like_dates_only_in_part_are_classes(names):
         *((name, "validation") for name in ("VAL", "valid", "dev", "Evaluation", "val2017")),
         *((name, "test") for name in ("Test", "test_set", "TestImages", "hold-out", "Held Out")),
         *((name, "unlabelled") for name in ("Unlabeled", "un-labelled", "seg_pred")),
-        *((name, None) for name in ("trains", "latest", "evaluate_me", "contest", "train_test")),
+        *((name, "train") for name in ("Trainingsdaten", "treinamento", "E\u011fitim")),
+        *(
+            (name, "train")
+            for name in (
+                "\u041e\u0431\u0443\u0447\u0435\u043d\u0438\u0435",
+                "\u8a13\u7df4\u30c7\u30fc\u30bf",
+                "\ud6c8\ub828",
+            )
+        ),
+        *((name, "validation") for name in ("Validierungsbilder", "Valida\u00e7\u00e3o")),
+        *(
+            (name, "test")
+            for name in (
+                "Testdaten",
+                "\u0442\u0435\u0441\u0442",
+                "\u30c6\u30b9\u30c8\u7528",
+                "\u6e2c\u8a66\u96c6",
+            )
+        ),
+        *(
+            (name, None)
+            for name in (
+                "trains",
+                "tests",
+                "Bilder",
+                "latest",
+                "evaluate_me",
+                "contest",
+                "train_test",
+            )
+        ),
     ],
 )
 def test_names_of_splits_are_recognized(name, split):

@@ -91,6 +91,8 @@ def test_folders_are_described_only_in_the_layout_folder(valid):
             ("dataset.folders", folders, "dataset.folders: must be auto, or a word per level of")
             for folders in ("2023", "class/class", "any//class", "class/", "")
         ),
+        ("dataset.folders", "any/class/", "got 'any/class/'. Remove each '/' at the start, at the"),
+        ("dataset.folders", "Any/Class", "got 'Any/Class'. Write class, split, group and any in "),
         ("augment.rotat", 3, "augment.rotat: unknown key. Did you mean rotate?"),
         ("limit", ABSENT, "limit: missing. Add it"),
         ("limit.epochs", ABSENT, "limit.epochs: missing. Add it"),

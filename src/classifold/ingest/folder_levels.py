@@ -20,6 +20,7 @@ from classifold.ingest.folder_tree import (
 from classifold.ingest.split_names import (
     TRAIN,
     VALIDATION,
+    SplitName,
     is_data_word,
     is_side_folder,
     is_unlabeled,
@@ -27,6 +28,8 @@ from classifold.ingest.split_names import (
     official_splits,
     split_name,
 )
+
+HELD_OUT = {SplitName(VALIDATION, ()), SplitName(TEST, ())}
 
 SETTING = "dataset.folders"
 
@@ -72,6 +75,16 @@ def find_levels(root: Folder, *, where: str, labeled_elsewhere: bool = False) ->
             where=where,
             error=UncertainFoldersError if any(folder.folders for folder in folders) else UserError,
         )
+    if {split_name(folder.name) for folder in folders} == HELD_OUT:
+        _refuse(
+            top,
+            f"the folders {_listed(top.folders)} are named after official splits without train",
+            f"{_pattern(top, 'any', 'class')} if the folders in them are the classes, or "
+            f"{_pattern(top, 'class')} if {_listed(top.folders)} are. If they are official splits, "
+            "add train or rename one to it",
+            where=where,
+            error=UncertainFoldersError if any(folder.folders for folder in folders) else UserError,
+        )
     below = {name: inner for folder in folders for name, inner in folder.folders.items()}
     if may_be_splits(below):
         return _with_splits_below(top, folders, where=where)
@@ -112,7 +125,8 @@ def _with_splits_below(top: Folder, folders: Sequence[Folder], *, where: str) ->
             top,
             f"each of the folders {_listed(top.folders)} holds official splits, and these folders",
             f"{_pattern(top, 'any', 'split', 'class')} if the folders in the splits are the "
-            f"classes{''.join(of_data[:1])}, or {_pattern(top, 'class', 'split')} if {_listed(top.folders)} are",
+            f"classes{''.join(of_data[:1])}, or {_pattern(top, 'class', 'split')} if "
+            f"{_listed(top.folders)} are",
             where=where,
         )
     levels = Levels({}, {top.path}, {}, {})
@@ -241,6 +255,8 @@ def _refuse_doubt(top: Folder, folders: Sequence[Folder], *, where: str) -> None
         example = next((name for name in shared if is_data_word(name)), None)
         if example:
             choices += f" ({_pattern(top, 'class', example)} to read only {example!r} in them)"
+        elif len(folders) <= len({TRAIN, VALIDATION, TEST}):
+            choices += ". If they are official splits, rename them to train, validation and test"
         _refuse(top, f"the folders {names} hold the same folders ({below})", choices, where=where)
     several = [folder for folder in containers if len(folder.folders) > 1]
     n_below = len({name for folder in several for name in folder.folders})

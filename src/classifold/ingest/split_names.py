@@ -25,15 +25,36 @@ SPLIT_NAMES = {
 
 UNLABELED_NAMES = frozenset({UNLABELED, "unlabeled"})
 
-# Words of the names of folders and tables, in lower case and without accents.
-_WORDS = {
-    **SPLIT_NAMES,
-    **dict.fromkeys(("trn", "trainval", "treino", "entrenamiento", "entrainement"), TRAIN),
-    **dict.fromkeys(("apprentissage", "addestramento", "\u8bad\u7ec3"), TRAIN),
-    **dict.fromkeys(("eval", "evaluation", "validacion", "validacao"), VALIDATION),
-    **dict.fromkeys(("\u9a8c\u8bc1",), VALIDATION),
-    **dict.fromkeys(("tst", "holdout", "heldout", "teste", "prueba", "\u6d4b\u8bd5"), TEST),
-    **dict.fromkeys((*UNLABELED_NAMES, "pred", "predict", "prediction"), UNLABELED),
+
+def _plain(name: str) -> str:
+    """Decompose characters and remove accents."""
+    decomposed = unicodedata.normalize("NFKD", name)
+    return "".join(character for character in decomposed if not unicodedata.combining(character))
+
+
+# Words of the names of folders and tables, in lower case; those in Chinese, Japanese, Korean and
+# Russian are escaped.
+_OTHER_WORDS = {
+    TRAIN: (
+        *("trn", "trainval", "trainings", "treino", "treinamento", "entrenamiento"),
+        *("entrainement", "apprentissage", "addestramento", "egitim", "\u8bad\u7ec3"),
+        *("\u8a13\u7df4", "\u5b66\u7fd2", "\ud6c8\ub828", "\ud559\uc2b5"),
+        "\u043e\u0431\u0443\u0447\u0435\u043d\u0438\u0435",
+    ),
+    VALIDATION: (
+        *("eval", "evaluation", "validacion", "validacao", "validazione", "validierung"),
+        *("validierungs", "\u9a8c\u8bc1", "\u9a57\u8b49", "\u691c\u8a3c", "\uac80\uc99d"),
+        "\u0432\u0430\u043b\u0438\u0434\u0430\u0446\u0438\u044f",
+    ),
+    TEST: (
+        *("tst", "holdout", "heldout", "teste", "prueba", "pruebas", "\u6d4b\u8bd5"),
+        *("\u6e2c\u8a66", "\u30c6\u30b9\u30c8", "\ud14c\uc2a4\ud2b8"),
+        "\u0442\u0435\u0441\u0442",
+    ),
+    UNLABELED: (*UNLABELED_NAMES, "pred", "predict", "prediction"),
+}
+_WORDS = SPLIT_NAMES | {
+    _plain(word): split for split, names in _OTHER_WORDS.items() for word in names
 }
 
 # Words that mean no more than that there are images; they may also be appended to the name of a
@@ -55,7 +76,10 @@ _SIDE_NAMES = frozenset(
     )
 )
 
-_FILLERS = DATA_WORDS | {"set", "sets", "split", "splits", "files", "input", "\u96c6"}
+_FILLERS = DATA_WORDS | {
+    *("set", "sets", "split", "splits", "files", "input", "daten", "bilder"),
+    *map(_plain, ("\u96c6", "\u7528", "\u30c7\u30fc\u30bf")),
+}
 
 _HELD_OUT = re.compile(r"(h(?:o|e)ld)[\s_-]*(out)", re.IGNORECASE)
 _UNLABELED = re.compile(r"(un)[\s_-]*(label+ed)", re.IGNORECASE)
@@ -92,11 +116,7 @@ def split_name(name: str) -> SplitName:
 
 def words(name: str) -> list[str]:
     """Divide a name into words, in lower case and without accents."""
-    plain = "".join(
-        character
-        for character in unicodedata.normalize("NFKD", name)
-        if not unicodedata.combining(character)
-    )
+    plain = _plain(name)
     for parts in (_HELD_OUT, _UNLABELED):
         plain = parts.sub(lambda match: "".join(match.groups()).lower(), plain)
     return [token.lower() for token in _TOKEN.findall(plain)]

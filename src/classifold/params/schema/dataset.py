@@ -32,10 +32,15 @@ class Dataset(Section):
         parts = folders.split("/")
         repeated = any(parts.count(word) > 1 for word in ("class", "split", "group"))
         if folders != "auto" and ("class" not in parts or repeated or not all(parts)):
+            remedy = ""
+            if "class" not in parts and "class" in folders.lower().split("/"):
+                remedy = ". Write class, split, group and any in lower case"
+            elif not all(parts) and "class" in parts:
+                remedy = ". Remove each '/' at the start, at the end or beside another"
             raise ValueError(
                 "must be auto, or a word per level of folders from dataset.path down, joined by "
                 "'/': class once, split and group at most once, any, or a folder's name, got "
-                f"'{folders}'"
+                f"'{folders}'{remedy}"
             )
         return folders
 
