@@ -562,6 +562,11 @@ def test_a_pattern_that_matches_nothing_is_an_error():
             "split/any/class",
         ),
         (["yes/1.png", "no/1.png", "copy/yes/1.png", "copy/no/1.png"], "copy/class"),
+        (["train/2023/a/1.png", "train/2024/b/1.png", "test/2023/a/1.png"], "split/any/class"),
+        (
+            ["z/train/x/a/1.png", "z/train/x/b/1.png", "z/train/data/1.png", "z/test/1.png"],
+            "z/split/class",
+        ),
         (["m/set/a/1.png", "m/set/b/1.png", "m/logo.png"], "m/set/class"),
         (["m/x/a/1.png", "m/x/b/1.png", "m/docs/img/1.png"], "m/x/class"),
         (["m/x/a/1.png", "m/x/b/1.png", "m/app/static/icons/1.png"], "m/x/class"),

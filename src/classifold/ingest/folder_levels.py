@@ -158,6 +158,9 @@ def _in_splits(
     may_lack_labels = {TEST, VALIDATION} if labeled_elsewhere else {TEST}
     levels = Levels({}, set(), {}, dict(splits))
     classes: set[str] = set()
+    for name in splits:
+        for folder in top.folders[name].walk():
+            folder.split_level = len(top.path)
     # The training images come first: they have all classes.
     for name, split in sorted(splits.items(), key=lambda item: item[1] != TRAIN):
         inner = skip_wrapping(top.folders[name], keep=classes)
@@ -341,6 +344,8 @@ def _refuse(
 
 def _pattern(top: Folder, *parts: str) -> str:
     wrapping = ["any" if name in KEYWORDS else name for name in top.path]
+    if top.split_level is not None:
+        wrapping[top.split_level] = "split"
     return "/".join((*wrapping, *parts))
 
 

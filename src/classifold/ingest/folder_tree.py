@@ -41,6 +41,7 @@ class Folder:
         self.path = path
         self.n_images = 0  # directly in it
         self.folders: dict[str, Folder] = {}
+        self.split_level: int | None = None  # which part of the path is an official split
 
     @property
     def name(self) -> str:
