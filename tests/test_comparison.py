@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dvc.repo import Repo
 from typer.testing import CliRunner
 
 from classifold.cli.app import app
@@ -176,6 +177,19 @@ def test_a_revision_is_read_by_branch_by_hash_and_by_the_name_of_an_experiment(r
         assert found.params == {"dataset": {"task": "single"}}
         assert found.metrics["stack"] == read_json(run.folders.metrics / "stack.json")
         assert found.predictions is None  # no DVC repository
+
+
+@pytest.mark.dvc
+def test_predictions_that_are_in_no_cache_are_none(repository):
+    run, ask = repository
+    Repo.init(str(run.root)).close()
+    (run.root / "data").mkdir()
+    (run.root / "data/evaluated.dvc").write_text(
+        f"outs:\n- md5: {'0' * 32}.dir\n  hash: md5\n  path: evaluated\n"
+    )
+    ask("add", "-A", ".dvc", "data/evaluated.dvc")
+    ask("commit", "-q", "-m", "results of another machine")
+    assert read_revision(run.root, "main").predictions is None
 
 
 @pytest.mark.parametrize("name", ["nonsense", "--help", "", "main;ls", "HEAD~9"])

@@ -82,10 +82,11 @@ def _read_predictions(root: Path, commit: str) -> dict[str, list[dict[str, Any]]
     # Slow to import, and only used here.
     from dvc.api import read  # noqa: PLC0415
     from dvc.exceptions import DvcException  # noqa: PLC0415
+    from dvc_data.index import DataIndexError  # noqa: PLC0415
 
     try:
         content = read(PREDICTIONS, repo=str(root), rev=commit, mode="rb")
-    except (DvcException, OSError):
+    except (DvcException, DataIndexError, OSError):  # the second: a folder is not in the cache
         return None
     rows: dict[str, list[dict[str, Any]]] = {}
     for row in pq.read_table(io.BytesIO(content)).to_pylist():
