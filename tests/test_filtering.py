@@ -295,9 +295,18 @@ def test_with_all_rules_off_every_image_stays():
 
 def test_a_class_without_a_remaining_image_is_an_error_with_a_remedy():
     images = [image("a"), image("b"), image("c", "dog", size=(9, 9))]
-    message = r"filter: .*'dog' remains\. Change filter\.size or filter\.duplicates"
+    message = r"filter: .*'dog' remains, got 1 excluded \(1 size\)\. filter\.size\.rule: none"
     with pytest.raises(UserError, match=message):
         select(images, size=MODAL, duplicates=DROP)
+
+
+def test_classes_of_equal_images_alone_are_an_error_that_names_the_conflict():
+    images = [image("a", pixels="x"), image("b", "dog", pixels="x"), image("c", pixels="x")]
+    with pytest.raises(UserError) as error:
+        select(images, size=ANY_SIZE, duplicates=DROP)
+    assert "'cat', 'dog' remains, got 3 excluded (3 conflicting labels)" in str(error.value)
+    assert "Correct the labels of equal images" in str(error.value)
+    assert "filter." not in str(error.value)
 
 
 # The first two are there in each class, so that no class vanishes.

@@ -148,6 +148,34 @@ def test_a_class_with_fewer_groups_than_splits_is_an_error_that_reports_the_coun
         split_by_class(labels, [*IDS[:20], *groups], fractions=FRACTIONS, seed=0)
 
 
+@pytest.mark.parametrize(
+    ("n_images", "validation", "helps"),
+    [
+        pytest.param(1, 0, False, id="one image cannot be in train and validation"),
+        pytest.param(2, 0, True, id="two images can"),
+        pytest.param(1, 2, True, id="one image can be in train, with an official validation split"),
+    ],
+)
+def test_the_advice_for_too_few_images_helps(n_images, validation, helps):
+    images = [
+        Image(f"{label}{i}", (label,), f"{label}{i}", "validation" if i < validation else None)
+        for label in ("cat", "dog")
+        for i in range(n_images + validation)
+    ]
+    settings = {"method": "grouped", "seed": 0}
+    message = rf"split\.fractions: .*'cat', got {n_images} .*Add images"
+    with pytest.raises(UserError, match=message) as error:
+        assign_splits(images, fractions=FRACTIONS, **settings)
+    assert ("or set split.fractions.test to 0" in str(error.value)) == helps
+    no_test = {"train": 0.8, "validation": 0.2, "test": 0}
+    if helps:
+        splits = assign_splits(images, fractions=no_test, **settings)
+        assert set(splits) == {"train", "validation"}
+    else:
+        with pytest.raises(UserError, match=r"Add images of each class\."):
+            assign_splits(images, fractions=no_test, **settings)
+
+
 # Class proportions of the 14 labels of the photos of report 001.
 PROPORTIONS = (
     *(0.00469, 0.018, 0.01594, 0.05475, 0.0224, 0.16138, 0.03806),

@@ -1,8 +1,10 @@
 """Select the images to keep, and give one reason for each excluded image."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from classifold.data.exclusions import REMEDIES
 from classifold.data.image_table import TEST, UNLABELED
 from classifold.errors import UserError
 from classifold.filtering.duplicates import bits_apart, equal_groups, linked, near_groups
@@ -106,7 +108,7 @@ def select(
     together = linked([*duplicate_groups, *declared], len(remaining))
 
     kept = [image for image in remaining if image.id not in excluded]
-    _require_every_class(images, kept)
+    _require_every_class(images, kept, excluded)
     return Selection(
         kept=kept,
         excluded=[excluded[image.id] for image in images if image.id in excluded],
@@ -209,11 +211,21 @@ def _name_groups(
     return group_of
 
 
-def _require_every_class(images: Sequence[Candidate], kept: Sequence[Candidate]) -> None:
+def _require_every_class(
+    images: Sequence[Candidate], kept: Sequence[Candidate], excluded: Mapping[str, Excluded]
+) -> None:
     before = {label for image in _learnable(images) for label in image.labels}
     after = {label for image in _learnable(kept) for label in image.labels}
     if lost := sorted(before - after):
+        reasons = Counter(
+            excluded[image.id].reason
+            for image in _learnable(images)
+            if not set(lost).isdisjoint(image.labels)
+        )
+        counts = ", ".join(f"{n:,} {reason.replace('_', ' ')}" for reason, n in reasons.items())
+        remedies = ". ".join(REMEDIES[reason] for reason in reasons)
         raise UserError(
-            f"filter: no image of class {', '.join(map(repr, lost))} remains. Change filter.size "
-            "or filter.duplicates, or remove the class from the data."
+            f"filter: no image of class {', '.join(map(repr, lost))} remains, got "
+            f"{reasons.total():,} excluded ({counts}). {remedies}. Or remove the class from the "
+            "data."
         )

@@ -66,12 +66,17 @@ def wanted_fractions(
     for of_image, group in zip(labels, groups, strict=True):
         for label in of_image:
             groups_of[label].add(group)
+    most = max(map(len, groups_of.values()), default=0)
+    # Only the fraction of test may be 0, and then a class must have an image for each other split.
+    or_no_test = ""
+    if "test" in wanted and most >= len(wanted) - 1:
+        or_no_test = ", or set split.fractions.test to 0"
     for label, of_label in sorted(groups_of.items()):
         if len(of_label) < len(wanted):
             raise UserError(
                 f"split.fractions: each of {', '.join(wanted)} needs an image of class '{label}', "
-                f"got {len(of_label)} in all (a group of duplicates counts once). Add images, or "
-                "set a fraction to 0."
+                f"got {len(of_label)} in all (a group of duplicates counts once). Add images of "
+                f"each class{or_no_test}."
             )
     return wanted
 
