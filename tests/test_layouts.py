@@ -810,3 +810,24 @@ def test_layouts_of_the_real_archives_are_detected_and_labels_counted(
             assert len(labels) == 40
             assert set(labels.values()) == {550}
             assert sum(image.boxes is not None for image in source.images) == 22000
+
+
+@pytest.mark.parametrize(
+    ("head", "line"),
+    [
+        ("# made by me\n#, with care\npath,label\n", 4),
+        ("# made by me\n#path,label\n", 3),  # the second line is the header
+    ],
+)
+def test_lines_are_counted_with_the_comments_before_the_header(head, line):
+    images = pictures("1.png", "2.png")
+    with pytest.raises(UserError, match=rf"t\.csv: line {line} must have 2 fields"):
+        find(images | {"t.csv": f"{head}1.png\n".encode()})
+    found = find(images | {"t.csv": f"{head}1.png,a\n2.png,b\n".encode()})
+    assert [image.labels for image in found.images] == [("a",), ("b",)]
+
+
+def test_the_remedy_for_json_lines_with_values_of_two_types_is_not_to_download():
+    table = b'{"path": "1.png", "label": "a"}\n{"path": "2.png", "label": 3}\n'
+    with pytest.raises(UserError, match=r"t\.jsonl: .*one type per key.*label.*Correct the file"):
+        find(pictures("1.png", "2.png") | {"t.jsonl": table}, layout="table")

@@ -79,13 +79,16 @@ class _CsvRows:
     def __init__(self, name: str, content: bytes) -> None:
         self._name = name
         self._text = _decode(content, name)
+        self._n_lines_before = 0
         if match := EXCEL_DELIMITER.match(self._text):
             self._delimiter = match[1]
             self._text = self._text[match.end() :]
+            self._n_lines_before = 1
         else:
-            header = self._text.lstrip("\r\n").partition("\n")[0]
-            self._delimiter = max(DELIMITERS, key=lambda d: len(_fields(header, d)))
-        self._n_lines_before = 1 if match else 0
+            comments = _comments(self._text)
+            self._text = self._text[sum(map(len, comments)) :]
+            self._n_lines_before = len(comments)
+            self._delimiter = _delimiter(self._text.lstrip("\r\n").partition("\n")[0])
         self.columns = next((cells for _, cells in self._read()), [])
 
     def __iter__(self) -> Iterator[Row]:
@@ -137,8 +140,14 @@ class _ArrowRows:
                 _refuse_too_large(name, file.metadata)
                 self._table = file.read()
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            kind = "JSON Lines" if name.lower().endswith(".jsonl") else "Parquet"
-            raise UserError(f"{name}: damaged {kind} file ({error}). Download it again.") from None
+            if name.lower().endswith(".jsonl"):
+                message = (
+                    f"{name}: must have one JSON object per line, and values of one type per key, "
+                    f"got other lines ({error}). Correct the file."
+                )
+            else:
+                message = f"{name}: damaged Parquet file ({error}). Download it again."
+            raise UserError(message) from None
         self.columns = self._table.column_names
 
     def __iter__(self) -> Iterator[Row]:
@@ -184,6 +193,24 @@ def _decode(content: bytes, name: str) -> str:
         raise UserError(
             f"{name}: line {line} is not in UTF-8 or UTF-16 ({error.reason}). Save it as UTF-8."
         ) from None
+
+
+def _comments(text: str) -> list[str]:
+    """Return the first lines that begin with `#`, without a header such as `#path,label`."""
+    comments: list[str] = []
+    for line in io.StringIO(text):
+        if not line.startswith("#"):
+            delimiter = _delimiter(line)
+            n_fields = len(_fields(line, delimiter))
+            if comments and n_fields == len(_fields(comments[-1], delimiter)) > 1:
+                comments.pop()
+            return comments
+        comments.append(line)
+    return []
+
+
+def _delimiter(header: str) -> str:
+    return max(DELIMITERS, key=lambda delimiter: len(_fields(header, delimiter)))
 
 
 def _fields(line: str, delimiter: str) -> list[str]:
