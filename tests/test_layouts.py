@@ -815,14 +815,14 @@ def test_layouts_of_the_real_archives_are_detected_and_labels_counted(
 @pytest.mark.parametrize(
     ("head", "line"),
     [
-        ("# made by me\n#, with care\npath,label\n", 4),
-        ("# made by me\n#path,label\n", 3),  # the second line is the header
+        ("# made by me\n#, with care\npath,label\n", 5),
+        ("# made by me\n#path,label\n", 4),  # the second line is the header
     ],
 )
 def test_lines_are_counted_with_the_comments_before_the_header(head, line):
     images = pictures("1.png", "2.png")
     with pytest.raises(UserError, match=rf"t\.csv: line {line} must have 2 fields"):
-        find(images | {"t.csv": f"{head}1.png\n".encode()})
+        find(images | {"t.csv": f"{head}1.png,a\n2.png\n".encode()})
     found = find(images | {"t.csv": f"{head}1.png,a\n2.png,b\n".encode()})
     assert [image.labels for image in found.images] == [("a",), ("b",)]
 
