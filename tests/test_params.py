@@ -225,7 +225,7 @@ def test_folders_are_described_only_in_the_layout_folder(valid):
         (
             f"{PHASE}.trainable",
             "heads",
-            f"{PHASE}.trainable: must be 'all' or 'head', got \"heads\"",
+            f"{PHASE}.trainable: must be 'all' or 'head' or a list, got \"heads\"",
         ),
         (f"{PHASE}.stop", {"patience": 0}, f"{PHASE}.stop.patience: must be >= 1"),
         (
@@ -299,6 +299,32 @@ def test_an_invalid_value_is_an_error_with_its_key_and_value(valid, key, value, 
     content = changed(valid, key, value)
     with pytest.raises(UserError, match=re.escape(message)):
         check(content)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("stack.members", [], "stack.members: must have at least 1 item, got []"),
+        ("stack.members", "x", "stack.members: must be 'all' or a list, got \"x\""),
+        ("stack.members", [3], "stack.members.0: must be a string, got 3"),
+        (
+            "ingest.range",
+            [4095, 0],
+            "ingest.range: must be auto or [black, white] with black < white, got [4095.0, 0.0]",
+        ),
+        (
+            "ingest.range",
+            [-1e308, 1e308],
+            "ingest.range: must be auto or [black, white] with a finite difference, "
+            "got [-1e+308, 1e+308]",
+        ),
+        ("ingest.range", "Auto", "ingest.range: must be 'auto' or a list, got \"Auto\""),
+    ],
+)
+def test_a_value_or_a_list_is_one_error_with_the_rule_that_was_meant(valid, key, value, message):
+    with pytest.raises(UserError) as error:
+        check(changed(valid, key, value))
+    assert str(error.value).splitlines()[1:] == [f"  {message}."]
 
 
 def of_several_labels(content, **loss):

@@ -184,6 +184,19 @@ DESCRIPTION = {
         ({"classes": [str(i) for i in range(100_000)]}, "the weights of network mlp"),
         ({"preprocessing": {}}, "preprocessing.pack_size: missing"),
         ({"preprocessing": {**DESCRIPTION["preprocessing"], "image_size": 10**6}}, "image_size: "),
+        (
+            {"preprocessing": {**DESCRIPTION["preprocessing"], "ranges": {"uint17": [0, 1]}}},
+            "uint17: must be 'uint8', 'uint16'",
+        ),
+        (
+            {
+                "preprocessing": {
+                    **DESCRIPTION["preprocessing"],
+                    "ranges": {"float": [-1e308, 1e308]},
+                }
+            },
+            "ranges.float: must be .*finite difference",
+        ),
         ({"preprocessing": {**DESCRIPTION["preprocessing"], "resize": "eval"}}, "resize: "),
         ({"preprocessing": {**DESCRIPTION["preprocessing"], "pack_size": 1e999}}, "pack_size: "),
         ({"classes": ["a", "a"]}, "classes: must be different names"),

@@ -36,6 +36,12 @@ MAX_ACTIVATIONS = 2**26
 MAX_CHARACTERS_SHOWN = 300  # length of arguments in a message
 
 
+# The types of deep images that a range may be for.
+SampleType = Literal[
+    "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float", "any"
+]
+
+
 class _Normalization(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -50,7 +56,7 @@ class _Preprocessing(BaseModel):
     pack_size: Pixels
     resize: Literal["lanczos", "bicubic", "bilinear", "box", "nearest"]
     image_size: Pixels
-    ranges: dict[str, BlackAndWhite] = {}  # one per kind of deep image; empty in older models
+    ranges: dict[SampleType, BlackAndWhite] = {}  # of deep images; empty in older models
     normalize: Literal["imagenet", "half", "none"] | _Normalization
 
 

@@ -35,6 +35,7 @@ WORDINGS = (
 
 # Types of pydantic's errors of values that are no numbers, and the limits of its JSON schema.
 NOT_A_NUMBER = {"int_type", "float_type", "int_from_float", "finite_number"}
+OF_NO_LIST = NOT_A_NUMBER | {"literal_error"}
 LIMITS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 
 
@@ -81,7 +82,7 @@ def validation_errors(schema: type[BaseModel], content: Any) -> list[str]:
         try:
             schema.model_validate(content)
         except ValidationError as error:
-            problems = list(_problems(error))
+            problems = _of_meant_alternatives(list(_problems(error)), content)
         else:
             return lines
         with_unknown_keys = [problem for problem in problems if problem["type"] == UNKNOWN_KEYS]
@@ -107,6 +108,31 @@ def _problems(error: ValidationError) -> Iterator[Any]:
                 yield {**each, "loc": (*problem["loc"], *each["loc"])}
         else:
             yield problem
+
+
+def _of_meant_alternatives(problems: list[Any], content: Any) -> list[Any]:
+    """Keep one problem of a value that may be a list or something else, such as `all` or a list.
+
+    A list gets the problems of lists; another value gets one problem that names both alternatives.
+    """
+    kept = []
+    for problem in problems:
+        keys = _keys(problem, content)
+        others = {
+            other["type"]
+            for other in problems
+            if other is not problem and _keys(other, content)[: len(keys)] == keys
+        }
+        of_no_list = problem["type"] in OF_NO_LIST
+        if isinstance(problem["input"], list):
+            if of_no_list and others - OF_NO_LIST:
+                continue
+        elif problem["type"] == "list_type" and others & OF_NO_LIST:
+            continue
+        elif of_no_list and "list_type" in others:
+            problem["alternative"] = " or a list"
+        kept.append(problem)
+    return kept
 
 
 def _keys(problem: Any, content: Any) -> list[Any]:
@@ -206,7 +232,8 @@ def _errors(problem: Any, name: str, limits: str) -> Iterator[str]:
             rule = problem["msg"]
             for pydantic_wording, wording in WORDINGS:
                 rule = re.sub(pydantic_wording, wording, rule)
-            yield f"{name or 'the whole file'}: {rule}{limits}, got {_format(problem['input'])}"
+            rule += limits + problem.get("alternative", "")
+            yield f"{name or 'the whole file'}: {rule}, got {_format(problem['input'])}"
 
 
 def _format(value: Any) -> str:

@@ -1,5 +1,6 @@
 """Base class of all sections of `params.yaml`, and types that several sections use."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -79,6 +80,8 @@ NonNegativeRange = Annotated[
 def _check_black_and_white(limits: list[float]) -> list[float]:
     if not limits[0] < limits[1]:
         raise ValueError(f"must be auto or [black, white] with black < white, got {limits}")
+    if not math.isfinite(limits[1] - limits[0]):
+        raise ValueError(f"must be auto or [black, white] with a finite difference, got {limits}")
     return limits
 
 
