@@ -1,5 +1,7 @@
 """Features of frozen bodies: computed once, kept in files, and the same training as without."""
 
+import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -218,6 +220,18 @@ def test_what_a_killed_process_left_is_replaced(tmp_path, draw_pack):
     cache.features(network, images, **SETTINGS)
     assert path.exists()
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_an_unfinished_file_is_deleted_only_if_it_is_old(tmp_path, draw_pack):
+    new, old = tmp_path / "new.npy.partial", tmp_path / "old.npy.partial"
+    for path in (new, old):
+        path.write_bytes(bytes(10_000))
+    two_days_ago = time.time() - 2 * 24 * 3600
+    os.utime(old, (two_days_ago, two_days_ago))
+    cache = FeatureCache(tmp_path, max_bytes=10_000)
+    cache.features(small_resnet(), draw_pack(6).images, **SETTINGS)
+    assert new.exists()
+    assert not old.exists()
 
 
 def test_features_of_a_selection_of_jpegs_are_those_of_the_decoded_images(tmp_path, draw_pack):

@@ -40,6 +40,9 @@ MAX_BYTES = 8 * 2**30
 # Of the space left on the disk, for one file.
 MAX_FRACTION_OF_DISK = 0.5
 
+# An unfinished file that was not written to for longer is of a killed process.
+MAX_SECONDS_TO_WRITE = 24 * 3600
+
 IMAGES_PER_CHUNK = 4 * BATCH_SIZE
 BYTES_PER_CHUNK = 2**24  # size in which images are hashed
 
@@ -164,9 +167,11 @@ class FeatureCache:
                 f"{n_bytes / 2**30:.1f} GiB of features are more than the cache or the disk holds"
             )
         files = sorted(_files(self.folder), key=lambda file: file[0], reverse=True)
-        for _, size, path in files:
+        for written, size, path in files:
             n_bytes += size
-            if n_bytes > self.max_bytes:
+            # Another process may be writing an unfinished file.
+            unfinished = path.suffix == ".partial" and time.time() - written < MAX_SECONDS_TO_WRITE
+            if n_bytes > self.max_bytes and not unfinished:
                 path.unlink(missing_ok=True)  # processes that read it keep their memory map
 
 
