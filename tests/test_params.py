@@ -9,9 +9,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from classifold.errors import UserError
-from classifold.params.reader import read_params
+from classifold.params.reader import parse_yaml, read_params
 from classifold.params.schema.params import Params
-from classifold.params.validation import check_content, check_params
+from classifold.params.validation import check_content, check_params, validation_errors
 
 ROOT = Path(__file__).parents[1]
 ABSENT = object()
@@ -487,6 +487,24 @@ def test_unknown_keys_do_not_hide_other_errors(valid):
         assert f"{key}: unknown key" in str(caught.value)
     assert 'models.mlp.batch_size: must be an integer >= 2, got "32".' in str(caught.value)
     assert "stack.seed: must be >= 0, got -1." in str(caught.value)
+
+
+def test_a_misspelled_key_is_one_error(valid):
+    model = valid["models"]["mlp"]
+    model["batch_sise"] = model.pop("batch_size")
+    del model["seed"]
+    lines = validation_errors(Params, valid)
+    assert [line.split(".")[2].split(":")[0] for line in lines] == ["batch_sise", "seed"]
+    assert "Did you mean batch_size?" in lines[0]
+
+
+def test_a_decimal_comma_is_named(valid):
+    valid["models"]["mlp"]["phases"]["p1"]["optimizer"] |= parse_yaml("{lr: 0,001}", where="here")
+    lines = validation_errors(Params, valid)
+    assert any(
+        ".optimizer.1: unknown key" in line and "write decimals with a point" in line
+        for line in lines
+    )
 
 
 def test_all_errors_between_sections_are_listed(valid):

@@ -7,7 +7,7 @@ the functions that their values are passed to.
 import difflib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,7 @@ def check_content(schema: type[Section], content: Mapping[str, Any], *, path: Pa
 def validation_errors(schema: type[BaseModel], content: Any) -> list[str]:
     """List all validation errors of `content`, a line with its key and value each."""
     lines: list[str] = []
+    suggested: set[tuple[Any, ...]] = set()  # paths of keys that a misspelled key stands for
     while True:
         try:
             schema.model_validate(content)
@@ -88,13 +89,21 @@ def validation_errors(schema: type[BaseModel], content: Any) -> list[str]:
         with_unknown_keys = [problem for problem in problems if problem["type"] == UNKNOWN_KEYS]
         if not with_unknown_keys:
             return lines + [
-                line for problem in problems for line in _lines(problem, content, schema)
+                line
+                for problem in problems
+                if problem["type"] != "missing" or tuple(_keys(problem, content)) not in suggested
+                for line in _lines(problem, content, schema)
             ]
         # pydantic validates a section no further if it has unknown keys: repeat without them.
         valid_keys = content
         for problem in with_unknown_keys:
             lines += _lines(problem, content, schema)
             path = _keys(problem, content)
+            suggested |= {
+                (*path, close)
+                for key in problem["ctx"]["unknown"]
+                if (close := _closest(key, problem["ctx"]["known"]))
+            }
             valid_keys = _without(valid_keys, path, problem["ctx"]["unknown"])
         content = valid_keys
 
@@ -215,8 +224,10 @@ def _errors(problem: Any, name: str, limits: str) -> Iterator[str]:
         case str(kind) if kind == UNKNOWN_KEYS:
             known = context["known"]
             for key in context["unknown"]:
-                close = difflib.get_close_matches(str(key), known, n=1)
-                hint = f"Did you mean {close[0]}? " if close else ""
+                close = _closest(key, known)
+                hint = f"Did you mean {close}? " if close else ""
+                if type(key) in (int, float):  # YAML's flow style: {lr: 0,001}
+                    hint = "If it is a part of a number, write decimals with a point. "
                 yield f"{inside}{key}: unknown key. {hint}Known keys: {', '.join(known)}"
         case str(kind) if kind == RULES:
             for error in context["errors"]:
@@ -234,6 +245,11 @@ def _errors(problem: Any, name: str, limits: str) -> Iterator[str]:
                 rule = re.sub(pydantic_wording, wording, rule)
             rule += limits + problem.get("alternative", "")
             yield f"{name or 'the whole file'}: {rule}, got {_format(problem['input'])}"
+
+
+def _closest(key: Any, known: Iterable[str]) -> str | None:
+    """Find the known key that is most similar to an unknown one; None if none is similar."""
+    return next(iter(difflib.get_close_matches(str(key), list(known), n=1)), None)
 
 
 def _format(value: Any) -> str:
