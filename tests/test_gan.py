@@ -2,6 +2,7 @@
 
 import copy
 import math
+import os
 
 import numpy as np
 import pytest
@@ -282,6 +283,20 @@ def test_a_generator_and_its_images_are_loaded_as_they_were_saved(draw_pack, tmp
     (tmp_path / "generator/weights.safetensors").write_bytes(b"cut off")
     with pytest.raises(UserError, match=r"generator: cannot be read.*train_gan.py"):
         load_generator(tmp_path / "generator")
+
+
+def test_a_generator_with_weights_that_are_not_finite_or_a_pipe_is_refused(tmp_path):
+    generator = new_generator(SMALL, n_classes=3, image_size=8)
+    with torch.no_grad():
+        next(generator.parameters()).fill_(torch.nan)
+    classes = ["a", "b", "c"]
+    save_generator(tmp_path, generator, arguments=SMALL.generator, classes=classes, training={})
+    with pytest.raises(UserError, match=r"must hold finite numbers, got NaN.*train_gan\.py"):
+        load_generator(tmp_path)
+    (tmp_path / "weights.safetensors").unlink()
+    os.mkfifo(tmp_path / "weights.safetensors")
+    with pytest.raises(UserError, match=r"got a pipe or a device.*train_gan\.py"):
+        load_generator(tmp_path)
 
 
 @pytest.mark.parametrize(

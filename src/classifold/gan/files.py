@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from classifold.data.json_file import read_json, write_json
 from classifold.data.pack import Pack, new_pack
 from classifold.errors import UserError
 from classifold.gan.generator import Generator
+from classifold.models.model_file import load_finite, read_weights
 from classifold.models.weights_file import save_weights
 
 
@@ -56,18 +55,20 @@ def load_generator(folder: Path) -> TrainedGenerator:
     """Load a generator that `save_generator` saved.
 
     Raises:
-        UserError: if files are missing or damaged, or if weights and arguments do not match.
+        UserError: if files are missing, damaged or no plain files, if weights are not finite, or if
+            weights and arguments do not match.
     """
+    path = folder / "weights.safetensors"
     try:
         description = read_json(folder / "generator.json")
-        state = load_file(folder / "weights.safetensors")
+        state = read_weights(path)
         network = Generator(
             len(description["classes"]),
             image_size=description["image_size"],
             **description["arguments"],
         )
-        network.load_state_dict(state)
-    except (OSError, ValueError, KeyError, SafetensorError, RuntimeError) as error:
+        load_finite(network, state, path=path)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UserError(
             f"{folder}: cannot be read as a generator ({error}). Train it again with "
             "'python studies/gan/train_gan.py'."

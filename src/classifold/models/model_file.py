@@ -247,9 +247,7 @@ def load_model(folder: Path) -> Model:
     path = folder / "weights.safetensors"
     try:
         description = read_json(folder / "model.json")
-        with explain_damage(path, kind="a safetensors file"):
-            _refuse_too_large(path)
-            state = load_file(path)
+        state = read_weights(path)
     except FileNotFoundError as error:
         raise UserError(f"{folder}: the model is incomplete ({error}); {REMEDY}") from None
     if broken := validation_errors(_Description, description):
@@ -265,13 +263,34 @@ def load_model(folder: Path) -> Model:
             f"another network; {REMEDY}"
         )
     network = build_network(description["network"], **_structure(description))
+    load_finite(network, state, path=path)
+    return _as_model(network, description)
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Read a safetensors file of weights.
+
+    Raises:
+        UserError: if it is damaged, a pipe or a device, or too large for the memory.
+    """
+    with explain_damage(path, kind="a safetensors file"):
+        _refuse_too_large(path)
+        return load_file(path)
+
+
+def load_finite(network: nn.Module, state: Mapping[str, torch.Tensor], *, path: Path) -> None:
+    """Load weights that were read from a path into a network.
+
+    Raises:
+        UserError: if one is NaN or infinite.
+        RuntimeError: if they are of another network.
+    """
     infinite = _infinite(network)  # a mask of attention, for example
     network.load_state_dict(state)
     if spoiled := _infinite(network) - infinite:
         raise UserError(
             f"{path}: must hold finite numbers, got NaN or infinity in {min(spoiled)}; {REMEDY}"
         )
-    return _as_model(network, description)
 
 
 def _infinite(network: nn.Module) -> set[str]:
