@@ -167,13 +167,25 @@ def test_the_users_own_data_set_is_kept_and_the_next_recipe_needs_no_force(proje
     params.write_text(
         params.read_text().replace("path: data/raw/digits.zip ", "path: data/raw/cats.zip ")
     )
-    changes = apply(project, "fruit_64", force=True)
+    changes = apply(project, "fruit_64")  # nothing else is changed: no force
     assert check_params(params)["dataset"]["path"] == "data/raw/cats.zip"
     assert [line for line in changes if line.startswith("dataset")] == [changes[0]]
     assert "kept" in changes[0]
     assert "a folder, or a zip or tar archive" in params.read_text()  # the comment stays
     apply(project, "fruit_112", short=True)
     assert check_params(params)["dataset"]["path"] == "data/raw/cats.zip"
+
+
+@pytest.mark.parametrize("file", ["fruit.zip", "fruit.zip.dvc"])
+def test_a_file_that_exists_or_dvc_tracks_is_the_users_own_though_a_recipe_names_it(project, file):
+    apply(project, "fruit_64")
+    (project / "data/raw").mkdir(parents=True)
+    (project / "data/raw" / file).touch()
+    changes = apply(project, "fruit_112")
+    assert "dataset: kept, with path data/raw/fruit.zip and task single" in changes
+    assert check_params(project / "params.yaml")["dataset"]["path"] == "data/raw/fruit.zip"
+    apply(project, "photos_96")  # for several labels
+    assert check_params(project / "params.yaml")["dataset"]["task"] == "single"
 
 
 @pytest.mark.parametrize("tracked", [True, False])

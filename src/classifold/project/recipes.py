@@ -44,8 +44,9 @@ def list_recipes(root: Path) -> dict[str, str]:
 def apply_recipe(name: str, *, short: bool, force: bool, root: Path) -> list[str]:
     """Write a recipe to `params.yaml` of the project in `root`, as it is or in its short form.
 
-    Where `dataset.path` of `params.yaml` is neither the embedded data set nor that of a recipe, it
-    names the user's own images, and the section `dataset` is kept.
+    Where `dataset.path` of `params.yaml` is not the embedded data set, and either no recipe names
+    it or it exists or DVC tracks it, it names the user's own images, and the section `dataset` is
+    kept.
 
     Args:
         name: name of a file in `recipes/`.
@@ -70,7 +71,8 @@ def apply_recipe(name: str, *, short: bool, force: bool, root: Path) -> list[str
     changes = []
     if before and _has_own_images(before, root):
         text = _with_dataset_of(text, params.read_text(encoding="utf-8"))
-        changes.append(f"dataset: kept, with path {before['dataset']['path']}")
+        kept = before["dataset"]
+        changes.append(f"dataset: kept, with path {kept['path']} and task {kept['task']}")
     with new_file(params) as partial:
         partial.write_text(text, encoding="utf-8")
         after = check_params(partial)
@@ -119,9 +121,13 @@ def _format(value: Any) -> str:
 
 
 def _has_own_images(content: Mapping[str, Any], root: Path) -> bool:
+    path = content["dataset"]["path"]
+    if path == str(EMBEDDED):
+        return False
+    if (root / path).exists() or (root / f"{path}.dvc").is_file():
+        return True
     recipes = (read_mapping(root / RECIPES / f"{name}.yaml") for name in list_recipes(root))
-    known = [str(EMBEDDED), *(dict(recipe.get("dataset") or {}).get("path") for recipe in recipes)]
-    return content["dataset"]["path"] not in known
+    return path not in [dict(recipe.get("dataset") or {}).get("path") for recipe in recipes]
 
 
 def _with_dataset_of(text: str, other: str) -> str:
@@ -135,13 +141,11 @@ def _require_committed(params: Path, root: Path) -> None:
     if not params.is_file():
         return
     text = params.read_text(encoding="utf-8")
+    originals = [run_git(root, "show", f"HEAD:./{PARAMS_FILE}") or ""]
     for name in list_recipes(root):
-        recipe = _with_dataset_of(read_recipe(name, short=False, root=root), text)
-        if text in (recipe, LIMIT.sub(r"limit: \1", recipe)):
-            return
-    tracked = run_git(root, "ls-files", "--", PARAMS_FILE.name)
-    changed = run_git(root, "status", "--porcelain", "--", PARAMS_FILE.name)
-    if changed or not tracked:
+        recipe = read_recipe(name, short=False, root=root)
+        originals += [recipe, LIMIT.sub(r"limit: \1", recipe)]
+    if text not in [_with_dataset_of(original, text) for original in originals]:
         raise UserError(
             f"{PARAMS_FILE}: has changes that are not committed and would be lost. Commit them, or "
             "overwrite them with --force (make: FORCE=1)."
