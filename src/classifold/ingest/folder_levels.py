@@ -208,7 +208,7 @@ def _refuse_loose(folder: Folder, *, where: str) -> None:
         remedy += ", or add a table of their labels"
     raise UserError(
         f"dataset.path: {folder.n_images:,} of {folder.total():,} images in {place} of {where} are "
-        f"in no class folder. {remedy}."
+        f"in no class folder, such as {folder.example!r}. {remedy}."
     )
 
 

@@ -1,6 +1,5 @@
 """The folders of a source, how many images they have, and what these are."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -40,6 +39,7 @@ class Folder:
     def __init__(self, path: Path = ()) -> None:
         self.path = path
         self.n_images = 0  # directly in it
+        self.example = ""  # name of one of these images
         self.folders: dict[str, Folder] = {}
         self.split_level: int | None = None  # which part of the path is an official split
 
@@ -64,13 +64,17 @@ class Folder:
 def folder_tree(images: Iterable[str]) -> Folder:
     """Count the images (POSIX paths) in each folder; folders without images are not included."""
     root = Folder()
-    for parent, count in Counter(name.rpartition("/")[0] for name in images).items():
+    names: dict[str, list[str]] = {}
+    for image in images:
+        parent, _, name = image.rpartition("/")
+        names.setdefault(parent, []).append(name)
+    for parent, inside in names.items():
         folder = root
         for name in parent.split("/") if parent else ():
             if name not in folder.folders:
                 folder.folders[name] = Folder((*folder.path, name))
             folder = folder.folders[name]
-        folder.n_images = count
+        folder.n_images, folder.example = len(inside), inside[0]
     return root
 
 
