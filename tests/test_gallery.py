@@ -254,6 +254,7 @@ def test_examples_of_a_large_group_have_every_label_and_outcome():
     assert [int(row["id"]) for row in shown] == sorted(int(row["id"]) for row in shown)
     assert group.title(n_shown=len(shown)) == "500 duplicates, labels differ, 6 shown"
     assert describe_duplicate(rows[400]) == ["excluded, official test", "exact duplicate"]
+    assert describe_duplicate(rows[0], "limit") == ["excluded (limit)", "exact duplicate"]
 
 
 def test_groups_with_different_labels_or_near_duplicates_are_shown_among_many_others():

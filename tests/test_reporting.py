@@ -212,7 +212,7 @@ def test_groups_of_duplicates_are_shown_with_labels_and_outcomes(tmp_path):
     page = Reader(Run(tmp_path, kept_only=False).page()).text
     assert "1 group of duplicates: 2 exact duplicates, 1 near duplicate." in page
     assert "3 duplicates, labels differ" in page
-    assert "apple/1.png apple excluded exact duplicate" in page
+    assert "apple/1.png apple excluded (duplicate) exact duplicate" in page
     assert "apple/2.png apple kept exact duplicate" in page
     assert "pear/4.png apple, pear kept, official test near duplicate" in page
 

@@ -104,9 +104,11 @@ def format_labels(row: Row) -> str:
     return row["label"].replace(LABEL_SEPARATOR, ", ") or "no label"
 
 
-def describe_duplicate(row: Row) -> list[str]:
-    """Describe the outcome for a duplicate, and its kind."""
+def describe_duplicate(row: Row, reason: str = "") -> list[str]:
+    """Describe the outcome for a duplicate, with the reason of `excluded.csv`, and its kind."""
     outcome = "kept" if is_kept(row) else "excluded"
+    if reason:
+        outcome += f" ({reason.replace('_', ' ')})"
     official = {TEST: ", official test", UNLABELED: ", unlabeled"}
     return [f"{outcome}{official.get(row['split'], '')}", f"{row['kind']} duplicate"]
 

@@ -69,6 +69,7 @@ def data_section(facts: Facts) -> dict[str, Any]:
     ]
     ids = {row["id"] for row in excluded} | {row["id"] for _, rows in groups for row in rows}
     uris = thumbnails(facts.folders.ingested, ids)
+    reasons = {row["id"]: row["reason"] for row in facts.excluded}
     unreadable = spread(facts.unreadable, over=[itemgetter("reason")], max_items=MAX_UNREADABLE)
     return {
         "official": {
@@ -88,7 +89,10 @@ def data_section(facts: Facts) -> dict[str, Any]:
         "duplicate_groups": [
             (
                 group.title(n_shown=len(rows)),
-                [_duplicate_picture(uris[row["id"]], row) for row in rows],
+                [
+                    _duplicate_picture(uris[row["id"]], row, reasons.get(row["id"], ""))
+                    for row in rows
+                ],
             )
             for group, rows in groups
         ],
@@ -218,8 +222,8 @@ def _excluded_picture(uri: str, row: Mapping[str, str]) -> Picture:
     return Picture(uri, alt, [shorten(line, MAX_CHARACTERS) for line in lines])
 
 
-def _duplicate_picture(uri: str, row: Mapping[str, str]) -> Picture:
-    details = [format_labels(row), *describe_duplicate(row)]
+def _duplicate_picture(uri: str, row: Mapping[str, str], reason: str) -> Picture:
+    details = [format_labels(row), *describe_duplicate(row, reason)]
     lines = [shorten(line, MAX_CHARACTERS) for line in (row["id"], *details)]
     return Picture(uri, f"{row['id']}: {', '.join(details)}", lines)
 
