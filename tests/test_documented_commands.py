@@ -23,8 +23,9 @@ BLOCK = re.compile(
 # What the commands of a reader have, and a test does not: text -> replacement.
 PLACES = {
     "/mnt/store/classifold": "~/store",
-    # A reader looks again until the queue is empty.
-    "dvc queue status": "while dvc queue status | grep -qE 'Queued|Running'; do sleep 1; done",
+    # A reader looks again until both have ended. A task that a worker takes is briefly not listed.
+    "dvc queue status": "until (( $(dvc queue status | grep -cE 'Success|Failed') >= 2 )); do "
+    "sleep 1; done",
     "<name>": "$(dvc queue status | awk '/Success/ {print $2; exit}')",
 }
 
