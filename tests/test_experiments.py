@@ -30,6 +30,11 @@ stages:
     - metrics/models.json: {cache: false}
     - metrics/stack.json: {cache: false}
     - metrics/test.json: {cache: false}
+  report:
+    cmd: echo report
+    deps: [metrics/stack.json]
+    params:
+    - params.yaml:
 """
 SCORE = """
 import json
@@ -90,6 +95,20 @@ def test_experiments_of_all_commits_have_their_own_scores_and_changes(project):
     assert (waiting.state, waiting.stack, waiting.best_model) == ("queued", None, None)
     assert waiting.changes[0] == "~models.cnn"  # uncommitted changes are part of an experiment
     assert waiting.changes[1].startswith('policies.none.steps=[{"rotate": 0}')
+
+
+def test_params_that_were_changed_since_the_last_run_have_no_scores(project):
+    file = project / "params.yaml"
+    before = file.read_text(encoding="utf-8")
+    reproduced, *_ = list_experiments(project)
+    assert (reproduced.state, reproduced.stack) == ("commit", 0.91)
+    try:
+        file.write_text(before.replace("lr: 1", "lr: 2"), encoding="utf-8")
+        changed, *_ = list_experiments(project)
+    finally:
+        file.write_text(before, encoding="utf-8")
+    assert (changed.state, changed.stack, changed.best_model) == ("changed", None, None)
+    assert "models.mlp.lr=2" in changed.changes
 
 
 @pytest.mark.parametrize("columns", ["120", "300", "80"])

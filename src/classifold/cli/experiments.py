@@ -28,10 +28,10 @@ def experiments() -> None:
     for column in ("experiment", "state", "stack", "best model", "changed params"):
         table.add_column(column, overflow="fold", no_wrap=column in {"state", "stack"})
     for row in list_experiments(Path()):
-        is_commit = row.state == "commit"
+        is_commit = row.state in {"commit", "changed"}
         cells = [
             row.name if is_commit else f"  {row.name}",
-            "" if is_commit else row.state,
+            "" if row.state == "commit" else row.state,
             "" if row.stack is None else f"{row.stack:.4f}",
             "" if row.best_model is None else f"{row.best_model[0]} {row.best_model[1]:.4f}",
             "\n".join(

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ruamel.yaml import YAML
+
 from classifold.errors import UserError
 from classifold.params.differences import differing_keys
 from classifold.params.reader import PARAMS_FILE
@@ -18,6 +20,8 @@ FINISHED = re.compile(r"^refs/exps/(?P<first>[0-9a-f]{2})/(?P<rest>[0-9a-f]{38})
 STASHES = ("refs/exps/celery/stash", "refs/exps/celery/failed")
 IN_STASH = re.compile(r"dvc-exp:[0-9a-f]+:([0-9a-f]{40}):")
 
+LAST_STAGE = "report"
+
 SCORES = ("validation_accuracy", "validation_micro_f1")  # for one label per image, for several
 
 
@@ -25,7 +29,7 @@ class Experiment(NamedTuple):
     """An experiment, a commit that has some, or the workspace."""
 
     name: str
-    state: str  # commit, success, queued, running or failed
+    state: str  # commit, changed (since its last run), success, queued, running or failed
     stack: float | None  # validation score; None if there is none, or the run is not finished
     best_model: tuple[str, float] | None
     changes: list[str]  # changes of params, compared with the commit
@@ -41,7 +45,8 @@ def list_experiments(root: Path) -> Iterator[Experiment]:
     """
     workspace, *commits = _show(root, _commits_with_experiments(root))
     base = _params(commits[0]) if commits else {}
-    yield _experiment("workspace", workspace, base, state="commit")
+    state = "commit" if _is_reproduced(root, _params(workspace)) else "changed"
+    yield _experiment("workspace", workspace, base, state=state)
     for commit in commits:
         base = _params(commit)
         name = f"{commit['name'] or ''} {commit['rev'][:7]}".strip()
@@ -74,6 +79,16 @@ def _show(root: Path, commits: list[str]) -> list[dict[str, Any]]:
         )
     shown: list[dict[str, Any]] = json.loads(process.stdout)
     return shown
+
+
+def _is_reproduced(root: Path, params: Mapping[str, Any]) -> bool:
+    """Whether the last stage, which depends on all params, ran with these."""
+    lock = root / "dvc.lock"
+    if not lock.is_file():
+        return False
+    stages = YAML(typ="safe").load(lock).get("stages") or {}
+    recorded = stages.get(LAST_STAGE, {}).get("params", {}).get(PARAMS_FILE.as_posix())
+    return bool(recorded == params)
 
 
 def _params(shown: Mapping[str, Any]) -> dict[str, Any]:
