@@ -32,5 +32,6 @@ def in_section(path: str) -> Iterator[None]:
 
 
 def list_names(names: Sequence[str], *, max_names: int = 3) -> str:
-    """List names for a message: only the first ones, if there are many."""
-    return ", ".join(names[:max_names]) + (", …" if len(names) > max_names else "")
+    """List names for a message: if there are many, the first ones and the number of others."""
+    more = len(names) - max_names
+    return ", ".join(names[:max_names]) + (f" and {more:,} others" if more > 0 else "")

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from classifold.errors import UserError
+from classifold.errors import UserError, list_names
 from classifold.ingest.layout import Source, SourceImage
 from classifold.ingest.split_names import is_data_word, split_name, words
 
@@ -56,9 +56,7 @@ def choose_labels(by_list: Source, by_folder: Source, *, where: str) -> Source:
     elif len(both) == len(labeled) and _are_numbered({label for _, [label] in both}):
         remarks.append("the folders of the images are not their classes")
     else:
-        more = len(classes) - CLASSES_SHOWN
-        shown = ", ".join(sorted(classes)[:CLASSES_SHOWN])
-        shown += f" and {more:,} others" if more > 0 else ""
+        shown = list_names(sorted(classes), max_names=CLASSES_SHOWN)
         n_other = sum(one != other for one, other in both)
         used = ", ".join(by_list.used[:CLASSES_SHOWN])
         raise UserError(

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from classifold.errors import UserError
+from classifold.errors import UserError, list_names
 from classifold.ingest.annotations import is_annotations, read_annotations
 from classifold.ingest.competing_labels import choose_labels, lack_labels, n_classes
 from classifold.ingest.entries import NotRead, printable
@@ -230,8 +230,7 @@ def _describe_unread_splits(ignored: Sequence[NotRead]) -> list[str]:
             lists.append(name)
     if not lists:
         return []
-    more = len(lists) - LISTS_SHOWN
-    shown = ", ".join(lists[:LISTS_SHOWN]) + (f" and {more:,} others" if more > 0 else "")
+    shown = list_names(lists, max_names=LISTS_SHOWN)
     return [
         f"{shown}: named after official splits, but not read; write a table with columns path, "
         "label and split to use them"

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from classifold.data.image_table import TEST, UNLABELED
-from classifold.errors import UserError
+from classifold.errors import UserError, list_names
 from classifold.ingest.entries import composed, printable
 from classifold.ingest.folder_pattern import KEYWORDS
 from classifold.ingest.folder_tree import (
@@ -359,6 +359,5 @@ def _class_pattern(folder: Folder) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    ordered = list(map(printable, names if isinstance(names, list) else sorted(names)))
-    more = len(ordered) - NAMES_SHOWN
-    return ", ".join(ordered[:NAMES_SHOWN]) + (f" and {more:,} others" if more > 0 else "")
+    ordered = names if isinstance(names, list) else sorted(names)
+    return list_names(list(map(printable, ordered)), max_names=NAMES_SHOWN)
