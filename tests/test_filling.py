@@ -104,9 +104,8 @@ def test_weights_that_match_partly_are_an_error_and_change_nothing(change, messa
 
 @pytest.mark.parametrize("tensors", [TENSORS, {"3.weight": torch.ones(3, 4)}])
 def test_an_error_for_weights_of_another_network_recommends_other_weights(tensors):
-    with pytest.raises(
-        UserError, match=r"0 of .* 9 tensors match, missing 8 \(.* and 5 others\).*Use weights of th"
-    ):
+    message = r"0 of .* 9 tensors match, missing 8 \(.* and 5 others\).*Use weights of th"
+    with pytest.raises(UserError, match=message):
         fill(small(0), tensors)
 
 
