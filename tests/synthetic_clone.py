@@ -145,8 +145,8 @@ def draw_data(folder: Path) -> None:
     (folder / "notes.txt").write_text("no image")
 
 
-def make_clone(root: Path) -> Clone:
-    """A clone in which no stage has run."""
+def copy_clone(root: Path) -> None:
+    """Copy the files of the repository, but no results."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"],
         cwd=ROOT,
@@ -161,6 +161,10 @@ def make_clone(root: Path) -> Clone:
     (root / "dvc.lock").unlink(missing_ok=True)
     shutil.rmtree(root / "metrics", ignore_errors=True)
 
+
+def make_clone(root: Path) -> Clone:
+    """A clone in which no stage has run."""
+    copy_clone(root)
     yaml = YAML()
     params = yaml.load((root / "params.yaml").read_text())
     params["dataset"]["path"] = "data/raw/synthetic"

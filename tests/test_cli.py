@@ -39,7 +39,7 @@ def test_short_and_long_help_options_are_equal(command):
 
 def test_help_lists_every_command_for_people():
     text = CliRunner().invoke(app, ["-h"]).output
-    assert len(COMMANDS) == 11
+    assert len(COMMANDS) == 12
     assert [name for name in COMMANDS if f" {name} " not in text] == ["plots-page"]  # hidden
 
 
@@ -122,10 +122,18 @@ def test_given_paths_start_where_the_user_is_and_defaults_in_the_project(
 
 def test_outside_of_a_project_the_message_names_the_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for arguments in (["recipe"], ["recipe", "fruit_64"], ["check"]):
+    for arguments in (["recipe", "fruit_64"], ["check"]):
         done = run(*arguments)
         assert done.exit_code == 1
         assert "Run in the folder of a project" in done.stderr, arguments
+    assert not list(tmp_path.iterdir())
+    assert "fruit_64: Fruit" in run("recipe").stdout  # those of the package
+
+
+def test_an_unknown_stage_is_named_with_those_that_exist(small_project):
+    done = run("stage", "trian")
+    assert done.exit_code == 1
+    assert "train" in done.stderr and "'trian'" in done.stderr
 
 
 def test_home_in_the_path_of_the_data_set_is_expanded(small_project, monkeypatch):

@@ -265,4 +265,4 @@ def test_without_the_packages_the_command_names_what_to_install(project, monkeyp
     monkeypatch.setattr(export, "PACKAGES", ("onnx", "onnx_that_is_not_there"))
     done = CliRunner().invoke(app, ["export", "--out", "m.onnx"])
     assert done.exit_code == 1
-    assert "'pip install onnx_that_is_not_there'" in done.stderr
+    assert "'pip install classifold[onnx]'" in done.stderr

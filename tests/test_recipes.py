@@ -133,6 +133,8 @@ def project(tmp_path):
         subprocess.run(["git", "-C", tmp_path, *identity, *arguments], check=True)
 
     (tmp_path / RECIPES).mkdir()
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "dvc.yaml").touch()
     for file in ("params.yaml", *(str(RECIPES / f"{name}.yaml") for name in NAMES)):
         (tmp_path / file).write_text((ROOT / file).read_text())
     git("init", "-q")

@@ -23,6 +23,7 @@ from classifold.cli.recipe import recipe
 from classifold.cli.refit import refit
 from classifold.cli.report import report
 from classifold.cli.search import search
+from classifold.cli.stage import stage
 from classifold.project.root import find_project
 from classifold.runtime.encoding import use_utf8
 
@@ -45,6 +46,7 @@ for command in (
     search,
     refit,
     recipe,
+    stage,
 ):
     app.command()(command)
 app.command(hidden=True)(plots_page)  # for `make` and tests of what `dvc plots` shows

@@ -12,7 +12,7 @@ from classifold.errors import UserError
 @report_errors()
 def recipe(
     name: Annotated[
-        str | None, typer.Argument(help="The name of a file in recipes/; none lists them all.")
+        str | None, typer.Argument(help="The name of a recipe; none lists them all.")
     ] = None,
     short: Annotated[
         bool, typer.Option("--short", help="Use its short form: few images, few epochs.")
@@ -28,12 +28,14 @@ def recipe(
     """
     from classifold.params.reader import PARAMS_FILE
     from classifold.params.validation import check_params
+    from classifold.project.prerequisites import require_project
     from classifold.project.recipes import RECIPES, apply_recipe, list_recipes
 
     if name is None:
         for known, title in list_recipes(Path()).items():
             print(f"{known}: {title}")
         return
+    require_project()
     changes = apply_recipe(name, short=short, force=force, root=Path())
     form = " in its short form" if short else ""
     print(f"{PARAMS_FILE} is now {RECIPES / name}.yaml{form}. Changes:")

@@ -5,9 +5,23 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from classifold.errors import UserError
+from classifold.project.root import find_project
 
 EMBEDDED = Path("data/raw/digits.zip")  # in Git
 PACKS = Path("data/augmented")
+
+
+def require_project() -> None:
+    """Check that the current folder is that of a project.
+
+    Raises:
+        UserError: if it is not.
+    """
+    if find_project(Path.cwd()) is None:
+        raise UserError(
+            f"params.yaml: {Path.cwd()} is in no project. Run in the folder of a project, or in "
+            "one of its subfolders."
+        )
 
 
 def require_packs() -> None:

@@ -12,6 +12,7 @@ from classifold.params.differences import differing_keys
 from classifold.params.reader import PARAMS_FILE, read_mapping
 from classifold.params.validation import check_params
 from classifold.project.prerequisites import EMBEDDED
+from classifold.project.repository import REPOSITORY
 from classifold.reporting.git import run_git
 from classifold.runtime.atomic_files import new_file
 
@@ -27,18 +28,17 @@ DATASET = re.compile(r"^dataset:.*\n(?:[ #].*\n)*", re.MULTILINE)
 
 
 def list_recipes(root: Path) -> dict[str, str]:
-    """Name -> title (the first line) of each recipe of the project in `root`.
+    """Name -> title (the first line) of each recipe.
 
-    Raises:
-        UserError: if there is none, so that `root` is not a project.
+    They are those of the project's folder `recipes/`, or else those that the package brings.
     """
-    files = sorted((root / RECIPES).glob("*.yaml"))
-    if not files:
-        raise UserError(
-            f"{RECIPES}: no such folder of recipes, got {root.resolve()} as the project. Run in "
-            "the folder of a project, or in one of its subfolders."
-        )
+    files = sorted(_recipes_of(root).glob("*.yaml"))
     return {path.stem: path.read_text(encoding="utf-8").splitlines()[0][2:] for path in files}
+
+
+def _recipes_of(root: Path) -> Path:
+    own = root / RECIPES
+    return own if own.is_dir() else REPOSITORY / RECIPES
 
 
 def apply_recipe(name: str, *, short: bool, force: bool, root: Path) -> list[str]:
@@ -92,7 +92,7 @@ def read_recipe(name: str, *, short: bool, root: Path) -> str:
         raise UserError(
             f"{RECIPES}: there is no recipe '{name}'. {hint}Choose one of {', '.join(known)}."
         )
-    path = root / RECIPES / f"{name}.yaml"
+    path = _recipes_of(root) / f"{name}.yaml"
     text = path.read_text(encoding="utf-8")
     if not short:
         return text
@@ -126,7 +126,7 @@ def _has_own_images(content: Mapping[str, Any], root: Path) -> bool:
         return False
     if (root / path).exists() or (root / f"{path}.dvc").is_file():
         return True
-    recipes = (read_mapping(root / RECIPES / f"{name}.yaml") for name in list_recipes(root))
+    recipes = (read_mapping(_recipes_of(root) / f"{name}.yaml") for name in list_recipes(root))
     return path not in [dict(recipe.get("dataset") or {}).get("path") for recipe in recipes]
 
 

@@ -113,4 +113,4 @@ def _end_after(wait: Callable[[], None]) -> None:
 
 def _kill_this_process() -> None:
     # No clean-up: the next run of the stage cleans up, and may already be doing so.
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))  # Windows has one of them

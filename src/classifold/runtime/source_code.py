@@ -8,6 +8,9 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
+# In a wheel: the stages and other files that a clone has beside `src/`.
+IN_WHEEL = PACKAGE / "repository"
+
 # Code that does not change any output: how a stage runs, the schema of params, error messages.
 # The reader of params does, since it returns the values.
 NO_DEPENDENCIES = ("errors.py", "runtime/", "params/")
@@ -67,9 +70,11 @@ def file_of(module: str) -> Path:
 
 @cache
 def hash_of_sources() -> str:
-    """Hash all source files of the package."""
+    """Hash all source files of the package; equal in a clone and in an installed wheel."""
     digest = hashlib.sha256()
     for file in sorted(PACKAGE.rglob("*.py")):
+        if file.is_relative_to(IN_WHEEL):
+            continue
         digest.update(f"{file.relative_to(PACKAGE).as_posix()}\n".encode() + file.read_bytes())
     return digest.hexdigest()
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import sys
 import time
 import traceback
@@ -68,8 +67,12 @@ def _write_timings(name: str, seconds: float) -> None:
     log(f"{name}: done in {seconds:.1f} s")
 
 
-def _peak_memory_mib() -> int:
-    """Return the peak memory in MiB of this process or of its largest child."""
+def _peak_memory_mib() -> int | None:
+    """Return the peak memory in MiB of this process or of its largest child; None on Windows."""
+    try:
+        import resource  # noqa: PLC0415 - missing on Windows
+    except ImportError:
+        return None
     scale = 2**20 if sys.platform == "darwin" else 2**10  # bytes on macOS, KiB elsewhere
     usage = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     return round(max(resource.getrusage(who).ru_maxrss for who in usage) / scale)

@@ -122,7 +122,7 @@ def _readable_errors(url: URL) -> Iterator[None]:
             raise
         raise UserError(
             f"a search in PostgreSQL needs psycopg ({error}). Run "
-            "\"pip install 'psycopg[binary]'\"."
+            "\"pip install 'classifold[postgres]'\"."
         ) from None
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         cause = error if isinstance(error, SQLAlchemyError) else error.__cause__ or error

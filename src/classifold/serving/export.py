@@ -86,10 +86,9 @@ def require_packages() -> None:
         UserError: if they are not.
     """
     if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
-        names = " ".join(missing)
         raise UserError(
             f"{', '.join(missing)}: not installed, but needed for export. Run 'pip install "
-            f"{names}', or 'make setup' for the whole environment."
+            "classifold[onnx]', or in a clone 'make setup'."
         )
 
 
