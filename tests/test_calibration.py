@@ -70,6 +70,15 @@ def test_table_and_error_put_a_probability_on_an_edge_into_the_same_bin(top, lab
     assert error_of_table(table, len(labels)) == pytest.approx(error, abs=1e-6)
 
 
+def test_a_bin_includes_its_upper_end_and_the_first_one_zero():
+    probabilities = np.array([[0.5, 0.5], [0.75, 0.25], [1.0, 0.0]])
+    table = calibration_table(probabilities, np.array([0, 1, 0]), n_bins=4)
+    assert [(row["low"], row["n_images"]) for row in table] == [(0.25, 1), (0.5, 1), (0.75, 1)]
+    table = calibration_table(probabilities, np.array([[1, 0], [1, 0], [1, 0]]), n_bins=4)
+    expected = [(0, 2), (0.25, 2), (0.5, 1), (0.75, 1)]
+    assert [(row["low"], row["n_images"]) for row in table] == expected
+
+
 def test_every_image_is_in_the_bin_of_its_probability():
     table = calibration_table(PROBABILITIES, LABELS, n_bins=7)
     assert sum(row["n_images"] for row in table) == 80

@@ -152,6 +152,28 @@ def test_maps_of_a_network_that_depends_on_one_corner_are_bright_there_only(name
     assert strength[:4, :4].min() > 0
 
 
+def test_grad_cam_is_that_of_the_last_convolution():
+    class OnlyCorner(nn.Module):
+        """The first convolution responds everywhere, and the last one in a corner."""
+
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = (nn.Conv2d(n, 2, 1, bias=False) for n in (3, 2))
+            for layer in (self.first, self.last):
+                nn.init.constant_(layer.weight, 0.1)
+
+        def forward(self, images):
+            everywhere = self.first(images)
+            corner = torch.zeros_like(everywhere)
+            corner[:, :, :4, :4] = everywhere[:, :, :4, :4]
+            return self.last(corner).mean((2, 3))
+
+    maps = explain_class(OnlyCorner().eval(), torch.ones(1, 3, 8, 8), 0, **ATTRIBUTION)
+    expected = np.zeros((8, 8))
+    expected[:4, :4] = 1
+    np.testing.assert_allclose(maps.grad_cam, expected)
+
+
 def test_occlusion_is_the_decrease_of_the_logit_by_hand():
     class Sum(nn.Module):
         def forward(self, images):

@@ -232,7 +232,7 @@ def test_the_largest_near_duplicate_of_a_label_stays_with_near_drop():
         image("b", looks=1, size=(9, 9)),
         image("c", "dog", looks=2),
         image("d", looks=0b1111111, size=(7, 7)),  # near to none that stays
-        image("e", looks=0b0001111),
+        image("e", looks=0b0011111),  # exactly 4 bits from b
     ]
     selection = select(images, size=ANY_SIZE, duplicates=DROP | {"near": "drop"})
     assert reasons(selection) == {"a": ("duplicate", "b"), "e": ("duplicate", "b")}

@@ -108,6 +108,41 @@ def test_dense_layers_start_as_the_mean_of_log_probabilities():
     assert torch.equal(stack(inputs), inputs.mean(1))
 
 
+def test_dense_layers_add_a_correction_of_the_members_asinh():
+    random = np.random.default_rng(0)
+    inputs, weight = random.normal(0, 5, (6, 2, 3)), random.normal(0, 1, (3, 6))
+    stack = DenseStack(2, 3, hidden=[], dropout=0.0).double()
+    stack.dense[-1].weight.data = torch.from_numpy(weight)
+    expected = inputs.mean(1) + np.arcsinh(inputs).reshape(6, 6) @ weight.T
+    np.testing.assert_allclose(stack(torch.from_numpy(inputs)).detach(), expected)
+
+
+def test_dense_layers_have_the_weights_of_their_best_epoch():
+    logits, labels = members(100)
+    inputs = join(list(logits.values()), task="single")
+    stopped, n_epochs = fit_dense(inputs, labels, **DENSE | {"epochs": 200, "lr": 0.1}, seed=1)
+    assert 0 < n_epochs < 200 - DENSE["patience"]
+    exact, same = fit_dense(inputs, labels, **DENSE | {"epochs": n_epochs, "lr": 0.1}, seed=1)
+    assert same == n_epochs
+    for name, weights in exact.state_dict().items():
+        assert torch.equal(stopped.state_dict()[name], weights), name
+
+
+def test_dense_layers_are_fitted_on_all_images_for_the_median_of_the_folds_epochs(monkeypatch):
+    logits, labels = members(60)
+    epochs, given = iter([2, 30, 5, 8, 0]), []
+
+    def fit(*arguments, settings, **others):
+        given.append(settings["dense"])
+        fitted = fit_ensemble(*arguments, settings=settings, **others)
+        return fitted._replace(n_epochs=next(epochs))
+
+    monkeypatch.setattr(cross_fitting, "fit_ensemble", fit)
+    cross_fit(logits, labels, method="dense")
+    assert given[:4] == [DENSE] * 4
+    assert given[4:] == [DENSE | {"epochs": 6, "patience": None}]  # 6.5, rounded to even
+
+
 def test_dense_layers_without_epochs_are_the_mean():
     logits, labels = members()
     inputs = log_softmax(np.stack(list(logits.values()), 1).astype(np.float64), axis=2)
@@ -467,7 +502,10 @@ def test_a_stack_is_scored_by_logits_of_images_that_it_was_not_fitted_on():
 
     alone = fit_stack(validation, None, groups=groups, settings=settings)
     np.testing.assert_array_equal(alone.logits, alone.out_of_fold)
-    assert not np.allclose(alone.logits, ensemble_logits(alone.ensemble, logits))
+    in_sample = ensemble_logits(alone.ensemble, logits)
+    assert not np.allclose(alone.logits, in_sample)
+    assert alone.decision == fit_decision(alone.out_of_fold, labels)
+    assert alone.decision != fit_decision(in_sample, labels)
 
     stack = fit_stack(validation, train, groups=groups, settings=settings)
     np.testing.assert_array_equal(stack.logits, ensemble_logits(stack.ensemble, logits))

@@ -216,6 +216,22 @@ def test_dropout_does_not_depend_on_earlier_random_numbers(draw_pack):
     assert torch.equal(weights(1), weights(5))
 
 
+def test_dropout_leaves_out_other_units_in_every_batch_and_epoch(draw_pack, tiny_mlp):
+    network = tiny_mlp(dropout=0.5)
+    (layer,) = (each for each in network.modules() if isinstance(each, torch.nn.Dropout))
+    kept = []
+
+    def record(layer, _, output):
+        if layer.training:
+            kept.append(output)
+
+    layer.register_forward_pre_hook(lambda _, inputs: torch.ones_like(inputs[0]))
+    layer.register_forward_hook(record)
+    train(network, draw_pack(16), phases={"p1": PHASE | {"epochs": 3}})
+    masks = {tuple((units > 0).ravel().tolist()) for units in kept}
+    assert len(masks) == len(kept) == 3 * 2  # epochs, batches
+
+
 @pytest.mark.parametrize("gradient_clip_norm", [None, 0.5])
 @pytest.mark.parametrize("n_images", [32, 37])  # in equal steps, and in some of seven and eight
 def test_micro_batches_end_with_the_weights_of_whole_batches(
