@@ -94,9 +94,9 @@ def draw_pack():
 def write_packs(draw_pack):
     """Packs of synthetic images, as `augment` writes them."""
 
-    def write(folder, **n_images):
+    def write(folder, *, seed=0, **n_images):
         for split, n in n_images.items():
-            drawn = draw_pack(n)
+            drawn = draw_pack(n, seed=seed)
             with new_pack(
                 folder / split, n_images=n, size=8, resize="box", classes=drawn.classes
             ) as pack:

@@ -5,7 +5,6 @@ import os
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -229,13 +228,12 @@ def test_moments_have_the_memory_layout_of_their_parameters():
     assert torch.equal(moments, plain[0]["exp_avg"])
 
 
-def test_a_training_key_depends_on_params_and_data(tmp_path):
-    data = tmp_path / "images.npy"
-    np.save(data, np.arange(5))
+def test_a_training_key_depends_on_params_and_data(tmp_path, write_packs):
+    write_packs(tmp_path, train=4, validation=2)
     key = training_key({"a": 1, "b": [2]}, tmp_path)
     assert training_key({"b": [2], "a": 1}, tmp_path) == key
     assert training_key({"a": 1, "b": [3]}, tmp_path) != key
-    np.save(data, np.arange(6))
+    write_packs(tmp_path, train=4, validation=2, seed=1)
     assert training_key({"a": 1, "b": [2]}, tmp_path) != key
 
 

@@ -149,6 +149,46 @@ def test_whatever_changes_features_has_a_file_of_its_own(tmp_path, draw_pack, ch
     assert (before != after).any()
 
 
+def new_network(kind, **arguments):
+    seed_torch(1, "weights")
+    arguments = {"name": "test_efficientnet", **arguments}
+    return build_network(kind, n_classes=4, image_size=32, arguments=arguments)
+
+
+def test_networks_with_the_same_backbone_share_features(tmp_path, draw_pack, monkeypatch):
+    images, cache = draw_pack(6).images, FeatureCache(tmp_path)
+    settings = SETTINGS | {"image_size": 32}
+    first = new_network("probe")
+    expected = cache.features(first, images, **settings)
+    monkeypatch.setattr(feature_cache, "predict_features", None)
+    for options in ({}, {"dropout": 0.2, "drop_path": 0.1}):
+        other = new_network("timm", **options)
+        other.backbone.load_state_dict(first.backbone.state_dict())
+        np.testing.assert_array_equal(cache.features(other, images, **settings), expected)
+
+
+class Scaled(nn.Module):
+    """A network whose features are not the outputs of its backbone."""
+
+    def __init__(self, like, factor):
+        super().__init__()
+        self.backbone, self.head, self.factor = like.backbone, like.head, factor
+
+    def forward(self, images):
+        features = self.backbone(images)
+        return self.head(features if self.factor == 1 else features * self.factor)
+
+
+def test_a_backbone_whose_outputs_are_changed_shares_no_features(tmp_path, draw_pack):
+    images, cache, network = draw_pack(6).images, FeatureCache(tmp_path), new_network("probe")
+    settings = SETTINGS | {"image_size": 32}
+    expected = cache.features(network, images, **settings)
+    for factor in (1, 2):
+        found = cache.features(Scaled(network, factor), images, **settings)
+        np.testing.assert_allclose(found, factor * expected, rtol=1e-3, atol=1e-6)
+    assert len(list(tmp_path.glob("*.npy"))) == 2
+
+
 def test_a_damaged_file_is_computed_again(tmp_path, draw_pack):
     images, network, cache = draw_pack(6).images, small_resnet(), FeatureCache(tmp_path)
     expected = np.array(cache.features(network, images, **SETTINGS))

@@ -1,12 +1,14 @@
 """A pack is read as it was written, in the same order."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
 
 from classifold.analysis.pca.components import principal_components
 from classifold.data import image_arrays
-from classifold.data.image_arrays import prefetch
+from classifold.data.image_arrays import content_hash, prefetch
 from classifold.data.pack import join, new_pack, read_pack
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 3), np.uint8)
@@ -17,7 +19,7 @@ ROWS = [
 ]
 
 
-def write(folder, rows=ROWS, *, n_images=3, task="single"):
+def write(folder, rows=ROWS, *, n_images=3, task="single", storage="raw", pixels=PIXELS):
     with new_pack(
         folder,
         n_images=n_images,
@@ -25,8 +27,9 @@ def write(folder, rows=ROWS, *, n_images=3, task="single"):
         resize="box",
         classes=["ape", "cat", "dog"],
         task=task,
+        storage=storage,
     ) as pack:
-        pack.put(0, PIXELS[: len(rows)])
+        pack.put(0, pixels[: len(rows)])
         for row in rows:
             pack.describe(**row)
 
@@ -63,6 +66,24 @@ def test_images_stay_on_the_disk_and_cannot_be_changed(tmp_path):
     assert isinstance(images, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         images[0] = 0
+
+
+@pytest.mark.parametrize("storage", ["raw", "jpeg"])
+def test_a_pack_records_a_hash_of_all_its_images(tmp_path, storage):
+    hashes = set()
+    for name, changed in (("a", 0), ("b", 0), ("c", 40)):
+        pixels = PIXELS.copy()
+        pixels[2] = changed
+        write(tmp_path / name, pixels=pixels, storage=storage)
+        images = read_pack(tmp_path / name).images
+        recorded = content_hash(images)
+        assert recorded == json.loads((tmp_path / name / "pack.json").read_text())["images_sha256"]
+        hashes.add(recorded)
+        images.recorded_hash = None
+        assert content_hash(images) == recorded
+        images.recorded_hash = recorded
+        assert content_hash(images[1:2]) not in (recorded, content_hash(images[2:3]))
+    assert len(hashes) == 2
 
 
 def test_originals_have_no_variants_in_any_column(tmp_path):

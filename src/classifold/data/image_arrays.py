@@ -3,6 +3,7 @@
 Selections and concatenations are of arrays of any type, such as features of images.
 """
 
+import hashlib
 import math
 import mmap
 from collections.abc import Callable
@@ -14,6 +15,9 @@ import pyarrow as pa
 
 from classifold.errors import UserError
 from classifold.runtime.faults import REMEDY
+from classifold.runtime.parallel import threaded_map
+
+BYTES_PER_CHUNK = 2**24  # size in which images are hashed
 
 
 class ImageArray:
@@ -65,6 +69,8 @@ def _will_need(mapped: mmap.mmap, places: list[tuple[int, int]]) -> None:
 
 class EncodedImages(ImageArray):
     """Images stored as JPEG, decoded when they are used."""
+
+    recorded_hash: str | None = None
 
     def __init__(self, file: mmap.mmap, *, size: int) -> None:
         """Open the images of a memory-mapped file.
@@ -170,8 +176,19 @@ def apply_to_stored(function: Callable[[np.ndarray], np.ndarray], images: np.nda
     return function(images)
 
 
-def stored_bytes(images: np.ndarray) -> memoryview:
-    """Return the bytes of stored images: of an array, or of a file of encoded images."""
-    if isinstance(images, EncodedImages):
-        return memoryview(images.file)
-    return np.ascontiguousarray(images).reshape(-1).view(np.uint8).data
+def content_hash(images: np.ndarray) -> str:
+    """Return the hash of stored images: the one that their file records, or the computed one."""
+    if recorded := getattr(images, "recorded_hash", None):
+        return str(recorded)
+    encoded = isinstance(images, EncodedImages)
+    content = memoryview(images.file if encoded else _bytes_of(images))
+    starts = range(0, len(content), BYTES_PER_CHUNK)
+    chunks = (content[start : start + BYTES_PER_CHUNK] for start in starts)
+    digest = hashlib.sha256(f"{images.shape}".encode())
+    for part in threaded_map(lambda chunk: hashlib.sha256(chunk).digest(), chunks):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _bytes_of(array: np.ndarray) -> memoryview:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data

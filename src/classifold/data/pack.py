@@ -4,7 +4,8 @@
 too large, `images.arrow` has the images as JPEG, which are decoded when they are used.
 `index.parquet` has a row per image: row, id, variant number (0: the original), transformation,
 label (several are joined by `|`). `pack.json` has the task, the classes in their order, the size,
-the resize filter and the ranges of deep images.
+the resize filter, the ranges of deep images, and a hash of the images, so that their users need
+not read all of them to find out whether they are the same.
 """
 
 import math
@@ -21,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from classifold.data.deep_ranges import NO_RANGES, Ranges
-from classifold.data.image_arrays import ChosenImages, EncodedImages, JoinedImages
+from classifold.data.image_arrays import ChosenImages, EncodedImages, JoinedImages, content_hash
 from classifold.data.image_table import LABEL_SEPARATOR
 from classifold.data.json_file import read_json, write_json
 from classifold.runtime.faults import explain_damage
@@ -143,6 +144,7 @@ def new_pack(
         "size": size,
         "resize": resize,
         "ranges": dict(ranges),
+        "images_sha256": content_hash(_open_images(folder, n_images, size=size)),
     }
     write_json(folder / "pack.json", description)
 
@@ -220,17 +222,10 @@ def read_pack(folder: Path) -> Pack:
             labels[row, [position[name] for name in joined.split(LABEL_SEPARATOR) if name]] = 1
     else:
         labels = np.array([position[label] for label in index["label"]], np.int64)
-    jpegs, raw = folder / "images.arrow", folder / "images.npy"
-    if jpegs.is_file():
-        with explain_damage(jpegs, kind="an Arrow file of JPEGs"):
-            with jpegs.open("rb") as file:
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            images = cast(np.ndarray, EncodedImages(mapped, size=description["size"]))
-    else:
-        with explain_damage(raw, kind="a NumPy array of images"):
-            images = np.load(raw, mmap_mode="r" if len(labels) else None, allow_pickle=False)
-            if not isinstance(images, np.ndarray):  # NumPy reads archives of arrays, too
-                raise ValueError("an archive of several arrays")
+    images = _open_images(folder, len(labels), size=description["size"])
+    recorded = description.pop("images_sha256", None)  # missing in older packs
+    if len(labels):
+        images.recorded_hash = recorded  # type: ignore[attr-defined]  # parts of it have none
     return Pack(
         images=images,
         labels=labels,
@@ -239,3 +234,23 @@ def read_pack(folder: Path) -> Pack:
         transformations=index["transformation"],
         **description,
     )
+
+
+def files_to_hash(folder: Path) -> list[Path]:
+    """List the files that show whether packs in a folder are the same, without their images."""
+    return sorted([*folder.rglob("pack.json"), *folder.rglob("index.parquet")])
+
+
+def _open_images(folder: Path, n_images: int, *, size: int) -> np.ndarray:
+    """Open the images of a pack; they stay on the disk."""
+    jpegs, raw = folder / "images.arrow", folder / "images.npy"
+    if jpegs.is_file():
+        with explain_damage(jpegs, kind="an Arrow file of JPEGs"):
+            with jpegs.open("rb") as file:
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return cast(np.ndarray, EncodedImages(mapped, size=size))
+    with explain_damage(raw, kind="a NumPy array of images"):
+        images = np.load(raw, mmap_mode="r" if n_images else None, allow_pickle=False)
+        if not isinstance(images, np.ndarray):  # NumPy reads archives of arrays, too
+            raise ValueError("an archive of several arrays")
+    return images

@@ -19,17 +19,16 @@ from typing import Any
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from torch import nn
+from torch import Tensor, nn
 
 from classifold.data import image_arrays
-from classifold.data.image_arrays import apply_to_stored, stored_bytes
+from classifold.data.image_arrays import apply_to_stored, content_hash
 from classifold.models import folding, inference, preprocessing
 from classifold.models.filling import is_under
 from classifold.models.folding import fold_batch_norms
 from classifold.models.inference import BATCH_SIZE, predict_features
 from classifold.models.preprocessing import Normalize, to_input
 from classifold.runtime.atomic_files import new_file
-from classifold.runtime.parallel import threaded_map
 from classifold.runtime.progress import log, track
 
 FOLDER = Path(".cache/features")
@@ -44,10 +43,12 @@ MAX_FRACTION_OF_DISK = 0.5
 MAX_SECONDS_TO_WRITE = 24 * 3600
 
 IMAGES_PER_CHUNK = 4 * BATCH_SIZE
-BYTES_PER_CHUNK = 2**24  # size in which images are hashed
 
 # Of a chunk, in units of its norm: rounding to float16 changes each feature by 2 ** -11.
 MAX_ROUNDING = 2**-10
+
+# Modules of any library that change nothing in evaluation mode, beside dropout.
+INERT = ("Identity", "DropPath", "StochasticDepth")
 
 
 class NotCachedError(Exception):
@@ -109,7 +110,7 @@ class FeatureCache:
     ) -> np.ndarray:
         if not len(images):
             raise NotCachedError("there are no images")
-        key = hashlib.sha256(f"{body} {images.shape} {_hash_images(images)}".encode()).hexdigest()
+        key = hashlib.sha256(f"{body} {content_hash(images)}".encode()).hexdigest()
         path = self.folder / f"{key[:40]}.npy"
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.with_suffix(".lock"))
@@ -200,9 +201,11 @@ def _body_key(
 ) -> str:
     """Hash all that features depend on except the images.
 
-    The head, and the probability of dropout, make no difference.
+    Heads make no difference, nor layers that change nothing in evaluation mode. So networks with
+    the same backbone, such as `timm` and `probe`, share features.
     """
-    heads = [name for name, module in network.named_modules() if module is network.head]
+    body = _find_body(network, torch.zeros(1, 3, image_size, image_size, device=device))
+    heads = [name for name, module in body.named_modules() if module is network.head]
     description = {
         "image_size": image_size,
         "normalize": normalize,
@@ -214,16 +217,16 @@ def _body_key(
         "versions": [version(library) for library in ("torch", "torchvision", "timm")],
         "modules": [
             (name, type(module).__qualname__, module.extra_repr())
-            for name, module in network.named_modules()
-            if not is_under(name, heads) and not isinstance(module, nn.modules.dropout._DropoutNd)
+            for name, module in body.named_modules()
+            if not is_under(name, heads) and not _is_inert(module)
         ],
     }
     digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
-    code = [inspect.getfile(type(network)), __file__]
+    code = [inspect.getfile(type(body)), __file__]
     code += [str(module.__file__) for module in (folding, inference, preprocessing, image_arrays)]
     for file in code:
         digest.update(Path(file).read_bytes())
-    for name, tensor in network.state_dict().items():
+    for name, tensor in body.state_dict().items():
         if not is_under(name, heads):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             content = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
@@ -231,12 +234,29 @@ def _body_key(
     return digest.hexdigest()
 
 
-def _hash_images(images: np.ndarray) -> str:
-    """Hash stored images, in several threads."""
-    content = stored_bytes(images)
-    starts = range(0, len(content), BYTES_PER_CHUNK)
-    chunks = (content[start : start + BYTES_PER_CHUNK] for start in starts)
-    digest = hashlib.sha256()
-    for part in threaded_map(lambda chunk: hashlib.sha256(chunk).digest(), chunks):
-        digest.update(part)
-    return digest.hexdigest()
+def _find_body(network: nn.Module, inputs: Tensor) -> nn.Module:
+    """Return the backbone if its outputs are the inputs of the head, otherwise the network."""
+    backbone: Any = getattr(network, "backbone", None)
+    if backbone is None:
+        return network
+    seen: dict[str, Any] = {}
+    head: Any = network.head
+    hooks = [
+        backbone.register_forward_hook(lambda _, images, found: seen.update(of=images, is_=found)),
+        head.register_forward_pre_hook(lambda _, features: seen.update(features=features[0])),
+    ]
+    was_training = network.training
+    try:
+        with torch.inference_mode():
+            network.eval()(inputs)
+    finally:
+        network.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    alone = seen["of"][0] is inputs and seen["is_"] is seen["features"]
+    return backbone if alone else network
+
+
+def _is_inert(module: nn.Module) -> bool:
+    """Return whether a module changes nothing in evaluation mode."""
+    return isinstance(module, nn.modules.dropout._DropoutNd) or type(module).__name__ in INERT

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from classifold.data.pack import files_to_hash
 from classifold.errors import UserError
 from classifold.models.device import choose_device, choose_precision
 from classifold.params.schema.params import Params
@@ -172,10 +173,8 @@ def _key(plan: Plan, *, policies: list[str], networks: list[str]) -> str:
         "torch": torch.__version__,
     }
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
-    for path in [*_code(networks), *sorted(plan.packs.rglob("*"))]:
-        if path.is_file() and path.name != ".gitignore":
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "blake2b").digest())
+    for path in [*_code(networks), *files_to_hash(plan.packs)]:
+        digest.update(hashlib.blake2b(path.read_bytes()).digest())
     return digest.hexdigest()
 
 

@@ -18,13 +18,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from classifold.data.pack import files_to_hash
 from classifold.errors import UserError
 from classifold.runtime.atomic_files import new_file
 from classifold.runtime.progress import log
 from classifold.runtime.source_code import loaded_code
 from classifold.training.machine import Machine
 
-BYTES_PER_CHUNK = 2**24  # size in which processes hash files and send them
+BYTES_PER_CHUNK = 2**24  # size in which processes send files
 
 
 class Checkpoint:
@@ -162,14 +163,14 @@ class Checkpoint:
         return 1 + int(header["epochs"]) if header.get("key") == self.key else 0
 
 
-def training_key(params: Mapping[str, Any], folder: Path, machine: Machine | None = None) -> str:
+def training_key(params: Mapping[str, Any], packs: Path, machine: Machine | None = None) -> str:
     """Hash what a training run depends on: params, data, code, and the version of torch.
 
     Code is that of all loaded modules which change weights: not messages, logs or commands.
 
     Args:
         params: all that the training reads.
-        folder: folder of the data; each process reads its part of the files.
+        packs: folder of the packs, which record hashes of their images.
         machine: device, precision and processes of the training run; by default this process
             alone.
 
@@ -178,30 +179,15 @@ def training_key(params: Mapping[str, Any], folder: Path, machine: Machine | Non
     """
     digest = hashlib.sha256(json.dumps(params, sort_keys=True).encode())
     digest.update(torch.__version__.encode())
-    for path in loaded_code():
+    for path in [*loaded_code(), *files_to_hash(packs)]:
         digest.update(hashlib.blake2b(path.read_bytes()).digest())
-    chunks = [
-        (path, start)
-        for path in sorted(path for path in folder.rglob("*") if path.is_file())
-        for start in range(0, path.stat().st_size, BYTES_PER_CHUNK)
-    ]
-    digest.update(json.dumps([(path.name, start) for path, start in chunks]).encode())
-    common = np.frombuffer(digest.digest(), np.uint8)
-    if machine and (machine.gather(common) != common).any():
+    own = np.frombuffer(digest.digest(), np.uint8)
+    if machine and (machine.gather(own) != own).any():
         raise UserError(
             "torchrun: computers that train together must have the same params, code, versions and "
-            f"files in {folder}, got different ones. Give all of them the same commit, data ('dvc "
+            f"files in {packs}, got different ones. Give all of them the same commit, data ('dvc "
             "pull') and environment."
         )
-    digests = np.zeros((len(chunks), 64), np.uint8)
-    first, n_processes = (machine.fabric.global_rank, machine.n_processes) if machine else (0, 1)
-    for number in range(first, len(chunks), n_processes):
-        path, start = chunks[number]
-        with path.open("rb") as file:
-            file.seek(start)
-            chunk = hashlib.blake2b(file.read(BYTES_PER_CHUNK))
-        digests[number] = np.frombuffer(chunk.digest(), np.uint8)
-    digest.update((machine.sum(digests) if machine else digests).tobytes())
     return digest.hexdigest()
 
 
