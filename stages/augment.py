@@ -6,7 +6,7 @@ from classifold.augmentation.offline import n_variants, write_packs
 from classifold.data.deep_ranges import read_ranges
 from classifold.data.image_table import iter_images
 from classifold.data.json_file import write_json
-from classifold.data.split_file import read_split
+from classifold.data.split_file import read_groups, read_split
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.progress import log
@@ -16,13 +16,14 @@ from classifold.runtime.stage import run_stage
 def main() -> None:
     settings, task = read_params("augment", "dataset.task")
     ingested = Path("data/ingested")
-    labels = {
-        split: read_split(Path(f"data/split/{split}.csv")) for split in ("train", "validation")
-    }
+    lists = {split: Path(f"data/split/{split}.csv") for split in ("train", "validation")}
+    labels = {split: read_split(path) for split, path in lists.items()}
+    groups = read_groups(lists["train"]) | read_groups(lists["validation"])
     images = {split: iter_images(ingested, split_labels) for split, split_labels in labels.items()}
 
     with new_folder(Path("data/augmented")) as folder:
-        write_packs(images, labels, folder, task=task, ranges=read_ranges(ingested), **settings)
+        ranges = read_ranges(ingested)
+        write_packs(images, labels, folder, task=task, ranges=ranges, groups=groups, **settings)
         n_bytes = sum(path.stat().st_size for path in folder.glob("*/images.*"))
 
     variants = n_variants(flips=settings["flips"], warped=settings["warped"])

@@ -139,6 +139,15 @@ def test_the_train_pack_holds_originals_and_variants_with_the_labels_of_their_so
     assert train.originals().images[:][:, 0, 3, 0].tolist() == [50, 100]
 
 
+def test_the_packs_have_the_groups_of_their_sources(packs):
+    train, validation = packs(groups={"a": "a", "b": "a", "c": "b"})
+    assert train.groups == ["a"] * 16
+    assert validation.groups == ["b"]
+    alone, _ = packs("alone")
+    assert alone.groups == alone.ids
+    assert train.subset(np.array([15, 0])).groups == ["a", "a"]
+
+
 def test_validation_images_are_only_resized(packs):
     _, validation = packs()
     assert validation.transformations == ["none"]

@@ -9,7 +9,9 @@ import timm
 import torch
 from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from classifold.analysis.explain.saliency import explain_class
@@ -27,7 +29,7 @@ from classifold.training.config import TrainingConfig
 from classifold.training.folds import fit_folds
 from classifold.training.loop import fit, refit
 from classifold.training.machine import set_up
-from classifold.training.probe import LOWEST_LOGIT
+from classifold.training.probe import LOWEST_LOGIT, _assign_folds
 from classifold.training.scores import score_logits
 from classifold.training.setup import Training
 from classifold.training.try_model import describe_weights_mismatch, try_model
@@ -196,6 +198,93 @@ def test_the_candidate_with_the_best_validation_score_is_kept(
     score = score_logits(logits, validation.labels, loss={"name": "cross_entropy"})
     assert score.loss == pytest.approx(summary["validation_loss"], abs=0.01)
     assert fitted.history[0]["validation_loss"] == summary["validation_loss"]
+
+
+def by_folds(head):
+    return head | {"choose_by": "cross_validation"}
+
+
+def with_variants(pack, groups=()):
+    """Add a noisy variant of each image, after all images."""
+    noise = np.random.default_rng(0).integers(-9, 10, pack.images.shape)
+    noisy = (pack.images.astype(int) + noise).clip(0, 255).astype(np.uint8)
+    variants = pack._replace(images=noisy, variants=np.ones(len(noisy), np.int32))
+    return join(pack._replace(groups=groups), variants._replace(groups=groups))
+
+
+@pytest.mark.parametrize("task", ["single", "multi"])
+def test_cross_validation_chooses_c_as_scikit_learn_does(
+    draw_pack, draw_multi_pack, new_probe, fit_head, task
+):
+    draw = draw_pack if task == "single" else draw_multi_pack
+    first = np.repeat(np.arange(20), 2)  # each image has a duplicate
+    plain = draw(20).subset(first)
+    plain = plain._replace(images=plain.images[:], ids=[str(number) for number in range(40)])
+    pack, network = with_variants(plain, [str(number) for number in first]), new_probe()
+    candidates = [0.00001, 0.001, 1.0]
+    head = by_folds({"name": "logistic", "c": candidates})
+    fitted = fit_head(network, pack, draw(24, seed=1), head)
+
+    folds = _assign_folds(pack, seed=1)
+    assert len(np.unique(folds)) == 5
+    for name in (pack.ids, pack.groups):
+        assert len(set(zip(name, folds.tolist(), strict=True))) == len(set(name))
+
+    inputs, losses = features_of(network, pack), {}
+    for c in candidates:
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000))
+        model = model if task == "single" else OneVsRestClassifier(model)
+        probabilities = np.zeros((80, 3))
+        for fold in range(5):
+            model.fit(inputs[folds != fold], pack.labels[folds != fold])
+            probabilities[folds == fold] = model.predict_proba(inputs[folds == fold])
+        originals = probabilities[:40]
+        if task == "single":
+            losses[c] = -np.log(originals[np.arange(40), plain.labels]).mean()
+        else:
+            right = np.where(plain.labels, originals, 1 - originals)
+            losses[c] = -np.log(right).mean()
+    tried = fitted.phases["head"]["tried"]
+    for c, loss in losses.items():
+        assert tried[f"{c:g}"]["cross_validation_loss"] == pytest.approx(loss, abs=0.01)
+    chosen = fitted.phases["head"]["c"]
+    if task == "multi":
+        assert chosen == min(losses, key=losses.get)
+    else:
+        assert tried[f"{chosen:g}"]["cross_validation_accuracy"] == max(
+            columns["cross_validation_accuracy"] for columns in tried.values()
+        )
+    with_validation = {c for c, columns in tried.items() if "validation_loss" in columns}
+    assert with_validation == {f"{chosen:g}"}  # validation images were not used for the choice
+
+
+def test_cross_validation_chooses_the_number_of_neighbors(draw_pack, new_probe, fit_head):
+    pack = draw_pack(30)
+    # Of a variant of itself, an image would have the nearest neighbor with its wrong label.
+    labels = np.where(np.arange(30) % 5 == 0, (pack.labels + 1) % 3, pack.labels)
+    pack = with_variants(pack._replace(labels=labels))
+    head = by_folds({"name": "neighbors", "k": [1, 9]})
+    summary = fit_head(new_probe(), pack, draw_pack(24, seed=1), head).phases["head"]
+    first, second = (summary["tried"][k]["cross_validation_accuracy"] for k in ("1", "9"))
+    assert second > first
+    assert summary["k"] == 9
+
+
+def test_cross_validation_needs_two_groups(draw_pack, new_probe, fit_head):
+    pack = draw_pack(6)._replace(groups=["a"] * 6)
+    head = by_folds(LOGISTIC)
+    with pytest.raises(UserError, match=r"head\.choose_by: .*got 6 training images"):
+        fit_head(new_probe(), pack, pack, head)
+    single = by_folds({"name": "logistic", "c": 0.1})  # there is nothing to choose
+    assert fit_head(new_probe(), pack, pack, single).phases["head"]["c"] == 0.1
+
+
+def test_features_that_do_not_fit_into_the_memory_are_an_error(
+    draw_pack, new_probe, fit_head, monkeypatch
+):
+    monkeypatch.setattr("classifold.training.probe.MAX_FRACTION_OF_MEMORY", 1e-9)
+    with pytest.raises(UserError, match=r"head: .*9 images and variants.*augment\.warped"):
+        fit_head(new_probe(), draw_pack(9), draw_pack(9), LOGISTIC)
 
 
 def test_the_body_is_not_changed_and_a_second_head_reads_no_image(

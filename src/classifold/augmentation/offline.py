@@ -7,6 +7,7 @@ also once at a random scale and rotation. Only training images are augmented, af
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import cv2
@@ -114,6 +115,7 @@ def write_packs(
     storage: str,
     seed: int,
     ranges: Ranges = NO_RANGES,
+    groups: Mapping[str, str] = MappingProxyType({}),
     **augmentation: object,
 ) -> None:
     """Write the packs `train` (with all variants) and `validation` (only resized).
@@ -129,6 +131,7 @@ def write_packs(
             raw, since JPEG would change them.
         seed: seed of the random numbers.
         ranges: ranges of deep images, as they were converted; the packs store them.
+        groups: id -> group; the packs store them.
         augmentation: the other arguments of `make_variants`.
     """
     of_images = (names for split in labels.values() for names in split.values())
@@ -173,6 +176,7 @@ def write_packs(
                         variant=number,
                         transformation=transformation,
                         labels=labels[split][made.image_id],
+                        group=groups.get(made.image_id),
                     )
 
 

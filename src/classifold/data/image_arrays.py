@@ -180,15 +180,13 @@ def content_hash(images: np.ndarray) -> str:
     """Return the hash of stored images: the one that their file records, or the computed one."""
     if recorded := getattr(images, "recorded_hash", None):
         return str(recorded)
-    encoded = isinstance(images, EncodedImages)
-    content = memoryview(images.file if encoded else _bytes_of(images))
+    if isinstance(images, EncodedImages):
+        content = memoryview(images.file)
+    else:
+        content = np.ascontiguousarray(images).reshape(-1).view(np.uint8).data
     starts = range(0, len(content), BYTES_PER_CHUNK)
     chunks = (content[start : start + BYTES_PER_CHUNK] for start in starts)
     digest = hashlib.sha256(f"{images.shape}".encode())
     for part in threaded_map(lambda chunk: hashlib.sha256(chunk).digest(), chunks):
         digest.update(part)
     return digest.hexdigest()
-
-
-def _bytes_of(array: np.ndarray) -> memoryview:
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data

@@ -3,9 +3,9 @@
 `images.npy` is a uint8 array (N, size, size, 3), memory-mapped when read; where that would be
 too large, `images.arrow` has the images as JPEG, which are decoded when they are used.
 `index.parquet` has a row per image: row, id, variant number (0: the original), transformation,
-label (several are joined by `|`). `pack.json` has the task, the classes in their order, the size,
-the resize filter, the ranges of deep images, and a hash of the images, so that their users need
-not read all of them to find out whether they are the same.
+label (several are joined by `|`), group. `pack.json` has the task, the classes in their order, the
+size, the resize filter, the ranges of deep images, and a hash of the images, so that their users
+need not read all of them to find out whether they are the same.
 """
 
 import math
@@ -38,6 +38,7 @@ INDEX = pa.schema(
         ("variant", pa.int32()),
         ("transformation", pa.string()),
         ("label", pa.string()),
+        ("group", pa.string()),
     ]
 )
 
@@ -55,6 +56,7 @@ class Pack(NamedTuple):
     size: int
     resize: str
     ranges: Ranges = NO_RANGES  # ranges of deep images, as they were converted
+    groups: Sequence[str] = ()  # images of one group, such as duplicates; by default `ids`
 
     def originals(self) -> "Pack":
         """Select the images that are no augmented variants."""
@@ -68,6 +70,7 @@ class Pack(NamedTuple):
             ids=[self.ids[row] for row in rows],
             variants=self.variants[rows],
             transformations=[self.transformations[row] for row in rows],
+            groups=[self.groups[row] for row in rows] if self.groups else (),
         )
 
 
@@ -79,6 +82,7 @@ def join(first: Pack, second: Pack) -> Pack:
         ids=first.ids + second.ids,
         variants=np.concatenate([first.variants, second.variants]),
         transformations=first.transformations + second.transformations,
+        groups=[*(first.groups or first.ids), *(second.groups or second.ids)],
     )
 
 
@@ -97,11 +101,17 @@ class PackWriter:
         self.columns: dict[str, list[object]] = {name: [] for name in INDEX.names}
 
     def describe(
-        self, *, image_id: str, variant: int, transformation: str, labels: Sequence[str]
+        self,
+        *,
+        image_id: str,
+        variant: int,
+        transformation: str,
+        labels: Sequence[str],
+        group: str | None = None,
     ) -> None:
-        """Append a row of the index."""
-        row = len(self.columns["row"])
-        values = (row, image_id, variant, transformation, LABEL_SEPARATOR.join(labels))
+        """Append a row of the index; by default an image is a group of its own."""
+        row, label = len(self.columns["row"]), LABEL_SEPARATOR.join(labels)
+        values = (row, image_id, variant, transformation, label, group or image_id)
         for name, value in zip(INDEX.names, values, strict=True):
             self.columns[name].append(value)
 
@@ -232,6 +242,7 @@ def read_pack(folder: Path) -> Pack:
         ids=index["id"],
         variants=np.array(index["variant"], np.int32),
         transformations=index["transformation"],
+        groups=index.get("group", ()),  # missing in older packs
         **description,
     )
 

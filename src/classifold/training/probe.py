@@ -1,5 +1,7 @@
 """Fit the head of a probe on features of a frozen body, by scikit-learn or nearest neighbors."""
 
+import math
+import os
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,6 +10,7 @@ import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from torch import nn
@@ -18,12 +21,17 @@ from classifold.models.feature_cache import FeatureCache, NotCachedError
 from classifold.runtime.progress import log
 from classifold.training.config import HEAD, TrainingConfig
 from classifold.training.freezing import count_parameters, set_trainable
-from classifold.training.frozen_body import FrozenBody
+from classifold.training.frozen_body import ROWS, FrozenBody
 from classifold.training.losses import one_hot
 from classifold.training.machine import Machine
-from classifold.training.scores import SELECTION_METRIC, rank, score_logits
+from classifold.training.scores import SELECTION_METRIC, Score, rank, score_logits
 
 MAX_ITERATIONS = 1000
+
+N_FOLDS = 5  # of the cross-validation
+
+# For the features of the training images as float32 numbers; fits need little more.
+MAX_FRACTION_OF_MEMORY = 0.6
 
 # Logit of a class without training images, below those of all others.
 LOWEST_LOGIT = -30.0
@@ -47,20 +55,23 @@ def fit_probe(
     cache: FeatureCache | None = None,
     title: str = "training",
 ) -> FittedProbe:
-    """Fit the head of a probe in place; the candidate that is best on validation is kept.
+    """Fit the head of a probe in place; of several candidates the one with the best score is kept.
+
+    The score is that of the validation images or, with `choose_by: cross_validation`, that of the
+    original training images, each by a head that was fitted without the images of its group.
 
     Args:
         network: network `probe`, on the machine's device.
         train: the training pack, with augmented variants.
-        validation: the validation pack, on which `c` or the number of neighbors is chosen; None
-            where there is one candidate.
+        validation: the validation pack; None where there is one candidate.
         config: config with a `head`.
         machine: device, precision and processes of the training run.
         cache: files of features; without it they are kept in memory.
         title: the beginning of log lines.
 
     Raises:
-        UserError: if there are fewer training images than neighbors.
+        UserError: if there are fewer training images than neighbors, if they do not fit into the
+            memory, or are too few for cross-validation.
     """
     set_trainable(network, "head")
     splits = {"train": train} | ({"validation": validation} if validation else {})
@@ -73,23 +84,16 @@ def fit_probe(
         log(f"  {title}: features are kept in memory and in no file, since {reason}")
         body = FrozenBody(network, None, machine=machine, **settings)
     key, candidates = config.candidates()
-    features, labels = body.features(train.images), one_hot(train.labels, len(train.classes))
-    make_head: Callable[[Any], nn.Module]
-    if key == "c":
-        make_head = _Logistic(features, labels, task=train.task).fit
-    else:
-        if max(candidates) > len(labels):
-            raise SettingError(
-                f"head.k: must be at most the number of training images, {len(labels):,}, got "
-                f"{max(candidates)}. Lower it."
-            )
-
-        def make_head(k: int) -> nn.Module:
-            examples = torch.from_numpy(np.array(features)), torch.from_numpy(labels)
-            return network.neighbors_head(*examples, neighbors=k, task=train.task)  # type: ignore[operator]
-
+    tried: dict[str, dict[str, float]] = {}
+    if len(candidates) > 1 and (config.head or {}).get("choose_by") == "cross_validation":
+        by_folds = _cross_validate(network, body, train, config=config)
+        for candidate, score in by_folds.items():
+            log(f"  {title}: {key} {candidate:g}, {score.describe('cross-validation')}")
+            tried[f"{candidate:g}"] = score.columns("cross_validation")
+        metric = SELECTION_METRIC[train.task]
+        candidates = [max(by_folds, key=lambda candidate: rank(by_folds[candidate], metric))]
+    make_head = _head_maker(network, body, train, config=config)
     best: dict[str, Any] = {}
-    tried = {}
     for candidate in candidates:
         network.head = make_head(candidate).to(machine.device)
         scores = {
@@ -99,7 +103,7 @@ def fit_probe(
         described = ", ".join(score.describe(name) for name, score in scores.items())
         log(f"  {title}: {key} {candidate:g}, {described}")
         columns = {k: v for name, score in scores.items() for k, v in score.columns(name).items()}
-        tried[f"{candidate:g}"] = columns
+        tried[f"{candidate:g}"] = columns | tried.get(f"{candidate:g}", {})
         chosen_on = scores["validation" if validation else "train"]
         reached = rank(chosen_on, SELECTION_METRIC[train.task])
         if not best or reached > best["rank"]:
@@ -122,6 +126,98 @@ def fit_probe(
     return FittedProbe([row], {HEAD: summary}, body)
 
 
+def _head_maker(
+    network: nn.Module, body: FrozenBody, train: Pack, *, config: TrainingConfig
+) -> Callable[[Any], nn.Module]:
+    """Return a function that fits a head for a value of `c` or `k`."""
+    key, candidates = config.candidates()
+    features, labels = body.features(train.images), one_hot(train.labels, len(train.classes))
+    _check_memory(features)
+    if key == "c":
+        return _Logistic(features, labels, task=train.task).fit
+    if max(candidates) > len(labels):
+        raise SettingError(
+            f"head.k: must be at most the number of training images, {len(labels):,}, got "
+            f"{max(candidates)}. Lower it."
+        )
+
+    def neighbors_head(k: int) -> nn.Module:
+        examples = torch.from_numpy(np.array(features)), torch.from_numpy(labels)
+        return network.neighbors_head(*examples, neighbors=k, task=train.task)  # type: ignore[operator]
+
+    return neighbors_head
+
+
+def _check_memory(features: np.ndarray) -> None:
+    """Raise a UserError if the features, as float32 numbers, do not fit into the memory."""
+    needed = 4 * math.prod(features.shape)
+    if hasattr(os, "sysconf"):
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if needed > MAX_FRACTION_OF_MEMORY * memory:
+            raise SettingError(
+                f"head: must have features of at most {MAX_FRACTION_OF_MEMORY:.0%} of the memory, "
+                f"{memory / 2**30:.1f} GiB, got {needed / 2**30:.1f} GiB of {len(features):,} "
+                "images and variants. Lower augment.warped, or train the head of network timm in "
+                "batches, by a phase with trainable: head."
+            )
+
+
+def _cross_validate(
+    network: nn.Module, body: FrozenBody, train: Pack, *, config: TrainingConfig
+) -> dict[Any, Score]:
+    """Score each candidate on the original training images, by heads fitted without them."""
+    _, candidates = config.candidates()
+    folds = _assign_folds(train, seed=config.seed)
+    _, originals = np.unique(train.ids, return_index=True)
+    kept = network.head
+    logits = {
+        candidate: np.empty((len(originals), len(train.classes)), np.float32)
+        for candidate in candidates
+    }
+    for fold in range(folds.max() + 1):
+        rest, held_out = train.subset(np.flatnonzero(folds != fold)), folds[originals] == fold
+        make_head = _head_maker(network, body, rest, config=config)
+        images = train.subset(originals[held_out]).images
+        for candidate in candidates:
+            network.head = make_head(candidate).to(body.device)
+            logits[candidate][held_out] = body.logits(network, images)
+    network.head = kept
+    labels = train.labels[originals]
+    return {value: score_logits(of, labels, loss=config.loss) for value, of in logits.items()}
+
+
+def _assign_folds(pack: Pack, *, seed: int) -> np.ndarray:
+    """Assign images to folds of about equal class proportions.
+
+    Returns:
+        int64 array (N,), from 0. Variants of an image are in its fold, and so are all images of its
+        group.
+
+    Raises:
+        UserError: if there are too few images.
+    """
+    ids, first, image_of_row = np.unique(pack.ids, return_index=True, return_inverse=True)
+    groups = np.array(pack.groups or pack.ids)[first]
+    labels = pack.labels[first]
+    single = pack.task == "single"
+    n_folds = min(N_FOLDS, len(np.unique(groups)))
+    if single:  # no more than images of the largest class
+        n_folds = min(n_folds, int(np.bincount(labels).max()))
+    if n_folds < 2:
+        raise SettingError(
+            "head.choose_by: cross_validation needs two images of one class that are in different "
+            f"groups, got {len(ids):,} training images. Choose by validation."
+        )
+    assign = StratifiedGroupKFold if single else GroupKFold
+    folds = np.zeros(len(ids), np.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of classes that are in fewer folds
+        splits = assign(n_folds, shuffle=True, random_state=seed).split(ids, labels, groups)
+        for fold, (_, rows) in enumerate(splits):
+            folds[rows] = fold
+    return folds[image_of_row]
+
+
 class _Logistic:
     """Logistic regression on standardized features; one per class for several labels per image.
 
@@ -137,7 +233,13 @@ class _Logistic:
             task: `single` or `multi`.
         """
         self.scaler = StandardScaler(copy=False)
-        self.features = self.scaler.fit_transform(np.asarray(features, np.float32))
+        # In chunks: the scaler makes copies of what it gets.
+        chunks = [slice(start, start + ROWS) for start in range(0, len(features), ROWS)]
+        for rows in chunks:
+            self.scaler.partial_fit(np.asarray(features[rows], np.float32))
+        self.features: np.ndarray = np.empty(features.shape, np.float32)
+        for rows in chunks:
+            self.features[rows] = self.scaler.transform(np.array(features[rows], np.float32))
         self.labels = labels
         self.targets = [labels.argmax(1)] if task == "single" else list(labels.T.astype(np.int64))
         self.models = [

@@ -92,15 +92,22 @@ class Focal(Section):
     gamma: NonNegativeFloat
 
 
-class Logistic(Section):
-    """Logistic regression; of several values of `c` the best one on validation images is kept."""
+class _Head(Section):
+    """The head of a probe; of several values the one with the best score is kept."""
+
+    # By default on validation images.
+    choose_by: Literal["validation", "cross_validation"] | None = None
+
+
+class Logistic(_Head):
+    """Logistic regression."""
 
     name: Literal["logistic"]
     c: PositiveFloat | Annotated[list[PositiveFloat], Field(min_length=1)]
 
 
-class Neighbors(Section):
-    """Nearest neighbors; of several values of `k` the best one on validation images is kept."""
+class Neighbors(_Head):
+    """Nearest neighbors."""
 
     name: Literal["neighbors"]
     k: Count | Annotated[list[Count], Field(min_length=1)]
