@@ -38,7 +38,8 @@ INTERVAL = 0.1  # seconds between samples of memory
 MIN_MAPPED = 12_500
 
 STAGES = (
-    *("ingest", "filter", "split", "augment", "train mlp", "compare", "stack", "evaluate"),
+    *("ingest", "filter", "split", "augment", "train mlp", "folds mlp"),
+    *("compare", "stack", "evaluate"),
     *("pca", "tsne", "explain", "report"),
 )
 

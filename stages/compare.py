@@ -16,17 +16,19 @@ from classifold.stacking.unlisted_models import remove_unlisted
 
 
 def main() -> None:
-    listed, setting = read_params("models", "explain.model")
+    listed, setting, evaluate = read_params("models", "explain.model", "evaluate")
     names = list(listed)
-    models, metrics = Path("models"), Path("metrics/train")
+    models, folds, metrics = Path("models"), Path("data/folds"), Path("metrics/train")
     remove_unlisted(
         names,
-        folders={models: "model.json", Path("data/folds"): "folds.csv"},
+        folders={models: "model.json", folds: "folds.csv"},
         json_folders=[metrics, *map(Path, ("metrics/folds", "timings/train", "timings/folds"))],
     )
 
     with new_folder(Path("data/compared")) as folder:
-        table = compare_models(names, folder, models=models, metrics=metrics)
+        table = compare_models(
+            names, folder, models=models, folds=folds, metrics=metrics, evaluate=evaluate
+        )
 
     explained = select_model(setting, names, table)
     with new_folder(Path("data/explained_model")) as folder:

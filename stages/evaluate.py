@@ -38,7 +38,7 @@ def main() -> None:
         baseline=before[MAJORITY],
         seeds={name: model["seed"] for name, model in listed.items()},
         device=choose_device(device),
-        test_time=settings.pop("test_time"),
+        test_time=settings["test_time"],
     )
     slices = find_slices(
         images.ids,
@@ -49,7 +49,14 @@ def main() -> None:
         settings=filtering,
     )
     metrics = summarize(
-        predictions, images.labels, before=before, untrained=untrained, slices=slices, **settings
+        predictions,
+        images.labels,
+        classes=decisions["classes"],
+        before=before,
+        untrained=untrained,
+        slices=slices,
+        calibration_bins=settings["calibration_bins"],
+        bootstrap=settings["bootstrap"],
     )
 
     with new_folder(Path("data/evaluated")) as folder:

@@ -19,7 +19,7 @@ MAX_LABEL_ERRORS = 1000
 
 
 def main() -> None:
-    settings = read_params("stack")
+    settings, evaluate = read_params("stack", "evaluate")
     n_folds, method = settings["folds"], settings["method"]
     decisions = read_json(COMPARED / "decisions.json")
     members = decisions["models"] if settings["members"] == "all" else settings["members"]
@@ -29,7 +29,7 @@ def main() -> None:
         train = read_member_logits({name: FOLDS / name / "logits.npz" for name in members})
         groups |= read_groups(SPLIT / "train.csv")
 
-    stack = fit_stack(validation, train, groups=groups, settings=settings)
+    stack = fit_stack(validation, train, groups=groups, settings=settings, evaluate=evaluate)
     metrics = describe_ensemble(stack.ensemble, method=method, n_folds=n_folds) | stack_metrics(
         validation.logits, stack.logits, validation.labels, folds=stack.folds
     )

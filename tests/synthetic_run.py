@@ -43,6 +43,47 @@ OF_EITHER = {
     "validation_test_gap": 0.120988,
     "n_duplicates_of_train": 2,
 }
+CONFORMAL = {
+    "calibrated_on": "validation",
+    "n_calibration_images": 60,
+    "levels": {
+        "0.9": {
+            "coverage": 0.887766,
+            "coverage_ci95": [0.834567, 0.923456],
+            "mean_size": 1.234567,
+            "one_class_fraction": 0.776655,
+            "n_images": 4,
+        },
+        "0.99": {
+            "coverage": None,
+            "coverage_ci95": None,
+            "mean_size": 2.0,
+            "one_class_fraction": 0.0,
+            "n_images": 0,
+        },
+    },
+}
+RISK_COVERAGE = {
+    "area": 0.076543,
+    "excess_area": 0.034567,
+    "accuracies": {
+        "0.95": {
+            "threshold": 0.456789,
+            "n_predicted": 3,
+            "predicted_fraction": 0.75,
+            "accuracy": 0.965432,
+            "accuracy_ci95": [0.845678, 0.998765],
+        },
+        "0.99": {
+            "threshold": None,
+            "n_predicted": 0,
+            "predicted_fraction": 0.0,
+            "accuracy": None,
+            "accuracy_ci95": None,
+        },
+    },
+}
+UNCERTAINTY = {"conformal": CONFORMAL, "risk_coverage": RISK_COVERAGE}
 OF_MODELS = {"versus_stack", "untrained_accuracy", "untrained_micro_f1"}
 SCORES = {
     "single": {
@@ -342,6 +383,7 @@ class Run:
     def _evaluation(self):
         names = [*MODELS, "stack", "majority_baseline"]
         tested = dict.fromkeys(names, SCORES[self.task] | {"n_images": self.n_test})
+        tested |= {name: tested[name] | UNCERTAINTY for name in (*MODELS, "stack")}
         tested["stack"] = {k: v for k, v in tested["stack"].items() if k not in OF_MODELS}
         nothing = {name: {"n_images": 0} for name in names}
         self._metric("test", tested if self.n_test else nothing)
@@ -357,6 +399,7 @@ class Run:
             # Every image has one label; an incorrect prediction is another class.
             labels, predicted = np.eye(n_classes, dtype=int)[labels], given > 0.4
             decision = {"threshold": 0.4, "thresholds": [0.35] * n_classes}
+        decision |= {"prediction_sets": {"0.9": 0.5}, "abstention": {"0.95": 0.5}}
         dark = np.arange(self.n_test) % 2 == 0
         slices = {"brightness": {"dark": dark, "bright": ~dark}} if self.n_test > 1 else {}
         write_evaluation(

@@ -19,7 +19,7 @@ from synthetic_clone import ROOT
 MODELS = tuple(read_params("models", path=ROOT / "params.yaml"))
 STAGES = (
     *("ingest", "filter", "split", "augment"),
-    *(f"train {name}" for name in MODELS),
+    *(f"{stage} {name}" for stage in ("train", "folds") for name in MODELS),
     *("compare", "stack", "evaluate"),
 )
 
@@ -34,8 +34,7 @@ def digits(tmp_path_factory):
     root = tmp_path_factory.mktemp("digits")
     for name in ("stages", "params.yaml"):
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, root / name)
-    (root / "data/folds").mkdir(parents=True)
-    (root / "data/raw").mkdir()
+    (root / "data/raw").mkdir(parents=True)
     shutil.copy(ROOT / EMBEDDED, root / EMBEDDED)
     run_stages(root, STAGES, environment=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"})
     return root

@@ -7,6 +7,7 @@ from classifold.data.csv_file import write_rows
 from classifold.data.json_file import read_json, write_json
 from classifold.data.logits_file import Logits, save_logits
 from classifold.data.metrics import micro_f1
+from classifold.data.out_of_fold import NO_FOLDS, write_out_of_fold
 from classifold.data.predictions import MAJORITY
 from classifold.errors import UserError
 from classifold.stacking.comparison import compare_models, format_validation_scores
@@ -32,15 +33,24 @@ def trained(tmp_path):
         description = {"task": task, "classes": CLASSES, "n_train_images": n_train}
         write_json(folder / "model.json", description | {"train_images_per_class": counted})
         write_json(tmp_path / "metrics" / f"{name}.json", {"validation_accuracy": 1.0})
+        (tmp_path / "folds" / name).mkdir(parents=True)
+        write_out_of_fold(tmp_path / "folds" / name, NO_FOLDS)
         return tmp_path
 
     return leave
 
 
-def compare(root, *names):
+def compare(root, *names, **evaluate):
     folder = root / "compared"
     folder.mkdir()
-    table = compare_models(names, folder, models=root / "models", metrics=root / "metrics")
+    table = compare_models(
+        names,
+        folder,
+        models=root / "models",
+        folds=root / "folds",
+        metrics=root / "metrics",
+        evaluate=evaluate,
+    )
     return table, read_json(folder / "decisions.json")
 
 
@@ -79,6 +89,31 @@ def test_a_fitted_threshold_is_reported_with_the_score_at_it(trained):
     assert len(decisions["models"]["m"]["thresholds"]) == 3
     assert decisions["task"] == "multi"
     assert micro_f1(np.zeros((4, 3), bool), SEVERAL) == 0
+
+
+def test_sets_are_calibrated_on_validation_images_or_on_out_of_fold_logits_if_there_are(trained):
+    labels = np.array([1, 1, 0, 2])
+    root = trained("m", labels, counts=[3, 5, 2], n_train=10)
+    trained("folded", labels, counts=[3, 5, 2], n_train=10)
+    logits = np.log([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2]] * 3).astype(np.float32)
+    out_of_fold = Logits(np.array(list("uvwxyz")), np.array([0, 1] * 3), logits)
+    save_logits(root / "folds/folded/logits.npz", out_of_fold)
+    _, decisions = compare(
+        root, "m", "folded", prediction_sets={"levels": [0.8]}, abstention={"accuracies": [0.3]}
+    )
+    of_model, of_folded = (decisions["models"][name] for name in ("m", "folded"))
+    assert (of_model["calibrated_on"], of_model["n_calibration_images"]) == ("validation", 4)
+    assert (of_folded["calibrated_on"], of_folded["n_calibration_images"]) == ("train", 6)
+    # Level 0.8 needs all of four images, and six of six (0.8 * 7 = 5.6): the lowest probability.
+    temperature = of_folded["temperature"]
+    scaled = np.array([0.5, 0.3, 0.2]) ** (1 / temperature)
+    assert of_folded["prediction_sets"]["0.8"] == pytest.approx(scaled[1] / scaled.sum(), abs=2e-6)
+    sure = np.exp(4 / of_model["temperature"])
+    assert of_model["prediction_sets"]["0.8"] == pytest.approx(sure / (sure + 2), abs=2e-6)
+    # Of the six, the three of 0.7 are correct and the others are not. The lower limit of 3 of 3
+    # is 0.05 ** (1 / 3) = 0.37, and that of 3 of 6 is 0.15.
+    scaled = np.array([0.7, 0.2, 0.1]) ** (1 / temperature)
+    assert of_folded["abstention"]["0.3"] == pytest.approx(scaled[0] / scaled.sum(), abs=2e-6)
 
 
 def test_models_of_different_splits_are_not_compared(trained):

@@ -25,7 +25,9 @@ from classifold.evaluation.inference import (
     read_pixels,
     untrained_logits,
 )
+from classifold.evaluation.intervals import accuracy_interval
 from classifold.evaluation.labels import LabeledImages, read_labeled_images
+from classifold.evaluation.set_scores import score_sets
 from classifold.evaluation.summary import summarize
 from classifold.models.decisions import fit_decision, probabilities
 from classifold.models.model_file import build_network, load_model, new_network, save_model
@@ -77,6 +79,7 @@ def summary(predictions, labels, **changes):
     measured = {"train_accuracy": 0.9, "validation_accuracy": 0.5}
     measured |= {"train_micro_f1": 0.9, "validation_micro_f1": 0.5}
     settings = {
+        "classes": CLASSES,
         "before": {"mlp": measured, STACK: {"validation_accuracy": 0.75}, MAJORITY: measured},
         "untrained": {"mlp": np.zeros((len(labels), 6))},
         "slices": HALVES,
@@ -361,3 +364,110 @@ def test_without_test_images_predictions_are_empty(trained):
 def test_a_model_with_other_classes_is_named_with_the_command_to_run(trained):
     with pytest.raises(UserError, match=r"'quiet'.*classes.*dvc repro -f train@quiet"):
         predict(trained, decisions=DECISIONS | {"classes": ["cat", "owl"]})
+
+
+def with_thresholds(predictions, *, level, accuracy, threshold):
+    """The predictions of a model with thresholds, the same of sets and of abstention."""
+    return predictions._replace(
+        decision={
+            **predictions.decision,
+            "calibrated_on": "validation",
+            "n_calibration_images": 30,
+            "prediction_sets": {level: threshold},
+            "abstention": {accuracy: threshold, "0.99": None},
+        }
+    )
+
+
+def test_prediction_sets_are_measured_at_each_level(tmp_path):
+    stack = with_thresholds(SINGLE[STACK], level="0.9", accuracy="0.5", threshold=0.2)
+    predictions = SINGLE | {STACK: stack}
+    measured = summary(predictions, LABELS)
+    assert "conformal" not in measured["mlp"] and "conformal" not in measured[MAJORITY]
+    found = measured[STACK]["conformal"]
+    assert (found["calibrated_on"], found["n_calibration_images"]) == ("validation", 30)
+    sets = PROBABILITIES >= 0.2
+    sets[np.arange(80), PROBABILITIES.argmax(axis=1)] = True
+    covered = sets[np.arange(80), LABELS]
+    level = found["levels"]["0.9"]
+    assert level["coverage"] == covered.mean()
+    assert level["coverage_ci95"] == accuracy_interval(covered.sum(), 80)
+    assert level["mean_size"] == sets.sum(axis=1).mean()
+    assert level["one_class_fraction"] == (sets.sum(axis=1) == 1).mean()
+    assert level["n_images"] == 80
+    assert level["coverage_per_class"] == {
+        name: covered[i == LABELS].mean() for i, name in enumerate(CLASSES)
+    }
+    rows = write(tmp_path, predictions, IMAGES)["prediction_sets.csv"]
+    assert {row["model"] for row in rows} == {STACK}
+    assert [row["class"] for row in rows] == ["", *CLASSES]
+    of_class = LABELS == 2
+    assert float(rows[3]["coverage"]) == pytest.approx(covered[of_class].mean(), abs=1e-6)
+    assert int(rows[3]["n_images"]) == of_class.sum()
+    assert float(rows[3]["mean_size"]) == pytest.approx(sets[of_class].sum(axis=1).mean(), abs=1e-6)
+    low, high = accuracy_interval(int(covered[of_class].sum()), int(of_class.sum()))
+    assert (float(rows[3]["low"]), float(rows[3]["high"])) == pytest.approx((low, high), abs=1e-6)
+
+
+def test_the_coverage_of_several_labels_is_a_fraction_of_those_of_each_image():
+    probabilities = np.array([[0.9, 0.8, 0.1], [0.1, 0.1, 0.7], [0.9, 0.9, 0.9]])
+    labels = np.array([[1, 1, 1], [1, 0, 0], [0, 0, 0]], np.uint8)
+    predictions = Predictions(probabilities, probabilities, probabilities > 0.5, {})
+    predictions = with_thresholds(predictions, level="0.7", accuracy="0.5", threshold=0.5)
+    found = score_sets(predictions, labels, classes=list("abc"))["conformal"]["levels"]["0.7"]
+    # Two of three labels of the first image, none of the second; the third has no label.
+    assert found["coverage"] == pytest.approx(1 / 3)
+    assert found["n_images"] == 2
+    assert found["mean_size"] == 2
+    assert found["coverage_per_class"] == {"a": 0.5, "b": 1, "c": 0}
+    low, high = found["coverage_ci95"]
+    assert 0 <= low < 1 / 3 < high <= 1
+    none = score_sets(predictions, np.zeros((3, 3), np.uint8), classes=list("abc"))
+    assert none["conformal"]["levels"]["0.7"] == {
+        "coverage": None,
+        "coverage_ci95": None,
+        "mean_size": 2,
+        "one_class_fraction": 1 / 3,
+        "n_images": 0,
+        "coverage_per_class": {"a": None, "b": None, "c": None},
+    }
+
+
+def test_abstention_is_measured_at_each_threshold(tmp_path):
+    threshold = float(np.sort(PROBABILITIES.max(axis=1))[60])  # 20 images are left
+    stack = with_thresholds(SINGLE[STACK], level="0.9", accuracy="0.5", threshold=threshold)
+    predictions = SINGLE | {STACK: stack}
+    found = summary(predictions, LABELS)[STACK]["risk_coverage"]
+    order = np.argsort(-PROBABILITIES.max(axis=1))
+    correct = (PROBABILITIES.argmax(axis=1) == LABELS)[order]
+    rates = [1 - correct[:k].mean() for k in range(1, 81)]
+    assert found["area"] == pytest.approx(np.mean(rates))
+    assert 0 < found["excess_area"] < found["area"]
+    assert found["accuracies"]["0.5"] == {
+        "threshold": threshold,
+        "n_predicted": 20,
+        "predicted_fraction": 0.25,
+        "accuracy": correct[:20].mean(),
+        "accuracy_ci95": accuracy_interval(int(correct[:20].sum()), 20),
+    }
+    assert found["accuracies"]["0.99"] == {
+        "threshold": None,
+        "n_predicted": 0,
+        "predicted_fraction": 0,
+        "accuracy": None,
+        "accuracy_ci95": None,
+    }
+    rows = write(tmp_path, predictions, IMAGES)["risk_coverage.csv"]
+    assert [float(row["predicted_fraction"]) for row in rows] == pytest.approx(
+        np.arange(1, 81) / 80
+    )
+    accuracies = [float(row["accuracy"]) for row in rows]
+    assert accuracies == pytest.approx([1 - rate for rate in rates], abs=1e-6)
+
+
+def test_without_test_images_sets_and_curves_have_no_rows(tmp_path):
+    empty = Predictions(np.empty((0, 6)), np.empty((0, 6)), np.empty(0, int), {})
+    stack = with_thresholds(empty, level="0.9", accuracy="0.5", threshold=0.2)
+    images = LabeledImages([], np.empty(0, int))
+    tables = write(tmp_path, {STACK: stack, MAJORITY: empty}, images, slices={})
+    assert tables["prediction_sets.csv"] == tables["risk_coverage.csv"] == []

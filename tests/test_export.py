@@ -68,6 +68,7 @@ def test_predictions_of_the_file_equal_pytorchs_for_any_number_of_images(
     metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
     assert json.loads(metadata["classes"]) == CLASSES
     assert (metadata["task"], metadata["model"], metadata["resize"]) == (task, model, "lanczos")
+    assert json.loads(metadata["prediction_sets"]) == json.loads(metadata["abstention"]) == {}
     assert json.loads(metadata["size"]) == 16
     assert json.loads(metadata["background"]) == [255, 255, 255]
     assert json.loads(metadata["temperature"]) == (1.3 if model == "stack" else 1.7)

@@ -78,6 +78,13 @@ def test_folders_are_described_only_in_the_layout_folder(valid):
         check(content)
 
 
+@pytest.mark.parametrize("key", ["evaluate.prediction_sets", "evaluate.abstention"])
+def test_levels_and_accuracies_may_be_omitted_or_empty(valid, key):
+    check(changed(valid, key, ABSENT))
+    (name,) = valid["evaluate"][key.split(".")[1]]
+    check(changed(valid, f"{key}.{name}", []))
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
@@ -116,6 +123,15 @@ def test_folders_are_described_only_in_the_layout_folder(valid):
             "evaluate.test_time.shift: must be < augment.size (32 pixels), got 32",
         ),
         ("evaluate.bootstrap.resamples", 10, ">= 100, got 10"),
+        ("evaluate.prediction_sets.levels", [0.9, 1.0], "must be <= 0.99999, got 1.0"),
+        (
+            "evaluate.prediction_sets.levels",
+            [0.9, 0.9],
+            "must be different numbers, got [0.9, 0.9]",
+        ),
+        ("evaluate.prediction_sets.levels", [90], "levels[0]: must be <= 0.99999, got 90"),
+        ("evaluate.abstention.accuracies", [0], "accuracies[0]: must be >= 0.001, got 0"),
+        ("evaluate.abstention.accuracies", 0.9, "accuracies: must be a list"),
         ("augment.flips", ["horizontal"], "augment.flips: must begin with 'none'"),
         ("augment.flips", ["none", "both", "both"], "name each flip once"),
         ("augment.scale", [1.1, 0.9], "augment.scale: must be [min, max], got [1.1, 0.9]"),

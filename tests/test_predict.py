@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import tarfile
 import zipfile
 from pathlib import Path
@@ -353,7 +354,7 @@ PREDICTIONS = [
 
 def test_a_row_of_one_label_by_hand(tmp_path):
     path = tmp_path / "new/predictions.csv"
-    assert write_predictions(path, PREDICTIONS, task="single", top=2) == (1, 1)
+    assert write_predictions(path, PREDICTIONS, task="single", top=2) == (1, 1, 0)
     assert path.read_text() == (
         "image,predicted,probability,class_1,probability_1,class_2,probability_2,"
         "reason,remark\n"
@@ -372,6 +373,26 @@ def test_a_row_of_several_labels_by_hand(tmp_path):
         "image,predicted,class_1,probability_1,reason,remark\n"
         "a.png,cat|dog,dog,0.3333333333333333,,\n"
         "b.png,,dog,0.1,,\n"
+    )
+
+
+def test_a_row_with_prediction_sets_and_one_without_a_prediction_by_hand(tmp_path):
+    probabilities = {"cat": 0.75, "owl": 0.125, "dog": 0.125}
+    sets = {"0.8": ["cat"], "0.95": ["cat", "owl", "dog"]}
+    predictions = [
+        Prediction("a.png", ["cat"], probabilities, None, sets=sets),
+        Prediction("b.png", [], probabilities, None, sets=sets, abstained="too low"),
+        Prediction("c.png", [], {}, "not an image"),
+    ]
+    counts = write_predictions(
+        tmp_path / "p.csv", predictions, task="single", top=1, levels=["0.8", "0.95"]
+    )
+    assert counts == (1, 0, 1)
+    assert (tmp_path / "p.csv").read_text() == (
+        "image,predicted,probability,class_1,probability_1,set_0.8,set_0.95,reason,remark\n"
+        "a.png,cat,0.75,cat,0.75,cat,cat|owl|dog,,\n"
+        "b.png,,,cat,0.75,cat,cat|owl|dog,too low,\n"
+        "c.png,,,,,,,not an image,\n"
     )
 
 
@@ -478,6 +499,92 @@ def test_the_table_lists_each_class_once(capsys, monkeypatch, labels, cells):
     assert header.split("  ")[0].strip() == "image" and "other classes" in header
     assert "remark" not in header
     assert [cell.strip() for cell in row.split("  ") if cell.strip()] == cells
+
+
+def set_thresholds(root, **thresholds):
+    """Add thresholds to the decision of the stack."""
+    path = root / "ensemble/decision.json"
+    write_json(path, read_json(path) | {"n_calibration_images": 50} | thresholds)
+
+
+@pytest.mark.parametrize("task", ["single", "multi"])
+def test_prediction_sets_hold_the_classes_above_the_thresholds_of_each_level(project, task):
+    root = project(task)
+    expected = evaluated(root, UNLABELED)["stack"]
+    threshold = float(np.sort(expected[0])[1])  # two classes of the first image
+    set_thresholds(root, prediction_sets={"0.8": threshold, "0.95": 0.0})
+    for prediction, row in zip(classify(root, ["unlabelled"]), expected, strict=True):
+        ranked = [name for _, name in sorted(zip(-row, ("cat", "dog", "owl"), strict=True))]
+        n_above = int((row >= threshold).sum())
+        assert prediction.sets == {
+            "0.8": ranked[: max(n_above, 1) if task == "single" else n_above],
+            "0.95": ranked,
+        }
+    assert len(classify(root, ["unlabelled"])[0].sets["0.8"]) == 2
+
+
+@pytest.mark.parametrize("task", ["single", "multi"])
+def test_images_of_low_confidence_get_the_reason_and_no_prediction(project, task):
+    root = project(task)
+    before = classify(root, ["unlabelled", root / "source"])
+    confidence = [
+        np.prod([p if name in each.labels else 1 - p for name, p in each.probabilities.items()])
+        if task == "multi"
+        else max(each.probabilities.values())
+        for each in before
+    ]
+    threshold = float(np.median(confidence))
+    set_thresholds(root, abstention={"0.95": threshold, "0.5": 0.0})
+    classifier = Classifier.load(root, abstain=0.95)
+    for prediction, old, value in zip(
+        classifier.predict(["unlabelled", root / "source"]), before, confidence, strict=True
+    ):
+        assert prediction.probabilities == old.probabilities
+        if value >= threshold:
+            assert (prediction.labels, prediction.abstained) == (old.labels, None)
+        else:
+            assert prediction.labels == []
+            assert f"confidence {value:.3f} is below {threshold:.3f}" in prediction.abstained
+            assert "0.95" in prediction.abstained
+    assert sum(value < threshold for value in confidence) == len(confidence) / 2
+    assert list(Classifier.load(root, abstain=0.5).predict(["unlabelled"])) == before[:2]
+
+
+def test_the_command_abstains_and_counts(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    set_thresholds(Path(), prediction_sets={"0.9": 0.0}, abstention={"0.95": 1.0, "0.99": None})
+    done = command("unlabelled", "--abstain", "0.95", "--out", "p.csv")
+    assert done.exit_code == 0, done.output
+    assert "p.csv: predictions of the stack for 0 images" in done.stdout
+    assert "2 of 2 images have no prediction" in done.stdout and "0.95" in done.stdout
+    for row in read_rows(Path("p.csv")):
+        assert row["predicted"] == row["probability"] == ""
+        assert "below 1.000" in row["reason"]
+        assert sorted(row["set_0.9"].split("|")) == ["cat", "dog", "owl"]
+        assert row["class_1"]
+    shown = command("unlabelled", "--abstain", "0.95", "--top", "1").stdout
+    assert "90 % set" in shown and "and 2 others" in shown and "below 1.000" in shown
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "message"),
+    [
+        ("0.9", r"--abstain: .*\(0.95, 0.99\), got 0.9. .*evaluate.abstention.accuracies"),
+        ("0.99", r"--abstain: no threshold reaches an accuracy of 0.99 on the 50 images"),
+        ("2", r"0<=x<=1"),
+    ],
+)
+def test_only_accuracies_with_a_threshold_can_be_wanted(command, accuracy, message):
+    set_thresholds(Path(), abstention={"0.95": 1.0, "0.99": None})
+    done = command("unlabelled", "--abstain", accuracy)
+    assert done.exit_code
+    assert re.search(message, " ".join(done.stderr.split()))
+
+
+def test_a_decision_of_an_earlier_version_has_no_thresholds_to_abstain_by(command):
+    done = command("unlabelled", "--abstain", "0.95")
+    assert done.exit_code == 1
+    assert "(none), got 0.95" in done.stderr and "dvc repro" in done.stderr
 
 
 @pytest.mark.parametrize("out", [[], ["--out", "p.csv"]])

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from classifold.data.json_file import write_json
 from classifold.reporting.augmentations import write_gallery
 from classifold.reporting.formats import MAIN_METRICS, SPACE, percent
 from classifold.reporting.pictures import to_uri
@@ -33,6 +34,7 @@ from classifold.reporting.sections.slices import describe_slices
 from classifold.reporting.sections.stack import describe_gain, weights_table
 from classifold.reporting.sections.summary import describe_difference, describe_mcnemar_test
 from classifold.reporting.sections.test import describe_temperature, lowest_f1
+from classifold.reporting.sections.uncertainty import describe_calibration
 from synthetic_run import DUPLICATES, HOSTILE, MODELS, PLAIN, TASKS, Run
 
 SECTIONS = [
@@ -627,3 +629,56 @@ def test_a_gallery_page_of_a_policy_opens_from_disk_and_escapes_names(tmp_path):
     assert "&lt;script&gt;b.png" in page
     assert "<script>" not in page
     assert "http" not in page.replace("http-equiv", "")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_page_shows_promised_and_reached_coverage(tmp_path, task):
+    text = Reader(Run(tmp_path, task=task).page()).text
+    assert "Prediction sets" in text and "calibrated on 60 validation images" in text
+    # The stack and both models at two levels; a level without labeled images has no coverage.
+    row = "90 % 88.8 % 83.5 to 92.3 % 1.23 77.7 %"
+    for name in ("stack", *MODELS):
+        assert f"{name} {row} {name} 99 % – – 2.00 0.0 %" in text
+    (of_class,) = re.findall(r"apple 90 % ([\d.]+ %) ([\d.]+) to", text)
+    assert float(of_class[0].split()[0]) > float(of_class[1])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_page_shows_wanted_and_reached_accuracies(tmp_path, task):
+    page = Run(tmp_path, task=task).page()
+    text = Reader(page).text
+    assert "95 % 0.457 75.0 % 3 images 96.5 % 84.6 to 99.9 %" in text
+    assert "99 % – not reached 0.0 % 0 images – –" in text
+    assert "is 0.077 for the stack; 0.035 of it" in text
+    assert ("all its labels" in text) == (task == "multi")
+    chart = json.loads(re.search(r'data-chart="risk-coverage">(.*?)</script>', page)[1])
+    curves = {trace["name"]: trace for trace in chart["data"]}
+    assert list(curves) == ["two", "one", "stack", "thresholds"]
+    assert curves["stack"]["x"] == [25, 50, 75, 100]
+    assert (curves["thresholds"]["x"], curves["thresholds"]["y"]) == ([75], [96.5432])
+
+
+def test_without_test_images_or_levels_the_page_has_no_sets(tmp_path):
+    assert "Prediction sets" not in Reader(Run(tmp_path / "none", n_test=0).page()).text
+    run = Run(tmp_path / "levels")
+    tested = run.facts().metrics["test"]
+    for entry in tested.values():
+        for key in ("conformal", "risk_coverage"):
+            entry.pop(key, None)
+    write_json(run.folders.metrics / "test.json", tested)
+    text = Reader(run.page()).text
+    assert "Prediction sets" not in text and "Abstention" not in text
+
+
+def test_the_promise_depends_on_the_calibration_images():
+    conformal = {"calibrated_on": "validation", "n_calibration_images": 99, "levels": {"0.9": {}}}
+    text = " ".join(describe_calibration(conformal, task="single"))
+    # Of 99 images the sets contain the labels of 90: Beta(90, 10) has these quantiles.
+    assert "coverage of 83.4 to 95.1 %" in text.replace("\u00a0", " ")
+    assert "the promise is not exact" in text and "stack.folds" in text
+    few = conformal | {"n_calibration_images": 8, "calibrated_on": "train"}
+    text = " ".join(describe_calibration(few, task="single"))
+    assert "needs at least 9 calibration images" in text
+    assert "out-of-fold predictions for 8 training images" in text
+    assert "not exact" not in text
+    assert len(describe_calibration(conformal, task="multi")) == 1

@@ -13,7 +13,7 @@ from classifold.data.logits_file import Logits, save_logits
 from classifold.data.metrics import micro_f1
 from classifold.errors import UserError
 from classifold.evaluation.stack_scores import describe_ensemble, stack_metrics
-from classifold.models.decisions import fit_decision
+from classifold.models.decisions import fit_decision, fit_uncertainty
 from classifold.stacking import cross_fitting
 from classifold.stacking.dense import DenseStack, fit_dense
 from classifold.stacking.ensemble import (
@@ -500,15 +500,26 @@ def test_a_stack_is_scored_by_logits_of_images_that_it_was_not_fitted_on():
     train = MemberLogits([f"t{i}" for i in range(120)], train_labels, train_logits)
     groups = {image_id: image_id for image_id in validation.ids + train.ids}
 
-    alone = fit_stack(validation, None, groups=groups, settings=settings)
+    evaluate = {"prediction_sets": {"levels": [0.9]}, "abstention": {"accuracies": []}}
+
+    alone = fit_stack(validation, None, groups=groups, settings=settings, evaluate=evaluate)
     np.testing.assert_array_equal(alone.logits, alone.out_of_fold)
     in_sample = ensemble_logits(alone.ensemble, logits)
     assert not np.allclose(alone.logits, in_sample)
     assert alone.decision == fit_decision(alone.out_of_fold, labels)
     assert alone.decision != fit_decision(in_sample, labels)
 
-    stack = fit_stack(validation, train, groups=groups, settings=settings)
+    stack = fit_stack(validation, train, groups=groups, settings=settings, evaluate=evaluate)
     np.testing.assert_array_equal(stack.logits, ensemble_logits(stack.ensemble, logits))
     assert stack.out_of_fold.shape == (120, 4)
     assert stack.folds.tolist() == alone.folds.tolist()
-    assert stack.decision == fit_decision(stack.logits, labels)
+    for fitted, of_images, split in ((alone, labels, "validation"), (stack, train_labels, "train")):
+        # The sets are calibrated on the images that the stack was fitted on, out of fold.
+        assert fitted.decision == fit_uncertainty(
+            fit_decision(fitted.logits, labels),
+            fitted.out_of_fold,
+            of_images,
+            settings=evaluate,
+            split=split,
+        )
+        assert fitted.decision["n_calibration_images"] == len(of_images)

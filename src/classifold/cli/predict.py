@@ -34,6 +34,15 @@ def predict(
     model: ModelName = "stack",
     models: ModelsFolder = Path("models"),
     *,
+    abstain: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Predict only as many images as leaves this accuracy, such as 0.95: one of "
+            "evaluate.abstention.accuracies. The others get the reason instead.",
+        ),
+    ] = None,
     context: typer.Context,
 ) -> None:
     """Classify new images with the trained stack, or with one model.
@@ -52,7 +61,7 @@ def predict(
     if out is not None:
         require_output(out, example="predictions.csv")
         _refuse_to_overwrite(out, [start / image for image in images])
-    classifier = Classifier.load(model=model, models=models)
+    classifier = Classifier.load(model=model, models=models, abstain=abstain)
     with open_images(images, ingested=classifier.ingested, start=start) as opened:
         n_images = len(opened.names)
         top = min(top, len(classifier.classes))
@@ -62,14 +71,22 @@ def predict(
         if out is None:
             counts = print_predictions(predictions, top=top)
         else:
-            counts = write_predictions(out, predictions, task=classifier.task, top=top)
+            counts = write_predictions(
+                out, predictions, task=classifier.task, top=top, levels=classifier.levels
+            )
     name = "the stack" if model == "stack" else model
     place = f"{out}: " if out else ""
     if counts.n_unreadable == n_images:
         raise UserError(f"{place}none of {n_images:,} images could be read. Choose other files.")
-    print(f"{place}predictions of {name} for {n_images - counts.n_unreadable:,} images")
+    n_predicted = n_images - counts.n_unreadable - counts.n_abstained
+    print(f"{place}predictions of {name} for {n_predicted:,} images")
     if counts.n_unreadable:
         print(f"{counts.n_unreadable:,} of {n_images:,} images could not be read; see the reasons")
+    if counts.n_abstained:
+        print(
+            f"{counts.n_abstained:,} of {n_images:,} images have no prediction, since their "
+            f"confidence is below the threshold for an accuracy of {abstain:g}"
+        )
     if counts.n_remarks:
         print(
             f"{counts.n_remarks:,} of {n_images:,} images are unlike the training images; see the "

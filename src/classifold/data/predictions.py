@@ -54,7 +54,7 @@ def write_predictions(
     tables = []
     for model, values in probabilities.items():
         predictions = predicted[model]
-        of_label = _probabilities(values, labels)
+        of_label = probability_of(labels, values)
         top = _top(values, predictions)
         ranks = label_ranks(values, labels) if labels.ndim == 1 else None
         columns = {
@@ -62,11 +62,11 @@ def write_predictions(
             "model": [model] * len(ids),
             "label": label_names,
             "predicted": _names(predictions, classes),
-            "probability": _probabilities(values, predictions),
+            "probability": probability_of(predictions, values),
             "label_probability": of_label,
             "label_rank": [None] * len(ids) if ranks is None else ranks,
             "top_class": _names(top, classes),
-            "top_probability": _probabilities(values, top),
+            "top_probability": probability_of(top, values),
         }
         tables.append(pa.table(columns, SCHEMA))
     pq.write_table(pa.concat_tables(tables), path)
@@ -88,6 +88,19 @@ def label_ranks(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     earlier = np.arange(probabilities.shape[1]) < labels[:, None]
     before = (probabilities > of_label) | ((probabilities == of_label) & earlier)
     return 1 + before.sum(axis=1)
+
+
+def probability_of(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Compute the probability of what is predicted, or of the labels, of each image: float (N,).
+
+    Args:
+        labels: int array (N,); or 0 and 1 in (N, n_classes), whose probability is that of all
+            classes, present and absent, as if they were independent.
+        probabilities: float array (N, n_classes).
+    """
+    if labels.ndim == 1:
+        return probabilities[np.arange(len(labels)), labels]
+    return np.where(labels > 0, probabilities, 1 - probabilities).prod(axis=1)
 
 
 def read_predictions(path: Path, *, model: str) -> list[dict]:
@@ -113,10 +126,3 @@ def _top(probabilities: np.ndarray, predictions: np.ndarray) -> np.ndarray:
         return predictions
     candidates = predictions | ~predictions.any(axis=1, keepdims=True)
     return np.where(candidates, probabilities, -1).argmax(axis=1)
-
-
-def _probabilities(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Compute the probability of the labels (N,) or (N, n_classes) of each image: float (N,)."""
-    if labels.ndim == 1:
-        return probabilities[np.arange(len(labels)), labels]
-    return np.where(labels > 0, probabilities, 1 - probabilities).prod(axis=1)

@@ -13,6 +13,10 @@ from classifold.evaluation.mistakes import COLUMNS as MISTAKES
 from classifold.evaluation.mistakes import worst_mistakes
 from classifold.evaluation.per_class import COLUMNS as PER_CLASS
 from classifold.evaluation.per_class import per_class_table, precision_recall_rows
+from classifold.evaluation.risk_coverage import COLUMNS as CURVES
+from classifold.evaluation.risk_coverage import curve_rows
+from classifold.evaluation.set_scores import COLUMNS as SETS
+from classifold.evaluation.set_scores import set_rows
 from classifold.evaluation.slices import Slices
 from classifold.evaluation.summary import slice_rows
 
@@ -29,9 +33,9 @@ def write_evaluation(
     """Write the tables of all models into `folder`.
 
     For each model: `predictions.parquet` (one row per image), `per_class.csv`, `calibration.csv`,
-    `slices.csv`. For the stack: `confusion.csv` (one row per image: actual, predicted; without
-    rows where images have several labels, as `per_class.csv` has the counts), `mistakes.csv`, and
-    with several labels `precision_recall.csv`.
+    `slices.csv`, `prediction_sets.csv`, `risk_coverage.csv`. For the stack: `confusion.csv` (one
+    row per image: actual, predicted; without rows where images have several labels, as
+    `per_class.csv` has the counts), `mistakes.csv`, and with several labels `precision_recall.csv`.
 
     Args:
         folder: an existing folder.
@@ -88,6 +92,25 @@ def write_evaluation(
             for row in slice_rows(predictions, labels, slices)
         ),
         columns=["model", "slice", "value", "n_images", MAIN_METRIC[task], "low", "high"],
+    )
+    write_rows(
+        folder / "prediction_sets.csv",
+        (
+            {"model": name, **row}
+            for name, predictions in all_predictions.items()
+            for row in set_rows(predictions, labels, classes)
+        ),
+        columns=SETS,
+    )
+    write_rows(
+        folder / "risk_coverage.csv",
+        (
+            {"model": name, **row}
+            for name, predictions in all_predictions.items()
+            for row in curve_rows(predictions, labels)
+        ),
+        columns=CURVES,
+        plotted=True,
     )
     write_rows(
         folder / "mistakes.csv",

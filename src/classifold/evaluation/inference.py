@@ -15,7 +15,7 @@ from classifold.data.json_file import read_json
 from classifold.data.pixels import load_pixels
 from classifold.data.predictions import MAJORITY, STACK
 from classifold.errors import UserError
-from classifold.models.decisions import probabilities, read_decision
+from classifold.models.decisions import predict_labels, probabilities, read_decision
 from classifold.models.inference import BATCH_SIZE, aligned_rows, predict_logits
 from classifold.models.model_file import Model, load_model, untrained
 from classifold.runtime.progress import log
@@ -138,7 +138,7 @@ def predict_test_images(
 def decide(logits: np.ndarray, decision: Mapping[str, Any], *, task: str) -> Predictions:
     """Turn logits (N, n_classes) into predictions by what was fitted on validation images."""
     scaled = probabilities(logits, temperature=decision["temperature"], task=task)
-    predicted = scaled.argmax(axis=1) if task == "single" else scaled > decision["threshold"]
+    predicted = predict_labels(scaled, decision, task=task)
     uncalibrated = probabilities(logits, temperature=1, task=task)
     return Predictions(scaled, uncalibrated, predicted, decision)
 

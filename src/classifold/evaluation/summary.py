@@ -1,7 +1,7 @@
 """Collect `metrics/test.json`: the scores of every model on test images."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,9 @@ import numpy as np
 from classifold.data.metrics import MAIN_METRIC, task_of
 from classifold.data.predictions import STACK
 from classifold.evaluation.inference import Predictions
+from classifold.evaluation.risk_coverage import score_abstention
 from classifold.evaluation.scores import compare, main_score, score, untrained_score
+from classifold.evaluation.set_scores import score_sets
 from classifold.evaluation.slices import DUPLICATE, DUPLICATES, Slices
 
 
@@ -17,6 +19,7 @@ def summarize(
     all_predictions: Mapping[str, Predictions],
     labels: np.ndarray,
     *,
+    classes: Sequence[str],
     before: Mapping[str, Mapping[str, Any]],
     untrained: Mapping[str, np.ndarray],
     slices: Slices,
@@ -29,6 +32,7 @@ def summarize(
         all_predictions: model -> its predictions for N images, also of `stack` and
             `majority_baseline`.
         labels: int array (N,), or 0 and 1 in (N, n_classes).
+        classes: names in the order of columns.
         before: model -> its scores on training and validation images.
         untrained: listed model -> logits (N, n_classes) of its initial weights.
         slices: what `find_slices` found.
@@ -50,6 +54,8 @@ def summarize(
         if name != STACK:
             entry["versus_stack"] = compare(predictions, all_predictions[STACK], labels)
         entry |= _without_duplicates(predictions, labels, slices)
+        entry |= score_sets(predictions, labels, classes=classes if name == STACK else None)
+        entry |= score_abstention(predictions, labels)
         summary[name] = entry
     rows = slice_rows(all_predictions[STACK], labels, slices)
     summary[STACK]["slices"] = _comparable_slices(rows, metric=metric)

@@ -1,8 +1,12 @@
 """Decisions: temperatures and thresholds for logits, fitted on validation images.
 
-Evaluation and prediction apply a decision and never fit one.
+The thresholds of prediction sets and of abstention are fitted on out-of-fold logits of training
+images where there are some (`stack.folds`), since nothing else was fitted on these. Evaluation and
+prediction apply a decision and never fit one.
 """
 
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,13 +16,18 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit, log_softmax, softmax
 
 from classifold.data.json_file import read_json
-from classifold.data.metrics import f1
+from classifold.data.metrics import f1, task_of
 from classifold.errors import UserError
+from classifold.models.abstention import all_correct, confidences, fit_confidence_threshold
+from classifold.models.prediction_sets import fit_set_threshold
 from classifold.params.schema.section import Fraction, ModelName
 from classifold.params.validation import validation_errors
 from classifold.runtime.faults import REMEDY
 
 LOG_TEMPERATURES = (np.log(0.05), np.log(20.0))
+
+# Where params.yaml names none: the levels of prediction sets, and the wanted accuracies.
+LEVELS, ACCURACIES = (0.9, 0.95), (0.95, 0.99)
 
 
 def _check_unique(names: list[str]) -> list[str]:
@@ -27,6 +36,14 @@ def _check_unique(names: list[str]) -> list[str]:
     return names
 
 
+def _check_fraction(text: str) -> str:
+    if not re.fullmatch(r"0\.[0-9]{1,20}|[0-9]e-[0-9]{1,2}", text):
+        raise ValueError(f"must be a number in (0, 1), got {text!r}")
+    return text
+
+
+# A level of prediction sets, or an accuracy, as a key.
+Level = Annotated[str, AfterValidator(_check_fraction)]
 Classes = Annotated[list[str], Field(min_length=1), AfterValidator(_check_unique)]
 
 
@@ -36,6 +53,10 @@ class _Decision(BaseModel):
     temperature: Annotated[float, Field(ge=0.01, le=100)]  # fitted ones are in LOG_TEMPERATURES
     threshold: Fraction | None = None
     thresholds: list[Fraction] | None = None
+    calibrated_on: Literal["train", "validation"] = "validation"
+    n_calibration_images: Annotated[int, Field(ge=0)] = 0
+    prediction_sets: dict[Level, Fraction] = {}
+    abstention: dict[Level, Fraction | None] = {}
 
 
 class _Decisions(BaseModel):
@@ -94,6 +115,72 @@ def fit_decision(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
             for of_class, positive in zip(scaled.T, labels.T, strict=True)
         ],
     }
+
+
+def fit_uncertainty(
+    decision: Mapping[str, Any],
+    logits: np.ndarray,
+    labels: np.ndarray,
+    *,
+    settings: Mapping[str, Any],
+    split: str,
+) -> dict[str, Any]:
+    """Add the thresholds of prediction sets and of abstention to a decision.
+
+    Args:
+        decision: as `fit_decision` returns it.
+        logits: float array (N, n_classes) of calibration images: the network was not trained on
+            them.
+        labels: int array (N,), or 0 and 1 in (N, n_classes).
+        settings: section `evaluate` of params; `prediction_sets.levels` and
+            `abstention.accuracies` may be missing.
+        split: to which the images belong, `train` or `validation`.
+
+    Returns:
+        The decision, with `calibrated_on` (the split), `n_calibration_images`, `prediction_sets`
+        (level -> threshold) and `abstention` (accuracy -> threshold, or None).
+    """
+    task = task_of(labels)
+    scaled = probabilities(logits, temperature=decision["temperature"], task=task)
+    predicted = predict_labels(scaled, decision, task=task)
+    confidence, correct = confidences(scaled, predicted), all_correct(predicted, labels)
+    return {
+        **decision,
+        "calibrated_on": split,
+        "n_calibration_images": len(labels),
+        "prediction_sets": {
+            str(level): fit_set_threshold(scaled, labels, level=level)
+            for level in _setting(settings, "prediction_sets", "levels", LEVELS)
+        },
+        "abstention": {
+            str(accuracy): fit_confidence_threshold(confidence, correct, accuracy=accuracy)
+            for accuracy in _setting(settings, "abstention", "accuracies", ACCURACIES)
+        },
+    }
+
+
+def _setting(
+    settings: Mapping[str, Any], section: str, key: str, default: Sequence[float]
+) -> Sequence[float]:
+    return (settings.get(section) or {}).get(key, default)
+
+
+def predict_labels(
+    probabilities: np.ndarray, decision: Mapping[str, Any], *, task: str
+) -> np.ndarray:
+    """Predict the most probable class, or all classes above the threshold of the decision.
+
+    Args:
+        probabilities: float array (N, n_classes).
+        decision: as `fit_decision` returns it.
+        task: `single` or `multi`.
+
+    Returns:
+        int array (N,); in `multi` bool (N, n_classes).
+    """
+    if task == "single":
+        return probabilities.argmax(axis=1)
+    return probabilities > decision["threshold"]
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -1,7 +1,8 @@
 """Validation of the whole `params.yaml` against its schema, whenever a stage starts.
 
-The schema has no defaults: a stage gets the values of the file. Sections mirror the signatures of
-the functions that their values are passed to.
+The schema has no defaults: a stage gets the values of the file. Where a key may be omitted, the
+code that uses it has the default. Sections mirror the signatures of the functions that their values
+are passed to.
 """
 
 import difflib

@@ -73,6 +73,8 @@ class Facts(NamedTuple):
     per_class: Rows  # rows of the stack
     calibration: Rows  # rows of the stack
     slices: Rows  # rows of the stack
+    set_rows: Rows  # coverage of prediction sets: rows of the stack
+    risk_coverage: Rows  # rows of all models
     mistakes: Rows  # the most confident ones of the stack
     precision_recall: Rows  # rows of the stack; empty with one label per image
     predictions: dict[str, list[dict[str, Any]]]  # model, or the stack -> its rows on test images
@@ -156,6 +158,8 @@ def read_facts(folders: Folders, *, params: Mapping[str, Any], params_text: str)
         per_class=_of_stack(read_rows(folders.evaluated / "per_class.csv")),
         calibration=_of_stack(read_rows(folders.evaluated / "calibration.csv")),
         slices=_of_stack(read_rows(folders.evaluated / "slices.csv")),
+        set_rows=_of_stack(read_rows(folders.evaluated / "prediction_sets.csv")),
+        risk_coverage=read_rows(folders.evaluated / "risk_coverage.csv"),
         mistakes=read_rows(folders.evaluated / "mistakes.csv"),
         precision_recall=[],
         predictions={},

@@ -15,6 +15,7 @@ from classifold.reporting.sections.data import describe_class_balance
 from classifold.reporting.sections.slices import slices_of_several_groups
 from classifold.reporting.sections.summary import describe_limit, summarize
 from classifold.reporting.sections.test import MAX_WORST_CLASSES, lowest_f1
+from classifold.reporting.sections.uncertainty import describe_promises
 from classifold.reporting.weights import weights_table
 
 
@@ -46,6 +47,7 @@ def write_model_card(path: Path, facts: Facts, provenance: Provenance) -> None:
         balance=describe_class_balance(facts.metrics["filter"]),
         worst=lowest_f1(facts.per_class, n_classes=MAX_WORST_CLASSES),
         absent_classes=describe_absent_classes(facts.metrics["test"][STACK]),
+        promises=describe_promises(facts),
         slices=slices_of_several_groups(facts.slices),
         provenance=provenance,
         MAJORITY=MAJORITY,

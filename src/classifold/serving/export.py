@@ -46,8 +46,9 @@ def export_onnx(path: Path, classifier: Classifier, images: np.ndarray) -> Expor
     """Write a classifier as ONNX, provided that the file's predictions equal PyTorch's.
 
     The file's metadata: `classes` (JSON, in the order of probabilities), `task`, `threshold` and
-    `thresholds` (JSON; null for one label per image), `temperature` (applied inside), `size`,
-    `resize`, `background`, `ranges` (of deep images, JSON), `model`.
+    `thresholds` (JSON; null for one label per image), `temperature` (applied inside),
+    `prediction_sets`, `abstention` (JSON: thresholds of the probabilities, by level and by
+    accuracy), `size`, `resize`, `background`, `ranges` (of deep images, JSON), `model`.
 
     Args:
         path: the file to write; it appears whole or not at all.
@@ -128,6 +129,8 @@ def _metadata(classifier: Classifier) -> dict[str, str]:
         "threshold": decision.get("threshold"),
         "thresholds": decision.get("thresholds"),
         "temperature": decision["temperature"],
+        "prediction_sets": decision.get("prediction_sets", {}),
+        "abstention": decision.get("abstention", {}),
         "size": classifier.pack_size,
         "background": classifier.background,
         "ranges": classifier.ranges,

@@ -17,10 +17,12 @@ from classifold.evaluation.inference import (
     model_logits,
     stacked_logits,
 )
+from classifold.models.abstention import confidences
 from classifold.models.decisions import read_decision, read_decisions
 from classifold.models.device import choose_device
 from classifold.models.inference import BATCH_SIZE
 from classifold.models.model_file import Model
+from classifold.models.prediction_sets import prediction_sets
 from classifold.params.reader import PARAMS_FILE
 from classifold.params.validation import check_params
 from classifold.runtime.parallel import ordered_map
@@ -39,6 +41,8 @@ class Prediction(NamedTuple):
     probabilities: dict[str, float]  # probability of every class, the most probable first
     reason: str | None  # None, or why the image cannot be read; the other fields are then empty
     remark: str | None = None  # what its owner should know, such as values that were clipped
+    sets: Mapping[str, list[str]] = {}  # level -> classes of the set, the most probable first
+    abstained: str | None = None  # None, or why its confidence is too low; no labels then
 
 
 class Classifier(NamedTuple):
@@ -55,12 +59,18 @@ class Classifier(NamedTuple):
     background: list[int]  # red, green, blue behind transparent pixels
     ranges: dict[str, list[float]]  # values of deep images that become black and white
     test_time: dict[str, Any]  # views that logits are averaged over: `flips` and `shift`
+    abstain: str | None  # the wanted accuracy, a key of `abstention` of the decision
     ingested: Path  # folder of the image table
     device: torch.device
 
     @classmethod
     def load(
-        cls, root: Path = Path(), *, model: str = STACK, models: Path = Path("models")
+        cls,
+        root: Path = Path(),
+        *,
+        model: str = STACK,
+        models: Path = Path("models"),
+        abstain: float | None = None,
     ) -> "Classifier":
         """Load what `dvc repro` trained.
 
@@ -70,6 +80,9 @@ class Classifier(NamedTuple):
             models: folder of the networks inside `root`; `refit` for those that `classifold
                 refit` made. Temperatures, thresholds and the stack, which are fitted on
                 validation images, are always those of the pipeline.
+            abstain: the accuracy that predictions should have, one of
+                `evaluate.abstention.accuracies`; images of lower confidence than its threshold
+                get no prediction. None: all images get one.
 
         Raises:
             UserError: if something is missing or out of date.
@@ -89,6 +102,7 @@ class Classifier(NamedTuple):
             raise UserError(
                 f"--model: there is no trained model {model}{hint}. Choose one of {known}."
             )
+        accuracy = None if abstain is None else _fitted_accuracy(abstain, decision)
         if missing := [name for name in names if not (root / models / name).is_dir()]:
             raise UserError(
                 f"{models}: there is no model {', '.join(missing)}. Make it with 'dvc repro', or "
@@ -117,6 +131,7 @@ class Classifier(NamedTuple):
             background=params["ingest"]["background"],
             ranges=pack["ranges"],
             test_time=params["evaluate"]["test_time"],
+            abstain=accuracy,
             ingested=root / "data/ingested",
             device=choose_device(params["train"]["device"]),
         )
@@ -159,17 +174,19 @@ class Classifier(NamedTuple):
             predictions = map(self._predict_chunk, chunks)
         yield from chain.from_iterable(predictions)
 
+    @property
+    def levels(self) -> list[str]:
+        """The levels of prediction sets."""
+        return list(self.decision.get("prediction_sets", {}))
+
     def _predict_chunk(self, named: Sequence[tuple[str, NewPixels]]) -> list[Prediction]:
         """Classify pairs of a name and pixels."""
         decoded = [image.pixels for _, image in named if image.pixels is not None]
-        rows: Iterator[tuple[np.ndarray, np.ndarray]] = iter(())
-        if decoded:
-            predictions = self._decide(np.stack(decoded))
-            rows = zip(predictions.probabilities, predictions.predicted, strict=True)
+        predictions = iter(self._predictions(np.stack(decoded)) if decoded else ())
         return [
             Prediction(name, [], {}, reason=image.reason)
             if image.pixels is None
-            else self._prediction(name, *next(rows), remark=image.remark)
+            else next(predictions)._replace(image=name, remark=image.remark)
             for name, image in named
         ]
 
@@ -194,17 +211,37 @@ class Classifier(NamedTuple):
         _refuse_infinite({self.name: combined})
         return decide(combined, self.decision, task=self.task)
 
-    def _prediction(
-        self, image: str, probabilities: np.ndarray, predicted: np.ndarray, *, remark: str | None
-    ) -> Prediction:
-        ranked = np.argsort(-probabilities, kind="stable")
-        chosen = np.flatnonzero(predicted) if self.task == "multi" else [predicted]
-        return Prediction(
-            image,
-            [self.classes[i] for i in chosen],
-            {self.classes[i]: float(probabilities[i]) for i in ranked},
-            reason=None,
-            remark=remark,
+    def _predictions(self, pixels: np.ndarray) -> Iterator[Prediction]:
+        """Classify images, whose names and remarks are added later."""
+        probabilities, _, predicted, decision = self._decide(pixels)
+        confidence = confidences(probabilities, predicted)
+        ranked = np.argsort(-probabilities, axis=1, kind="stable")
+        sets = {
+            level: prediction_sets(probabilities, threshold, task=self.task)
+            for level, threshold in decision.get("prediction_sets", {}).items()
+        }
+        for i, order in enumerate(ranked):
+            abstained = self._reason_to_abstain(float(confidence[i]))
+            chosen = np.flatnonzero(predicted[i]) if self.task == "multi" else [predicted[i]]
+            yield Prediction(
+                image="",
+                labels=[] if abstained else [self.classes[j] for j in chosen],
+                probabilities={self.classes[j]: float(probabilities[i, j]) for j in order},
+                reason=None,
+                sets={
+                    level: [self.classes[j] for j in order if of_level[i, j]]
+                    for level, of_level in sets.items()
+                },
+                abstained=abstained,
+            )
+
+    def _reason_to_abstain(self, confidence: float) -> str | None:
+        threshold = self.decision["abstention"][self.abstain] if self.abstain else 0.0
+        if confidence >= threshold:
+            return None
+        return (
+            f"abstained: the confidence {confidence:.3f} is below {threshold:.3f}, the threshold "
+            f"for an accuracy of {self.abstain}"
         )
 
 
@@ -215,6 +252,29 @@ def _refuse_infinite(logits: Mapping[str, np.ndarray]) -> None:
                 f"model {name}: must predict finite numbers, got NaN or infinity, so its weights "
                 "are of no use. Train it again."
             )
+
+
+def _fitted_accuracy(accuracy: float, decision: Mapping[str, Any]) -> str:
+    """Find an accuracy among those that thresholds were fitted for.
+
+    Raises:
+        UserError: if it is not among them, or if no threshold reaches it.
+    """
+    fitted = decision.get("abstention", {})
+    key = next((key for key in fitted if float(key) == accuracy), None)
+    if key is None:
+        known = ", ".join(fitted) or "none"
+        raise UserError(
+            f"--abstain: must be an accuracy that a threshold was fitted for ({known}), got "
+            f"{accuracy:g}. Add it to evaluate.abstention.accuracies, and run 'dvc repro'."
+        )
+    if fitted[key] is None:
+        raise UserError(
+            f"--abstain: no threshold reaches an accuracy of {key} on the "
+            f"{decision['n_calibration_images']:,} images that it was fitted on. Choose a lower "
+            "accuracy, or use a model that makes fewer errors, or more validation images."
+        )
+    return key
 
 
 def _of_pack(model: Model) -> dict[str, Any]:

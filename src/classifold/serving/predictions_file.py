@@ -1,6 +1,6 @@
 """Write `predictions.csv`: one row per image, safe to open in a spreadsheet."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,42 +15,65 @@ class Counts(NamedTuple):
 
     n_unreadable: int  # images that could not be read
     n_remarks: int  # images that were predicted, but whose owner should know something
+    n_abstained: int  # images without a prediction, as its confidence is too low
+
+    @classmethod
+    def of(cls, predictions: Iterable[Prediction]) -> "Counts":
+        """Count predictions."""
+        counts = cls(0, 0, 0)
+        for prediction in predictions:
+            counts = counts.add(prediction)
+        return counts
+
+    def add(self, prediction: Prediction) -> "Counts":
+        """Count one more prediction."""
+        return Counts(
+            self.n_unreadable + (prediction.reason is not None),
+            self.n_remarks + (prediction.remark is not None),
+            self.n_abstained + (prediction.abstained is not None),
+        )
 
 
 def write_predictions(
-    path: Path, predictions: Iterable[Prediction], *, task: str, top: int
+    path: Path,
+    predictions: Iterable[Prediction],
+    *,
+    task: str,
+    top: int,
+    levels: Sequence[str] = (),
 ) -> Counts:
     """Write predictions as CSV; the file appears whole or not at all.
 
     Columns: image, predicted (in `multi` labels joined by `|`), probability (in `single`, of the
-    predicted class), class_1, probability_1 and so on, reason, remark. Probabilities are not
-    rounded.
+    predicted class), class_1, probability_1 and so on, set_0.9 and so on (classes joined by `|`,
+    the most probable first), reason, remark. Probabilities are not rounded.
 
     Args:
         path: the file to write; an existing one is replaced.
         predictions: consumed one by one.
         task: `single` or `multi`.
         top: the number of most probable classes to list.
+        levels: the levels of prediction sets.
     """
     ranks = range(1, top + 1)
     columns = [
         *("image", "predicted", *(["probability"] if task == "single" else [])),
         *(column for rank in ranks for column in (f"class_{rank}", f"probability_{rank}")),
+        *(f"set_{level}" for level in levels),
         "reason",
         "remark",
     ]
-    n_unreadable = n_remarks = 0
+    counts = Counts(0, 0, 0)
 
     def rows() -> Iterator[dict[str, Any]]:
-        nonlocal n_unreadable, n_remarks
+        nonlocal counts
         for prediction in predictions:
-            n_unreadable += prediction.reason is not None
-            n_remarks += prediction.remark is not None
+            counts = counts.add(prediction)
             yield _row(prediction, columns, top=top)
 
     with new_file(path) as partial:
         write_rows(partial, rows(), columns=columns)
-    return Counts(n_unreadable, n_remarks)
+    return counts
 
 
 def _row(prediction: Prediction, columns: list[str], *, top: int) -> dict[str, Any]:
@@ -58,9 +81,10 @@ def _row(prediction: Prediction, columns: list[str], *, top: int) -> dict[str, A
     row: dict[str, Any] = dict.fromkeys(columns, "")
     row["image"] = prediction.image
     row["predicted"] = LABEL_SEPARATOR.join(prediction.labels)
-    row["reason"] = prediction.reason or ""
+    row["reason"] = prediction.reason or prediction.abstained or ""
     row["remark"] = prediction.remark or ""
-    if "probability" in row and ranked:
+    row |= {f"set_{level}": LABEL_SEPARATOR.join(sets) for level, sets in prediction.sets.items()}
+    if "probability" in row and prediction.labels:
         row["probability"] = ranked[0][1]
     for rank, (name, probability) in enumerate(ranked, start=1):
         row[f"class_{rank}"] = name

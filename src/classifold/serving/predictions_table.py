@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from classifold.errors import list_names
 from classifold.plain_text import plain_text
 from classifold.serving.predict import Prediction
 from classifold.serving.predictions_file import Counts
@@ -16,21 +17,22 @@ def print_predictions(predictions: Iterable[Prediction], *, top: int) -> Counts:
     """Print predictions to the standard output.
 
     Columns: image, predicted (the labels), other classes (with `predicted` the `top` most probable
-    ones), and remark, if there is one (or the reason why there is no prediction).
+    ones), the prediction set of the lowest level, and remark, if there is one (or the reason why
+    there is no prediction).
 
     Args:
         predictions: all are kept until the last one is known.
-        top: the number of most probable classes to list.
+        top: the number of most probable classes to list, and of a set.
     """
     listed = list(predictions)
-    counts = Counts(
-        n_unreadable=sum(prediction.reason is not None for prediction in listed),
-        n_remarks=sum(prediction.remark is not None for prediction in listed),
-    )
+    counts = Counts.of(listed)
+    level = min((level for each in listed for level in each.sets), key=float, default=None)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("image", "predicted", "other classes"):
         table.add_column(column, overflow="fold")
-    if counts.n_unreadable or counts.n_remarks:
+    if level is not None:
+        table.add_column(f"{100 * float(level):g} % set", overflow="fold")
+    if any(counts):
         table.add_column("remark", overflow="fold")
     for prediction in listed:
         most_probable = list(prediction.probabilities)[:top]
@@ -38,7 +40,8 @@ def print_predictions(predictions: Iterable[Prediction], *, top: int) -> Counts:
         cells = [
             prediction.image,
             *(_with_probabilities(names, prediction) for names in (prediction.labels, others)),
-            prediction.reason or prediction.remark or "",
+            *([] if level is None else [list_names(prediction.sets.get(level, []), max_names=top)]),
+            prediction.reason or prediction.abstained or prediction.remark or "",
         ]
         table.add_row(*(Text(plain_text(cell)) for cell in cells[: len(table.columns)]))
     Console().print(table)

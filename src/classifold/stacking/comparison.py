@@ -1,8 +1,9 @@
 """Collect the listed models' results on validation images in `data/compared/`.
 
 `<model>.npz` holds validation logits, `history.csv` all learning curves in long form, and
-`decisions.json` what was fitted on validation images: for each model a temperature, and thresholds
-where images have several labels. It also holds the class proportions of the training images, from
+`decisions.json` what was fitted on images that the model was not trained on: for each model a
+temperature, thresholds where images have several labels, and those of prediction sets and of
+abstention. It also holds the class proportions of the training images, from
 which the majority baseline makes its predictions. `weights.json` holds the published weights that
 each model started from.
 """
@@ -21,11 +22,17 @@ from classifold.data.metrics import micro_f1
 from classifold.data.predictions import MAJORITY
 from classifold.errors import UserError
 from classifold.models.baseline import majority_baseline
-from classifold.models.decisions import fit_decision, probabilities
+from classifold.models.decisions import fit_decision, fit_uncertainty, probabilities
 
 
 def compare_models(
-    names: Sequence[str], folder: Path, *, models: Path, metrics: Path
+    names: Sequence[str],
+    folder: Path,
+    *,
+    models: Path,
+    folds: Path,
+    metrics: Path,
+    evaluate: Mapping[str, Any],
 ) -> dict[str, dict[str, Any]]:
     """Collect the logits, curves and metrics of exactly the listed models; fit their decisions.
 
@@ -33,7 +40,9 @@ def compare_models(
         names: the models listed in params.
         folder: an existing folder to write into.
         models: the folder of trained models.
+        folds: the folder of their out-of-fold logits, which are empty where `stack.folds` is 0.
         metrics: the folder of their metrics.
+        evaluate: the section `evaluate` of params, for `fit_uncertainty`.
 
     Returns:
         `metrics/models.json`: model -> its metrics; the majority baseline among them.
@@ -54,7 +63,17 @@ def compare_models(
                 f"Run 'dvc repro -f train@{name}'."
             )
         shutil.copyfile(models / name / "validation.npz", folder / f"{name}.npz")
-        decisions[name] = fit_decision(logits.logits, logits.labels)
+        out_of_fold = load_logits(folds / name / "logits.npz")
+        split, calibration = "validation", logits
+        if len(out_of_fold.labels):
+            split, calibration = "train", out_of_fold
+        decisions[name] = fit_uncertainty(
+            fit_decision(logits.logits, logits.labels),
+            calibration.logits,
+            calibration.labels,
+            settings=evaluate,
+            split=split,
+        )
         history += [{"model": name, **row} for row in read_rows(models / name / "history.csv")]
         weights[name] = read_json(models / name / "model.json").get("weights")
         table[name] = read_json(metrics / f"{name}.json")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from classifold.models.decisions import fit_decision
+from classifold.models.decisions import fit_decision, fit_uncertainty
 from classifold.stacking.cross_fitting import cross_fit
 from classifold.stacking.ensemble import Ensemble, ensemble_logits
 from classifold.stacking.member_logits import MemberLogits, assign_folds
@@ -16,7 +16,7 @@ class Stack(NamedTuple):
     """A fitted ensemble, its decision, and its logits for images that it was not fitted on."""
 
     ensemble: Ensemble
-    decision: dict[str, Any]  # temperature and thresholds, fitted on validation images
+    decision: dict[str, Any]  # temperature and thresholds
     logits: np.ndarray  # float64 (N, n_classes), of the validation images
     folds: np.ndarray  # int64 (N,): fold of each validation image
     out_of_fold: np.ndarray  # float64 (n_images, n_classes), of the images that it was fitted on
@@ -28,6 +28,7 @@ def fit_stack(
     *,
     groups: Mapping[str, str],
     settings: Mapping[str, Any],
+    evaluate: Mapping[str, Any],
 ) -> Stack:
     """Fit an ensemble, and its decision, by cross-fitting.
 
@@ -37,6 +38,7 @@ def fit_stack(
             None to fit it on validation images.
         groups: id -> group; images of one group, such as duplicates, are in one fold.
         settings: the section `stack` of params.
+        evaluate: the section `evaluate` of params, for `fit_uncertainty`.
 
     Raises:
         UserError: if a member's logits are not all finite.
@@ -59,5 +61,11 @@ def fit_stack(
     logits = fitted.logits
     if train is not None:
         logits = ensemble_logits(fitted.ensemble, validation.logits)
-    decision = fit_decision(logits, validation.labels)
+    decision = fit_uncertainty(
+        fit_decision(logits, validation.labels),
+        fitted.logits,
+        images.labels,
+        settings=evaluate,
+        split="validation" if train is None else "train",
+    )
     return Stack(fitted.ensemble, decision, logits, folds, fitted.logits)

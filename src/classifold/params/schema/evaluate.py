@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from classifold.params.schema.section import Section, Seed
 
@@ -21,9 +21,37 @@ class TestTime(Section):
     shift: Annotated[int, Field(ge=0)]
 
 
+def _check_unique(values: list[float]) -> list[float]:
+    if len(set(values)) < len(values):
+        raise ValueError(f"must be different numbers, got {values}")
+    return values
+
+
+# Each value is a row of every table of the report, and a column of predictions.
+Probabilities = Annotated[
+    list[Annotated[float, Field(ge=0.001, le=0.99999)]],
+    Field(max_length=10),
+    AfterValidator(_check_unique),
+]
+
+
+class PredictionSets(Section):
+    """Levels of prediction sets: the promised coverage of each; none for no sets."""
+
+    levels: Probabilities
+
+
+class Abstention(Section):
+    """Wanted accuracies of the predictions that are left after abstention."""
+
+    accuracies: Probabilities
+
+
 class Evaluate(Section):
     """Section `evaluate`."""
 
     calibration_bins: Annotated[int, Field(ge=1, le=1000)]
     bootstrap: Bootstrap
+    prediction_sets: PredictionSets | None = None  # LEVELS in models/decisions.py
+    abstention: Abstention | None = None  # ACCURACIES there
     test_time: TestTime

@@ -1,4 +1,4 @@
-"""Section "Test": scores, calibration and mistakes of the stack on test images."""
+"""Section "Test": scores, calibration, certainty and mistakes of the stack on test images."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +16,7 @@ from classifold.reporting.sections.slices import (
     slices_of_several_groups,
     slices_table,
 )
+from classifold.reporting.sections.uncertainty import uncertainty
 from classifold.reporting.tables import Cell, Column, Table, decimal_cell, number_cell
 
 MAX_WORST_CLASSES = 5
@@ -38,6 +39,7 @@ def test_section(facts: Facts) -> dict[str, Any]:
         "absent_classes": describe_absent_classes(facts.metrics["test"][STACK]),
         "temperature": describe_temperature(facts.metrics["test"][STACK]),
         "galleries": list(mistakes(facts)),
+        **uncertainty(facts),
         **charts(facts),
     }
 
