@@ -209,13 +209,13 @@ def train_from_folder(
 
 
 def compute_features(
-    images: np.ndarray, network: torch.nn.Module, *, device: torch.device
+    images: np.ndarray, network: torch.nn.Module, *, batch_size: int, device: torch.device
 ) -> np.ndarray:
-    """Compute the features of images in batches of 64, as in timm's documentation."""
+    """Compute the features of images as in timm's documentation."""
     network.eval()
     features = []
-    for start in range(0, len(images), 64):
-        batch = torch.from_numpy(images[start : start + 64]).permute(0, 3, 1, 2)
+    for start in range(0, len(images), batch_size):
+        batch = torch.from_numpy(images[start : start + batch_size]).permute(0, 3, 1, 2)
         inputs = batch.to(device).float().div(255).sub(0.5).div(0.5).contiguous()
         with torch.no_grad():
             features.append(network(inputs).cpu().numpy())

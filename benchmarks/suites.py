@@ -29,6 +29,7 @@ from classifold.ingest.ingestion import Read, decode_read, ingest
 from classifold.ingest.tree import FolderTree
 from classifold.models.device import choose_device, choose_precision
 from classifold.models.feature_cache import FeatureCache
+from classifold.models.inference import batch_size_of
 from classifold.models.model_file import build_network
 from classifold.networks.small_resnet import build
 from classifold.runtime.parallel import MIN_ITEMS_FOR_PROCESSES, ordered_map
@@ -309,14 +310,17 @@ def _feature_benchmarks(_: Path) -> Iterator[Benchmark]:
             )
 
     for precision in dict.fromkeys(["fp32", choose_precision("auto", device)]):
-        yield Benchmark(
-            f"features of a frozen {name}, {size} px, {device.type}, {precision}",
-            "a plain loop over timm's network, fp32",
-            "images",
-            n_images,
-            partial(features, precision=precision),
-            lambda _: peers.compute_features(images, plain, device=device),
-        )
+        # A usual batch, and ours, which needs less memory.
+        for batch_size in dict.fromkeys([64, batch_size_of(size, device)]):
+            plainly = partial(peers.compute_features, batch_size=batch_size, device=device)
+            yield Benchmark(
+                f"features of a frozen {name}, {size} px, {device.type}, {precision}",
+                f"a plain loop over timm's network, fp32, batches of {batch_size}",
+                "images",
+                n_images,
+                partial(features, precision=precision),
+                lambda _, plainly=plainly: plainly(images, plain),
+            )
 
 
 def _pack(folder: Path, out: Path) -> Pack:

@@ -28,6 +28,7 @@ from classifold.training.distributed_prediction import predict_distributed
 from classifold.training.freezing import set_trainable
 from classifold.training.frozen_body import find_tail
 from classifold.training.loop import fit, refit
+from classifold.training.setup import prepare
 from tiny_model import MODEL
 
 CPU = torch.device("cpu")
@@ -365,6 +366,8 @@ def test_a_phase_whose_images_change_computes_features_in_every_epoch(
         fitted = train(small_resnet(), pack, pack, machine, FeatureCache(tmp_path), **changes)
     assert fitted.body is None
     assert request.node.callspec.id in lines[0]
+    assert "trains 39 of " in lines[1]
+    assert lines[1].endswith(": head")
     assert not list(tmp_path.glob("*.npy"))
 
 
@@ -438,6 +441,18 @@ def test_experiments_of_a_queue_share_the_features_of_the_project(tmp_path):
     assert original_project(tmp_path) == tmp_path
     assert original_project(tmp_path / ".dvc/tmp/exps/tmp9x") == tmp_path
     assert original_project(tmp_path / ".dvc/tmp/other") == tmp_path / ".dvc/tmp/other"
+
+
+def test_a_training_run_in_an_experiment_uses_the_features_of_the_project(
+    tmp_path, write_packs, monkeypatch
+):
+    packs = write_packs(tmp_path / "packs", train=6, validation=6)
+    copied = tmp_path / ".dvc/tmp/exps/tmp9x"
+    copied.mkdir(parents=True)
+    monkeypatch.chdir(copied)
+    settings = {"device": "cpu", "precision": "fp32", "threads": 1, "compile": False}
+    training = prepare(settings, MODEL | {"network": "small_resnet", "arguments": {}}, packs=packs)
+    assert training.cache.folder == tmp_path / ".cache/features"
 
 
 def test_trials_of_a_search_compute_features_once(tmp_path, write_packs, monkeypatch):

@@ -104,6 +104,19 @@ def test_frozen_batch_norms_keep_parameters_and_statistics_while_other_layers_tr
     assert trained(network) == {name for name, _ in network.named_parameters()}
 
 
+def test_frozen_first_layers_record_no_gradients(network):
+    set_trainable(network, ["blocks.1", "head"])
+    train_mode(network)
+    outputs = {}
+    for name in ("stem", "blocks.0", "blocks.1"):
+        network.get_submodule(name).register_forward_hook(
+            lambda _, __, output, name=name: outputs.update({name: output.requires_grad})
+        )
+    network(torch.randn(2, 3, 8, 8)).sum().backward()
+    assert outputs == {"stem": False, "blocks.0": False, "blocks.1": True}
+    assert network.stem.weight.grad is None
+
+
 def names_of_layers(network):
     names = {parameter: name for name, parameter in network.named_parameters()}
     return [[names[parameter] for parameter in layer] for layer in layers_in_order(network)]

@@ -137,6 +137,25 @@ def test_the_first_phase_is_used(draw_pack, tiny_mlp, machine):
     assert torch.equal(network.hidden[1].weight, before)
 
 
+def test_a_later_phase_is_tried_after_those_before_it(draw_pack, tiny_mlp, machine):
+    pack, sgd = draw_pack(32), {"name": "sgd", "lr": 0.2}
+    phases = {
+        "head": phases_of(sgd, trainable="head", epochs=8)["p1"],
+        "layers": phases_of(sgd)["p1"],
+    }
+    config = CONFIG._replace(phases=phases)
+    rates = {"lowest": 1e-6, "highest": 1e-5, "n_steps": 2}
+    options = {"policy": NO_POLICY, "machine": machine, **rates}
+    network = tiny_mlp()
+    before = network.hidden[1].weight.detach().clone()
+    first = run_range_test(tiny_mlp(), pack, config=config, **options)
+    second = run_range_test(
+        network, pack, config=config, validation=pack, phase="layers", **options
+    )
+    assert second.losses[0] < first.losses[0] - 0.1  # the head was trained before
+    assert not torch.equal(network.hidden[1].weight, before)
+
+
 @pytest.mark.parametrize("gradient_clip_norm", [None, 1.0])
 def test_rates_that_are_all_too_high_are_refused(draw_pack, tiny_mlp, machine, gradient_clip_norm):
     found = tried(

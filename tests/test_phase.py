@@ -1,11 +1,14 @@
 """Steps of a phase: micro-batches, clipping, moving average."""
 
 import copy
+from collections import OrderedDict
 
 import pytest
 import torch
+from torch import nn
 
 from classifold.models.model_file import build_network
+from classifold.training.freezing import train_mode
 from classifold.training.losses import make_loss
 from classifold.training.phase import Phase
 
@@ -73,6 +76,20 @@ def test_weights_change_only_after_the_last_micro_batch_of_a_step(tiny_mlp, mach
         phase.backward(LOSS(phase.module(inputs), targets).mean(), ends_step=False)
     assert torch.equal(row_of(phase.network), before)
     assert torch.equal(row_of(phase.averaged), before)
+
+
+def test_the_moving_average_keeps_the_statistics_of_frozen_batch_norms(machine):
+    layers = [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    network = nn.Sequential(OrderedDict(body=nn.Sequential(*layers), head=nn.Linear(4, 3)))
+    norm = network.body[1]
+    norm.running_mean.normal_()
+    expected = norm.running_mean.clone()
+    phase = phase_of(network, machine, ema_decay=0.7, freeze_batch_norm=True)
+    train_mode(network)
+    for _ in range(3):
+        step(phase, (torch.randn(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])))
+    assert torch.equal(phase.averaged.body[1].running_mean, expected)
+    assert not torch.equal(phase.averaged.body[0].weight, network.body[0].weight)
 
 
 def test_clipping_bounds_the_norm_of_the_gradient_and_keeps_its_direction(

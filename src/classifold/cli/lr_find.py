@@ -22,6 +22,11 @@ def lr_find(
     lowest: Annotated[float, typer.Option(min=1e-12, help="The first learning rate.")] = 1e-6,
     highest: Annotated[float, typer.Option(min=1e-12, help="The last learning rate.")] = 10.0,
     steps: Annotated[int, typer.Option(min=10, help="The number of learning rates.")] = 100,
+    *,
+    phase: Annotated[
+        str | None,
+        typer.Option(help="The phase to try; those before it are trained. By default the first."),
+    ] = None,
 ) -> None:
     """Try increasing learning rates on a model's training images, and suggest one.
 
@@ -47,6 +52,10 @@ def lr_find(
             f"models.{model}.network: must be trained in phases, got probe, which has no learning "
             "rate. Choose another model."
         )
+    phases = settings["phases"]
+    if phase is not None and phase not in phases:
+        known = ", ".join(sorted(phases))
+        raise UserError(f"--phase: must be one of {known}, got '{phase}'. Choose one of them.")
     with explain_errors_of(model):
         training = prepare(params["train"], settings, packs=PACKS)
         tried = run_range_test(
@@ -56,6 +65,8 @@ def lr_find(
             policy=params["policies"][settings["online"]],
             machine=training.machine,
             cache=training.cache,
+            validation=training.validation,
+            phase=phase,
             lowest=lowest,
             highest=highest,
             n_steps=steps,

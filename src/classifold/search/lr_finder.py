@@ -21,6 +21,7 @@ from classifold.training.batches import Batch
 from classifold.training.config import TrainingConfig
 from classifold.training.epochs import Epochs
 from classifold.training.freezing import train_mode
+from classifold.training.loop import fit
 from classifold.training.machine import Machine
 
 SMOOTHING = 0.04  # standard deviation of the smoothing kernel, as a fraction of all steps
@@ -64,46 +65,55 @@ def run_range_test(
     policy: Mapping[str, Any],
     machine: Machine,
     cache: FeatureCache | None = None,
+    validation: Pack | None = None,
+    phase: str | None = None,
     lowest: float,
     highest: float,
     n_steps: int,
 ) -> RangeTest:
-    """Train as in the first phase, with rising learning rates; this changes the weights.
+    """Train as in a phase, with rising learning rates; this changes the weights.
 
     Args:
         network: on the machine's device.
         train: the training pack.
-        config: how to train; the schedule of the first phase is ignored.
+        config: how to train; the schedule of the phase is ignored.
         policy: policy of on-the-fly augmentation.
         machine: device, precision and processes of the training run.
         cache: files of the features of frozen bodies.
+        validation: the validation pack, by which the phases before are trained.
+        phase: name of the phase, by default the first.
         lowest: the first learning rate.
         highest: the last learning rate, unless the loss diverges earlier.
         n_steps: number of learning rates.
     """
     config = config._replace(ema_decay=None)  # no moving average of weights
-    epochs = Epochs(train, config=config, policy=policy, machine=machine, cache=cache)
-    first = min(config.phases)
-    settings = dict(config.phases[first])
+    name = phase or min(config.phases)
+    before = {other: config.phases[other] for other in config.phases if other < name}
+    options: dict[str, Any] = {"policy": policy, "machine": machine, "cache": cache}
+    if before and validation is not None:
+        fit(network, train, validation, config=config._replace(phases=before), **options)
+    epochs = Epochs(train, config=config, **options)
+    settings = dict(config.phases[name])
     settings["schedule"] = {"name": "constant"}
     settings["optimizer"] = settings["optimizer"] | {"lr": 1.0}
-    with in_section(f"phases.{first}"):
-        phase = epochs.begin(network, settings)
-    factors = [group["lr"] for group in phase.optimizer.param_groups]
+    with in_section(f"phases.{name}"):
+        begun = epochs.begin(network, settings)
+    groups = begun.optimizer.param_groups
+    factors = [group["lr"] for group in groups]
     rates = np.geomspace(lowest, highest, n_steps)
     losses: list[float] = []
     seed_torch(config.seed, "dropout", "rates")
     train_mode(network)
     steps = track(_steps(epochs), task="learning rates", total=n_steps, unit="steps")
     for rate, micro_batches in zip(rates, islice(steps, n_steps), strict=True):
-        for group, factor in zip(phase.optimizer.param_groups, factors, strict=True):
+        for group, factor in zip(groups, factors, strict=True):
             group["lr"] = rate * factor
         loss = 0.0
         for batch in micro_batches:
             contribution = (
-                epochs.loss(phase.module(batch.inputs), batch.targets).sum() / batch.n_in_step
+                epochs.loss(begun.module(batch.inputs), batch.targets).sum() / batch.n_in_step
             )
-            phase.backward(contribution, ends_step=batch.ends_step)
+            begun.backward(contribution, ends_step=batch.ends_step)
             loss += contribution.item()
         if not np.isfinite(loss):
             break

@@ -22,7 +22,7 @@ from classifold.training.batches import (
 )
 from classifold.training.config import TrainingConfig
 from classifold.training.distributed_prediction import predict_distributed
-from classifold.training.freezing import set_trainable, train_mode
+from classifold.training.freezing import count_parameters, set_trainable, train_mode
 from classifold.training.frozen_body import FrozenBody, TrainingFeatures
 from classifold.training.images import TrainingImages
 from classifold.training.losses import class_weights, make_loss
@@ -108,7 +108,7 @@ class Epochs:
             except NotCachedError as reason:
                 body = None
                 log(f"  {title}: features are computed in every epoch, since {reason}")
-        return Phase(
+        phase = Phase(
             network,
             settings,
             machine=self.machine,
@@ -117,6 +117,13 @@ class Epochs:
             gradient_clip_norm=self.config.gradient_clip_norm,
             body=body,
         )
+        trained, total = count_parameters(network, trainable=True), count_parameters(network)
+        if trained < total:
+            names = settings["trainable"]
+            layers = names if isinstance(names, str) else ", ".join(names)
+            norms = ", without batch norms" if settings.get("freeze_batch_norm") else ""
+            log(f"  {title}: trains {trained:,} of {total:,} parameters: {layers}{norms}")
+        return phase
 
     def _frozen_body(self, network: nn.Module, cache: FeatureCache) -> FrozenBody:
         config = self.config
