@@ -7,7 +7,7 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
-FILES = ("dvc.yaml", "params.yaml", ".dvcignore", ".dvc/config")
+FILES = ("dvc.yaml", "params.yaml", ".gitignore", ".dvcignore", ".dvc/config")
 FOLDERS = ("stages", "recipes", ".dvc/plots", "examples/ci")
 
 

@@ -39,7 +39,7 @@ def test_short_and_long_help_options_are_equal(command):
 
 def test_help_lists_every_command_for_people():
     text = CliRunner().invoke(app, ["-h"]).output
-    assert len(COMMANDS) == 12
+    assert len(COMMANDS) == 14
     assert [name for name in COMMANDS if f" {name} " not in text] == ["plots-page"]  # hidden
 
 
@@ -128,6 +128,17 @@ def test_outside_of_a_project_the_message_names_the_folder(tmp_path, monkeypatch
         assert "Run in the folder of a project" in done.stderr, arguments
     assert not list(tmp_path.iterdir())
     assert "fruit_64: Fruit" in run("recipe").stdout  # those of the package
+
+
+def test_params_alone_are_checked_without_the_data_set(small_project):
+    text = (small_project / "params.yaml").read_text()
+    (small_project / "params.yaml").write_text(text.replace("raw/digits", "raw/nothing"))
+    done = run("check", "--params-only")
+    assert (done.exit_code, done.output) == (0, "")
+    (small_project / "params.yaml").write_text(text.replace("  mlp:", "  a;b:"))
+    done = run("check", "--params-only")
+    assert done.exit_code == 1
+    assert "models.a;b: " in done.stderr
 
 
 def test_an_unknown_stage_is_named_with_those_that_exist(small_project):

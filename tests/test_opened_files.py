@@ -13,7 +13,14 @@ from typing import Any, NamedTuple
 import pytest
 from ruamel.yaml import YAML
 
-from classifold.runtime.source_code import NO_DEPENDENCIES, PACKAGE, file_of, imports
+from classifold.project.pipeline_file import stage_code
+from classifold.runtime.source_code import (
+    NO_DEPENDENCIES,
+    PACKAGE,
+    code_behind,
+    file_of,
+    imports,
+)
 from synthetic_clone import CLASSES, MODELS, ROOT, draw, draw_data
 from watched_files import AVAILABLE, WatchedFiles
 
@@ -286,6 +293,23 @@ def test_stages_do_what_they_declare_and_nothing_else(runs):
     found = {name: complaints(name, run) for name, run in runs.items() if name not in PLANTED}
     assert len(found) > 12
     assert not {name: sorted(lines) for name, lines in found.items() if lines}
+
+
+def test_the_hash_of_a_stages_code_covers_the_code_that_it_opened(runs):
+    """A project depends on this hash instead of folders of code (`classifold init`)."""
+    for name, run in runs.items():
+        if name in PLANTED:
+            continue
+        hashed = stage_code(name.partition("@")[0])
+        for network in re.findall(
+            r"src/classifold/networks/\w+\.py", " ".join(run.declared["deps"])
+        ):
+            hashed |= code_behind(ROOT / network)
+        covered = {file.relative_to(ROOT).as_posix() for file in hashed}
+        opened = {path for path in run.read if path.startswith("src/") and Path(path).suffix}
+        missed = opened - NOT_DECLARED - covered
+        assert not [path for path in missed if not is_folder_of_code(path)], name
+        assert len(opened & covered) > 1 or name == "check", name
 
 
 @pytest.mark.parametrize("planted", PLANTED)

@@ -59,7 +59,7 @@ def test_the_wheel_has_every_file_of_the_package_and_no_other_code(installed):
         for folder in ("stages", "recipes", ".dvc/plots", "examples/ci")
         for path in files_of(ROOT / folder)
     }
-    roots = {"dvc.yaml", "params.yaml", ".dvcignore", ".dvc/config"}
+    roots = {"dvc.yaml", "params.yaml", ".gitignore", ".dvcignore", ".dvc/config"}
     repository |= {f"classifold/repository/{name}" for name in roots}
     assert {name for name in inside if ".dist-info/" not in name} == package | repository
 

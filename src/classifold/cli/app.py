@@ -16,6 +16,7 @@ from classifold.cli.augmentations import augmentations
 from classifold.cli.check import check
 from classifold.cli.experiments import experiments
 from classifold.cli.export import export
+from classifold.cli.init import init
 from classifold.cli.lr_find import lr_find
 from classifold.cli.plots_page import plots_page
 from classifold.cli.predict import predict
@@ -24,6 +25,7 @@ from classifold.cli.refit import refit
 from classifold.cli.report import report
 from classifold.cli.search import search
 from classifold.cli.stage import stage
+from classifold.cli.upgrade import upgrade
 from classifold.project.root import find_project
 from classifold.runtime.encoding import use_utf8
 
@@ -36,6 +38,7 @@ app = typer.Typer(
 )
 
 for command in (
+    init,
     check,
     predict,
     export,
@@ -47,6 +50,7 @@ for command in (
     refit,
     recipe,
     stage,
+    upgrade,
 ):
     app.command()(command)
 app.command(hidden=True)(plots_page)  # for `make` and tests of what `dvc plots` shows

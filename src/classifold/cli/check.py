@@ -20,6 +20,12 @@ def check(
     cache: Annotated[
         bool, typer.Option("--cache", help="Delete damaged files from DVC's cache.")
     ] = False,
+    params_only: Annotated[
+        bool,
+        typer.Option(
+            "--params-only", help="Validate the values alone, without the data set and networks."
+        ),
+    ] = False,
 ) -> None:
     """Validate params.yaml, its data set and its networks before any stage runs.
 
@@ -30,6 +36,9 @@ def check(
     from classifold.project.dvc_files import repair_dvc_files
     from classifold.runtime.progress import log, warn
 
+    if params_only:
+        check_params(path)
+        return
     for repair in repair_dvc_files(Path()):
         print(repair)
     if cache:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-MARKS = ("dvc.yaml", "params.yaml", "stages")  # a study has the first two as well
+MARKS = ("dvc.yaml", "params.yaml")
+CODE = ("stages", "code")  # of a clone, of a project of its own; a study has neither
 
 
 def find_project(start: Path) -> Path | None:
@@ -12,6 +13,7 @@ def find_project(start: Path) -> Path | None:
         start: an absolute path.
     """
     for folder in (start, *start.parents):
-        if all((folder / mark).exists() for mark in MARKS):
+        present = [(folder / name).exists() for name in MARKS]
+        if all(present) and any((folder / name).is_dir() for name in CODE):
             return folder
     return None

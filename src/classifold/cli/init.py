@@ -1,0 +1,64 @@
+"""`classifold init`: write a project for a folder or an archive of images."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from classifold.cli.errors import report_errors
+from classifold.cli.options import given_paths
+
+
+@report_errors(kept="the folder is as before")
+def init(
+    folder: Annotated[
+        Path,
+        typer.Argument(callback=given_paths, metavar="DIR", help="A new or an empty folder."),
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(
+            callback=given_paths, help="Your labeled images: a folder, a zip or a tar archive."
+        ),
+    ],
+    folders: Annotated[
+        str,
+        typer.Option(help="What the folders of each level are, such as split/class or any/class."),
+    ] = "auto",
+) -> None:
+    """Look at images, and write a project for them: a Git repository with DVC's pipeline.
+
+    Names and labels of all images are read, and a sample is decoded. The choices are in the head of
+    params.yaml, and are yours to change. DVC gets a copy of the images. Nothing is overwritten.
+    """
+    from classifold.errors import UserError
+    from classifold.project.chosen_params import Machine, wrap
+    from classifold.project.findings import describe, find
+    from classifold.project.new_project import path_in_project, require_new, write_project
+    from classifold.runtime.chunks import count_cores
+    from classifold.runtime.progress import log
+
+    require_new(folder, data)
+    try:
+        findings = find(data, folders=folders)
+    except UserError as error:
+        if str(error).startswith("dataset.folders:"):
+            raise UserError(f"{error} Name it with --folders.") from None
+        raise
+    log(f"{data}:")
+    for line in describe(findings):
+        log(f"  {line}")
+    choices = write_project(folder, data, findings, Machine(count_cores(), _gpu()))
+    log("Choices, in params.yaml:")
+    for choice in choices:
+        for line in wrap(choice, prefix="  "):
+            log(line)
+    log(f"DVC has a copy of the images: {folder / path_in_project(data)}")
+    log(f"Next: cd {shlex.quote(str(folder))} && git commit -m 'New project' && dvc repro")
+
+
+def _gpu() -> str | None:
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None

@@ -1,0 +1,285 @@
+"""What `classifold init` finds in images, and the params that it chooses for them."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from classifold.cli.app import app
+from classifold.errors import UserError
+from classifold.params.validation import check_params
+from classifold.project import findings as looking
+from classifold.project import new_project
+from classifold.project.chosen_params import Machine, write_params
+from classifold.project.findings import Findings, Sample, describe, find
+from synthetic_clone import CLASSES, draw, draw_data
+
+CPU, GPU = Machine(2, None), Machine(16, "NVIDIA H200")
+PHOTOS = Sample(
+    n_images=1000,
+    unreadable=[],
+    sizes=Counter({(400, 300): 990, (300, 400): 10}),
+    conversions=Counter(),
+    n_exact=4,
+    n_near=6,
+    largest_group=2,
+)
+FOUND = Findings(
+    layout="folder",
+    folders="auto",
+    task="single",
+    images_per_class={"cherry": 1500, "tomato": 1500},
+    labels_per_image=Counter({1: 3000}),
+    images_per_split=Counter({None: 3000}),
+    n_unlabeled=0,
+    remarks=[],
+    sample=PHOTOS,
+)
+
+
+def sized(side, **changes):
+    return PHOTOS._replace(sizes=Counter({(side, side): 1000}), **changes)
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder = tmp_path / "shapes"
+    draw_data(folder)
+    return folder
+
+
+def test_a_folder_is_described(images):
+    found = find(images)
+    assert (found.layout, found.task, found.n_labeled) == ("folder", "single", 124)
+    assert found.images_per_class == {"circle": 41, "cross": 41, "square": 42}
+    sample = found.sample
+    assert sample.n_images == 124
+    assert [name for name, _ in sample.unreadable] == ["square/cut.png"]
+    assert sample.modal_size == ((24, 24), 122 / 123)
+    assert sample.median_side == 24
+    assert sample.conversions == {"grayscale": 1}
+    assert sample.n_exact == 2
+    assert sample.n_near >= 4  # the grayscale copy, too
+    text = "\n".join(describe(found))
+    assert "all images were decoded" in text
+    for line in ("circle 41", "24 x 24 122", "grayscale 1", "unreadable: 1, such as 'square/cut"):
+        assert line in text
+
+
+def test_of_many_images_neighbors_are_sampled(images, monkeypatch):
+    monkeypatch.setattr(looking, "SAMPLE", 20)
+    found = find(images)
+    assert found.n_labeled == 124
+    assert found.sample.n_images == 20
+    assert "20 images were decoded, a sample" in "\n".join(describe(found))
+
+
+def test_several_labels_make_the_task_multi(tmp_path):
+    for name in ("a", "b", "c"):
+        draw(tmp_path / f"images/{name}.png", "circle", 1)
+    (tmp_path / "labels.csv").write_text("path,label\na.png,x|y\nb.png,x\nc.png,y\n")
+    found = find(tmp_path)
+    assert (found.layout, found.task) == ("table", "multi")
+    assert found.labels_per_image == {1: 2, 2: 1}
+
+
+def test_images_that_cannot_be_read_are_an_error(tmp_path):
+    for shape in CLASSES:
+        draw(tmp_path / shape / "1.png", shape, 1)
+        (tmp_path / shape / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(UserError, match="--data: none of 3 images can be read, such as 'circle/1"):
+        find(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("found", "machine", "installed", "values"),
+    [
+        pytest.param(
+            FOUND,
+            CPU,
+            True,
+            {
+                "models": ["lite0", "lite1", "lite2"],
+                "augment.size": 224,
+                "augment.flips": ["none"],
+                "filter.duplicates.near": "group",
+                "train.threads": 2,
+            },
+            id="photos",
+        ),
+        pytest.param(
+            FOUND,
+            GPU,
+            False,
+            {"models": ["resnet"], "train.threads": 8, "filter.size.rule": "none"},
+            id="photos without pretrained weights",
+        ),
+        pytest.param(
+            FOUND._replace(labels_per_image=Counter({1: 50_000})),
+            CPU,
+            True,
+            {"models": ["lite0"], "split.fractions.train": 0.8},
+            id="many photos",
+        ),
+        pytest.param(
+            FOUND._replace(labels_per_image=Counter({1: 50_000})),
+            GPU,
+            True,
+            {"models": ["lite0", "lite1", "lite2"]},
+            id="many photos and a GPU",
+        ),
+        pytest.param(
+            FOUND._replace(task="multi", labels_per_image=Counter({0: 9, 1: 500, 2: 500})),
+            CPU,
+            False,
+            {"models": ["resnet"], "dataset.task": "multi", "augment.size": 96},
+            id="several labels",
+        ),
+        pytest.param(
+            FOUND._replace(sample=sized(70)),
+            CPU,
+            False,
+            {"models": ["resnet"], "augment.size": 64},
+            id="photos of 70 pixels",
+        ),
+        pytest.param(
+            FOUND._replace(sample=sized(32)),
+            CPU,
+            True,
+            {
+                "augment.size": 32,
+                "augment.flips": ["none", "horizontal"],
+                "augment.warped": 7,
+                "filter.duplicates.near": "group",
+            },
+            id="small photos",
+        ),
+        pytest.param(
+            FOUND._replace(
+                images_per_class=dict.fromkeys("0123456789", 6000),
+                labels_per_image=Counter({1: 60_000}),
+                sample=sized(28, conversions=Counter(grayscale=1000)),
+            ),
+            CPU,
+            True,
+            {"augment.flips": ["none"], "augment.warped": 0, "filter.duplicates.near": "off"},
+            id="digits",
+        ),
+        pytest.param(
+            FOUND._replace(images_per_class={"turn left": 9, "ahead": 9}, sample=sized(40)),
+            CPU,
+            True,
+            {"augment.flips": ["none"], "augment.size": 48},
+            id="left and right",
+        ),
+        pytest.param(
+            FOUND._replace(sample=PHOTOS._replace(n_near=300, largest_group=200)),
+            CPU,
+            True,
+            {"filter.duplicates.near": "off"},
+            id="frames of a video",
+        ),
+        pytest.param(
+            FOUND._replace(layout="tiny-imagenet", sample=sized(64)),
+            CPU,
+            True,
+            {"models": ["alphanet_a", "alphanet_b", "alphanet_c"]},
+            id="images of ImageNet",
+        ),
+        pytest.param(
+            FOUND._replace(layout="tiny-imagenet", sample=sized(64)),
+            GPU,
+            True,
+            {"augment.size": 64, "split.fractions.test": 0.15},
+            id="images of ImageNet and a GPU",
+        ),
+    ],
+)
+def test_params_suit_the_images(tmp_path, found, machine, installed, values):
+    file = tmp_path / "params.yaml"
+    choices = write_params(
+        file, Path("data/raw/x.zip"), found, machine, is_installed=lambda _: installed
+    )
+    params = check_params(file)
+    assert params["dataset"]["path"] == "data/raw/x.zip"
+    assert params["limit"] == {"images_per_class": None, "epochs": None}
+    for key, expected in values.items():
+        value = params
+        for name in key.split("."):
+            value = value[name]
+        assert (list(value) if key == "models" else value) == pytest.approx(expected), key
+    head = file.read_text().partition("\n\n")[0]
+    keys = [choice.key for choice in choices]
+    assert len(set(keys)) == len(keys)
+    assert all(f"# {key}: " in head for key in keys)
+    assert all(len(line) <= 100 for line in head.splitlines())
+
+
+def test_no_policy_mirrors_characters(tmp_path):
+    file = tmp_path / "params.yaml"
+    found = FOUND._replace(images_per_class={"b": 9, "d": 9})
+    write_params(file, Path("x"), found, CPU, is_installed=lambda _: False)
+    params = check_params(file)
+    used = {model["online"] for model in params["models"].values()}
+    steps = [step for name in used for step in params["policies"][name]["steps"]]
+    assert steps
+    assert not [step for step in steps if "flip" in step]
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_project_that_cannot_be_finished_leaves_nothing(tmp_path, monkeypatch, exists):
+    def fail(folder, *command):
+        (folder / ".git").mkdir()
+        (folder / ".git/HEAD").touch()
+        raise UserError("git init: failed (no space left). Correct the cause.")
+
+    monkeypatch.setattr(new_project, "_run", fail)
+    folder = tmp_path / "project"
+    if exists:
+        folder.mkdir()
+    with pytest.raises(UserError, match="git init: failed"):
+        new_project.write_project(folder, tmp_path / "x.zip", FOUND, CPU)
+    assert list(tmp_path.rglob("*")) == ([folder] if exists else [])
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("fruit.zip", "data/raw/fruit.zip"),
+        ("my photos (1)", "data/raw/my_photos_1"),
+        ("..hidden", "data/raw/hidden"),
+        ("$(rm) ${x}", "data/raw/rm_x"),
+        ("...", "data/raw/images"),
+    ],
+)
+def test_the_path_of_the_images_has_no_special_characters(tmp_path, name, place):
+    assert new_project.path_in_project(tmp_path / name) == Path(place)
+
+
+@pytest.mark.parametrize(
+    ("folder", "data", "message"),
+    [
+        ("new", "missing", "--data: no such file or folder, got"),
+        ("full", "shapes", "DIR: must be a new or an empty folder, got"),
+        ("shapes/new", "shapes", "DIR: must not be in the folder of the images, got"),
+        ("repository/new", "shapes", "DIR: must not be in another Git repository"),
+        ("new", "mixed", "dataset.folders: "),
+    ],
+)
+@pytest.mark.usefixtures("images")
+def test_init_refuses_and_changes_nothing(tmp_path, monkeypatch, folder, data, message):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/mine.txt").touch()
+    (tmp_path / "repository/.git/objects").mkdir(parents=True)
+    (tmp_path / "repository/.git/refs").mkdir()
+    (tmp_path / "repository/.git/HEAD").write_text("ref: refs/heads/main\n")
+    for name in ("docs/1.png", "cat/1.png", "dog/1.png"):
+        draw(tmp_path / "mixed" / name, "circle", 1)
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["init", folder, "--data", data])
+    assert done.exit_code == 1
+    assert done.stderr.startswith(message)
+    assert ("--folders" in done.stderr) == message.startswith("dataset.folders")
+    assert sorted(tmp_path.rglob("*")) == before
