@@ -48,6 +48,7 @@ CONFORMAL = {
     "n_calibration_images": 60,
     "levels": {
         "0.9": {
+            "threshold": 0.5,
             "coverage": 0.887766,
             "coverage_ci95": [0.834567, 0.923456],
             "mean_size": 1.234567,
@@ -55,6 +56,7 @@ CONFORMAL = {
             "n_images": 4,
         },
         "0.99": {
+            "threshold": 0.0,
             "coverage": None,
             "coverage_ci95": None,
             "mean_size": 2.0,

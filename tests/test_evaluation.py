@@ -424,6 +424,7 @@ def test_the_coverage_of_several_labels_is_a_fraction_of_those_of_each_image():
     assert 0 <= low < 1 / 3 < high <= 1
     none = score_sets(predictions, np.zeros((3, 3), np.uint8), classes=list("abc"))
     assert none["conformal"]["levels"]["0.7"] == {
+        "threshold": 0.5,
         "coverage": None,
         "coverage_ci95": None,
         "mean_size": 2,

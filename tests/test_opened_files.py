@@ -241,7 +241,7 @@ def code_without_effect() -> set[str]:
 NOT_DECLARED = {".", "params.yaml"} | code_without_effect()
 ORDER = "data/checked.txt"  # a dependency that only makes stages wait for `check`
 # `compare` removes what unlisted models left, and reads nothing of it.
-CLEANED = {"compare": {"data/folds", "metrics/folds", "timings/folds", "timings/train"}}
+CLEANED = {"compare": {"metrics/folds", "timings/folds", "timings/train"}}
 
 
 def is_below(path: str, folders: Iterable[str]) -> bool:

@@ -671,14 +671,16 @@ def test_without_test_images_or_levels_the_page_has_no_sets(tmp_path):
 
 
 def test_the_promise_depends_on_the_calibration_images():
-    conformal = {"calibrated_on": "validation", "n_calibration_images": 99, "levels": {"0.9": {}}}
+    levels = {"0.9": {"threshold": 0.2}}
+    conformal = {"calibrated_on": "validation", "n_calibration_images": 99, "levels": levels}
     text = " ".join(describe_calibration(conformal, task="single"))
     # Of 99 images the sets contain the labels of 90: Beta(90, 10) has these quantiles.
     assert "coverage of 83.4 to 95.0 %" in text.replace("\u00a0", " ")
     assert "the promise is not exact" in text and "stack.folds" in text
-    few = conformal | {"n_calibration_images": 8, "calibrated_on": "train"}
-    text = " ".join(describe_calibration(few, task="single"))
-    assert "needs at least 9 calibration images" in text
-    assert "out-of-fold predictions for 8 training images" in text
-    assert "not exact" not in text
     assert len(describe_calibration(conformal, task="multi")) == 1
+    few = {"n_calibration_images": 8, "calibrated_on": "train", "levels": {"0.9": {"threshold": 0}}}
+    for task in TASKS:
+        text = " ".join(describe_calibration(few, task=task)).replace("\u00a0", " ")
+        assert "no threshold keeps a level of 90 %" in text and "at least 9 images" in text
+        assert "out-of-fold predictions for 8 training images" in text
+        assert "not exact" not in text

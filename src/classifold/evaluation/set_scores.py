@@ -50,6 +50,7 @@ def score_sets(
     for level, sets in _sets(predictions, labels):
         whole = measure_coverage(sets, labels)
         levels[level] = {
+            "threshold": predictions.decision["prediction_sets"][level],
             "coverage": whole.coverage,
             "coverage_ci95": whole.interval,
             "mean_size": whole.mean_size,

@@ -133,23 +133,22 @@ def describe_calibration(conformal: Mapping[str, Any], *, task: str) -> list[str
             "be somewhat lower. Where stack.folds is not 0, out-of-fold predictions for training "
             "images are used instead, on which nothing else was chosen."
         ]
-    if task == "multi":  # the number of images with a label is not known here
-        return sentences
-    for level in levels:
+    for level, found in levels.items():
         promised = float(level)
-        n_needed = math.ceil(promised / (1 - promised) - 1e-9)
-        if n_images < n_needed:
+        if not found["threshold"]:
+            n_needed = math.ceil(promised / (1 - promised) - 1e-9)
             sentences.append(
-                f"A level of {describe_level(level)} needs at least {n_needed:,} calibration "
-                "images, so its sets have all classes."
+                f"With these images no threshold keeps a level of {describe_level(level)}, so its "
+                f"sets have all classes; it takes at least {n_needed:,} images with a label."
             )
-        else:
+        elif task == "single":
             # The coverage of sets that were calibrated on n images: Vovk 2012, arXiv:1209.2673.
             k = math.ceil((n_images + 1) * promised - 1e-9)
             low, high = beta(k, n_images + 1 - k).ppf([0.025, 0.975])
             sentences.append(
                 f"At a level of {describe_level(level)}, {n_images:,} calibration images give a "
-                f"coverage of {interval([low, high])} on many new images, in 95{PERCENT} of cases."
+                f"coverage of {interval([low, high])} on many new images, in 95{PERCENT} of cases, "
+                "or of the accuracy where that is higher."
             )
     return sentences
 
