@@ -101,7 +101,7 @@ def test_images_that_cannot_be_read_are_an_error(tmp_path):
             True,
             {
                 "models": ["lite0", "lite1", "lite2"],
-                "augment.size": 224,
+                "augment.size": 260,
                 "augment.flips": ["none"],
                 "filter.duplicates.near": "group",
                 "train.threads": 2,

@@ -132,9 +132,13 @@ def _weights_of(recipe: str) -> list[str]:
 def _choose_dataset(params: Any, path: Path, findings: Findings) -> Iterator[Choice]:
     folders = {"folders": findings.folders} if findings.layout == "folder" else {}
     values = {"path": path.as_posix(), "layout": findings.layout, **folders, "task": findings.task}
-    for key in set(params["dataset"]) - set(values):
-        del params["dataset"][key]
-    params["dataset"].update(values)
+    dataset = params["dataset"]
+    for key in set(dataset) - set(values):
+        del dataset[key]
+    for position, key in enumerate(values):
+        if key not in dataset:  # at the end, it would be behind the empty line
+            dataset.insert(position, key, None)
+    dataset.update(values)
     several = sum(count for n, count in findings.labels_per_image.items() if n > 1)
     yield Choice("dataset.layout", findings.layout, "found")
     loss = "binary_cross_entropy" if findings.task == "multi" else "cross_entropy"
@@ -206,10 +210,10 @@ def _choose_sizes(params: Any, findings: Findings) -> Iterator[Choice]:
     augment, models = params["augment"], params["models"].values()
     kept = augment["size"]
     if any(model["network"] == "probe" for model in models):
-        size = min(max(round(side / 32) * 32, 64), 224)
-        why = f"the median of the shorter side is {side}; the networks enlarge to 224 and more"
-        if size == 224:
-            why = f"the median of the shorter side is {side}; the networks use 224 and more"
+        used = max(model["image_size"] for model in models)
+        size = min(max(round(side / 32) * 32, 64), used)
+        does = "enlarge to" if size < used else "use at most"
+        why = f"the median of the shorter side is {side}; the networks {does} {used}"
     elif side < SMALL_SIDE:
         size = 32 if side <= 32 else SMALL_SIDE
         why = f"the median of the shorter side is {side}"
