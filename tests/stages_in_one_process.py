@@ -1,13 +1,11 @@
-"""Stages of the pipeline, one after the other in one fresh process.
+"""Stages of the pipeline, one after the other in one process."""
 
-Importing the libraries takes most of the time, and happens once here.
-"""
-
-import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from forked_python import forked_tools
 
 DRIVER = """
 import os, runpy, sys
@@ -34,7 +32,7 @@ def run_stages(
     """Run stages, such as "train mlp", in a folder that holds `stages/` and `params.yaml`.
 
     Args:
-        environment: complete; by default that of the tests, with passive idle threads.
+        environment: of a new interpreter, complete; by default the process is forked.
         cores: number of cores, or 0 for all.
         umask: as in the shell, or -1 for the current one.
         then: Python code, run at the end in the same process.
@@ -42,10 +40,11 @@ def run_stages(
     Returns:
         Everything that was printed.
     """
+    python = sys.executable if environment else forked_tools() / "python"
     done = subprocess.run(
-        [sys.executable, "-c", DRIVER, ",".join(stages), str(cores), then],
+        [python, "-c", DRIVER, ",".join(stages), str(cores), then],
         cwd=root,
-        env=environment or os.environ | {"OMP_WAIT_POLICY": "PASSIVE"},
+        env=environment,
         umask=umask,
         capture_output=True,
         check=False,

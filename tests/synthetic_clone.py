@@ -15,9 +15,11 @@ from filelock import FileLock
 from PIL import Image, ImageDraw
 from ruamel.yaml import YAML
 
+from forked_python import forked_tools
 from tiny_model import MODEL, PHASE
 
 ROOT = Path(__file__).parents[1]
+TOOLS = Path(sys.executable).parent
 CLASSES = ("circle", "cross", "square")
 N_IMAGES = 40  # of each class
 OF_BOTH = MODEL | {
@@ -42,21 +44,31 @@ class Clone:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def environment(self) -> dict[str, str]:
-        """The project's own tools first, and no configuration of the user."""
+    def environment(self, *, forked: bool = False) -> dict[str, str]:
+        """The project's own tools first, and no configuration of the user.
+
+        Args:
+            forked: whether Python's commands leave out the import of libraries (forked_python.py).
+        """
+        tools = [forked_tools()] if forked else []
         return os.environ | {
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": os.pathsep.join(map(str, [*tools, TOOLS, os.environ["PATH"]])),
             "PYTHONPATH": str(self.root / "src"),
             "GIT_CONFIG_GLOBAL": os.devnull,
             "COLUMNS": "200",
         }
 
-    def run(self, *command: str, expect: int | None = 0) -> str:
-        """Run a command there, and return everything that it printed."""
+    def run(self, *command: str, expect: int | None = 0, forked: bool = True) -> str:
+        """Run a command there, and return everything that it printed.
+
+        Args:
+            expect: its exit status, or None for any.
+            forked: as in `environment`.
+        """
         done = subprocess.run(
             command,
             cwd=self.root,
-            env=self.environment(),
+            env=self.environment(forked=forked),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -200,7 +212,7 @@ def finished_clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
             clone = make_clone(of_all / "unfinished")
             (clone.root / ".venv").mkdir()
             (clone.root / ".venv/.ready").touch()  # no set-up: the tools of these tests are used
-            clone.run("make", "repro", "JOBS=2")
+            clone.run("make", "repro", "JOBS=2", forked=False)
             clone.commit()
             clone.root.rename(made.root)
     copy = Clone(tmp_path_factory.mktemp("clone") / "project")

@@ -5,7 +5,6 @@ otherwise, and scores may differ by an image or two.
 """
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -36,7 +35,7 @@ def digits(tmp_path_factory):
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, root / name)
     (root / "data/raw").mkdir(parents=True)
     shutil.copy(ROOT / EMBEDDED, root / EMBEDDED)
-    run_stages(root, STAGES, environment=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"})
+    run_stages(root, STAGES)
     return root
 
 

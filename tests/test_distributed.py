@@ -19,6 +19,7 @@ from safetensors.numpy import load_file
 
 import tiny_model
 from classifold.data.json_file import read_json
+from forked_python import forked_tools
 
 ROOT = Path(__file__).parents[1]
 
@@ -58,9 +59,10 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
 
 def run(folder, *words):
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    python = str(forked_tools() / "python")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHON_EXEC": python}  # of torchrun
     return subprocess.run(
-        [sys.executable, *words],
+        [python, *words],
         cwd=folder,
         env=environment,
         capture_output=True,

@@ -74,7 +74,7 @@ def run_block(commands, folder, home, **environment):
     done = subprocess.run(
         ["bash", "-e", "-o", "pipefail", "-c", commands],
         cwd=folder,
-        env=Clone(folder).environment()
+        env=Clone(folder).environment(forked=True)
         | {"HOME": str(home), "GIT_CONFIG_GLOBAL": f"{home}/.gitconfig", **environment},
         input="y\n" * 5,
         stdout=subprocess.PIPE,

@@ -2,14 +2,13 @@
 
 import os
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from classifold.cli.app import app
 from classifold.project.experiments import list_experiments
+from forked_python import forked_tools
 
 pytestmark = pytest.mark.dvc
 
@@ -53,7 +52,7 @@ write("test", {"stack": {"accuracy": 0.123456}})
 def project(tmp_path_factory):
     root = tmp_path_factory.mktemp("experiments")
     environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{forked_tools()}{os.pathsep}{os.environ['PATH']}",
         "GIT_CONFIG_GLOBAL": os.devnull,
         **{f"GIT_{who}_NAME": "test" for who in ("AUTHOR", "COMMITTER")},
         **{f"GIT_{who}_EMAIL": "test@example.org" for who in ("AUTHOR", "COMMITTER")},

@@ -124,7 +124,7 @@ def test_a_folder_without_write_permission_is_named(clone):
     (clone.root / "data").chmod(0o555)
     try:
         command = [*(without_rights if os.getuid() == 0 else []), "python", "stages/split.py"]
-        output = clone.run(*command, expect=1)
+        output = clone.run(*command, expect=1, forked=False)
     finally:
         (clone.root / "data").chmod(0o755)
     assert "data/split.partial: Permission denied. Change the permissions" in output

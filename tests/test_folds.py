@@ -33,6 +33,7 @@ from classifold.training.loop import Fitted, fit
 from classifold.training.machine import set_up
 from classifold.training.scores import score_logits
 from classifold.training.setup import Training
+from forked_python import forked_tools
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -381,11 +382,12 @@ def workplace(tmp_path, write_packs):
 STAGE = [str(ROOT / "stages/folds.py"), "m"]
 
 
-def run(folder, *words):
+def run(folder, *words, python=None):
+    python = python or str(forked_tools() / "python")
     return subprocess.run(
-        [sys.executable, *words],
+        [python, *words],
         cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHON_EXEC": python},  # of torchrun
         capture_output=True,
         text=True,
         timeout=300,
@@ -402,7 +404,7 @@ def outputs(folder):
 
 def test_without_folds_torch_is_not_imported_and_the_result_is_empty(workplace):
     folder = workplace(folds=0)
-    output = run(folder, "-X", "importtime", *STAGE)
+    output = run(folder, "-X", "importtime", *STAGE, python=sys.executable)
     assert "classifold.params" in output.stderr  # imports are listed
     assert "torch" not in output.stderr
     assert read_json(folder / "metrics/folds/m.json") == {"n_folds": 0, "n_images": 0}

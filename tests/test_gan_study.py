@@ -20,6 +20,7 @@ from classifold.data.pack import read_pack
 from classifold.errors import UserError
 from classifold.gan.params import check_gan_params
 from classifold.models.model_file import new_network, save_model
+from forked_python import forked_tools
 from study_stages import read_study
 from test_params import changed
 from test_pipeline import PIPELINE
@@ -192,7 +193,7 @@ def workplace(tmp_path, write_packs, valid):
 
 def run(folder, stage, *, expect=0):
     done = subprocess.run(
-        [sys.executable, str(ROOT / script(stage))],
+        [forked_tools() / "python", str(ROOT / script(stage))],
         cwd=folder,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,

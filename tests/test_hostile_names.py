@@ -4,7 +4,6 @@ import csv
 import re
 import shutil
 import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from classifold.data.csv_file import FORMULA, TAG, read_rows
 from classifold.data.json_file import read_json
 from classifold.plain_text import plain_text
 from classifold.project.plots_page import make_plots_page
+from forked_python import forked_tools
 from stages_in_one_process import run_stages
 
 pytestmark = pytest.mark.dvc
@@ -176,7 +176,7 @@ def plots(run):
     (root / ".dvc/plots_page.html").write_text(make_plots_page(), encoding="utf-8")
     for command in (
         ["git", "init", "-q"],
-        [sys.executable, "-m", "dvc", "plots", "show", "-o", "shown"],
+        [forked_tools() / "dvc", "plots", "show", "-o", "shown"],
     ):
         subprocess.run(command, cwd=root, check=True, capture_output=True)
     return root / "shown/index.html"

@@ -1,0 +1,185 @@
+"""`python`, `dvc` and `classifold` in processes forked from one that has imported the libraries.
+
+Importing PyTorch and DVC takes most of the time of a short command. The commands in the folder that
+`forked_tools` returns leave it out: each asks a server to fork, and the new process runs the same
+code with the caller's arguments, folder, environment, umask, standard streams and exit status. The
+package itself is never imported before: it is that of the caller's PYTHONPATH.
+
+A forked process has another id, process group and parent than the command, and no resource limits
+of the caller. Tests of these run the real commands. With REAL_COMMANDS=1 all tests do.
+"""
+
+import atexit
+import contextlib
+import functools
+import gc
+import importlib
+import json
+import os
+import random
+import runpy
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+LIBRARIES = (
+    *("captum.attr", "cv2", "dvc.cli.parser", "dvc.repo.reproduce", "dvc.repo.experiments.show"),
+    *("dvc.repo.push", "jinja2", "lightning_fabric", "matplotlib.pyplot", "openTSNE", "optuna"),
+    *("plotly.graph_objects", "pyarrow.parquet", "pydantic", "rich.progress", "scipy.stats"),
+    *("sklearn.decomposition", "sklearn.linear_model", "sklearn.manifold", "torch", "typer"),
+    *("skmultilearn.model_selection", "torchvision.models"),
+)
+COMMAND = """#!{python} -IS
+import json, os, socket, sys
+name, *arguments = os.path.basename(sys.argv[0]), *sys.argv[1:]
+if name == "python" and arguments[:1] == ["-u"]:
+    os.environ["PYTHONUNBUFFERED"] = arguments.pop(0)
+of_code = arguments and (arguments[0] in ("-c", "-m") or arguments[0][0] != "-")
+if name == "python" and not of_code:
+    os.execv({python!r}, [{python!r}, *arguments])
+os.umask(umask := os.umask(0))
+server = socket.socket(socket.AF_UNIX)
+server.connect({address!r})
+socket.send_fds(server, [b"."], [0, 1, 2])
+command = [name, arguments, os.getcwd(), dict(os.environ), umask]
+server.sendall(json.dumps(command).encode() + b"\\n")
+status = int(server.recv(16))
+if status < 0:
+    os.kill(os.getpid(), -status)
+sys.exit(status)
+"""
+
+
+@functools.cache
+def forked_tools() -> Path:
+    """Start the server, which ends with this process; return the folder of the commands."""
+    if os.environ.get("REAL_COMMANDS") or not hasattr(os, "fork"):
+        return Path(sys.executable).parent
+    folder = Path(tempfile.mkdtemp(prefix="forked-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    address = str(folder / "socket")
+    for name in ("python", "dvc", "classifold"):
+        (folder / name).write_text(COMMAND.format(python=sys.executable, address=address))
+        (folder / name).chmod(0o755)
+    server = subprocess.Popen(
+        [sys.executable, __file__, address],
+        env=os.environ | {"PYTHONUTF8": "1", "OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE,  # the server ends when it is closed
+        stdout=subprocess.PIPE,
+    )
+    assert server.stdout is not None and server.stdin is not None
+    assert server.stdout.readline() == b"ready\n"
+    atexit.register(server.wait)
+    atexit.register(server.stdin.close)
+    return folder
+
+
+def serve(address: str) -> None:
+    outside = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    sys.path[:] = [path for path in sys.path[1:] if path not in outside]
+    for library in LIBRARIES:
+        importlib.import_module(library)
+    gc.freeze()  # so that garbage collection does not copy memory
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    listener.listen(64)
+    ended, wake = socket.socketpair()
+    wake.setblocking(False)
+    signal.set_wakeup_fd(wake.fileno())
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    commands: dict[int, socket.socket] = {}
+    print("ready", flush=True)
+    while 0 not in (ready := select.select([0, listener, ended], [], [])[0]):
+        if ended in ready:
+            ended.recv(1024)
+            for process in list(commands):
+                done, status = os.waitpid(process, os.WNOHANG)
+                if done:
+                    with commands.pop(process) as command, contextlib.suppress(BrokenPipeError):
+                        command.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+        if listener in ready:
+            command, _ = listener.accept()
+            process = os.fork()
+            if process == 0:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                listener.close()
+                status = 1
+                try:
+                    status = answer(command)
+                finally:
+                    os._exit(status)
+            commands[process] = command
+
+
+def answer(command: socket.socket) -> int:
+    """Run what a command sends, in this forked process, and return the exit status."""
+    _, streams, _, _ = socket.recv_fds(command, 1, 3)
+    name, arguments, folder, environment, umask = json.loads(command.makefile().readline())
+    command.close()
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    sys.stdin = os.fdopen(0, closefd=False)
+    lines = 1 if environment.get("PYTHONUNBUFFERED") else -1
+    sys.stdout = os.fdopen(1, "w", buffering=lines, closefd=False)
+    sys.stderr = os.fdopen(2, "w", errors="backslashreplace", buffering=1, closefd=False)
+    os.chdir(folder)
+    os.umask(umask)
+    os.environ.clear()
+    os.environ.update(environment)
+    random.seed()  # as in a new process
+    importlib.import_module("numpy").random.seed()
+    importlib.import_module("torch").seed()
+    sys.path[:0] = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
+    status = 0
+    try:
+        run(name, arguments)
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:  # as the interpreter does
+        traceback.print_exc()
+        status = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return status & 0xFF
+
+
+def run(name: str, arguments: list[str]) -> None:
+    match name, *arguments:
+        case "dvc", *_:
+            sys.argv = ["dvc", *arguments]
+            sys.exit(importlib.import_module("dvc.cli").main())
+        case "classifold", *_:
+            sys.argv = ["classifold", *arguments]
+            importlib.import_module("classifold.cli.app").app()
+        case _, "-m", module, *_:
+            sys.path.insert(0, str(Path.cwd()))
+            sys.argv = arguments[1:]
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        case _, "-c", code, *_:
+            sys.path.insert(0, "")
+            sys.argv = ["-c", *arguments[2:]]
+            sys.modules["__main__"] = ModuleType("__main__")
+            exec(compile(code, "<string>", "exec"), vars(sys.modules["__main__"]))
+        case _, script, *_:
+            sys.path.insert(0, str(Path(script).resolve().parent))
+            sys.argv = arguments
+            runpy.run_path(script, run_name="__main__")
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
+    os._exit(0)  # nothing was computed here
