@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from classifold.analysis.features import compute_features
 from classifold.analysis.tsne.files import write_maps
 from classifold.analysis.tsne.maps import (
     describe_small_sample,
@@ -13,9 +14,10 @@ from classifold.data.metrics_file import write_metrics
 from classifold.data.pack import read_pack
 from classifold.models.device import choose_device
 from classifold.models.explained_model import load_explained_model
-from classifold.models.inference import predict_features
+from classifold.models.feature_cache import FOLDER, FeatureCache
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
+from classifold.runtime.experiment_folders import original_project
 from classifold.runtime.stage import run_stage
 
 
@@ -36,13 +38,11 @@ def main() -> None:
     reason = describe_small_sample(sample, n_train=len(train.ids))
     maps = {}
     if reason is None:
-        target = choose_device(device)
-        features = predict_features(
-            model.network.to(target),
-            images,
-            image_size=model.preprocessing["image_size"],
-            normalize=model.preprocessing["normalize"],
-            device=target,
+        features = compute_features(
+            model,
+            train.subset(sample.rows).images,
+            device=choose_device(device),
+            cache=FeatureCache(original_project(Path()) / FOLDER),
         )
         spaces = {"pixels": images.reshape(len(images), -1) / 255, "features": features}
         maps = {

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from classifold.analysis.explain.neighbors import COLUMNS
 from classifold.data.csv_file import write_rows
 from classifold.data.image_table import write_table
 from classifold.data.json_file import write_json
@@ -461,11 +462,24 @@ class Run:
                 "n_incorrect": 0,
                 "saliency_in_tenth": fraction,
                 **{"n_with_boxes": 2, "saliency_in_boxes": 0.6, "boxes_area": 0.4},
+                "neighbors": {
+                    **{"n_train_images": 20, "n_compared": 10, "n_per_image": 1},
+                    "correct": {"agreement": 0.875 if n_explained else None},
+                    "incorrect": {"agreement_with_predicted": None, "agreement_with_actual": None},
+                },
                 **({} if n_explained else {"reason": "there are no test images"}),
             },
         )
+        neighbors = [
+            {
+                **{"id": i, "label": self.labels[i], "predicted": self.labels[i], "rank": 1},
+                **{"neighbor": HOSTILE[0], "neighbor_label": self.labels[i], "similarity": 0.75},
+            }
+            for i in self.ids[:n_explained]
+        ]
+        write_rows(self.folders.explained / "neighbors.csv", neighbors, columns=COLUMNS)
         if n_explained:
-            for name in ("explanations", "filters", "activations"):
+            for name in ("explanations", "neighbors", "filters", "activations"):
                 Image.new("RGB", (40, 20)).save(self.folders.explained / f"{name}.png")
 
 

@@ -50,7 +50,7 @@ def write_predictions(
         labels: int array (N,), or 0 and 1 in (N, n_classes).
         classes: names in the order of columns.
     """
-    label_names = _names(labels, classes)
+    actual = label_names(labels, classes)
     tables = []
     for model, values in probabilities.items():
         predictions = predicted[model]
@@ -60,12 +60,12 @@ def write_predictions(
         columns = {
             "id": list(ids),
             "model": [model] * len(ids),
-            "label": label_names,
-            "predicted": _names(predictions, classes),
+            "label": actual,
+            "predicted": label_names(predictions, classes),
             "probability": probability_of(predictions, values),
             "label_probability": of_label,
             "label_rank": [None] * len(ids) if ranks is None else ranks,
-            "top_class": _names(top, classes),
+            "top_class": label_names(top, classes),
             "top_probability": probability_of(top, values),
         }
         tables.append(pa.table(columns, SCHEMA))
@@ -113,8 +113,8 @@ def read_predictions(path: Path, *, model: str) -> list[dict]:
         return pq.read_table(path, filters=[("model", "=", model)]).to_pylist()
 
 
-def _names(labels: np.ndarray, classes: Sequence[str]) -> list[str]:
-    """Name the class of each image; several are joined."""
+def label_names(labels: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """Name the labels of each image, int (N,) or 0 and 1 in (N, n_classes); several are joined."""
     if labels.ndim == 1:
         return [classes[label] for label in labels]
     return [LABEL_SEPARATOR.join(np.array(classes)[row > 0]) for row in labels]

@@ -80,6 +80,7 @@ class Facts(NamedTuple):
     predictions: dict[str, list[dict[str, Any]]]  # model, or the stack -> its rows on test images
     components: Rows  # channel, component, two fractions
     maps: Rows  # the chosen t-SNE maps: space, id, label, x, y
+    neighbors: Rows  # the training images that are nearest to each explained image
     weights: dict[str, dict[str, Any] | None]  # model -> published weights, None for random ones
     image_ids: list[str]  # ids of all images
     seconds: dict[str, float]  # stage -> running time, in the order of the pipeline
@@ -165,6 +166,7 @@ def read_facts(folders: Folders, *, params: Mapping[str, Any], params_text: str)
         predictions={},
         components=read_rows(folders.pca / "explained.csv"),
         maps=read_rows(folders.tsne / "chosen.csv"),
+        neighbors=read_rows(folders.explained / "neighbors.csv"),
         weights=read_json(folders.compared / "weights.json"),
         image_ids=[row["id"] for row in iter_columns(folders.ingested, ["id"])],
         seconds=_read_seconds(folders.timings, list(params["models"])),

@@ -1,8 +1,8 @@
-"""Draw explanations: the images with their attribution maps, filters and activations."""
+"""Draw explanations: images with attribution maps and neighbors, filters and activations."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -10,13 +10,16 @@ from torch import nn
 
 from classifold.analysis.explain.convolutions import Convolution
 from classifold.analysis.explain.explanations import Explanation
+from classifold.analysis.explain.neighbors import N_NEIGHBORS, Neighbor, label_overlap
 from classifold.data.image_table import LABEL_SEPARATOR
 from classifold.pictures.glyphs import printable, shorten
-from classifold.pictures.palette import SKY_BLUE
+from classifold.pictures.palette import GREEN, ORANGE, SKY_BLUE, VERMILION
 from classifold.pictures.tiles import draw_tiles
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 MAPS = {
@@ -34,6 +37,19 @@ MAX_FILTERS = 60
 MAX_FEATURE_MAPS = 12
 
 
+class Frame(NamedTuple):
+    """The frame of a neighbor; styles differ, so that colors are not needed."""
+
+    meaning: str
+    color: str
+    style: Literal["solid", "dashdot", "dashed"]
+
+
+EQUAL = Frame("same label as the test image", GREEN, "solid")
+PARTLY = Frame("some labels in common", ORANGE, "dashdot")
+DIFFERENT = Frame("different label", VERMILION, "dashed")
+
+
 def draw_explanations(path: Path, explanations: Sequence[Explanation]) -> None:
     """Draw one row per image: the image, then each map, bright where it affects the prediction."""
     n_rows = len(explanations)
@@ -43,22 +59,7 @@ def draw_explanations(path: Path, explanations: Sequence[Explanation]) -> None:
     )
     for row, explanation in zip(axes, explanations, strict=True):
         maps = explanation.maps
-        row[0].imshow(explanation.pixels)
-        size = len(explanation.pixels)
-        for box in explanation.boxes:
-            corner, width, height = (box.x0, box.y0), box.x1 - box.x0, box.y1 - box.y0
-            row[0].add_patch(
-                Rectangle(
-                    (corner[0] * size - 0.5, corner[1] * size - 0.5),
-                    width * size,
-                    height * size,
-                    fill=False,
-                    edgecolor=SKY_BLUE,
-                    linewidth=1.5,
-                )
-            )
-        # A class may be called $x$, which is not to be drawn as mathematics.
-        row[0].set_title("\n".join(_title(explanation.prediction)), fontsize=8, parse_math=False)
+        _draw_image(row[0], explanation)
         for axis, (name, title) in zip(row[1:], MAPS.items(), strict=True):
             strength = getattr(maps, name)
             axis.set_title(title, fontsize=8)
@@ -69,6 +70,54 @@ def draw_explanations(path: Path, explanations: Sequence[Explanation]) -> None:
         for axis in row:
             axis.set_axis_off()
     # No software version in the file: the same maps give the same bytes.
+    figure.savefig(path, dpi=90, metadata={"Software": None})
+    plt.close(figure)
+
+
+def draw_neighbors(
+    path: Path, explanations: Sequence[Explanation], neighbors: Sequence[Sequence[Neighbor]]
+) -> None:
+    """Draw one row per image: the image, then the nearest training images with a frame.
+
+    Args:
+        path: PNG file to write.
+        explanations: explanations of the chosen images.
+        neighbors: the training images that are nearest to each.
+    """
+    n_rows = len(explanations)
+    figure, axes = plt.subplots(
+        n_rows,
+        1 + N_NEIGHBORS,
+        figsize=(12.3, 2.05 * n_rows + 0.4),
+        squeeze=False,
+        layout="constrained",
+    )
+    used = set()
+    for row, explanation, nearest in zip(axes, explanations, neighbors, strict=True):
+        for axis in row:
+            axis.set_axis_off()
+        _draw_image(row[0], explanation)
+        for axis, neighbor in zip(row[1:], nearest, strict=False):
+            frame = _frame(label_overlap(neighbor.label, explanation.prediction["label"]))
+            used.add(frame)
+            axis.imshow(neighbor.pixels)
+            axis.set_axis_on()
+            axis.set(xticks=[], yticks=[])
+            for side in axis.spines.values():
+                side.set(color=frame.color, linestyle=frame.style, linewidth=3)
+            label = neighbor.label.replace(LABEL_SEPARATOR, ", ") or "no label"
+            lines = [_shown(label), f"similarity: {neighbor.similarity:.3f}"]
+            axis.set_title("\n".join(lines), fontsize=8, parse_math=False)
+    frames = [frame for frame in (EQUAL, PARTLY, DIFFERENT) if frame in used]
+    figure.legend(
+        [Line2D([], [], color=one.color, linestyle=one.style, linewidth=3) for one in frames],
+        [one.meaning for one in frames],
+        loc="outside upper right",
+        ncols=len(frames),
+        fontsize=9,
+        handlelength=4,
+    )
+    # No software version in the file: the same images give the same bytes.
     figure.savefig(path, dpi=90, metadata={"Software": None})
     plt.close(figure)
 
@@ -134,6 +183,31 @@ def draw_activations(
     draw_tiles(path, rows)
 
 
+def _draw_image(axis: Axes, explanation: Explanation) -> None:
+    """Draw an image with its bounding boxes and its prediction."""
+    axis.imshow(explanation.pixels)
+    size = len(explanation.pixels)
+    for box in explanation.boxes:
+        corner, width, height = (box.x0, box.y0), box.x1 - box.x0, box.y1 - box.y0
+        axis.add_patch(
+            Rectangle(
+                (corner[0] * size - 0.5, corner[1] * size - 0.5),
+                width * size,
+                height * size,
+                fill=False,
+                edgecolor=SKY_BLUE,
+                linewidth=1.5,
+            )
+        )
+    # A class may be called $x$, which is not to be drawn as mathematics.
+    axis.set_title("\n".join(_title(explanation.prediction)), fontsize=8, parse_math=False)
+
+
+def _frame(overlap: float) -> Frame:
+    """Choose the frame of a neighbor by the overlap of its labels with those of the image."""
+    return EQUAL if overlap == 1 else PARTLY if overlap > 0 else DIFFERENT
+
+
 def _title(prediction: Mapping[str, Any]) -> list[str]:
     """The prediction, whether it is correct, and the probability of the explained class."""
     predicted, actual = (
@@ -148,4 +222,8 @@ def _title(prediction: Mapping[str, Any]) -> list[str]:
     ]
     if prediction["predicted"] != prediction["top_class"]:
         lines.insert(0, f"explained: {prediction['top_class']}")
-    return [shorten(printable(" ".join(line.split())), CHARACTERS_PER_LINE) for line in lines]
+    return [_shown(line) for line in lines]
+
+
+def _shown(line: str) -> str:
+    return shorten(printable(" ".join(line.split())), CHARACTERS_PER_LINE)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from classifold.data.image_table import LABEL_SEPARATOR
 from classifold.pictures.palette import BLUE, GRAY, GREEN, VERMILION
 from classifold.plain_text import plain_text
 from classifold.reporting.facts import Facts, Rows
@@ -23,7 +24,8 @@ from classifold.reporting.figures import (
 )
 from classifold.reporting.formats import PERCENT, count, decimal
 from classifold.reporting.pictures import file_to_uri, thumbnails
-from classifold.reporting.tables import Cell, Column, Table, number_cell
+from classifold.reporting.tables import Cell, Column, Table, decimal_cell, number_cell
+from classifold.reporting.weights import describe_weights
 
 MAX_LEGEND_CLASSES = 24
 MAX_POINTS_PER_CURVE = 250
@@ -40,6 +42,7 @@ def analysis_section(facts: Facts) -> dict[str, Any]:
     pca, explained = facts.folders.pca, facts.folders.explained
     found = facts.metrics["pca"]
     of_one = found["one_image"]
+    record = facts.weights.get(facts.metrics["tsne"]["model"])
     return {
         **(_components(facts) if facts.components else {}),
         "image_components": file_to_uri(pca / "image_components.png"),
@@ -54,10 +57,12 @@ def analysis_section(facts: Facts) -> dict[str, Any]:
         "n_mapped": len(mapped),
         "n_map_classes": len({row["label"] for row in mapped}),
         "perplexities": perplexities_table(facts.metrics["tsne"]),
+        "initial_weights": describe_weights(record) if record else None,
+        "neighbors_table": neighbors_table(facts.neighbors),
         # Some networks have no convolutions.
         **{
             name: file_to_uri(path) if path.is_file() else None
-            for name in ("explanations", "filters", "activations")
+            for name in ("explanations", "neighbors", "filters", "activations")
             for path in (explained / f"{name}.png",)
         },
     }
@@ -207,6 +212,41 @@ def perplexities_table(tsne: Mapping[str, Any]) -> Table:
                 ]
             )
     return Table("t-SNE maps by perplexity", columns, rows)
+
+
+def neighbors_table(rows: Rows) -> Table:
+    """Tabulate the training images that are nearest to each explained image.
+
+    Args:
+        rows: rows of `neighbors.csv`.
+    """
+    columns = [
+        Column("test image"),
+        Column("label"),
+        Column("predicted"),
+        Column("rank", numeric=True),
+        Column("training image"),
+        Column("its label"),
+        Column("similarity", numeric=True),
+    ]
+    labels = ("label", "predicted", "neighbor_label")
+    shown = [
+        {**row, **{key: row[key].replace(LABEL_SEPARATOR, ", ") or "none" for key in labels}}
+        for row in rows
+    ]
+    return Table(
+        "Nearest training images",
+        columns,
+        [
+            [
+                *(Cell(row[key], row[key]) for key in ("id", "label", "predicted")),
+                number_cell(int(row["rank"])),
+                *(Cell(row[key], row[key]) for key in ("neighbor", "neighbor_label")),
+                decimal_cell(float(row["similarity"])),
+            ]
+            for row in shown
+        ],
+    )
 
 
 def _log_spaced_indices(n_points: int, *, n_indices: int) -> list[int]:

@@ -1,0 +1,41 @@
+"""Features of images by the model that `tsne` and `explain` use."""
+
+import numpy as np
+import torch
+
+from classifold.models.feature_cache import FeatureCache, NotCachedError
+from classifold.models.inference import predict_features
+from classifold.models.model_file import Model
+
+PROBE = "probe"
+
+
+def compute_features(
+    model: Model,
+    images: np.ndarray,
+    *,
+    device: torch.device,
+    cache: FeatureCache | None = None,
+) -> np.ndarray:
+    """Compute the inputs of the network's head, an array of floats (N, n_features).
+
+    The training of a probe leaves the features of its images in files, so that they are read and
+    not computed; they have the precision of the training.
+
+    Args:
+        model: its network is moved to `device`.
+        images: uint8 array (N, size, size, 3), as stored for the model.
+        device: device that computes.
+        cache: files of features, for training images; None for other images.
+    """
+    network = model.network.to(device)
+    is_probe = model.description.get("network") == PROBE
+    bf16 = is_probe and model.description["precision"] == "bf16"
+    settings = {key: model.preprocessing[key] for key in ("image_size", "normalize")}
+    with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        if cache is not None and is_probe:
+            try:
+                return cache.features(network, images, **settings, device=device)
+            except NotCachedError:  # training kept them in memory for the same reason
+                pass
+        return predict_features(network, images, **settings, device=device)
