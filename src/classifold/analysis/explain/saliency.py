@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from classifold.analysis.explain.convolutions import find_convolutions
 from classifold.data.seeding import seed_torch
+from classifold.models.inference import batch_size_of
 
-# Images per pass through the network.
-BATCH_SIZE = 32
+MAX_BATCH_SIZE = 32  # images per pass through the network
 
 
 class Maps(NamedTuple):
@@ -57,21 +57,29 @@ def explain_class(
         seed: seed of the noise.
     """
     seed_torch(seed, "saliency")
+    batch_size = min(MAX_BATCH_SIZE, batch_size_of(inputs.shape[-1], inputs.device))
     inputs = inputs.detach().requires_grad_()
     gradient = Saliency(network)
     noise = smooth_noise * float(inputs.detach().max() - inputs.detach().min())
     smoothed = NoiseTunnel(gradient).attribute(
-        inputs, target=class_index, nt_type="smoothgrad", nt_samples=smooth_samples, stdevs=noise
+        inputs,
+        target=class_index,
+        nt_type="smoothgrad",
+        nt_samples=smooth_samples,
+        nt_samples_batch_size=min(batch_size, smooth_samples),
+        stdevs=noise,
     )
     integrated = IntegratedGradients(network).attribute(
-        inputs, target=class_index, n_steps=integrated_steps, internal_batch_size=BATCH_SIZE
+        inputs, target=class_index, n_steps=integrated_steps, internal_batch_size=batch_size
     )
     return Maps(
         saliency=_to_map(gradient.attribute(inputs, target=class_index)),
         smoothed=_to_map(smoothed),
         integrated=_to_map(integrated),
         grad_cam=_grad_cam(network, inputs, class_index),
-        occlusion=_occlusion(network, inputs, class_index, fraction=occluded_fraction),
+        occlusion=_occlusion(
+            network, inputs, class_index, fraction=occluded_fraction, batch_size=batch_size
+        ),
     )
 
 
@@ -86,7 +94,7 @@ def _grad_cam(network: nn.Module, inputs: Tensor, class_index: int) -> np.ndarra
 
 
 def _occlusion(
-    network: nn.Module, inputs: Tensor, class_index: int, *, fraction: float
+    network: nn.Module, inputs: Tensor, class_index: int, *, fraction: float, batch_size: int
 ) -> np.ndarray:
     """Cover one square after another, each shifted by half its side."""
     side = max(1, round(fraction * inputs.shape[-1]))
@@ -97,7 +105,7 @@ def _occlusion(
             target=class_index,
             sliding_window_shapes=(inputs.shape[1], side, side),
             strides=(inputs.shape[1], stride, stride),
-            perturbations_per_eval=BATCH_SIZE,
+            perturbations_per_eval=batch_size,
         )
     return _to_map(decreases.clamp(min=0))
 

@@ -31,6 +31,8 @@ MAX_LEGEND_CLASSES = 24
 MAX_POINTS_PER_CURVE = 250
 MAX_POINTS_PER_MAP = 1500
 MAP_THUMBNAIL_SIDE = 48  # pixels
+# Of `explain`: whether they have many photos.
+FIGURES = {"explanations": True, "neighbors": True, "filters": False, "activations": False}
 
 
 def analysis_section(facts: Facts) -> dict[str, Any]:
@@ -61,8 +63,8 @@ def analysis_section(facts: Facts) -> dict[str, Any]:
         "neighbors_table": neighbors_table(facts.neighbors),
         # Some networks have no convolutions.
         **{
-            name: file_to_uri(path) if path.is_file() else None
-            for name in ("explanations", "neighbors", "filters", "activations")
+            name: file_to_uri(path, lossy=lossy) if path.is_file() else None
+            for name, lossy in FIGURES.items()
             for path in (explained / f"{name}.png",)
         },
     }
