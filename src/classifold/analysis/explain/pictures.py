@@ -13,7 +13,7 @@ from classifold.analysis.explain.explanations import Explanation
 from classifold.analysis.explain.neighbors import N_NEIGHBORS, Neighbor, label_overlap
 from classifold.data.image_table import LABEL_SEPARATOR
 from classifold.pictures.glyphs import printable, shorten
-from classifold.pictures.palette import GREEN, ORANGE, SKY_BLUE, VERMILION
+from classifold.pictures.palette import BLUE, GREEN, SKY_BLUE, VERMILION
 from classifold.pictures.tiles import draw_tiles
 
 mpl.use("Agg")
@@ -45,9 +45,9 @@ class Frame(NamedTuple):
     style: Literal["solid", "dashdot", "dashed"]
 
 
-EQUAL = Frame("same label as the test image", GREEN, "solid")
-PARTLY = Frame("some labels in common", ORANGE, "dashdot")
-DIFFERENT = Frame("different label", VERMILION, "dashed")
+EQUAL = Frame("same labels as the test image", GREEN, "solid")
+PARTLY = Frame("some labels in common", BLUE, "dashdot")
+DIFFERENT = Frame("different labels", VERMILION, "dashed")
 
 
 def draw_explanations(path: Path, explanations: Sequence[Explanation]) -> None:
@@ -112,7 +112,7 @@ def draw_neighbors(
     figure.legend(
         [Line2D([], [], color=one.color, linestyle=one.style, linewidth=3) for one in frames],
         [one.meaning for one in frames],
-        loc="outside upper right",
+        loc="outside upper left",
         ncols=len(frames),
         fontsize=9,
         handlelength=4,
