@@ -86,8 +86,8 @@ class Project(Clone):
         super().__init__(root)
         self.code = code
 
-    def environment(self):
-        return super().environment() | {"PYTHONPATH": str(self.code / "src")}
+    def environment(self, *, forked=False):
+        return super().environment(forked=forked) | {"PYTHONPATH": str(self.code / "src")}
 
 
 def init(code, root, data):
