@@ -5,7 +5,6 @@ from pathlib import Path
 
 from classifold.data.json_file import write_json
 from classifold.data.out_of_fold import NO_FOLDS, write_out_of_fold
-from classifold.data.split_file import read_groups
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.progress import is_rank_zero, log
@@ -33,7 +32,6 @@ def main(name: str) -> None:
             model=cap_epochs(model, epochs=max_epochs),
             policy=policy,
             packs=Path("data/augmented"),
-            groups=read_groups(Path("data/split/train.csv")),
             n_folds=n_folds,
             seed=seed,
             checkpoints=CHECKPOINTS / name,

@@ -92,19 +92,22 @@ def draw_pack():
 
 @pytest.fixture
 def write_packs(draw_pack):
-    """Packs of synthetic images, as `augment` writes them."""
+    """Packs of synthetic images, as `augment` writes them; groups follow one another."""
 
-    def write(folder, *, seed=0, **n_images):
+    def write(folder, *, seed=0, group_size=1, **n_images):
         for split, n in n_images.items():
             drawn = draw_pack(n, seed=seed)
             with new_pack(
                 folder / split, n_images=n, size=8, resize="box", classes=drawn.classes
             ) as pack:
                 pack.put(0, list(drawn.images))
-                for image_id, label in zip(drawn.ids, drawn.labels, strict=True):
-                    name = drawn.classes[label]
+                for row, (image_id, label) in enumerate(zip(drawn.ids, drawn.labels, strict=True)):
                     pack.describe(
-                        image_id=image_id, variant=0, transformation="none", labels=[name]
+                        image_id=image_id,
+                        variant=0,
+                        transformation="none",
+                        labels=[drawn.classes[label]],
+                        group=str(row // group_size),
                     )
         return folder
 

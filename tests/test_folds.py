@@ -16,12 +16,11 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 import tiny_model
-from classifold.data.csv_file import read_rows, write_rows
+from classifold.data.csv_file import read_rows
 from classifold.data.json_file import read_json
 from classifold.data.logits_file import load_logits
 from classifold.data.out_of_fold import NO_FOLDS, write_out_of_fold
 from classifold.data.pack import Pack
-from classifold.data.split_file import read_groups
 from classifold.errors import UserError
 from classifold.models.feature_cache import FeatureCache
 from classifold.models.inference import predict_logits
@@ -89,9 +88,9 @@ def out_of_fold(tmp_path, machine, tiny_mlp):
     return run
 
 
-def groups_of(pack, *, of=1):
+def grouped(pack, *, of):
     """Each so many images that follow one another are a group."""
-    return {image_id: f"g{i // of}" for i, image_id in enumerate(pack.ids)}
+    return pack._replace(groups=[f"g{i // of}" for i in range(len(pack.ids))])
 
 
 @given(st.lists(st.integers(0, 12), min_size=20, max_size=60), st.integers(2, 5), st.integers(0, 3))
@@ -99,13 +98,13 @@ def test_every_image_is_predicted_once_by_a_network_trained_without_it_its_varia
     groups, n_folds, seed
 ):
     n_images = len(groups)
-    pack = _numbered(n_images)
-    group_of = {image_id: str(group) for image_id, group in zip(pack.ids, groups, strict=True)}
+    pack = _numbered(n_images)._replace(groups=[str(group) for group in groups])
+    group_of = dict(zip(pack.ids, pack.groups, strict=True))
     if len(set(groups)) < n_folds:
         with pytest.raises(UserError, match=r"Lower stack\.folds"):
-            assign_folds(pack, group_of, n_folds=n_folds, seed=seed)
+            assign_folds(pack, n_folds=n_folds, seed=seed)
         return
-    folds = assign_folds(pack, group_of, n_folds=n_folds, seed=seed)
+    folds = assign_folds(pack, n_folds=n_folds, seed=seed)
     seen: list[list[str]] = []
     predicted: list[tuple[set[str], list[int]]] = []
 
@@ -177,14 +176,14 @@ class _Forgetful(Checkpoint):
 
 
 def memorized(draw_pack, *, of):
-    """Pairs of equal images with random labels, many times each; and their groups."""
+    """Pairs of equal images with random labels, many times each."""
     random = np.random.default_rng(4)
     once = draw_pack(100)
     noise = random.integers(0, 256, once.images.shape, dtype=np.uint8)
     labels = random.integers(0, 3, 100)
     rows = np.repeat(np.arange(100), 2)
     pack = draw_pack(200)._replace(images=noise[rows], labels=labels[rows])
-    return with_variants(pack, 15), groups_of(pack, of=of)
+    return with_variants(grouped(pack, of=of), 15)
 
 
 @pytest.mark.parametrize(
@@ -198,9 +197,9 @@ def memorized(draw_pack, *, of):
 def test_a_network_that_memorizes_is_at_chance_out_of_fold(
     draw_pack, tiny_mlp, out_of_fold, of, between
 ):
-    train, groups = memorized(draw_pack, of=of)
+    train = memorized(draw_pack, of=of)
     originals = train.originals()
-    folds = assign_folds(originals, groups, n_folds=4, seed=1)
+    folds = assign_folds(originals, n_folds=4, seed=1)
     network = tiny_mlp()
     logits, _ = out_of_fold(train, originals, folds, epochs=1, policy=NO_POLICY, network=network)
     right = (logits.argmax(1) == originals.labels).mean()
@@ -219,7 +218,7 @@ def test_a_fold_is_trained_as_if_it_were_the_only_training(
 ):
     train, validation = with_variants(draw_pack(30)), draw_pack(12, seed=5)
     originals = train.originals()
-    folds = assign_folds(originals, groups_of(originals), n_folds=3, seed=1)
+    folds = assign_folds(originals, n_folds=3, seed=1)
     logits, best_epochs = out_of_fold(train, validation, folds)
     for fold in (1, 2, 3):
         left = np.isin(train.ids, np.array(originals.ids)[folds != fold])
@@ -266,7 +265,7 @@ def test_an_interruption_anywhere_does_not_change_the_logits(
     draw_pack, out_of_fold, stop_after, capsys, after
 ):
     train, validation = with_variants(draw_pack(24)), draw_pack(12, seed=5)
-    folds = assign_folds(train.originals(), groups_of(train.originals()), n_folds=2, seed=1)
+    folds = assign_folds(train.originals(), n_folds=2, seed=1)
     expected, epochs = out_of_fold(train, validation, folds, key="undisturbed")
     stop_after(after)
     with pytest.raises(Stopped):
@@ -283,7 +282,7 @@ def test_an_interruption_anywhere_does_not_change_the_logits(
 
 def test_a_fold_of_another_training_is_ignored(draw_pack, out_of_fold, capsys):
     train = with_variants(draw_pack(24))
-    folds = assign_folds(train.originals(), groups_of(train.originals()), n_folds=2, seed=1)
+    folds = assign_folds(train.originals(), n_folds=2, seed=1)
     out_of_fold(train, train, folds, key="one")
     capsys.readouterr()
     out_of_fold(train, train, folds, key="other")
@@ -294,7 +293,7 @@ def test_a_fold_of_another_training_is_ignored(draw_pack, out_of_fold, capsys):
 
 def test_folds_hold_the_same_mix_of_labels_with_several_labels_an_image_too(draw_multi_pack):
     pack = draw_multi_pack(64)  # each of eight sets of labels eight times
-    folds = assign_folds(pack, groups_of(pack), n_folds=4, seed=1)
+    folds = assign_folds(pack, n_folds=4, seed=1)
     for fold in range(1, 5):
         assert pack.labels[folds == fold].sum(0).tolist() == [8, 8, 8]
     assert np.bincount(folds).tolist() == [0, 16, 16, 16, 16]
@@ -303,7 +302,7 @@ def test_folds_hold_the_same_mix_of_labels_with_several_labels_an_image_too(draw
 def test_with_several_labels_an_image_folds_are_measured_by_micro_f1(draw_multi_pack, out_of_fold):
     train = with_variants(draw_multi_pack(64))
     originals = train.originals()
-    folds = assign_folds(originals, groups_of(originals), n_folds=2, seed=1)
+    folds = assign_folds(originals, n_folds=2, seed=1)
     logits, _ = out_of_fold(train, draw_multi_pack(24, seed=5), folds, epochs=8, policy=NO_POLICY)
     score = score_logits(logits, originals.labels, loss=config_of(train).loss)
     assert score.columns("out_of_fold")["out_of_fold_micro_f1"] > 0.9
@@ -312,8 +311,7 @@ def test_with_several_labels_an_image_folds_are_measured_by_micro_f1(draw_multi_
 def test_folds_are_of_their_seed_and_of_nothing_else(draw_pack):
     pack = draw_pack(30)
     first, again, other = (
-        assign_folds(pack, groups_of(pack, of=2), n_folds=3, seed=seed).tolist()
-        for seed in (1, 1, 2)
+        assign_folds(grouped(pack, of=2), n_folds=3, seed=seed).tolist() for seed in (1, 1, 2)
     )
     assert first == again != other
 
@@ -321,17 +319,10 @@ def test_folds_are_of_their_seed_and_of_nothing_else(draw_pack):
 def test_a_class_in_only_one_fold_is_logged(draw_pack, capsys):
     pack = draw_pack(31)
     labels = np.where(np.arange(31) == 30, 2, np.arange(31) % 2)
-    assign_folds(pack._replace(labels=labels), groups_of(pack), n_folds=3, seed=1)
+    assign_folds(pack._replace(labels=labels), n_folds=3, seed=1)
     output = capsys.readouterr().out
     assert "class 'class2': all images are in one fold" in output
     assert "class1" not in output
-
-
-def test_images_that_are_not_in_the_split_are_an_error(draw_pack):
-    pack = draw_pack(6)
-    groups = dict(list(groups_of(pack).items())[:-2])
-    with pytest.raises(UserError, match=r"data/augmented: 2 images .*'004'.*dvc repro augment"):
-        assign_folds(pack, groups, n_folds=2, seed=1)
 
 
 def test_logits_and_folds_are_written_even_if_there_are_none(tmp_path):
@@ -359,11 +350,7 @@ N_IMAGES = 48
 @pytest.fixture
 def workplace(tmp_path, write_packs):
     """A folder as the stage finds it, with the model `m`; call it to set folds and epochs."""
-    write_packs(tmp_path / "data/augmented", train=N_IMAGES, validation=12)
-    rows = [
-        {"id": f"{i:03}", "label": f"class{i % 3}", "group": str(i // 2)} for i in range(N_IMAGES)
-    ]
-    write_rows(tmp_path / "data/split/train.csv", rows, columns=["id", "label", "group"])
+    write_packs(tmp_path / "data/augmented", train=N_IMAGES, validation=12, group_size=2)
 
     def configure(*, folds, epochs=2):
         yaml = YAML(typ="safe", pure=True)
@@ -414,7 +401,6 @@ def test_without_folds_torch_is_not_imported_and_the_result_is_empty(workplace):
 
 def test_every_training_image_is_predicted_and_scored(workplace):
     folder = workplace(folds=3, epochs=6)
-    groups = read_groups(folder / "data/split/train.csv")
     settings = {"launcher": "none", "device": "cpu", "precision": "fp32", "threads": 1}
     settings["compile"] = False
     found, metrics = train_folds(
@@ -423,7 +409,6 @@ def test_every_training_image_is_predicted_and_scored(workplace):
         model=MODEL | {"phases": {"p1": PHASE | {"epochs": 6}}},
         policy=NO_POLICY,
         packs=folder / "data/augmented",
-        groups=groups,
         n_folds=3,
         seed=1,
         checkpoints=folder / "kept",
@@ -435,8 +420,8 @@ def test_every_training_image_is_predicted_and_scored(workplace):
     assert right > 0.8  # these images are easy
     assert (metrics["n_folds"], metrics["n_images"], len(metrics["best_epochs"])) == (3, 48, 3)
     folds_of = defaultdict(set)
-    for image_id, fold in zip(found.logits.ids, found.folds, strict=True):
-        folds_of[groups[image_id]].add(fold)
+    for row, fold in enumerate(found.folds):
+        folds_of[row // 2].add(fold)
     assert {len(of_group) for of_group in folds_of.values()} == {1}
 
 

@@ -14,7 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 import tiny_model
-from classifold.data.csv_file import read_rows, write_rows
+from classifold.data.csv_file import read_rows
 from classifold.data.json_file import read_json
 from classifold.data.pack import read_pack
 from classifold.errors import UserError
@@ -94,7 +94,7 @@ def test_stage_declares_every_data_file_it_reads_or_writes(stage):
 def test_no_stage_reads_validation_or_test_images():
     for stage in STAGES.values():
         read = [dep for dep in stage["deps"] if dep.startswith("data/")]
-        assert set(read) <= {"data/augmented/train", "data/split/train.csv"}
+        assert set(read) <= {"data/augmented/train"}
 
 
 def test_the_pipeline_does_not_depend_on_the_study():
@@ -152,12 +152,7 @@ MODEL = tiny_model.MODEL | {"arguments": {"hidden": [16], "dropout": 0.0}, "batc
 @pytest.fixture
 def workplace(tmp_path, write_packs, valid):
     """A project with packs and the model `m`; call it with settings of `train_gan`."""
-    n_images = 48
-    write_packs(tmp_path / "data/augmented", train=n_images)
-    rows = [
-        {"id": f"{i:03}", "label": f"class{i % 3}", "group": str(i // 2)} for i in range(n_images)
-    ]
-    write_rows(tmp_path / "data/split/train.csv", rows, columns=["id", "label", "group"])
+    write_packs(tmp_path / "data/augmented", train=48, group_size=2)
     arguments = MODEL["arguments"]
     network = new_network("mlp", n_classes=3, image_size=8, arguments=arguments, seed=1)
     (tmp_path / "models/m").mkdir(parents=True)

@@ -6,7 +6,6 @@ from pathlib import Path
 from classifold.data.json_file import write_json
 from classifold.data.model_settings import with_defaults
 from classifold.data.pack import read_pack
-from classifold.data.split_file import read_groups
 from classifold.gan.added_images import Classifier, Gan, add_generated
 from classifold.gan.figure import draw_gains
 from classifold.gan.gain import compare, write_predictions
@@ -21,7 +20,7 @@ from classifold.training.checkpoints import training_key
 from classifold.training.config import TrainingConfig
 from classifold.training.folds import assign_folds
 
-PACK, SPLIT = Path("data/augmented/train"), Path("data/split/train.csv")
+PACK = Path("data/augmented/train")
 KEPT = Path(".cache/gan/added")  # not among the outputs, which DVC removes before a stage
 
 
@@ -38,7 +37,6 @@ def main() -> None:
     model = with_defaults(model, size=pack.size, task=pack.task)
     folds = assign_folds(
         originals,
-        read_groups(SPLIT),
         n_folds=settings["folds"],
         seed=settings["seed"],
         setting="add_generated.folds",

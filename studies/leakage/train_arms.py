@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 
 from classifold.data.json_file import write_json
-from classifold.data.split_file import read_groups
 from classifold.leakage.arms import (
     BOTH,
     LATE,
@@ -50,8 +49,7 @@ def main() -> None:
     augmentation = {name: augment[name] for name in augment if name not in NOT_OF_VARIANTS}
     training = prepare(settings, model, packs=PACKS)
     pool, clean = training.train.originals(), training.validation
-    groups = read_groups(Path("data/split/train.csv"))
-    folds = assign_folds(pool, groups, n_folds=study["folds"], seed=study["seed"])
+    folds = assign_folds(pool, n_folds=study["folds"], seed=study["seed"])
     arms = make_arms(pool, folds == 1, augmentation=augmentation, seed=study["seed"])
     params = {"study": study, "train": settings, "model": model, "augment": augment}
     key = training_key(

@@ -17,7 +17,6 @@ import torch
 from classifold.data.logits_file import Logits
 from classifold.data.out_of_fold import OutOfFold
 from classifold.data.pack import Pack
-from classifold.errors import UserError
 from classifold.runtime.progress import log
 from classifold.splitting.stratified import stratify_folds
 from classifold.training.checkpoints import Checkpoint, training_key
@@ -36,7 +35,6 @@ def train_folds(
     model: Mapping[str, Any],
     policy: Mapping[str, Any],
     packs: Path,
-    groups: Mapping[str, str],
     n_folds: int,
     seed: int,
     checkpoints: Path,
@@ -49,7 +47,6 @@ def train_folds(
         model: its entry of `models` in params.
         policy: policy of online augmentation.
         packs: folder of the packs `train` and `validation`.
-        groups: id -> group, of the training images; images of one group are in one fold.
         n_folds: number of folds.
         seed: seed of the folds, which are the same for all models.
         checkpoints: folder of the state that survives an interruption; see `fit_folds`.
@@ -58,13 +55,13 @@ def train_folds(
         The out-of-fold logits, and `metrics/folds/<name>.json`.
 
     Raises:
-        UserError: if packs and groups are of different images, if there are too few groups, or
+        UserError: if there are too few groups, or
             if training fails.
     """
     with explain_errors_of(name):
         training = prepare(settings, model, packs=packs)
     originals = training.train.originals()
-    folds = assign_folds(originals, groups, n_folds=n_folds, seed=seed)
+    folds = assign_folds(originals, n_folds=n_folds, seed=seed)
     params = training.params(policy) | {"folds": folds.tolist()}
     key = training_key(params, packs, training.machine)
     log(f"  {name} on {training.machine.device.type}, {training.precision}, {n_folds} folds")
@@ -85,7 +82,6 @@ def train_folds(
 
 def assign_folds(
     originals: Pack,
-    groups: Mapping[str, str],
     *,
     n_folds: int,
     seed: int,
@@ -95,7 +91,6 @@ def assign_folds(
 
     Args:
         originals: the training images without augmented variants.
-        groups: id -> group.
         n_folds: number of folds.
         seed: seed of the assignment.
         setting: the key in params for `n_folds`, for messages.
@@ -104,18 +99,12 @@ def assign_folds(
         int64 array (N,): the fold of each image, from 1.
 
     Raises:
-        UserError: if an image has no group, or if there are too few groups.
+        UserError: if there are too few groups.
     """
-    unknown = [image_id for image_id in originals.ids if image_id not in groups]
-    if unknown:
-        raise UserError(
-            f"data/augmented: {len(unknown)} images are not in data/split/train.csv, such as "
-            f"{unknown[0]!r}. Run 'dvc repro augment'."
-        )
     positive = one_hot(originals.labels, len(originals.classes)).astype(bool)
     labels = [[originals.classes[i] for i in np.flatnonzero(row)] for row in positive]
-    of_images = [groups[image_id] for image_id in originals.ids]
-    folds = stratify_folds(labels, of_images, n_folds=n_folds, seed=seed, setting=setting) + 1
+    groups = originals.groups or originals.ids
+    folds = stratify_folds(labels, groups, n_folds=n_folds, seed=seed, setting=setting) + 1
     for name, of_class in zip(originals.classes, positive.T, strict=True):
         if len(set(folds[of_class])) == 1:
             log(
