@@ -506,8 +506,9 @@ def test_a_stack_is_scored_by_logits_of_images_that_it_was_not_fitted_on():
     np.testing.assert_array_equal(alone.logits, alone.out_of_fold)
     in_sample = ensemble_logits(alone.ensemble, logits)
     assert not np.allclose(alone.logits, in_sample)
-    assert alone.decision == fit_decision(alone.out_of_fold, labels)
-    assert alone.decision != fit_decision(in_sample, labels)
+    temperature = fit_decision(alone.out_of_fold, labels)["temperature"]
+    assert alone.decision["temperature"] == temperature
+    assert temperature != fit_decision(in_sample, labels)["temperature"]
 
     stack = fit_stack(validation, train, groups=groups, settings=settings, evaluate=evaluate)
     np.testing.assert_array_equal(stack.logits, ensemble_logits(stack.ensemble, logits))
