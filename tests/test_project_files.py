@@ -101,13 +101,13 @@ def test_git_ignores_and_make_clean_removes_outputs_except_metrics(file):
     files = {str(path if path.suffix else path / "a"): path for path in paths}
     ignored = run("git", "check-ignore", "--no-index", *files).split()
     assert {files[name] for name in ignored} == paths - committed
-    removed = {Path(name) for name in shlex.split(run("make", "-n", "clean"))}
+    removed = {Path(name) for name in shlex.split(run("make", "--no-print-directory", "-n", "clean"))}
     covered = {path for path in paths if removed & {path, *path.parents}}
     assert covered == paths - committed
 
 
 def test_make_clean_keeps_data_and_removes_unfinished_work():
-    removed = shlex.split(run("make", "-n", "clean"))
+    removed = shlex.split(run("make", "--no-print-directory", "-n", "clean"))
     assert removed[:2] == ["rm", "-rf"]
     assert {".cache/checkpoints", ".cache/folds", ".cache/refit", ".cache/features"} < set(removed)
     assert not {"data", "data/raw", "metrics", ".cache", ".dvc", ".cache/searches"} & set(removed)
