@@ -101,7 +101,9 @@ def test_git_ignores_and_make_clean_removes_outputs_except_metrics(file):
     files = {str(path if path.suffix else path / "a"): path for path in paths}
     ignored = run("git", "check-ignore", "--no-index", *files).split()
     assert {files[name] for name in ignored} == paths - committed
-    removed = {Path(name) for name in shlex.split(run("make", "--no-print-directory", "-n", "clean"))}
+    removed = {
+        Path(name) for name in shlex.split(run("make", "--no-print-directory", "-n", "clean"))
+    }
     covered = {path for path in paths if removed & {path, *path.parents}}
     assert covered == paths - committed
 
