@@ -1,6 +1,7 @@
 """Choose the params of a new project for its images, with a reason for each choice."""
 
 import importlib.util
+import math
 import re
 import textwrap
 from collections.abc import Callable, Iterator
@@ -211,7 +212,7 @@ def _choose_sizes(params: Any, findings: Findings) -> Iterator[Choice]:
     kept = augment["size"]
     if any(model["network"] == "probe" for model in models):
         used = max(model["image_size"] for model in models)
-        size = min(max(round(side / 32) * 32, 64), used)
+        size = min(math.ceil(side / 32) * 32, used)
         does = "enlarge to" if size < used else "use at most"
         why = f"the median of the shorter side is {side}; the networks {does} {used}"
     elif side < SMALL_SIDE:
