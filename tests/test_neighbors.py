@@ -187,6 +187,8 @@ def test_features_of_the_images_of_a_probes_training_are_read_and_not_computed(
     body.n_images = 0
     found = compute_features(model, train.images, device=CPU, cache=cache)
     assert (body.n_images == 0) == cached
+    assert isinstance(found, np.ndarray)
+    assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=1e-3)
     if cached:
         np.testing.assert_array_equal(found, left_by_training)

@@ -18,9 +18,18 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 STAGES = [
-    *["check", "ingest", "filter", "split", "augment", "train mlp", "folds mlp", "compare"],
+    *["check", "ingest", "filter", "split", "augment", "train model", "folds model", "compare"],
     *["stack", "evaluate", "pca", "tsne", "explain", "report"],
 ]
+MLP = {key: value for key, value in MODELS["mlp"].items() if key != "loss"}
+PROBE = {
+    "network": "probe",
+    "arguments": {"name": "test_resnet", "weights": None},
+    "head": {"name": "logistic", "c": [0.01, 0.1]},
+    "normalize": "half",
+    "online": "none",
+    "seed": 1,
+}
 KEEP_DUPLICATES = {"exact": "off", "near": "off", "distance": 4, "conflicting": "off"}
 
 
@@ -28,7 +37,7 @@ KEEP_DUPLICATES = {"exact": "off", "near": "off", "distance": 4, "conflicting": 
 def run(tmp_path):
     """Run all stages on images at `path`s with labels, and return the metrics of each stage."""
 
-    def through(images, *, task="single", equal=False, fractions=None):
+    def through(images, *, task="single", equal=False, fractions=None, model=MLP):
         for folder in ("stages", "src"):
             ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
             shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignored)
@@ -38,8 +47,7 @@ def run(tmp_path):
         params["filter"]["duplicates"] = KEEP_DUPLICATES
         params["augment"] |= {"size": 16, "warped": 1}
         params["train"]["threads"] = 1
-        model = {key: value for key, value in MODELS["mlp"].items() if key != "loss"}
-        params["models"] = {"mlp": model}
+        params["models"] = {"model": model}
         params["explain"] |= {"images": 2, "smooth_samples": 1}
         params["pca"]["size"] = 8
         params["split"]["fractions"] = fractions or params["split"]["fractions"]
@@ -80,6 +88,19 @@ def test_a_set_of_equal_images_with_several_labels_is_mapped_and_explained(run):
     assert metrics["tsne"]["n_images"] == metrics["split"]["n_train"]
 
 
+@pytest.mark.parametrize("task", ["single", "multi"])
+def test_a_probe_is_mapped_and_explained_by_the_features_of_its_training(task, run, tmp_path):
+    labels = (("a",), ("b",)) if task == "single" else (("a",), ("b",), ("a", "b"))
+    images = {f"{i}.png": labels[i % len(labels)] for i in range(48)}
+    if task == "single":
+        images = {f"{label}/{path}": of for path, of in images.items() for label in of}
+    metrics = run(images, task=task, model=PROBE)
+    assert not any("reason" in metrics[name] for name in ("pca", "tsne", "explain"))
+    assert metrics["tsne"]["features"].keys() == metrics["tsne"]["pixels"].keys()
+    assert metrics["explain"]["neighbors"]["n_compared"] == metrics["split"]["n_train"]
+    assert len(list((tmp_path / ".cache/features").glob("*.npy"))) == 2  # training, validation
+
+
 def test_one_image_of_each_class_trains_and_the_official_test_split_has_one_class(run, tmp_path):
     names = ["train/a/0", "train/b/0", "validation/a/1", "test/a/2", "test/a/3"]
     metrics = run({f"{name}.png": () for name in names})
@@ -101,13 +122,13 @@ def test_one_image_of_each_class_trains_and_the_official_test_split_has_one_clas
                 tmp_path / "data/evaluated/predictions.parquet", model=model
             )
         ]
-        for model in ("mlp", "stack")
+        for model in ("model", "stack")
     }
-    assert rows["mlp"] == rows["stack"]
-    assert metrics["test"]["mlp"]["versus_stack"]["difference_ci95"] == [0, 0]
+    assert rows["model"] == rows["stack"]
+    assert metrics["test"]["model"]["versus_stack"]["difference_ci95"] == [0, 0]
     of_both = ("accuracy", "log_loss", "calibration_error", "macro_f1_ci95", "validation_accuracy")
     for key in of_both:
-        assert metrics["test"]["mlp"][key] == tested[key]
+        assert metrics["test"]["model"][key] == tested[key]
 
 
 def test_one_validation_image_with_several_labels_is_scored_without_a_fitted_threshold(run):
@@ -117,7 +138,7 @@ def test_one_validation_image_with_several_labels_is_scored_without_a_fitted_thr
     metrics = run(images, task="multi")
     assert metrics["stack"]["n_images"] == metrics["split"]["n_validation"] == 1
     assert metrics["stack"]["gain_ci95"] == metrics["stack"]["gain_of_mean_ci95"] == [0, 0]
-    assert metrics["test"]["mlp"]["versus_stack"]["difference_ci95"] == [0, 0]
+    assert metrics["test"]["model"]["versus_stack"]["difference_ci95"] == [0, 0]
 
 
 def test_a_class_of_one_image_trains_and_without_test_images_nothing_is_explained(run, tmp_path):

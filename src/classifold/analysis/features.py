@@ -17,7 +17,7 @@ def compute_features(
     device: torch.device,
     cache: FeatureCache | None = None,
 ) -> np.ndarray:
-    """Compute the inputs of the network's head, an array of floats (N, n_features).
+    """Compute the inputs of the network's head, float32 array (N, n_features).
 
     The training of a probe leaves the features of its images in files, so that they are read and
     not computed; they have the precision of the training.
@@ -35,7 +35,8 @@ def compute_features(
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         if cache is not None and is_probe:
             try:
-                return cache.features(network, images, **settings, device=device)
+                features = cache.features(network, images, **settings, device=device)
+                return np.asarray(features, np.float32)  # a selection is no NumPy array
             except NotCachedError:  # training kept them in memory for the same reason
                 pass
         return predict_features(network, images, **settings, device=device)
