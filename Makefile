@@ -71,7 +71,7 @@ load: $(READY) ## Run all stages on up to 200,000 synthetic images; takes an hou
 
 lock: ## Update requirements.lock from pyproject.toml (needs uv)
 	{ echo "# Exact versions that set-up installs; made by 'make lock' from pyproject.toml."; \
-	  uv pip compile pyproject.toml --extra dev --extra onnx --extra postgres --extra ray --extra s3 --extra weights --universal --python-version 3.11 --upgrade \
+	  uv pip compile pyproject.toml --extra dev --extra docs --extra onnx --extra postgres --extra ray --extra s3 --extra weights --universal --python-version 3.11 --upgrade \
 	    --no-emit-index-url --no-annotate --no-header --quiet; } > requirements.lock.partial
 	mv requirements.lock.partial requirements.lock
 
