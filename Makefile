@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check recipe repro experiments test test-quick chaos lint format bench load lock audit clean
+.PHONY: help setup check recipe repro experiments test test-quick docs chaos lint format bench load lock audit clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ test: $(READY) ## Run all tests, including the slow ones, in parallel
 test-quick: $(READY) ## Run the quick tests, without DVC, a browser or a cluster; three minutes on two cores
 	python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not slow and not real"
 
+docs: $(READY) ## Write the documents as a site that works offline: docs/_build/html
+	sphinx-build --quiet --fail-on-warning --keep-going -c docs . docs/_build/html
+	@echo "The documents: $(CURDIR)/docs/_build/html/index.html"
+
 chaos: $(READY) ## Kill the pipeline at 50 random moments, and compare its outputs with an uninterrupted run
 	PYTHONPATH=tests python -m chaos $(if $(MOMENTS),--moments $(MOMENTS)) $(if $(SEED),--seed $(SEED))
 
@@ -83,4 +87,4 @@ clean: ## Remove outputs of the pipeline (they stay in DVC's cache), checkpoints
 	  data/compared data/explained_model data/evaluated data/pca data/tsne data/explained \
 	  models ensemble metrics/train metrics/folds metrics/search timings reports dvc_plots \
 	  studies/gan/made studies/leakage/made .cache/checkpoints .cache/features .cache/folds \
-	  .cache/gan .cache/leakage .cache/refit .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	  .cache/gan .cache/leakage .cache/refit docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis

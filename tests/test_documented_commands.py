@@ -54,7 +54,9 @@ RUN = [page for page in PAGES if any(block.reason is None for block in blocks_of
 
 
 def test_every_block_has_commands_or_a_reason():
-    assert {"README.md", "PREDICTION.md", "SHARING.md"} <= {page.name for page in RUN}
+    assert {"INSTALL.md", "EXPERIMENTS.md", "PREDICTION.md", "SHARING.md"} <= {
+        page.name for page in RUN
+    }
     for page in PAGES:
         assert page.read_text().count("<!-- not run:") == sum(
             block.reason is not None for block in blocks_of(page)
@@ -99,13 +101,15 @@ class Reader(NamedTuple):
                 print(run_block(block.commands, self.project, self.home, EDITOR="bash edit.sh"))
 
 
+INSTALL = ROOT / "docs/INSTALL.md"
+
 EDIT = """
 import sys
 from pathlib import Path
 from ruamel.yaml import YAML
 yaml = YAML()
 params = yaml.load(Path("params.yaml"))
-for section, values in yaml.load(Path("README.yaml")).items():
+for section, values in yaml.load(Path("own_images.yaml")).items():
     params[section] |= values
 yaml.dump(params, Path("params.yaml"))
 """
@@ -135,8 +139,8 @@ def prepare(root):
     params["limit"] |= {"images_per_class": 20, "epochs": 1}
     params["explain"]["model"] = "small_resnet"
     yaml.dump(params, clone.root / "params.yaml")
-    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    (clone.root / "README.yaml").write_text(text)
+    (text,) = re.findall(r"```yaml\n(.*?)```", INSTALL.read_text(), re.S)
+    (clone.root / "own_images.yaml").write_text(text)
     (clone.root / "edit.py").write_text(EDIT)
     (clone.root / "edit.sh").write_text("python edit.py\n")
     (clone.root / ".venv/bin").mkdir(parents=True)
@@ -152,16 +156,16 @@ def prepare(root):
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory):
-    """A reader who has followed the README."""
+    """A reader who has trained on their own images in a clone."""
     reader = prepare(tmp_path_factory.mktemp("reader"))
-    reader.follow(ROOT / "README.md")
+    reader.follow(INSTALL)
     return reader
 
 
 @pytest.mark.dvc
 @pytest.mark.parametrize("page", RUN, ids=lambda page: page.stem)
 def test_the_commands_of_a_page_run_as_written(reader, page):
-    if page.name == "README.md":
+    if page == INSTALL:
         return  # by the fixture
     run_block("git checkout -q . && dvc checkout -q", reader.project, reader.home)
     reader.follow(page)
