@@ -72,7 +72,7 @@ def test_commands_of_examples_exist(name):
     [
         ("docs/SHARING.md", 20),
         ("docs/EXPERIMENTS.md", 12),
-        ("README.md", 5),
+        ("README.md", 4),
         ("CONTRIBUTING.md", 4),
     ],
 )

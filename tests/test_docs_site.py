@@ -40,8 +40,10 @@ def test_pages_request_nothing_from_other_hosts(site, browser, width):
     page = browser.new_page(viewport={"width": width, "height": 900})
     requested, errors = [], []
     page.on("request", lambda request: requested.append(request.url))
-    page.on("pageerror", errors.append)
+    page.on("pageerror", lambda error: errors.append(error))
     for path in sorted(site.rglob("*.html")):
+        if path == site / "index.html":  # it leads to docs/index.html
+            continue
         page.goto(path.as_uri())
         page.wait_for_load_state()
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path.name
