@@ -40,7 +40,7 @@ def test_pages_request_nothing_from_other_hosts(site, browser, width):
     page = browser.new_page(viewport={"width": width, "height": 900})
     requested, errors = [], []
     page.on("request", lambda request: requested.append(request.url))
-    page.on("pageerror", lambda error: errors.append(error))
+    page.on("pageerror", lambda error: errors.append(error.message))
     for path in sorted(site.rglob("*.html")):
         if path == site / "index.html":  # it leads to docs/index.html
             continue
