@@ -24,11 +24,10 @@ from classifold.data.pixels import load_pixels
 from classifold.data.predictions import SCHEMA, read_predictions
 from classifold.models.device import choose_device
 from classifold.models.explained_model import load_explained_model
-from classifold.models.feature_cache import FOLDER, FeatureCache
+from classifold.models.feature_cache import FeatureCache
 from classifold.params.reader import read_params
 from classifold.pictures.reason import draw_reason
 from classifold.runtime.atomic_files import new_folder
-from classifold.runtime.experiment_folders import original_project
 from classifold.runtime.stage import run_stage
 
 
@@ -63,7 +62,7 @@ def main() -> None:
     )
     neighbors = []
     if chosen:
-        cache = FeatureCache(original_project(Path()) / FOLDER)
+        cache = FeatureCache.of_project(Path())
         neighbors = find_neighbors(
             compute_features(model, pixels, device=device),
             compared,

@@ -14,10 +14,9 @@ from classifold.data.metrics_file import write_metrics
 from classifold.data.pack import read_pack
 from classifold.models.device import choose_device
 from classifold.models.explained_model import load_explained_model
-from classifold.models.feature_cache import FOLDER, FeatureCache
+from classifold.models.feature_cache import FeatureCache
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
-from classifold.runtime.experiment_folders import original_project
 from classifold.runtime.stage import run_stage
 
 
@@ -42,7 +41,7 @@ def main() -> None:
             model,
             train.subset(sample.rows).images,
             device=choose_device(device),
-            cache=FeatureCache(original_project(Path()) / FOLDER),
+            cache=FeatureCache.of_project(Path()),
         )
         spaces = {"pixels": images.reshape(len(images), -1) / 255, "features": features}
         maps = {

@@ -251,6 +251,23 @@ def test_of_two_that_need_the_same_features_one_waits_for_the_other(
         first, second = pool.map(use, range(2))
     np.testing.assert_array_equal(first, second)
     assert computed == [1, 30]  # the first image alone shows the number of features
+    assert not list(tmp_path.glob("*.lock"))
+
+
+def test_without_space_on_the_disk_features_are_computed_in_every_epoch(
+    tmp_path, draw_pack, machine, capsys
+):
+    resource = pytest.importorskip("resource")  # not on Windows
+    pack, cache = draw_pack(16), FeatureCache(tmp_path)
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, most))  # a file has 512 bytes
+    try:
+        fitted = train(small_resnet(), pack, pack, machine, cache)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert fitted.body is None
+    assert "npy cannot be written ([Errno 27] File too large)" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_a_killed_process_left_is_replaced(tmp_path, draw_pack):

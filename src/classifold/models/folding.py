@@ -17,7 +17,7 @@ def fold_batch_norms(network: nn.Module, inputs: Tensor) -> nn.Module:
     convolution can include. Activations that are part of a norm stay.
 
     Args:
-        network: on the device of `inputs`; it is not changed.
+        network: on the device of `inputs`; it is set to evaluation mode, and not changed otherwise.
         inputs: float tensor (N, 3, H, W), on which both networks are compared in fp32.
 
     Returns:

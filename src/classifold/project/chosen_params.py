@@ -18,7 +18,7 @@ from classifold.project.repository import REPOSITORY
 
 SMALL_SIDE = 48  # pixels; below, pretrained networks have little to see
 MIN_SIDE_FOR_HASHES = 32  # pixels; below, perceptual hashes of different images are alike
-LARGEST_GROUP = 0.1  # of the sample; near duplicates of more images are no copies
+LARGEST_GROUP = 0.1  # of the sample; more images that look alike are not duplicates
 MANY_IMAGES = 20_000
 FEW_IMAGES = 20  # of a class
 MAX_VARIANTS = 40_000  # of all training images, for the small networks
@@ -166,7 +166,7 @@ def _choose_filter(params: Any, findings: Findings) -> Iterator[Choice]:
         near = "off"
         why = (
             f"{sample.largest_group:,} of {sample.n_images:,} images look alike, too many to be "
-            "copies; set group with a smaller distance if they are frames of one video"
+            "duplicates; set group with a smaller distance if they are frames of one video"
         )
     else:
         near = "group"

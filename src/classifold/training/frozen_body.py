@@ -158,8 +158,9 @@ def find_tail(network: nn.Module, *, image_size: int, device: torch.device) -> n
         tail.insert(0, start.layer)
     if earlier:
         raise NotCachedError("dropout before other layers than its head changes its features")
-    features = start.value
-    if features.ndim != 2 or not torch.allclose(features, evaluated.layers[-1].value, rtol=1e-4):
+    features, again = start.value, evaluated.layers[-1].value
+    # NaN in both is an error of its own, where the features are used.
+    if features.ndim != 2 or not torch.allclose(features, again, rtol=1e-4, equal_nan=True):
         raise NotCachedError("its features differ between training and evaluation mode")
     return nn.Sequential(*tail)
 

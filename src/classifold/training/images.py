@@ -20,7 +20,6 @@ from classifold.models.preprocessing import Normalize, normalized, to_input
 # Of a device's free memory, for the training images; the network needs the rest.
 MAX_FRACTION_OF_MEMORY = 0.4
 
-
 # Copied to a device at once.
 IMAGES_PER_TRANSFER = 1024
 
@@ -126,7 +125,7 @@ class TrainingImages:
 
 
 def fits(n_bytes: int, device: torch.device) -> bool:
-    """Whether a device other than the CPU can hold all training images."""
+    """Return whether a GPU can hold all training images, of `n_bytes`; False for other devices."""
     if device.type != "cuda":
         return False
     free, _ = torch.cuda.mem_get_info(device)

@@ -3,8 +3,8 @@
 import math
 import os
 import warnings
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -71,18 +71,14 @@ def fit_probe(
 
     Raises:
         UserError: if there are fewer training images than neighbors, if they do not fit into the
-            memory, or are too few for cross-validation.
+            memory, if features are NaN or infinite, or if there are too few images for
+            cross-validation.
     """
     set_trainable(network, "head")
     splits = {"train": train} | ({"validation": validation} if validation else {})
-    settings: dict[str, Any] = {"image_size": config.image_size, "normalize": config.normalize}
-    body = FrozenBody(network, cache, machine=machine, **settings)
-    try:
-        for pack in splits.values():
-            body.features(pack.images)
-    except NotCachedError as reason:
-        log(f"  {title}: features are kept in memory and in no file, since {reason}")
-        body = FrozenBody(network, None, machine=machine, **settings)
+    body = _compute_features(
+        network, splits, config=config, machine=machine, cache=cache, title=title
+    )
     key, candidates = config.candidates()
     tried: dict[str, dict[str, float]] = {}
     if len(candidates) > 1 and (config.head or {}).get("choose_by") == "cross_validation":
@@ -93,37 +89,84 @@ def fit_probe(
         metric = SELECTION_METRIC[train.task]
         candidates = [max(by_folds, key=lambda candidate: rank(by_folds[candidate], metric))]
     make_head = _head_maker(network, body, train, config=config)
-    best: dict[str, Any] = {}
-    for candidate in candidates:
-        network.head = make_head(candidate).to(machine.device)
-        scores = {
-            name: score_logits(body.logits(network, pack.images), pack.labels, loss=config.loss)
-            for name, pack in splits.items()
-        }
-        described = ", ".join(score.describe(name) for name, score in scores.items())
-        log(f"  {title}: {key} {candidate:g}, {described}")
-        columns = {k: v for name, score in scores.items() for k, v in score.columns(name).items()}
-        tried[f"{candidate:g}"] = columns | tried.get(f"{candidate:g}", {})
-        chosen_on = scores["validation" if validation else "train"]
-        reached = rank(chosen_on, SELECTION_METRIC[train.task])
-        if not best or reached > best["rank"]:
-            best = {
-                "rank": reached,
-                "head": network.head,
-                "columns": columns,
-                "candidate": candidate,
-            }
-    network.head = best["head"]
+
+    def fit_head(value: float) -> _Candidate:
+        network.head = make_head(value).to(machine.device)
+        fitted = _score_head(network, body, splits, value=value, config=config)
+        log(f"  {title}: {key} {value:g}, {fitted.description}")
+        tried[f"{value:g}"] = fitted.columns | tried.get(f"{value:g}", {})
+        return fitted
+
+    # One after the other: heads of nearest neighbors are large. Of equals the first is kept.
+    best = max(map(fit_head, candidates), key=lambda fitted: fitted.rank)
+    network.head = best.head
     network.eval()
     summary = {
         **{"n_epochs": 1, "first_epoch": 1, "last_epoch": 1, "best_epoch": 1},
-        key: best["candidate"],
-        **{k: v for k, v in best["columns"].items() if k.startswith("validation_")},
+        key: best.value,
+        **{k: v for k, v in best.columns.items() if k.startswith("validation_")},
         "n_trainable_parameters": count_parameters(network, trainable=True),
         "tried": tried,
     }
-    row = {"phase": HEAD, "epoch": 1, "learning_rate": 0.0, **best["columns"]}
+    row = {"phase": HEAD, "epoch": 1, "learning_rate": 0.0, **best.columns}
     return FittedProbe([row], {HEAD: summary}, body)
+
+
+def _compute_features(
+    network: nn.Module,
+    splits: Mapping[str, Pack],
+    *,
+    config: TrainingConfig,
+    machine: Machine,
+    cache: FeatureCache | None,
+    title: str,
+) -> FrozenBody:
+    """Compute the features of all images: in files or, if they cannot be kept there, in memory."""
+    settings: dict[str, Any] = {"image_size": config.image_size, "normalize": config.normalize}
+    body = FrozenBody(network, cache, machine=machine, **settings)
+    try:
+        features = [body.features(pack.images) for pack in splits.values()]
+    except NotCachedError as reason:
+        log(f"  {title}: features are kept in memory and in no file, since {reason}")
+        body = FrozenBody(network, None, machine=machine, **settings)
+        features = [body.features(pack.images) for pack in splits.values()]
+    _check_memory(features[0])
+    for of_split in features:
+        _check_finite(of_split)
+    return body
+
+
+class _Candidate(NamedTuple):
+    """A fitted head, and its scores."""
+
+    value: float  # of `c` or `k`
+    head: nn.Module
+    rank: list[float]
+    columns: dict[str, float]
+    description: str  # of the scores
+
+
+def _score_head(
+    network: nn.Module,
+    body: FrozenBody,
+    splits: Mapping[str, Pack],
+    *,
+    value: float,
+    config: TrainingConfig,
+) -> _Candidate:
+    """Score the head of a network on each split; its rank is by the last one."""
+    scores = {
+        name: score_logits(body.logits(network, pack.images), pack.labels, loss=config.loss)
+        for name, pack in splits.items()
+    }
+    last = next(reversed(scores))
+    return _Candidate(
+        value,
+        cast(nn.Module, network.head),
+        rank(scores[last], SELECTION_METRIC[splits[last].task]),
+        {k: v for name, score in scores.items() for k, v in score.columns(name).items()},
+        ", ".join(score.describe(name) for name, score in scores.items()),
+    )
 
 
 def _head_maker(
@@ -132,13 +175,12 @@ def _head_maker(
     """Return a function that fits a head for a value of `c` or `k`."""
     key, candidates = config.candidates()
     features, labels = body.features(train.images), one_hot(train.labels, len(train.classes))
-    _check_memory(features)
     if key == "c":
         return _Logistic(features, labels, task=train.task).fit
     if max(candidates) > len(labels):
         raise SettingError(
-            f"head.k: must be at most the number of training images, {len(labels):,}, got "
-            f"{max(candidates)}. Lower it."
+            f"head.k: must be at most {len(labels):,}, the number of images that the head is "
+            f"fitted on, got {max(candidates)}. Lower it."
         )
 
     def neighbors_head(k: int) -> nn.Module:
@@ -162,19 +204,31 @@ def _check_memory(features: np.ndarray) -> None:
             )
 
 
+def _check_finite(features: np.ndarray) -> None:
+    """Raise a UserError if a feature is NaN or infinite."""
+    chunks = (features[start : start + ROWS] for start in range(0, len(features), ROWS))
+    n_finite = sum(int(np.isfinite(chunk).all(axis=1).sum()) for chunk in chunks)
+    if n_finite < len(features):
+        raise SettingError(
+            f"arguments.weights: the features must be finite, got NaN or infinity for "
+            f"{len(features) - n_finite:,} of {len(features):,} images. Use other weights, or set "
+            "train.precision to fp32."
+        )
+
+
 def _cross_validate(
     network: nn.Module, body: FrozenBody, train: Pack, *, config: TrainingConfig
 ) -> dict[Any, Score]:
     """Score each candidate on the original training images, by heads fitted without them."""
     _, candidates = config.candidates()
     folds = _assign_folds(train, seed=config.seed)
-    _, originals = np.unique(train.ids, return_index=True)
+    originals = np.flatnonzero(train.variants == 0)
     kept = network.head
     logits = {
         candidate: np.empty((len(originals), len(train.classes)), np.float32)
         for candidate in candidates
     }
-    for fold in range(folds.max() + 1):
+    for fold in np.unique(folds):
         rest, held_out = train.subset(np.flatnonzero(folds != fold)), folds[originals] == fold
         make_head = _head_maker(network, body, rest, config=config)
         images = train.subset(originals[held_out]).images
@@ -240,7 +294,7 @@ class _Logistic:
         self.features: np.ndarray = np.empty(features.shape, np.float32)
         for rows in chunks:
             self.features[rows] = self.scaler.transform(np.array(features[rows], np.float32))
-        self.labels = labels
+        self.labels, self.task = labels, task
         self.targets = [labels.argmax(1)] if task == "single" else list(labels.T.astype(np.int64))
         self.models = [
             LogisticRegression(max_iter=MAX_ITERATIONS, warm_start=True) for _ in self.targets
@@ -254,23 +308,25 @@ class _Logistic:
         """
         n_classes, n_features = self.labels.shape[1], self.features.shape[1]
         weight, bias = np.zeros((n_classes, n_features)), self._constant()
+        has_converged = True
         for number, (model, target) in enumerate(zip(self.models, self.targets, strict=True)):
             classes = np.unique(target)
             if len(classes) == 1:
                 continue
             # The bits of sums depend on the number of threads, and several threads gain little.
-            with warnings.catch_warnings(record=True) as caught, threadpool_limits(1):
-                warnings.simplefilter("always", ConvergenceWarning)
+            with warnings.catch_warnings(), threadpool_limits(1):
+                warnings.simplefilter("ignore", ConvergenceWarning)  # logged once for all labels
                 model.set_params(C=c).fit(self.features, target)
-            if caught:
-                log(f"  c {c:g}: not converged after {model.n_iter_.max()} iterations; lower c")
-            if len(self.targets) > 1:
+            has_converged &= model.n_iter_.max() < MAX_ITERATIONS
+            if self.task == "multi":
                 weight[number], bias[number] = model.coef_[0], model.intercept_[0]
             elif len(classes) == 2:  # one logit, of the second class
                 for row, factor in zip(classes, (-0.5, 0.5), strict=True):
                     weight[row], bias[row] = factor * model.coef_[0], factor * model.intercept_[0]
             else:
                 weight[classes], bias[classes] = model.coef_, model.intercept_
+        if not has_converged:
+            log(f"  c {c:g}: not converged after {MAX_ITERATIONS:,} iterations; lower c")
         weight /= self.scaler.scale_
         bias -= weight @ self.scaler.mean_
         layer = nn.Linear(n_features, n_classes)
@@ -282,6 +338,6 @@ class _Logistic:
     def _constant(self) -> np.ndarray:
         """The logits of classes that all or no training images have."""
         n_images, counts = len(self.labels), self.labels.sum(0).astype(np.float64)
-        if len(self.targets) == 1:
+        if self.task == "single":
             return np.where(counts > 0, 0.0, LOWEST_LOGIT)
         return np.log(counts + 0.5) - np.log(n_images - counts + 0.5)

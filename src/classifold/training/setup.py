@@ -10,9 +10,8 @@ from torch import nn
 from classifold.data.model_settings import with_defaults
 from classifold.data.pack import Pack, read_pack
 from classifold.models.device import choose_device, choose_precision
-from classifold.models.feature_cache import FOLDER, FeatureCache
+from classifold.models.feature_cache import FeatureCache
 from classifold.models.model_file import new_network
-from classifold.runtime.experiment_folders import original_project
 from classifold.training.config import TrainingConfig
 from classifold.training.machine import Machine, set_up
 from classifold.training.try_model import try_size
@@ -86,7 +85,7 @@ def prepare(
         TrainingConfig.of(complete),
         machine,
         precision,
-        FeatureCache(original_project(root) / FOLDER),
+        FeatureCache.of_project(root),
         settings,
         model,
     )

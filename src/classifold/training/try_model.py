@@ -91,7 +91,7 @@ def describe_weights_mismatch(model: Mapping[str, Any]) -> Iterator[str]:
             "arguments.weights: the frozen network of a probe has random weights, got null. Set "
             "pretrained, a tag, a file or a package"
         )
-    if weights is None or publisher is None:
+    if weights is None or publisher is None or not publisher.tags():
         return
     expected = input_of(weights, publisher=publisher)
     given = Normalization.of(TrainingConfig.of(model).normalize)
