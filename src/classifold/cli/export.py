@@ -1,4 +1,4 @@
-"""`classifold export`: write a classifier as an ONNX file."""
+"""`classifold export`: write a classifier as an ONNX file, or a folder for the Hugging Face Hub."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,23 +11,46 @@ from classifold.errors import UserError
 
 
 @report_errors()
-def export(
-    out: Annotated[Path, typer.Option(callback=given_paths, help="The file to write.")],
-    file_format: Annotated[str, typer.Option("--format", help="The file format: onnx.")] = "onnx",
+def export(  # noqa: PLR0917 - the command's options
+    out: Annotated[
+        Path, typer.Option(callback=given_paths, help="The file to write; for hub a new folder.")
+    ],
+    file_format: Annotated[
+        str,
+        typer.Option("--format", help="onnx: one file; hub: a folder for the Hugging Face Hub."),
+    ] = "onnx",
     model: ModelName = "stack",
     models: ModelsFolder = Path("models"),
+    repo: Annotated[
+        str | None,
+        typer.Option(
+            help="For hub: the repository, such as alice/fruit; by default your-name/<folder>."
+        ),
+    ] = None,
+    license_id: Annotated[
+        str | None,
+        typer.Option("--license", help="For hub: the license of the weights, such as apache-2.0."),
+    ] = None,
 ) -> None:
-    """Export the trained stack, or one model, as a file that other programs can run.
+    """Export the trained stack, or one model, for other programs and machines.
 
-    Needs the models that 'dvc repro' trains. The file is kept only if its probabilities equal
-    those of PyTorch, to rounding.
+    Needs the models that 'dvc repro' trains. The result is kept only if its probabilities equal
+    those of the project, to rounding.
     """
+    if file_format == "onnx":
+        _export_onnx(out, model=model, models=models)
+    elif file_format == "hub":
+        repo = repo or f"your-name/{out.resolve().name}"
+        _export_hub(out, model=model, models=models, repo=repo, license_id=license_id)
+    else:
+        raise UserError(f"--format: must be onnx or hub, got {file_format}.")
+
+
+def _export_onnx(out: Path, *, model: str, models: Path) -> None:
     from classifold.project.prerequisites import PACKS, require_output
     from classifold.serving.export import export_onnx, read_validation_images, require_packages
     from classifold.serving.predict import Classifier
 
-    if file_format != "onnx":
-        raise UserError(f"--format: must be onnx, got {file_format}.")
     require_output(out, example="model.onnx")
     require_packages()
     classifier = Classifier.load(model=model, models=models)
@@ -36,3 +59,35 @@ def export(
         f"{out} is written. On {exported.n_images} validation images its probabilities differ from "
         f"those of PyTorch by at most {exported.max_difference:.1g}."
     )
+
+
+def _export_hub(out: Path, *, model: str, models: Path, repo: str, license_id: str | None) -> None:
+    from classifold.project.prerequisites import PACKS, require_new_folder
+    from classifold.serving.export import read_validation_images
+    from classifold.serving.hub import check_license, check_repository, export_hub
+    from classifold.serving.predict import Classifier
+
+    require_new_folder(out)
+    check_repository(repo)
+    if license_id:
+        check_license(license_id)
+    classifier = Classifier.load(model=model, models=models)
+    exported = export_hub(
+        out,
+        classifier,
+        read_validation_images(classifier, packs=PACKS),
+        root=Path(),
+        repository=repo,
+        license_id=license_id,
+        models=models,
+    )
+    if exported.library == "timm":
+        print(f"{out} is written; timm loads it.")
+    else:
+        print(f"{out} is written; classifold loads it, timm does not: {exported.not_timm}.")
+    print(
+        f"On {exported.n_images} validation images, preprocessed as in its model card, its "
+        f"probabilities differ from those of 'classifold predict' by at most "
+        f"{exported.max_difference:.1g}; {exported.n_changed} predictions differ."
+    )
+    print(f"Read and complete {out}/README.md. Upload: hf upload {repo} {out}")

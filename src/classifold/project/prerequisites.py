@@ -65,6 +65,17 @@ def require_output_folder(path: Path) -> None:
     _require_place(path)
 
 
+def require_new_folder(path: Path) -> None:
+    """Check that the folder named by `--out` does not exist, and can be created.
+
+    Raises:
+        UserError: if it exists, or cannot be created.
+    """
+    if path.exists() or path.is_symlink():
+        raise UserError(f"--out: must be a new folder, got {path}, which exists. Name another one.")
+    _require_place(path)
+
+
 def _require_place(path: Path) -> None:
     if not path.parent.is_dir():
         raise UserError(
