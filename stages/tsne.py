@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from classifold.analysis.features import compute_features
+from classifold.analysis.features.compute import compute_features
 from classifold.analysis.tsne.files import write_maps
 from classifold.analysis.tsne.maps import (
     describe_small_sample,

@@ -12,13 +12,19 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
+from classifold.analysis.features.compute import compute_features
+from classifold.analysis.features.nearest import unit_rows
+from classifold.analysis.features.training_images import TrainingImages, save_training_images
+from classifold.data.image_table import iter_columns
 from classifold.data.json_file import write_json
 from classifold.data.pack import Pack, new_pack
+from classifold.data.pixels import load_pixels
 from classifold.data.seeding import seed_torch
 from classifold.ingest.deep_image import ORIENTATION_TAG
 from classifold.ingest.detection import open_source
 from classifold.ingest.ingestion import ingest
-from classifold.models.model_file import build_network, save_model
+from classifold.models.explained_model import copy_explained_model
+from classifold.models.model_file import build_network, load_model, save_model
 from classifold.stacking.ensemble import fit_ensemble, save_ensemble
 from classifold.training.machine import set_up
 
@@ -260,6 +266,29 @@ def project(tmp_path, odd_images):
         return root
 
     return train
+
+
+@pytest.fixture
+def keep_training_images():
+    """Write what the stages `compare` and `novelty` leave, for the labeled images of `project`."""
+
+    def write(root, *, model="deep", threshold=0.1):
+        explained, novelty = root / "data/explained_model", root / "data/novelty"
+        for folder in (explained, novelty):
+            folder.mkdir(exist_ok=True)
+        copy_explained_model(explained, model, models=root / "models")
+        rows = iter_columns(root / "data/ingested", ["id", "labels"])
+        labels = {row["id"]: row["labels"][0] for row in rows if row["labels"]}
+        pixels = load_pixels(root / "data/ingested", list(labels), size=16, resize="lanczos")
+        features = compute_features(load_model(explained), pixels, device=torch.device("cpu"))
+        stored = unit_rows(features).astype(np.float16)
+        images = TrainingImages(
+            model, stored, list(labels), list(labels.values()), threshold, len(labels)
+        )
+        save_training_images(novelty, images)
+        return images, features
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -451,6 +451,7 @@ class Run:
             for x, i in enumerate(self.ids)
         ]
         write_rows(self.folders.tsne / "chosen.csv", points, columns=list(points[0]))
+        self._metric("novelty", {"model": "one", "n_validation_images": 40, "threshold": 0.25})
         n_explained = min(self.n_test, 2)
         fraction = 0.3 if n_explained else None
         self._metric(
@@ -466,6 +467,11 @@ class Run:
                     **{"n_train_images": 20, "n_compared": 10, "n_per_image": 1},
                     "correct": {"agreement": 0.875 if n_explained else None},
                     "incorrect": {"agreement_with_predicted": None, "agreement_with_actual": None},
+                },
+                "novelty": {
+                    **{"n_images": self.n_test, "expected_fraction": 0.05},
+                    "novel_fraction": fraction,
+                    "correct": {"novel": 0.5 if n_explained else None, "other": 0.875},
                 },
                 **({} if n_explained else {"reason": "there are no test images"}),
             },

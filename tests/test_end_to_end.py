@@ -46,7 +46,8 @@ CONTRACT = {
     "test": "mlp resnet stack majority_baseline",
     "pca": "red green blue",
     "tsne": "pixels features",
-    "explain": "n_images",
+    "novelty": "n_compared threshold",
+    "explain": "n_images novelty",
 }
 
 

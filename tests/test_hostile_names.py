@@ -37,7 +37,7 @@ CLASSES = (
 N_IMAGES = 16  # of each class
 STAGES = (
     *("ingest", "filter", "split", "augment", "train mlp", "folds mlp", "compare", "stack"),
-    *("evaluate", "pca", "tsne", "explain", "report"),
+    *("evaluate", "pca", "tsne", "novelty", "explain", "report"),
 )
 
 # Predictions for images, in the same process.

@@ -99,7 +99,17 @@ def init(code, root, data):
 
 STAGES = (
     *("check", "ingest", "filter", "split", "augment", "train mlp", "train resnet"),
-    *("folds mlp", "folds resnet", "compare", "stack", "evaluate", "pca", "tsne", "explain"),
+    *(
+        "folds mlp",
+        "folds resnet",
+        "compare",
+        "stack",
+        "evaluate",
+        "pca",
+        "tsne",
+        "novelty",
+        "explain",
+    ),
     "report",
 )
 # In one process, where importing the libraries takes its seconds once.

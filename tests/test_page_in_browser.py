@@ -29,7 +29,7 @@ SCREENS = {"light": {"width": 1280, "height": 900}, "dark": {"width": 390, "heig
 STAGES = (
     *("ingest", "filter", "split", "augment", "train mlp", "train resnet"),
     *("folds mlp", "folds resnet"),
-    *("compare", "stack", "evaluate", "pca", "tsne", "explain", "report"),
+    *("compare", "stack", "evaluate", "pca", "tsne", "novelty", "explain", "report"),
 )
 
 

@@ -155,7 +155,7 @@ def test_searches_never_see_test_images():
     assert SEARCH["do"]["deps"][0] == "data/augmented"  # training and validation images
 
 
-@pytest.mark.parametrize("stage", ["train", "folds", "evaluate", "tsne", "explain"])
+@pytest.mark.parametrize("stage", ["train", "folds", "evaluate", "tsne", "novelty", "explain"])
 def test_stage_that_builds_networks_declares_them(stage):
     networks = [d for d in STAGES[stage]["deps"] if d.startswith("src/classifold/networks")]
     expected = "/${item.network}.py" if stage in {"train", "folds"} else ""

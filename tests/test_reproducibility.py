@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 DATA = ("ingest", "filter", "split", "augment")
 MODEL = ("train mlp", "train resnet", "folds mlp", "folds resnet", "compare", "stack", "evaluate")
-REST = ("pca", "tsne", "explain", "report")
+REST = ("pca", "tsne", "novelty", "explain", "report")
 MADE = ("data", "models", "metrics", "ensemble")
 
 

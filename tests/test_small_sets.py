@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from classifold.data.csv_file import read_rows
 from classifold.data.json_file import read_json
 from classifold.data.predictions import read_predictions
+from classifold.serving.predict import Classifier
 from stages_in_one_process import run_stages
 from synthetic_clone import MODELS
 
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 STAGES = [
     *["check", "ingest", "filter", "split", "augment", "train model", "folds model", "compare"],
-    *["stack", "evaluate", "pca", "tsne", "explain", "report"],
+    *["stack", "evaluate", "pca", "tsne", "novelty", "explain", "report"],
 ]
 MLP = {key: value for key, value in MODELS["mlp"].items() if key != "loss"}
 PROBE = {
@@ -30,7 +31,12 @@ PROBE = {
     "online": "none",
     "seed": 1,
 }
+ANALYSES = ("pca", "tsne", "novelty", "explain")
 KEEP_DUPLICATES = {"exact": "off", "near": "off", "distance": 4, "conflicting": "off"}
+
+
+def page_of(root):
+    return (root / "reports/index.html").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -62,7 +68,7 @@ def run(tmp_path):
             lines = ["path,labels", *(f"{path},{'|'.join(of)}" for path, of in images.items())]
             (source / "labels.csv").write_text("\n".join(lines), encoding="utf-8")
         run_stages(tmp_path, STAGES)
-        assert "</html>" in (tmp_path / "reports/index.html").read_text(encoding="utf-8")
+        assert "</html>" in page_of(tmp_path)
         return {path.stem: read_json(path) for path in (tmp_path / "metrics").glob("*.json")}
 
     return through
@@ -76,9 +82,11 @@ def test_every_image_has_two_of_three_labels_and_there_are_few(run, tmp_path):
     expected = f"needs at least 10 images, and the sample has {n_train} of the {n_train} training"
     assert expected in metrics["tsne"]["reason"]
     assert read_rows(tmp_path / "data/tsne/chosen.csv") == []
-    page = (tmp_path / "reports/index.html").read_text(encoding="utf-8")
+    page = page_of(tmp_path)
     assert expected in page
     assert "reason" not in metrics["pca"]
+    assert "at least 19 validation images" in metrics["novelty"]["reason"]
+    assert metrics["novelty"]["reason"] in page
 
 
 def test_a_set_of_equal_images_with_several_labels_is_mapped_and_explained(run):
@@ -91,14 +99,26 @@ def test_a_set_of_equal_images_with_several_labels_is_mapped_and_explained(run):
 @pytest.mark.parametrize("task", ["single", "multi"])
 def test_a_probe_is_mapped_and_explained_by_the_features_of_its_training(task, run, tmp_path):
     labels = (("a",), ("b",)) if task == "single" else (("a",), ("b",), ("a", "b"))
-    images = {f"{i}.png": labels[i % len(labels)] for i in range(48)}
+    images = {f"{i}.png": labels[i % len(labels)] for i in range(72)}
     if task == "single":
         images = {f"{label}/{path}": of for path, of in images.items() for label in of}
-    metrics = run(images, task=task, model=PROBE)
-    assert not any("reason" in metrics[name] for name in ("pca", "tsne", "explain"))
+    fractions = {"train": 0.5, "validation": 0.3, "test": 0.2}
+    metrics = run(images, task=task, model=PROBE, fractions=fractions)
+    assert not any("reason" in metrics[name] for name in ANALYSES)
     assert metrics["tsne"]["features"].keys() == metrics["tsne"]["pixels"].keys()
     assert metrics["explain"]["neighbors"]["n_compared"] == metrics["split"]["n_train"]
     assert len(list((tmp_path / ".cache/features").glob("*.npy"))) == 2  # training, validation
+    novelty = metrics["explain"]["novelty"]
+    assert novelty["threshold"] == metrics["novelty"]["threshold"]
+    assert novelty["n_images"] == metrics["split"]["n_test"]
+    assert "of new images from the same source are above it" in page_of(tmp_path)
+    # predict computes the same for the files of the test images.
+    rows = read_rows(tmp_path / "data/explained/novelty.csv")
+    files = [tmp_path / "data/raw/small" / row["id"] for row in rows]
+    predictions = list(Classifier.load(tmp_path).predict(files))
+    assert [one.novelty for one in predictions] == [float(row["novelty"]) for row in rows]
+    assert [one.is_novel for one in predictions] == [row["is_novel"] == "1" for row in rows]
+    assert sum(one.is_novel for one in predictions) == novelty["n_novel"]
 
 
 def test_one_image_of_each_class_trains_and_the_official_test_split_has_one_class(run, tmp_path):
@@ -110,7 +130,7 @@ def test_one_image_of_each_class_trains_and_the_official_test_split_has_one_clas
     tested = metrics["test"]["stack"]
     assert (tested["n_classes_present"], tested["n_classes"]) == (1, 2)
     assert tested["macro_f1"] == pytest.approx(tested["macro_f1_present"] / 2, abs=1e-6)
-    page = (tmp_path / "reports/index.html").read_text(encoding="utf-8")
+    page = page_of(tmp_path)
     note = "1 of 2 classes have no test image"
     assert note in page and note in (tmp_path / "reports/MODEL_CARD.md").read_text("utf-8")
     # The stack of one member is that member, on every image.
@@ -146,5 +166,5 @@ def test_a_class_of_one_image_trains_and_without_test_images_nothing_is_explaine
     metrics = run(images, fractions={"train": 0.5, "validation": 0.5, "test": 0})
     assert metrics["explain"]["reason"] == "there are no test images"
     assert metrics["split"]["class_proportions"]["validation"]["c"] == 0
-    page = (tmp_path / "reports/index.html").read_text(encoding="utf-8")
+    page = page_of(tmp_path)
     assert "no validation image has 1 of 3 classes" in page

@@ -72,7 +72,12 @@ def predict(
             counts = print_predictions(predictions, top=top)
         else:
             counts = write_predictions(
-                out, predictions, task=classifier.task, top=top, levels=classifier.levels
+                out,
+                predictions,
+                task=classifier.task,
+                top=top,
+                levels=classifier.levels,
+                novelty=classifier.comparison is not None,
             )
     name = "the stack" if model == "stack" else model
     place = f"{out}: " if out else ""

@@ -14,12 +14,12 @@ from classifold.reporting.overlap import weights_warnings
 
 METRICS = (
     *("ingest", "filter", "split", "augment", "models", "stack", "test"),
-    *("pca", "tsne", "explain"),
+    *("pca", "tsne", "novelty", "explain"),
 )
 
 # In the order of the pipeline; `train`, with one file per model, comes between the two.
 DATA_STAGES = ("ingest", "filter", "split", "augment")
-MODEL_STAGES = ("compare", "stack", "evaluate", "pca", "tsne", "explain")
+MODEL_STAGES = ("compare", "stack", "evaluate", "pca", "tsne", "novelty", "explain")
 
 Rows = list[dict[str, str]]
 

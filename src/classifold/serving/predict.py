@@ -1,13 +1,16 @@
 """Classify new images with the trained stack, or with one of its models."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 
+from classifold.analysis.features.nearest import N_NEIGHBORS
+from classifold.data.image_table import LABEL_SEPARATOR
 from classifold.data.predictions import MAJORITY, STACK
 from classifold.errors import UserError
 from classifold.evaluation.inference import (
@@ -25,7 +28,10 @@ from classifold.models.model_file import Model
 from classifold.models.prediction_sets import prediction_sets
 from classifold.params.reader import PARAMS_FILE
 from classifold.params.validation import check_params
+from classifold.pictures.thumbnails import fit_into
+from classifold.pictures.thumbnails import open_images as open_table_images
 from classifold.runtime.parallel import ordered_map
+from classifold.serving.comparison import MISSING, Comparison
 from classifold.serving.new_images import NewImages, NewPixels, open_images
 from classifold.stacking.ensemble import Ensemble, load_ensemble
 
@@ -43,6 +49,16 @@ class Prediction(NamedTuple):
     remark: str | None = None  # what its owner should know, such as values that were clipped
     sets: Mapping[str, list[str]] = {}  # level -> classes of the set, the most probable first
     abstained: str | None = None  # None, or why its confidence is too low; no labels then
+    novelty: float | None = None  # distance to the training images; None if they are not known
+    is_novel: bool = False  # whether it is unlike the training images; the remark then says so
+
+
+class NearestImage(NamedTuple):
+    """A training image that is near to a new one."""
+
+    id: str  # in the image table
+    labels: list[str]
+    similarity: float  # cosine of the features, in [-1, 1]
 
 
 class Classifier(NamedTuple):
@@ -62,6 +78,7 @@ class Classifier(NamedTuple):
     abstain: str | None  # the wanted accuracy, a key of `abstention` of the decision
     ingested: Path  # folder of the image table
     device: torch.device
+    comparison: Comparison | None  # with training images; None if the stage novelty has not run
 
     @classmethod
     def load(
@@ -112,7 +129,11 @@ class Classifier(NamedTuple):
             name: load_listed(name, models=root / models, classes=decisions["classes"])
             for name in names
         }
+        device = choose_device(params["train"]["device"])
+        comparison = Comparison.load(root / "data", device=device)
         preprocessing = [_of_pack(model) for model in members.values()]
+        if comparison:
+            preprocessing.append(_of_pack(comparison.model))
         pack = preprocessing[0]
         if any(other != pack for other in preprocessing):
             raise UserError(
@@ -133,7 +154,8 @@ class Classifier(NamedTuple):
             test_time=params["evaluate"]["test_time"],
             abstain=accuracy,
             ingested=root / "data/ingested",
-            device=choose_device(params["train"]["device"]),
+            device=device,
+            comparison=comparison,
         )
 
     def predict(self, images: NewImages | Iterable[str | Path]) -> Iterator[Prediction]:
@@ -186,9 +208,44 @@ class Classifier(NamedTuple):
         return [
             Prediction(name, [], {}, reason=image.reason)
             if image.pixels is None
-            else next(predictions)._replace(image=name, remark=image.remark)
+            else _with_name(next(predictions), name, image)
             for name, image in named
         ]
+
+    def nearest(self, pixels: np.ndarray, *, k: int = N_NEIGHBORS) -> list[list[NearestImage]]:
+        """Find the training images with the most similar features, the nearest first.
+
+        Args:
+            pixels: uint8 array (N, pack_size, pack_size, 3).
+            k: number of training images per image.
+
+        Raises:
+            UserError: if the stage `novelty` has not run.
+        """
+        if self.comparison is None:
+            raise UserError(MISSING)
+        found, train = self.comparison.nearest(pixels, k=k), self.comparison.train
+        return [
+            [
+                NearestImage(train.ids[row], _split(train.labels[row]), float(similarity))
+                for row, similarity in zip(rows, similarities, strict=True)
+            ]
+            for rows, similarities in zip(found.rows, found.similarities, strict=True)
+        ]
+
+    def thumbnails(self, ids: Collection[str], *, side: int) -> dict[str, Image.Image]:
+        """Read images of the image table, fitted into a square of `side` pixels: id -> image.
+
+        Raises:
+            UserError: if there is no table, or one is not in the table.
+        """
+        opened = open_table_images(self.ingested, ids, side=side)
+        try:
+            return {image_id: fit_into(image, side=side) for image_id, image in opened}
+        except KeyError as error:
+            raise UserError(
+                f"{error.args[0]}. Update it with 'dvc repro', or 'dvc pull'."
+            ) from None
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """Compute probabilities; those of an image do not depend on the other images, bit for bit.
@@ -212,7 +269,7 @@ class Classifier(NamedTuple):
         return decide(combined, self.decision, task=self.task)
 
     def _predictions(self, pixels: np.ndarray) -> Iterator[Prediction]:
-        """Classify images, whose names and remarks are added later."""
+        """Classify images, whose names and remarks on their files are added later."""
         probabilities, _, predicted, decision = self._decide(pixels)
         confidence = confidences(probabilities, predicted)
         ranked = np.argsort(-probabilities, axis=1, kind="stable")
@@ -220,7 +277,8 @@ class Classifier(NamedTuple):
             level: prediction_sets(probabilities, threshold, task=self.task)
             for level, threshold in decision.get("prediction_sets", {}).items()
         }
-        for i, order in enumerate(ranked):
+        compared = self._compare(pixels)
+        for (i, order), (novelty, remark) in zip(enumerate(ranked), compared, strict=True):
             abstained = self._reason_to_abstain(float(confidence[i]))
             chosen = np.flatnonzero(predicted[i]) if self.task == "multi" else [predicted[i]]
             yield Prediction(
@@ -233,7 +291,17 @@ class Classifier(NamedTuple):
                     for level, of_level in sets.items()
                 },
                 abstained=abstained,
+                remark=remark,
+                novelty=novelty,
+                is_novel=remark is not None,
             )
+
+    def _compare(self, pixels: np.ndarray) -> list[tuple[float | None, str | None]]:
+        """Compute the novelty of each image, and the remark on a novel one."""
+        if self.comparison is None:
+            return [(None, None)] * len(pixels)
+        nearest = self.comparison.nearest(pixels, k=1)
+        return list(zip(nearest.novelty.tolist(), self.comparison.remarks(nearest), strict=True))
 
     def _reason_to_abstain(self, confidence: float) -> str | None:
         threshold = self.decision["abstention"][self.abstain] if self.abstain else 0.0
@@ -243,6 +311,15 @@ class Classifier(NamedTuple):
             f"abstained: the confidence {confidence:.3f} is below {threshold:.3f}, the threshold "
             f"for an accuracy of {self.abstain}"
         )
+
+
+def _with_name(prediction: Prediction, name: str, image: NewPixels) -> Prediction:
+    remarks = [remark for remark in (image.remark, prediction.remark) if remark]
+    return prediction._replace(image=name, remark="; ".join(remarks) or None)
+
+
+def _split(labels: str) -> list[str]:
+    return labels.split(LABEL_SEPARATOR) if labels else []
 
 
 def _refuse_infinite(logits: Mapping[str, np.ndarray]) -> None:

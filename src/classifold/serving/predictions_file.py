@@ -41,12 +41,13 @@ def write_predictions(
     task: str,
     top: int,
     levels: Sequence[str] = (),
+    novelty: bool = False,
 ) -> Counts:
     """Write predictions as CSV; the file appears whole or not at all.
 
     Columns: image, predicted (in `multi` labels joined by `|`), probability (in `single`, of the
     predicted class), class_1, probability_1 and so on, set_0.9 and so on (classes joined by `|`,
-    the most probable first), reason, remark. Probabilities are not rounded.
+    the most probable first), novelty, reason, remark. Probabilities are not rounded.
 
     Args:
         path: the file to write; an existing one is replaced.
@@ -54,12 +55,14 @@ def write_predictions(
         task: `single` or `multi`.
         top: the number of most probable classes to list.
         levels: the levels of prediction sets.
+        novelty: whether there is a column `novelty`.
     """
     ranks = range(1, top + 1)
     columns = [
         *("image", "predicted", *(["probability"] if task == "single" else [])),
         *(column for rank in ranks for column in (f"class_{rank}", f"probability_{rank}")),
         *(f"set_{level}" for level in levels),
+        *(["novelty"] if novelty else []),
         "reason",
         "remark",
     ]
@@ -83,6 +86,8 @@ def _row(prediction: Prediction, columns: list[str], *, top: int) -> dict[str, A
     row["predicted"] = LABEL_SEPARATOR.join(prediction.labels)
     row["reason"] = prediction.reason or prediction.abstained or ""
     row["remark"] = prediction.remark or ""
+    if "novelty" in row and prediction.novelty is not None:
+        row["novelty"] = prediction.novelty
     row |= {f"set_{level}": LABEL_SEPARATOR.join(sets) for level, sets in prediction.sets.items()}
     if "probability" in row and prediction.labels:
         row["probability"] = ranked[0][1]

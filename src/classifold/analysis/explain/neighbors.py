@@ -1,23 +1,15 @@
 """Find the training images that are nearest to an image in the space of a model's features."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.metrics.pairwise import cosine_similarity
 
+from classifold.analysis.features.nearest import DECIMALS, N_NEIGHBORS, Nearest
+from classifold.analysis.features.training_images import TrainingImages
 from classifold.data.image_table import LABEL_SEPARATOR
-from classifold.data.pack import Pack
-from classifold.data.predictions import label_names
-from classifold.data.seeding import generator
-
-N_NEIGHBORS = 5  # per image
-
-# The features of one image take about as long as a prediction.
-MAX_TRAIN_IMAGES = 10_000
-
-# Of similarities, so that equal training images are in their order despite rounding errors.
-DECIMALS = 6
+from classifold.data.pixels import load_pixels
 
 COLUMNS = ("id", "label", "predicted", "rank", "neighbor", "neighbor_label", "similarity")
 
@@ -31,44 +23,26 @@ class Neighbor(NamedTuple):
     pixels: np.ndarray  # uint8 (size, size, 3)
 
 
-def sample_originals(train: Pack, *, seed: int) -> Pack:
-    """Select the training images without their augmented variants.
-
-    Args:
-        train: the training pack.
-        seed: seed of the sample that is used of more than `MAX_TRAIN_IMAGES`.
-    """
-    originals = train.originals()
-    n_images = len(originals.ids)
-    if n_images <= MAX_TRAIN_IMAGES:
-        return originals
-    rows = generator(seed, "neighbors").permutation(n_images)[:MAX_TRAIN_IMAGES]
-    return originals.subset(np.sort(rows))
-
-
 def find_neighbors(
-    features: np.ndarray, train: Pack, train_features: np.ndarray
+    nearest: Nearest, train: TrainingImages, *, ingested: Path, size: int, resize: str
 ) -> list[list[Neighbor]]:
-    """Find the `N_NEIGHBORS` training images with the highest cosine similarity to each image.
-
-    Of equally similar ones the first comes first.
+    """Read the training images that are nearest to each image.
 
     Args:
-        features: float array (N, n_features).
-        train: the training images; there may be fewer than `N_NEIGHBORS`.
-        train_features: their features, float array (n_train, n_features).
+        nearest: of N images.
+        train: the training images.
+        ingested: folder of the image table.
+        size: width and height of the pixels to return.
+        resize: the filter, a key of `FILTERS`.
     """
-    if not len(features):
-        return []
-    similarities = cosine_similarity(features, np.asarray(train_features, np.float32))
-    similarities = similarities.clip(-1, 1).round(DECIMALS)
-    nearest = np.argsort(-similarities, axis=1, kind="stable")[:, :N_NEIGHBORS]
+    ids = [train.ids[row] for row in np.unique(nearest.rows)]
+    pixels = dict(zip(ids, load_pixels(ingested, ids, size=size, resize=resize), strict=True))
     return [
         [
-            Neighbor(train.ids[row], label, float(of_image[row]), train.images[row])
-            for row, label in zip(rows, label_names(train.labels[rows], train.classes), strict=True)
+            Neighbor(train.ids[row], train.labels[row], float(similarity), pixels[train.ids[row]])
+            for row, similarity in zip(rows, similarities, strict=True)
         ]
-        for rows, of_image in zip(nearest, similarities, strict=True)
+        for rows, similarities in zip(nearest.rows, nearest.similarities, strict=True)
     ]
 
 
@@ -98,9 +72,7 @@ def neighbor_rows(
     ]
 
 
-def neighbor_metrics(
-    rows: Sequence[Mapping[str, Any]], *, n_train: int, n_compared: int
-) -> dict[str, Any]:
+def neighbor_metrics(rows: Sequence[Mapping[str, Any]], train: TrainingImages) -> dict[str, Any]:
     """Collect the key `neighbors` of `metrics/explain.json`.
 
     The agreement is the mean `label_overlap` of neighbors with what was predicted, and with the
@@ -108,16 +80,15 @@ def neighbor_metrics(
 
     Args:
         rows: see `neighbor_rows`.
-        n_train: number of training images.
-        n_compared: number of those that were compared.
+        train: the training images.
     """
     correct = [row for row in rows if row["predicted"] == row["label"]]
     incorrect = [row for row in rows if row["predicted"] != row["label"]]
     return {
         "neighbors": {
-            "n_train_images": n_train,
-            "n_compared": n_compared,
-            "n_per_image": min(N_NEIGHBORS, n_compared),
+            "n_train_images": train.n_train,
+            "n_compared": len(train.ids),
+            "n_per_image": min(N_NEIGHBORS, len(train.ids)),
             "correct": {"agreement": _agreement(correct, "label")},
             "incorrect": {
                 "agreement_with_predicted": _agreement(incorrect, "predicted"),

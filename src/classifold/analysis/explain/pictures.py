@@ -10,7 +10,8 @@ from torch import nn
 
 from classifold.analysis.explain.convolutions import Convolution
 from classifold.analysis.explain.explanations import Explanation
-from classifold.analysis.explain.neighbors import N_NEIGHBORS, Neighbor, label_overlap
+from classifold.analysis.explain.neighbors import Neighbor, label_overlap
+from classifold.analysis.features.nearest import N_NEIGHBORS
 from classifold.data.image_table import LABEL_SEPARATOR
 from classifold.pictures.glyphs import printable, shorten
 from classifold.pictures.palette import BLUE, GREEN, SKY_BLUE, VERMILION

@@ -22,7 +22,7 @@ from classifold.reporting.figures import (
     percentages,
     text,
 )
-from classifold.reporting.formats import PERCENT, count, decimal
+from classifold.reporting.formats import PERCENT, count, decimal, percent
 from classifold.reporting.pictures import file_to_uri, thumbnails
 from classifold.reporting.tables import Cell, Column, Table, decimal_cell, number_cell
 from classifold.reporting.weights import describe_weights
@@ -61,6 +61,7 @@ def analysis_section(facts: Facts) -> dict[str, Any]:
         "perplexities": perplexities_table(facts.metrics["tsne"]),
         "initial_weights": describe_weights(record) if record else None,
         "neighbors_table": neighbors_table(facts.neighbors),
+        "novelty": describe_novelty(facts),
         # Some networks have no convolutions.
         **{
             name: file_to_uri(path, lossy=lossy) if path.is_file() else None
@@ -68,6 +69,30 @@ def analysis_section(facts: Facts) -> dict[str, Any]:
             for path in (explained / f"{name}.png",)
         },
     }
+
+
+def describe_novelty(facts: Facts) -> list[str]:
+    """Describe how many test images are unlike the training images; nothing without any."""
+    fitted, tested = facts.metrics["novelty"], facts.metrics["explain"]["novelty"]
+    if "reason" in fitted:
+        return [f"No image gets the remark: {fitted['reason']}."]
+    if not tested["n_images"]:
+        return []
+    n_images, expected = tested["n_images"], 100 * tested["expected_fraction"]
+    fraction = percent(tested["novel_fraction"], n_images=n_images)
+    sentences = [
+        f"The threshold, {fitted['threshold']:.3f}, was fitted on "
+        f"{count(fitted['n_validation_images'], 'validation image')}: at most "
+        f"{expected:g}{PERCENT} of new images from the same source are above it.",
+        f"Of {count(n_images, 'test image')}, {fraction} are.",
+    ]
+    correct = tested["correct"]
+    if None not in correct.values():
+        sentences.append(
+            f"{fitted['model']} predicts {percent(correct['novel'])} of these correctly, and "
+            f"{percent(correct['other'])} of the others."
+        )
+    return sentences
 
 
 def _components(facts: Facts) -> dict[str, Any]:
