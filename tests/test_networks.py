@@ -541,9 +541,17 @@ def test_timm_refuses_the_weights_of_another_network(name, tmp_path):
         build_timm(name, weights=weights)
 
 
-@pytest.mark.parametrize("name", ["resnet19", "hf-hub:timm/resnet18", "local-dir:/tmp", "timm/x"])
-def test_an_unknown_network_of_timm_is_an_error_without_a_download(name, no_connections):
-    with pytest.raises(UserError, match=rf"one of timm's networks, got '{name}'. See timm.list"):
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("resnet19", "Did you mean 'resnet18'. "),
+        ("hf-hub:timm/resnet18", ""),
+        ("local-dir:/tmp", ""),
+        ("timm/x", ""),
+    ],
+)
+def test_an_unknown_network_of_timm_is_an_error_without_a_download(name, hint, no_connections):
+    with pytest.raises(UserError, match=rf"timm's networks, got '{name}'. {hint}See timm.list"):
         build_timm(name)
 
 

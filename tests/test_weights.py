@@ -171,6 +171,7 @@ def test_an_error_without_the_hub_names_the_address_the_cache_and_packages(hub, 
     ("network", "name", "known"),
     [
         ("timm", "resnet18", "pretrained, a1_in1k, a2_in1k"),
+        ("timm", "legacy_seresnet18", "none, "),  # its weights are not on the Hub
         ("torchvision", "vgg16", "pretrained, "),
     ],
 )

@@ -127,12 +127,15 @@ class Timm:
         self.name, self.timm = name, timm
 
     def tags(self) -> list[str]:
-        """List the tags."""
+        """List the tags; a few weights of timm are not on the Hub, and have none here."""
         names = self.timm.list_pretrained(f"{self.name}.*")
-        tags = [name.partition(".")[2] for name in names]
+        tags = [tag for tag in (name.partition(".")[2] for name in names) if self._is_on_hub(tag)]
         default = self.timm.get_pretrained_cfg(self.name)
         first = [default.tag] if default is not None and default.tag in tags else []
         return [*first, *(tag for tag in tags if tag not in first)]
+
+    def _is_on_hub(self, tag: str) -> bool:
+        return bool(self.config(tag).hf_hub_id)
 
     def preprocessing(self, tag: str) -> Preprocessing:
         """Return the input of the weights with a tag."""

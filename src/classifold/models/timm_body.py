@@ -1,5 +1,6 @@
 """Networks of timm without their heads, filled with pretrained weights."""
 
+import difflib
 import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -83,8 +84,11 @@ def timm_publisher(name: str) -> Timm:
     """
     # Names with a colon or a slash would be searched on a hub or in a folder.
     if not set(name).isdisjoint(":/") or not timm.is_model(name):
+        close = difflib.get_close_matches(name, timm.list_models(), n=1)
+        hint = f"Did you mean '{close[0]}'? " if close else ""
         raise SettingError(
-            f"arguments.name: must be one of timm's networks, got '{name}'. See timm.list_models()."
+            f"arguments.name: must be one of timm's networks, got '{name}'. {hint}See "
+            "timm.list_models()."
         )
     return Timm(name)
 
