@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from classifold.data.format_version import KEY, WRITTEN, check_format
 from classifold.runtime.faults import explain_damage
 
 SCHEMA = pa.schema(
@@ -30,7 +31,8 @@ SCHEMA = pa.schema(
         ("mode", pa.string()),  # Pillow's mode of the original file
         ("sha256", pa.string()),  # hash of the RGB pixels
         ("perceptual_hash", pa.string()),
-    ]
+    ],
+    metadata={key: str(value) for key, value in WRITTEN.items()},
 )
 
 # Joins the labels of an image in CSV files.
@@ -92,7 +94,7 @@ def iter_columns(folder: Path, columns: Collection[str]) -> Iterator[dict[str, A
     Memory holds one row group.
 
     Raises:
-        UserError: if a shard is damaged.
+        UserError: if a shard is damaged or of another format.
     """
     for shard in _shards(folder):
         with _opened(shard) as file:
@@ -107,7 +109,7 @@ def iter_images(folder: Path, ids: Collection[str]) -> Iterator[tuple[str, bytes
 
     Raises:
         KeyError: if an id is not in the table.
-        UserError: if a shard is damaged.
+        UserError: if a shard is damaged or of another format.
     """
     missing = set(ids)
     for shard in _shards(folder):
@@ -129,7 +131,11 @@ def iter_images(folder: Path, ids: Collection[str]) -> Iterator[tuple[str, bytes
 def _opened(shard: Path) -> Iterator[pq.ParquetFile]:
     """Open a shard; reading verifies the checksums of its pages."""
     with explain_damage(shard, kind="a shard of the image table"):
-        yield pq.ParquetFile(shard, page_checksum_verification=True)
+        file = pq.ParquetFile(shard, page_checksum_verification=True)
+        metadata = file.schema_arrow.metadata or {}
+        version = metadata.get(KEY.encode(), b"1").decode()
+        check_format(shard, {KEY: int(version) if version.isdecimal() else version})
+        yield file
 
 
 def _shards(folder: Path) -> list[Path]:

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from classifold.data.deep_ranges import NO_RANGES, Ranges
+from classifold.data.format_version import KEY, WRITTEN, check_format
 from classifold.data.image_arrays import ChosenImages, EncodedImages, JoinedImages, content_hash
 from classifold.data.image_table import LABEL_SEPARATOR
 from classifold.data.json_file import read_json, write_json
@@ -149,6 +150,7 @@ def new_pack(
         raise ValueError(f"{folder}: {len(writer.columns['row'])} of {n_images} images described")
     pq.write_table(pa.table(writer.columns, INDEX), folder / "index.parquet")
     description = {
+        **WRITTEN,
         "task": task,
         "classes": list(classes),
         "size": size,
@@ -219,9 +221,11 @@ def read_pack(folder: Path) -> Pack:
     """Read a pack; the images stay on the disk until they are used.
 
     Raises:
-        UserError: if one of its files is damaged.
+        UserError: if one of its files is damaged or of another format.
     """
     description = read_json(folder / "pack.json")
+    check_format(folder / "pack.json", description)
+    description.pop(KEY, None)
     with explain_damage(folder / "index.parquet", kind="a Parquet file"):
         index = pq.read_table(folder / "index.parquet").to_pydict()
     classes = description["classes"]

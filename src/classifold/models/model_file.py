@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat
 from safetensors.torch import load_file
 from torch import nn
 
+from classifold.data.format_version import WRITTEN, check_format
 from classifold.data.json_file import read_json, write_json
 from classifold.data.seeding import seed_torch
 from classifold.errors import SettingError, UserError
@@ -224,6 +225,7 @@ def save_model(
     write_json(
         folder / "model.json",
         {
+            **WRITTEN,
             "network": network,
             "arguments": {**arguments, **getattr(model, "arguments", {})},
             "classes": list(classes),
@@ -241,7 +243,7 @@ def load_model(folder: Path) -> Model:
     allocated for the network.
 
     Raises:
-        UserError: if files are missing or damaged, the weights are of another network or not
+        UserError: if files are missing, damaged or of another format, the weights are of another network or not
             finite, or the model needs too much time or memory.
     """
     path = folder / "weights.safetensors"
@@ -250,6 +252,8 @@ def load_model(folder: Path) -> Model:
         state = read_weights(path)
     except FileNotFoundError as error:
         raise UserError(f"{folder}: the model is incomplete ({error}); {REMEDY}") from None
+    if isinstance(description, dict):
+        check_format(folder / "model.json", description)
     if broken := validation_errors(_Description, description):
         raise UserError(f"{folder}/model.json: not a valid description ({broken[0]}); {REMEDY}")
     try:

@@ -9,6 +9,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.numpy import load_file, save_file
 
+from classifold.data.format_version import KEY, WRITTEN, check_format
 from classifold.data.json_file import read_json, write_json
 from classifold.data.metrics import Task, task_of
 from classifold.errors import UserError
@@ -144,7 +145,7 @@ def save_ensemble(folder: Path, ensemble: Ensemble) -> None:
     # safetensors writes memory in its order; scikit-learn stores coefficients column by column.
     weights = {name: np.ascontiguousarray(values) for name, values in ensemble.weights.items()}
     save_file(weights, folder / "weights.safetensors")
-    description = ensemble._asdict()
+    description = WRITTEN | ensemble._asdict()
     del description["weights"]
     write_json(folder / "ensemble.json", description)
 
@@ -153,12 +154,15 @@ def load_ensemble(folder: Path) -> Ensemble:
     """Read what `save_ensemble` wrote, and apply it once as a check.
 
     Raises:
-        UserError: if a file is damaged, or the weights belong to another stack.
+        UserError: if a file is damaged or of another format, or the weights belong to another stack.
     """
     path = folder / "weights.safetensors"
     with explain_damage(path, kind="a safetensors file"):
         weights = load_file(path)
     description = read_json(folder / "ensemble.json")
+    if isinstance(description, dict):
+        check_format(folder / "ensemble.json", description)
+        description.pop(KEY, None)
     if errors := validation_errors(_Description, description):
         raise UserError(
             f"{folder}/ensemble.json must describe the weights beside it ({errors[0]}); {REMEDY}"
