@@ -243,8 +243,8 @@ def load_model(folder: Path) -> Model:
     allocated for the network.
 
     Raises:
-        UserError: if files are missing, damaged or of another format, the weights are of another network or not
-            finite, or the model needs too much time or memory.
+        UserError: if files are missing, damaged or of another format, the weights are of another
+            network or not finite, or the model needs too much time or memory.
     """
     path = folder / "weights.safetensors"
     try:

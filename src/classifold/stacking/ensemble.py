@@ -154,7 +154,7 @@ def load_ensemble(folder: Path) -> Ensemble:
     """Read what `save_ensemble` wrote, and apply it once as a check.
 
     Raises:
-        UserError: if a file is damaged or of another format, or the weights belong to another stack.
+        UserError: if a file is damaged or of another format, or the weights are of another stack.
     """
     path = folder / "weights.safetensors"
     with explain_damage(path, kind="a safetensors file"):
