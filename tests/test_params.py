@@ -607,8 +607,8 @@ def test_a_probe_has_a_head_and_no_phases(valid, change):
         ({"head": {"name": "neighbors", "k": []}}, "models.mlp.head.k: "),
         ({"head": {"name": "neighbors", "c": 1.0}}, "models.mlp.head.c: unknown key"),
         (
-            {"arguments": {"name": "resnet18", "dropout": 0.1}},
-            "arguments.dropout: unknown key",
+            {"arguments": {"name": "resnet18", "neighbors": 3}},
+            "arguments.neighbors: unknown key",
         ),
         ({"online": "crop"}, "models.mlp.online: must be a policy without steps"),
         ({"online": "no"}, "models.mlp.online: must be one of the policies"),

@@ -11,6 +11,10 @@ from classifold.params.schema.section import Section
 
 NETWORKS = Path(__file__).parents[2] / "networks"
 
+# Arguments of `build` that are no params: the pipeline sets the first one, and the training of a
+# probe the others.
+NOT_IN_PARAMS = ("image_size", "neighbors", "examples", "task")
+
 # Annotations of arguments and their types in YAML; arguments with others are not checked.
 ARGUMENT_TYPES: dict[str, Any] = {
     "int": int,
@@ -40,7 +44,7 @@ def arguments_schema(network: str) -> type[Section]:
                 for argument, default in zip(
                     node.args.kwonlyargs, node.args.kw_defaults, strict=True
                 )
-                if argument.arg != "image_size"  # set by the pipeline
+                if argument.arg not in NOT_IN_PARAMS
             }
             return create_model(network, __base__=Section, **fields)
     raise ValueError(f"{file.name} has no function build(n_classes, *, image_size, …)")
