@@ -69,7 +69,8 @@ format: $(READY) ## Format the code
 bench: $(READY) ## Compare the speed with that of other libraries on the same images
 	python benchmarks/run.py
 
-load: $(READY) ## Run all stages on up to 200,000 synthetic images; takes an hour and 5 GB of disk space
+load: $(READY) ## Load the server for a minute, then all stages with 200,000 images: an hour, 5 GB of disk space
+	python benchmarks/serving.py
 	python benchmarks/load.py --images 50000 200000 --classes 10
 	python benchmarks/load.py --images 25000 100000 --classes 500 2000
 

@@ -24,6 +24,7 @@ from classifold.cli.recipe import recipe
 from classifold.cli.refit import refit
 from classifold.cli.report import report
 from classifold.cli.search import search
+from classifold.cli.serve import serve
 from classifold.cli.stage import stage
 from classifold.cli.upgrade import upgrade
 from classifold.project.root import find_project
@@ -41,6 +42,7 @@ for command in (
     init,
     check,
     predict,
+    serve,
     export,
     report,
     experiments,

@@ -63,7 +63,9 @@ class NewImages:
             ranges: ranges of deep images, as those that the model was trained on were converted.
         """
         return ordered_map(
-            partial(_pixels, size=size, resize=resize, background=tuple(background), ranges=ranges),
+            partial(
+                decode_pixels, size=size, resize=resize, background=tuple(background), ranges=ranges
+            ),
             (read for group in self._groups for read in group.reads),
             n_items=len(self.names),
             n_bytes=lambda read: len(read.content),
@@ -111,7 +113,7 @@ def read_image_files(paths: Sequence[Path], *, size: int, ranges: Ranges) -> np.
     images = []
     for path in paths:
         read = read_image(read_file, str(path))
-        image = _pixels(read, size=size, resize="lanczos", background=WHITE, ranges=ranges)
+        image = decode_pixels(read, size=size, resize="lanczos", background=WHITE, ranges=ranges)
         if image.pixels is None:
             raise UserError(f"{path}: cannot be read ({image.reason}). Choose another file.")
         images.append(image.pixels)
@@ -170,10 +172,10 @@ def _unlabeled(ingested: Path) -> _Group:
     return _Group(names, (Read(encoded, None) for _, encoded in iter_images(ingested, names)))
 
 
-def _pixels(
+def decode_pixels(
     read: Read, *, size: int, resize: str, background: Sequence[int], ranges: Ranges
 ) -> NewPixels:
-    """Decode in a worker process."""
+    """Decode and resize one file, in any process; see `NewImages.pixels` for the arguments."""
     decoded = decode_read(read, background=background, ranges=ranges)
     if isinstance(decoded, str):
         return NewPixels(None, reason=decoded)

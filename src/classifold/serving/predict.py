@@ -23,7 +23,7 @@ from classifold.evaluation.inference import (
 from classifold.models.abstention import confidences
 from classifold.models.decisions import read_decision, read_decisions
 from classifold.models.device import choose_device
-from classifold.models.inference import BATCH_SIZE
+from classifold.models.inference import BATCH_SIZE, batch_size_of
 from classifold.models.model_file import Model
 from classifold.models.prediction_sets import prediction_sets
 from classifold.params.reader import PARAMS_FILE
@@ -175,17 +175,12 @@ class Classifier(NamedTuple):
             with open_images(images, ingested=self.ingested) as opened:
                 yield from self.predict(opened)
             return
-        pixels = images.pixels(
-            size=self.pack_size,
-            resize=self.resize,
-            background=self.background,
-            ranges=self.ranges,
-        )
+        pixels = images.pixels(**self.preparation)
         named = zip(images.names, pixels, strict=True)
         chunks = iter(lambda: list(islice(named, N_IMAGES_AT_ONCE)), [])
         if self.device.type == "cpu":
             predictions = ordered_map(
-                self._predict_chunk,
+                self.predict_decoded,
                 chunks,
                 n_items=len(images.names),
                 chunk_size=1,
@@ -193,16 +188,32 @@ class Classifier(NamedTuple):
                 n_cores=max(model.description["threads"] for model in self.members.values()),
             )
         else:
-            predictions = map(self._predict_chunk, chunks)
+            predictions = map(self.predict_decoded, chunks)
         yield from chain.from_iterable(predictions)
+
+    @property
+    def preparation(self) -> dict[str, Any]:
+        """The arguments of `decode_pixels` that make this classifier's pixels of a file."""
+        return {
+            "size": self.pack_size,
+            "resize": self.resize,
+            "background": self.background,
+            "ranges": self.ranges,
+        }
+
+    @property
+    def batch_size(self) -> int:
+        """The number of images that the networks compute at once, padded if there are fewer."""
+        sizes = (model.preprocessing["image_size"] for model in self.members.values())
+        return max(batch_size_of(size, self.device) for size in sizes)
 
     @property
     def levels(self) -> list[str]:
         """The levels of prediction sets."""
         return list(self.decision.get("prediction_sets", {}))
 
-    def _predict_chunk(self, named: Sequence[tuple[str, NewPixels]]) -> list[Prediction]:
-        """Classify pairs of a name and pixels."""
+    def predict_decoded(self, named: Sequence[tuple[str, NewPixels]]) -> list[Prediction]:
+        """Classify pairs of a name and pixels; no prediction depends on the other pairs."""
         decoded = [image.pixels for _, image in named if image.pixels is not None]
         predictions = iter(self._predictions(np.stack(decoded)) if decoded else ())
         return [

@@ -76,14 +76,15 @@ def explain_class(
         saliency=_to_map(gradient.attribute(inputs, target=class_index)),
         smoothed=_to_map(smoothed),
         integrated=_to_map(integrated),
-        grad_cam=_grad_cam(network, inputs, class_index),
-        occlusion=_occlusion(
+        grad_cam=grad_cam(network, inputs, class_index),
+        occlusion=occlusion(
             network, inputs, class_index, fraction=occluded_fraction, batch_size=batch_size
         ),
     )
 
 
-def _grad_cam(network: nn.Module, inputs: Tensor, class_index: int) -> np.ndarray | None:
+def grad_cam(network: nn.Module, inputs: Tensor, class_index: int) -> np.ndarray | None:
+    """Compute the Grad-CAM map of `Maps`; see `explain_class` for the arguments."""
     convolutions = find_convolutions(network, inputs)
     if not convolutions:
         return None
@@ -93,10 +94,18 @@ def _grad_cam(network: nn.Module, inputs: Tensor, class_index: int) -> np.ndarra
     return _to_map(F.interpolate(cam, inputs.shape[-2:], mode="bilinear"))
 
 
-def _occlusion(
+def occlusion(
     network: nn.Module, inputs: Tensor, class_index: int, *, fraction: float, batch_size: int
 ) -> np.ndarray:
-    """Cover one square after another, each shifted by half its side."""
+    """Compute the occlusion map of `Maps`: cover squares, each shifted by half its side.
+
+    Args:
+        network: see `explain_class`, as for the next two.
+        inputs: see there.
+        class_index: see there.
+        fraction: side of the square, as a fraction of the image's.
+        batch_size: number of covered images per pass through the network.
+    """
     side = max(1, round(fraction * inputs.shape[-1]))
     stride = max(1, side // 2)
     with torch.no_grad():

@@ -1,0 +1,36 @@
+"""The page, its style and script, and the model card as a page."""
+
+from functools import cache
+from html import escape
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+
+from classifold import reporting
+
+PAGES = Path(__file__).parent / "pages"
+REPORT_STYLE = Path(next(iter(reporting.__path__))) / "templates/style.css"
+
+# Address -> type of its content; the style begins with that of the report.
+ASSETS = {
+    "page.css": "text/css",
+    "page.js": "text/javascript",
+}
+
+
+@cache
+def read_asset(name: str) -> str:
+    """Read a file of the page."""
+    text = (PAGES / name).read_text(encoding="utf-8")
+    return REPORT_STYLE.read_text(encoding="utf-8") + text if name == "page.css" else text
+
+
+def card_page(markdown: str) -> str:
+    """Render a model card; HTML in it is shown as text, and pictures are left out."""
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+    return read_asset("card.html").replace("<!-- card -->", parser.render(markdown))
+
+
+def error_page(message: str) -> str:
+    """Render an error for people who opened an address in a browser."""
+    return read_asset("card.html").replace("<!-- card -->", f"<h1>{escape(message)}</h1>")

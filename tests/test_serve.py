@@ -1,0 +1,299 @@
+"""The server predicts exactly what `predict` does, within limits, for its own pages only."""
+
+import csv
+import io
+import struct
+import time
+import zipfile
+import zlib
+
+import jsonschema
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from classifold.errors import UserError
+from classifold.ingest.ingestion import CRASHED
+from classifold.serving.new_images import NewPixels
+from classifold.serving.predict import Classifier
+from classifold.serving.predictions_file import write_predictions
+from classifold.serving.web.app import make_app
+from classifold.serving.web.decoding import Decoder
+from classifold.serving.web.inference import InferenceThread
+from classifold.serving.web.limits import MIB, Admission, Limits
+from classifold.serving.web.server import bind
+
+OWN = "http://127.0.0.1:8000"
+
+
+@pytest.fixture
+def served(project):
+    """Make a client of a new server, and the classifier that it serves."""
+    clients = []
+
+    def start(task="single", *, model="stack", host="127.0.0.1", **limits):
+        root = project(task)
+        classifier = Classifier.load(root, model=model)
+        app = make_app(classifier, root=root, host=host, limits=Limits(**limits))
+        client = TestClient(app, base_url=OWN, raise_server_exceptions=False)
+        clients.append(client)
+        return client.__enter__(), classifier
+
+    yield start
+    for client in clients:
+        client.__exit__(None, None, None)
+
+
+def post(client, images, address="/v1/predict", **options):
+    """Send images: name -> content."""
+    parts = [("images", (name, content)) for name, content in images.items()]
+    return client.post(address, files=parts, **options)
+
+
+def png_of(width, height):
+    """A PNG that declares a size and has no pixels."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"")), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+
+
+@pytest.mark.parametrize("task", ["single", "multi"])
+def test_replies_and_csv_equal_those_of_predict_bit_for_bit(served, odd_images, tmp_path, task):
+    client, classifier = served(task)
+    root = classifier.ingested.parents[1]
+    paths = [root / "source" / name for name in odd_images]
+    expected = list(classifier.predict(paths))
+    reply = post(client, odd_images).json()
+    alone = [post(client, {name: content}).json() for name, content in odd_images.items()]
+    assert reply["predictions"] == [one["predictions"][0] for one in alone]
+    for found, prediction in zip(reply["predictions"], expected, strict=True):
+        probabilities = {one["class"]: one["probability"] for one in found["probabilities"]}
+        assert list(probabilities.items()) == list(prediction.probabilities.items())
+        assert found["labels"] == prediction.labels and found["sets"] == prediction.sets
+
+    named = [p._replace(image=name) for p, name in zip(expected, odd_images, strict=True)]
+    csv_file = tmp_path / "expected.csv"
+    write_predictions(csv_file, named, task=task, top=3, levels=classifier.levels)
+    assert client.post("/v1/csv", json=reply).content == csv_file.read_bytes()
+
+
+def test_each_bad_image_has_a_reason_and_the_others_are_predicted(served, odd_images):
+    client, _ = served()
+    good = odd_images["cat/photo.jpg"]
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("a.png", odd_images["dog/gray.png"])
+    reasons = {
+        "a bomb.png": (png_of(60_000, 60_000), "bomb"),
+        "a line.png": (png_of(10**9, 1), "the maximum is 64,000,000"),
+        "cut.jpg": (good[: len(good) // 2], "truncated"),
+        "page.jpg": (b"<html><script>alert(1)</script>", "not an image"),
+        "drawing.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
+        "more.zip": (archive.getvalue(), "not an image"),
+        "empty.png": (b"", "not an image"),
+        "<img src=x onerror=alert(1)>.png": (b"\0", "not an image"),
+        "\u202egnp.exe": (b"\0", "not an image"),
+    }
+    images = {name: content for name, (content, _) in reasons.items()}
+    reply = post(client, images | {"good.jpg": good})
+    *bad, last = reply.json()["predictions"]
+    for found, (name, (_, reason)) in zip(bad, reasons.items(), strict=True):
+        assert reason in found["reason"], name
+        assert found["labels"] == found["probabilities"] == []
+    assert last["labels"] and last["reason"] is None
+    names = [found["image"] for found in bad]
+    assert names[-2:] == ["<img src=x onerror=alert(1)>.png", r"\u202egnp.exe"]
+    assert reply.headers["content-type"] == "application/json"
+    text = client.post("/v1/csv", json=reply.json() | {"predictions": bad}).text
+    assert [row["image"] for row in csv.DictReader(io.StringIO(text))] == names
+
+
+def sleep(_):
+    time.sleep(60)
+
+
+def fill_memory(_):
+    return NewPixels(np.ones(2**28))
+
+
+def crash(_):
+    import os  # noqa: PLC0415 - only in the worker
+
+    os.abort()
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [(sleep, "took more than 0.5 s"), (fill_memory, "more than 256 MiB"), (crash, CRASHED)],
+)
+def test_decoding_is_bounded_and_the_next_image_is_decoded(
+    project, odd_images, monkeypatch, function, reason
+):
+    classifier = Classifier.load(project())
+    decoder = Decoder(classifier, Limits(decode_seconds=0.5, decode_bytes=256 * MIB))
+    right = decoder._workers._arguments
+    try:
+        decoder._workers._arguments = (function, right[1])
+        for _ in range(2):
+            assert reason in decoder._decode(b"").reason
+        decoder._workers._arguments = right
+        decoder._workers.stop()  # idle processes with the other function
+        decoder._workers._idle.put(None)
+        assert decoder._decode(odd_images["cat/photo.jpg"]).pixels is not None
+    finally:
+        decoder._threads.shutdown()
+
+
+def test_limits_of_a_request(served, odd_images):
+    client, _ = served(max_body=20_000, max_images=2)
+    image = odd_images["cat/photo.jpg"]
+    assert post(client, {"a": image, "b": image}).status_code == 200
+    for images, code, words in [
+        ({"a": image, "b": image, "c": image}, 400, "Maximum number of files is 2"),
+        ({"a": bytes(30_000)}, 413, "--max-mib"),
+    ]:
+        reply = post(client, images)
+        assert reply.status_code == code and words in reply.json()["error"]
+    pieces = client.post(
+        "/v1/predict",
+        content=iter([b"x" * 15_000] * 2),  # without Content-Length
+        headers={"Content-Type": "multipart/form-data; boundary=b"},
+    )
+    assert pieces.status_code in (400, 413)
+    assert client.post("/v1/predict", content=image).status_code == 415
+    other = client.post("/v1/predict", files={"photo": image})
+    assert other.status_code == 400 and "got photo" in other.json()["error"]
+    assert post(client, {"a": image}, params={"top": "x"}).status_code == 400
+    assert client.post("/v1/csv", json={"predictions": 3}).status_code == 400
+    assert client.get("/health").json() == {"status": "ok", "n_waiting": 0}
+
+
+def test_a_full_queue_is_a_429_with_the_time_to_wait(served, odd_images):
+    client, _ = served(max_waiting=2)
+    images = dict.fromkeys("abc", odd_images["cat/photo.jpg"])
+    reply = post(client, images)
+    assert reply.status_code == 429 and int(reply.headers["Retry-After"]) >= 1
+    assert post(client, {"a": images["a"]}).status_code == 200  # nothing is left in the queue
+    admission = Admission(Limits(max_body=10, max_bodies=2))
+    with admission.body(10), admission.body(10), pytest.raises(Exception, match="busy"):
+        admission.body(1).__enter__()
+
+
+def test_waiting_images_are_predicted_in_whole_batches(project):
+    classifier = Classifier.load(project())
+    thread = InferenceThread(classifier, Admission(Limits()))
+    sizes = []
+
+    class Recorder:
+        def predict_decoded(self, named):
+            sizes.append(len(named))
+            return classifier.predict_decoded(named)
+
+    thread._classifier, thread._batch_size, thread._max_images = Recorder(), 4, 8
+    image = NewPixels(np.zeros((16, 16, 3), np.uint8))
+    block = thread.call(lambda: time.sleep(0.3))
+    time.sleep(0.1)
+    futures = [thread.predict(str(i), image) for i in range(14)]
+    futures[0].cancel()
+    thread.stop()
+    assert block.done() and sizes == [7, 4, 2]
+    assert [f.result().image for f in futures[1:]] == [str(i) for i in range(1, 14)]
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({}, 200),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": OWN}, 200),
+        ({"Host": "localhost:8000"}, 200),
+        ({"Host": "[::1]:8000"}, 200),
+        ({"Host": "attacker.example"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "http://127.0.0.1:9000"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+def test_requests_of_other_sites_are_refused(served, headers, code):
+    client, _ = served()
+    reply = client.post("/v1/csv", json={"model": "", "predictions": []}, headers=headers)
+    assert reply.status_code == code
+    policy = reply.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy
+    assert reply.headers["x-content-type-options"] == "nosniff"
+
+
+def test_replies_are_those_of_the_description(served, odd_images):
+    client, classifier = served()
+    described = client.get("/openapi.json").json()
+    references = set(_values(described, "$ref"))
+    for reference in references:
+        node = described
+        for key in reference.removeprefix("#/").split("/"):
+            node = node[key]
+    image = {"a.jpg": odd_images["cat/photo.jpg"]}
+    replies = {
+        "/v1/predict": post(client, image),
+        "/v1/explain": post(client, image, "/v1/explain"),
+        "/v1/model": client.get("/v1/model"),
+        "/health": client.get("/health"),
+    }
+    for address, reply in replies.items():
+        (operation,) = described["paths"][address].values()
+        schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
+        jsonschema.validate(reply.json(), schema | {"components": described["components"]})
+    assert set(described["paths"]) == {*replies, "/v1/csv", "/model-card"}
+    assert replies["/v1/model"].json()["classes"] == classifier.classes
+
+
+def _values(node, key):
+    if isinstance(node, dict):
+        yield from (value for name, value in node.items() if name == key)
+        node = list(node.values())
+    for child in node if isinstance(node, list) else []:
+        yield from _values(child, key)
+
+
+@pytest.mark.parametrize(("model", "method"), [("deep", "Grad-CAM"), ("flat", "occlusion")])
+def test_explanations_are_of_the_class_that_is_asked_for(served, odd_images, model, method):
+    client, _ = served(model=model)
+    image = {"a.jpg": odd_images["cat/photo.jpg"]}
+    predicted = post(client, image).json()["predictions"][0]["labels"]
+    first, second = (
+        post(client, image, "/v1/explain", params=params).json()
+        for params in ({}, {"class": "owl"})
+    )
+    assert [first["explained"]] == predicted and first["method"] == method
+    assert second["explained"] == "owl" and second["map"] != first["map"]
+    assert post(client, image, "/v1/explain", params={"class": "x"}).status_code == 400
+    bad = post(client, {"a": b"no"}, "/v1/explain")
+    assert bad.status_code == 400 and "not an image" in bad.json()["error"]
+
+
+def test_the_card_is_shown_as_text(served):
+    client, classifier = served()
+    assert client.get("/model-card").status_code == 404
+    card = classifier.ingested.parents[1] / "reports/MODEL_CARD.md"
+    card.parent.mkdir()
+    card.write_text("# Card\n\n<script>alert(1)</script> ![p](http://x.example/y.png)\n")
+    page = client.get("/model-card").text
+    assert "<h1>Card</h1>" in page and "<script" not in page and "<img" not in page
+
+
+def test_a_model_that_predicts_nan_is_an_error_and_no_traceback(served, odd_images, monkeypatch):
+    client, classifier = served(model="flat")
+    for parameter in classifier.members["flat"].network.parameters():
+        parameter.data.fill_(float("nan"))
+    reply = post(client, {"a": odd_images["cat/photo.jpg"]})
+    assert reply.status_code == 503 and "Train it again" in reply.json()["error"]
+
+
+def test_a_port_in_use_is_named():
+    with bind("127.0.0.1", 0) as listener, pytest.raises(UserError, match="in use") as error:
+        bind("127.0.0.1", listener.getsockname()[1])
+    assert "--port" in str(error.value)
+    with pytest.raises(UserError, match="--host"):
+        bind("192.0.2.1", 0)
