@@ -6,6 +6,7 @@ import struct
 import time
 import zipfile
 import zlib
+from unittest.mock import Mock
 
 import jsonschema
 import numpy as np
@@ -14,6 +15,7 @@ from starlette.testclient import TestClient
 
 from classifold.errors import UserError
 from classifold.ingest.ingestion import CRASHED
+from classifold.runtime.bounded_workers import CrashError, MemoryLimitError, TimeLimitError
 from classifold.serving.new_images import NewPixels
 from classifold.serving.predict import Classifier
 from classifold.serving.predictions_file import write_predictions
@@ -88,8 +90,9 @@ def test_each_bad_image_has_a_reason_and_the_others_are_predicted(served, odd_im
         file.writestr("a.png", odd_images["dog/gray.png"])
     reasons = {
         "a bomb.png": (png_of(60_000, 60_000), "bomb"),
-        "a line.png": (png_of(10**9, 1), "the maximum is 64,000,000"),
-        "cut.jpg": (good[: len(good) // 2], "truncated"),
+        "a line.png": (png_of(10**9, 1), "bomb"),
+        "large.png": (png_of(9000, 9000), "the maximum is 64,000,000"),
+        "cut.jpg": (good[: len(good) // 2], "OSError"),
         "page.jpg": (b"<html><script>alert(1)</script>", "not an image"),
         "drawing.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
         "more.zip": (archive.getvalue(), "not an image"),
@@ -111,40 +114,19 @@ def test_each_bad_image_has_a_reason_and_the_others_are_predicted(served, odd_im
     assert [row["image"] for row in csv.DictReader(io.StringIO(text))] == names
 
 
-def sleep(_):
-    time.sleep(60)
-
-
-def fill_memory(_):
-    return NewPixels(np.ones(2**28))
-
-
-def crash(_):
-    import os  # noqa: PLC0415 - only in the worker
-
-    os.abort()
-
-
-@pytest.mark.parametrize(
-    ("function", "reason"),
-    [(sleep, "took more than 0.5 s"), (fill_memory, "more than 256 MiB"), (crash, CRASHED)],
-)
-def test_decoding_is_bounded_and_the_next_image_is_decoded(
-    project, odd_images, monkeypatch, function, reason
-):
-    classifier = Classifier.load(project())
-    decoder = Decoder(classifier, Limits(decode_seconds=0.5, decode_bytes=256 * MIB))
-    right = decoder._workers._arguments
-    try:
-        decoder._workers._arguments = (function, right[1])
-        for _ in range(2):
-            assert reason in decoder._decode(b"").reason
-        decoder._workers._arguments = right
-        decoder._workers.stop()  # idle processes with the other function
-        decoder._workers._idle.put(None)
-        assert decoder._decode(odd_images["cat/photo.jpg"]).pixels is not None
-    finally:
-        decoder._threads.shutdown()
+def test_the_limits_of_decoding_are_reasons(project, odd_images, monkeypatch):
+    decoder = Decoder(Classifier.load(project()), Limits(decode_seconds=3, decode_bytes=300 * MIB))
+    assert decoder._decode(odd_images["cat/photo.jpg"]).pixels.shape == (16, 16, 3)
+    decoder.stop()
+    for error, reason in [
+        (TimeLimitError, "more than 3 s"),
+        (MemoryLimitError, "more than 300 MiB"),
+        (CrashError, CRASHED),
+    ]:
+        monkeypatch.setattr(decoder._workers, "apply", Mock(side_effect=error))
+        assert reason in decoder._decode(b"").reason
+    monkeypatch.setattr(decoder._workers, "apply", lambda _: NewPixels(None, "MemoryError: x"))
+    assert "more than 300 MiB" in decoder._decode(b"").reason
 
 
 def test_limits_of_a_request(served, odd_images):
@@ -203,9 +185,9 @@ def test_waiting_images_are_predicted_in_whole_batches(project):
     assert [f.result().image for f in futures[1:]] == [str(i) for i in range(1, 14)]
 
 
-@pytest.mark.parametrize(
-    ("headers", "code"),
-    [
+def test_requests_of_other_sites_are_refused(served):
+    client, _ = served()
+    for headers, code in [
         ({}, 200),
         ({"Sec-Fetch-Site": "same-origin", "Origin": OWN}, 200),
         ({"Host": "localhost:8000"}, 200),
@@ -215,15 +197,14 @@ def test_waiting_images_are_predicted_in_whole_batches(project):
         ({"Sec-Fetch-Site": "same-site"}, 403),
         ({"Origin": "http://127.0.0.1:9000"}, 403),
         ({"Origin": "null"}, 403),
-    ],
-)
-def test_requests_of_other_sites_are_refused(served, headers, code):
-    client, _ = served()
-    reply = client.post("/v1/csv", json={"model": "", "predictions": []}, headers=headers)
-    assert reply.status_code == code
-    policy = reply.headers["content-security-policy"]
-    assert "default-src 'none'" in policy and "unsafe" not in policy
-    assert reply.headers["x-content-type-options"] == "nosniff"
+    ]:
+        reply = client.post("/v1/csv", json={"model": "", "predictions": []}, headers=headers)
+        assert reply.status_code == code, headers
+        policy = reply.headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "unsafe" not in policy
+        assert reply.headers["x-content-type-options"] == "nosniff"
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    assert client.get("/", headers=link).status_code == 200
 
 
 def test_replies_are_those_of_the_description(served, odd_images):
