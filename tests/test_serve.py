@@ -3,9 +3,12 @@
 import csv
 import io
 import struct
+import subprocess
+import sys
 import time
 import zipfile
 import zlib
+from pathlib import Path
 from unittest.mock import Mock
 
 import jsonschema
@@ -29,12 +32,14 @@ OWN = "http://127.0.0.1:8000"
 
 
 @pytest.fixture
-def served(project):
+def served(project, keep_training_images):
     """Make a client of a new server, and the classifier that it serves."""
     clients = []
 
-    def start(task="single", *, model="stack", host="127.0.0.1", **limits):
+    def start(task="single", *, model="stack", host="127.0.0.1", known=False, **limits):
         root = project(task)
+        if known:
+            keep_training_images(root)
         classifier = Classifier.load(root, model=model)
         app = make_app(classifier, root=root, host=host, limits=Limits(**limits))
         client = TestClient(app, base_url=OWN, raise_server_exceptions=False)
@@ -64,7 +69,7 @@ def png_of(width, height):
 
 @pytest.mark.parametrize("task", ["single", "multi"])
 def test_replies_and_csv_equal_those_of_predict_bit_for_bit(served, odd_images, tmp_path, task):
-    client, classifier = served(task)
+    client, classifier = served(task, known=task == "single")
     root = classifier.ingested.parents[1]
     paths = [root / "source" / name for name in odd_images]
     expected = list(classifier.predict(paths))
@@ -74,11 +79,13 @@ def test_replies_and_csv_equal_those_of_predict_bit_for_bit(served, odd_images, 
     for found, prediction in zip(reply["predictions"], expected, strict=True):
         probabilities = {one["class"]: one["probability"] for one in found["probabilities"]}
         assert list(probabilities.items()) == list(prediction.probabilities.items())
-        assert found["labels"] == prediction.labels and found["sets"] == prediction.sets
+        for field in ("labels", "sets", "remark", "novelty", "is_novel"):
+            assert found[field] == getattr(prediction, field), field
 
     named = [p._replace(image=name) for p, name in zip(expected, odd_images, strict=True)]
     csv_file = tmp_path / "expected.csv"
-    write_predictions(csv_file, named, task=task, top=3, levels=classifier.levels)
+    settings = {"levels": classifier.levels, "novelty": task == "single"}
+    write_predictions(csv_file, named, task=task, top=3, **settings)
     assert client.post("/v1/csv", json=reply).content == csv_file.read_bytes()
 
 
@@ -208,7 +215,7 @@ def test_requests_of_other_sites_are_refused(served):
 
 
 def test_replies_are_those_of_the_description(served, odd_images):
-    client, classifier = served()
+    client, classifier = served(known=True)
     described = client.get("/openapi.json").json()
     references = set(_values(described, "$ref"))
     for reference in references:
@@ -228,6 +235,9 @@ def test_replies_are_those_of_the_description(served, odd_images):
         jsonschema.validate(reply.json(), schema | {"components": described["components"]})
     assert set(described["paths"]) == {*replies, "/v1/csv", "/model-card"}
     assert replies["/v1/model"].json()["classes"] == classifier.classes
+    nearest = replies["/v1/explain"].json()["nearest"]
+    assert nearest[0]["id"] == "cat/photo.jpg" and nearest[0]["labels"] == ["cat"]
+    assert nearest[0]["thumbnail"].startswith("data:image/webp;base64,")
 
 
 def _values(node, key):
@@ -278,3 +288,14 @@ def test_a_port_in_use_is_named():
     assert "--port" in str(error.value)
     with pytest.raises(UserError, match="--host"):
         bind("192.0.2.1", 0)
+
+
+@pytest.mark.slow
+def test_the_server_under_load_is_right_and_stops_cleanly():
+    script = Path(__file__).parents[1] / "benchmarks/serving.py"
+    options = ["--seconds", "6", "--clients", "8", "--size", "64"]
+    done = subprocess.run(
+        [sys.executable, str(script), *options], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 wrong replies" in done.stdout

@@ -76,7 +76,8 @@ class Service:
             call = self.networks.call(
                 lambda: self.explainer.explain(uploads[0].name, image, class_name)
             )
-            return JSONResponse(await asyncio.wrap_future(call))
+            explanation = await asyncio.wrap_future(call)
+        return JSONResponse(await asyncio.to_thread(self.explainer.add_thumbnails, explanation))
 
     async def csv(self, request: Request) -> Response:
         """POST /v1/csv."""
@@ -143,6 +144,7 @@ class Service:
                 task=self.classifier.task,
                 top=max((len(one.probabilities) for one in predictions), default=self.top),
                 levels=self.classifier.levels,
+                novelty=self.classifier.comparison is not None,
             )
             return path.read_bytes()
 

@@ -1,4 +1,4 @@
-"""Explain the prediction for one image: the pixels that it depends on."""
+"""Explain the prediction for one image: the pixels that count, and similar training images."""
 
 import base64
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ from classifold.analysis.explain.saliency import MAX_BATCH_SIZE, grad_cam, occlu
 from classifold.data.json_file import read_json
 from classifold.models.inference import batch_size_of
 from classifold.models.preprocessing import to_input
+from classifold.reporting.pictures import THUMBNAIL_SIDE, to_uri
 from classifold.serving.new_images import NewPixels
 from classifold.serving.predict import Classifier
 
@@ -40,6 +41,8 @@ class Explainer:
     def explain(self, name: str, image: NewPixels, class_name: str | None) -> dict[str, Any]:
         """Explain an image, in the thread of the networks; see `schema.Explanation`.
 
+        Thumbnails are added later, since reading them needs no network.
+
         Args:
             name: of the image.
             image: one that could be decoded.
@@ -57,7 +60,23 @@ class Explainer:
             "method": method,
             "map": _png(_overlay(strength)),
             "seen": _png(image.pixels[..., ::-1]),
+            "nearest": self._nearest(image.pixels),
         }
+
+    def add_thumbnails(self, explanation: dict[str, Any]) -> dict[str, Any]:
+        """Add the pictures of the nearest training images, in any thread."""
+        nearest = explanation["nearest"] or []
+        ids = [one["id"] for one in nearest]
+        thumbnails = self._classifier.thumbnails(ids, side=THUMBNAIL_SIDE)
+        for one in nearest:
+            one["thumbnail"] = to_uri(thumbnails[one["id"]])
+        return explanation
+
+    def _nearest(self, pixels: np.ndarray) -> list[dict[str, Any]] | None:
+        if self._classifier.comparison is None or not self._classifier.ingested.is_dir():
+            return None
+        (nearest,) = self._classifier.nearest(pixels[None])
+        return [one._asdict() for one in nearest]
 
     def _locate(self, pixels: np.ndarray, class_index: int) -> tuple[str, np.ndarray]:
         model, device = self._classifier.members[self.name], self._classifier.device

@@ -34,19 +34,18 @@ class ImagePrediction(BaseModel):
     reason: Annotated[str | None, Field(description="Why the file could not be decoded.")]
     abstained: Annotated[str | None, Field(description="Why there is no label: low confidence.")]
     remark: Annotated[str | None, Field(description="What is unusual about the image.")]
+    novelty: Annotated[
+        float | None, Field(description="Distance to the training images; null if unknown.")
+    ]
+    is_novel: Annotated[bool, Field(description="Whether it is unlike the training images.")]
 
     @staticmethod
     def describe(prediction: Prediction, *, top: int) -> dict[str, Any]:
         """Describe a prediction as JSON with the fields of this class."""
         ranked = list(prediction.probabilities.items())[:top]
-        return {
-            **{name: getattr(prediction, name) for name in ("image", "labels")},
-            "probabilities": [{"class": name, "probability": value} for name, value in ranked],
-            **{
-                name: getattr(prediction, name)
-                for name in ("sets", "reason", "abstained", "remark")
-            },
-        }
+        named = [{"class": name, "probability": value} for name, value in ranked]
+        fields = {name: getattr(prediction, name) for name in ImagePrediction.model_fields}
+        return fields | {"probabilities": named}
 
     def as_prediction(self) -> Prediction:
         """Convert back."""
@@ -62,6 +61,15 @@ class Predictions(BaseModel):
     predictions: list[ImagePrediction]
 
 
+class NearestImage(BaseModel):
+    """A training image with similar features."""
+
+    id: Annotated[str, Field(description="In the image table.")]
+    labels: list[str]
+    similarity: Annotated[float, Field(description="Cosine of the features, in [-1, 1].")]
+    thumbnail: str
+
+
 class Explanation(BaseModel):
     """What the prediction for an image depends on. Pictures are data: addresses."""
 
@@ -71,6 +79,10 @@ class Explanation(BaseModel):
     method: Annotated[str, Field(description="`Grad-CAM` or `occlusion`.")]
     map: Annotated[str, Field(description="PNG with transparency, to be laid over the image.")]
     seen: Annotated[str, Field(description="PNG of the image as the network sees it.")]
+    nearest: Annotated[
+        list[NearestImage] | None,
+        Field(description="The nearest training images; null if their features are not stored."),
+    ]
 
 
 class ServedModel(BaseModel):

@@ -62,7 +62,7 @@ async function predict(result) {
   } catch (error) {
     const name = result.file.name || "image";
     result.prediction = { image: name, labels: [], probabilities: [], sets: {},
-      reason: error.message, abstained: null, remark: null };
+      reason: error.message, abstained: null, remark: null, novelty: null, is_novel: false };
   }
   show(result);
 }
@@ -123,13 +123,14 @@ function show(result) {
   part(".photo").alt = prediction.image;
   if (prediction.reason) {
     card.classList.add("failed");
-    part(".label").textContent = "Not an image that can be read";
+    part(".label").textContent = "Cannot be read";
     part(".remark").textContent = prediction.reason;
     part(".remark").hidden = false;
     return;
   }
   part(".label").textContent = prediction.labels.join(", ")
     || (prediction.abstained ? "No prediction" : "No class");
+  card.classList.toggle("novel", prediction.is_novel);
   const remarks = [prediction.remark, prediction.abstained].filter(Boolean);
   part(".remark").textContent = remarks.join(" · ");
   part(".remark").hidden = !remarks.length;
