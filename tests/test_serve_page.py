@@ -31,7 +31,7 @@ GIVE = """([type, key, name, bytes]) => {
 def address(project, keep_training_images):
     """The address of a server that runs in a thread; every image is unlike those of training."""
     root = project()
-    keep_training_images(root, threshold=-1.0)
+    keep_training_images(root, threshold=0.0)
     (root / "reports").mkdir()
     (root / "reports/MODEL_CARD.md").write_text("# Card\n")
     with bind("127.0.0.1", 0) as listener:
