@@ -106,7 +106,7 @@ def ends_the_process(read, **settings):
 def test_an_image_that_ends_its_process_has_a_reason(tmp_path, monkeypatch, image):
     monkeypatch.setattr(parallel, "MIN_ITEMS_FOR_PROCESSES", 1)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    monkeypatch.setattr(new_images, "_pixels", ends_the_process)
+    monkeypatch.setattr(new_images, "decode_pixels", ends_the_process)
     (tmp_path / "a.png").write_bytes(image)
     with open_images([tmp_path / "a.png"], ingested=tmp_path) as opened:
         (image,) = opened.pixels(**SETTINGS)
