@@ -1,5 +1,6 @@
 """The server predicts exactly what `predict` does, within limits, for its own pages only."""
 
+import asyncio
 import csv
 import io
 import struct
@@ -14,6 +15,7 @@ from unittest.mock import Mock
 import jsonschema
 import numpy as np
 import pytest
+from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
 from classifold.errors import UserError
@@ -27,6 +29,7 @@ from classifold.serving.web.decoding import Decoder
 from classifold.serving.web.inference import InferenceThread
 from classifold.serving.web.limits import MIB, Admission, Limits
 from classifold.serving.web.server import bind
+from classifold.serving.web.uploads import arriving
 
 OWN = "http://127.0.0.1:8000"
 
@@ -160,6 +163,16 @@ def test_limits_of_a_request(served, odd_images):
     assert client.get("/health").json() == {"status": "ok", "n_waiting": 0}
 
 
+def test_a_request_that_arrives_too_slowly_is_a_408():
+    async def arrive():
+        async with arriving(Limits(body_seconds=0.01)):
+            await asyncio.sleep(60)
+
+    with pytest.raises(HTTPException, match="must arrive within") as error:
+        asyncio.run(arrive())
+    assert error.value.status_code == 408
+
+
 def test_a_full_queue_is_a_429_with_the_time_to_wait(served, odd_images):
     client, _ = served(max_waiting=2)
     images = dict.fromkeys("abc", odd_images["cat/photo.jpg"])
@@ -167,7 +180,7 @@ def test_a_full_queue_is_a_429_with_the_time_to_wait(served, odd_images):
     assert reply.status_code == 429 and int(reply.headers["Retry-After"]) >= 1
     assert post(client, {"a": images["a"]}).status_code == 200  # nothing is left in the queue
     admission = Admission(Limits(max_body=10, max_bodies=2))
-    with admission.body(10), admission.body(10), pytest.raises(Exception, match="busy"):
+    with admission.body(10), admission.body(10), pytest.raises(HTTPException, match="busy"):
         admission.body(1).__enter__()
 
 

@@ -43,6 +43,7 @@ def serve(
     from classifold.serving.web.server import address_of, bind, run
 
     limits = Limits(max_body=max_mib * MIB, max_waiting=max_waiting)
+    limits = limits._replace(max_images=min(limits.max_images, max_waiting))
     with bind(host, port) as listener:
         classifier = Classifier.load(model=model, models=models, abstain=abstain)
         app = make_app(classifier, host=host, top=top, limits=limits)

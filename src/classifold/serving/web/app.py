@@ -28,7 +28,13 @@ from classifold.serving.web.openapi import describe_api
 from classifold.serving.web.pages import ASSETS, card_page, read_asset
 from classifold.serving.web.schema import ImagePrediction, Predictions
 from classifold.serving.web.security import Guard
-from classifold.serving.web.uploads import Upload, declared_length, read_body, read_uploads
+from classifold.serving.web.uploads import (
+    Upload,
+    arriving,
+    declared_length,
+    read_body,
+    read_uploads,
+)
 
 
 class Service:
@@ -82,16 +88,9 @@ class Service:
     async def csv(self, request: Request) -> Response:
         """POST /v1/csv."""
         with self.admission.body(declared_length(request, self.limits)):
-            body = b"".join([piece async for piece in read_body(request, self.limits)])
-            try:
-                listed = Predictions.model_validate_json(body).predictions
-            except ValidationError as error:
-                first = error.errors(include_url=False, include_input=False)[0]
-                place = ".".join(map(str, first["loc"]))
-                raise HTTPException(
-                    400, f"{place or 'body'}: {first['msg']}. Send a reply of /v1/predict."
-                ) from None
-            text = await asyncio.to_thread(self._to_csv, listed)
+            async with arriving(self.limits):
+                body = b"".join([piece async for piece in read_body(request, self.limits)])
+            text = await asyncio.to_thread(self._to_csv, body)
         disposition = {"Content-Disposition": 'attachment; filename="predictions.csv"'}
         return Response(text, media_type="text/csv", headers=disposition)
 
@@ -135,7 +134,15 @@ class Service:
         image = await self.decoder.decode(upload.content)
         return await asyncio.wrap_future(self.networks.predict(upload.name, image))
 
-    def _to_csv(self, predictions: list[ImagePrediction]) -> bytes:
+    def _to_csv(self, body: bytes) -> bytes:
+        try:
+            predictions = Predictions.model_validate_json(body).predictions
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(map(str, first["loc"])) or "body"
+            raise HTTPException(
+                400, f"{place}: {first['msg']}. Send a reply of /v1/predict."
+            ) from None
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "predictions.csv"
             write_predictions(

@@ -1,7 +1,8 @@
 """Read the images of a request into memory; nothing is written to a file."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from starlette.datastructures import UploadFile
@@ -44,12 +45,8 @@ async def read_uploads(request: Request, limits: Limits) -> list[Upload]:
         max_fields=0,
     )
     try:
-        async with asyncio.timeout(limits.body_seconds):
+        async with arriving(limits):
             form = await parser.parse()
-    except TimeoutError:
-        raise HTTPException(
-            408, f"the request must arrive within {limits.body_seconds:g} s. Send fewer images."
-        ) from None
     except MultiPartException as error:
         raise HTTPException(
             400, f"the form cannot be read ({error.message.rstrip('.')}). {EXAMPLE}"
@@ -65,6 +62,22 @@ async def read_uploads(request: Request, limits: Limits) -> list[Upload]:
         ]
     finally:
         await form.close()
+
+
+@asynccontextmanager
+async def arriving(limits: Limits) -> AsyncIterator[None]:
+    """Limit the time in which a body must be read.
+
+    Raises:
+        HTTPException: 408.
+    """
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            yield
+    except TimeoutError:
+        raise HTTPException(
+            408, f"the request must arrive within {limits.body_seconds:g} s. Send fewer images."
+        ) from None
 
 
 async def read_body(request: Request, limits: Limits) -> AsyncGenerator[bytes, None]:
