@@ -39,7 +39,7 @@ def test_short_and_long_help_options_are_equal(command):
 
 def test_help_lists_every_command_for_people():
     text = CliRunner().invoke(app, ["-h"]).output
-    assert len(COMMANDS) == 15
+    assert len(COMMANDS) == 16
     assert [name for name in COMMANDS if f" {name} " not in text] == ["plots-page"]  # hidden
 
 

@@ -11,8 +11,9 @@ from classifold.errors import UserError
 from classifold.params.validation import check_params
 from classifold.project import findings as looking
 from classifold.project import new_project
-from classifold.project.chosen_params import Machine, write_params
+from classifold.project.chosen_params import write_params
 from classifold.project.findings import Findings, Sample, describe, find
+from classifold.project.presets import Machine, Preset, epochs_of
 from synthetic_clone import CLASSES, draw, draw_data
 
 CPU, GPU = Machine(2, None), Machine(16, "NVIDIA H200")
@@ -100,8 +101,8 @@ def test_images_that_cannot_be_read_are_an_error(tmp_path):
             CPU,
             True,
             {
-                "models": ["lite0", "lite1", "lite2"],
-                "augment.size": 260,
+                "models": ["lite0"],
+                "augment.size": 224,
                 "augment.flips": ["none"],
                 "filter.duplicates.near": "group",
                 "train.threads": 2,
@@ -126,7 +127,7 @@ def test_images_that_cannot_be_read_are_an_error(tmp_path):
             FOUND._replace(labels_per_image=Counter({1: 50_000})),
             GPU,
             True,
-            {"models": ["lite0", "lite1", "lite2"]},
+            {"models": ["lite0"]},
             id="many photos and a GPU",
         ),
         pytest.param(
@@ -184,7 +185,7 @@ def test_images_that_cannot_be_read_are_an_error(tmp_path):
             FOUND._replace(layout="tiny-imagenet", sample=sized(64)),
             CPU,
             True,
-            {"models": ["alphanet_a", "alphanet_b", "alphanet_c"]},
+            {"models": ["alphanet_a", "alphanet_c"]},
             id="images of ImageNet",
         ),
         pytest.param(
@@ -214,6 +215,66 @@ def test_params_suit_the_images(tmp_path, found, machine, installed, values):
     assert len(set(keys)) == len(keys)
     assert all(f"# {key}: " in head for key in keys)
     assert all(len(line) <= 100 for line in head.splitlines())
+
+
+GOOD_PHOTOS = ["lite0_tuned", "lite2_tuned", "lite0", "lite1", "lite2"]
+DIGITS = ["mlp", "initial_cnn", "alphanet_a", "small_resnet"]
+
+
+@pytest.mark.parametrize(
+    ("preset", "found", "models", "expected"),
+    [
+        pytest.param("quick", FOUND, ["lite0"], {}, id="a probe"),
+        pytest.param("timed quick", FOUND, ["lite0", "lite1", "lite2"], {}, id="probes"),
+        pytest.param(
+            "good",
+            FOUND,
+            ["lite2_tuned", "lite1_tuned", "lite2"],
+            {"lite2_tuned": 10, "lite1_tuned": 10},
+            id="large photos",
+        ),
+        pytest.param(
+            "best",
+            FOUND._replace(task="multi", sample=sized(128)),
+            GOOD_PHOTOS,
+            {"lite0_tuned": 10, "lite2_tuned": 6, "folds": 5},
+            id="small photos",
+        ),
+        pytest.param(
+            "good",
+            FOUND._replace(labels_per_image=Counter({1: 50_000})),
+            ["lite2_tuned", "lite2"],
+            {"lite2_tuned": 3},
+            id="many photos",
+        ),
+        pytest.param(
+            "quick",
+            FOUND._replace(sample=sized(28)),
+            ["mlp", "small_resnet"],
+            {"mlp": 5, "small_resnet": 3},
+            id="some small networks",
+        ),
+        pytest.param("good", FOUND._replace(sample=sized(28)), DIGITS, {"mlp": 15}, id="all"),
+        pytest.param(
+            "best", FOUND._replace(sample=sized(28)), DIGITS, {"mlp": 15, "folds": 5}, id="folds"
+        ),
+    ],
+)
+def test_a_preset_decides_on_models_epochs_and_folds(tmp_path, preset, found, models, expected):
+    file = tmp_path / "params.yaml"
+    timed, _, name = preset.rpartition(" ")
+    write_params(
+        file, Path("x"), found, CPU, preset=Preset(name, bool(timed)), is_installed=lambda _: True
+    )
+    params = check_params(file)
+    assert list(params["models"]) == models
+    folds = params["stack"]["folds"]
+    assert folds == 0 or params["stack"]["method"] != "mean"
+    found_epochs = {name: epochs_of(params["models"][name]) for name in expected if name != "folds"}
+    assert ({"folds": folds} if folds else {}) | found_epochs == expected
+    losses = {model["loss"]["name"] for model in params["models"].values() if "loss" in model}
+    assert losses <= {"binary_cross_entropy" if found.task == "multi" else "cross_entropy"}
+    assert f"preset {name}" in file.read_text()
 
 
 def test_no_policy_mirrors_characters(tmp_path):

@@ -16,6 +16,7 @@ from classifold.cli.augmentations import augmentations
 from classifold.cli.check import check
 from classifold.cli.experiments import experiments
 from classifold.cli.export import export
+from classifold.cli.fit import fit
 from classifold.cli.init import init
 from classifold.cli.lr_find import lr_find
 from classifold.cli.plots_page import plots_page
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 
 for command in (
+    fit,
     init,
     check,
     predict,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from classifold.cli.errors import report_errors
-from classifold.cli.options import given_paths
+from classifold.cli.options import ImageFolders, PresetName, PresetOption, given_paths
 
 
 @report_errors(kept="the folder is as before")
@@ -22,24 +22,35 @@ def init(
             callback=given_paths, help="Your labeled images: a folder, a zip or a tar archive."
         ),
     ],
-    folders: Annotated[
-        str,
-        typer.Option(help="What the folders of each level are, such as split/class or any/class."),
-    ] = "auto",
+    folders: ImageFolders = "auto",
+    preset: PresetOption = PresetName.QUICK,
 ) -> None:
     """Look at images, and write a project for them: a Git repository with DVC's pipeline.
 
     Names and labels of all images are read, and a sample is decoded. The choices are in the head of
     params.yaml, and are yours to change. DVC gets a copy of the images. Nothing is overwritten.
+    'classifold fit' also runs the pipeline.
     """
-    from classifold.errors import UserError
-    from classifold.project.chosen_params import Machine, wrap
-    from classifold.project.findings import describe, find
-    from classifold.project.new_project import path_in_project, require_new, write_project
-    from classifold.runtime.chunks import count_cores
+    from classifold.project.new_project import require_new
     from classifold.runtime.progress import log
 
     require_new(folder, data)
+    write_chosen(folder, data, folders=folders, preset=preset)
+    log(f"Next: cd {shlex.quote(str(folder))} && git commit -m 'New project' && dvc repro")
+
+
+def write_chosen(
+    folder: Path, data: Path, *, folders: str, preset: str, timed: bool = False
+) -> None:
+    """Look at images, write a project, and print what was found and chosen."""
+    from classifold.errors import UserError
+    from classifold.project.choices import wrap
+    from classifold.project.findings import describe, find
+    from classifold.project.new_project import path_in_project, write_project
+    from classifold.project.presets import Machine, Preset
+    from classifold.runtime.chunks import count_cores
+    from classifold.runtime.progress import log
+
     try:
         findings = find(data, folders=folders)
     except UserError as error:
@@ -49,13 +60,13 @@ def init(
     log(f"{data}:")
     for line in describe(findings):
         log(f"  {line}")
-    choices = write_project(folder, data, findings, Machine(count_cores(), _gpu()))
+    machine = Machine(count_cores(), _gpu())
+    choices = write_project(folder, data, findings, machine, preset=Preset(preset, timed))
     log("Choices, in params.yaml:")
     for choice in choices:
         for line in wrap(choice, prefix="  "):
             log(line)
     log(f"DVC has a copy of the images: {folder / path_in_project(data)}")
-    log(f"Next: cd {shlex.quote(str(folder))} && git commit -m 'New project' && dvc repro")
 
 
 def _gpu() -> str | None:

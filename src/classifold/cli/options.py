@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,5 +56,26 @@ ModelsFolder = Annotated[
     typer.Option(
         callback=given_paths,
         help="The folder of trained models; that of 'classifold refit' is 'refit'.",
+    ),
+]
+ImageFolders = Annotated[
+    str,
+    typer.Option(help="What the folders of each level are, such as split/class or any/class."),
+]
+
+
+class PresetName(StrEnum):
+    """How much is trained; `classifold.project.presets` has the rules."""
+
+    QUICK = "quick"
+    GOOD = "good"
+    BEST = "best"
+
+
+PresetOption = Annotated[
+    PresetName,
+    typer.Option(
+        help="quick: a first result in minutes; good: fine-tunes networks and stacks them; best: "
+        "also fits the stack on out-of-fold predictions."
     ),
 ]

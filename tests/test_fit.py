@@ -1,0 +1,117 @@
+"""`classifold fit`: from images to a report in one command, interrupted and continued."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from classifold.cli.app import app
+from classifold.errors import UserError
+from classifold.project.existing_project import continues, require_preset
+from classifold.project.new_project import default_folder
+from synthetic_clone import ROOT, Clone, draw, draw_data, stages_run
+
+
+@pytest.mark.parametrize(
+    ("data", "folder"),
+    [
+        ("pictures/fruit.zip", "fruit"),
+        ("pictures/my photos.tar.gz", "my_photos"),
+        ("fruit.v2.tgz", "fruit.v2"),
+        ("pictures/fruit", "fruit"),
+        ("fruit", "fruit-classifier"),  # the folder of the images itself
+    ],
+)
+def test_the_project_is_named_for_the_images(tmp_path, data, folder):
+    path = tmp_path / data
+    path.parent.mkdir(exist_ok=True)
+    path.mkdir() if "." not in path.name else path.touch()
+    assert default_folder(path, tmp_path) == tmp_path / folder
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A folder with what `continues` reads of a project for fruit.zip of five bytes."""
+    folder = tmp_path / "fruit"
+    (folder / "data/raw").mkdir(parents=True)
+    (folder / "code").mkdir()
+    (folder / "dvc.yaml").touch()
+    (folder / "data/raw/fruit.zip.dvc").write_text("outs:\n- size: 5\n  path: fruit.zip\n")
+    (folder / "params.yaml").write_text(
+        '# Chosen by "classifold init", preset good:\n\ndataset: {path: data/raw/fruit.zip}\n'
+    )
+    (tmp_path / "fruit.zip").write_bytes(b"12345")
+    return folder
+
+
+def test_a_project_for_the_same_images_is_continued(written, tmp_path):
+    assert continues(written, tmp_path / "fruit.zip")
+    assert not continues(tmp_path / "new", tmp_path / "fruit.zip")
+    require_preset(written, "good")
+    with pytest.raises(UserError, match=r"--preset: .* was made with preset good, got best"):
+        require_preset(written, "best")
+
+
+@pytest.mark.parametrize(("name", "content"), [("fruit.zip", b"1"), ("other.zip", b"12345")])
+def test_a_project_for_other_images_is_not_touched(written, tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=r"--out: .* has a project for other images"):
+        continues(written, tmp_path / name)
+
+
+def test_fit_refuses_with_the_names_of_its_own_options(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    draw(tmp_path / "shapes/circle/1.png", "circle", 1)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/mine.txt").touch()
+    for arguments, message in [
+        (["missing.zip"], "PATH: no such file or folder, got missing.zip"),
+        (["shapes", "--out", "full"], "--out: must be a new or an empty folder, got full"),
+    ]:
+        done = CliRunner().invoke(app, ["fit", *arguments])
+        assert (done.exit_code, done.stderr.startswith(message)) == (1, True), done.stderr
+
+
+@pytest.mark.dvc
+def test_fit_from_images_to_the_result_with_an_interruption(tmp_path):
+    place = Clone(tmp_path / "here")
+    draw_data(place.root / "shapes.v1")
+    environment = place.environment() | {"PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, "-m", "classifold", "fit", "shapes.v1", "--out", "shapes"]
+    with subprocess.Popen(
+        command,
+        cwd=place.root,
+        env=environment | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # Ctrl-C reaches all processes of a terminal
+    ) as first:
+        lines = []
+        for line in first.stdout:
+            lines.append(line)
+            if line.startswith("Running stage 'ingest'"):
+                os.killpg(first.pid, signal.SIGINT)
+    output = "".join(lines)
+    assert first.returncode == 130, output
+    assert "run the same command again to continue" in output and "Traceback" not in output
+
+    place.environment = lambda *, forked=False: (
+        Clone.environment(place, forked=forked) | {"PYTHONPATH": str(ROOT / "src")}
+    )
+    output = place.run("classifold", "fit", "shapes.v1", "--out", "shapes")
+    assert "check" not in stages_run(output) and stages_run(output)[-1] == "report"
+    for text in ("test images, by the stack of 2 models", "worst class: “", "duplicate"):
+        assert text in output
+    assert f"report: {Path('shapes/reports/index.html')}" in output
+    assert (place.root / "shapes/reports/index.html").is_file()
+    again = place.run("classifold", "fit", "shapes.v1", "--out", "shapes")
+    assert stages_run(again) == []
+    assert (
+        again.partition("Done in")[2].partition("\n")[2]
+        == output.partition("Done in")[2].partition("\n")[2]
+    )
