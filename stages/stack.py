@@ -3,14 +3,15 @@
 from pathlib import Path
 
 from classifold.data.json_file import read_json, write_json
+from classifold.data.predictions import STACK
 from classifold.data.split_file import read_groups
 from classifold.evaluation.label_errors import label_errors, write_label_errors
 from classifold.evaluation.stack_scores import describe_ensemble, log_scores, stack_metrics
-from classifold.models.decisions import probabilities
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.stage import run_stage
 from classifold.stacking.ensemble import save_ensemble
+from classifold.stacking.held_out_labels import of_probes, of_stack
 from classifold.stacking.member_logits import read_member_logits
 from classifold.stacking.stack import fit_stack
 
@@ -33,23 +34,26 @@ def main() -> None:
     metrics = describe_ensemble(stack.ensemble, method=method, n_folds=n_folds) | stack_metrics(
         validation.logits, stack.logits, validation.labels, folds=stack.folds
     )
+    held_out = of_probes(COMPARED, decisions)
+    if train is not None:
+        held_out = of_stack(stack, train, name=STACK, task=decisions["task"])
 
     with new_folder(Path("ensemble")) as folder:
         save_ensemble(folder, stack.ensemble)
         write_json(folder / "decision.json", stack.decision)
-        if train is not None:
-            rows = label_errors(
-                probabilities(
-                    stack.out_of_fold,
-                    temperature=stack.decision["temperature"],
-                    task=decisions["task"],
-                ),
-                train.labels,
-                ids=train.ids,
+        if held_out:
+            errors = label_errors(
+                held_out.probabilities,
+                held_out.labels,
+                ids=held_out.ids,
                 classes=decisions["classes"],
-                max_rows=MAX_LABEL_ERRORS,
             )
-            write_label_errors(folder / "label_errors.csv", rows)
+            write_label_errors(folder / "label_errors.csv", errors[:MAX_LABEL_ERRORS])
+            metrics["label_errors"] = {
+                "models": held_out.models,
+                "n_images": len(held_out.ids),
+                "n_errors": len(errors),
+            }
     write_json(Path("metrics/stack.json"), metrics)
     log_scores(metrics)
 

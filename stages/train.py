@@ -40,6 +40,8 @@ def main(name: str) -> None:
                 processes=trained.fitted.processes,
             )
             save_logits(folder / "validation.npz", trained.validation)
+            if trained.out_of_fold:
+                save_logits(folder / "out_of_fold.npz", trained.out_of_fold)
         write_json(Path("metrics/train") / f"{name}.json", trained.metrics)
     trained.checkpoint.remove_everywhere(trained.training.machine)
     log(f"  {name}: {trained.score.describe('validation')}")

@@ -11,10 +11,11 @@ from PIL import Image
 from classifold.analysis.explain.neighbors import COLUMNS
 from classifold.data.csv_file import write_rows
 from classifold.data.image_table import write_table
-from classifold.data.json_file import write_json
+from classifold.data.json_file import read_json, write_json
 from classifold.data.pack import new_pack
 from classifold.evaluation.files import write_evaluation
 from classifold.evaluation.inference import Predictions
+from classifold.evaluation.label_errors import write_label_errors
 from classifold.evaluation.labels import LabeledImages
 from classifold.reporting.facts import Folders, read_facts
 from classifold.reporting.formats import MAIN_METRICS
@@ -181,6 +182,21 @@ class Run:
     def start_from(self, weights):
         """Record the published weights of each model; None for random weights."""
         write_json(self.folders.compared / "weights.json", weights)
+
+    def list_label_errors(self, rows, *, n_errors):
+        """Write label errors, as the stage `stack` does: (label, suggested) of the first images."""
+        probabilities = {"label_probability": 0.023456, "suggested_probability": 0.934567}
+        write_label_errors(
+            self.folders.ensemble / "label_errors.csv",
+            (
+                {"rank": i + 1, "id": self.ids[i], "label": label, "suggested": suggested}
+                | probabilities
+                for i, (label, suggested) in enumerate(rows)
+            ),
+        )
+        metrics = read_json(self.folders.metrics / "stack.json")
+        found = {"models": ["one", "two"], "n_images": 1234, "n_errors": n_errors}
+        self._metric("stack", metrics | {"label_errors": found})
 
     def facts(self):
         return read_facts(self.folders, params=self.params, params_text="a: 1 # <b>why</b>\n")

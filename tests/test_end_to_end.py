@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 from urllib.request import Request, urlopen
 
 import numpy as np
@@ -342,6 +343,29 @@ def test_plots_open_without_a_network(clone):
     assert not re.search(r"<(script|link)[^>]+(src|href)=.?https?:", page)
     for title in ("Validation accuracy", "test images", "t-SNE", "Image sizes"):
         assert title in page
+
+
+def test_editors_get_every_chart_and_metric(clone):
+    # The commands that the DVC extension of VS Code calls, and what it reads of their output.
+    plots = ("plots", "diff", "HEAD", "workspace", "-o", ".dvc/tmp/plots", "--split", "--json")
+    output = json.loads(clone.run("dvc", *plots))
+    listed = YAML(typ="safe", pure=True).load((clone.root / "dvc.yaml").read_text())["plots"]
+    names = [plot if isinstance(plot, str) else next(iter(plot)) for plot in listed]
+    assert list(output) == ["data"] and sorted(output["data"]) == sorted(names)
+    for parts in output["data"].values():
+        for part in parts:
+            if part["type"] == "image":
+                assert Path(part["url"]).is_file()
+            else:
+                filled = part["anchor_definitions"]
+                anchors = set(re.findall("<DVC_METRIC_[A-Z_]+>", json.dumps(part["content"])))
+                assert anchors <= set(filled) and filled["<DVC_METRIC_DATA>"]
+                assert {row["rev"] for row in filled["<DVC_METRIC_DATA>"]} == {*part["revisions"]}
+    (workspace, *_) = json.loads(clone.run("dvc", "exp", "show", "--json"))
+    metrics = workspace["data"]["metrics"]
+    assert all("data" in content for content in metrics.values())
+    files = {f"metrics/{path.name}" for path in (clone.root / "metrics").glob("*.json")}
+    assert files <= set(metrics)
 
 
 def test_a_mistyped_key_stops_the_first_stage_and_loses_nothing(clone):

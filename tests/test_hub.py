@@ -106,6 +106,19 @@ def test_timm_alone_predicts_by_the_code_of_the_card(timm_project, tmp_path, mon
     assert shown.strip() == (prediction.labels[0] if task == "single" else str(prediction.labels))
 
 
+@pytest.mark.parametrize("flips", ["horizontal", "both"])
+def test_the_code_of_the_card_averages_mirrored_views(timm_project, tmp_path, monkeypatch, flips):
+    root = timm_project()
+    params = (root / "params.yaml").read_text()
+    (root / "params.yaml").write_text(params.replace("{flips: none,", f"{{flips: {flips},"))
+    classifier, result = exported(root, tmp_path / "out")
+    assert (result.library, result.max_difference < 1e-5) == ("timm", True)
+    variables, _ = run_card(tmp_path / "out", monkeypatch)
+    (prediction,) = classifier.predict(["photo.jpg"])
+    expected = [prediction.probabilities[label] for label in classifier.classes]
+    np.testing.assert_allclose(variables["probabilities"], expected, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "case",
     [

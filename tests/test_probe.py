@@ -29,7 +29,7 @@ from classifold.training.config import TrainingConfig
 from classifold.training.folds import fit_folds
 from classifold.training.loop import fit, refit
 from classifold.training.machine import set_up
-from classifold.training.probe import LOWEST_LOGIT, _assign_folds
+from classifold.training.probe import LOWEST_LOGIT, _assign_folds, out_of_fold_logits
 from classifold.training.scores import score_logits
 from classifold.training.setup import Training
 from classifold.training.try_model import describe_weights_mismatch, try_model
@@ -288,6 +288,43 @@ def test_cross_validation_needs_two_groups(draw_pack, new_probe, fit_head):
         fit_head(new_probe(), pack, pack, head)
     single = by_folds({"name": "logistic", "c": 0.1})  # there is nothing to choose
     assert fit_head(new_probe(), pack, pack, single).phases["head"]["c"] == 0.1
+
+
+def test_out_of_fold_logits_are_those_of_a_head_fitted_without_the_fold(
+    draw_pack, new_probe, fit_head
+):
+    first = np.repeat(np.arange(20), 2)  # each image has a duplicate
+    plain = draw_pack(20).subset(first)
+    groups, ids = [str(row) for row in first], [str(number) for number in range(40)]
+    plain = plain._replace(images=plain.images[:], ids=ids, groups=groups)
+    plain.labels[38:] = 3  # the only group of its class
+    pack = with_variants(plain._replace(classes=[*plain.classes, "rare"]), groups)
+    network, head = new_probe(4), {"name": "logistic", "c": 0.1}
+    fitted = fit_head(network, pack, pack, head)
+    kept = network.head
+    config = config_of(pack, head)
+    found = out_of_fold_logits(network, fitted.body, pack, config=config)
+    assert network.head is kept
+    assert found.ids.tolist() == ids
+    np.testing.assert_array_equal(found.labels, plain.labels)
+
+    folds, inputs = _assign_folds(plain, seed=1), features_of(network, plain)
+    rare = plain.labels == 3
+    assert np.isnan(found.logits[rare]).all() and np.isfinite(found.logits[~rare]).all()
+    for fold in np.unique(folds[~rare]):
+        rest, held_out = folds != fold, (folds == fold) & ~rare
+        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+        expected = model.fit(inputs[rest], plain.labels[rest]).predict_proba(inputs[held_out])
+        probabilities = torch.from_numpy(found.logits[held_out]).softmax(1).numpy()
+        np.testing.assert_allclose(probabilities[:, model.classes_], expected, atol=0.01)
+
+
+def test_out_of_fold_logits_need_two_groups(draw_pack, new_probe, fit_head):
+    pack = draw_pack(6)._replace(groups=["a"] * 6)
+    network, head = new_probe(), {"name": "logistic", "c": 0.1}
+    fitted = fit_head(network, pack, pack, head)
+    config = config_of(pack, head)
+    assert out_of_fold_logits(network, fitted.body, pack, config=config) is None
 
 
 def test_features_that_do_not_fit_into_the_memory_are_an_error(

@@ -684,3 +684,31 @@ def test_the_promise_depends_on_the_calibration_images():
         assert "no threshold keeps a level of 90 %" in text and "at least 9 images" in text
         assert "out-of-fold predictions for 8 training images" in text
         assert "not exact" not in text
+
+
+def test_probable_label_errors_are_shown(tmp_path):
+    run = Run(tmp_path, each=20)
+    run.list_label_errors([("apple", "pear")] * 30, n_errors=30)
+    text = Reader(run.page()).text.replace(SPACE, " ")
+    assert "Each of 1,234 training images was predicted by a head of one, two" in text
+    assert "lists 30 labels as wrong. The 24 most probable errors are shown." in text
+    assert "ensemble/label_errors.csv lists all." in text
+    shown = "label: apple (probability 2.3 %) suggested: pear (probability 93.5 %) apple/0.png"
+    assert shown in text
+    assert text.count("suggested: pear") == 24
+
+
+def test_wrong_and_missing_labels_are_distinguished(tmp_path):
+    run = Run(tmp_path, task="multi")
+    run.list_label_errors([("apple", ""), ("", "pear")], n_errors=1500)
+    text = Reader(run.page()).text.replace(SPACE, " ")
+    assert "lists 1,500 labels as wrong or missing." in text and "lists the first 2." in text
+    assert "probably wrong: apple (probability 2.3 %)" in text
+    assert "probably missing: pear (probability 93.5 %)" in text
+
+
+def test_that_no_label_error_was_found_or_searched_for_is_stated(tmp_path):
+    run = Run(tmp_path)
+    assert "Label errors were not searched for" in run.page()
+    run.list_label_errors([], n_errors=0)
+    assert "lists no label as wrong" in run.page()

@@ -85,9 +85,5 @@ def _export_hub(out: Path, *, model: str, models: Path, repo: str, license_id: s
         print(f"{out} is written; timm loads it.")
     else:
         print(f"{out} is written; classifold loads it, timm does not: {exported.not_timm}.")
-    print(
-        f"On {exported.n_images} validation images, preprocessed as in its model card, its "
-        f"probabilities differ from those of 'classifold predict' by at most "
-        f"{exported.max_difference:.1g}; {exported.n_changed} predictions differ."
-    )
+    print(exported.describe())
     print(f"Read and complete {out}/README.md. Upload: hf upload {repo} {out}")

@@ -30,7 +30,6 @@ def label_errors(
     *,
     ids: Sequence[str],
     classes: Sequence[str],
-    max_rows: int,
 ) -> list[dict[str, Any]]:
     """List labels that are probably wrong, the most probable errors first.
 
@@ -44,7 +43,6 @@ def label_errors(
         labels: int array (N,), or 0 and 1 in (N, n_classes).
         ids: ids of the images.
         classes: names, in the order of columns.
-        max_rows: the largest number of rows.
 
     Returns:
         Rows with `COLUMNS`. With several labels `label` is empty where the class is absent and
@@ -59,7 +57,7 @@ def label_errors(
             absent_or_present = np.column_stack([1 - probability, probability])
             errors += _errors(absent_or_present, present.astype(np.int64), ids, ["", name])
     errors.sort(key=lambda error: error[0])
-    return [{"rank": rank} | row for rank, (_, row) in enumerate(errors[:max_rows], start=1)]
+    return [{"rank": rank} | row for rank, (_, row) in enumerate(errors, start=1)]
 
 
 def confident_thresholds(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -31,6 +31,7 @@ class Folders(NamedTuple):
     filtered: Path
     augmented: Path  # the pack of training images
     compared: Path
+    ensemble: Path
     evaluated: Path
     pca: Path
     tsne: Path
@@ -47,6 +48,7 @@ class Folders(NamedTuple):
             filtered=data / "filtered",
             augmented=data / "augmented/train",
             compared=data / "compared",
+            ensemble=root / "ensemble",
             evaluated=data / "evaluated",
             pca=data / "pca",
             tsne=data / "tsne",
@@ -68,6 +70,7 @@ class Facts(NamedTuple):
     excluded: Rows  # id, label, reason, measured
     duplicates: Rows  # group, id, label, split, kind, kept
     sizes: Rows  # size, outcome, n_images
+    label_errors: Rows  # the most probable ones, of training images
     history: Rows  # learning curves in long form
     confusion: Rows  # actual, predicted: one row per test image, of the stack
     per_class: Rows  # rows of the stack
@@ -154,6 +157,7 @@ def read_facts(folders: Folders, *, params: Mapping[str, Any], params_text: str)
         excluded=read_rows(folders.filtered / "excluded.csv"),
         duplicates=read_rows(folders.filtered / "duplicates.csv"),
         sizes=read_rows(folders.filtered / "sizes.csv"),
+        label_errors=_read_optional(folders.ensemble / "label_errors.csv"),
         history=read_rows(folders.compared / "history.csv"),
         confusion=read_rows(folders.evaluated / "confusion.csv"),
         per_class=_of_stack(read_rows(folders.evaluated / "per_class.csv")),
@@ -182,6 +186,10 @@ def read_facts(folders: Folders, *, params: Mapping[str, Any], params_text: str)
             name: read_predictions(predictions, model=name) for name in (*facts.models, STACK)
         }
     )
+
+
+def _read_optional(path: Path) -> Rows:
+    return read_rows(path) if path.is_file() else []
 
 
 def _of_stack(rows: Rows) -> Rows:

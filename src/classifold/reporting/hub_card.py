@@ -38,9 +38,11 @@ class HubModel(NamedTuple):
     classes: Sequence[str]
     members: Mapping[str, Mapping[str, Any]]  # model -> content of its model.json
     decision: Mapping[str, Any]
-    n_views: int  # number of views that `evaluate` averages
+    mirrored: Sequence[tuple[int, ...]]  # dimensions of each view that `evaluate` averages
+    shift: int  # pixels by which views are shifted, too
     params: Mapping[str, Any]
     metrics: Path  # folder of the metrics, which may be missing
+    agreement: str = ""  # how far predictions by the card's code are from those of Classifold
 
     @property
     def refitted(self) -> bool:

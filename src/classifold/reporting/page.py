@@ -12,6 +12,7 @@ from classifold.reporting.provenance import Provenance
 from classifold.reporting.sections.analysis import analysis_section
 from classifold.reporting.sections.augmentation import augmentation_section
 from classifold.reporting.sections.data import data_section
+from classifold.reporting.sections.label_errors import label_errors_section
 from classifold.reporting.sections.models import models_section
 from classifold.reporting.sections.split import split_section
 from classifold.reporting.sections.stack import stack_section
@@ -45,6 +46,7 @@ def write_page(
         STACK=STACK,
         MAJORITY=MAJORITY,
         **data_section(facts),
+        **label_errors_section(facts),
         **split_section(facts),
         **augmentation_section(facts),
         **models_section(facts),

@@ -6,6 +6,7 @@ classifiers are stored as the files of a project that `Classifier.load` reads.
 
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,6 @@ from torch import Tensor, nn
 from classifold.data.json_file import read_json, write_json
 from classifold.errors import UserError
 from classifold.models.decisions import probabilities
-from classifold.models.inference import make_views
 from classifold.models.model_file import Model
 from classifold.models.preprocessing import to_input
 from classifold.params.reader import PARAMS_FILE
@@ -36,6 +36,13 @@ ENSEMBLE = Path("ensemble")
 
 IMAGES_AT_ONCE = 16
 
+# `flips` of `evaluate.test_time` -> the dimensions of (N, 3, H, W) in which each view is mirrored.
+MIRRORED: dict[str, list[tuple[int, ...]]] = {
+    "none": [()],
+    "horizontal": [(), (3,)],
+    "both": [(), (3,), (2,), (2, 3)],
+}
+
 
 class HubExport(NamedTuple):
     """What was written, and how far its predictions are from those of the project."""
@@ -45,6 +52,14 @@ class HubExport(NamedTuple):
     n_images: int
     max_difference: float  # largest difference of probabilities
     n_changed: int  # number of images with another prediction
+
+    def describe(self) -> str:
+        """Describe how far predictions are from those of the project, in a sentence."""
+        return (
+            f"On {self.n_images} validation images, preprocessed as in the model card, "
+            "probabilities differ from those of 'classifold predict' by at most "
+            f"{self.max_difference:.1g}, and {self.n_changed} predictions differ."
+        )
 
 
 def check_repository(repository: str) -> None:
@@ -114,14 +129,15 @@ def export_hub(
         classes=classifier.classes,
         members={name: model.description for name, model in classifier.members.items()},
         decision=classifier.decision,
-        n_views=len(make_views(**classifier.test_time)),
+        mirrored=MIRRORED[classifier.test_time["flips"]],
+        shift=classifier.test_time["shift"],
         params=check_params(root / PARAMS_FILE),
         metrics=root / "metrics",
     )
     try:
         with new_folder(folder) as new:
             exported = _write_timm(new, classifier, images)
-            write_hub_card(new / "README.md", card)
+            write_hub_card(new / "README.md", card._replace(agreement=exported.describe()))
     except NotTimmError as error:
         with new_folder(folder) as new:
             exported = _write_project(new, classifier, images, root=root, models=models)
@@ -145,7 +161,8 @@ def _write_timm(folder: Path, classifier: Classifier, images: np.ndarray) -> Hub
         | {"temperature_in_head": temperature},
     )
     _compare_logits(network, model, images, temperature=temperature)
-    found = _with_transform(network, images, task=classifier.task)
+    mirrored = MIRRORED[classifier.test_time["flips"]]
+    found = _with_transform(network, images, mirrored=mirrored, task=classifier.task)
     return _compared("timm", found, classifier.probabilities(images), classifier)
 
 
@@ -167,12 +184,16 @@ def _compare_logits(
                 raise NotTimmError("timm computes other logits with these weights")
 
 
-def _with_transform(network: nn.Module, images: np.ndarray, *, task: str) -> np.ndarray:
+def _with_transform(
+    network: nn.Module, images: np.ndarray, *, mirrored: Sequence[tuple[int, ...]], task: str
+) -> np.ndarray:
     """Compute probabilities as the model card does, by timm's transformation of images."""
     transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network))
 
     def logits(chunk: np.ndarray) -> Tensor:
-        return network(torch.stack([transform(Image.fromarray(image)) for image in chunk]))
+        inputs = torch.stack([transform(Image.fromarray(image)) for image in chunk])
+        views = [network(inputs.flip(dimensions)) for dimensions in mirrored]
+        return torch.stack(views).mean(0)
 
     with torch.inference_mode():
         chunks = [

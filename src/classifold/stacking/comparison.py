@@ -5,7 +5,8 @@
 temperature, thresholds where images have several labels, and those of prediction sets and of
 abstention. It also holds the class proportions of the training images, from
 which the majority baseline makes its predictions. `weights.json` holds the published weights that
-each model started from.
+each model started from. `out_of_fold/<model>.npz` holds logits of training images by heads of a
+probe that were fitted without them.
 """
 
 import shutil
@@ -23,6 +24,8 @@ from classifold.data.predictions import MAJORITY
 from classifold.errors import UserError
 from classifold.models.baseline import majority_baseline
 from classifold.models.decisions import fit_decision, fit_uncertainty, probabilities
+
+OUT_OF_FOLD = "out_of_fold"  # the folder, which is missing where no model is a probe
 
 
 def compare_models(
@@ -63,6 +66,9 @@ def compare_models(
                 f"Run 'dvc repro -f train@{name}'."
             )
         shutil.copyfile(models / name / "validation.npz", folder / f"{name}.npz")
+        if (held_out := models / name / "out_of_fold.npz").is_file():
+            (folder / OUT_OF_FOLD).mkdir(exist_ok=True)
+            shutil.copyfile(held_out, folder / OUT_OF_FOLD / f"{name}.npz")
         out_of_fold = load_logits(folds / name / "logits.npz")
         split, calibration = "validation", logits
         if len(out_of_fold.labels):

@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from torch import nn
 
+from classifold.data.logits_file import Logits
 from classifold.data.pack import Pack
 from classifold.errors import SettingError
 from classifold.models.feature_cache import FeatureCache, NotCachedError
@@ -216,12 +217,66 @@ def _check_finite(features: np.ndarray) -> None:
         )
 
 
+def out_of_fold_logits(
+    network: nn.Module, body: FrozenBody, train: Pack, *, config: TrainingConfig
+) -> Logits | None:
+    """Predict original training images, each by a head that was fitted without its group.
+
+    Args:
+        network: network `probe`; its head is the same afterwards.
+        body: its body.
+        train: the training pack; augmented variants are not used.
+        config: config whose `head` has one candidate, see `TrainingConfig.as_trained`.
+
+    Returns:
+        Logits, NaN where the training images of the head had no image of the class; None if there
+        are too few images for several folds.
+    """
+    originals = train.originals()
+    n_classes = len(train.classes)
+    try:
+        folds = _assign_folds(originals, seed=config.seed)
+        (logits,) = _held_out_logits(network, body, originals, folds=folds, config=config).values()
+    except SettingError:  # of too few groups, or too few neighbors
+        return None
+    if originals.task == "single":
+        n_folds = [len(np.unique(folds[originals.labels == label])) for label in range(n_classes)]
+        logits[np.array(n_folds)[originals.labels] < 2] = np.nan
+    return Logits(np.array(originals.ids), originals.labels, logits)
+
+
 def _cross_validate(
     network: nn.Module, body: FrozenBody, train: Pack, *, config: TrainingConfig
 ) -> dict[Any, Score]:
     """Score each candidate on the original training images, by heads fitted without them."""
-    _, candidates = config.candidates()
     folds = _assign_folds(train, seed=config.seed)
+    logits = _held_out_logits(network, body, train, folds=folds, config=config)
+    originals = np.flatnonzero(train.variants == 0)
+    labels = train.labels[originals]
+    return {value: score_logits(of, labels, loss=config.loss) for value, of in logits.items()}
+
+
+def _held_out_logits(
+    network: nn.Module,
+    body: FrozenBody,
+    train: Pack,
+    *,
+    folds: np.ndarray,
+    config: TrainingConfig,
+) -> dict[Any, np.ndarray]:
+    """Compute logits by heads that were fitted without the fold of an image.
+
+    Args:
+        network: its head is the same afterwards.
+        body: the network's body.
+        train: images, with or without variants.
+        folds: int array (N,): the fold of each image.
+        config: config with a `head`.
+
+    Returns:
+        Candidate -> float32 (n_images, n_classes), of the original images.
+    """
+    _, candidates = config.candidates()
     originals = np.flatnonzero(train.variants == 0)
     kept = network.head
     logits = {
@@ -236,8 +291,7 @@ def _cross_validate(
             network.head = make_head(candidate).to(body.device)
             logits[candidate][held_out] = body.logits(network, images)
     network.head = kept
-    labels = train.labels[originals]
-    return {value: score_logits(of, labels, loss=config.loss) for value, of in logits.items()}
+    return logits
 
 
 def _assign_folds(pack: Pack, *, seed: int) -> np.ndarray:

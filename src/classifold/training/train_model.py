@@ -26,6 +26,7 @@ class TrainedModel(NamedTuple):
     fitted: Fitted
     checkpoint: Checkpoint  # to be removed once the results are written
     validation: Logits
+    out_of_fold: Logits | None  # of a probe: training images, by heads fitted without them
     score: Score  # score of the validation images
     metrics: dict[str, Any]
 
@@ -81,6 +82,17 @@ def train_model(
             )
             for pack in (originals, validation)
         )
+        out_of_fold = None
+        if config.head and fitted.body and machine.fabric.global_rank == 0:
+            # Not at the top: the import of scikit-learn takes a second.
+            from classifold.training.probe import out_of_fold_logits  # noqa: PLC0415
+
+            out_of_fold = out_of_fold_logits(
+                training.network,
+                fitted.body,
+                training.train,
+                config=config.as_trained(fitted.phases),
+            )
     score = score_logits(logits, validation.labels, loss=config.loss)
     metrics = training_metrics(
         training.network,
@@ -89,7 +101,7 @@ def train_model(
         validation=score,
     )
     kept = Logits(np.array(validation.ids), validation.labels, logits)
-    return TrainedModel(training, fitted, file, kept, score, metrics)
+    return TrainedModel(training, fitted, file, kept, out_of_fold, score, metrics)
 
 
 def write_model(
