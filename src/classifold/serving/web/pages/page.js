@@ -206,10 +206,12 @@ function showExplanation(card, explanation) {
 
 function neighbor({ labels, similarity, thumbnail }) {
   const item = document.createElement("li");
-  const image = document.createElement("img");
+  const [image, label, value] = ["img", "span", "span"].map((tag) => document.createElement(tag));
   image.src = thumbnail;
   image.alt = "";
-  item.append(image, `${labels.join(", ") || "no label"} ${similarity.toFixed(2)}`);
+  label.textContent = label.title = labels.join(", ") || "no label";
+  value.textContent = similarity.toFixed(2);
+  item.append(image, label, value);
   return item;
 }
 
