@@ -48,8 +48,14 @@ copybutton_line_continuation_character = "\\"
 
 html_theme = "furo"
 html_title = "Classifold"
+html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_theme_options = {  # the colors of the report
-    "light_css_variables": {"color-brand-primary": "#0064a0", "color-brand-content": "#0064a0"},
+    "light_css_variables": {
+        "color-brand-primary": "#0064a0",
+        "color-brand-content": "#0064a0",
+        "code-font-size": "75%",
+    },
     "dark_css_variables": {"color-brand-primary": "#6cc0f5", "color-brand-content": "#6cc0f5"},
 }
 html_copy_source = False
