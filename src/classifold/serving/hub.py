@@ -25,6 +25,7 @@ from classifold.models.model_file import Model
 from classifold.models.preprocessing import to_input
 from classifold.params.reader import PARAMS_FILE
 from classifold.params.validation import check_params
+from classifold.reporting.formats import count
 from classifold.reporting.hub_card import HubModel, write_hub_card
 from classifold.runtime.atomic_files import new_folder
 from classifold.serving.export import MAX_DIFFERENCE
@@ -58,7 +59,7 @@ class HubExport(NamedTuple):
         return (
             f"On {self.n_images} validation images, preprocessed as in the model card, "
             "probabilities differ from those of 'classifold predict' by at most "
-            f"{self.max_difference:.1g}, and {self.n_changed} predictions differ."
+            f"{self.max_difference:.1g}, which changes {count(self.n_changed, 'prediction')}."
         )
 
 
