@@ -16,13 +16,15 @@ from classifold.serving.new_images import NewPixels, decode_pixels
 from classifold.serving.predict import Classifier
 from classifold.serving.web.limits import MIB, Limits
 
+MAX_WORKERS = 8  # each may use the memory of one image
+
 
 class Decoder:
     """Turns files into pixels; a file that cannot be decoded gets a reason."""
 
     def __init__(self, classifier: Classifier, limits: Limits) -> None:
         self._limits = limits
-        n_workers = count_cores()
+        n_workers = min(count_cores(), MAX_WORKERS)
         self._workers: BoundedWorkers[Read, NewPixels] = BoundedWorkers(
             partial(decode_pixels, **classifier.preparation),
             n_workers=n_workers,
