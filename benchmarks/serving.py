@@ -4,7 +4,8 @@
     python benchmarks/serving.py --project ~/fruit --model lite2
 
 Each client sends one photo per request and waits for the reply. The speed is compared with the
-networks alone on ready pixels, in the batches that the server forms, before and after the load.
+networks alone on ready pixels, in the batches that the server forms, before and after the load;
+once by the clock, and once by processor time, in which other work on the machine does not count.
 Clients and server share the cores. The exit code is 1 if a reply is wrong, if the server does not
 stop cleanly, or if memory grows by more than a tenth after the first quarter.
 """
@@ -55,6 +56,13 @@ HOSTILE = {
 }
 
 
+class Speed(NamedTuple):
+    """How fast images are predicted."""
+
+    per_second: float  # images
+    seconds: float  # of processor time per image
+
+
 class Load(NamedTuple):
     """What the clients measured."""
 
@@ -63,6 +71,7 @@ class Load(NamedTuple):
     wrong: list[str]  # wrong replies
     n_hostile: int
     memory: list[int]  # bytes of all processes of the server, each second
+    processor: tuple[float, float]  # seconds of the server, and of the clients
 
 
 def main() -> None:
@@ -129,16 +138,17 @@ def prepare(root: Path, *, size: int) -> None:
     )
 
 
-def bare_speed(classifier: Classifier, images: list[bytes], *, seconds: float) -> float:
-    """Measure the networks alone, images per second."""
+def bare_speed(classifier: Classifier, images: list[bytes], *, seconds: float) -> Speed:
+    """Measure the networks alone."""
     settings = {"size": classifier.pack_size, "resize": classifier.resize}
     pixels = np.stack([rgb_pixels(image, **settings) for image in images[:MIN_IMAGES_AT_ONCE]])
     classifier.probabilities(pixels)
-    start, n_images = time.perf_counter(), 0
+    start, processor, n_images = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() < start + seconds:
         classifier.probabilities(pixels)
         n_images += len(pixels)
-    return n_images / (time.perf_counter() - start)
+    per_image = (time.process_time() - processor) / n_images
+    return Speed(n_images / (time.perf_counter() - start), per_image)
 
 
 async def attack(
@@ -146,9 +156,10 @@ async def attack(
 ) -> Load:
     """Send photos and hostile files, and watch the memory."""
     requests = [request_of({f"{i}.jpg": image}) for i, image in enumerate(images)]
-    load = Load([], 0, [], 0, [])
-    counts = {"busy": 0, "hostile": 0}
+    load = Load([], 0, [], 0, [], (0, 0))
+    counts = {"busy": 0, "hostile": 0, "watching": 0.0}
     await exchange(port, [requests[0]])  # the processes that decode have started
+    before = processor_time(server), time.process_time()
     end = time.perf_counter() + seconds
 
     async def client(number: int) -> None:
@@ -177,11 +188,15 @@ async def attack(
 
     async def watch() -> None:
         while time.perf_counter() < end:
+            start = time.process_time()
             load.memory.append(memory_of(server))
+            counts["watching"] += time.process_time() - start
             await asyncio.sleep(min(1, seconds / 10))
 
     await asyncio.gather(*(client(i) for i in range(n_clients)), hostile(), watch())
-    return load._replace(n_busy=counts["busy"], n_hostile=counts["hostile"])
+    of_clients = time.process_time() - before[1] - counts["watching"]
+    used = processor_time(server) - before[0], of_clients
+    return load._replace(n_busy=counts["busy"], n_hostile=counts["hostile"], processor=used)
 
 
 def request_of(files: Mapping[str, bytes]) -> bytes:
@@ -238,6 +253,12 @@ def stop_under_load(server: psutil.Popen, port: int, images: list[bytes]) -> str
     return f"status of the running request {status}, exit code {code}, still running {alive}"
 
 
+def processor_time(server: psutil.Process) -> float:
+    """Sum the seconds of processor time of a process and its children."""
+    times = [process.cpu_times() for process in [server, *server.children(recursive=True)]]
+    return sum(one.user + one.system for one in times)
+
+
 def memory_of(server: psutil.Process) -> int:
     """Sum the memory of a process and its children, shared pages in parts."""
     total = 0
@@ -249,16 +270,21 @@ def memory_of(server: psutil.Process) -> int:
     return total
 
 
-def report(load: Load, bare: list[float], stopped: str, *, seconds: float) -> bool:
+def report(load: Load, bare: list[Speed], stopped: str, *, seconds: float) -> bool:
     """Print what was measured; returns whether all was right."""
     speed = len(load.seconds) / seconds
+    alone, processor = np.mean(bare, axis=0)
+    of_server, of_clients = (used / len(load.seconds) for used in load.processor)
     median, slow = np.percentile(load.seconds, [50, 99])
     quarter = max(1, len(load.memory) // 4)
     first = np.median(load.memory[quarter : 2 * quarter])
     last = np.median(load.memory[-quarter:])
     print(
-        f"{speed:.1f} requests/s; the networks alone {bare[0]:.1f} images/s before, {bare[1]:.1f} "
-        f"after: ratio {speed / np.mean(bare):.2f}\n"
+        f"{speed:.1f} requests/s; the networks alone {bare[0].per_second:.1f} images/s before, "
+        f"{bare[1].per_second:.1f} after: ratio {speed / alone:.2f}\n"
+        f"processor time per request: server {1000 * of_server:.1f} ms, clients "
+        f"{1000 * of_clients:.1f} ms; the networks alone {1000 * processor:.1f} ms: ratio "
+        f"{processor / (of_server + of_clients):.2f}\n"
         f"latency: median {median:.3f} s, p99 {slow:.3f} s; {len(load.seconds):,} replies, "
         f"{load.n_busy} of a busy server\n"
         f"{load.n_hostile} hostile uploads; {len(load.wrong)} wrong replies {load.wrong[:3]}\n"
