@@ -28,7 +28,7 @@ from classifold.models.model_file import Model
 
 CPU = torch.device("cpu")
 NEIGHBORS = (1, 5, 10, 50)
-N_NOISE, N_FLAT = 200, 64
+N_NOISE, N_FLAT = 100, 64
 OWN = "own test images"
 
 
@@ -89,12 +89,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("projects", nargs="+", type=Path)
     parser.add_argument("--images", type=int, default=500, help="test images of each project")
+    parser.add_argument("--only", nargs="+", help="names of the projects to measure; default: all")
     arguments = parser.parse_args()
     projects = [Project(root, n_images=arguments.images) for root in arguments.projects]
     names = [*(f"neighbor {k}" for k in NEIGHBORS), "energy", "probability"]
     print(f"| images that belong | images | number | {' | '.join(names)} | remark |")
     print(f"|---|---|--:|{'--:|' * len(names)}--:|")
     for project in projects:
+        if project.name not in (arguments.only or [project.name]):
+            continue
         project.model.use_threads()
         others = [other for other in projects if other is not project]
         belong: dict[str, np.ndarray] = {}
