@@ -151,7 +151,17 @@ def test_too_few_minutes_are_an_error_and_more_continue(tmp_path):
     assert not [stage for stage in run.runs if stage.startswith("train")]
     run.run(at_least + 1)
     assert list(check_params(tmp_path / "params.yaml")["models"]) == ["lite2"]
+    assert "models.lite2_tuned" not in (tmp_path / "params.yaml").read_text()
     assert run.now / 60 <= at_least + 1
+
+
+def test_the_head_has_no_choice_of_a_model_that_is_left_out(tmp_path):
+    run = Simulated(tmp_path, "quick", found=FOUND._replace(sample=sized(28)))
+    assert "# models.mlp: 5 epochs" in (tmp_path / "params.yaml").read_text()
+    run.run(7)
+    text = (tmp_path / "params.yaml").read_text()
+    assert list(check_params(tmp_path / "params.yaml")["models"]) == ["small_resnet"]
+    assert "# models.small_resnet: " in text and "# models.mlp" not in text
 
 
 def test_more_minutes_than_useful_end_earlier(tmp_path, capsys):

@@ -31,16 +31,18 @@ def format_head(choices: Iterable[Choice]) -> str:
     return "".join(f"{line}\n" for choice in choices for line in wrap(choice, prefix="# ")) + "\n"
 
 
-def replace_choices(text: str, choices: Iterable[Choice]) -> str:
+def replace_choices(text: str, choices: Iterable[Choice], *, removed: Iterable[str] = ()) -> str:
     """Replace choices in the head of a `params.yaml` by those with the same keys.
 
-    Those that the head does not have are added at its end.
+    Args:
+        text: the whole file.
+        choices: those that the head does not have are added at its end.
+        removed: keys of choices that no longer hold.
     """
     head, _, body = text.partition("\n\n")
     head += "\n"
-    for choice in choices:
-        new = format_head([choice])[:-1]
-        key = re.escape(choice.key)
-        found = re.search(rf"^# {key}: .*\n(?:#   .*\n)*", head, re.MULTILINE)
+    entries = {choice.key: format_head([choice])[:-1] for choice in choices}
+    for key, new in {**dict.fromkeys(removed, ""), **entries}.items():
+        found = re.search(rf"^# {re.escape(key)}: .*\n(?:#   .*\n)*", head, re.MULTILINE)
         head = head.replace(found[0], new) if found else head + new
     return f"{head}\n{body}"

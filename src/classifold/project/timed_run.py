@@ -174,7 +174,8 @@ class TimedRun:
             f"{name} {n} epochs" if n else f"{name} (a probe)" for name, n in plan.items()
         )
         with modify_yaml(str(file)) as params:
-            for name in set(params["models"]) - {*plan, *self.trained}:
+            dropped = set(params["models"]) - {*plan, *self.trained}
+            for name in dropped:
                 del params["models"][name]
             for name, epochs in plan.items():
                 if epochs:
@@ -194,9 +195,12 @@ class TimedRun:
                 if n
             ),
         ]
-        file.write_text(
-            replace_choices(file.read_text(encoding="utf-8"), choices), encoding="utf-8"
+        text = replace_choices(
+            file.read_text(encoding="utf-8"),
+            choices,
+            removed=[f"models.{name}" for name in dropped],
         )
+        file.write_text(text, encoding="utf-8")
         self.params, self.current = self._hash_of_params(), first
         self._write_state()
         log(f"--minutes: {self.elapsed() / 60:.1f} of {minutes} minutes used; next: {described}")
