@@ -7,12 +7,12 @@ from typing import NamedTuple
 MIN_FRACTION = 0.3  # of the epochs of the recipe; with fewer a network is better left out
 MAX_FACTOR = 3  # times the epochs of the recipe; more are hardly useful
 
-# Measured with fruit.zip (docs/PROJECTS.md), in units of the start of a stage without PyTorch, in
-# which single-threaded work is about the same number on every machine.
+# Measured with the embedded digits and with fruit.zip, in units of the start of a stage without
+# PyTorch: so one number holds for slow and for fast machines.
 STARTS_OF_TRAINING = 4  # `train` imports PyTorch, `folds` only if it has something to do
 STARTS_OF_THE_REST = 20  # of check, compare, stack, evaluate, pca, tsne, explain, report
 WORK_OF_THE_REST = 3
-WORK_PER_MAP = 2  # of t-SNE
+WORK_PER_MAP = 1.2  # of t-SNE
 
 # In units of the prediction of an image: `evaluate` also predicts with the initial weights.
 PREDICTIONS_PER_TEST_IMAGE = 2
