@@ -187,7 +187,7 @@ FULL = "No space left on device"
             RuntimeError("can't allocate memory: 8 bytes\nat x"),
             r"out of memory \(.* 8 bytes\).*same command again",
         ),
-        (FileNotFoundError(errno.ENOENT, "No such file", "a.csv"), "No such file: 'a.csv'"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "a.csv"), "^a.csv: no such.*dvc repro"),
         (UserError("as it is"), "^as it is$"),
     ],
 )
