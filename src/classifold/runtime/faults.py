@@ -43,8 +43,8 @@ def describe_error(error: Exception) -> str | None:
         return f"{place}{error.strerror}. Change the permissions or the owner. {RUN_AGAIN}"
     if isinstance(error, FileNotFoundError) and error.filename:
         return (
-            f"{error.filename}: no such file. If an earlier stage writes it, run 'dvc repro', which "
-            "runs the stages that this one needs."
+            f"{error.filename}: no such file. If an earlier stage writes it, run 'dvc repro', "
+            "which runs the stages that this one needs."
         )
     return str(error) if isinstance(error, OSError) else None
 
