@@ -291,7 +291,6 @@ def test_no_policy_mirrors_characters(tmp_path):
 @pytest.mark.parametrize("exists", [False, True])
 def test_a_project_that_cannot_be_finished_leaves_nothing(tmp_path, monkeypatch, exists):
     def fail(folder, *command):
-        (folder / ".git").mkdir()
         (folder / ".git/HEAD").touch()
         raise UserError("git init: failed (no space left). Correct the cause.")
 
@@ -302,6 +301,13 @@ def test_a_project_that_cannot_be_finished_leaves_nothing(tmp_path, monkeypatch,
     with pytest.raises(UserError, match="git init: failed"):
         new_project.write_project(folder, tmp_path / "x.zip", FOUND, CPU)
     assert list(tmp_path.rglob("*")) == ([folder] if exists else [])
+
+
+def test_a_project_that_another_process_writes_is_not_deleted(tmp_path):
+    (tmp_path / ".git").mkdir()
+    with pytest.raises(UserError, match="another command is writing a project"):
+        new_project.write_project(tmp_path, tmp_path / "x.zip", FOUND, CPU)
+    assert (tmp_path / ".git").is_dir()
 
 
 @pytest.mark.parametrize(

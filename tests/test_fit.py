@@ -56,6 +56,20 @@ def test_a_project_for_the_same_images_is_continued(written, tmp_path):
         require_preset(written, "best")
 
 
+def test_changed_images_are_other_images(written, tmp_path):
+    (tmp_path / "fruit.zip").unlink()
+    images = tmp_path / "fruit.zip/cherry"  # a folder of that name
+    images.mkdir(parents=True)
+    (images / "1.png").write_bytes(b"123")
+    (images / "link.png").symlink_to(images / "1.png")
+    (written / "data/raw/fruit.zip.dvc").write_text("outs:\n- {size: 6, nfiles: 2}\n")
+    assert continues(written, tmp_path / "fruit.zip")
+    (images / "2.png").touch()
+    with pytest.raises(UserError, match=r"run 'dvc add .*fruit.zip -o data/raw/fruit.zip'"):
+        continues(written, tmp_path / "fruit.zip")
+    assert continues(written, tmp_path / "deleted/fruit.zip")  # DVC has a copy
+
+
 @pytest.mark.parametrize(("name", "content"), [("fruit.zip", b"1"), ("other.zip", b"12345")])
 def test_a_project_for_other_images_is_not_touched(written, tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
@@ -68,9 +82,11 @@ def test_fit_refuses_with_the_names_of_its_own_options(tmp_path, monkeypatch):
     draw(tmp_path / "shapes/circle/1.png", "circle", 1)
     (tmp_path / "full").mkdir()
     (tmp_path / "full/mine.txt").touch()
+    (tmp_path / "file").touch()
     for arguments, message in [
         (["missing.zip"], "PATH: no such file or folder, got missing.zip"),
         (["shapes", "--out", "full"], "--out: must be a new or an empty folder, got full"),
+        (["shapes", "--out", "file/new"], f"--out: cannot be written in {tmp_path / 'file'}"),
     ]:
         done = CliRunner().invoke(app, ["fit", *arguments])
         assert (done.exit_code, done.stderr.startswith(message)) == (1, True), done.stderr

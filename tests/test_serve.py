@@ -163,6 +163,24 @@ def test_limits_of_a_request(served, odd_images):
     assert client.get("/health").json() == {"status": "ok", "n_waiting": 0}
 
 
+def test_a_form_that_is_cut_off_is_refused(served, odd_images):
+    client, _ = served()
+    part = b'--b\r\nContent-Disposition: form-data; name="images"; filename="a.jpg"\r\n\r\n'
+    part += odd_images["cat/photo.jpg"] + b"\r\n"
+    headers = {"Content-Type": "Multipart/Form-Data; boundary=b"}
+    for form, code in [(part * 2 + b"--b--\r\n", 200), (part * 2, 400), ((part * 2)[:-9], 400)]:
+        assert client.post("/v1/predict", content=form, headers=headers).status_code == code
+
+
+def test_predictions_that_this_server_did_not_make_are_refused(served, odd_images):
+    client, _ = served()
+    reply = post(client, {"a": odd_images["cat/photo.jpg"]}).json()
+    for change in ({"sets": {"0.123": ["cat"]}}, {"labels": ["cat"], "probabilities": []}):
+        (prediction,) = reply["predictions"]
+        changed = client.post("/v1/csv", json=reply | {"predictions": [prediction | change]})
+        assert changed.status_code == 400 and next(iter(change)) in changed.json()["error"]
+
+
 def test_a_request_that_arrives_too_slowly_is_a_408():
     async def arrive():
         async with arriving(Limits(body_seconds=0.01)):
@@ -217,6 +235,8 @@ def test_requests_of_other_sites_are_refused(served):
         ({"Sec-Fetch-Site": "same-site"}, 403),
         ({"Origin": "http://127.0.0.1:9000"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
+        ({"Host": "[::1"}, 403),
     ]:
         reply = client.post("/v1/csv", json={"model": "", "predictions": []}, headers=headers)
         assert reply.status_code == code, headers

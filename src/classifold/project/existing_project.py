@@ -1,6 +1,8 @@
 """Find out whether a folder has a project for some images, which a run can continue."""
 
+import os
 import re
+import shlex
 from pathlib import Path
 
 from classifold.errors import UserError
@@ -16,7 +18,7 @@ def continues(folder: Path, data: Path) -> bool:
 
     Args:
         folder: a folder that may not exist.
-        data: a folder or an archive with images. Of an archive the size is compared, too.
+        data: a folder or an archive with images. If it still exists, sizes are compared, too.
 
     Raises:
         UserError: if the project is for other images.
@@ -26,15 +28,27 @@ def continues(folder: Path, data: Path) -> bool:
     place = path_in_project(data)
     known = str(dict(read_mapping(folder / PARAMS_FILE).get("dataset") or {}).get("path"))
     tracked = folder / f"{place}.dvc"
-    same = known == place.as_posix() and tracked.is_file()
-    if same and data.is_file():
-        same = read_mapping(tracked)["outs"][0]["size"] == data.stat().st_size
-    if not same:
+    if (
+        known != place.as_posix()
+        or not tracked.is_file()
+        or (data.exists() and _differ(data, tracked))
+    ):
         raise UserError(
             f"--out: {folder} has a project for other images ({known}), got {data}. Name another "
-            "folder with --out."
+            f"folder with --out. If these are its images and you changed them, run 'dvc add "
+            f"{shlex.quote(str(data.resolve()))} -o {place}' in it first."
         )
     return True
+
+
+def _differ(data: Path, tracked: Path) -> bool:
+    """Compare the number and sizes of files with those that DVC has noted."""
+    # DVC follows links to files and not to folders, as this does.
+    inside = (Path(top) / name for top, _, names in os.walk(data) for name in names)
+    files = [data] if data.is_file() else list(inside)
+    size = sum(path.stat().st_size for path in files)
+    known = read_mapping(tracked)["outs"][0]
+    return (known["size"], known.get("nfiles", 1)) != (size, len(files))
 
 
 def require_preset(folder: Path, preset: str) -> None:

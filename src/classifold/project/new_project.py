@@ -69,8 +69,8 @@ def require_new(
         data_option: what gives the images.
 
     Raises:
-        UserError: if the folder is not empty, is in a Git repository or in the data, if the data do
-            not exist, or if Git is not installed.
+        UserError: if the folder is not empty, cannot be written, is in a Git repository or in the
+            data, if the data do not exist, or if Git is not installed.
     """
     if shutil.which("git") is None:
         raise UserError("git: not installed, but DVC needs it. Install Git, and run again.")
@@ -83,9 +83,15 @@ def require_new(
         )
     if folder.resolve().is_relative_to(data.resolve()):
         raise UserError(
-            f"{folder_option}: must not be in the folder of the images, got {folder}. Move it."
+            f"{folder_option}: must not be in the folder of the images, got {folder}. Choose a "
+            "folder outside of it."
         )
-    above = next(place for place in (folder, *folder.resolve().parents) if place.is_dir())
+    above = next(place for place in (folder, *folder.resolve().parents) if place.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK)):
+        raise UserError(
+            f"{folder_option}: cannot be written in {above}, which must be a folder that you may "
+            f"write to, got {folder}. Choose another folder."
+        )
     if top := run_git(above, "rev-parse", "--show-toplevel"):
         raise UserError(
             f"{folder_option}: must not be in another Git repository ({top.strip()}), got "
@@ -123,10 +129,17 @@ def write_project(
         The choices of params.
 
     Raises:
-        UserError: if Git or DVC fails, such as on a full disk.
+        UserError: if Git or DVC fails, such as on a full disk, or another process writes a project
+            to the folder.
     """
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
+    try:
+        (folder / ".git").mkdir()  # only one process can
+    except FileExistsError:
+        raise UserError(
+            f"{folder}: another command is writing a project to it. Wait, and run again."
+        ) from None
     try:
         return _write(folder, data, findings, machine, preset)
     except BaseException:
@@ -142,9 +155,12 @@ def _write(
 ) -> list[Choice]:
     place = path_in_project(data)
     _run(folder, "git", "init", "--quiet")
-    _run(folder, sys.executable, "-m", "dvc", "init", "--quiet")
+    _run(folder, sys.executable, "-m", "dvc", "init")
     for name in (".dvcignore", ".dvc/config"):
         shutil.copyfile(REPOSITORY / name, folder / name)
+    # Before the files that make it a project: the copy takes longest, and may be interrupted.
+    (folder / RAW).mkdir(parents=True)
+    _run(folder, sys.executable, "-m", "dvc", "add", str(data.resolve()), "-o", str(place))
     write_plots(folder)
     ignored = (REPOSITORY / ".gitignore").read_text(encoding="utf-8").splitlines(keepends=True)
     # A project has no studies.
@@ -165,9 +181,6 @@ def _write(
     for path, text in texts.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text, encoding="utf-8", newline="\n")
-    (folder / RAW).mkdir(parents=True, exist_ok=True)
-    added = (sys.executable, "-m", "dvc", "add", "--quiet", str(data.resolve()), "-o", str(place))
-    _run(folder, *added)
     _run(folder, "git", "add", "--all")
     return choices
 

@@ -143,6 +143,13 @@ class Service:
             raise HTTPException(
                 400, f"{place}: {first['msg']}. Send a reply of /v1/predict."
             ) from None
+        known = self.classifier.levels
+        if unknown := {level for one in predictions for level in one.sets}.difference(known):
+            raise HTTPException(
+                400,
+                f"sets: levels must be of {', '.join(known) or 'none'}, got {min(unknown)[:40]}. "
+                "Send a reply of this server's /v1/predict.",
+            )
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "predictions.csv"
             write_predictions(

@@ -1,8 +1,8 @@
 """The JSON of requests and replies; OpenAPI's schemas are made of these classes."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from classifold.serving.predict import Prediction
 
@@ -46,6 +46,12 @@ class ImagePrediction(BaseModel):
         named = [{"class": name, "probability": value} for name, value in ranked]
         fields = {name: getattr(prediction, name) for name in ImagePrediction.model_fields}
         return fields | {"probabilities": named}
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.labels and not self.probabilities:
+            raise ValueError("probabilities must not be empty if there are labels")
+        return self
 
     def as_prediction(self) -> Prediction:
         """Convert back."""

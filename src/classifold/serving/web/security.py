@@ -3,7 +3,7 @@
 import ipaddress
 import socket
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
@@ -59,7 +59,7 @@ class Guard:
 
     def _reason_to_refuse_host(self, headers: Mapping[str, str]) -> str | None:
         """Refuse other sites' names: one that resolves to this machine could read replies."""
-        host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+        host = _split(f"//{headers.get('host', '')}").hostname or ""
         if host in self._names or _is_address(host):
             return None
         return (
@@ -74,7 +74,7 @@ def reason_to_refuse_site(headers: Mapping[str, str]) -> str | None:
     is_link = headers.get("sec-fetch-mode") == "navigate" and origin is None
     if site not in OWN_SITES and not is_link:
         return f"Sec-Fetch-Site: must be same-origin, got {site}. Use this server's own page."
-    if origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
+    if origin is not None and _split(origin).netloc.lower() != headers.get("host", "").lower():
         return "Origin: must be this server, got another site. Use this server's own page."
     return None
 
@@ -82,6 +82,14 @@ def reason_to_refuse_site(headers: Mapping[str, str]) -> str | None:
 def is_loopback(host: str) -> bool:
     """Check whether a host can be reached from this machine alone."""
     return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def _split(address: str) -> SplitResult:
+    """Split an address; one that cannot be split has no parts."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")
 
 
 def _is_address(host: str) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -27,6 +27,22 @@ class Upload(NamedTuple):
 
 class _InMemory(MultiPartParser):
     spool_max_size = 2**40  # a larger file would go to disk
+    _has_end = False
+
+    def __init__(
+        self, headers: Headers, stream: AsyncGenerator[bytes, None], **options: int
+    ) -> None:
+        super().__init__(headers, self._whole(stream), **options)
+
+    def on_end(self) -> None:
+        """Note that the last boundary has arrived."""
+        self._has_end = True
+
+    async def _whole(self, stream: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        async for piece in stream:
+            yield piece
+        if not self._has_end:  # the last files may be missing
+            raise MultiPartException("it has no end")
 
 
 async def read_uploads(request: Request, limits: Limits) -> list[Upload]:
@@ -36,7 +52,8 @@ async def read_uploads(request: Request, limits: Limits) -> list[Upload]:
         HTTPException: 400 for a body that is no form, or has no or too many files; 408 and 413
             for one that takes too long or is too large; 415 for another type of content.
     """
-    if request.headers.get("content-type", "").partition(";")[0].strip() != "multipart/form-data":
+    content_type = request.headers.get("content-type", "").partition(";")[0]
+    if content_type.strip().lower() != "multipart/form-data":
         raise HTTPException(415, f"Content-Type: must be multipart/form-data. {EXAMPLE}")
     parser = _InMemory(
         request.headers,
