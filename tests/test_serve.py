@@ -16,6 +16,7 @@ import jsonschema
 import numpy as np
 import pytest
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from classifold.errors import UserError
@@ -29,7 +30,7 @@ from classifold.serving.web.decoding import Decoder
 from classifold.serving.web.inference import InferenceThread
 from classifold.serving.web.limits import MIB, Admission, Limits
 from classifold.serving.web.server import bind
-from classifold.serving.web.uploads import arriving
+from classifold.serving.web.uploads import arriving, declared_length
 
 OWN = "http://127.0.0.1:8000"
 
@@ -149,12 +150,8 @@ def test_limits_of_a_request(served, odd_images):
     ]:
         reply = post(client, images)
         assert reply.status_code == code and words in reply.json()["error"]
-    pieces = client.post(
-        "/v1/predict",
-        content=iter([b"x" * 15_000] * 2),  # without Content-Length
-        headers={"Content-Type": "multipart/form-data; boundary=b"},
-    )
-    assert pieces.status_code in (400, 413)
+    chunks = iter([b"x" * 15_000] * 2)  # without Content-Length
+    assert client.post("/v1/csv", content=chunks).status_code == 413
     assert client.post("/v1/predict", content=image).status_code == 415
     other = client.post("/v1/predict", files={"photo": image})
     assert other.status_code == 400 and "got photo" in other.json()["error"]
@@ -179,6 +176,28 @@ def test_predictions_that_this_server_did_not_make_are_refused(served, odd_image
         (prediction,) = reply["predictions"]
         changed = client.post("/v1/csv", json=reply | {"predictions": [prediction | change]})
         assert changed.status_code == 400 and next(iter(change)) in changed.json()["error"]
+
+
+def test_a_body_in_chunks_holds_the_memory_of_the_largest_whatever_length_it_declares():
+    headers = [(b"content-length", b"0"), (b"transfer-encoding", b"chunked")]
+    request = Request({"type": "http", "headers": headers})
+    assert declared_length(request, Limits(max_body=10)) == 10
+
+
+def test_a_csv_has_at_most_the_columns_of_all_classes(served, odd_images):
+    client, classifier = served()
+    reply = post(client, {"a": odd_images["cat/photo.jpg"]}).json()
+    reply["predictions"][0]["probabilities"] *= 9
+    columns = client.post("/v1/csv", json=reply).text.splitlines()[0].split(",")
+    n_listed = sum(name.startswith("class_") for name in columns)
+    assert n_listed == len(classifier.classes)
+
+
+def test_a_bug_is_reported_with_the_headers_of_every_reply(served, monkeypatch):
+    monkeypatch.setattr("classifold.serving.web.app.describe_api", lambda: 1 / 0)
+    reply = served()[0].get("/openapi.json")
+    assert reply.status_code == 500 and "division" not in reply.text
+    assert reply.headers["x-content-type-options"] == "nosniff"
 
 
 def test_a_request_that_arrives_too_slowly_is_a_408():

@@ -11,10 +11,10 @@ from typing import Any
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from classifold.errors import UserError
 from classifold.runtime.faults import describe_error
@@ -150,13 +150,14 @@ class Service:
                 f"sets: levels must be of {', '.join(known) or 'none'}, got {min(unknown)[:40]}. "
                 "Send a reply of this server's /v1/predict.",
             )
+        n_listed = max((len(one.probabilities) for one in predictions), default=self.top)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "predictions.csv"
             write_predictions(
                 path,
                 [one.as_prediction() for one in predictions],
                 task=self.classifier.task,
-                top=max((len(one.probabilities) for one in predictions), default=self.top),
+                top=min(n_listed, len(self.classifier.classes)),  # of each row: it bounds the file
                 levels=self.classifier.levels,
                 novelty=self.classifier.comparison is not None,
             )
@@ -170,7 +171,7 @@ def make_app(
     host: str = "127.0.0.1",
     top: int = 5,
     limits: Limits | None = None,
-) -> Starlette:
+) -> ASGIApp:
     """Make the application.
 
     Args:
@@ -192,7 +193,7 @@ def make_app(
         yield
         await asyncio.to_thread(service.stop)
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", _page),
             *(Route(f"/{name}", _asset) for name in ASSETS),
@@ -204,7 +205,6 @@ def make_app(
             Route("/model-card", service.model_card),
             Route("/openapi.json", _openapi),
         ],
-        middleware=[Middleware(Guard, host=host)],
         exception_handlers={
             HTTPException: _report_http,
             UserError: _report_user_error,
@@ -213,6 +213,8 @@ def make_app(
         },
         lifespan=lifespan,
     )
+    # Not as middleware: replies to bugs are made outside of it, and would have no headers.
+    return Guard(app, host=host)
 
 
 async def _page(_: Request) -> Response:

@@ -59,7 +59,7 @@ class Explainer:
             "model": self.name,
             "method": method,
             "map": _png(_overlay(strength)),
-            "seen": _png(image.pixels[..., ::-1]),
+            "resized": _png(image.pixels[..., ::-1]),
             "nearest": self._nearest(image.pixels),
         }
 

@@ -25,7 +25,7 @@ def read_asset(name: str) -> str:
 
 
 def card_page(markdown: str) -> str:
-    """Render a model card; HTML in it is shown as text, and pictures are left out."""
+    """Render a model card; HTML in it is shown as text, and pictures are excluded."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
     # The policy of the page allows no style in the place of a class.
     card = parser.render(markdown).replace('style="text-align:right"', 'class="number"')

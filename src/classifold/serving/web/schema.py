@@ -84,7 +84,7 @@ class Explanation(BaseModel):
     model: Annotated[str, Field(description="The network that is explained.")]
     method: Annotated[str, Field(description="`Grad-CAM` or `occlusion`.")]
     map: Annotated[str, Field(description="PNG with transparency, to be laid over the image.")]
-    seen: Annotated[str, Field(description="PNG of the image as the network sees it.")]
+    resized: Annotated[str, Field(description="PNG of the image, resized as for the prediction.")]
     nearest: Annotated[
         list[NearestImage] | None,
         Field(description="The nearest training images; null if their features are not stored."),

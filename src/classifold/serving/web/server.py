@@ -14,7 +14,7 @@ SECONDS_TO_STOP = 30  # for requests that run
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Reserve the port before models are loaded; nobody is let in yet.
+    """Reserve the port before models are loaded; requests wait until `run`.
 
     Raises:
         UserError: if the port is in use or not allowed, or the address is not of this machine.
@@ -50,7 +50,7 @@ def run(app: ASGIApp, listener: socket.socket, limits: Limits) -> None:
     """
     config = uvicorn.Config(
         app,
-        access_log=False,  # names of files are nobody's business
+        access_log=False,  # addresses of clients are not stored
         log_level="warning",
         limit_concurrency=limits.max_connections,
         timeout_graceful_shutdown=SECONDS_TO_STOP,

@@ -118,7 +118,8 @@ def declared_length(request: Request, limits: Limits) -> int:
         HTTPException: 413, before any of them is read.
     """
     length = request.headers.get("content-length", "")
-    n_bytes = int(length) if length.isdecimal() else limits.max_body
+    is_known = length.isdecimal() and "transfer-encoding" not in request.headers  # RFC 9112, 6.3
+    n_bytes = int(length) if is_known else limits.max_body
     if n_bytes > limits.max_body:
         raise too_large(limits)
     return n_bytes

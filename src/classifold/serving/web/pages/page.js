@@ -181,7 +181,7 @@ async function toggleMap(result) {
       return;
     } finally {
       button.disabled = false;
-      button.textContent = "Where the network looked";
+      button.textContent = "Explain the prediction";
     }
   }
   map.hidden = !map.hidden;
@@ -193,7 +193,7 @@ async function toggleMap(result) {
 function showExplanation(card, explanation) {
   const picture = card.querySelector(".picture");
   if (picture.hidden) {
-    card.querySelector(".photo").src = explanation.seen;
+    card.querySelector(".photo").src = explanation.resized;
     card.querySelector(".nothing").hidden = true;
     picture.hidden = false;
   }
