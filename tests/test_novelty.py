@@ -38,7 +38,7 @@ def test_the_column_is_the_distance_to_the_fifth_training_image_of_scikit_learn(
         assert is_novel == (novelty > images.threshold)
         n_remarks += is_novel
     assert 0 < n_remarks < len(rows)
-    assert f"{n_remarks} of {len(rows)} images are unlike the training images" in done.output
+    assert f"{n_remarks} of {len(rows)} images are unusual, such as unlike" in done.output
 
 
 def test_the_nearest_training_images_of_a_training_image_begin_with_itself(

@@ -94,8 +94,8 @@ def predict(
         )
     if counts.n_remarks:
         print(
-            f"{counts.n_remarks:,} of {n_images:,} images are unlike the training images; see the "
-            "remarks"
+            f"{counts.n_remarks:,} of {n_images:,} images are unusual, such as unlike the training "
+            "images; see the remarks"
         )
 
 
