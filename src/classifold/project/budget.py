@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-MIN_FRACTION = 0.3  # of the epochs of the recipe; with fewer a network is better left out
+MIN_FRACTION = 0.3  # of the epochs of the recipe; with fewer a network is excluded
 MAX_FACTOR = 3  # times the epochs of the recipe; more are hardly useful
 
 # Measured with the embedded digits and with fruit.zip, in units of the start of a stage without
@@ -94,7 +94,7 @@ def choose_epochs(
 ) -> dict[str, int]:
     """Choose models, and the epochs of each, that take about a given time.
 
-    The model that takes longest is left out until the others fit. Then the model with the smallest
+    The model that takes longest is excluded until the others fit. Then the model with the smallest
     fraction of its recipe's epochs gets one more, until no model can have one more.
 
     Args:

@@ -9,13 +9,14 @@ from typing import Any
 
 from dvc.utils.serialize import modify_yaml
 
+from classifold.data.model_settings import LOSSES
 from classifold.params.reader import PARAMS_FILE
 from classifold.params.validation import check_params
 from classifold.project.choices import Choice, format_head
 from classifold.project.findings import Findings
 from classifold.project.presets import (
-    IS_PROBE,
     MANY_IMAGES,
+    PROBE,
     SMALL_SIDE,
     TRAIN_FRACTION,
     Machine,
@@ -103,9 +104,8 @@ def _choose_dataset(params: Any, path: Path, findings: Findings) -> Iterator[Cho
     dataset.update(values)
     several = sum(count for n, count in findings.labels_per_image.items() if n > 1)
     yield Choice("dataset.layout", findings.layout, "found")
-    loss = "binary_cross_entropy" if findings.task == "multi" else "cross_entropy"
     why = f"{several:,} images have several labels" if several else "no image has several labels"
-    yield Choice("dataset.task", findings.task, f"{why}; the loss is {loss}")
+    yield Choice("dataset.task", findings.task, f"{why}; the loss is {LOSSES[findings.task]}")
 
 
 def _choose_filter(params: Any, findings: Findings) -> Iterator[Choice]:
@@ -155,7 +155,7 @@ def _choose_sizes(params: Any, findings: Findings) -> Iterator[Choice]:
     side = findings.sample.median_side
     augment, models = params["augment"], params["models"].values()
     kept = augment["size"]
-    if any(model["network"] == IS_PROBE for model in models):
+    if any(model["network"] == PROBE for model in models):
         used = max(model["image_size"] for model in models)
         size = min(math.ceil(side / 32) * 32, used)
         does = "enlarge to" if size < used else "use at most"
@@ -195,7 +195,7 @@ def _choose_flips(params: Any, findings: Findings) -> Iterator[Choice]:
             if not mirrored:
                 steps.remove(step)
     on_the_fly = any(params["policies"][model["online"]]["steps"] for model in models)
-    if any(model["network"] == IS_PROBE for model in models):
+    if any(model["network"] == PROBE for model in models):
         why = "features are computed of each image once"
         if mirrored and on_the_fly:
             why += "; the fine-tuned networks get mirrored images on the fly"

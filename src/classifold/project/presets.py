@@ -27,7 +27,7 @@ MAX_TUNED = 70_000  # images of all epochs of a network that is fine-tuned witho
 MIN_EPOCHS = 3
 FOLDS = 5
 
-IS_PROBE = "probe"
+PROBE = "probe"
 
 
 class Preset(NamedTuple):
@@ -138,7 +138,7 @@ def _choose_epochs(
 ) -> Iterator[Choice]:
     n_train = max(1, round(findings.n_labeled * TRAIN_FRACTION))
     for name, model in models.items():
-        if model["network"] == IS_PROBE:
+        if model["network"] == PROBE:
             continue
         planned = epochs_of(model)
         if package_of(model):

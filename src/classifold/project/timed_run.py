@@ -27,7 +27,7 @@ from classifold.project.budget import (
 )
 from classifold.project.choices import Choice, replace_choices
 from classifold.project.pipeline_run import repro
-from classifold.project.presets import IS_PROBE, epochs_of, set_epochs
+from classifold.project.presets import PROBE, epochs_of, set_epochs
 from classifold.runtime.progress import log
 
 STATE = Path(".cache/fit.json")  # what an interrupted run has to know when it continues
@@ -100,7 +100,7 @@ class TimedRun:
         self._prepare_images()
         params = self._read_params()
         self.planned = self.planned or {
-            name: 0 if model["network"] == IS_PROBE else epochs_of(model)
+            name: 0 if model["network"] == PROBE else epochs_of(model)
             for name, model in params["models"].items()
         }
         speeds, costs = self._measure(self.root), self._costs(params)
