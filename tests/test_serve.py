@@ -29,6 +29,7 @@ from classifold.serving.web.app import make_app
 from classifold.serving.web.decoding import Decoder
 from classifold.serving.web.inference import InferenceThread
 from classifold.serving.web.limits import MIB, Admission, Limits
+from classifold.serving.web.security import Guard
 from classifold.serving.web.server import bind
 from classifold.serving.web.uploads import arriving, declared_length
 
@@ -264,6 +265,20 @@ def test_requests_of_other_sites_are_refused(served):
         assert reply.headers["x-content-type-options"] == "nosniff"
     link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
     assert client.get("/", headers=link).status_code == 200
+
+
+def test_a_request_that_runs_too_long_when_the_server_stops_gets_a_503():
+    async def run():
+        forever = Mock(side_effect=lambda *_: asyncio.sleep(60))
+        scope = {"type": "http", "method": "GET", "headers": [(b"host", b"localhost")]}
+        sent = asyncio.Queue()
+        task = asyncio.create_task(Guard(forever, host="localhost")(scope, Mock(), sent.put))
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+        return sent.get_nowait()["status"]
+
+    assert asyncio.run(run()) == 503
 
 
 def test_replies_are_those_of_the_description(served, odd_images):

@@ -1,5 +1,6 @@
 """Which requests are refused whatever they ask for, and the headers of every reply."""
 
+import asyncio
 import ipaddress
 import socket
 from collections.abc import Mapping
@@ -45,8 +46,12 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        has_started = False
+
         async def send_with_headers(message: Message) -> None:
+            nonlocal has_started
             if message["type"] == "http.response.start":
+                has_started = True
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
@@ -55,7 +60,12 @@ class Guard:
         headers = Headers(scope=scope)
         refusal = self._reason_to_refuse_host(headers) or reason_to_refuse_site(headers)
         app = JSONResponse({"error": refusal}, 403) if refusal else self._app
-        await app(scope, receive, send_with_headers)
+        try:
+            await app(scope, receive, send_with_headers)
+        except asyncio.CancelledError:  # the server stops, and has waited long enough
+            if not has_started:
+                stopped = JSONResponse({"error": "the server has stopped."}, 503)
+                await stopped(scope, receive, send_with_headers)
 
     def _reason_to_refuse_host(self, headers: Mapping[str, str]) -> str | None:
         """Refuse other sites' names: one that resolves to this machine could read replies."""
