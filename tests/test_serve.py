@@ -15,6 +15,7 @@ from unittest.mock import Mock
 import jsonschema
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.testclient import TestClient
@@ -29,6 +30,7 @@ from classifold.serving.web.app import make_app
 from classifold.serving.web.decoding import Decoder
 from classifold.serving.web.inference import InferenceThread
 from classifold.serving.web.limits import MIB, Admission, Limits
+from classifold.serving.web.schema import Predictions
 from classifold.serving.web.security import Guard
 from classifold.serving.web.server import bind
 from classifold.serving.web.uploads import arriving, declared_length
@@ -183,6 +185,13 @@ def test_a_body_in_chunks_holds_the_memory_of_the_largest_whatever_length_it_dec
     headers = [(b"content-length", b"0"), (b"transfer-encoding", b"chunked")]
     request = Request({"type": "http", "headers": headers})
     assert declared_length(request, Limits(max_body=10)) == 10
+
+
+def test_errors_of_predictions_are_not_collected():
+    for invalid in ([0] * 9, [{"labels": [0] * 9, "probabilities": [0] * 9}]):
+        with pytest.raises(ValidationError) as error:
+            Predictions.model_validate({"model": "", "predictions": invalid})
+        assert error.value.error_count() < 10
 
 
 def test_a_csv_has_at_most_the_columns_of_all_classes(served, odd_images):

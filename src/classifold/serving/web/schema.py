@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, FailFast, Field, model_validator
 
 from classifold.serving.predict import Prediction
 
@@ -22,10 +22,13 @@ class ImagePrediction(BaseModel):
     image: Annotated[str, Field(description="The file's name.")]
     labels: Annotated[
         list[str],
+        FailFast(),
         Field(description="The predicted class; in `multi` all classes above the threshold."),
     ]
     probabilities: Annotated[
-        list[ClassProbability], Field(description="The most probable classes, in this order.")
+        list[ClassProbability],
+        FailFast(),
+        Field(description="The most probable classes, in this order."),
     ]
     sets: Annotated[
         dict[str, list[str]],
@@ -64,7 +67,8 @@ class Predictions(BaseModel):
     """The predictions for the images of a request, in their order."""
 
     model: Annotated[str, Field(description="`stack` or the name of the model.")]
-    predictions: list[ImagePrediction]
+    # Each error takes memory, far more than the item that it is about.
+    predictions: Annotated[list[ImagePrediction], FailFast()]
 
 
 class NearestImage(BaseModel):
