@@ -64,7 +64,7 @@ def test_a_folder_is_described(images):
     assert sample.n_near >= 4  # the grayscale copy, too
     text = "\n".join(describe(found))
     assert "all images were decoded" in text
-    for line in ("circle 41", "24 x 24 122", "grayscale 1", "unreadable: 1, such as 'square/cut"):
+    for line in ("circle 41", "24 x 24 (122)", "grayscale 1", "unreadable: 1, such as 'square/cut"):
         assert line in text
 
 

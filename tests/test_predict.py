@@ -455,7 +455,7 @@ def test_without_a_file_the_command_prints_a_table(command, monkeypatch):
     assert row.split("  ") and first in row and f"{second}, {third}" in row
     (row,) = (line for line in done.stdout.splitlines() if "rubbish [red].jpg" in line)
     assert "not an image in a supported format" in row
-    assert "predictions of the stack for 1 images" in done.stdout
+    assert "predictions of the stack for 1 image" in done.stdout
     assert sorted(Path().rglob("*")) == before
 
 

@@ -206,7 +206,7 @@ def test_without_test_images_models_have_validation_scores_only(tmp_path, task):
 def test_excluded_images_and_unreadable_files_are_shown(tmp_path):
     page = Reader(Run(tmp_path, kept_only=False).page()).text
     assert "25 files could not be read" in page and "shows 20 of them" in page
-    assert "excluded 2 images: 1 for size, 1 for duplicate" in page
+    assert "excluded 2 images, by reason: size 1, duplicate 1" in page
     assert "is 4x4" in page and "duplicate of apple/2.png" in page
 
 

@@ -51,6 +51,7 @@ def predict(
     reason; if that holds for all images, the exit code is 1.
     """
     from classifold.project.prerequisites import require_output
+    from classifold.reporting.formats import count
     from classifold.runtime.progress import track
     from classifold.serving.new_images import open_images
     from classifold.serving.predict import Classifier
@@ -84,7 +85,7 @@ def predict(
     if counts.n_unreadable == n_images:
         raise UserError(f"{place}none of {n_images:,} images could be read. Choose other files.")
     n_predicted = n_images - counts.n_unreadable - counts.n_abstained
-    print(f"{place}predictions of {name} for {n_predicted:,} images")
+    print(f"{place}predictions of {name} for {count(n_predicted, 'image')}")
     if counts.n_unreadable:
         print(f"{counts.n_unreadable:,} of {n_images:,} images could not be read; see the reasons")
     if counts.n_abstained:

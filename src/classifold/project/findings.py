@@ -110,7 +110,7 @@ def describe(findings: Findings) -> Iterator[str]:
         else "all images were decoded:"
     )
     sizes = [
-        f"{width} x {height} {count:,}" for (width, height), count in sample.sizes.most_common(3)
+        f"{width} x {height} ({count:,})" for (width, height), count in sample.sizes.most_common(3)
     ]
     more = len(sample.sizes) - len(sizes)
     yield f"  sizes: {', '.join(sizes)}" + (f" and {more:,} other sizes" if more > 0 else "")

@@ -37,8 +37,9 @@ $ git add -A && git commit -m "Results"
 ```
 
 `reports/index.html` is the report, `metrics/*.json` has all scores. `classifold check` validates
-`params.yaml`, `classifold recipe` lists other params, and `classifold predict` classifies new
-images. `dvc exp run -S split.seed=2` tries another value.
+`params.yaml`, and `classifold recipe` lists other params. `classifold predict` classifies new
+images, and `classifold serve` does so in a browser. `dvc exp run -S split.seed=2` tries another
+value.
 
 | file | what it is |
 |---|---|

@@ -73,7 +73,8 @@ def models_section(facts: Facts) -> dict[str, Any]:
         "curves": [
             learning_curves(facts, quantity=quantity)
             for quantity in CURVES
-            if facts.history and any(name.endswith(quantity) for name in facts.history[0])
+            if len({row["epoch"] for row in facts.history}) > 1  # probes have one epoch
+            and any(name.endswith(quantity) for name in facts.history[0])
         ],
     }
 
