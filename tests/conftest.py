@@ -13,8 +13,11 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from classifold.analysis.features.compute import compute_features
-from classifold.analysis.features.nearest import unit_rows
-from classifold.analysis.features.training_images import TrainingImages, save_training_images
+from classifold.analysis.features.training_images import (
+    TrainingImages,
+    as_stored,
+    save_training_images,
+)
 from classifold.data.image_table import iter_columns
 from classifold.data.json_file import write_json
 from classifold.data.pack import Pack, new_pack
@@ -281,7 +284,7 @@ def keep_training_images():
         labels = {row["id"]: row["labels"][0] for row in rows if row["labels"]}
         pixels = load_pixels(root / "data/ingested", list(labels), size=16, resize="lanczos")
         features = compute_features(load_model(explained), pixels, device=torch.device("cpu"))
-        stored = unit_rows(features).astype(np.float16)
+        stored = as_stored(features)
         images = TrainingImages(
             model, stored, list(labels), list(labels.values()), threshold, len(labels)
         )

@@ -267,3 +267,9 @@ def test_without_the_packages_the_command_names_what_to_install(project, monkeyp
     done = CliRunner().invoke(app, ["export", "--out", "m.onnx"])
     assert done.exit_code == 1
     assert "'pip install classifold[onnx]'" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--repo", "--license"])
+def test_options_of_the_hub_are_refused_for_onnx(option):
+    result = CliRunner().invoke(app, ["export", "--out", "model.onnx", option, "a/b"])
+    assert result.exit_code == 1 and f"{option}: is only for --format hub" in result.output

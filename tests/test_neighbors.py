@@ -23,9 +23,10 @@ from classifold.analysis.explain.pictures import DIFFERENT, EQUAL, PARTLY, draw_
 from classifold.analysis.explain.saliency import Maps
 from classifold.analysis.features import training_images as module
 from classifold.analysis.features.compute import compute_features
-from classifold.analysis.features.nearest import N_NEIGHBORS, fit_novelty_threshold, unit_rows
+from classifold.analysis.features.nearest import N_NEIGHBORS, fit_novelty_threshold
 from classifold.analysis.features.training_images import (
     TrainingImages,
+    as_stored,
     describe_missing_threshold,
     fit_training_images,
     load_training_images,
@@ -51,7 +52,7 @@ def training_images(draw_pack):
     def build(features, *, labels=None):
         train = draw_pack(len(features))  # labels class0, class1, class2, class0, class1
         names = labels or [train.classes[label] for label in train.labels]
-        features = unit_rows(np.array(features)).astype(np.float16)
+        features = as_stored(np.array(features))
         return TrainingImages("m", features, train.ids, names, 0.5, 2 * len(features))
 
     return build

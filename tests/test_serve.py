@@ -144,7 +144,7 @@ def test_the_limits_of_decoding_are_reasons(project, odd_images, monkeypatch):
 
 
 def test_limits_of_a_request(served, odd_images):
-    client, _ = served(max_body=20_000, max_images=2)
+    client, _ = served(max_body=20_000, max_table=10_000, max_images=2)
     image = odd_images["cat/photo.jpg"]
     assert post(client, {"a": image, "b": image}).status_code == 200
     for images, code, words in [
@@ -155,6 +155,7 @@ def test_limits_of_a_request(served, odd_images):
         assert reply.status_code == code and words in reply.json()["error"]
     chunks = iter([b"x" * 15_000] * 2)  # without Content-Length
     assert client.post("/v1/csv", content=chunks).status_code == 413
+    assert client.post("/v1/csv", content=bytes(15_000)).status_code == 413
     assert client.post("/v1/predict", content=image).status_code == 415
     other = client.post("/v1/predict", files={"photo": image})
     assert other.status_code == 400 and "got photo" in other.json()["error"]

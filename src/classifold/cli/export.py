@@ -38,6 +38,9 @@ def export(  # noqa: PLR0917 - the command's options
     those of the project, to rounding.
     """
     if file_format == "onnx":
+        for option, value in (("--repo", repo), ("--license", license_id)):
+            if value:
+                raise UserError(f"{option}: is only for --format hub, got {value}. Remove it.")
         _export_onnx(out, model=model, models=models)
     elif file_format == "hub":
         repo = repo or f"your-name/{out.resolve().name}"

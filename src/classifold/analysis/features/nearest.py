@@ -42,9 +42,7 @@ class Nearest(NamedTuple):
         return Nearest(*(values[images] for values in self))
 
 
-def find_nearest(
-    features: np.ndarray, train_features: np.ndarray, *, k: int = N_NEIGHBORS
-) -> Nearest:
+def find_nearest(features: np.ndarray, train_rows: np.ndarray, *, k: int = N_NEIGHBORS) -> Nearest:
     """Find the k training images with the highest cosine similarity to each image.
 
     Of equally similar ones the first comes first. An image without any active feature has a
@@ -52,17 +50,17 @@ def find_nearest(
 
     Args:
         features: float array (N, n_features).
-        train_features: float array (n_train, n_features), n_train at least 1; there may be fewer
-            than k.
+        train_rows: float32 array (n_train, n_features), as of `unit_rows`, n_train at least 1;
+            there may be fewer than k.
         k: number of training images.
     """
-    n_images, n_found = len(features), min(max(k, N_NEIGHBORS), len(train_features))
+    n_images, n_found = len(features), min(max(k, N_NEIGHBORS), len(train_rows))
     rows = np.empty((n_images, n_found), np.int64)
     similarities = np.empty((n_images, n_found))
-    train = unit_rows(train_features).T
     for start in range(0, n_images, IMAGES_AT_ONCE):
         chunk = slice(start, start + IMAGES_AT_ONCE)
-        found = (unit_rows(features[chunk]) @ train).astype(np.float64).clip(-1, 1).round(DECIMALS)
+        cosines = unit_rows(features[chunk]) @ train_rows.T
+        found = cosines.astype(np.float64).clip(-1, 1).round(DECIMALS)
         rows[chunk] = np.argsort(-found, axis=1, kind="stable")[:, :n_found]
         similarities[chunk] = np.take_along_axis(found, rows[chunk], axis=1)
     novelty = (1 - similarities[:, min(N_NEIGHBORS, n_found) - 1]).round(DECIMALS)

@@ -49,7 +49,7 @@ class TrainingImages(NamedTuple):
     """Features of training images without augmented variants; row i of each is image i."""
 
     model: str  # name of the model that computed the features
-    features: np.ndarray  # float16 (N, n_features), each row of length 1, or 0
+    features: np.ndarray  # float32 (N, n_features), each row of length 1, or 0
     ids: list[str]
     labels: list[str]  # several are joined by `|`
     threshold: float | None  # of novelty; None if there are too few validation images
@@ -109,11 +109,11 @@ def fit_training_images(
         model: name of the model that computed them.
         n_train: number of training images without variants.
     """
-    stored = unit_rows(features).astype(np.float16)
-    novelty = find_nearest(validation_features, stored).novelty
+    rows = as_stored(features)
+    novelty = find_nearest(validation_features, rows).novelty
     labels = label_names(sample.labels, sample.classes)
     threshold = fit_novelty_threshold(novelty)
-    return TrainingImages(model, stored, sample.ids, labels, threshold, n_train)
+    return TrainingImages(model, rows, sample.ids, labels, threshold, n_train)
 
 
 def novelty_metrics(images: TrainingImages, *, n_validation: int) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def describe_missing_threshold(n_validation: int) -> str | None:
 
 def save_training_images(folder: Path, images: TrainingImages) -> None:
     """Write the files into `folder`; the same features give the same bytes."""
-    np.save(folder / FEATURES, images.features, allow_pickle=False)
+    np.save(folder / FEATURES, images.features.astype(np.float16), allow_pickle=False)
     pairs = zip(images.ids, images.labels, strict=True)
     rows = ({"id": image_id, "label": label} for image_id, label in pairs)
     write_rows(folder / IMAGES, rows, columns=("id", "label"))
@@ -173,7 +173,12 @@ def load_training_images(folder: Path) -> TrainingImages:
         )
     return TrainingImages(
         **description,
-        features=np.array(features),
+        features=unit_rows(features),
         ids=[row["id"] for row in rows],
         labels=[row["label"] for row in rows],
     )
+
+
+def as_stored(features: np.ndarray) -> np.ndarray:
+    """Compute the rows that are read after these features are stored with 16 bits."""
+    return unit_rows(unit_rows(features).astype(np.float16))

@@ -87,9 +87,10 @@ class Service:
 
     async def csv(self, request: Request) -> Response:
         """POST /v1/csv."""
-        with self.admission.body(declared_length(request, self.limits)):
-            async with arriving(self.limits):
-                body = b"".join([piece async for piece in read_body(request, self.limits)])
+        limits = self.limits._replace(max_body=min(self.limits.max_table, self.limits.max_body))
+        with self.admission.body(declared_length(request, limits)):
+            async with arriving(limits):
+                body = b"".join([piece async for piece in read_body(request, limits)])
             text = await asyncio.to_thread(self._to_csv, body)
         disposition = {"Content-Disposition": 'attachment; filename="predictions.csv"'}
         return Response(text, media_type="text/csv", headers=disposition)

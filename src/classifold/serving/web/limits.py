@@ -13,6 +13,7 @@ class Limits(NamedTuple):
     """What one request, and all requests together, may use."""
 
     max_body: int = 64 * MIB  # bytes of a request
+    max_table: int = 8 * MIB  # bytes of predictions for a CSV; memory is twelve times as much
     max_images: int = 64  # of a request
     max_waiting: int = 256  # images of all requests that have no prediction yet
     max_bodies: int = 4  # bodies of the largest size in memory, or more of smaller ones

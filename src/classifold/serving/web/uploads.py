@@ -129,8 +129,8 @@ def too_large(limits: Limits) -> HTTPException:
     """Make the error for a body above the limit."""
     return HTTPException(
         413,
-        f"a request must have at most {limits.max_body // MIB} MiB. Send fewer or smaller images, "
-        "or start the server with a larger --max-mib.",
+        f"a request must have at most {limits.max_body // MIB} MiB. Send fewer or smaller images "
+        "at once, or, for images, start the server with a larger --max-mib.",
     )
 
 
