@@ -248,7 +248,7 @@ def test_the_file_is_checked_on_official_validation_images_or_else_on_the_packs(
     [
         (["--out", "new/m"], "--out: new is not a folder"),
         (["--out", "."], "--out: . is a folder. Name a file, such as model.onnx"),
-        (["--format", "tflite", "--out", "m"], "--format: must be onnx, got tflite"),
+        (["--format", "tflite", "--out", "m"], "--format: must be onnx or hub, got tflite"),
         (["--model", "vgg", "--out", "m"], "--model: there is no trained model vgg"),
         (["--out", "m"], "data/ingested, data/augmented/validation: no validation images"),
     ],

@@ -5,6 +5,7 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 from typer.testing import CliRunner
 
+from classifold.analysis.features.nearest import find_nearest, unit_rows
 from classifold.cli.app import app
 from classifold.data.csv_file import read_rows
 from classifold.data.json_file import write_json
@@ -66,6 +67,13 @@ def test_the_novelty_of_an_image_depends_on_no_other_image(project, keep_trainin
     together = [prediction.novelty for prediction in classifier.predict(source)]
     alone = [next(classifier.predict([path])).novelty for path in source]
     assert alone == together
+
+
+def test_the_novelty_is_the_same_however_many_images_are_compared_at_once():
+    rng = np.random.default_rng(0)
+    train, new = (unit_rows(rng.random((n, 512))) for n in (500, 200))
+    alone = [find_nearest(new[i : i + 1], train).novelty[0] for i in range(len(new))]
+    assert find_nearest(new, train).novelty.tolist() == alone
 
 
 def test_without_features_of_training_images_there_is_no_column(project, tmp_path, monkeypatch):

@@ -23,7 +23,8 @@ N_NEIGHBORS = 5  # of the novelty; where there are fewer training images, all of
 FALSE_POSITIVE_RATE = 0.05  # of images like the training images, the fraction above the threshold
 MIN_IMAGES = 19  # to fit a threshold: 1 / FALSE_POSITIVE_RATE - 1
 
-# Of similarities, so that equal training images are in their order despite rounding errors.
+# Of similarities in float64, so that neither the order of equal training images nor the novelty
+# depends on rounding errors, which differ with the number of images that are compared at once.
 DECIMALS = 6
 ROUNDING = 1e-9  # of a rank
 
@@ -50,7 +51,7 @@ def find_nearest(features: np.ndarray, train_rows: np.ndarray, *, k: int = N_NEI
 
     Args:
         features: float array (N, n_features).
-        train_rows: float32 array (n_train, n_features), as of `unit_rows`, n_train at least 1;
+        train_rows: float64 array (n_train, n_features), as of `unit_rows`, n_train at least 1;
             there may be fewer than k.
         k: number of training images.
     """
@@ -59,8 +60,7 @@ def find_nearest(features: np.ndarray, train_rows: np.ndarray, *, k: int = N_NEI
     similarities = np.empty((n_images, n_found))
     for start in range(0, n_images, IMAGES_AT_ONCE):
         chunk = slice(start, start + IMAGES_AT_ONCE)
-        cosines = unit_rows(features[chunk]) @ train_rows.T
-        found = cosines.astype(np.float64).clip(-1, 1).round(DECIMALS)
+        found = (unit_rows(features[chunk]) @ train_rows.T).clip(-1, 1).round(DECIMALS)
         rows[chunk] = np.argsort(-found, axis=1, kind="stable")[:, :n_found]
         similarities[chunk] = np.take_along_axis(found, rows[chunk], axis=1)
     novelty = (1 - similarities[:, min(N_NEIGHBORS, n_found) - 1]).round(DECIMALS)
@@ -83,7 +83,7 @@ def fit_novelty_threshold(novelty: np.ndarray) -> float | None:
 
 
 def unit_rows(features: np.ndarray) -> np.ndarray:
-    """Scale rows to length 1, as float32; rows of zeros stay."""
-    values = np.asarray(features, np.float32)
+    """Scale rows to length 1, as float64; rows of zeros stay."""
+    values = np.asarray(features, np.float64)
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
     return values / np.where(lengths > 0, lengths, 1)

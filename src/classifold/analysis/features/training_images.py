@@ -30,7 +30,7 @@ from classifold.params.validation import validation_errors
 from classifold.runtime.faults import REMEDY, explain_damage
 
 MAX_IMAGES = 10_000
-MAX_VALUES = 2**26  # of all features: 128 MiB
+MAX_VALUES = 2**26  # of all features: 128 MiB in the file, 512 MiB in memory
 
 DESCRIPTION, FEATURES, IMAGES = "novelty.json", "features.npy", "images.csv"
 
@@ -49,7 +49,7 @@ class TrainingImages(NamedTuple):
     """Features of training images without augmented variants; row i of each is image i."""
 
     model: str  # name of the model that computed the features
-    features: np.ndarray  # float32 (N, n_features), each row of length 1, or 0
+    features: np.ndarray  # float64 (N, n_features), each row of length 1, or 0
     ids: list[str]
     labels: list[str]  # several are joined by `|`
     threshold: float | None  # of novelty; None if there are too few validation images
