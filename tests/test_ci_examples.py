@@ -33,9 +33,10 @@ def scripts(name):
 def commands(script):
     """The lines that call us, DVC or make, as lists of words; what a shell adds is cut off."""
     for line in script.replace("\\\n", " ").splitlines():
-        command = re.split(r"\s(?:>|\||#|&&)", line.strip())[0]
-        if command.startswith(("dvc ", "make ", "classifold ")):
-            yield shlex.split(command)
+        for part in re.split(r"\s#", line)[0].split("&&"):
+            command = re.split(r"\s(?:>|\|)", part.strip())[0]
+            if command.startswith(("dvc ", "make ", "classifold ")):
+                yield shlex.split(command)
 
 
 def require(command):

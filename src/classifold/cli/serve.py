@@ -50,6 +50,7 @@ def serve(
         if not is_loopback(host):
             warn([f"--host {host}: everybody who reaches this machine can use the server"])
         name = "the stack" if model == "stack" else model
-        log(f"{address_of(listener)}: {name}, {len(classifier.classes):,} classes; Ctrl-C stops it")
+        described = f"{name}, {len(classifier.classes):,} classes"
+        log(f"{described}, is served at {address_of(listener)} (Ctrl-C stops it)")
         run(app, listener, limits)
     log("stopped")
