@@ -146,7 +146,7 @@ def test_names_in_charts_reach_plotly_escaped(tmp_path):
     [
         pytest.param(
             "single",
-            ["71.2 %", "61.2 to 81.2 %", "91.2 %", "96.2 %", "69.3 %", "0.512 to 0.788"],
+            ["71.2 %", "61.2 to 81.2 %", "69.3 %", "0.512 to 0.788"],
             id="one label",
         ),
         pytest.param(
@@ -161,6 +161,12 @@ def test_every_score_of_the_stack_on_test_images_is_on_the_page(tmp_path, task, 
     either = ["0.654", "0.543", "0.043", "0.088", "4 test images", "2 duplicates"]
     for number in [*numbers, *either]:
         assert number in page
+
+
+@pytest.mark.parametrize(("n_classes", "shown"), [(3, 0), (4, 1), (6, 2)])
+def test_top_k_accuracy_is_shown_with_more_than_k_classes(tmp_path, n_classes, shown):
+    page = Reader(Run(tmp_path, classes=list("abcdef")[:n_classes]).page()).text
+    assert [f"top-{k} accuracy" in page for k in (3, 5)] == [shown > 0, shown > 1]
 
 
 def test_models_have_accuracy_with_gaps_and_the_difference_to_the_stack(tmp_path):

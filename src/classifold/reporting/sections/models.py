@@ -144,7 +144,8 @@ def other_scores_table(facts: Facts) -> Table:
     if absent_classes:
         keys |= {"macro_f1_present": ("macro F1", "over classes with test images")}
     if facts.task == "single":
-        keys |= {"top3_accuracy": ("top-3 accuracy", ""), "top5_accuracy": ("top-5 accuracy", "")}
+        n_classes = facts.metrics["ingest"]["n_classes"]
+        keys |= {f"top{k}_accuracy": (f"top-{k} accuracy", "") for k in (3, 5) if k < n_classes}
     else:
         keys |= {
             "subset_accuracy": ("subset accuracy", "all labels correct"),
