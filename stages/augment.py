@@ -35,7 +35,8 @@ def main() -> None:
         "n_bytes": n_bytes,
     }
     write_json(Path("metrics/augment.json"), metrics)
-    log(f"  {metrics['n_source']:,} training images, {metrics['n_images']:,} with variants")
+    with_variants = f", {metrics['n_images']:,} with variants" if variants > 1 else ""
+    log(f"  {metrics['n_source']:,} training images{with_variants}")
 
 
 if __name__ == "__main__":
