@@ -10,7 +10,16 @@ import time
 
 import pytest
 
-from chaos.killing import START, Moment, Repro, differences, run_killed, state
+from chaos.killing import (
+    REPAIRED,
+    SAME,
+    START,
+    Moment,
+    Repro,
+    differences,
+    run_killed,
+    state,
+)
 from classifold.data.json_file import read_json
 from classifold.runtime.processes import stage_lock
 from synthetic_clone import MODELS, Clone, finished_clone, stages_run
@@ -82,7 +91,8 @@ def kill_and_resume(clone, moment):
         kills, missed = run_killed(clone, missed, order=[START, moment.stage], arguments=only)
         # The stage ended before on a fast machine: try an earlier moment.
         missed = [late._replace(seconds=late.seconds / 2) for late in missed]
-    assert [kill.outcome for kill in kills] == ["the same bytes"]
+    # In the moment in which DVC writes dvc.lock, 'classifold check' has to repair it.
+    assert len(kills) == 1 and kills[0].outcome in (SAME, REPAIRED)
 
 
 @pytest.mark.parametrize("stage", STAGES)

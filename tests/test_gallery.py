@@ -134,7 +134,7 @@ def test_an_excluded_image_has_its_file_name_reason_and_measured_value(tmp_path,
             "duplicate of dogs/c.png",
         ),
         *("d.png", "conflicting labels", "labeled cat / dog"),
-        "3 images excluded, by reason: size 1, duplicate 1, conflicting labels 1",
+        "3 images excluded: 1 for size, 1 for duplicate, 1 for conflicting labels",
     ):
         assert text in words
 

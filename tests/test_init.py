@@ -199,7 +199,7 @@ def test_an_upgrade_renews_what_changed_and_keeps_what_the_user_changed(project)
 
     network = code / "src/classifold/networks/mlp.py"
     network.write_text(network.read_text() + "\n# changed\n")
-    changed = ["evaluate.txt", "explain.txt", "networks/mlp.txt", "tsne.txt"]
+    changed = ["evaluate.txt", "explain.txt", "networks/mlp.txt", "novelty.txt", "tsne.txt"]
     output = project.run("classifold", "upgrade").splitlines()
     assert sorted(output) == [f"code/{name}: changed" for name in changed]
 
