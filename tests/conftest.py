@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from PIL import Image
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from classifold.analysis.features.compute import compute_features
 from classifold.analysis.features.training_images import (
@@ -45,19 +45,33 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 COLORS = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200], [190, 190, 30]])
 
 
+SLOWEST_FIRST = ("dvc", "cluster", "browser", "slow")  # markers
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items):
-    """A test that needs dvc, a browser or a cluster is slow, too."""
+    """A test that needs dvc, a browser or a cluster is slow, too; slow files are run first."""
+    ranks = {}
     for item in items:
-        if any(item.get_closest_marker(name) for name in ("dvc", "browser", "cluster")):
-            item.add_marker("slow")
+        ranks.setdefault(item.path, len(SLOWEST_FIRST))
+        for rank, name in enumerate(SLOWEST_FIRST):
+            if item.get_closest_marker(name):
+                item.add_marker("slow")
+                ranks[item.path] = min(rank, ranks[item.path])
+    items.sort(key=lambda item: ranks[item.path])
+
+
+@pytest.fixture(scope="session")
+def thread_pools():
+    """The thread pools of all imported libraries; finding them takes milliseconds."""
+    return ThreadpoolController()
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
+def one_thread(thread_pools):
     """One thread is fastest for tiny networks, and sums are repeatable."""
     torch.set_num_threads(1)
-    with threadpool_limits(1):
+    with thread_pools.limit(limits=1):
         yield
 
 

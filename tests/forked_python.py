@@ -6,7 +6,9 @@ code with the caller's arguments, folder, environment, umask, standard streams a
 package itself is never imported before: it is that of the caller's PYTHONPATH.
 
 A forked process has another id, process group and parent than the command, and no resource limits
-of the caller. Tests of these run the real commands. With REAL_COMMANDS=1 all tests do.
+of the caller. It is killed when the command is killed; no other signal reaches it. Tests of these
+run the real commands. With REAL_COMMANDS=1 all tests do. What a forked process starts as
+`sys.executable` is forked, too.
 """
 
 import atexit
@@ -31,9 +33,17 @@ from pathlib import Path
 from types import ModuleType
 
 LIBRARIES = (
-    *("captum.attr", "cv2", "dvc.cli.parser", "dvc.repo.reproduce", "dvc.repo.experiments.show"),
+    *(
+        "multiprocessing.spawn",
+        "captum.attr",
+        "cv2",
+        "dvc.cli.parser",
+        "dvc.repo.reproduce",
+        "dvc.repo.experiments.show",
+    ),
     *("dvc.repo.push", "jinja2", "lightning_fabric", "matplotlib.pyplot", "openTSNE", "optuna"),
-    *("plotly.graph_objects", "pyarrow.parquet", "pydantic", "rich.progress", "scipy.stats"),
+    *("multiprocessing.spawn", "plotly.graph_objects", "pyarrow.parquet", "pydantic"),
+    *("rich.progress", "scipy.stats"),
     *("sklearn.decomposition", "sklearn.linear_model", "sklearn.manifold", "torch", "typer"),
     *("skmultilearn.model_selection", "torchvision.models"),
 )
@@ -97,7 +107,10 @@ def serve(address: str) -> None:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     commands: dict[int, socket.socket] = {}
     print("ready", flush=True)
-    while 0 not in (ready := select.select([0, listener, ended], [], [])[0]):
+    while 0 not in (ready := select.select([0, listener, ended, *commands.values()], [], [])[0]):
+        for process, command in commands.items():
+            if command in ready:  # only its end can be read
+                os.kill(process, signal.SIGKILL)
         if ended in ready:
             ended.recv(1024)
             for process in list(commands):
@@ -107,24 +120,28 @@ def serve(address: str) -> None:
                         command.sendall(str(os.waitstatus_to_exitcode(status)).encode())
         if listener in ready:
             command, _ = listener.accept()
+            _, streams, _, _ = socket.recv_fds(command, 1, 3)
+            message = command.makefile().readline()
             process = os.fork()
             if process == 0:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 listener.close()
+                command.close()
+                sys.executable = str(Path(address).parent / "python")
                 status = 1
                 try:
-                    status = answer(command)
+                    status = answer(message, streams)
                 finally:
                     os._exit(status)
             commands[process] = command
+            for stream in streams:
+                os.close(stream)
 
 
-def answer(command: socket.socket) -> int:
+def answer(message: str, streams: list[int]) -> int:
     """Run what a command sends, in this forked process, and return the exit status."""
-    _, streams, _, _ = socket.recv_fds(command, 1, 3)
-    name, arguments, folder, environment, umask = json.loads(command.makefile().readline())
-    command.close()
+    name, arguments, folder, environment, umask = json.loads(message)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)

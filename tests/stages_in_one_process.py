@@ -1,7 +1,6 @@
 """Stages of the pipeline, one after the other in one process."""
 
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -24,6 +23,7 @@ def run_stages(
     root: Path,
     stages: Sequence[str],
     *,
+    python: str | None = None,
     environment: Mapping[str, str] | None = None,
     cores: int = 0,
     umask: int = -1,
@@ -32,7 +32,8 @@ def run_stages(
     """Run stages, such as "train mlp", in a folder that holds `stages/` and `params.yaml`.
 
     Args:
-        environment: of a new interpreter, complete; by default the process is forked.
+        python: an interpreter; by default the process is forked.
+        environment: complete; by default that of this process.
         cores: number of cores, or 0 for all.
         umask: as in the shell, or -1 for the current one.
         then: Python code, run at the end in the same process.
@@ -40,9 +41,8 @@ def run_stages(
     Returns:
         Everything that was printed.
     """
-    python = sys.executable if environment else forked_tools() / "python"
     done = subprocess.run(
-        [python, "-c", DRIVER, ",".join(stages), str(cores), then],
+        [python or forked_tools() / "python", "-c", DRIVER, ",".join(stages), str(cores), then],
         cwd=root,
         env=environment,
         umask=umask,

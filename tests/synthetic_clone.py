@@ -191,7 +191,7 @@ def make_clone(root: Path) -> Clone:
 
     clone = Clone(root)
     clone.run("git", "init", "-q")
-    clone.run(sys.executable, "-m", "classifold", "plots-page", ".dvc/plots_page.html")
+    clone.run("classifold", "plots-page", ".dvc/plots_page.html")
     draw_data(root / "data/raw/synthetic")
     clone.run("dvc", "add", "-q", "data/raw/synthetic")
     clone.commit()
@@ -212,7 +212,7 @@ def finished_clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
             clone = make_clone(of_all / "unfinished")
             (clone.root / ".venv").mkdir()
             (clone.root / ".venv/.ready").touch()  # no set-up: the tools of these tests are used
-            clone.run("make", "repro", "JOBS=2", forked=False)
+            clone.run("make", "repro", "JOBS=2")
             clone.commit()
             clone.root.rename(made.root)
     copy = Clone(tmp_path_factory.mktemp("clone") / "project")

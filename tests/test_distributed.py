@@ -59,12 +59,10 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
 
 def run(folder, *words):
-    python = str(forked_tools() / "python")
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHON_EXEC": python}  # of torchrun
     return subprocess.run(
-        [python, *words],
+        [forked_tools() / "python", *words],
         cwd=folder,
-        env=environment,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
@@ -274,7 +272,7 @@ def is_alive(pid):
 # ---------------------------------------------------------------------------------- launched
 
 
-def launched(workplace, **changes):
+def launched(workplace, python=sys.executable, **changes):
     """Let the stage start two processes by itself, with other settings of its model."""
     yaml = YAML(typ="safe", pure=True)
     params = yaml.load((workplace / "params.yaml").read_text())
@@ -285,7 +283,7 @@ def launched(workplace, **changes):
     # In the background of a script Ctrl-C is ignored, by children too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(
-        [sys.executable, *STAGE],
+        [python, *STAGE],
         cwd=workplace,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
@@ -299,13 +297,15 @@ def launched(workplace, **changes):
 def test_the_stage_starts_two_processes_and_reports_an_error_once_without_a_traceback(
     workplace,
 ):
-    output, errors = launched(workplace, arguments={"hidden": [-3]}).communicate(timeout=400)
+    python = forked_tools() / "python"
+    process = launched(workplace, python, arguments={"hidden": [-3]})
+    output, errors = process.communicate(timeout=400)
     assert "models.m.network: mlp cannot be built" in errors
     assert errors.count("cannot be built") == 1
     assert len(errors.splitlines()) == 1
     assert output == ""
 
-    process = launched(workplace, arguments={"hidden": [16]})
+    process = launched(workplace, python, arguments={"hidden": [16]})
     output, errors = process.communicate(timeout=400)
     assert (process.returncode, errors) == (0, "")
     assert output.count("train/m: done") == 1

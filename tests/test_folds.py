@@ -370,11 +370,10 @@ STAGE = [str(ROOT / "stages/folds.py"), "m"]
 
 
 def run(folder, *words, python=None):
-    python = python or str(forked_tools() / "python")
     return subprocess.run(
-        [python, *words],
+        [python or forked_tools() / "python", *words],
         cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHON_EXEC": python},  # of torchrun
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,

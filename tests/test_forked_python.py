@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -79,3 +80,18 @@ def test_a_module_a_script_and_an_option_of_python_run(tmp_path):
     assert run(python, "--version").stdout == f"Python {sys.version.split()[0]}\n"
     for name in ("dvc", "classifold"):
         assert run(forked_tools() / name, "--help").returncode == 0
+
+
+def test_a_process_ends_with_its_command_and_starts_forked_ones(tmp_path):
+    python = forked_tools() / "python"
+    started = run(python, "-c", "import sys; print(sys.executable, 'torch' in sys.modules)")
+    assert started.stdout == f"{python} True\n"
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    command = subprocess.Popen([python, "-c", code], stdout=subprocess.PIPE, text=True)
+    process = int(command.stdout.readline())
+    command.kill()
+    command.communicate()
+    with pytest.raises(ProcessLookupError):
+        for _ in range(1000):
+            os.kill(process, 0)
+            time.sleep(0.01)

@@ -1,7 +1,6 @@
 """A project that `classifold init` writes gives the results of a clone, and can be upgraded."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -123,10 +122,10 @@ for stage in {STAGES}:
 @pytest.mark.dvc
 def test_the_same_data_and_params_give_the_same_bytes_as_in_a_clone(tmp_path):
     clone = make_clone(tmp_path / "clone")
-    run_stages(clone.root, STAGES, environment=clone.environment())
+    run_stages(clone.root, STAGES, environment=clone.environment(forked=True))
     project = init(clone.root, tmp_path / "a project", clone.root / "data/raw/synthetic")
     shutil.copy(clone.root / "params.yaml", project.root / "params.yaml")
-    project.run(sys.executable, "-c", RUN)
+    project.run("python", "-c", RUN)
     expected, content = made(clone), made(project)
     assert len(expected) > 70
     assert {n for n in expected | content if expected.get(n) != content.get(n)} == set()

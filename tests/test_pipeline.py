@@ -137,10 +137,10 @@ def test_searches_declare_the_code_that_they_run_and_no_other():
     assert not [dep for dep in declared_code(stage) if not is_needed(dep, code)]
 
 
-@pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
-def test_dependencies_on_code_are_few(stage):
-    code = [dep for dep in stage["deps"] if dep.startswith(("stages/", "src/"))]
-    assert len(code) <= MAX_LINES_OF_CODE
+def test_dependencies_on_code_are_few():
+    for name, stage in STAGES.items():
+        code = [dep for dep in stage["deps"] if dep.startswith(("stages/", "src/"))]
+        assert len(code) <= MAX_LINES_OF_CODE, name
 
 
 def test_every_search_file_is_a_stage_that_the_main_pipeline_does_not_run():
@@ -162,14 +162,12 @@ def test_stage_that_builds_networks_declares_them(stage):
     assert networks == [f"src/classifold/networks{expected}"]
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_stage_declares_exactly_the_params_it_reads(stage):
-    assert params_read(stage) == declared_params(stage)
+def test_stages_declare_exactly_the_params_they_read():
+    assert {s: params_read(s) for s in STAGES} == {s: declared_params(s) for s in STAGES}
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_stage_has_a_description(stage):
-    assert STAGES[stage]["desc"].endswith(".")
+def test_every_stage_has_a_description():
+    assert not [name for name, stage in STAGES.items() if not stage["desc"].endswith(".")]
 
 
 def test_only_evaluate_sees_the_test_images():
@@ -218,13 +216,14 @@ def test_the_page_names_the_packages_of_every_stage():
     assert on_page == declared
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.stem)
-def test_imports_point_one_way(file):
-    here = package_of(".".join(file.relative_to(ROOT / "src").with_suffix("").parts))
-    if here in {"__init__", "__main__"}:
-        return
-    for there in {package_of(module) for module in imports(file)} - {here}:
-        assert _may_import(here, there), there
+def test_imports_point_one_way():
+    wrong = []
+    for file in SOURCES:
+        here = package_of(".".join(file.relative_to(ROOT / "src").with_suffix("").parts))
+        if here not in {"__init__", "__main__"}:
+            others = {package_of(module) for module in imports(file)} - {here}
+            wrong += [f"{file}: {there}" for there in others if not _may_import(here, there)]
+    assert not wrong
 
 
 def _may_import(here: str, there: str) -> bool:
@@ -240,9 +239,10 @@ OF_UNIX = {
 SIGNALS_OF_UNIX = {"SIGKILL", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGCHLD"}
 
 
-@pytest.mark.parametrize("file", SOURCES + SCRIPTS, ids=lambda file: file.stem)
-def test_nothing_needs_unix_at_the_top_of_a_module(file):
-    assert not (run_by_an_import(parse(file)) & (OF_UNIX | SIGNALS_OF_UNIX))
+def test_nothing_needs_unix_at_the_top_of_a_module():
+    files = {file: run_by_an_import(parse(file)) for file in SOURCES + SCRIPTS}
+    of_unix = {str(file): names & (OF_UNIX | SIGNALS_OF_UNIX) for file, names in files.items()}
+    assert not {file: names for file, names in of_unix.items() if names}
 
 
 def run_by_an_import(module: ast.Module) -> set[str]:
@@ -324,14 +324,15 @@ def test_idle_threads_wait_passively_unless_the_environment_differs(given, used)
     assert done.stdout.decode().strip() == used
 
 
-@pytest.mark.parametrize("stage", WITH_SCRIPTS.values(), ids=WITH_SCRIPTS)
-def test_no_stage_imports_torch_before_the_package_sets_the_environment(stage):
-    names = [
-        node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
-        for node in ast.parse(script_of(stage).read_text()).body
-        if isinstance(node, ast.Import | ast.ImportFrom)
-    ]
-    assert "torch" not in [name.split(".")[0] for name in names]
+def test_no_stage_imports_torch_before_the_package_sets_the_environment():
+    for stage in WITH_SCRIPTS.values():
+        script = script_of(stage)
+        names = [
+            node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+            for node in parse(script).body
+            if isinstance(node, ast.Import | ast.ImportFrom)
+        ]
+        assert "torch" not in [name.split(".")[0] for name in names], script
 
 
 def test_no_pickle_is_loaded():

@@ -82,7 +82,13 @@ def test_a_recipe_resolves_in_dvc_yaml_with_every_param_and_network_it_names(rep
     assert resolved["ingest"]["deps"][0] == params["dataset"]["path"]
 
 
-def test_the_networks_of_a_recipe_take_its_images(recipe):
+@pytest.fixture(scope="module")
+def built():
+    """Networks that were tried: recipes have some in common."""
+    return set()
+
+
+def test_the_networks_of_a_recipe_take_its_images(recipe, built):
     params = check_params(recipe)
     size, task = params["augment"]["size"], params["dataset"]["task"]
     for name, given in params["models"].items():
@@ -90,15 +96,19 @@ def test_the_networks_of_a_recipe_take_its_images(recipe):
         arguments = model["arguments"] | (
             {"weights": None} if "weights" in model["arguments"] else {}
         )
+        trainable = [phase["trainable"] for phase in model.get("phases", {}).values()]
+        if (key := repr((model["network"], arguments, model["image_size"], trainable))) in built:
+            continue
         with torch.device("meta"):  # shapes alone: nothing is computed
             network = build_network(
                 model["network"], n_classes=7, image_size=model["image_size"], arguments=arguments
             ).eval()
             logits = network(torch.empty(2, 3, *[model["image_size"]] * 2))
         assert logits.shape == (2, 7), name
-        for phase in model.get("phases", {}).values():
-            set_trainable(network, phase["trainable"])
+        for layers in trainable:
+            set_trainable(network, layers)
             assert count_parameters(network, trainable=True) > 0
+        built.add(key)
 
 
 def test_changes_are_described_by_dotted_keys_by_hand():

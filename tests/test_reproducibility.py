@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,12 @@ class Copy:
 
     def run(self, *stages):
         run_stages(
-            self.root, stages, environment=self.environment, cores=self.cores, umask=self.umask
+            self.root,
+            stages,
+            python=sys.executable,
+            environment=self.environment,
+            cores=self.cores,
+            umask=self.umask,
         )
 
     def content(self):

@@ -10,6 +10,7 @@ import pytest
 
 from classifold.cli.app import app
 from classifold.runtime.source_code import PACKAGE
+from forked_python import forked_tools
 from synthetic_clone import CLASSES, ROOT, copy_clone, draw
 
 pytestmark = pytest.mark.slow
@@ -38,7 +39,7 @@ def classifold(installed, tmp_path):
 
     def run(*arguments):
         done = subprocess.run(
-            [sys.executable, "-m", "classifold", *arguments],
+            [forked_tools() / "classifold", *arguments],
             cwd=tmp_path,
             env=os.environ | {"PYTHONPATH": str(installed)},
             capture_output=True,

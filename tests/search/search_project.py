@@ -83,12 +83,12 @@ def row(trial, value, sampled, **changes):
     )
 
 
-def work(arguments, root, **environment):
+def work(arguments, root, *, python=sys.executable):
     """A command of the project, from its folder."""
     return subprocess.run(
-        [sys.executable, *map(str, arguments)],
+        [python, *map(str, arguments)],
         cwd=root,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
         check=True,
         capture_output=True,
         text=True,
@@ -109,9 +109,9 @@ TPE = {
 }
 
 
-def start(root, *options, **environment):
+def start(root, *options, python=sys.executable, **environment):
     return subprocess.Popen(
-        [sys.executable, *SEARCH_COMMAND, *options],
+        [python, *SEARCH_COMMAND, *options],
         cwd=root,
         env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
         stdout=subprocess.PIPE,

@@ -15,6 +15,7 @@ from classifold.search.results import (
 )
 from classifold.search.space import cells
 from classifold.search.trial import run_trial
+from forked_python import forked_tools
 
 
 def equal(first, second):
@@ -54,7 +55,7 @@ def test_the_value_of_a_trial_is_the_score_that_the_stage_train_writes(plan, tmp
     (only,) = run(found, tmp_path / "s.sqlite3")
     root = found.packs.parents[1]
     dump(root / "params.yaml", found.params_of(only.sampled))
-    work([ROOT / "stages/train.py", "m"], root)
+    work([ROOT / "stages/train.py", "m"], root, python=forked_tools() / "python")
     metrics = read_json(root / "metrics/train/m.json")
     assert round(only.value, 6) == metrics["validation_accuracy"]
     assert only.outcome["validation_loss"] == metrics["validation_loss"]

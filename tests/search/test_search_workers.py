@@ -26,6 +26,7 @@ from classifold.search import plan as plan_module
 from classifold.search import worker
 from classifold.search.plan import make_plan
 from classifold.search.storage import open_search, storage_url
+from forked_python import forked_tools
 
 
 @pytest.mark.slow
@@ -68,7 +69,7 @@ def test_workers_end_with_their_parent_and_the_rest_of_a_grid_is_run_once(projec
 @pytest.mark.slow
 def test_separate_processes_share_the_trials_and_report_the_same_results(project):
     root = project(n_trials=7, epochs=40)
-    processes = [start(root) for _ in range(2)]
+    processes = [start(root, python=forked_tools() / "python") for _ in range(2)]
     outputs = [process.communicate()[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     trials = all_trials(root / DATABASE)
