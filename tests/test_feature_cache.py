@@ -190,6 +190,19 @@ def test_a_backbone_whose_outputs_are_changed_shares_no_features(tmp_path, draw_
     assert len(list(tmp_path.glob("*.npy"))) == 2
 
 
+def test_features_of_other_layers_are_in_another_file(tmp_path, draw_pack):
+    images, cache, settings = draw_pack(6).images, FeatureCache(tmp_path), SETTINGS
+    n_features = [
+        cache.features(new_network(kind, **layers), images, **settings | {"image_size": 32}).shape[
+            1
+        ]
+        for kind in ("probe", "timm")
+        for layers in ({}, {"layers": ["blocks.1"]}, {"layers": ["blocks.2", "blocks.1"]})
+    ]
+    assert n_features == 2 * [256, 256 + 24, 256 + 32 + 24]
+    assert len(list(tmp_path.glob("*.npy"))) == 5  # without layers both have the same
+
+
 def test_a_damaged_file_is_computed_again(tmp_path, draw_pack):
     images, network, cache = draw_pack(6).images, small_resnet(), FeatureCache(tmp_path)
     expected = np.array(cache.features(network, images, **SETTINGS))

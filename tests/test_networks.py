@@ -509,6 +509,34 @@ def test_networks_of_timm_have_a_new_head(name, no_connections):
     torch.testing.assert_close(logits, torch.arange(5.0).repeat(2, 1))
 
 
+@pytest.mark.parametrize(
+    ("name", "last", "image_axes"),
+    [
+        ("test_resnet", "layer4", (2, 3)),
+        ("test_efficientnet", "bn2", (2, 3)),
+        ("test_vit", "norm", 1),
+        ("swin_tiny_patch4_window7_224", "norm", (1, 2)),
+    ],
+)
+def test_features_of_a_layer_are_its_output_averaged_over_the_image(name, last, image_axes):
+    network, images = build_timm(name, layers=[last]).eval(), torch.randn(2, 3, 224, 224)
+    with torch.no_grad():
+        features, logits = network.features(images), network(images)
+        pooled, maps = network.backbone(images), network.backbone.forward_features(images)
+    expected = torch.cat([pooled, maps.mean(image_axes)], dim=1)
+    torch.testing.assert_close(features, expected)
+    torch.testing.assert_close(logits, network.head(expected))
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [("layer9", "must name layers .*got 'layer9'.*layer4"), ("global_pool", "which returns")],
+)
+def test_layers_without_maps_are_an_error(layer, message):
+    with pytest.raises(UserError, match=message):
+        build_timm("test_resnet", layers=[layer])
+
+
 @pytest.mark.parametrize("name", TIMM)
 def test_a_file_fills_all_of_timms_networks_but_the_head(name, tmp_path, no_connections):
     torch.manual_seed(1)

@@ -261,7 +261,8 @@ def _body_key(
         ],
     }
     digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
-    code = [inspect.getfile(type(body)), __file__]
+    kinds = [kind for kind in type(body).__mro__ if nn.Module in kind.__mro__[1:]]
+    code = [*map(inspect.getfile, kinds), __file__]
     code += [str(module.__file__) for module in (folding, inference, preprocessing, image_arrays)]
     for file in code:
         digest.update(Path(file).read_bytes())

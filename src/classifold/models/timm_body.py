@@ -2,12 +2,12 @@
 
 import difflib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from classifold.errors import SettingError
 from classifold.models.filling import fill_network, is_under, renamed_in_order
@@ -22,8 +22,27 @@ class TimmBody(NamedTuple):
     """A network that computes a feature vector of each image."""
 
     network: nn.Module
+    layers: tuple[str, ...]  # whose outputs are features, too
     n_features: int
     weights: dict[str, Any] | None  # what `model.json` records of pretrained weights
+
+
+class OnTimmBody(nn.Module):
+    """Base class of networks with a body of timm."""
+
+    def __init__(self, body: TimmBody) -> None:
+        super().__init__()
+        self.backbone, self.weights, self.layers = body.network, body.weights, body.layers
+
+    def features(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) -> features (N, n_features)."""
+        if not self.layers:
+            return self.backbone(images)
+        return _features(self.backbone, images, self.layers)
+
+    def extra_repr(self) -> str:
+        """State the layers, on which files of features depend."""
+        return f"layers={self.layers}" if self.layers else ""
 
 
 def build_body(
@@ -31,6 +50,7 @@ def build_body(
     *,
     image_size: int,
     weights: str | Mapping[str, str] | None = None,
+    layers: Sequence[str] = (),
     drop_path: float = 0.0,
 ) -> TimmBody:
     """Build timm's network `name` without its head.
@@ -41,12 +61,16 @@ def build_body(
         weights: see `models/weights.py`; None starts from random weights. Tensors that depend on
             the image's size, such as position embeddings, are interpolated if timm supports it;
             otherwise it is an error.
+        layers: names of inner layers, such as `blocks.5`. Their outputs, averaged over the image,
+            are features beside the pooled output of the network (Evci et al. 2022,
+            arXiv:2201.03529).
         drop_path: highest probability with which a residual block is skipped in training
             (stochastic depth, Huang et al. 2016), for networks that have it.
 
     Raises:
-        UserError: if timm has no such network or none with pooled features or drop_path, or the
-            weights cannot be read or are of another network.
+        UserError: if timm has no such network or none with pooled features or drop_path, it has no
+            such layers or they return no maps or tokens, or the weights cannot be read or are of
+            another network.
     """
     publisher = timm_publisher(name)
     published = publisher.config()
@@ -63,6 +87,9 @@ def build_body(
             "arguments.name: must be a network with one feature vector per image, got "
             f"'{name}' with features {tuple(features.shape)}. Choose a classifier."
         )
+    _check_layers(network, layers)
+    with torch.inference_mode():
+        features = _features(network, torch.zeros(1, 3, image_size, image_size), layers)
     record = None
     if weights is not None:
         found = find_weights(weights, publisher=publisher, name=name)
@@ -73,7 +100,49 @@ def build_body(
             unused=_other_heads(network),
         )
         record = found.record
-    return TimmBody(network, features.shape[1], record)
+    return TimmBody(network, tuple(layers), features.shape[1], record)
+
+
+def _features(network: nn.Module, images: Tensor, layers: Sequence[str]) -> Tensor:
+    """Compute the pooled output of a network, and the outputs of layers averaged over the image."""
+    outputs: dict[str, Tensor] = {}
+
+    def hook(name: str) -> torch.utils.hooks.RemovableHandle:
+        layer = network.get_submodule(name)
+        return layer.register_forward_hook(lambda _, __, found: outputs.update({name: found}))
+
+    hooks = [hook(name) for name in layers]
+    try:
+        pooled = network(images)
+    finally:
+        for each in hooks:
+            each.remove()
+    last = getattr(network, "output_fmt", None) == "NHWC"  # whether channels are the last axis
+    return torch.cat([pooled, *(_average(name, outputs[name], last) for name in layers)], dim=1)
+
+
+def _average(name: str, output: Any, channels_last: bool) -> Tensor:
+    """Average maps (N, C, H, W), or (N, H, W, C), or tokens (N, n_tokens, C) over the image."""
+    if isinstance(output, Tensor) and output.ndim == 4:
+        return output.mean((1, 2) if channels_last else (2, 3))
+    if isinstance(output, Tensor) and output.ndim == 3:
+        return output.mean(1)
+    shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+    raise SettingError(
+        f"arguments.layers: must return maps or tokens, got '{name}', which returns {shape}. "
+        "Choose a block."
+    )
+
+
+def _check_layers(network: nn.Module, layers: Sequence[str]) -> None:
+    """Raise a UserError if a network has no layer of a name."""
+    known = [name for name, _ in network.named_modules() if name]
+    if unknown := [name for name in layers if name not in known]:
+        choice = ", ".join(name for name in known if name.count(".") < 2)
+        raise SettingError(
+            f"arguments.layers: must name layers of the network, got '{unknown[0]}'. Choose from "
+            f"{choice}."
+        )
 
 
 def timm_publisher(name: str) -> Timm:

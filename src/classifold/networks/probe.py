@@ -1,6 +1,6 @@
 """A frozen network of timm, and a head that scikit-learn fits on its features."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from classifold.models.publishers import Timm
-from classifold.models.timm_body import TimmBody, build_body, timm_publisher
+from classifold.models.timm_body import OnTimmBody, TimmBody, build_body, timm_publisher
 
 # Of the weight exp(similarity / TEMPERATURE) of a neighbor (Caron et al. 2021, arXiv:2104.14294).
 TEMPERATURE = 0.07
@@ -20,6 +20,7 @@ def build(
     image_size: int,
     name: str,
     weights: str | Mapping[str, str] | None = None,
+    layers: Sequence[str] = (),
     neighbors: int = 0,
     examples: int = 0,
     task: str = "single",
@@ -31,6 +32,7 @@ def build(
         image_size: width and height of images in pixels.
         name: see `build_body`.
         weights: see `build_body`.
+        layers: see `build_body`.
         neighbors: number of nearest neighbors, and with it `examples` and `task`: set by the
             training. 0 is a linear head.
         examples: number of training images.
@@ -39,7 +41,7 @@ def build(
     Raises:
         UserError: see `build_body`.
     """
-    body = build_body(name, image_size=image_size, weights=weights)
+    body = build_body(name, image_size=image_size, weights=weights, layers=layers)
     return Probe(body, n_classes, neighbors=neighbors, examples=examples, task=task)
 
 
@@ -52,14 +54,13 @@ def publisher(*, name: str, **_: Any) -> Timm:
     return timm_publisher(name)
 
 
-class Probe(nn.Module):
+class Probe(OnTimmBody):
     """A network of timm that computes features, and a linear head or nearest neighbors."""
 
     def __init__(
         self, body: TimmBody, n_classes: int, *, neighbors: int, examples: int, task: str
     ) -> None:
-        super().__init__()
-        self.backbone, self.weights = body.network, body.weights
+        super().__init__(body)
         self.head: nn.Module = nn.Linear(body.n_features, n_classes)
         if neighbors:
             features, labels = (torch.zeros(examples, n) for n in (body.n_features, n_classes))
@@ -67,7 +68,7 @@ class Probe(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, 3, H, W) -> logits (N, n_classes)."""
-        return self.head(self.backbone(images))
+        return self.head(self.features(images))
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -23,6 +23,7 @@ ARGUMENT_TYPES: dict[str, Any] = {
     "str": str,
     "float | None": float | None,
     "Sequence[int]": list[int],
+    "Sequence[str]": list[str],
     "str | Mapping[str, str] | None": str | dict[str, str] | None,
 }
 
