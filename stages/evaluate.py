@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from classifold.data.json_file import read_json, write_json
+from classifold.data.model_settings import PROBE
 from classifold.data.predictions import MAJORITY, STACK
 from classifold.evaluation.files import write_evaluation
 from classifold.evaluation.inference import predict_test_images, read_pixels
@@ -36,7 +37,7 @@ def main() -> None:
         ensemble=Path("ensemble"),
         decisions=decisions,
         baseline=before[MAJORITY],
-        seeds={name: model["seed"] for name, model in listed.items()},
+        seeds={name: one["seed"] for name, one in listed.items() if one["network"] != PROBE},
         device=choose_device(device),
         test_time=settings["test_time"],
     )

@@ -24,6 +24,7 @@ from classifold.data.pixels import load_pixels
 from classifold.data.predictions import SCHEMA, read_predictions
 from classifold.models.device import choose_device
 from classifold.models.explained_model import load_explained_model
+from classifold.models.feature_cache import FeatureCache
 from classifold.params.reader import read_params
 from classifold.pictures.reason import draw_reason
 from classifold.runtime.atomic_files import new_folder
@@ -59,7 +60,13 @@ def main() -> None:
     neighbors = find_neighbors(nearest, train, ingested=INGESTED, **resized)
     neighbor_table = neighbor_rows(chosen, neighbors)
     novelty_table = measure_novelty(
-        predictions, model, train, ingested=INGESTED, device=device, seed=settings["seed"]
+        predictions,
+        model,
+        train,
+        ingested=INGESTED,
+        device=device,
+        cache=FeatureCache.of_project(Path()),
+        seed=settings["seed"],
     )
 
     with new_folder(Path("data/explained")) as folder:

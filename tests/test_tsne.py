@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
 
 from classifold.analysis.tsne import embedding
@@ -179,6 +180,14 @@ def test_components_that_explain_90_percent_of_the_variance_are_kept(monkeypatch
     monkeypatch.setattr(embedding, "MAX_POINTS_EXACT", 200)
     fast = reduce_dimensions(points, seed=1)
     np.testing.assert_allclose(np.abs(fast), np.abs(exact), atol=1e-4)
+
+
+def test_components_of_fewer_points_than_features_are_those_of_the_full_pca():
+    points = np.random.default_rng(0).normal(size=(30, 90)) * np.geomspace(9, 0.1, 90) + 5
+    expected = PCA(0.9, svd_solver="full").fit_transform(points)
+    found = reduce_dimensions(points, seed=1)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-9)
 
 
 def test_many_points_are_embedded_by_another_algorithm_and_the_map_is_as_good(monkeypatch):

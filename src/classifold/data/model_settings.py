@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+# A network whose body is frozen; its head is fitted, not trained by epochs.
+PROBE = "probe"
+
 LOSSES = {"single": "cross_entropy", "multi": "binary_cross_entropy"}
 
 

@@ -112,7 +112,7 @@ def predict_test_images(
         ensemble: folder of the ensemble.
         decisions: what `compare` fitted.
         baseline: see `constant_predictions`.
-        seeds: model -> seed of its initial weights.
+        seeds: network that was trained -> seed of its initial weights.
         device: where networks compute.
         test_time: `flips` and `shift` of `predict_logits`, for trained networks.
 
@@ -131,7 +131,7 @@ def predict_test_images(
     predictions[MAJORITY] = constant_predictions(
         len(pixels), decisions=decisions, baseline=baseline
     )
-    seeds = {name: seeds[name] for name in decisions["models"]}
+    seeds = {name: seeds[name] for name in decisions["models"] if name in seeds}
     return predictions, untrained_logits(pixels, models=models, seeds=seeds, device=device)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from classifold.data.metrics import MAIN_METRIC, task_of
-from classifold.data.predictions import STACK
+from classifold.data.predictions import MAJORITY, STACK
 from classifold.evaluation.inference import Predictions
 from classifold.evaluation.risk_coverage import score_abstention
 from classifold.evaluation.scores import compare, main_score, score, untrained_score
@@ -34,7 +34,7 @@ def summarize(
         labels: int array (N,), or 0 and 1 in (N, n_classes).
         classes: names in the order of columns.
         before: model -> its scores on training and validation images.
-        untrained: listed model -> logits (N, n_classes) of its initial weights.
+        untrained: network that was trained -> logits (N, n_classes) of its initial weights.
         slices: what `find_slices` found.
         calibration_bins: bins of equal width for the calibration error.
         bootstrap: `resamples` and `seed` of the intervals of macro F1.
@@ -48,7 +48,7 @@ def summarize(
     summary = {}
     for name, predictions in all_predictions.items():
         entry = score(predictions, labels, calibration_bins=calibration_bins, bootstrap=bootstrap)
-        entry |= _gaps(entry, before[name], metric=metric, fitted=name not in untrained)
+        entry |= _gaps(entry, before[name], metric=metric, fitted=name in (STACK, MAJORITY))
         if name in untrained:
             entry[f"untrained_{metric}"] = untrained_score(untrained[name], labels)
         if name != STACK:

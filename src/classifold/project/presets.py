@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from classifold.data.model_settings import LOSSES
+from classifold.data.model_settings import LOSSES, PROBE
 from classifold.project.choices import Choice
 from classifold.project.findings import Findings
 from classifold.project.recipes import read_recipe
@@ -20,14 +20,12 @@ LARGE_SIDE = 192  # pixels; from here on, the sizes of fruit_transfer are not en
 MANY_IMAGES = 20_000
 TRAIN_FRACTION = 0.7
 
-QUICK_PERPLEXITIES = [10, 30]
-QUICK_EXPLANATIONS = 6
+QUICK_PERPLEXITIES = [30]
+QUICK_EXPLANATIONS = {"images": 4, "smooth_samples": 8, "integrated_steps": 16}
 QUICK_FRACTION = 1 / 3  # of the epochs of networks with random weights
 MAX_TUNED = 70_000  # images of all epochs of a network that is fine-tuned without a GPU
 MIN_EPOCHS = 3
 FOLDS = 5
-
-PROBE = "probe"
 
 
 class Preset(NamedTuple):
@@ -119,8 +117,9 @@ def choose_models(
     if preset.name == "quick":
         params["tsne"]["perplexities"][:] = QUICK_PERPLEXITIES
         yield Choice("tsne.perplexities", ", ".join(map(str, QUICK_PERPLEXITIES)), "preset quick")
-        params["explain"]["images"] = QUICK_EXPLANATIONS
-        yield Choice("explain.images", str(QUICK_EXPLANATIONS), "preset quick")
+        params["explain"] |= QUICK_EXPLANATIONS
+        values = ", ".join(f"{key} {value}" for key, value in QUICK_EXPLANATIONS.items())
+        yield Choice("explain", values, "preset quick")
     if preset.name == "best":
         params["stack"]["folds"] = FOLDS
         if params["stack"]["method"] == "mean":

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from classifold.data.json_file import write_json
+from classifold.data.model_settings import PROBE
 from classifold.models.model_file import Model
 from classifold.models.preprocessing import Normalization
 from classifold.models.weights_file import save_weights
@@ -43,7 +44,7 @@ def write_timm_folder(folder: Path, model: Model, *, temperature: float) -> nn.M
         NotTimmError: if the model is not one of timm's networks with a linear head.
     """
     network: Any = model.network
-    if model.description["network"] not in ("timm", "probe"):
+    if model.description["network"] not in ("timm", PROBE):
         raise NotTimmError(f"{model.description['network']} is not a network of timm")
     if not isinstance(network.head, nn.Linear):
         raise NotTimmError("its head is not a linear layer")

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import openTSNE
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, KernelPCA
 from sklearn.manifold import TSNE, trustworthiness
 from threadpoolctl import threadpool_limits
 
@@ -43,14 +43,23 @@ def reduce_dimensions(points: np.ndarray, *, seed: int) -> np.ndarray:
     """
     if np.ptp(points, axis=0).max() == 0:
         return points
+    if len(points) <= MAX_POINTS_EXACT and len(points) < points.shape[1]:
+        # The same components from the products of all pairs, without a matrix of all features.
+        pca = KernelPCA(kernel="linear", eigen_solver="dense")
+        projected = pca.fit_transform(points.astype(np.float64))
+        return _explaining(projected, pca.eigenvalues_ / pca.eigenvalues_.sum())
     if len(points) <= MAX_POINTS_EXACT:
         pca = PCA(EXPLAINED_VARIANCE, svd_solver="full")
         return pca.fit_transform(points.astype(np.float64))
     n_components = min(MAX_COMPONENTS, *points.shape)
     pca = PCA(n_components, svd_solver="randomized", random_state=seed)
     projected = pca.fit_transform(points.astype(np.float32))
-    ratios = np.cumsum(pca.explained_variance_ratio_)  # fractions of the total variance
-    return projected[:, : int(np.searchsorted(ratios, EXPLAINED_VARIANCE)) + 1]
+    return _explaining(projected, pca.explained_variance_ratio_)
+
+
+def _explaining(projected: np.ndarray, ratios: np.ndarray) -> np.ndarray:
+    """Return the first components, that explain 90 % of the variance, given their fractions."""
+    return projected[:, : int(np.searchsorted(np.cumsum(ratios), EXPLAINED_VARIANCE)) + 1]
 
 
 def embed(points: np.ndarray, *, perplexity: float, seed: int) -> Embedding:
