@@ -1,8 +1,8 @@
 """Choose models and epochs so that a run takes a given time, from measured speeds."""
 
 import math
-from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 MIN_FRACTION = 0.3  # of the epochs of the recipe; with fewer a network is excluded
 MAX_FACTOR = 3  # times the epochs of the recipe; more are hardly useful
@@ -14,9 +14,9 @@ STARTS_OF_THE_REST = 20  # of check, compare, stack, evaluate, pca, tsne, explai
 WORK_OF_THE_REST = 3
 WORK_PER_MAP = 1.2  # of t-SNE
 
-# In units of the prediction of an image: `evaluate` also predicts with the initial weights.
-PREDICTIONS_PER_TEST_IMAGE = 2
-PREDICTIONS_PER_EXPLANATION = 220  # of SmoothGrad, integrated gradients, and occlusion
+# In units of the prediction of an image.
+PREDICTIONS_PER_GRADIENT = 2  # in batches that are larger than those of predictions
+PREDICTIONS_PER_OCCLUSION = 64
 
 
 class Speed(NamedTuple):
@@ -39,6 +39,11 @@ class Candidate(NamedTuple):
     epochs: int  # of the last phase in the recipe; 0 for a probe, which has none
 
     @property
+    def is_probe(self) -> bool:
+        """Whether it has no epochs."""
+        return self.epochs == 0
+
+    @property
     def shortest(self) -> int:
         """The fewest epochs that are worth it."""
         return math.ceil(self.epochs * MIN_FRACTION)
@@ -55,6 +60,9 @@ class Costs(NamedTuple):
     start: float  # seconds until a stage begins to work
     n_folds: int  # of `stack.folds`
     n_test: int  # number of test images
+    n_rows: int  # number of training images with their variants
+    explain: Mapping[str, Any]  # section of params
+    trained: Mapping[str, Candidate]  # models that may be explained, too
 
     def training(self, speed: Speed, epochs: int) -> float:
         """Predict the seconds of the stages `train` and `folds` of a model."""
@@ -66,17 +74,35 @@ class Costs(NamedTuple):
             + trainings * (speed.each + epochs * speed.epoch)
         )
 
-    def evaluation(self, speed: Speed) -> float:
-        """Predict the seconds that `evaluate` takes for a model."""
-        return PREDICTIONS_PER_TEST_IMAGE * self.n_test * speed.image
+    def evaluation(self, candidate: Candidate) -> float:
+        """Predict the seconds that `evaluate` takes for a model.
 
-    def of(self, speed: Speed, epochs: int) -> float:
-        """Predict the seconds that the stages take for a model."""
-        return self.training(speed, epochs) + self.evaluation(speed)
+        It also predicts with the initial weights of a network that was trained.
+        """
+        return (1 if candidate.is_probe else 2) * self.n_test * candidate.speed.image
+
+    def explanation(self, candidate: Candidate) -> float:
+        """Predict the seconds of explanations and features, if this model is explained.
+
+        Training has left the features of a probe in files, but not those of test images.
+        """
+        gradients = self.explain["smooth_samples"] + self.explain["integrated_steps"]
+        each = PREDICTIONS_PER_GRADIENT * gradients + PREDICTIONS_PER_OCCLUSION
+        n_features = self.n_test + (0 if candidate.is_probe else self.n_rows)
+        return candidate.speed.image * (self.explain["images"] * each + n_features)
+
+    def of(self, candidate: Candidate, epochs: int) -> float:
+        """Predict the seconds that training and evaluation take for a model."""
+        return self.training(candidate.speed, epochs) + self.evaluation(candidate)
 
     def total(self, candidates: Mapping[str, Candidate], epochs: Mapping[str, int]) -> float:
-        """Predict the seconds of several models, each with a number of epochs."""
-        return sum(self.of(candidates[name].speed, n) for name, n in epochs.items())
+        """Predict the seconds of several models, each with a number of epochs.
+
+        The slowest one may be the one that is explained.
+        """
+        explained = [*(candidates[name] for name in epochs), *self.trained.values()]
+        models = sum(self.of(candidates[name], n) for name, n in epochs.items())
+        return models + max(map(self.explanation, explained))
 
 
 def shortest_plan(candidates: Mapping[str, Candidate], costs: Costs) -> dict[str, int]:
@@ -108,7 +134,7 @@ def choose_epochs(
     """
     plan = {name: candidate.shortest for name, candidate in candidates.items()}
     while len(plan) > 1 and costs.total(candidates, plan) > seconds + tolerance:
-        del plan[max(plan, key=lambda name: costs.of(candidates[name].speed, plan[name]))]
+        del plan[max(plan, key=lambda name: costs.of(candidates[name], plan[name]))]
     growing = {name for name in plan if candidates[name].epochs}
     total = costs.total(candidates, plan)
     while growing:
@@ -131,21 +157,3 @@ def seconds_of_the_rest(start: float, *, n_maps: int) -> float:
         n_maps: number of t-SNE maps.
     """
     return start * (STARTS_OF_THE_REST + WORK_OF_THE_REST + WORK_PER_MAP * n_maps)
-
-
-def seconds_of_explanations(
-    speeds: Mapping[str, Speed], *, n_explained: int, networks: Collection[str], n_rows: int
-) -> float:
-    """Predict the seconds of explanations and of features for maps, of the slowest model.
-
-    Args:
-        speeds: of all models.
-        n_explained: number of explained test images.
-        networks: those that are no probes: the features of all images are computed for them.
-        n_rows: number of training images with their variants.
-    """
-    explanations = n_explained * PREDICTIONS_PER_EXPLANATION
-    return max(
-        speed.image * (explanations + (n_rows if name in networks else 0))
-        for name, speed in speeds.items()
-    )
