@@ -12,6 +12,7 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import norm
 
 from classifold.evaluation.intervals import (
     accuracy_gain_interval,
@@ -21,6 +22,7 @@ from classifold.evaluation.intervals import (
     micro_f1_gain_interval,
     micro_f1_interval,
     ratio_interval,
+    seeds_gain_interval,
 )
 from classifold.evaluation.outcomes import count_outcomes
 
@@ -62,6 +64,26 @@ def independent_gain(random: np.random.Generator, *, n: int, p: tuple[float, flo
         accuracy_interval(counts[1], n),
     )
     return Interval((counts[0] - counts[1]) / n, ends, p[0] - p[1])
+
+
+def seeds_gain(
+    random: np.random.Generator, *, n: int, n_seeds: int, sd_of_seeds: float
+) -> Interval:
+    """The difference of two models' mean accuracies over seeds, on the same images.
+
+    An image is classified correctly if the sum of what the model, the image (standard deviation 1),
+    the seed, and the pair of image and seed (0.5) contribute is positive.
+    """
+    strengths, of_images = (1.3, 1.2), random.normal(0, 1, n)
+    predicted, labels = [], np.zeros(n, int)
+    for strength in strengths:
+        of_seeds = random.normal(strength, sd_of_seeds, (n_seeds, 1))
+        sums = of_images + of_seeds + random.normal(0, 0.5, (n_seeds, n))
+        predicted.append(list((sums <= 0).astype(int)))
+    scores = [[float((one == 0).mean()) for one in of_model] for of_model in predicted]
+    ends = seeds_gain_interval(*predicted, labels, scores=scores[0], reference_scores=scores[1])
+    chances = norm.cdf(strengths, scale=np.sqrt(1 + 0.5**2 + sd_of_seeds**2))
+    return Interval(float(np.mean(scores[0]) - np.mean(scores[1])), ends, chances[0] - chances[1])
 
 
 def accuracy_of_variants(random: np.random.Generator, *, n: int, p: float) -> Interval:
@@ -148,6 +170,11 @@ def settings() -> Iterator[tuple[str, list[Callable[[np.random.Generator], Inter
         yield (
             f"paired difference of accuracy, {n} images",
             [partial(accuracy_gain, n=n, only=only) for only in pairs],
+        )
+    for n_seeds, n in ((3, 100), (3, 1000), (5, 100), (5, 1000)):
+        yield (
+            f"difference of mean accuracy over {n_seeds} seeds, {n} images",
+            [partial(seeds_gain, n=n, n_seeds=n_seeds, sd_of_seeds=sd) for sd in (0, 0.05, 0.2)],
         )
     pairs = ((0.9, 0.8), (0.99, 0.95), (0.5, 0.5))
     yield (

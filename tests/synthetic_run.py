@@ -183,6 +183,22 @@ class Run:
         """Record the published weights of each model; None for random weights."""
         write_json(self.folders.compared / "weights.json", weights)
 
+    def train_from_seeds(self):
+        """Train model one from five seeds and model two from two, and compare them."""
+        spreads = {
+            "one": {"n": 5, "mean": 0.707654, "sd": 0.012345, "min": 0.687654, "max": 0.727654},
+            "two": {"n": 2, "mean": 0.711234, "sd": None, "min": 0.701234, "max": 0.721234},
+        }
+        versus = {"difference": 0.041234, "difference_ci95": [0.012345, 0.078901]}
+        versus = {"versus": {"one": versus | {"larger_than_both": True}}}
+        for file in ("models", "test"):
+            metrics = read_json(self.folders.metrics / f"{file}.json")
+            for name, spread in spreads.items():
+                metrics[name]["seeds"] = spread
+            if file == "test":
+                metrics["two"]["seeds"] = spreads["two"] | versus
+            self._metric(file, metrics)
+
     def list_label_errors(self, rows, *, n_errors):
         """Write label errors, as the stage `stack` does: (label, suggested) of the first images."""
         probabilities = {"label_probability": 0.023456, "suggested_probability": 0.934567}

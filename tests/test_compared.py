@@ -40,7 +40,7 @@ def trained(tmp_path):
     return leave
 
 
-def compare(root, *names, **evaluate):
+def compare(root, *names, other_seeds=None, **evaluate):
     folder = root / "compared"
     folder.mkdir()
     table = compare_models(
@@ -50,6 +50,7 @@ def compare(root, *names, **evaluate):
         folds=root / "folds",
         metrics=root / "metrics",
         evaluate=evaluate,
+        other_seeds=dict.fromkeys(names, ()) | (other_seeds or {}),
     )
     return table, read_json(folder / "decisions.json")
 

@@ -229,6 +229,7 @@ SIMULATIONS = {
     "accuracy": lambda random: COVERAGE.accuracy(random, n=20, p=0.9),
     "accuracy of 99 %": lambda random: COVERAGE.accuracy_gain(random, n=50, only=(0.02, 0.02)),
     "independent": lambda random: COVERAGE.independent_gain(random, n=50, p=(0.95, 0.9)),
+    "seeds": lambda random: COVERAGE.seeds_gain(random, n=100, n_seeds=3, sd_of_seeds=0.2),
     "variants": lambda random: COVERAGE.accuracy_of_variants(random, n=30, p=0.9),
     "micro F1": lambda random: COVERAGE.micro_f1(random, n=20, recall=0.9, fallout=0.01),
     "gain": lambda random: COVERAGE.micro_f1_gain(random, n=20, recall=0.5, fallout=0.05),

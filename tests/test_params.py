@@ -599,6 +599,7 @@ def test_a_probe_has_a_head_and_no_phases(valid, change):
         ),
         ({"batch_size": 8}, "models.mlp.batch_size: unknown key"),
         ({"head": ABSENT}, "models.mlp.head: missing. Add it"),
+        ({"seeds": 3}, "models.mlp.seeds: must be 1 for network probe"),
         (
             {"head": {"name": "forest"}},
             "models.mlp.head.name: must be one of 'logistic'",

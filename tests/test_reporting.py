@@ -718,3 +718,20 @@ def test_that_no_label_error_was_found_or_searched_for_is_stated(tmp_path):
     assert "Label errors were not searched for" in run.page()
     run.list_label_errors([], n_errors=0)
     assert "lists no label as wrong" in run.page()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_spread_between_seeds_is_shown_beside_the_interval_of_the_images(tmp_path, task):
+    run = Run(tmp_path, task=task)
+    assert "between seeds" not in Reader(run.page()).text
+    run.train_from_seeds()
+    text = Reader(run.page()).text.replace(SPACE, " ")
+    if task == "single":
+        assert "61.2 to 81.2 %; 5 seeds: 68.8 to 72.8 %" in text
+        assert "70.8 % 1.2 68.8 to 72.8 % 61.2 to 81.2 %" in text
+        assert "two 2 71.1 % – 70.1 to 72.1 %" in text  # no standard deviation of two seeds
+        assert "two one +4.1 +1.2 to +7.9 yes" in text
+    else:
+        assert "0.612 to 0.812; 5 seeds: 0.688 to 0.728" in text
+        assert "two one +0.041 +0.012 to +0.079 yes" in text
+    assert "Larger than both sources of variation: the difference of one and two." in text

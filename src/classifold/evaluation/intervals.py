@@ -5,11 +5,11 @@ or none is, with one exception: the difference of a model to itself is [0, 0].
 `benchmarks/coverage.py` measures how often the intervals contain the true score.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.sparse import csr_array
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest, norm, t
 
 from classifold.data.metrics import f1
 from classifold.data.seeding import generator
@@ -77,6 +77,17 @@ def ratio_gain_interval(
     """
     if not (wholes.sum() and reference_wholes.sum()):
         return [-1.0, 1.0]
+    difference, error = _ratio_gain(parts, wholes, reference_parts, reference_wholes)
+    return [float(max(difference - Z * error, -1)), float(min(difference + Z * error, 1))]
+
+
+def _ratio_gain(
+    parts: np.ndarray,
+    wholes: np.ndarray,
+    reference_parts: np.ndarray,
+    reference_wholes: np.ndarray,
+) -> tuple[float, float]:
+    """The center of `ratio_gain_interval` and its standard error, that of the images."""
     added = np.array([1, 0])
     n_images = len(parts) + 2
     difference, residuals = 0.0, np.zeros(n_images)
@@ -88,8 +99,7 @@ def ratio_gain_interval(
         ratio = scaled.sum() / n_images
         residuals += sign * (scaled - ratio * np.concatenate([whole / whole.mean(), [1, 1]]))
         difference += sign * ratio
-    half = Z * np.sqrt((residuals**2).sum()) / n_images
-    return [float(max(difference - half, -1)), float(min(difference + half, 1))]
+    return difference, float(np.sqrt((residuals**2).sum()) / n_images)
 
 
 def accuracy_gain_interval(correct: np.ndarray, reference_correct: np.ndarray) -> list[float]:
@@ -153,6 +163,56 @@ def model_gain_interval(
     if labels.ndim == 1:
         return accuracy_gain_interval(predicted == labels, reference == labels)
     return micro_f1_gain_interval(predicted, reference, labels)
+
+
+def seeds_gain_interval(
+    predicted: Sequence[np.ndarray],
+    reference: Sequence[np.ndarray],
+    labels: np.ndarray,
+    *,
+    scores: Sequence[float],
+    reference_scores: Sequence[float],
+) -> list[float]:
+    """Compute the interval [low, high] of the difference of two mean scores over seeds.
+
+    It is for other seeds and for other images: to the variances of Welch's t-test, those of the
+    two means over seeds, the variance over images is added, that of the paired difference of
+    the images' means over seeds. Seeds vary partly because they differ in single images. Both
+    parts have this variation, so that the interval is rather too wide than too narrow.
+
+    Args:
+        predicted: predictions of a model from each of its seeds, at least two: int arrays (N,), or
+            bool (N, n_classes).
+        reference: the same of the other model; its number of seeds may be another.
+        labels: int array (N,), or 0 and 1 in (N, n_classes).
+        scores: `MAIN_METRIC` of `predicted`.
+        reference_scores: `MAIN_METRIC` of `reference`.
+
+    Source: Welch 1947, Biometrika 34, 28-35; for the variances of seeds and images in benchmarks
+    Bouthillier et al. 2021, arXiv:2103.03098.
+    """
+    terms = [
+        np.mean([_terms(each, labels) for each in seeds], axis=0)
+        for seeds in (predicted, reference)
+    ]
+    if not all(wholes.sum() for _, wholes in terms):
+        return [-1.0, 1.0]
+    _, of_images = _ratio_gain(*terms[0], *terms[1])
+    of_seeds = [np.var(each, ddof=1) / len(each) for each in (scores, reference_scores)]
+    freedom = [len(each) - 1 for each in (scores, reference_scores)]
+    variance = of_images**2 + sum(of_seeds)
+    # Welch's degrees of freedom; those of the variance over images are many.
+    uncertainty = sum(each**2 / n for each, n in zip(of_seeds, freedom, strict=True))
+    quantile = t.ppf((1 + LEVEL) / 2, variance**2 / uncertainty) if uncertainty else Z
+    difference, half = np.mean(scores) - np.mean(reference_scores), quantile * np.sqrt(variance)
+    return [float(max(difference - half, -1)), float(min(difference + half, 1))]
+
+
+def _terms(predicted: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The numerator and the denominator of `MAIN_METRIC`, per image: two arrays (N,)."""
+    if labels.ndim == 1:
+        return predicted == labels, np.ones(len(labels))
+    return _micro_f1_terms(predicted, labels)
 
 
 def independent_gain_interval(

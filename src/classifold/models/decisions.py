@@ -44,6 +44,7 @@ def _check_fraction(text: str) -> str:
 
 # A level of prediction sets, or an accuracy, as a key.
 Level = Annotated[str, AfterValidator(_check_fraction)]
+SeedKey = Annotated[str, Field(pattern=r"^[0-9]{1,20}$")]
 Classes = Annotated[list[str], Field(min_length=1), AfterValidator(_check_unique)]
 
 
@@ -57,6 +58,7 @@ class _Decision(BaseModel):
     n_calibration_images: Annotated[int, Field(ge=0)] = 0
     prediction_sets: dict[Level, Fraction] = {}
     abstention: dict[Level, Fraction | None] = {}
+    seeds: dict[SeedKey, "_Decision"] = {}  # of the same network, trained from other seeds
 
 
 class _Decisions(BaseModel):

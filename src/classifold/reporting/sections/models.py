@@ -21,6 +21,7 @@ from classifold.reporting.figures import (
 )
 from classifold.reporting.formats import NOT_AVAILABLE, capitalize_first, count, decimal, duration
 from classifold.reporting.sections.score_chart import score_points
+from classifold.reporting.sections.seeds import describe_spread, seeds
 from classifold.reporting.sections.summary import format_baseline_classes
 from classifold.reporting.tables import (
     Cell,
@@ -68,6 +69,7 @@ def models_section(facts: Facts) -> dict[str, Any]:
         "models": models_table(facts),
         "other_scores": other_scores_table(facts) if facts.n_test else None,
         "training": training_table(facts),
+        "seeds": seeds(facts),
         "published": weights_table(facts.weights),
         "test_scores": scores_on_test(facts) if facts.n_test else None,
         "curves": [
@@ -294,6 +296,8 @@ def _model_row(facts: Facts, name: str) -> list[Cell]:
         return [*cells, difference_cell(metric, gap)]
     n_images = facts.n_test
     note = metric.interval(tested[f"{metric.key}_ci95"], n_images=n_images)
+    if "seeds" in tested:
+        note += f"; {describe_spread(tested['seeds'], metric, n_images=n_images)}"
     cells.append(score_cell(metric, tested[metric.key], n_images=n_images, note=note))
     cells += [
         difference_cell(metric, tested[key]) for key in ("train_test_gap", "validation_test_gap")
