@@ -154,7 +154,8 @@ def make_project(root: Path) -> dict[str, Any]:
     params["dataset"]["path"] = "data/raw/synthetic"
     params["augment"] |= {"size": 16, "warped": 1}
     params["train"]["threads"] = 1
-    params["models"] = MODELS
+    params["split"]["fractions"] |= {"train": 0.55, "calibration": 0.15}
+    params["models"] = MODELS | {"mlp": MODELS["mlp"] | {"seeds": 2}}
     params["stack"] |= {"folds": 2, "method": "logistic"}
     params["explain"] |= {"model": "resnet", "images": 2, "smooth_samples": 1}
     params["tsne"] |= {"images_per_class": 10, "perplexities": [5]}

@@ -93,6 +93,11 @@ def test_levels_and_accuracies_may_be_omitted_or_empty(valid, key):
             0.6,
             "split.fractions: must sum to 1, got 0.9",
         ),
+        (
+            "split.fractions.calibration",
+            0.2,
+            "split.fractions: must sum to 1, got 1.2",
+        ),
         ("split.fractions.train", 0, "split.fractions.train: must be > 0, got 0"),
         *(
             ("dataset.folders", folders, "dataset.folders: must be auto, or a word per level of")

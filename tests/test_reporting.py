@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifold.data.json_file import write_json
+from classifold.data.json_file import read_json, write_json
 from classifold.reporting.augmentations import write_gallery
 from classifold.reporting.formats import MAIN_METRICS, SPACE, percent
 from classifold.reporting.pictures import to_uri
@@ -690,6 +690,21 @@ def test_the_promise_depends_on_the_calibration_images():
         assert "no threshold keeps a level of 90 %" in text and "at least 9 images" in text
         assert "out-of-fold predictions for 8 training images" in text
         assert "not exact" not in text
+    text = " ".join(
+        describe_calibration(conformal | {"calibrated_on": "calibration"}, task="multi")
+    )
+    assert "99 images of the calibration split" in text and "the promise is exact" in text
+
+
+def test_a_calibration_split_is_listed_if_there_is_one(tmp_path):
+    run = Run(tmp_path)
+    assert "calibration split" not in run.page()
+    metrics = read_json(run.folders.metrics / "split.json")
+    metrics["class_proportions"]["calibration"] = {"apple": 0.25, "pear": 0.75}
+    run._metric("split", metrics | {"n_calibration": 8})
+    text = Reader(run.page()).text.replace(SPACE, " ")
+    assert "calibration 8 28.6 %" in text  # of 10 + 6 + 4 + 8 images
+    assert "calibration 8 images" in text and "50.0 % 25.0 % 25.00" in text  # points to the others
 
 
 def test_probable_label_errors_are_shown(tmp_path):

@@ -5,8 +5,9 @@
 temperature, thresholds where images have several labels, and those of prediction sets and of
 abstention; for its other seeds the first two. It also holds the class proportions of the training
 images, from which the majority baseline makes its predictions. `weights.json` holds the published
-weights that each model started from. `out_of_fold/<model>.npz` holds logits of training images by
-heads of a probe that were fitted without them.
+weights that each model started from. `calibration/<model>.npz` holds logits of the calibration
+split, if there is one. `out_of_fold/<model>.npz` holds logits of training images by heads of a
+probe that were fitted without them.
 """
 
 import shutil
@@ -26,7 +27,9 @@ from classifold.errors import UserError
 from classifold.models.baseline import majority_baseline
 from classifold.models.decisions import fit_decision, fit_uncertainty, probabilities
 
-OUT_OF_FOLD = "out_of_fold"  # the folder, which is missing where no model is a probe
+# Folders, and names of the models' files. They are missing where no model is a probe, or where
+# there is no calibration split.
+OUT_OF_FOLD, CALIBRATION = "out_of_fold", "calibration"
 
 
 def compare_models(
@@ -69,12 +72,15 @@ def compare_models(
                 f"Run 'dvc repro -f train@{name}'."
             )
         shutil.copyfile(models / name / "validation.npz", folder / f"{name}.npz")
-        if (held_out := models / name / "out_of_fold.npz").is_file():
-            (folder / OUT_OF_FOLD).mkdir(exist_ok=True)
-            shutil.copyfile(held_out, folder / OUT_OF_FOLD / f"{name}.npz")
+        for held_out in (OUT_OF_FOLD, CALIBRATION):
+            if (file := models / name / f"{held_out}.npz").is_file():
+                (folder / held_out).mkdir(exist_ok=True)
+                shutil.copyfile(file, folder / held_out / f"{name}.npz")
         out_of_fold = load_logits(folds / name / "logits.npz")
         split, calibration = "validation", logits
-        if len(out_of_fold.labels):
+        if (file := models / name / f"{CALIBRATION}.npz").is_file():
+            split, calibration = "calibration", load_logits(file)
+        elif len(out_of_fold.labels):
             split, calibration = "train", out_of_fold
         decisions[name] = fit_uncertainty(
             fit_decision(logits.logits, logits.labels),

@@ -1,6 +1,7 @@
 """Train a model of params, and write it."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from classifold.data.csv_file import write_rows
 from classifold.data.logits_file import Logits, save_logits
 from classifold.data.metrics import MAIN_METRIC, spread
 from classifold.data.model_settings import by_seed, seed_folder
+from classifold.data.pack import Pack
 from classifold.models.model_file import save_model
 from classifold.runtime.progress import log
 from classifold.training.checkpoints import Checkpoint, training_key
@@ -29,6 +31,7 @@ class TrainedModel(NamedTuple):
     fitted: Fitted
     checkpoint: Checkpoint  # to be removed once the results are written
     validation: Logits
+    calibration: Logits | None  # if there is such a split
     out_of_fold: Logits | None  # of a probe: training images, by heads fitted without them
     score: Score  # score of the validation images
     metrics: dict[str, Any]
@@ -109,17 +112,19 @@ def train_model(
             title=title,
         )
         originals = training.train.originals()
-        train_logits, logits = (
-            predict_distributed(
-                training.network,
-                pack,
-                machine=machine,
-                body=fitted.body,
-                image_size=config.image_size,
-                normalize=config.normalize,
-            )
-            for pack in (originals, validation)
+        predict = partial(
+            predict_distributed,
+            training.network,
+            machine=machine,
+            body=fitted.body,
+            image_size=config.image_size,
+            normalize=config.normalize,
         )
+        train_logits = predict(originals)
+        kept = _logits_of(validation, predict(validation))
+        calibration = None
+        if training.calibration is not None:
+            calibration = _logits_of(training.calibration, predict(training.calibration))
         out_of_fold = None
         if config.head and fitted.body and machine.fabric.global_rank == 0:
             # Not at the top: the import of scikit-learn takes a second.
@@ -131,16 +136,21 @@ def train_model(
                 training.train,
                 config=config.as_trained(fitted.phases),
             )
-    score = score_logits(logits, validation.labels, loss=config.loss)
+    score = score_logits(kept.logits, validation.labels, loss=config.loss)
     metrics = training_metrics(
         training.network,
         fitted,
         train=score_logits(train_logits, originals.labels, loss=config.loss),
         validation=score,
     )
-    kept = Logits(np.array(validation.ids), validation.labels, logits)
     fitted = fitted._replace(body=None)  # whose features may fill the memory of a GPU
-    return TrainedModel(title, training, fitted, file, kept, out_of_fold, score, metrics)
+    return TrainedModel(
+        title, training, fitted, file, kept, calibration, out_of_fold, score, metrics
+    )
+
+
+def _logits_of(pack: Pack, logits: np.ndarray) -> Logits:
+    return Logits(np.array(pack.ids), pack.labels, logits)
 
 
 def write_seeds(
@@ -161,9 +171,9 @@ def write_seeds(
         write_model(
             own, of_seed.training, max_epochs=max_epochs, history=history, processes=processes
         )
-        save_logits(own / "validation.npz", of_seed.validation)
-        if of_seed.out_of_fold:
-            save_logits(own / "out_of_fold.npz", of_seed.out_of_fold)
+        for file in ("validation", "calibration", "out_of_fold"):
+            if (logits := getattr(of_seed, file)) is not None:
+                save_logits(own / f"{file}.npz", logits)
 
 
 def metrics_of_seeds(trained: Mapping[int, TrainedModel]) -> dict[str, Any]:
