@@ -167,6 +167,7 @@ class Run:
             "models": {
                 name: {
                     "network": "mlp",
+                    "seed": 1,
                     "online": "turned",
                     "image_size": SIDE,
                     "loss": {"name": "cross_entropy"},
@@ -189,6 +190,10 @@ class Run:
             "one": {"n": 5, "mean": 0.707654, "sd": 0.012345, "min": 0.687654, "max": 0.727654},
             "two": {"n": 2, "mean": 0.711234, "sd": None, "min": 0.701234, "max": 0.721234},
         }
+        for spread in spreads.values():
+            low, high = spread["min"], spread["max"]
+            scores = [0.712345, *np.linspace(low, high, spread["n"] - 1)]
+            spread["scores"] = {str(seed): score for seed, score in enumerate(scores, start=1)}
         versus = {"difference": 0.041234, "difference_ci95": [0.012345, 0.078901]}
         versus = {"versus": {"one": versus | {"larger_than_both": True}}}
         for file in ("models", "test"):

@@ -29,7 +29,7 @@ from classifold.reporting.sections.data import (
     image_sizes,
 )
 from classifold.reporting.sections.label_counts import MAX_CLASS_CURVES, precision_recall
-from classifold.reporting.sections.models import models_table
+from classifold.reporting.sections.models import models_table, scores_on_test
 from classifold.reporting.sections.slices import describe_slices
 from classifold.reporting.sections.stack import describe_gain, weights_table
 from classifold.reporting.sections.summary import describe_difference, describe_mcnemar_test
@@ -742,11 +742,15 @@ def test_the_spread_between_seeds_is_shown_beside_the_interval_of_the_images(tmp
     run.train_from_seeds()
     text = Reader(run.page()).text.replace(SPACE, " ")
     if task == "single":
-        assert "61.2 to 81.2 %; 5 seeds: 68.8 to 72.8 %" in text
         assert "70.8 % 1.2 68.8 to 72.8 % 61.2 to 81.2 %" in text
         assert "two 2 71.1 % – 70.1 to 72.1 %" in text  # no standard deviation of two seeds
         assert "two one +4.1 +1.2 to +7.9 yes" in text
     else:
-        assert "0.612 to 0.812; 5 seeds: 0.688 to 0.728" in text
         assert "two one +0.041 +0.012 to +0.079 yes" in text
     assert "Larger than both sources of variation: the difference of one and two." in text
+    *_, points = scores_on_test(run.facts()).figure.data
+    assert list(points.y) == ["one"] * 4 + ["two"]  # without the first seed
+    assert list(points.customdata) == ["2", "3", "4", "5", "2"]
+    factor = 100 if task == "single" else 1
+    assert points.x[0] == pytest.approx(0.687654 * factor)
+    assert "Open points: other seeds." in text

@@ -21,7 +21,7 @@ from classifold.reporting.figures import (
 )
 from classifold.reporting.formats import NOT_AVAILABLE, capitalize_first, count, decimal, duration
 from classifold.reporting.sections.score_chart import score_points
-from classifold.reporting.sections.seeds import describe_spread, seeds
+from classifold.reporting.sections.seeds import draw_seeds, seeds
 from classifold.reporting.sections.summary import format_baseline_classes
 from classifold.reporting.tables import (
     Cell,
@@ -258,6 +258,7 @@ def scores_on_test(facts: Facts) -> Chart:
         colors=[BLUE] * len(facts.models) + [VERMILION],
         metric=metric,
     )
+    draw_seeds(figure, facts)
     label = f"{capitalize_first(metric.name)} of every model and the stack on test images"
     return Chart("test-scores", label, figure, 110 + 30 * len(names))
 
@@ -296,8 +297,6 @@ def _model_row(facts: Facts, name: str) -> list[Cell]:
         return [*cells, difference_cell(metric, gap)]
     n_images = facts.n_test
     note = metric.interval(tested[f"{metric.key}_ci95"], n_images=n_images)
-    if "seeds" in tested:
-        note += f"; {describe_spread(tested['seeds'], metric, n_images=n_images)}"
     cells.append(score_cell(metric, tested[metric.key], n_images=n_images, note=note))
     cells += [
         difference_cell(metric, tested[key]) for key in ("train_test_gap", "validation_test_gap")

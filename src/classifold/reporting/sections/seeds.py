@@ -3,8 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+import plotly.graph_objects as go
+
+from classifold.pictures.palette import GRAY
 from classifold.reporting.facts import Facts
-from classifold.reporting.formats import NOT_AVAILABLE, MainMetric, capitalize_first, count
+from classifold.reporting.figures import percentages, text
+from classifold.reporting.formats import NOT_AVAILABLE, PERCENT, MainMetric, capitalize_first, count
 from classifold.reporting.tables import (
     Cell,
     Column,
@@ -82,6 +86,29 @@ def differences_table(facts: Facts) -> Table:
             ]
         )
     return Table("Differences between mean scores over seeds", columns, rows)
+
+
+def draw_seeds(figure: go.Figure, facts: Facts) -> None:
+    """Add the scores of other seeds to a chart of test scores, as open points."""
+    metric = facts.main_metric
+    unit, number = (PERCENT, ".2f") if metric.key == "accuracy" else ("", ".3f")
+    points = [
+        (text(name), seed, score)
+        for name in facts.models
+        for seed, score in facts.metrics["test"][name].get("seeds", {}).get("scores", {}).items()
+        if int(seed) != facts.params["models"][name]["seed"]
+    ]
+    if not points:
+        return
+    names, other_seeds, scores = zip(*points, strict=True)
+    figure.add_scatter(
+        x=percentages(scores) if unit else scores,
+        y=names,
+        mode="markers",
+        marker={"color": GRAY, "size": 7, "symbol": "circle-open"},
+        customdata=other_seeds,
+        hovertemplate=f"%{{y}}, seed %{{customdata}}: %{{x:{number}}}{unit}<extra></extra>",
+    )
 
 
 def describe_spread(spread: Mapping[str, Any], metric: MainMetric, *, n_images: int) -> str:
