@@ -61,6 +61,15 @@ def test_models_and_epochs_fit_into_the_time(seconds, expected):
     assert choose(seconds) == expected
 
 
+def test_probes_are_excluded_last():
+    slow = PROBE._replace(speed=PROBE.speed.scaled(8))
+    candidates = {"slow": slow, "smaller": SMALLER, "probe": PROBE}
+    seconds = COSTS.total(candidates, {"slow": 0, "probe": 0})
+    assert COSTS.of(slow, 0) > COSTS.of(SMALLER, SMALLER.shortest)
+    for more, expected in ((0, {"slow": 0, "probe": 0}), (-1, {"probe": 0})):
+        assert choose_epochs(candidates, COSTS, seconds=seconds + more, tolerance=0) == expected
+
+
 @pytest.mark.parametrize("seconds", range(200, 3000, 70))
 def test_less_than_an_epoch_of_time_is_left(seconds):
     plan = choose(seconds, tolerance=10)

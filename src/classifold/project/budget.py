@@ -120,8 +120,9 @@ def choose_epochs(
 ) -> dict[str, int]:
     """Choose models, and the epochs of each, that take about a given time.
 
-    The model that takes longest is excluded until the others fit. Then the model with the smallest
-    fraction of its recipe's epochs gets one more, until no model can have one more.
+    The network that takes longest is excluded until the others fit, then the probe that does: for
+    their time, probes gain more. Then the network with the smallest fraction of its recipe's epochs
+    gets one more, until none can have one more.
 
     Args:
         candidates: the models; at least one is chosen.
@@ -134,7 +135,7 @@ def choose_epochs(
     """
     plan = {name: candidate.shortest for name, candidate in candidates.items()}
     while len(plan) > 1 and costs.total(candidates, plan) > seconds + tolerance:
-        del plan[max(plan, key=lambda name: costs.of(candidates[name], plan[name]))]
+        del plan[max(plan, key=lambda name: _exclusion(candidates[name], plan[name], costs))]
     growing = {name for name in plan if candidates[name].epochs}
     total = costs.total(candidates, plan)
     while growing:
@@ -147,6 +148,11 @@ def choose_epochs(
         plan[name] += 1
         total += longer
     return plan
+
+
+def _exclusion(candidate: Candidate, epochs: int, costs: Costs) -> tuple[bool, float]:
+    """Return the rank of a model among those that are excluded: the largest is the first."""
+    return not candidate.is_probe, costs.of(candidate, epochs)
 
 
 def seconds_of_the_rest(start: float, *, n_maps: int) -> float:
