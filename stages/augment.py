@@ -1,4 +1,4 @@
-"""Stage `augment`: pack the training images with augmented variants, and others without."""
+"""Stage `augment`: pack the training images with augmented variants, and the validation images."""
 
 from pathlib import Path
 
@@ -12,17 +12,13 @@ from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.progress import log
 from classifold.runtime.stage import run_stage
 
-SPLITS = ("train", "validation", "calibration")
-
 
 def main() -> None:
     settings, task = read_params("augment", "dataset.task")
     ingested = Path("data/ingested")
-    lists = {split: Path(f"data/split/{split}.csv") for split in SPLITS}
+    lists = {split: Path(f"data/split/{split}.csv") for split in ("train", "validation")}
     labels = {split: read_split(path) for split, path in lists.items()}
-    if not labels["calibration"]:
-        del labels["calibration"]
-    groups = {image: group for path in lists.values() for image, group in read_groups(path).items()}
+    groups = read_groups(lists["train"]) | read_groups(lists["validation"])
     images = {split: iter_images(ingested, split_labels) for split, split_labels in labels.items()}
 
     with new_folder(Path("data/augmented")) as folder:
@@ -35,7 +31,7 @@ def main() -> None:
         "n_source": len(labels["train"]),
         "n_images": len(labels["train"]) * variants,
         "variants": variants,
-        **{f"n_{split}": len(names) for split, names in labels.items() if split != "train"},
+        "n_validation": len(labels["validation"]),
         "n_bytes": n_bytes,
     }
     write_json(Path("metrics/augment.json"), metrics)
