@@ -1,4 +1,4 @@
-"""Stage `augment`: pack the training images with augmented variants, and the validation images."""
+"""Stage `augment`: pack the training images with augmented variants, and others without."""
 
 from pathlib import Path
 
@@ -12,13 +12,17 @@ from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.progress import log
 from classifold.runtime.stage import run_stage
 
+SPLITS = ("train", "validation", "calibration")
+
 
 def main() -> None:
     settings, task = read_params("augment", "dataset.task")
     ingested = Path("data/ingested")
-    lists = {split: Path(f"data/split/{split}.csv") for split in ("train", "validation")}
+    lists = {split: Path(f"data/split/{split}.csv") for split in SPLITS}
     labels = {split: read_split(path) for split, path in lists.items()}
-    groups = read_groups(lists["train"]) | read_groups(lists["validation"])
+    if not labels["calibration"]:
+        del labels["calibration"]
+    groups = {image: group for path in lists.values() for image, group in read_groups(path).items()}
     images = {split: iter_images(ingested, split_labels) for split, split_labels in labels.items()}
 
     with new_folder(Path("data/augmented")) as folder:
@@ -31,7 +35,7 @@ def main() -> None:
         "n_source": len(labels["train"]),
         "n_images": len(labels["train"]) * variants,
         "variants": variants,
-        "n_validation": len(labels["validation"]),
+        **{f"n_{split}": len(names) for split, names in labels.items() if split != "train"},
         "n_bytes": n_bytes,
     }
     write_json(Path("metrics/augment.json"), metrics)

@@ -6,6 +6,7 @@ It also selects the model that later stages explain.
 from pathlib import Path
 
 from classifold.data.json_file import write_json
+from classifold.data.model_settings import other_seeds
 from classifold.models.explained_model import copy_explained_model, select_model
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
@@ -27,7 +28,13 @@ def main() -> None:
 
     with new_folder(Path("data/compared")) as folder:
         table = compare_models(
-            names, folder, models=models, folds=folds, metrics=metrics, evaluate=evaluate
+            names,
+            folder,
+            models=models,
+            folds=folds,
+            metrics=metrics,
+            evaluate=evaluate,
+            other_seeds={name: other_seeds(model) for name, model in listed.items()},
         )
 
     explained = select_model(setting, names, table)

@@ -9,6 +9,7 @@ from classifold.evaluation.files import write_evaluation
 from classifold.evaluation.inference import predict_test_images, read_pixels
 from classifold.evaluation.labels import read_labeled_images
 from classifold.evaluation.scores import format_test_scores
+from classifold.evaluation.seeds import predict_seeds
 from classifold.evaluation.slices import find_slices
 from classifold.evaluation.summary import summarize
 from classifold.models.decisions import read_decisions
@@ -31,16 +32,24 @@ def main() -> None:
     images = read_labeled_images(Path("data/split/test.csv"), decisions=decisions)
     pixels = read_pixels(images.ids, ingested=INGESTED, model=MODELS / next(iter(listed)))
 
+    common = {
+        "models": MODELS,
+        "decisions": decisions,
+        "device": choose_device(device),
+        "test_time": settings["test_time"],
+    }
+    first_seeds = {name: one["seed"] for name, one in listed.items() if one["network"] != PROBE}
     predictions, untrained = predict_test_images(
         pixels,
-        models=MODELS,
         ensemble=Path("ensemble"),
-        decisions=decisions,
         baseline=before[MAJORITY],
-        seeds={name: one["seed"] for name, one in listed.items() if one["network"] != PROBE},
-        device=choose_device(device),
-        test_time=settings["test_time"],
+        seeds=first_seeds,
+        **common,
     )
+    seeds = {
+        name: {first_seeds[name]: predictions[name].predicted, **others}
+        for name, others in predict_seeds(pixels, **common).items()
+    }
     slices = find_slices(
         images.ids,
         pixels,
@@ -55,6 +64,7 @@ def main() -> None:
         classes=decisions["classes"],
         before=before,
         untrained=untrained,
+        seeds=seeds,
         slices=slices,
         calibration_bins=settings["calibration_bins"],
         bootstrap=settings["bootstrap"],

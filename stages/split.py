@@ -9,7 +9,7 @@ from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.progress import log, warn
 from classifold.runtime.stage import run_stage
 from classifold.splitting.files import read_kept, write_splits
-from classifold.splitting.splits import SPLITS, assign_splits, split_metrics
+from classifold.splitting.splits import assign_splits, split_metrics, used_splits
 
 
 def main() -> None:
@@ -22,7 +22,10 @@ def main() -> None:
         write_splits(folder, images, splits)
     metrics = split_metrics(images, splits)
     write_json(Path("metrics/split.json"), metrics)
-    log("  images: " + ", ".join(f"{metrics[f'n_{split}']:,} {split}" for split in SPLITS))
+    log(
+        "  images: "
+        + ", ".join(f"{metrics[f'n_{split}']:,} {split}" for split in used_splits(splits))
+    )
     warn(split_warnings(metrics))
 
 

@@ -10,6 +10,7 @@ from classifold.evaluation.stack_scores import describe_ensemble, log_scores, st
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
 from classifold.runtime.stage import run_stage
+from classifold.stacking.comparison import CALIBRATION
 from classifold.stacking.ensemble import save_ensemble
 from classifold.stacking.held_out_labels import of_probes, of_stack
 from classifold.stacking.member_logits import read_member_logits
@@ -29,8 +30,12 @@ def main() -> None:
     if n_folds:
         train = read_member_logits({name: FOLDS / name / "logits.npz" for name in members})
         groups |= read_groups(SPLIT / "train.csv")
-
-    stack = fit_stack(validation, train, groups=groups, settings=settings, evaluate=evaluate)
+    calibration = None
+    if (folder := COMPARED / CALIBRATION).is_dir():
+        calibration = read_member_logits({name: folder / f"{name}.npz" for name in members})
+    stack = fit_stack(
+        validation, train, calibration, groups=groups, settings=settings, evaluate=evaluate
+    )
     metrics = describe_ensemble(stack.ensemble, method=method, n_folds=n_folds) | stack_metrics(
         validation.logits, stack.logits, validation.labels, folds=stack.folds
     )

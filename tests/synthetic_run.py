@@ -9,8 +9,6 @@ import numpy as np
 from PIL import Image
 
 from classifold.analysis.explain.neighbors import COLUMNS
-from classifold.analysis.robustness.sample import Sample, describe_empty
-from classifold.analysis.robustness.summary import summarize_robustness, write_tables
 from classifold.data.csv_file import write_rows
 from classifold.data.image_table import write_table
 from classifold.data.json_file import read_json, write_json
@@ -160,7 +158,6 @@ class Run:
         self._analysis()
         self.params = {
             "limit": {"images_per_class": None, "epochs": None},
-            "robustness": {"adversarial": {"steps": 10}},
             "ingest": {"background": [255, 255, 255]},
             "filter": {"duplicates": DUPLICATES | (duplicates or {})},
             "dataset": {"path": "data/raw/fruit", "layout": "folder", "task": task},
@@ -170,6 +167,7 @@ class Run:
             "models": {
                 name: {
                     "network": "mlp",
+                    "seed": 1,
                     "online": "turned",
                     "image_size": SIDE,
                     "loss": {"name": "cross_entropy"},
@@ -185,6 +183,26 @@ class Run:
     def start_from(self, weights):
         """Record the published weights of each model; None for random weights."""
         write_json(self.folders.compared / "weights.json", weights)
+
+    def train_from_seeds(self):
+        """Train model one from five seeds and model two from two, and compare them."""
+        spreads = {
+            "one": {"n": 5, "mean": 0.707654, "sd": 0.012345, "min": 0.687654, "max": 0.727654},
+            "two": {"n": 2, "mean": 0.711234, "sd": None, "min": 0.701234, "max": 0.721234},
+        }
+        for spread in spreads.values():
+            low, high = spread["min"], spread["max"]
+            scores = [0.712345, *np.linspace(low, high, spread["n"] - 1)]
+            spread["scores"] = {str(seed): score for seed, score in enumerate(scores, start=1)}
+        versus = {"difference": 0.041234, "difference_ci95": [0.012345, 0.078901]}
+        versus = {"versus": {"one": versus | {"larger_than_both": True}}}
+        for file in ("models", "test"):
+            metrics = read_json(self.folders.metrics / f"{file}.json")
+            for name, spread in spreads.items():
+                metrics[name]["seeds"] = spread
+            if file == "test":
+                metrics["two"]["seeds"] = spreads["two"] | versus
+            self._metric(file, metrics)
 
     def list_label_errors(self, rows, *, n_errors):
         """Write label errors, as the stage `stack` does: (label, suggested) of the first images."""
@@ -421,7 +439,6 @@ class Run:
             # Every image has one label; an incorrect prediction is another class.
             labels, predicted = np.eye(n_classes, dtype=int)[labels], given > 0.4
             decision = {"threshold": 0.4, "thresholds": [0.35] * n_classes}
-        self._robustness(labels, predicted)
         decision |= {"prediction_sets": {"0.9": 0.5}, "abstention": {"0.95": 0.5}}
         dark = np.arange(self.n_test) % 2 == 0
         slices = {"brightness": {"dark": dark, "bright": ~dark}} if self.n_test > 1 else {}
@@ -433,20 +450,6 @@ class Run:
             slices=slices,
             calibration_bins=5,
         )
-
-    def _robustness(self, labels, predicted):
-        conditions = [("clean", 0), ("fog", 1), ("fog", 3), ("snow", 1), ("snow", 3)]
-        attacks = [(name, epsilon) for name in ("fgsm", "pgd") for epsilon in (1, 4)]
-        names = (*MODELS, "stack") if self.n_test else ()
-        corrupted = {name: dict.fromkeys(conditions, predicted) for name in names}
-        attacked = {name: dict.fromkeys(attacks, predicted[:2]) for name in names}
-        sample = Sample(LabeledImages(self.test_ids, labels), self.n_test)
-        metrics = summarize_robustness(corrupted, attacked, sample, image_size=SIDE)
-        reason = describe_empty(sample)
-        self._metric("robustness", metrics | ({"reason": reason} if reason else {}))
-        self.folders.robustness.mkdir(parents=True, exist_ok=True)
-        write_tables(self.folders.robustness, corrupted, attacked, labels)
-        Image.new("RGB", (40, 20)).save(self.folders.robustness / "corruptions.png")
 
     def _analysis(self):
         rules = ("variance", "singular_values")

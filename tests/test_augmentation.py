@@ -156,6 +156,16 @@ def test_validation_images_are_only_resized(packs):
     assert validation.classes == ["cat", "dog"]
 
 
+def test_images_of_any_other_split_are_only_resized_and_stored_raw(tmp_path):
+    images = {split: [("c", IMAGES["c"])] for split in ("train", "calibration")}
+    labels = {"train": {"c": ("cat",)}, "calibration": {"c": ("cat",)}}
+    settings = {"task": "single", "size": 4, "resize": "box", "storage": "jpeg", "seed": 0}
+    write_packs(images, labels, tmp_path, **settings, **SETTINGS)
+    calibration = read_pack(tmp_path / "calibration")
+    assert calibration.images.tolist() == [[[[0, 0, 0]] * 2 + [[150] * 3] * 2] * 4]
+    assert len(read_pack(tmp_path / "train").ids) == 8
+
+
 def test_the_variants_of_an_image_do_not_depend_on_other_images(packs):
     both, _ = packs("both")
     alone, _ = packs("alone", train=("b",), seed=0)

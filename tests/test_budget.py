@@ -8,12 +8,10 @@ import pytest
 from classifold.errors import UserError
 from classifold.params.validation import check_params
 from classifold.project.budget import (
-    PREDICTIONS_PER_EXPLANATION,
     Candidate,
     Costs,
     Speed,
     choose_epochs,
-    count_robustness,
     seconds_of_the_rest,
 )
 from classifold.project.chosen_params import write_params
@@ -25,7 +23,8 @@ PROBE = Candidate(Speed(once=20, each=5, epoch=0, image=0.01), 0)
 TUNED = Candidate(Speed(once=0, each=30, epoch=60, image=0.02), 10)
 SMALLER = Candidate(Speed(once=0, each=20, epoch=40, image=0.01), 10)
 THREE = {"tuned": TUNED, "smaller": SMALLER, "probe": PROBE}
-COSTS = Costs(start=2, n_folds=0, n_test=100)
+EXPLAIN = {"images": 6, "smooth_samples": 16, "integrated_steps": 32}
+COSTS = Costs(start=2, n_folds=0, n_test=100, n_rows=900, explain=EXPLAIN, trained={})
 
 
 def choose(seconds, *, costs=COSTS, tolerance=0):
@@ -34,31 +33,41 @@ def choose(seconds, *, costs=COSTS, tolerance=0):
 
 def test_seconds_by_hand():
     # Four times 2 s to start, a head phase of 30 s, 10 epochs, and 100 test images twice.
-    assert COSTS.of(TUNED.speed, 10) == 8 + 30 + 600 + 4
+    assert COSTS.of(TUNED, 10) == 8 + 30 + 600 + 4
     # Five folds train five times on four fifths of the images: four trainings more.
-    assert COSTS._replace(n_folds=5).of(TUNED.speed, 10) == 8 + 5 * (30 + 600) + 4
-    assert COSTS._replace(n_folds=5).of(PROBE.speed, 0) == 8 + 20 + 5 * 5 + 2
-    assert COSTS._replace(n_robustness=50).of(PROBE.speed, 0) == 8 + 20 + 5 + 2 + 0.5
-    # 7 images as they are and under 15 corruptions at 2 severities; 3 of them with 2 epsilons by
-    # FGSM and PGD of 4 steps, against the model and the stack, and predicted.
-    adversarial = {"images": 3, "epsilons": [1, 2], "steps": 4}
-    settings = {"images": 9, "corruptions": "all", "severities": [1, 3]}
-    expected = 7 * 31 + 2 * 3 * 2 * (5 * 3 + 2)
-    assert count_robustness(settings | {"adversarial": adversarial}, n_test=7) == expected
+    assert COSTS._replace(n_folds=5).of(TUNED, 10) == 8 + 5 * (30 + 600) + 4
+    # The body of a probe has no initial weights: its test images are predicted once.
+    assert COSTS._replace(n_folds=5).of(PROBE, 0) == 8 + 20 + 5 * 5 + 1
+    # Two predictions for each of 16 + 32 gradients, 64 for occlusion, and the features.
+    assert COSTS.explanation(TUNED) == pytest.approx(0.02 * (6 * 160 + 1000))
+    assert COSTS.explanation(PROBE) == pytest.approx(0.01 * (6 * 160 + 100))
+    both = {"probe": 0, "smaller": 3}
+    assert COSTS.total(THREE, both) == COSTS.of(PROBE, 0) + COSTS.of(SMALLER, 3) + 19.6
+    trained = COSTS._replace(trained={"tuned": TUNED})  # and may be the best one
+    assert trained.total(THREE, both) == COSTS.total(THREE, both) + 19.6
 
 
 @pytest.mark.parametrize(
     ("seconds", "expected"),
     [
         pytest.param(1, {"probe": 0}, id="the model that takes the least time always"),
-        pytest.param(190, {"smaller": 3, "probe": 0}, id="the fewest epochs of one network"),
-        pytest.param(410, {"tuned": 3, "smaller": 3, "probe": 0}, id="of all networks"),
-        pytest.param(1110, {"tuned": 10, "smaller": 10, "probe": 0}, id="the recipe"),
+        pytest.param(210, {"smaller": 3, "probe": 0}, id="the fewest epochs of one network"),
+        pytest.param(450, {"tuned": 3, "smaller": 3, "probe": 0}, id="of all networks"),
+        pytest.param(1150, {"tuned": 10, "smaller": 10, "probe": 0}, id="the recipe"),
         pytest.param(9999, {"tuned": 30, "smaller": 30, "probe": 0}, id="no more than useful"),
     ],
 )
 def test_models_and_epochs_fit_into_the_time(seconds, expected):
     assert choose(seconds) == expected
+
+
+def test_probes_are_excluded_last():
+    slow = PROBE._replace(speed=PROBE.speed.scaled(8))
+    candidates = {"slow": slow, "smaller": SMALLER, "probe": PROBE}
+    seconds = COSTS.total(candidates, {"slow": 0, "probe": 0})
+    assert COSTS.of(slow, 0) > COSTS.of(SMALLER, SMALLER.shortest)
+    for more, expected in ((0, {"slow": 0, "probe": 0}), (-1, {"probe": 0})):
+        assert choose_epochs(candidates, COSTS, seconds=seconds + more, tolerance=0) == expected
 
 
 @pytest.mark.parametrize("seconds", range(200, 3000, 70))
@@ -116,8 +125,7 @@ class Simulated:
         params = check_params(self.root / "params.yaml")
         stage, _, name = arguments[-1].partition("@") if arguments else ("", "", "")
         self.runs.append(arguments[-1] if arguments else "")
-        n_robustness = count_robustness(params["robustness"], n_test=500)
-        costs = Costs(2, params["stack"]["folds"], 500, n_robustness)
+        costs = Costs(2, params["stack"]["folds"], 500, 1000, params["explain"], {})
         if stage == "augment" and self.runs.count("augment") == 1:
             for part in ("check", "ingest", "filter", "split", "augment"):
                 (self.root / f"timings/{part}.json").write_text(json.dumps({"seconds": 5}))
@@ -128,10 +136,10 @@ class Simulated:
             speed = PROBE.speed if probe else TUNED.speed.scaled(self.pace)
             self.now += costs.training(speed, 0 if probe else epochs_of(model))
         elif not stage:
-            n_images, n_maps = params["explain"]["images"], 2 * len(params["tsne"]["perplexities"])
-            self.now += seconds_of_the_rest(2, n_maps=n_maps)
-            self.now += TUNED.speed.image * (n_images * PREDICTIONS_PER_EXPLANATION + 1000)
-            self.now += (500 * 2 + n_robustness) * 0.02 * len(params["models"])
+            self.now += seconds_of_the_rest(2, n_maps=2 * len(params["tsne"]["perplexities"]))
+            kinds = {model["network"] for model in params["models"].values()}
+            self.now += costs.explanation(PROBE if kinds == {"probe"} else TUNED)
+            self.now += 500 * 0.02 * 2 * len(params["models"])
 
     def run(self, minutes):
         clock = {"started": self.now, "clock": lambda: self.now}
@@ -140,7 +148,7 @@ class Simulated:
 
 @pytest.mark.parametrize(
     ("preset", "minutes", "pace"),  # of the networks: their seconds, by the measured ones
-    [("good", 9, 1), ("good", 30, 0.8), ("good", 30, 1.25), ("best", 90, 0.8), ("best", 90, 1.25)],
+    [("good", 8, 1), ("good", 30, 0.8), ("good", 30, 1.25), ("best", 90, 0.8), ("best", 90, 1.25)],
 )
 def test_a_run_takes_the_time_within_a_tenth(tmp_path, preset, minutes, pace):
     run = Simulated(tmp_path, preset, pace=pace)
@@ -176,7 +184,7 @@ def test_the_head_has_no_choice_of_a_model_that_is_left_out(tmp_path):
 def test_more_minutes_than_useful_end_earlier(tmp_path, capsys):
     run = Simulated(tmp_path, "quick")
     run.run(60)
-    assert run.now / 60 < 7
+    assert run.now / 60 < 6
     assert "of 60 minutes are useful" in capsys.readouterr().out
 
 

@@ -5,11 +5,13 @@ import pytest
 
 from classifold.data.csv_file import write_rows
 from classifold.data.json_file import read_json, write_json
-from classifold.data.logits_file import Logits, save_logits
+from classifold.data.logits_file import Logits, load_logits, save_logits
 from classifold.data.metrics import micro_f1
+from classifold.data.model_settings import seed_folder
 from classifold.data.out_of_fold import NO_FOLDS, write_out_of_fold
 from classifold.data.predictions import MAJORITY
 from classifold.errors import UserError
+from classifold.models.decisions import fit_decision, read_decisions
 from classifold.stacking.comparison import compare_models, format_validation_scores
 from classifold.stacking.unlisted_models import remove_unlisted
 
@@ -40,7 +42,7 @@ def trained(tmp_path):
     return leave
 
 
-def compare(root, *names, **evaluate):
+def compare(root, *names, other_seeds=None, **evaluate):
     folder = root / "compared"
     folder.mkdir()
     table = compare_models(
@@ -50,6 +52,7 @@ def compare(root, *names, **evaluate):
         folds=root / "folds",
         metrics=root / "metrics",
         evaluate=evaluate,
+        other_seeds=dict.fromkeys(names, ()) | (other_seeds or {}),
     )
     return table, read_json(folder / "decisions.json")
 
@@ -116,6 +119,42 @@ def test_sets_are_calibrated_on_validation_images_or_on_out_of_fold_logits_if_th
     assert of_folded["abstention"]["0.3"] == pytest.approx(scaled[0] / scaled.sum(), abs=2e-6)
 
 
+def test_sets_are_calibrated_on_the_calibration_split_if_there_is_one(trained):
+    labels = np.array([1, 1, 0, 2])
+    root = trained("m", labels, counts=[3, 5, 2], n_train=10)
+    logits = np.log([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2]] * 3).astype(np.float32)
+    calibration = Logits(np.array(list("uvwxyz")), np.array([0, 1] * 3), logits)
+    save_logits(root / "models/m/calibration.npz", calibration)
+    save_logits(root / "folds/m/logits.npz", calibration._replace(logits=logits[::-1]))
+    _, decisions = compare(root, "m", prediction_sets={"levels": [0.8]})
+    decision = decisions["models"]["m"]
+    assert (decision["calibrated_on"], decision["n_calibration_images"]) == ("calibration", 6)
+    # Six of six (0.8 * 7 = 5.6): the lowest probability of a label. The temperature, and all that
+    # validation images choose, is that without a calibration split.
+    scaled = np.array([0.5, 0.3, 0.2]) ** (1 / decision["temperature"])
+    assert decision["prediction_sets"]["0.8"] == pytest.approx(scaled[1] / scaled.sum(), abs=2e-6)
+    validation = load_logits(root / "models/m/validation.npz")
+    expected = fit_decision(validation.logits, labels)["temperature"]
+    assert decision["temperature"] == pytest.approx(expected, abs=1e-6)
+    copied = load_logits(root / "compared/calibration/m.npz")
+    np.testing.assert_array_equal(copied.logits, logits)
+
+
+def test_other_seeds_have_their_own_decisions(trained):
+    root = trained("m", SEVERAL, counts=[8, 5, 1], n_train=10)
+    logits = np.where(SEVERAL > 0, 0.5, -3.0).astype(np.float32)
+    folder = seed_folder(root / "models/m", 2)
+    folder.mkdir(parents=True)
+    save_logits(folder / "validation.npz", Logits(np.array(list("abcd")), SEVERAL, logits))
+    _, decisions = compare(root, "m", other_seeds={"m": [2]})
+    expected = fit_decision(logits, SEVERAL)
+    found = decisions["models"]["m"]["seeds"]
+    assert found.keys() == {"2"}
+    assert found["2"]["threshold"] == pytest.approx(expected["threshold"], abs=1e-6)
+    assert found["2"]["threshold"] != decisions["models"]["m"]["threshold"]
+    assert read_decisions(root / "compared/decisions.json") == decisions
+
+
 def test_models_of_different_splits_are_not_compared(trained):
     trained("m", np.array([1, 1, 0, 2]), counts=[3, 5, 2], n_train=10)
     root = trained("n", np.array([1, 1, 0, 2]), counts=[3, 5, 2], n_train=10, ids="abce")
@@ -154,3 +193,5 @@ def test_validation_scores_are_formatted_with_the_metric_of_the_task():
     several |= {"threshold": 0.3, "micro_f1_at_threshold": 0.65}
     expected = "validation micro f1 0.5900, 0.6500 at its threshold of 0.30"
     assert format_validation_scores(several) == expected
+    several |= {"seeds": {"n": 5, "min": 0.57, "max": 0.6}}
+    assert format_validation_scores(several) == f"{expected}, of 5 seeds 0.5700 to 0.6000"

@@ -82,6 +82,7 @@ def summary(predictions, labels, **changes):
         "classes": CLASSES,
         "before": {"mlp": measured, STACK: {"validation_accuracy": 0.75}, MAJORITY: measured},
         "untrained": {"mlp": np.zeros((len(labels), 6))},
+        "seeds": {},
         "slices": HALVES,
         "calibration_bins": 5,
         "bootstrap": BOOTSTRAP,

@@ -154,12 +154,12 @@ def make_project(root: Path) -> dict[str, Any]:
     params["dataset"]["path"] = "data/raw/synthetic"
     params["augment"] |= {"size": 16, "warped": 1}
     params["train"]["threads"] = 1
-    params["models"] = MODELS
+    params["split"]["fractions"] |= {"train": 0.55, "calibration": 0.15}
+    params["models"] = MODELS | {"mlp": MODELS["mlp"] | {"seeds": 2}}
     params["stack"] |= {"folds": 2, "method": "logistic"}
     params["explain"] |= {"model": "resnet", "images": 2, "smooth_samples": 1}
     params["tsne"] |= {"images_per_class": 10, "perplexities": [5]}
     params["pca"]["size"] = 8
-    params["robustness"]["images"] = 2
     yaml.dump(params, root / "params.yaml")
     draw_data(root / "data/raw/synthetic/train")
     for shape in CLASSES:  # an official test split: `evaluate` reads more where there is one

@@ -93,6 +93,11 @@ def test_levels_and_accuracies_may_be_omitted_or_empty(valid, key):
             0.6,
             "split.fractions: must sum to 1, got 0.9",
         ),
+        (
+            "split.fractions.calibration",
+            0.2,
+            "split.fractions: must sum to 1, got 1.2",
+        ),
         ("split.fractions.train", 0, "split.fractions.train: must be > 0, got 0"),
         *(
             ("dataset.folders", folders, "dataset.folders: must be auto, or a word per level of")
@@ -599,6 +604,7 @@ def test_a_probe_has_a_head_and_no_phases(valid, change):
         ),
         ({"batch_size": 8}, "models.mlp.batch_size: unknown key"),
         ({"head": ABSENT}, "models.mlp.head: missing. Add it"),
+        ({"seeds": 3}, "models.mlp.seeds: must be 1 for network probe"),
         (
             {"head": {"name": "forest"}},
             "models.mlp.head.name: must be one of 'logistic'",

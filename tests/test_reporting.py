@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from classifold.data.json_file import write_json
+from classifold.data.json_file import read_json, write_json
 from classifold.reporting.augmentations import write_gallery
 from classifold.reporting.formats import MAIN_METRICS, SPACE, percent
 from classifold.reporting.pictures import to_uri
@@ -29,7 +29,7 @@ from classifold.reporting.sections.data import (
     image_sizes,
 )
 from classifold.reporting.sections.label_counts import MAX_CLASS_CURVES, precision_recall
-from classifold.reporting.sections.models import models_table
+from classifold.reporting.sections.models import models_table, scores_on_test
 from classifold.reporting.sections.slices import describe_slices
 from classifold.reporting.sections.stack import describe_gain, weights_table
 from classifold.reporting.sections.summary import describe_difference, describe_mcnemar_test
@@ -39,7 +39,7 @@ from synthetic_run import DUPLICATES, HOSTILE, MODELS, PLAIN, TASKS, Run
 
 SECTIONS = [
     *("summary", "data", "split", "augmentation", "models"),
-    *("stack", "test", "robustness", "analysis", "reproduce"),
+    *("stack", "test", "analysis", "reproduce"),
 ]
 
 
@@ -690,6 +690,21 @@ def test_the_promise_depends_on_the_calibration_images():
         assert "no threshold keeps a level of 90 %" in text and "at least 9 images" in text
         assert "out-of-fold predictions for 8 training images" in text
         assert "not exact" not in text
+    text = " ".join(
+        describe_calibration(conformal | {"calibrated_on": "calibration"}, task="multi")
+    )
+    assert "99 images of the calibration split" in text and "the promise is exact" in text
+
+
+def test_a_calibration_split_is_listed_if_there_is_one(tmp_path):
+    run = Run(tmp_path)
+    assert "calibration split" not in run.page()
+    metrics = read_json(run.folders.metrics / "split.json")
+    metrics["class_proportions"]["calibration"] = {"apple": 0.25, "pear": 0.75}
+    run._metric("split", metrics | {"n_calibration": 8})
+    text = Reader(run.page()).text.replace(SPACE, " ")
+    assert "calibration 8 28.6 %" in text  # of 10 + 6 + 4 + 8 images
+    assert "calibration 8 images" in text and "50.0 % 25.0 % 25.00" in text  # points to the others
 
 
 def test_probable_label_errors_are_shown(tmp_path):
@@ -718,3 +733,24 @@ def test_that_no_label_error_was_found_or_searched_for_is_stated(tmp_path):
     assert "Label errors were not searched for" in run.page()
     run.list_label_errors([], n_errors=0)
     assert "lists no label as wrong" in run.page()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_spread_between_seeds_is_shown_beside_the_interval_of_the_images(tmp_path, task):
+    run = Run(tmp_path, task=task)
+    assert "between seeds" not in Reader(run.page()).text
+    run.train_from_seeds()
+    text = Reader(run.page()).text.replace(SPACE, " ")
+    if task == "single":
+        assert "70.8 % 1.2 68.8 to 72.8 % 61.2 to 81.2 %" in text
+        assert "two 2 71.1 % – 70.1 to 72.1 %" in text  # no standard deviation of two seeds
+        assert "two one +4.1 +1.2 to +7.9 yes" in text
+    else:
+        assert "two one +0.041 +0.012 to +0.079 yes" in text
+    assert "Larger than both sources of variation: the difference of one and two." in text
+    *_, points = scores_on_test(run.facts()).figure.data
+    assert list(points.y) == ["one"] * 4 + ["two"]  # without the first seed
+    assert list(points.customdata) == ["2", "3", "4", "5", "2"]
+    factor = 100 if task == "single" else 1
+    assert points.x[0] == pytest.approx(0.687654 * factor)
+    assert "Open points: other seeds." in text

@@ -345,6 +345,33 @@ def test_an_official_test_split_stays_and_validation_is_a_fraction_of_train():
     assert counts == {"train": 170, "validation": 30, "test": 10}
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_calibration_split_is_a_fourth_part_with_the_same_proportions(method):
+    images = listed(["cat"] * 120 + ["dog"] * 80, name="new")
+    fractions = {"train": 0.4, "validation": 0.2, "test": 0.2, "calibration": 0.2}
+    splits = assign_splits(images, fractions=fractions, method=method, seed=0)
+    if method == "grouped":
+        pairs = Counter(zip(splits, (image.labels for image in images), strict=True))
+        assert pairs["calibration", ("cat",)] == 24 and pairs["calibration", ("dog",)] == 16
+    metrics = split_metrics(images, splits)
+    assert metrics["n_calibration"] == pytest.approx(40, abs=4)
+    assert sum(metrics[f"n_{split}"] for split in fractions) == 200
+    none = assign_splits(images, fractions=FRACTIONS | {"calibration": 0}, method=method, seed=0)
+    assert none == assigned(images, method=method)[0]
+
+
+def test_with_official_splits_calibration_images_are_of_the_rest():
+    images = [
+        *listed(["cat", "dog"] * 50, split="train", name="a"),
+        *listed(["cat", "dog"] * 5, split="validation", name="b"),
+        *listed(["cat", "dog"] * 5, split="test", name="c"),
+    ]
+    fractions = {"train": 0.6, "validation": 0.1, "test": 0.1, "calibration": 0.2}
+    splits = assign_splits(images, fractions=fractions, method="grouped", seed=0)
+    assert Counter(splits) == {"train": 80, "calibration": 20, "validation": 10, "test": 10}
+    assert splits[100:] == ["validation"] * 10 + ["test"] * 10
+
+
 def test_three_official_splits_are_kept_as_they_are():
     images = [
         *listed(["cat"] * 5, split="train", name="a"),

@@ -524,3 +524,24 @@ def test_a_stack_is_scored_by_logits_of_images_that_it_was_not_fitted_on():
             split=split,
         )
         assert fitted.decision["n_calibration_images"] == len(of_images)
+
+
+def test_the_sets_of_a_stack_are_calibrated_on_the_calibration_split():
+    settings = SETTINGS | {"method": "logistic", "seed": 1, "inner_folds": 4}
+    (logits, labels), (other, of_other) = members(), members(40, seed=2)
+    validation = MemberLogits([f"v{i}" for i in range(160)], labels, logits)
+    calibration = MemberLogits([f"c{i}" for i in range(40)], of_other, other)
+    groups = {image_id: image_id for image_id in validation.ids}
+    evaluate = {"prediction_sets": {"levels": [0.9]}, "abstention": {"accuracies": []}}
+    alone, stack = (
+        fit_stack(validation, None, each, groups=groups, settings=settings, evaluate=evaluate)
+        for each in (None, calibration)
+    )
+    np.testing.assert_array_equal(stack.logits, alone.logits)
+    assert stack.decision == fit_uncertainty(
+        fit_decision(stack.logits, labels),
+        ensemble_logits(stack.ensemble, other),
+        of_other,
+        settings=evaluate,
+        split="calibration",
+    )

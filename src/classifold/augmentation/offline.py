@@ -118,7 +118,7 @@ def write_packs(
     groups: Mapping[str, str] = MappingProxyType({}),
     **augmentation: object,
 ) -> None:
-    """Write the packs `train` (with all variants) and `validation` (only resized).
+    """Write the pack `train` (with all variants) and those of other splits (only resized).
 
     Args:
         images: split -> (id, encoded image), in the order of the pack.
@@ -127,7 +127,7 @@ def write_packs(
         task: `single` or `multi`.
         size: width and height of the images in the packs.
         resize: the filter for it.
-        storage: storage of the training pack, `raw` or `jpeg`; validation images are stored
+        storage: storage of the training pack, `raw` or `jpeg`; images of other splits are stored
             raw, since JPEG would change them.
         seed: seed of the random numbers.
         ranges: ranges of deep images, as they were converted; the packs store them.
@@ -137,10 +137,9 @@ def write_packs(
     of_images = (names for split in labels.values() for names in split.values())
     classes = sorted({name for names in of_images for name in names})
     only_resized = augmentation | {"flips": ["none"], "warped": 0}
-    for split, kept_as, settings in (
-        ("train", storage, augmentation),
-        ("validation", "raw", only_resized),
-    ):
+    for split in labels:
+        is_train = split == "train"
+        kept_as, settings = (storage, augmentation) if is_train else ("raw", only_resized)
         variants = n_variants(flips=settings["flips"], warped=settings["warped"])  # type: ignore[arg-type]
         n_sources = len(labels[split])
         with new_pack(

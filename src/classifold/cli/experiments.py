@@ -1,7 +1,9 @@
 """`classifold experiments`: list experiments in a table that fits the screen."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from classifold.cli.errors import report_errors
 
@@ -33,7 +35,7 @@ def experiments() -> None:
             row.name if is_commit else f"  {row.name}",
             "" if row.state == "commit" else row.state,
             "" if row.stack is None else f"{row.stack:.4f}",
-            "" if row.best_model is None else f"{row.best_model[0]} {row.best_model[1]:.4f}",
+            _format_best(row.best_model, row.spread),
             "\n".join(
                 one_line(change, max_characters=MAX_CHARACTERS_PER_CHANGE) for change in row.changes
             ),
@@ -41,3 +43,13 @@ def experiments() -> None:
         table.add_row(*(Text(cell, overflow="fold") for cell in cells), style="bold" * is_commit)
     width = min(MAX_WIDTH, shutil.get_terminal_size((MAX_WIDTH, 24)).columns)
     Console(width=width).print(table)
+
+
+def _format_best(best: tuple[str, float] | None, spread: Mapping[str, Any] | None) -> str:
+    """Format the score of the best model, and the range of its seeds if it has several."""
+    if best is None:
+        return ""
+    text = f"{best[0]} {best[1]:.4f}"
+    if spread:
+        text += f", of {spread['n']} seeds {spread['min']:.4f} to {spread['max']:.4f}"
+    return text

@@ -92,12 +92,13 @@ def split_warnings(metrics: Mapping[str, Any]) -> list[str]:
     """Name the classes in `metrics/split.json` that a split lacks; no line if none lacks any."""
     proportions = metrics["class_proportions"]
     lines = []
-    for split in ("validation", "test"):
-        lacking = [name for name, fraction in proportions[split].items() if not fraction]
+    for split in ("validation", "test", "calibration"):
+        of_split = proportions.get(split, {})
+        lacking = [name for name, fraction in of_split.items() if not fraction]
         if lacking:
             shown = ", ".join(f"'{name}'" for name in lacking[:MAX_CLASSES])
             more = f" and {len(lacking) - MAX_CLASSES:,} more" if len(lacking) > MAX_CLASSES else ""
-            of = f"{len(lacking):,} of {len(proportions[split]):,} classes"
+            of = f"{len(lacking):,} of {len(of_split):,} classes"
             lines.append(f"no {split} image has {of}: {shown}{more}")
     if not lines:
         return []

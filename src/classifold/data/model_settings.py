@@ -1,6 +1,7 @@
 """Fill in the settings of a model that `params.yaml` may omit, since others determine them."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 # A network whose body is frozen; its head is fitted, not trained by epochs.
@@ -23,3 +24,25 @@ def with_defaults(model: Mapping[str, Any], *, size: int, task: str) -> dict[str
     defaults = {"image_size": size, "loss": {"name": LOSSES[task]}}
     given = {key: value for key, value in model.items() if value is not None}
     return {**model, **defaults, **given}
+
+
+def by_seed(model: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """Copy a model of params for each of its `seeds`: seed -> settings, without the key `seeds`.
+
+    The first seed is that of the model itself; the others measure how much training varies.
+    """
+    settings = {key: value for key, value in model.items() if key != "seeds"}
+    first = model["seed"]
+    return {
+        seed: {**settings, "seed": seed} for seed in range(first, first + (model.get("seeds") or 1))
+    }
+
+
+def other_seeds(model: Mapping[str, Any]) -> list[int]:
+    """List the seeds of a model of params that only measure how much training varies."""
+    return list(by_seed(model))[1:]
+
+
+def seed_folder(model: Path, seed: int | str) -> Path:
+    """Return the folder of another seed of a model, in the folder of the model."""
+    return model / "seeds" / str(seed)

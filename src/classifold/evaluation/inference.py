@@ -61,7 +61,7 @@ def predict_all(
     task, shape = decisions["task"], (len(pixels), len(decisions["classes"]))
     logits: dict[str, np.ndarray] = {}
     for name in decisions["models"]:
-        model = load_listed(name, models=models, classes=decisions["classes"])
+        model = load_listed(name, folder=models / name, classes=decisions["classes"])
         log(f"  running {name} on {len(pixels):,} images")
         logits[name] = model_logits(model, pixels, device=device, **test_time).reshape(shape)
     predictions = {
@@ -73,18 +73,18 @@ def predict_all(
     return predictions
 
 
-def load_listed(name: str, *, models: Path, classes: Sequence[str]) -> Model:
+def load_listed(name: str, *, folder: Path, classes: Sequence[str]) -> Model:
     """Load a model whose decisions were fitted.
 
     Args:
         name: name of the model.
-        models: folder of trained models.
+        folder: its folder, or that of another seed.
         classes: classes of the decisions.
 
     Raises:
         UserError: if it cannot be read, or was trained again with other classes since.
     """
-    model = load_model(models / name)
+    model = load_model(folder)
     if model.classes != list(classes):
         raise UserError(
             f"model '{name}': its classes are not those of data/compared/decisions.json. "

@@ -5,11 +5,11 @@ or none is, with one exception: the difference of a model to itself is [0, 0].
 `benchmarks/coverage.py` measures how often the intervals contain the true score.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy.sparse import csr_array
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest, norm, t
 
 from classifold.data.metrics import f1
 from classifold.data.seeding import generator
@@ -77,40 +77,29 @@ def ratio_gain_interval(
     """
     if not (wholes.sum() and reference_wholes.sum()):
         return [-1.0, 1.0]
-    ratio, residuals = _with_two_images(parts, wholes, added=(1, 0))
-    reference, of_reference = _with_two_images(reference_parts, reference_wholes, added=(0, 1))
-    difference = ratio - reference
-    half = Z * np.sqrt(((residuals - of_reference) ** 2).sum()) / len(residuals)
-    return [float(max(difference - half, -1)), float(min(difference + half, 1))]
+    difference, error = _ratio_gain(parts, wholes, reference_parts, reference_wholes)
+    return [float(max(difference - Z * error, -1)), float(min(difference + Z * error, 1))]
 
 
-def ratio_quotient_interval(
+def _ratio_gain(
     parts: np.ndarray,
     wholes: np.ndarray,
     reference_parts: np.ndarray,
     reference_wholes: np.ndarray,
-) -> list[float]:
-    """Compute the interval [low, high] of one ratio divided by another, on the same images.
-
-    The variance is that of a quotient by the delta method, with the same two added images as in
-    `ratio_gain_interval`.
-
-    Args:
-        parts: see `ratio_gain_interval`, as for the other arguments.
-        wholes: see there.
-        reference_parts: see there.
-        reference_wholes: see there.
-
-    Source: Cochran 1977, section 6.4.
-    """
-    if not (wholes.sum() and reference_wholes.sum()):
-        return [0.0, 1.0]
-    ratio, residuals = _with_two_images(parts, wholes, added=(1, 0))
-    reference, of_reference = _with_two_images(reference_parts, reference_wholes, added=(0, 1))
-    quotient = ratio / reference
-    residuals = (residuals - quotient * of_reference) / reference
-    half = Z * np.sqrt((residuals**2).sum()) / len(residuals)
-    return [float(max(quotient - half, 0)), float(quotient + half)]
+) -> tuple[float, float]:
+    """The center of `ratio_gain_interval` and its standard error, that of the images."""
+    added = np.array([1, 0])
+    n_images = len(parts) + 2
+    difference, residuals = 0.0, np.zeros(n_images)
+    for sign, part, whole, of_added in (
+        (1, parts, wholes, added),
+        (-1, reference_parts, reference_wholes, 1 - added),
+    ):
+        scaled = np.concatenate([part / whole.mean(), of_added])
+        ratio = scaled.sum() / n_images
+        residuals += sign * (scaled - ratio * np.concatenate([whole / whole.mean(), [1, 1]]))
+        difference += sign * ratio
+    return difference, float(np.sqrt((residuals**2).sum()) / n_images)
 
 
 def accuracy_gain_interval(correct: np.ndarray, reference_correct: np.ndarray) -> list[float]:
@@ -124,21 +113,6 @@ def accuracy_gain_interval(correct: np.ndarray, reference_correct: np.ndarray) -
     return ratio_gain_interval(correct.astype(float), ones, reference_correct.astype(float), ones)
 
 
-def score_terms(predicted: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Split `MAIN_METRIC` into a numerator and a denominator per image, two arrays (N,).
-
-    The ratio of their sums is the accuracy, or micro F1 with several labels.
-
-    Args:
-        predicted: int array (N,), or bool (N, n_classes).
-        labels: int array (N,), or 0 and 1 in (N, n_classes).
-    """
-    if labels.ndim == 1:
-        return (predicted == labels).astype(float), np.ones(len(labels))
-    actual = labels > 0
-    return 2 * (predicted & actual).sum(axis=1), predicted.sum(axis=1) + actual.sum(axis=1)
-
-
 def micro_f1_interval(predicted: np.ndarray, labels: np.ndarray) -> list[float]:
     """Compute the interval [low, high] of micro F1, with several labels per image.
 
@@ -146,7 +120,7 @@ def micro_f1_interval(predicted: np.ndarray, labels: np.ndarray) -> list[float]:
         predicted: bool array (N, n_classes).
         labels: 0 and 1, in the same shape.
     """
-    return ratio_interval(*score_terms(predicted, labels))
+    return ratio_interval(*_micro_f1_terms(predicted, labels))
 
 
 def micro_f1_gain_interval(
@@ -159,7 +133,7 @@ def micro_f1_gain_interval(
         reference: predictions of the other model, for the same images.
         labels: 0 and 1, in the same shape.
     """
-    terms, of_reference = (score_terms(each, labels) for each in (predicted, reference))
+    terms, of_reference = (_micro_f1_terms(each, labels) for each in (predicted, reference))
     return ratio_gain_interval(*terms, *of_reference)
 
 
@@ -189,6 +163,56 @@ def model_gain_interval(
     if labels.ndim == 1:
         return accuracy_gain_interval(predicted == labels, reference == labels)
     return micro_f1_gain_interval(predicted, reference, labels)
+
+
+def seeds_gain_interval(
+    predicted: Sequence[np.ndarray],
+    reference: Sequence[np.ndarray],
+    labels: np.ndarray,
+    *,
+    scores: Sequence[float],
+    reference_scores: Sequence[float],
+) -> list[float]:
+    """Compute the interval [low, high] of the difference of two mean scores over seeds.
+
+    It is for other seeds and for other images: to the variances of Welch's t-test, those of the
+    two means over seeds, the variance over images is added, that of the paired difference of
+    the images' means over seeds. Seeds vary partly because they differ in single images. Both
+    parts have this variation, so that the interval is rather too wide than too narrow.
+
+    Args:
+        predicted: predictions of a model from each of its seeds, at least two: int arrays (N,), or
+            bool (N, n_classes).
+        reference: the same of the other model; its number of seeds may be another.
+        labels: int array (N,), or 0 and 1 in (N, n_classes).
+        scores: `MAIN_METRIC` of `predicted`.
+        reference_scores: `MAIN_METRIC` of `reference`.
+
+    Source: Welch 1947, Biometrika 34, 28-35; for the variances of seeds and images in benchmarks
+    Bouthillier et al. 2021, arXiv:2103.03098.
+    """
+    terms = [
+        np.mean([_terms(each, labels) for each in seeds], axis=0)
+        for seeds in (predicted, reference)
+    ]
+    if not all(wholes.sum() for _, wholes in terms):
+        return [-1.0, 1.0]
+    _, of_images = _ratio_gain(*terms[0], *terms[1])
+    of_seeds = [np.var(each, ddof=1) / len(each) for each in (scores, reference_scores)]
+    freedom = [len(each) - 1 for each in (scores, reference_scores)]
+    variance = of_images**2 + sum(of_seeds)
+    # Welch's degrees of freedom; those of the variance over images are many.
+    uncertainty = sum(each**2 / n for each, n in zip(of_seeds, freedom, strict=True))
+    quantile = t.ppf((1 + LEVEL) / 2, variance**2 / uncertainty) if uncertainty else Z
+    difference, half = np.mean(scores) - np.mean(reference_scores), quantile * np.sqrt(variance)
+    return [float(max(difference - half, -1)), float(min(difference + half, 1))]
+
+
+def _terms(predicted: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The numerator and the denominator of `MAIN_METRIC`, per image: two arrays (N,)."""
+    if labels.ndim == 1:
+        return predicted == labels, np.ones(len(labels))
+    return _micro_f1_terms(predicted, labels)
 
 
 def independent_gain_interval(
@@ -332,14 +356,7 @@ def _wilson(score: float, n_images: float) -> tuple[float, float]:
     return low, 1.0 if score == 1 else min(float(center + half), 1.0)
 
 
-def _with_two_images(
-    parts: np.ndarray, wholes: np.ndarray, *, added: tuple[int, int]
-) -> tuple[float, np.ndarray]:
-    """Add two images that are entirely correct (1) or incorrect (0).
-
-    Returns:
-        The ratio of sums, and the residuals of the N + 2 images.
-    """
-    scaled = np.concatenate([parts / wholes.mean(), added])
-    ratio = scaled.sum() / len(scaled)
-    return ratio, scaled - ratio * np.concatenate([wholes / wholes.mean(), [1, 1]])
+def _micro_f1_terms(predicted: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The numerator and the denominator of micro F1, per image: two arrays (N,)."""
+    actual = labels > 0
+    return 2 * (predicted & actual).sum(axis=1), predicted.sum(axis=1) + actual.sum(axis=1)

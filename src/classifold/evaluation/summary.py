@@ -11,6 +11,7 @@ from classifold.data.predictions import MAJORITY, STACK
 from classifold.evaluation.inference import Predictions
 from classifold.evaluation.risk_coverage import score_abstention
 from classifold.evaluation.scores import compare, main_score, score, untrained_score
+from classifold.evaluation.seeds import PredictedBySeed, score_seeds
 from classifold.evaluation.set_scores import score_sets
 from classifold.evaluation.slices import DUPLICATE, DUPLICATES, Slices
 
@@ -22,6 +23,7 @@ def summarize(
     classes: Sequence[str],
     before: Mapping[str, Mapping[str, Any]],
     untrained: Mapping[str, np.ndarray],
+    seeds: PredictedBySeed,
     slices: Slices,
     calibration_bins: int,
     bootstrap: Mapping[str, int],
@@ -35,6 +37,7 @@ def summarize(
         classes: names in the order of columns.
         before: model -> its scores on training and validation images.
         untrained: network that was trained -> logits (N, n_classes) of its initial weights.
+        seeds: predictions of models that were trained from several seeds.
         slices: what `find_slices` found.
         calibration_bins: bins of equal width for the calibration error.
         bootstrap: `resamples` and `seed` of the intervals of macro F1.
@@ -45,7 +48,7 @@ def summarize(
     if len(labels) == 0:
         return {name: {"n_images": 0} for name in all_predictions}
     metric = MAIN_METRIC[task_of(labels)]
-    summary = {}
+    summary, of_seeds = {}, score_seeds(seeds, labels)
     for name, predictions in all_predictions.items():
         entry = score(predictions, labels, calibration_bins=calibration_bins, bootstrap=bootstrap)
         entry |= _gaps(entry, before[name], metric=metric, fitted=name in (STACK, MAJORITY))
@@ -56,6 +59,8 @@ def summarize(
         entry |= _without_duplicates(predictions, labels, slices)
         entry |= score_sets(predictions, labels, classes=classes if name == STACK else None)
         entry |= score_abstention(predictions, labels)
+        if name in of_seeds:
+            entry["seeds"] = of_seeds[name]
         summary[name] = entry
     rows = slice_rows(all_predictions[STACK], labels, slices)
     summary[STACK]["slices"] = _comparable_slices(rows, metric=metric)

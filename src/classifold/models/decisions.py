@@ -1,8 +1,9 @@
 """Decisions: temperatures and thresholds for logits, fitted on validation images.
 
-The thresholds of prediction sets and of abstention are fitted on out-of-fold logits of training
-images where there are some (`stack.folds`), since nothing else was fitted on these. Evaluation and
-prediction apply a decision and never fit one.
+The thresholds of prediction sets and of abstention are fitted on images on which nothing else was
+chosen, where there are some: a calibration split (`split.fractions.calibration`), or else
+out-of-fold logits of training images (`stack.folds`). Evaluation and prediction apply a decision
+and never fit one.
 """
 
 import re
@@ -44,6 +45,7 @@ def _check_fraction(text: str) -> str:
 
 # A level of prediction sets, or an accuracy, as a key.
 Level = Annotated[str, AfterValidator(_check_fraction)]
+SeedKey = Annotated[str, Field(pattern=r"^[0-9]{1,20}$")]
 Classes = Annotated[list[str], Field(min_length=1), AfterValidator(_check_unique)]
 
 
@@ -53,10 +55,11 @@ class _Decision(BaseModel):
     temperature: Annotated[float, Field(ge=0.01, le=100)]  # fitted ones are in LOG_TEMPERATURES
     threshold: Fraction | None = None
     thresholds: list[Fraction] | None = None
-    calibrated_on: Literal["train", "validation"] = "validation"
+    calibrated_on: Literal["calibration", "train", "validation"] = "validation"
     n_calibration_images: Annotated[int, Field(ge=0)] = 0
     prediction_sets: dict[Level, Fraction] = {}
     abstention: dict[Level, Fraction | None] = {}
+    seeds: dict[SeedKey, "_Decision"] = {}  # of the same network, trained from other seeds
 
 
 class _Decisions(BaseModel):
@@ -134,7 +137,7 @@ def fit_uncertainty(
         labels: int array (N,), or 0 and 1 in (N, n_classes).
         settings: section `evaluate` of params; `prediction_sets.levels` and
             `abstention.accuracies` may be missing.
-        split: to which the images belong, `train` or `validation`.
+        split: to which the images belong, `calibration`, `train` or `validation`.
 
     Returns:
         The decision, with `calibrated_on` (the split), `n_calibration_images`, `prediction_sets`

@@ -1,7 +1,7 @@
 """Choose models and epochs so that a run takes a given time, from measured speeds."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 MIN_FRACTION = 0.3  # of the epochs of the recipe; with fewer a network is excluded
@@ -14,11 +14,9 @@ STARTS_OF_THE_REST = 20  # of check, compare, stack, evaluate, pca, tsne, explai
 WORK_OF_THE_REST = 3
 WORK_PER_MAP = 1.2  # of t-SNE
 
-# In units of the prediction of an image: `evaluate` also predicts with the initial weights.
-PREDICTIONS_PER_TEST_IMAGE = 2
-PREDICTIONS_PER_EXPLANATION = 220  # of SmoothGrad, integrated gradients, and occlusion
-PREDICTIONS_PER_GRADIENT = 3
-N_CORRUPTIONS = 15
+# In units of the prediction of an image.
+PREDICTIONS_PER_GRADIENT = 2  # in batches that are larger than those of predictions
+PREDICTIONS_PER_OCCLUSION = 64
 
 
 class Speed(NamedTuple):
@@ -41,6 +39,11 @@ class Candidate(NamedTuple):
     epochs: int  # of the last phase in the recipe; 0 for a probe, which has none
 
     @property
+    def is_probe(self) -> bool:
+        """Whether it has no epochs."""
+        return self.epochs == 0
+
+    @property
     def shortest(self) -> int:
         """The fewest epochs that are worth it."""
         return math.ceil(self.epochs * MIN_FRACTION)
@@ -57,7 +60,9 @@ class Costs(NamedTuple):
     start: float  # seconds until a stage begins to work
     n_folds: int  # of `stack.folds`
     n_test: int  # number of test images
-    n_robustness: int = 0  # predictions of the stage robustness, see `count_robustness`
+    n_rows: int  # number of training images with their variants
+    explain: Mapping[str, Any]  # section of params
+    trained: Mapping[str, Candidate]  # models that may be explained, too
 
     def training(self, speed: Speed, epochs: int) -> float:
         """Predict the seconds of the stages `train` and `folds` of a model."""
@@ -69,35 +74,35 @@ class Costs(NamedTuple):
             + trainings * (speed.each + epochs * speed.epoch)
         )
 
-    def evaluation(self, speed: Speed) -> float:
-        """Predict the seconds that `evaluate` and `robustness` take for a model."""
-        n_predictions = PREDICTIONS_PER_TEST_IMAGE * self.n_test + self.n_robustness
-        return n_predictions * speed.image
+    def evaluation(self, candidate: Candidate) -> float:
+        """Predict the seconds that `evaluate` takes for a model.
 
-    def of(self, speed: Speed, epochs: int) -> float:
-        """Predict the seconds that the stages take for a model."""
-        return self.training(speed, epochs) + self.evaluation(speed)
+        It also predicts with the initial weights of a network that was trained.
+        """
+        return (1 if candidate.is_probe else 2) * self.n_test * candidate.speed.image
+
+    def explanation(self, candidate: Candidate) -> float:
+        """Predict the seconds of explanations and features, if this model is explained.
+
+        Training has left the features of a probe in files, but not those of test images.
+        """
+        gradients = self.explain["smooth_samples"] + self.explain["integrated_steps"]
+        each = PREDICTIONS_PER_GRADIENT * gradients + PREDICTIONS_PER_OCCLUSION
+        n_features = self.n_test + (0 if candidate.is_probe else self.n_rows)
+        return candidate.speed.image * (self.explain["images"] * each + n_features)
+
+    def of(self, candidate: Candidate, epochs: int) -> float:
+        """Predict the seconds that training and evaluation take for a model."""
+        return self.training(candidate.speed, epochs) + self.evaluation(candidate)
 
     def total(self, candidates: Mapping[str, Candidate], epochs: Mapping[str, int]) -> float:
-        """Predict the seconds of several models, each with a number of epochs."""
-        return sum(self.of(candidates[name].speed, n) for name, n in epochs.items())
+        """Predict the seconds of several models, each with a number of epochs.
 
-
-def count_robustness(settings: Mapping[str, Any], *, n_test: int) -> int:
-    """Count the predictions of a model for corrupted and attacked images.
-
-    Args:
-        settings: section `robustness` of params.
-        n_test: number of test images.
-    """
-    n_images = min(settings["images"], n_test)
-    names, adversarial = settings["corruptions"], settings["adversarial"]
-    n_corruptions = N_CORRUPTIONS if names == "all" else len(names)
-    n_corrupted = n_images * (1 + n_corruptions * len(settings["severities"]))
-    # FGSM and PGD against the model, and against the stack through the model.
-    n_attacks = 2 * min(adversarial["images"], n_images) * len(adversarial["epsilons"])
-    per_attack = (1 + adversarial["steps"]) * PREDICTIONS_PER_GRADIENT + 2
-    return n_corrupted + n_attacks * per_attack
+        The slowest one may be the one that is explained.
+        """
+        explained = [*(candidates[name] for name in epochs), *self.trained.values()]
+        models = sum(self.of(candidates[name], n) for name, n in epochs.items())
+        return models + max(map(self.explanation, explained))
 
 
 def shortest_plan(candidates: Mapping[str, Candidate], costs: Costs) -> dict[str, int]:
@@ -115,8 +120,9 @@ def choose_epochs(
 ) -> dict[str, int]:
     """Choose models, and the epochs of each, that take about a given time.
 
-    The model that takes longest is excluded until the others fit. Then the model with the smallest
-    fraction of its recipe's epochs gets one more, until no model can have one more.
+    The network that takes longest is excluded until the others fit, then the probe that does: for
+    their time, probes gain more. Then the network with the smallest fraction of its recipe's epochs
+    gets one more, until none can have one more.
 
     Args:
         candidates: the models; at least one is chosen.
@@ -129,7 +135,7 @@ def choose_epochs(
     """
     plan = {name: candidate.shortest for name, candidate in candidates.items()}
     while len(plan) > 1 and costs.total(candidates, plan) > seconds + tolerance:
-        del plan[max(plan, key=lambda name: costs.of(candidates[name].speed, plan[name]))]
+        del plan[max(plan, key=lambda name: _exclusion(candidates[name], plan[name], costs))]
     growing = {name for name in plan if candidates[name].epochs}
     total = costs.total(candidates, plan)
     while growing:
@@ -144,6 +150,11 @@ def choose_epochs(
     return plan
 
 
+def _exclusion(candidate: Candidate, epochs: int, costs: Costs) -> tuple[bool, float]:
+    """Return the rank of a model among those that are excluded: the largest is the first."""
+    return not candidate.is_probe, costs.of(candidate, epochs)
+
+
 def seconds_of_the_rest(start: float, *, n_maps: int) -> float:
     """Predict the seconds of the stages after the trainings that depend on no model.
 
@@ -152,21 +163,3 @@ def seconds_of_the_rest(start: float, *, n_maps: int) -> float:
         n_maps: number of t-SNE maps.
     """
     return start * (STARTS_OF_THE_REST + WORK_OF_THE_REST + WORK_PER_MAP * n_maps)
-
-
-def seconds_of_explanations(
-    speeds: Mapping[str, Speed], *, n_explained: int, networks: Collection[str], n_rows: int
-) -> float:
-    """Predict the seconds of explanations and of features for maps, of the slowest model.
-
-    Args:
-        speeds: of all models.
-        n_explained: number of explained test images.
-        networks: those that are no probes: the features of all images are computed for them.
-        n_rows: number of training images with their variants.
-    """
-    explanations = n_explained * PREDICTIONS_PER_EXPLANATION
-    return max(
-        speed.image * (explanations + (n_rows if name in networks else 0))
-        for name, speed in speeds.items()
-    )

@@ -32,6 +32,7 @@ class Experiment(NamedTuple):
     state: str  # commit, changed (since its last run), success, queued, running or failed
     stack: float | None  # validation score; None if there is none, or the run is not finished
     best_model: tuple[str, float] | None
+    spread: Mapping[str, Any] | None  # of this model's scores, if it has several seeds
     changes: list[str]  # changes of params, compared with the commit
 
 
@@ -112,6 +113,7 @@ def _experiment(
         "failed" if shown.get("error") else state,
         _score(stack),
         (best, scores[best]) if best is not None else None,
+        models[best].get("seeds") if best is not None else None,
         list(_changes(base, _params(shown))),
     )
 

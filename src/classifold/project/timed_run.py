@@ -21,8 +21,6 @@ from classifold.project.budget import (
     Costs,
     Speed,
     choose_epochs,
-    count_robustness,
-    seconds_of_explanations,
     seconds_of_the_rest,
     shortest_plan,
 )
@@ -104,12 +102,13 @@ class TimedRun:
             name: 0 if model["network"] == PROBE else epochs_of(model)
             for name, model in params["models"].items()
         }
-        speeds, costs = self._measure(self.root), self._costs(params)
+        speeds = self._measure(self.root)
         if self.current:  # with other epochs it would begin again
             self._train_model(self.current)
         while left := self._names_left(params := self._read_params()):
             candidates = {name: self._candidate(name, speeds[name]) for name in left}
-            seconds = self._seconds_left(params, speeds)
+            costs = self._costs(params, speeds)
+            seconds = self._seconds_left(params, costs)
             if not self.trained:
                 self._check_minutes(candidates, costs, seconds=seconds)
             plan = choose_epochs(
@@ -131,22 +130,21 @@ class TimedRun:
         epochs = self.planned[name]
         return Candidate(speed.scaled(self.pace) if epochs else speed, epochs)
 
-    def _seconds_left(self, params: Mapping[str, Any], speeds: Mapping[str, Speed]) -> float:
-        """Predict the seconds that are left for models that are not trained, with `evaluate`."""
-        evaluations = sum(self._costs(params).evaluation(speeds[name]) for name in self.trained)
+    def _seconds_left(self, params: Mapping[str, Any], costs: Costs) -> float:
+        """Predict the seconds that are left for models that are not trained."""
+        evaluations = sum(map(costs.evaluation, costs.trained.values()))
         rest = seconds_of_the_rest(self.start, n_maps=2 * len(params["tsne"]["perplexities"]))
-        explanations = seconds_of_explanations(
-            {name: speeds[name] for name in params["models"]},
-            n_explained=params["explain"]["images"],
-            networks=[name for name, epochs in self.planned.items() if epochs],
-            n_rows=read_json(self.root / "metrics/augment.json")["n_images"],
-        )
-        return self.seconds - self.elapsed() - rest - explanations - evaluations
+        return self.seconds - self.elapsed() - rest - evaluations
 
-    def _costs(self, params: Mapping[str, Any]) -> Costs:
-        n_test = read_json(self.root / "metrics/split.json")["n_test"]
-        n_robustness = count_robustness(params["robustness"], n_test=n_test)
-        return Costs(self.start, params["stack"]["folds"], n_test, n_robustness)
+    def _costs(self, params: Mapping[str, Any], speeds: Mapping[str, Speed]) -> Costs:
+        return Costs(
+            self.start,
+            n_folds=params["stack"]["folds"],
+            n_test=read_json(self.root / "metrics/split.json")["n_test"],
+            n_rows=read_json(self.root / "metrics/augment.json")["n_images"],
+            explain=params["explain"],
+            trained={name: self._candidate(name, speeds[name]) for name in self.trained},
+        )
 
     def _check_minutes(
         self, candidates: Mapping[str, Candidate], costs: Costs, *, seconds: float

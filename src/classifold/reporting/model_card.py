@@ -12,6 +12,7 @@ from classifold.reporting.facts import Facts
 from classifold.reporting.markdown import render_markdown
 from classifold.reporting.provenance import Provenance
 from classifold.reporting.sections.data import describe_class_balance
+from classifold.reporting.sections.seeds import describe_spread
 from classifold.reporting.sections.slices import slices_of_several_groups
 from classifold.reporting.sections.summary import describe_limit, summarize
 from classifold.reporting.sections.test import MAX_WORST_CLASSES, lowest_f1
@@ -45,6 +46,7 @@ def write_model_card(path: Path, facts: Facts, provenance: Provenance) -> None:
         short_form=describe_limit(facts.params["limit"]),
         weights=weights_table(facts.weights).rows,
         balance=describe_class_balance(facts.metrics["filter"]),
+        describe_spread=describe_spread,
         worst=lowest_f1(facts.per_class, n_classes=MAX_WORST_CLASSES),
         absent_classes=describe_absent_classes(facts.metrics["test"][STACK]),
         promises=describe_promises(facts),

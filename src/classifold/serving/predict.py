@@ -126,7 +126,7 @@ class Classifier(NamedTuple):
                 f"in the folder of refits with 'classifold refit {' '.join(missing)}'."
             )
         members = {
-            name: load_listed(name, models=root / models, classes=decisions["classes"])
+            name: load_listed(name, folder=root / models / name, classes=decisions["classes"])
             for name in names
         }
         device = choose_device(params["train"]["device"])

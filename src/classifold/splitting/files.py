@@ -5,7 +5,7 @@ from pathlib import Path
 
 from classifold.data.csv_file import read_rows, write_rows
 from classifold.data.image_table import LABEL_SEPARATOR, UNLABELED
-from classifold.splitting.splits import SPLITS, Image, class_proportions
+from classifold.splitting.splits import CALIBRATION, SPLITS, Image, class_proportions
 
 
 def read_kept(filtered: Path) -> list[Image]:
@@ -26,10 +26,11 @@ def read_kept(filtered: Path) -> list[Image]:
 def write_splits(folder: Path, images: Sequence[Image], splits: Sequence[str]) -> None:
     """Write the lists of images of the splits, and the class proportions for the plot.
 
-    `train.csv`, `validation.csv` and `test.csv` have the columns id, label (several are joined
-    by `|`) and group; `class_proportions.csv` has class, split and proportion.
+    `train.csv`, `validation.csv`, `test.csv` and `calibration.csv`, which may be empty, have the
+    columns id, label (several are joined by `|`) and group; `class_proportions.csv` has class,
+    split and proportion.
     """
-    for name in SPLITS:
+    for name in (*SPLITS, CALIBRATION):
         chosen = (image for image, split in zip(images, splits, strict=True) if split == name)
         rows = (
             {

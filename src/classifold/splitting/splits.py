@@ -1,7 +1,7 @@
 """Assign images to splits: official splits stay, the other images are split by fractions."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from classifold.splitting.rare_classes import in_rare_classes
@@ -9,6 +9,7 @@ from classifold.splitting.scikit_multilearn import stratify_with_scikit_multilea
 from classifold.splitting.stratified import stratify
 
 SPLITS = ("train", "validation", "test")
+CALIBRATION = "calibration"  # an optional split, on which nothing is chosen or trained
 METHODS = {"grouped": stratify, "scikit-multilearn": stratify_with_scikit_multilearn}
 
 
@@ -22,18 +23,18 @@ class Image(NamedTuple):
 
 
 def assign_splits(
-    images: Sequence[Image], *, fractions: Mapping[str, float], method: str, seed: int
+    images: Sequence[Image], *, fractions: Mapping[str, float | None], method: str, seed: int
 ) -> list[str]:
     """Assign each image to a split.
 
     Images of an official validation or test split stay there, and its fraction is not taken
-    from the other images. With an official test split, `validation` is that fraction of the
-    remaining images, and the rest is train. The images of a class that has fewer groups than there
-    are splits to fill are all in train.
+    from the other images. With an official test split, `validation` and `calibration` are those
+    fractions of the remaining images, and the rest is train. The images of a class that has fewer
+    groups than there are splits to fill are all in train.
 
     Args:
         images: those with a label, or labeled as having none.
-        fractions: `train`, `validation` and `test`, which sum to 1.
+        fractions: `train`, `validation`, `test` and, if it is wanted, `calibration`; they sum to 1.
         method: a key of METHODS.
         seed: seed of the order in which groups are assigned.
 
@@ -42,7 +43,9 @@ def assign_splits(
     """
     official = {image.split for image in images} & set(SPLITS[1:])
     remaining = [position for position, image in enumerate(images) if image.split not in official]
-    held_out = {split: fractions[split] for split in SPLITS[1:] if split not in official}
+    held_out = {split: fractions[split] or 0.0 for split in SPLITS[1:] if split not in official}
+    if calibration := fractions.get(CALIBRATION):
+        held_out[CALIBRATION] = calibration
     splits = [str(image.split) for image in images]
     is_rare = in_rare_classes(
         [images[position].labels for position in remaining],
@@ -70,13 +73,18 @@ def class_proportions(
     """Measure, for each split, the proportion of its images that have each class."""
     classes = sorted({label for image in images for label in image.labels})
     n_images = Counter(splits)
-    counts = {split: Counter[str]() for split in SPLITS}
+    counts = {split: Counter[str]() for split in used_splits(splits)}
     for image, split in zip(images, splits, strict=True):
         counts[split].update(image.labels)
     return {
         split: {name: count[name] / n_images[split] for name in classes} if n_images[split] else {}
         for split, count in counts.items()
     }
+
+
+def used_splits(splits: Collection[str]) -> tuple[str, ...]:
+    """Return the names of the splits; `calibration` only if an image is in it."""
+    return (*SPLITS, CALIBRATION) if CALIBRATION in splits else SPLITS
 
 
 def split_metrics(images: Sequence[Image], splits: Sequence[str]) -> dict[str, Any]:
@@ -92,7 +100,7 @@ def split_metrics(images: Sequence[Image], splits: Sequence[str]) -> dict[str, A
         for name in filled[0]
     ]
     return {
-        **{f"n_{split}": n_images[split] for split in SPLITS},
+        **{f"n_{split}": n_images[split] for split in used_splits(splits)},
         "class_proportions": proportions,
         "max_proportion_gap": max(gaps, default=0.0),
         "n_groups": len(splits_of),

@@ -3,9 +3,10 @@
 `<model>.npz` holds validation logits, `history.csv` all learning curves in long form, and
 `decisions.json` what was fitted on images that the model was not trained on: for each model a
 temperature, thresholds where images have several labels, and those of prediction sets and of
-abstention. It also holds the class proportions of the training images, from
-which the majority baseline makes its predictions. `weights.json` holds the published weights that
-each model started from. `out_of_fold/<model>.npz` holds logits of training images by heads of a
+abstention; for its other seeds the first two. It also holds the class proportions of the training
+images, from which the majority baseline makes its predictions. `weights.json` holds the published
+weights that each model started from. `calibration/<model>.npz` holds logits of the calibration
+split, if there is one. `out_of_fold/<model>.npz` holds logits of training images by heads of a
 probe that were fitted without them.
 """
 
@@ -20,12 +21,15 @@ from classifold.data.csv_file import read_rows, write_rows
 from classifold.data.json_file import read_json, write_json
 from classifold.data.logits_file import Logits, load_logits
 from classifold.data.metrics import micro_f1
+from classifold.data.model_settings import seed_folder
 from classifold.data.predictions import MAJORITY
 from classifold.errors import UserError
 from classifold.models.baseline import majority_baseline
 from classifold.models.decisions import fit_decision, fit_uncertainty, probabilities
 
-OUT_OF_FOLD = "out_of_fold"  # the folder, which is missing where no model is a probe
+# Folders, and names of the models' files. They are missing where no model is a probe, or where
+# there is no calibration split.
+OUT_OF_FOLD, CALIBRATION = "out_of_fold", "calibration"
 
 
 def compare_models(
@@ -36,6 +40,7 @@ def compare_models(
     folds: Path,
     metrics: Path,
     evaluate: Mapping[str, Any],
+    other_seeds: Mapping[str, Sequence[int]],
 ) -> dict[str, dict[str, Any]]:
     """Collect the logits, curves and metrics of exactly the listed models; fit their decisions.
 
@@ -46,6 +51,7 @@ def compare_models(
         folds: the folder of their out-of-fold logits, which are empty where `stack.folds` is 0.
         metrics: the folder of their metrics.
         evaluate: the section `evaluate` of params, for `fit_uncertainty`.
+        other_seeds: model -> seeds from which it was also trained.
 
     Returns:
         `metrics/models.json`: model -> its metrics; the majority baseline among them.
@@ -66,12 +72,15 @@ def compare_models(
                 f"Run 'dvc repro -f train@{name}'."
             )
         shutil.copyfile(models / name / "validation.npz", folder / f"{name}.npz")
-        if (held_out := models / name / "out_of_fold.npz").is_file():
-            (folder / OUT_OF_FOLD).mkdir(exist_ok=True)
-            shutil.copyfile(held_out, folder / OUT_OF_FOLD / f"{name}.npz")
+        for held_out in (OUT_OF_FOLD, CALIBRATION):
+            if (file := models / name / f"{held_out}.npz").is_file():
+                (folder / held_out).mkdir(exist_ok=True)
+                shutil.copyfile(file, folder / held_out / f"{name}.npz")
         out_of_fold = load_logits(folds / name / "logits.npz")
         split, calibration = "validation", logits
-        if len(out_of_fold.labels):
+        if (file := models / name / f"{CALIBRATION}.npz").is_file():
+            split, calibration = "calibration", load_logits(file)
+        elif len(out_of_fold.labels):
             split, calibration = "train", out_of_fold
         decisions[name] = fit_uncertainty(
             fit_decision(logits.logits, logits.labels),
@@ -80,6 +89,8 @@ def compare_models(
             settings=evaluate,
             split=split,
         )
+        if other_seeds[name]:
+            decisions[name]["seeds"] = _decisions_of_seeds(models / name, other_seeds[name])
         history += [{"model": name, **row} for row in read_rows(models / name / "history.csv")]
         weights[name] = read_json(models / name / "model.json").get("weights")
         table[name] = read_json(metrics / f"{name}.json")
@@ -105,12 +116,24 @@ def compare_models(
 
 def format_validation_scores(row: Mapping[str, Any]) -> str:
     """Format an entry of `metrics/models.json`, such as "validation accuracy 0.9500"."""
+    if seeds := row.get("seeds"):
+        shown = format_validation_scores({key: row[key] for key in row if key != "seeds"})
+        return f"{shown}, of {seeds['n']} seeds {seeds['min']:.4f} to {seeds['max']:.4f}"
     if "validation_micro_f1" not in row:
         return f"validation accuracy {row['validation_accuracy']:.4f}"
     text = f"validation micro f1 {row['validation_micro_f1']:.4f}"
     if "threshold" in row:
         text += f", {row['micro_f1_at_threshold']:.4f} at its threshold of {row['threshold']:.2f}"
     return text
+
+
+def _decisions_of_seeds(model: Path, seeds: Sequence[int]) -> dict[str, dict[str, Any]]:
+    """Fit the temperature and the thresholds of other seeds of a model: seed -> decision."""
+    fitted = {}
+    for seed in seeds:
+        logits = load_logits(seed_folder(model, seed) / "validation.npz")
+        fitted[str(seed)] = fit_decision(logits.logits, logits.labels)
+    return fitted
 
 
 def _decision_metrics(logits: Logits, decision: Mapping[str, Any]) -> dict[str, Any]:

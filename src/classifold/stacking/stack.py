@@ -25,6 +25,7 @@ class Stack(NamedTuple):
 def fit_stack(
     validation: MemberLogits,
     train: MemberLogits | None,
+    calibration: MemberLogits | None = None,
     *,
     groups: Mapping[str, str],
     settings: Mapping[str, Any],
@@ -36,6 +37,7 @@ def fit_stack(
         validation: members' logits for validation images.
         train: members' out-of-fold logits for training images, on which the ensemble is fitted;
             None to fit it on validation images.
+        calibration: members' logits for the calibration split; None if there is none.
         groups: id -> group; images of one group, such as duplicates, are in one fold.
         settings: the section `stack` of params.
         evaluate: the section `evaluate` of params, for `fit_uncertainty`.
@@ -61,11 +63,17 @@ def fit_stack(
     logits = fitted.logits
     if train is not None:
         logits = ensemble_logits(fitted.ensemble, validation.logits)
+    split, calibrated, labels = "validation", fitted.logits, images.labels
+    if calibration is not None:
+        split, labels = "calibration", calibration.labels
+        calibrated = ensemble_logits(fitted.ensemble, calibration.logits)
+    elif train is not None:
+        split = "train"
     decision = fit_uncertainty(
         fit_decision(logits, validation.labels),
-        fitted.logits,
-        images.labels,
+        calibrated,
+        labels,
         settings=evaluate,
-        split="validation" if train is None else "train",
+        split=split,
     )
     return Stack(fitted.ensemble, decision, logits, folds, fitted.logits)

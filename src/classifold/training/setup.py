@@ -29,6 +29,7 @@ class Training(NamedTuple):
     cache: FeatureCache
     settings: Mapping[str, Any]  # `train` of params
     model: Mapping[str, Any]  # its entry of `models` in params
+    calibration: Pack | None = None  # nothing is chosen on it
 
     def params(self, policy: Mapping[str, Any]) -> dict[str, Any]:
         """Return the params that the weights depend on, for `training_key`.
@@ -56,7 +57,7 @@ def prepare(
     Args:
         settings: `train` of params.
         model: one of `models` of params; its image size and loss are by default those of the packs.
-        packs: folder of the packs `train` and `validation`.
+        packs: folder of the packs `train`, `validation` and, if there is one, `calibration`.
         root: root folder of the project, where features of frozen bodies are kept.
 
     Raises:
@@ -88,4 +89,5 @@ def prepare(
         FeatureCache.of_project(root),
         settings,
         model,
+        read_pack(packs / "calibration") if (packs / "calibration").is_dir() else None,
     )

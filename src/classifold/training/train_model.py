@@ -1,13 +1,17 @@
 """Train a model of params, and write it."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from classifold.data.csv_file import write_rows
-from classifold.data.logits_file import Logits
+from classifold.data.logits_file import Logits, save_logits
+from classifold.data.metrics import MAIN_METRIC, spread
+from classifold.data.model_settings import by_seed, seed_folder
+from classifold.data.pack import Pack
 from classifold.models.model_file import save_model
 from classifold.runtime.progress import log
 from classifold.training.checkpoints import Checkpoint, training_key
@@ -22,13 +26,48 @@ from classifold.training.setup import Training, prepare
 class TrainedModel(NamedTuple):
     """A trained network, with the weights that were kept, and its results."""
 
+    title: str  # for the log
     training: Training
     fitted: Fitted
     checkpoint: Checkpoint  # to be removed once the results are written
     validation: Logits
+    calibration: Logits | None  # if there is such a split
     out_of_fold: Logits | None  # of a probe: training images, by heads fitted without them
     score: Score  # score of the validation images
     metrics: dict[str, Any]
+
+
+def train_seeds(
+    name: str, *, model: Mapping[str, Any], checkpoints: Path, **settings: Any
+) -> dict[int, TrainedModel]:
+    """Train a model from each of its seeds.
+
+    An interrupted run continues: the checkpoints of finished seeds are kept for the caller to
+    remove.
+
+    Args:
+        name: name of the model.
+        model: its entry of `models` in params.
+        checkpoints: folder of the checkpoints.
+        settings: `settings`, `policy` and `packs` of `train_model`.
+
+    Returns:
+        Seed -> its model; the seed of the model itself is the first.
+
+    Raises:
+        UserError: as `train_model`.
+    """
+    models, trained = by_seed(model), {}
+    for seed, of_seed in models.items():
+        file = name if seed == model["seed"] else f"{name}.{seed}"
+        trained[seed] = train_model(
+            name,
+            model=of_seed,
+            title=name if len(models) == 1 else f"{name}, seed {seed}",
+            checkpoint=checkpoints / f"{file}.safetensors",
+            **settings,
+        )
+    return trained
 
 
 def train_model(
@@ -39,6 +78,7 @@ def train_model(
     policy: Mapping[str, Any],
     packs: Path,
     checkpoint: Path,
+    title: str,
 ) -> TrainedModel:
     """Train a model, and predict the original training images and the validation images.
 
@@ -49,6 +89,7 @@ def train_model(
         policy: policy of online augmentation.
         packs: folder of the packs `train` and `validation`.
         checkpoint: file from which an interrupted training run continues.
+        title: what is trained, for the log.
 
     Raises:
         UserError: if the model or the device cannot be used, or if training fails.
@@ -58,7 +99,7 @@ def train_model(
         validation, config, machine = training.validation, training.config, training.machine
         file = Checkpoint(checkpoint, training_key(training.params(policy), packs, machine))
         n_images = len(training.train.labels)
-        log(f"  {name} on {machine.device.type}, {training.precision}, {n_images:,} images")
+        log(f"  {title} on {machine.device.type}, {training.precision}, {n_images:,} images")
         fitted = fit(
             training.network,
             training.train,
@@ -68,20 +109,22 @@ def train_model(
             machine=machine,
             cache=training.cache,
             checkpoint=file,
-            title=name,
+            title=title,
         )
         originals = training.train.originals()
-        train_logits, logits = (
-            predict_distributed(
-                training.network,
-                pack,
-                machine=machine,
-                body=fitted.body,
-                image_size=config.image_size,
-                normalize=config.normalize,
-            )
-            for pack in (originals, validation)
+        predict = partial(
+            predict_distributed,
+            training.network,
+            machine=machine,
+            body=fitted.body,
+            image_size=config.image_size,
+            normalize=config.normalize,
         )
+        train_logits = predict(originals)
+        kept = _logits_of(validation, predict(validation))
+        calibration = None
+        if training.calibration is not None:
+            calibration = _logits_of(training.calibration, predict(training.calibration))
         out_of_fold = None
         if config.head and fitted.body and machine.fabric.global_rank == 0:
             # Not at the top: the import of scikit-learn takes a second.
@@ -93,15 +136,54 @@ def train_model(
                 training.train,
                 config=config.as_trained(fitted.phases),
             )
-    score = score_logits(logits, validation.labels, loss=config.loss)
+    score = score_logits(kept.logits, validation.labels, loss=config.loss)
     metrics = training_metrics(
         training.network,
         fitted,
         train=score_logits(train_logits, originals.labels, loss=config.loss),
         validation=score,
     )
-    kept = Logits(np.array(validation.ids), validation.labels, logits)
-    return TrainedModel(training, fitted, file, kept, out_of_fold, score, metrics)
+    fitted = fitted._replace(body=None)  # whose features may fill the memory of a GPU
+    return TrainedModel(
+        title, training, fitted, file, kept, calibration, out_of_fold, score, metrics
+    )
+
+
+def _logits_of(pack: Pack, logits: np.ndarray) -> Logits:
+    return Logits(np.array(pack.ids), pack.labels, logits)
+
+
+def write_seeds(
+    folder: Path, trained: Mapping[int, TrainedModel], *, max_epochs: int | None
+) -> None:
+    """Write the model of the first seed into a folder, and those of others in folders in it.
+
+    Args:
+        folder: an existing folder.
+        trained: as `train_seeds` returns it.
+        max_epochs: `limit.epochs` of params; None without a limit.
+    """
+    first = next(iter(trained))
+    for seed, of_seed in trained.items():
+        own = folder if seed == first else seed_folder(folder, seed)
+        own.mkdir(parents=True, exist_ok=True)
+        history, processes = of_seed.fitted.history, of_seed.fitted.processes
+        write_model(
+            own, of_seed.training, max_epochs=max_epochs, history=history, processes=processes
+        )
+        for file in ("validation", "calibration", "out_of_fold"):
+            if (logits := getattr(of_seed, file)) is not None:
+                save_logits(own / f"{file}.npz", logits)
+
+
+def metrics_of_seeds(trained: Mapping[int, TrainedModel]) -> dict[str, Any]:
+    """Return the metrics of the first seed, and the spread of the validation scores of several."""
+    metrics, *_ = (of_seed.metrics for of_seed in trained.values())
+    if len(trained) == 1:
+        return metrics
+    (metric,) = {MAIN_METRIC[of_seed.training.train.task] for of_seed in trained.values()}
+    scores = {seed: getattr(of_seed.score, metric) for seed, of_seed in trained.items()}
+    return metrics | {"seeds": spread(scores)}
 
 
 def write_model(

@@ -113,6 +113,10 @@ class Neighbors(_Head):
     k: Count | Annotated[list[Count], Field(min_length=1)]
 
 
+# Each seed is a training run, and a copy of the weights.
+MAX_SEEDS = 100
+
+
 class _AnyModel(Section):
     """What every model has: its network and images."""
 
@@ -122,6 +126,7 @@ class _AnyModel(Section):
     normalize: Literal["imagenet", "half", "none", "pretrained"]
     online: str
     seed: Seed
+    seeds: Annotated[int, Field(ge=1, le=MAX_SEEDS)] | None = None  # 1
 
     @field_validator("network")
     @classmethod
@@ -143,6 +148,13 @@ class Probe(_AnyModel):
     """A model whose network is `probe`: a head on the features of a frozen body."""
 
     head: Annotated[Logistic | Neighbors, Field(discriminator="name")]
+
+    @model_validator(mode="after")
+    def _check_seeds(self) -> Self:
+        if self.seeds not in (None, 1):
+            rule = "must be 1 for network probe, whose body is frozen and whose head has no random"
+            require_no_errors([f"seeds: {rule} weights, got {self.seeds}. Remove it"])
+        return self
 
 
 class TrainedModel(_AnyModel):

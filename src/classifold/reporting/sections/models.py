@@ -21,6 +21,7 @@ from classifold.reporting.figures import (
 )
 from classifold.reporting.formats import NOT_AVAILABLE, capitalize_first, count, decimal, duration
 from classifold.reporting.sections.score_chart import score_points
+from classifold.reporting.sections.seeds import draw_seeds, seeds
 from classifold.reporting.sections.summary import format_baseline_classes
 from classifold.reporting.tables import (
     Cell,
@@ -68,6 +69,7 @@ def models_section(facts: Facts) -> dict[str, Any]:
         "models": models_table(facts),
         "other_scores": other_scores_table(facts) if facts.n_test else None,
         "training": training_table(facts),
+        "seeds": seeds(facts),
         "published": weights_table(facts.weights),
         "test_scores": scores_on_test(facts) if facts.n_test else None,
         "curves": [
@@ -256,6 +258,7 @@ def scores_on_test(facts: Facts) -> Chart:
         colors=[BLUE] * len(facts.models) + [VERMILION],
         metric=metric,
     )
+    draw_seeds(figure, facts)
     label = f"{capitalize_first(metric.name)} of every model and the stack on test images"
     return Chart("test-scores", label, figure, 110 + 30 * len(names))
 

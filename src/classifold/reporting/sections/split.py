@@ -6,7 +6,7 @@ from typing import Any
 from classifold.reporting.facts import Facts
 from classifold.reporting.tables import Cell, Column, Table, number_cell, percent_cell
 
-SPLITS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test", "calibration")  # the last one is optional
 
 
 def split_section(facts: Facts) -> dict[str, Any]:
@@ -20,14 +20,15 @@ def split_section(facts: Facts) -> dict[str, Any]:
 
 def split_sizes_table(split_metrics: Mapping[str, Any]) -> Table:
     """Tabulate the number of images in each split."""
-    total = sum(split_metrics[f"n_{split}"] for split in SPLITS)
+    splits = [split for split in SPLITS if f"n_{split}" in split_metrics]
+    total = sum(split_metrics[f"n_{split}"] for split in splits)
     rows = [
         [
             Cell(split, split),
             number_cell(split_metrics[f"n_{split}"]),
             percent_cell(split_metrics[f"n_{split}"] / max(total, 1), n_images=total),
         ]
-        for split in SPLITS
+        for split in splits
     ]
     columns = [Column("split"), Column("images", numeric=True), Column("fraction", numeric=True)]
     return Table("Images in each split", columns, rows)

@@ -119,7 +119,13 @@ def describe_calibration(conformal: Mapping[str, Any], *, task: str) -> list[str
         task: `single` or `multi`.
     """
     n_images, levels = conformal["n_calibration_images"], conformal["levels"]
-    if conformal["calibrated_on"] == "train":
+    if conformal["calibrated_on"] == "calibration":
+        sentences = [
+            f"The sets were calibrated on {count(n_images, 'image')} of the calibration split, on "
+            "which nothing else was chosen, so the promise is exact for new images from the same "
+            "source."
+        ]
+    elif conformal["calibrated_on"] == "train":
         sentences = [
             f"The sets were calibrated on out-of-fold predictions for {n_images:,} training "
             "images, on which nothing else was chosen. The networks that made these predictions "
@@ -130,8 +136,9 @@ def describe_calibration(conformal: Mapping[str, Any], *, task: str) -> list[str
         sentences = [
             f"The sets were calibrated on {count(n_images, 'validation image')}. The same images "
             "chose the epochs and the temperatures, so the promise is not exact: the coverage may "
-            "be somewhat lower. Where stack.folds is not 0, out-of-fold predictions for training "
-            "images are used instead, on which nothing else was chosen."
+            "be somewhat lower. On images of split.fractions.calibration, or else on out-of-fold "
+            "predictions for training images (stack.folds), nothing else is chosen; where there "
+            "are such images, they are used instead."
         ]
     for level, found in levels.items():
         promised = float(level)
