@@ -85,7 +85,8 @@ audit: ## Check the locked packages for known vulnerabilities (needs uv and the 
 
 clean: ## Remove outputs of the pipeline (they stay in DVC's cache), checkpoints and caches of tools
 	rm -rf data/checked.txt data/ingested data/filtered data/split data/augmented data/folds \
-	  data/compared data/explained_model data/evaluated data/pca data/tsne data/novelty data/explained \
+	  data/compared data/explained_model data/evaluated data/pca data/tsne data/novelty \
+	  data/robustness data/explained \
 	  models ensemble metrics/train metrics/folds metrics/search timings reports dvc_plots \
 	  studies/gan/made studies/leakage/made .cache/checkpoints .cache/features .cache/folds \
 	  .cache/gan .cache/leakage .cache/refit docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -40,7 +40,7 @@ MIN_MAPPED = 12_500
 STAGES = (
     *("ingest", "filter", "split", "augment", "train mlp", "folds mlp"),
     *("compare", "stack", "evaluate"),
-    *("pca", "tsne", "explain", "report"),
+    *("pca", "tsne", "novelty", "robustness", "explain", "report"),
 )
 
 # One small network for one epoch, because data handling is measured, not the network.

@@ -187,6 +187,7 @@ def make_clone(root: Path) -> Clone:
     params["explain"] |= {"model": "resnet", "images": 4, "smooth_samples": 2}
     params["tsne"] |= {"images_per_class": 15, "perplexities": [5]}
     params["pca"]["size"] = 12
+    params["robustness"]["images"] = 4
     yaml.dump(params, root / "params.yaml")
 
     clone = Clone(root)

@@ -9,6 +9,8 @@ import numpy as np
 from PIL import Image
 
 from classifold.analysis.explain.neighbors import COLUMNS
+from classifold.analysis.robustness.sample import Sample, describe_empty
+from classifold.analysis.robustness.summary import summarize_robustness, write_tables
 from classifold.data.csv_file import write_rows
 from classifold.data.image_table import write_table
 from classifold.data.json_file import read_json, write_json
@@ -158,6 +160,7 @@ class Run:
         self._analysis()
         self.params = {
             "limit": {"images_per_class": None, "epochs": None},
+            "robustness": {"adversarial": {"steps": 10}},
             "ingest": {"background": [255, 255, 255]},
             "filter": {"duplicates": DUPLICATES | (duplicates or {})},
             "dataset": {"path": "data/raw/fruit", "layout": "folder", "task": task},
@@ -439,6 +442,7 @@ class Run:
             # Every image has one label; an incorrect prediction is another class.
             labels, predicted = np.eye(n_classes, dtype=int)[labels], given > 0.4
             decision = {"threshold": 0.4, "thresholds": [0.35] * n_classes}
+        self._robustness(labels, predicted)
         decision |= {"prediction_sets": {"0.9": 0.5}, "abstention": {"0.95": 0.5}}
         dark = np.arange(self.n_test) % 2 == 0
         slices = {"brightness": {"dark": dark, "bright": ~dark}} if self.n_test > 1 else {}
@@ -450,6 +454,20 @@ class Run:
             slices=slices,
             calibration_bins=5,
         )
+
+    def _robustness(self, labels, predicted):
+        conditions = [("clean", 0), ("fog", 1), ("fog", 3), ("snow", 1), ("snow", 3)]
+        attacks = [(name, epsilon) for name in ("fgsm", "pgd") for epsilon in (1, 4)]
+        names = (*MODELS, "stack") if self.n_test else ()
+        corrupted = {name: dict.fromkeys(conditions, predicted) for name in names}
+        attacked = {name: dict.fromkeys(attacks, predicted[:2]) for name in names}
+        sample = Sample(LabeledImages(self.test_ids, labels), self.n_test)
+        metrics = summarize_robustness(corrupted, attacked, sample, image_size=SIDE)
+        reason = describe_empty(sample)
+        self._metric("robustness", metrics | ({"reason": reason} if reason else {}))
+        self.folders.robustness.mkdir(parents=True, exist_ok=True)
+        write_tables(self.folders.robustness, corrupted, attacked, labels)
+        Image.new("RGB", (40, 20)).save(self.folders.robustness / "corruptions.png")
 
     def _analysis(self):
         rules = ("variance", "singular_values")

@@ -48,6 +48,7 @@ CONTRACT = {
     "pca": "red green blue",
     "tsne": "pixels features",
     "novelty": "n_compared threshold",
+    "robustness": "n_images n_attacked_images models",
     "explain": "n_images novelty",
 }
 

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.dvc
 STAGES = [
     *["ingest", "filter", "split", "augment", *(f"train {name}" for name in MODELS)],
     *[*(f"folds {name}" for name in MODELS), "compare", "stack", "evaluate", "pca", "tsne"],
-    *["novelty", "explain", "report"],
+    *["novelty", "robustness", "explain", "report"],
 ]
 TABLE = "data/ingested/images-00000.parquet"
 

@@ -37,7 +37,7 @@ CLASSES = (
 N_IMAGES = 16  # of each class
 STAGES = (
     *("ingest", "filter", "split", "augment", "train mlp", "folds mlp", "compare", "stack"),
-    *("evaluate", "pca", "tsne", "novelty", "explain", "report"),
+    *("evaluate", "pca", "tsne", "novelty", "robustness", "explain", "report"),
 )
 
 # Predictions for images, in the same process.
@@ -96,6 +96,7 @@ def run(tmp_path_factory):
     params["explain"] |= {"model": "mlp", "images": 4, "smooth_samples": 2}
     params["tsne"] |= {"classes": 8, "images_per_class": 6, "perplexities": [4]}
     params["pca"]["size"] = 8
+    params["robustness"]["images"] = 4
     yaml.dump(params, root / "params.yaml")
     return root, run_stages(root, STAGES, then=PREDICT)
 

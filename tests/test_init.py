@@ -13,6 +13,7 @@ from classifold.project.pipeline_file import (
     make_pipeline,
     stage_code,
 )
+from classifold.project.upgrade import NEW_SECTION
 from classifold.runtime.source_code import code_behind
 from stages_in_one_process import run_stages
 from synthetic_clone import ROOT, Clone, copy_clone, draw_data, make_clone, stages_run
@@ -107,6 +108,7 @@ STAGES = (
         "pca",
         "tsne",
         "novelty",
+        "robustness",
         "explain",
     ),
     "report",
@@ -198,7 +200,8 @@ def test_an_upgrade_renews_what_changed_and_keeps_what_the_user_changed(project)
 
     network = code / "src/classifold/networks/mlp.py"
     network.write_text(network.read_text() + "\n# changed\n")
-    changed = ["evaluate.txt", "explain.txt", "networks/mlp.txt", "novelty.txt", "tsne.txt"]
+    changed = ["evaluate.txt", "explain.txt", "networks/mlp.txt", "novelty.txt"]
+    changed += ["robustness.txt", "tsne.txt"]
     output = project.run("classifold", "upgrade").splitlines()
     assert sorted(output) == [f"code/{name}: changed" for name in changed]
 
@@ -206,6 +209,12 @@ def test_an_upgrade_renews_what_changed_and_keeps_what_the_user_changed(project)
     pipeline.write_text(pipeline.read_text() + "# newer\n")
     assert project.run("classifold", "upgrade") == "dvc.yaml: changed\n"
     assert (project.root / "dvc.yaml").read_text().endswith("# newer\n")
+
+    params = project.root / "params.yaml"
+    section = NEW_SECTION.search(params.read_text()).group()
+    params.write_text(params.read_text().replace(section, ""))
+    assert project.run("classifold", "upgrade") == "params.yaml: section robustness added\n"
+    assert project.run("classifold", "check").startswith("data/raw/shapes")
 
     own = project.root / "dvc.yaml"
     own.write_text(own.read_text() + "# mine\n")

@@ -21,6 +21,8 @@ from classifold.evaluation.intervals import (
     micro_f1_interval,
     model_gain_interval,
     ratio_interval,
+    ratio_quotient_interval,
+    score_terms,
 )
 
 Z = norm.ppf(0.975)
@@ -85,6 +87,19 @@ def test_the_interval_of_a_difference_on_other_images_is_newcombes():
     # Newcombe 1998, table II: 56/70 - 48/80 is 0.2, and method 10 gives 0.0524 to 0.3339.
     scores = (56 / 70, accuracy_interval(56, 70), 48 / 80, accuracy_interval(48, 80))
     assert independent_gain_interval(*scores) == pytest.approx([0.0524, 0.3339], abs=5e-5)
+
+
+def test_the_interval_of_a_quotient_of_accuracies_is_that_of_the_delta_method():
+    n = 30
+    first, second = (np.arange(n) < k for k in (18, 24))  # the first is right where the second is
+    ones = np.ones(n)
+    p, q = 19 / 32, 25 / 32  # one image is added for each
+    # Of 32 images 18 are right for both, 7 for the second only, 1 for the first only.
+    r = p / q
+    variance = (18 * (1 - r) ** 2 + 7 * r**2 + 1) / 32 / 32 / q**2
+    found = ratio_quotient_interval(first, ones, second, ones)
+    assert found == pytest.approx([r - Z * np.sqrt(variance), r + Z * np.sqrt(variance)])
+    assert ratio_quotient_interval(first, ones, second, 0 * ones) == [0, 1]
 
 
 CORRECT = np.random.default_rng(0).random(300) < 0.8
@@ -169,6 +184,11 @@ def test_every_interval_contains_its_own_score_and_is_no_point(n_images, n_class
             accuracy_gain_interval(one == labels, other == labels),
         ),
     ]
+    if (other == labels).any():
+        terms = [each for of in (one, other) for each in score_terms(of, labels)]
+        low, high = ratio_quotient_interval(*terms)
+        assert low <= (one == labels).sum() / (other == labels).sum() + ROUNDING
+        assert (one == labels).sum() / (other == labels).sum() <= high
     for score, (low, high) in found:
         assert low - ROUNDING <= score <= high + ROUNDING
         assert -1 <= low < high <= 1

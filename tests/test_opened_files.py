@@ -160,6 +160,7 @@ def make_project(root: Path) -> dict[str, Any]:
     params["explain"] |= {"model": "resnet", "images": 2, "smooth_samples": 1}
     params["tsne"] |= {"images_per_class": 10, "perplexities": [5]}
     params["pca"]["size"] = 8
+    params["robustness"]["images"] = 2
     yaml.dump(params, root / "params.yaml")
     draw_data(root / "data/raw/synthetic/train")
     for shape in CLASSES:  # an official test split: `evaluate` reads more where there is one

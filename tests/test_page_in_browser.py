@@ -29,7 +29,8 @@ SCREENS = {"light": {"width": 1280, "height": 900}, "dark": {"width": 390, "heig
 STAGES = (
     *("ingest", "filter", "split", "augment", "train mlp", "train resnet"),
     *("folds mlp", "folds resnet"),
-    *("compare", "stack", "evaluate", "pca", "tsne", "novelty", "explain", "report"),
+    *("compare", "stack", "evaluate", "pca", "tsne", "novelty", "robustness", "explain"),
+    "report",
 )
 
 
@@ -69,6 +70,7 @@ def _make_page(name, root):
     params["tsne"] |= {"images_per_class": 30, "perplexities": [5, 20]}
     params["explain"] |= {"model": "resnet", "images": 6, "smooth_samples": 4}
     params["pca"]["size"] = 16
+    params["robustness"]["images"] = 4
     yaml.dump(params, root / "params.yaml")
     run_stages(root, STAGES)
     return root / "reports" / "index.html"

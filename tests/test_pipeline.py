@@ -155,7 +155,9 @@ def test_searches_never_see_test_images():
     assert SEARCH["do"]["deps"][0] == "data/augmented"  # training and validation images
 
 
-@pytest.mark.parametrize("stage", ["train", "folds", "evaluate", "tsne", "novelty", "explain"])
+@pytest.mark.parametrize(
+    "stage", ["train", "folds", "evaluate", "tsne", "novelty", "robustness", "explain"]
+)
 def test_stage_that_builds_networks_declares_them(stage):
     networks = [d for d in STAGES[stage]["deps"] if d.startswith("src/classifold/networks")]
     expected = "/${item.network}.py" if stage in {"train", "folds"} else ""
@@ -183,7 +185,7 @@ def test_nothing_that_is_fitted_depends_on_an_evaluation():
     readers = [
         name for name, stage in STAGES.items() if any("evaluated" in dep for dep in stage["deps"])
     ]
-    assert set(readers) <= {"explain", "report"}
+    assert set(readers) <= {"robustness", "explain", "report"}
 
 
 def test_an_evaluation_applies_decisions_and_imports_nothing_that_fits():

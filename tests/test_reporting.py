@@ -39,7 +39,7 @@ from synthetic_run import DUPLICATES, HOSTILE, MODELS, PLAIN, TASKS, Run
 
 SECTIONS = [
     *("summary", "data", "split", "augmentation", "models"),
-    *("stack", "test", "analysis", "reproduce"),
+    *("stack", "test", "robustness", "analysis", "reproduce"),
 ]
 
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 
 DATA = ("ingest", "filter", "split", "augment")
 MODEL = ("train mlp", "train resnet", "folds mlp", "folds resnet", "compare", "stack", "evaluate")
-REST = ("pca", "tsne", "novelty", "explain", "report")
+REST = ("pca", "tsne", "novelty", "robustness", "explain", "report")
 MADE = ("data", "models", "metrics", "ensemble")
 
 
@@ -43,6 +43,7 @@ class Copy:
         params["explain"] |= {"model": "resnet", "images": 4, "smooth_samples": 2}
         params["tsne"] |= {"images_per_class": 20, "perplexities": [5, 10]}
         params["pca"]["size"] = 12
+        params["robustness"]["images"] = 4
         yaml.dump(params, root / "params.yaml")
 
     def run(self, *stages):

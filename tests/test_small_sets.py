@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 STAGES = [
     *["check", "ingest", "filter", "split", "augment", "train model", "folds model", "compare"],
-    *["stack", "evaluate", "pca", "tsne", "novelty", "explain", "report"],
+    *["stack", "evaluate", "pca", "tsne", "novelty", "robustness", "explain", "report"],
 ]
 MLP = {key: value for key, value in MODELS["mlp"].items() if key != "loss"}
 PROBE = {
@@ -31,7 +31,7 @@ PROBE = {
     "online": "none",
     "seed": 1,
 }
-ANALYSES = ("pca", "tsne", "novelty", "explain")
+ANALYSES = ("pca", "tsne", "novelty", "robustness", "explain")
 KEEP_DUPLICATES = {"exact": "off", "near": "off", "distance": 4, "conflicting": "off"}
 
 
@@ -56,6 +56,7 @@ def run(tmp_path):
         params["models"] = {"model": model}
         params["explain"] |= {"images": 2, "smooth_samples": 1}
         params["pca"]["size"] = 8
+        params["robustness"]["images"] = 3
         params["split"]["fractions"] = fractions or params["split"]["fractions"]
         yaml.dump(params, tmp_path / "params.yaml")
         source = tmp_path / "data/raw/small"

@@ -88,18 +88,39 @@ def _ratio_gain(
     reference_wholes: np.ndarray,
 ) -> tuple[float, float]:
     """The center of `ratio_gain_interval` and its standard error, that of the images."""
-    added = np.array([1, 0])
-    n_images = len(parts) + 2
-    difference, residuals = 0.0, np.zeros(n_images)
-    for sign, part, whole, of_added in (
-        (1, parts, wholes, added),
-        (-1, reference_parts, reference_wholes, 1 - added),
-    ):
-        scaled = np.concatenate([part / whole.mean(), of_added])
-        ratio = scaled.sum() / n_images
-        residuals += sign * (scaled - ratio * np.concatenate([whole / whole.mean(), [1, 1]]))
-        difference += sign * ratio
-    return difference, float(np.sqrt((residuals**2).sum()) / n_images)
+    ratio, residuals = _with_two_images(parts, wholes, added=(1, 0))
+    reference, of_reference = _with_two_images(reference_parts, reference_wholes, added=(0, 1))
+    error = np.sqrt(((residuals - of_reference) ** 2).sum()) / len(residuals)
+    return ratio - reference, float(error)
+
+
+def ratio_quotient_interval(
+    parts: np.ndarray,
+    wholes: np.ndarray,
+    reference_parts: np.ndarray,
+    reference_wholes: np.ndarray,
+) -> list[float]:
+    """Compute the interval [low, high] of one ratio divided by another, on the same images.
+
+    The variance is that of a quotient by the delta method, with the same two added images as in
+    `ratio_gain_interval`.
+
+    Args:
+        parts: see `ratio_gain_interval`, as for the other arguments.
+        wholes: see there.
+        reference_parts: see there.
+        reference_wholes: see there.
+
+    Source: Cochran 1977, section 6.4.
+    """
+    if not (wholes.sum() and reference_wholes.sum()):
+        return [0.0, 1.0]
+    ratio, residuals = _with_two_images(parts, wholes, added=(1, 0))
+    reference, of_reference = _with_two_images(reference_parts, reference_wholes, added=(0, 1))
+    quotient = ratio / reference
+    residuals = (residuals - quotient * of_reference) / reference
+    half = Z * np.sqrt((residuals**2).sum()) / len(residuals)
+    return [float(max(quotient - half, 0)), float(quotient + half)]
 
 
 def accuracy_gain_interval(correct: np.ndarray, reference_correct: np.ndarray) -> list[float]:
@@ -113,6 +134,21 @@ def accuracy_gain_interval(correct: np.ndarray, reference_correct: np.ndarray) -
     return ratio_gain_interval(correct.astype(float), ones, reference_correct.astype(float), ones)
 
 
+def score_terms(predicted: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Split `MAIN_METRIC` into a numerator and a denominator per image, two arrays (N,).
+
+    The ratio of their sums is the accuracy, or micro F1 with several labels.
+
+    Args:
+        predicted: int array (N,), or bool (N, n_classes).
+        labels: int array (N,), or 0 and 1 in (N, n_classes).
+    """
+    if labels.ndim == 1:
+        return (predicted == labels).astype(float), np.ones(len(labels))
+    actual = labels > 0
+    return 2 * (predicted & actual).sum(axis=1), predicted.sum(axis=1) + actual.sum(axis=1)
+
+
 def micro_f1_interval(predicted: np.ndarray, labels: np.ndarray) -> list[float]:
     """Compute the interval [low, high] of micro F1, with several labels per image.
 
@@ -120,7 +156,7 @@ def micro_f1_interval(predicted: np.ndarray, labels: np.ndarray) -> list[float]:
         predicted: bool array (N, n_classes).
         labels: 0 and 1, in the same shape.
     """
-    return ratio_interval(*_micro_f1_terms(predicted, labels))
+    return ratio_interval(*score_terms(predicted, labels))
 
 
 def micro_f1_gain_interval(
@@ -133,7 +169,7 @@ def micro_f1_gain_interval(
         reference: predictions of the other model, for the same images.
         labels: 0 and 1, in the same shape.
     """
-    terms, of_reference = (_micro_f1_terms(each, labels) for each in (predicted, reference))
+    terms, of_reference = (score_terms(each, labels) for each in (predicted, reference))
     return ratio_gain_interval(*terms, *of_reference)
 
 
@@ -192,7 +228,7 @@ def seeds_gain_interval(
     Bouthillier et al. 2021, arXiv:2103.03098.
     """
     terms = [
-        np.mean([_terms(each, labels) for each in seeds], axis=0)
+        np.mean([score_terms(each, labels) for each in seeds], axis=0)
         for seeds in (predicted, reference)
     ]
     if not all(wholes.sum() for _, wholes in terms):
@@ -206,13 +242,6 @@ def seeds_gain_interval(
     quantile = t.ppf((1 + LEVEL) / 2, variance**2 / uncertainty) if uncertainty else Z
     difference, half = np.mean(scores) - np.mean(reference_scores), quantile * np.sqrt(variance)
     return [float(max(difference - half, -1)), float(min(difference + half, 1))]
-
-
-def _terms(predicted: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The numerator and the denominator of `MAIN_METRIC`, per image: two arrays (N,)."""
-    if labels.ndim == 1:
-        return predicted == labels, np.ones(len(labels))
-    return _micro_f1_terms(predicted, labels)
 
 
 def independent_gain_interval(
@@ -356,7 +385,14 @@ def _wilson(score: float, n_images: float) -> tuple[float, float]:
     return low, 1.0 if score == 1 else min(float(center + half), 1.0)
 
 
-def _micro_f1_terms(predicted: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The numerator and the denominator of micro F1, per image: two arrays (N,)."""
-    actual = labels > 0
-    return 2 * (predicted & actual).sum(axis=1), predicted.sum(axis=1) + actual.sum(axis=1)
+def _with_two_images(
+    parts: np.ndarray, wholes: np.ndarray, *, added: tuple[int, int]
+) -> tuple[float, np.ndarray]:
+    """Add two images that are entirely correct (1) or incorrect (0).
+
+    Returns:
+        The ratio of sums, and the residuals of the N + 2 images.
+    """
+    scaled = np.concatenate([parts / wholes.mean(), added])
+    ratio = scaled.sum() / len(scaled)
+    return ratio, scaled - ratio * np.concatenate([wholes / wholes.mean(), [1, 1]])

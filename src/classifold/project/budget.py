@@ -17,6 +17,7 @@ WORK_PER_MAP = 1.2  # of t-SNE
 # In units of the prediction of an image.
 PREDICTIONS_PER_GRADIENT = 2  # in batches that are larger than those of predictions
 PREDICTIONS_PER_OCCLUSION = 64
+N_CORRUPTIONS = 15
 
 
 class Speed(NamedTuple):
@@ -63,6 +64,7 @@ class Costs(NamedTuple):
     n_rows: int  # number of training images with their variants
     explain: Mapping[str, Any]  # section of params
     trained: Mapping[str, Candidate]  # models that may be explained, too
+    robustness: Mapping[str, Any]  # section of params
 
     def training(self, speed: Speed, epochs: int) -> float:
         """Predict the seconds of the stages `train` and `folds` of a model."""
@@ -75,11 +77,13 @@ class Costs(NamedTuple):
         )
 
     def evaluation(self, candidate: Candidate) -> float:
-        """Predict the seconds that `evaluate` takes for a model.
+        """Predict the seconds that `evaluate` and `robustness` take for a model.
 
         It also predicts with the initial weights of a network that was trained.
         """
-        return (1 if candidate.is_probe else 2) * self.n_test * candidate.speed.image
+        n_evaluated = (1 if candidate.is_probe else 2) * self.n_test
+        n_changed = count_robustness(self.robustness, n_test=self.n_test)
+        return (n_evaluated + n_changed) * candidate.speed.image
 
     def explanation(self, candidate: Candidate) -> float:
         """Predict the seconds of explanations and features, if this model is explained.
@@ -103,6 +107,23 @@ class Costs(NamedTuple):
         explained = [*(candidates[name] for name in epochs), *self.trained.values()]
         models = sum(self.of(candidates[name], n) for name, n in epochs.items())
         return models + max(map(self.explanation, explained))
+
+
+def count_robustness(settings: Mapping[str, Any], *, n_test: int) -> int:
+    """Count the predictions of a model for corrupted and attacked images.
+
+    Args:
+        settings: section `robustness` of params.
+        n_test: number of test images.
+    """
+    n_images = min(settings["images"], n_test)
+    names, adversarial = settings["corruptions"], settings["adversarial"]
+    n_corruptions = N_CORRUPTIONS if names == "all" else len(names)
+    n_corrupted = n_images * (1 + n_corruptions * len(settings["severities"]))
+    # FGSM and PGD against the model, and against the stack through the model.
+    n_attacks = 2 * min(adversarial["images"], n_images) * len(adversarial["epsilons"])
+    per_attack = (1 + adversarial["steps"]) * PREDICTIONS_PER_GRADIENT + 2
+    return n_corrupted + n_attacks * per_attack
 
 
 def shortest_plan(candidates: Mapping[str, Candidate], costs: Costs) -> dict[str, int]:

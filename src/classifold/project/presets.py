@@ -120,6 +120,8 @@ def choose_models(
         params["explain"] |= QUICK_EXPLANATIONS
         values = ", ".join(f"{key} {value}" for key, value in QUICK_EXPLANATIONS.items())
         yield Choice("explain", values, "preset quick")
+        params["robustness"]["images"] = 0
+        yield Choice("robustness.images", "0", "preset quick")
     if preset.name == "best":
         params["stack"]["folds"] = FOLDS
         if params["stack"]["method"] == "mean":

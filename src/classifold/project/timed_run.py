@@ -144,6 +144,7 @@ class TimedRun:
             n_rows=read_json(self.root / "metrics/augment.json")["n_images"],
             explain=params["explain"],
             trained={name: self._candidate(name, speeds[name]) for name in self.trained},
+            robustness=params["robustness"],
         )
 
     def _check_minutes(

@@ -14,12 +14,15 @@ from classifold.reporting.overlap import weights_warnings
 
 METRICS = (
     *("ingest", "filter", "split", "augment", "models", "stack", "test"),
-    *("pca", "tsne", "novelty", "explain"),
+    *("pca", "tsne", "novelty", "robustness", "explain"),
 )
 
 # In the order of the pipeline; `train`, with one file per model, comes between the two.
 DATA_STAGES = ("ingest", "filter", "split", "augment")
-MODEL_STAGES = ("compare", "stack", "evaluate", "pca", "tsne", "novelty", "explain")
+MODEL_STAGES = (
+    *("compare", "stack", "evaluate"),
+    *("pca", "tsne", "novelty", "robustness", "explain"),
+)
 
 Rows = list[dict[str, str]]
 
@@ -35,6 +38,7 @@ class Folders(NamedTuple):
     evaluated: Path
     pca: Path
     tsne: Path
+    robustness: Path
     explained: Path
     metrics: Path
     timings: Path
@@ -52,6 +56,7 @@ class Folders(NamedTuple):
             evaluated=data / "evaluated",
             pca=data / "pca",
             tsne=data / "tsne",
+            robustness=data / "robustness",
             explained=data / "explained",
             metrics=root / "metrics",
             timings=root / "timings",
@@ -83,6 +88,8 @@ class Facts(NamedTuple):
     predictions: dict[str, list[dict[str, Any]]]  # model, or the stack -> its rows on test images
     components: Rows  # channel, component, two fractions
     maps: Rows  # the chosen t-SNE maps: space, id, label, x, y
+    severities: Rows  # scores of all models under corruptions, by severity
+    attacks: Rows  # scores of all models on attacked images
     neighbors: Rows  # the training images that are nearest to each explained image
     weights: dict[str, dict[str, Any] | None]  # model -> published weights, None for random ones
     image_ids: list[str]  # ids of all images
@@ -170,6 +177,8 @@ def read_facts(folders: Folders, *, params: Mapping[str, Any], params_text: str)
         predictions={},
         components=read_rows(folders.pca / "explained.csv"),
         maps=read_rows(folders.tsne / "chosen.csv"),
+        severities=read_rows(folders.robustness / "severities.csv"),
+        attacks=read_rows(folders.robustness / "attacks.csv"),
         neighbors=read_rows(folders.explained / "neighbors.csv"),
         weights=read_json(folders.compared / "weights.json"),
         image_ids=[row["id"] for row in iter_columns(folders.ingested, ["id"])],

@@ -14,6 +14,7 @@ from classifold.reporting.sections.augmentation import augmentation_section
 from classifold.reporting.sections.data import data_section
 from classifold.reporting.sections.label_errors import label_errors_section
 from classifold.reporting.sections.models import models_section
+from classifold.reporting.sections.robustness import robustness_section
 from classifold.reporting.sections.split import split_section
 from classifold.reporting.sections.stack import stack_section
 from classifold.reporting.sections.summary import describe_limit, summarize
@@ -52,6 +53,7 @@ def write_page(
         **models_section(facts),
         **stack_section(facts),
         **test_section(facts),
+        **robustness_section(facts),
         **analysis_section(facts),
         timings=timings_table(facts.seconds),
         total_seconds=sum(facts.seconds.values()),

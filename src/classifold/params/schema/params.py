@@ -13,6 +13,7 @@ from classifold.params.schema.filter import Filter
 from classifold.params.schema.ingest import Ingest
 from classifold.params.schema.models import Model, Probe
 from classifold.params.schema.policies import Policy
+from classifold.params.schema.robustness import Robustness
 from classifold.params.schema.section import BEST, ModelName, Name, Section, require_no_errors
 from classifold.params.schema.split import Split
 from classifold.params.schema.stack import Stack
@@ -35,6 +36,7 @@ class Params(Section):
     evaluate: Evaluate
     pca: Pca
     tsne: Tsne
+    robustness: Robustness
     explain: Explain
 
     @model_validator(mode="after")

@@ -1,0 +1,43 @@
+"""Choose the test images that are corrupted."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from classifold.data.image_table import LABEL_SEPARATOR
+from classifold.data.predictions import STACK, read_predictions
+from classifold.data.seeding import generator
+from classifold.evaluation.labels import LabeledImages, encode_labels
+
+
+class Sample(NamedTuple):
+    """Some test images, in a random order."""
+
+    images: LabeledImages
+    n_test: int  # number of all test images
+
+
+def sample_test_images(
+    path: Path, *, decisions: Mapping[str, Any], n_images: int, seed: int
+) -> Sample:
+    """Choose images at random; those of a smaller sample are the first of a larger one.
+
+    Args:
+        path: `predictions.parquet` of the evaluation, which names the test images.
+        decisions: see `read_labeled_images`.
+        n_images: number of images, or more than there are.
+        seed: seed of the sample.
+    """
+    rows = read_predictions(path, model=STACK)
+    order = generator(seed, "robustness").permutation(len(rows))[:n_images]
+    chosen = [rows[row] for row in order]
+    labels = [list(filter(None, row["label"].split(LABEL_SEPARATOR))) for row in chosen]
+    ids = [row["id"] for row in chosen]
+    return Sample(LabeledImages(ids, encode_labels(labels, decisions=decisions)), len(rows))
+
+
+def describe_empty(sample: Sample) -> str | None:
+    """Describe why there is no image; None if there is one."""
+    if not sample.n_test:
+        return "there are no test images"
+    return None if sample.images.ids else "robustness.images is 0"
