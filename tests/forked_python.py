@@ -33,21 +33,15 @@ from pathlib import Path
 from types import ModuleType
 
 LIBRARIES = (
-    *(
-        "multiprocessing.spawn",
-        "captum.attr",
-        "cv2",
-        "dvc.cli.parser",
-        "dvc.repo.reproduce",
-        "dvc.repo.experiments.show",
-    ),
-    *("dvc.repo.push", "jinja2", "lightning_fabric", "matplotlib.pyplot", "openTSNE", "optuna"),
-    *("multiprocessing.spawn", "plotly.graph_objects", "pyarrow.parquet", "pydantic"),
-    *("rich.progress", "scipy.stats"),
-    *("sklearn.decomposition", "sklearn.linear_model", "sklearn.manifold", "torch", "typer"),
-    *("skmultilearn.model_selection", "torchvision.models"),
+    *("captum.attr", "cv2", "dvc.cli.parser", "dvc.repo.experiments.show", "dvc.repo.push"),
+    *("dvc.repo.reproduce", "jinja2", "lightning_fabric", "matplotlib.pyplot", "openTSNE"),
+    *("multiprocessing.spawn", "optuna", "plotly.graph_objects", "pyarrow.parquet", "pydantic"),
+    *("rich.progress", "scipy.stats", "sklearn.decomposition", "sklearn.linear_model"),
+    *("sklearn.manifold", "skmultilearn.model_selection", "torch", "torchvision.models", "typer"),
 )
-COMMAND = """#!{python} -IS
+COMMAND = '''#!/bin/sh
+"""exec" "{python}" -IS "$0" "$@" # whose path may have spaces
+"""
 import json, os, socket, sys
 name, *arguments = os.path.basename(sys.argv[0]), *sys.argv[1:]
 if name == "python" and arguments[:1] == ["-u"]:
@@ -65,7 +59,7 @@ status = int(server.recv(16))
 if status < 0:
     os.kill(os.getpid(), -status)
 sys.exit(status)
-"""
+'''
 
 
 @functools.cache
