@@ -40,6 +40,13 @@ settings.register_profile(
 )
 settings.load_profile("project")
 
+# Git refuses to read a clone of another user without it.
+os.environ |= {
+    "GIT_CONFIG_COUNT": "1",
+    "GIT_CONFIG_KEY_0": "safe.directory",
+    "GIT_CONFIG_VALUE_0": "*",
+}
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 COLORS = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200], [190, 190, 30]])
@@ -306,6 +313,18 @@ def keep_training_images():
         return images, features
 
     return write
+
+
+@pytest.fixture(scope="session")
+def keep_screenshot():
+    """Keep the picture of a page for review, below the project if that can be written."""
+    folder = ROOT / ".screenshots"
+
+    def keep(page, name):
+        if os.access(ROOT, os.W_OK):
+            page.screenshot(path=folder / f"{name}.png", full_page=True)
+
+    return keep
 
 
 @pytest.fixture(scope="session")

@@ -91,6 +91,7 @@ def serve(address: str) -> None:
     sys.path[:] = [path for path in sys.path[1:] if path not in outside]
     for library in LIBRARIES:
         importlib.import_module(library)
+    atexit.unregister(shutil.rmtree)  # of matplotlib's folder, if there is no home folder
     gc.freeze()  # so that garbage collection does not copy memory
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)

@@ -13,7 +13,6 @@ pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).parents[1]
 REAL = ROOT.parent / "shared" / "data"
-SCREENSHOTS = ROOT / ".screenshots"  # kept for review
 LARGEST_PAGE = 20e6  # bytes
 IMAGES_PER_CLASS = 60  # of the real sets
 
@@ -81,7 +80,7 @@ def _make_page(name, root):
     ids="-".join,
     scope="module",
 )
-def opened(request, pages, browser):
+def opened(request, pages, browser, keep_screenshot):
     """The page of a data set, light on a desktop or dark on a phone, with messages and requests."""
     name, scheme = request.param
     context = browser.new_context(color_scheme=scheme, viewport=SCREENS[scheme], offline=True)
@@ -98,8 +97,7 @@ def opened(request, pages, browser):
         "[...document.querySelectorAll('.plot')].every((one) => one.childElementCount)"
     )
     yield page, messages, requests
-    SCREENSHOTS.mkdir(exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}.png", full_page=True)
+    keep_screenshot(page, f"{name}-{scheme}")
     context.close()
 
 

@@ -14,7 +14,6 @@ from classifold.serving.web.server import address_of, bind
 
 pytestmark = pytest.mark.browser
 
-SCREENSHOTS = Path(__file__).parents[1] / ".screenshots"  # kept for review
 SCREENS = {"light": {"width": 1280, "height": 900}, "dark": {"width": 390, "height": 844}}
 HOSTILE = "<img src=x onerror=alert(1)>.png"
 
@@ -45,7 +44,9 @@ def address(project, keep_training_images):
 
 
 @pytest.mark.parametrize("scheme", SCREENS)
-def test_the_page_classifies_images_and_explains_them(address, browser, odd_images, scheme):
+def test_the_page_classifies_images_and_explains_them(
+    address, browser, odd_images, keep_screenshot, scheme
+):
     context = browser.new_context(color_scheme=scheme, viewport=SCREENS[scheme])
     page = context.new_page()
     page.set_default_timeout(120_000)
@@ -75,8 +76,7 @@ def test_the_page_classifies_images_and_explains_them(address, browser, odd_imag
     serious = [one for one in found.response["violations"] if one["impact"] != "minor"]
     assert not serious, found.generate_report()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    SCREENSHOTS.mkdir(exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"serve-{scheme}.png", full_page=True)
+    keep_screenshot(page, f"serve-{scheme}")
 
     with page.expect_download() as download:
         page.locator("#csv").click()
