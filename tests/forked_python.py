@@ -18,6 +18,7 @@ import gc
 import importlib
 import json
 import os
+import pickle
 import random
 import runpy
 import select
@@ -29,15 +30,29 @@ import sys
 import tempfile
 import threading
 import traceback
+from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-LIBRARIES = (
-    *("captum.attr", "cv2", "dvc.cli.parser", "dvc.repo.experiments.show", "dvc.repo.push"),
-    *("dvc.repo.reproduce", "jinja2", "lightning_fabric", "matplotlib.pyplot", "openTSNE"),
-    *("multiprocessing.spawn", "optuna", "plotly.graph_objects", "pyarrow.parquet", "pydantic"),
-    *("rich.progress", "scipy.stats", "sklearn.decomposition", "sklearn.linear_model"),
-    *("sklearn.manifold", "skmultilearn.model_selection", "torch", "torchvision.models", "typer"),
+LIBRARIES = (  # and what dvc and pydantic import only when they need it
+    *("PIL.JpegImagePlugin", "captum.attr", "cv2", "filelock", "jinja2", "lightning_fabric"),
+    *("matplotlib.backends.backend_agg", "matplotlib.pyplot", "multiprocessing.spawn", "openTSNE"),
+    *("optuna", "plotly.graph_objs._figure", "plotly.offline", "pyarrow.dataset", "pyarrow.json"),
+    *("pyarrow.parquet", "pydantic.json_schema", "pydantic.main", "pydantic.networks"),
+    *("pydantic.types", "rich.progress", "ruamel.yaml", "safetensors.torch", "scipy.stats"),
+    *("scipy.cluster.hierarchy", "sklearn.decomposition", "sklearn.linear_model", "torch"),
+    *("sklearn.manifold", "skmultilearn.model_selection", "torchvision.models", "typer"),
+    *("configobj", "dulwich.porcelain", "dvc.cachemgr", "dvc.cli.parser", "dvc.data_cloud"),
+    *("dvc.dirs", "dvc.repo.artifacts", "dvc.repo.datasets", "dvc.repo.experiments.brancher"),
+    *("dvc.repo.experiments.queue.celery", "dvc.repo.experiments.queue.workspace"),
+    *("dvc.repo.experiments.run", "dvc.repo.experiments.show", "dvc.repo.graph"),
+    *("dvc.repo.metrics.diff", "dvc.repo.open_repo", "dvc.repo.params.diff", "dvc.repo.push"),
+    *("dvc.repo.plots.diff", "dvc.repo.reproduce", "dvc.repo.stage", "dvc.render.convert"),
+    *("dvc.render.match", "dvc.utils.hydra", "dvc.utils.strictyaml", "dvc_data.hashfile.db.local"),
+    *("dvc_data.hashfile.status", "dvc_task.app.filesystem", "fsspec.implementations.memory"),
+    *("hydra", "kombu.transport.filesystem", "networkx", "pygit2", "requests"),
 )
 COMMAND = '''#!/bin/sh
 """exec" "{python}" -IS "$0" "$@" # whose path may have spaces
@@ -91,6 +106,7 @@ def serve(address: str) -> None:
     sys.path[:] = [path for path in sys.path[1:] if path not in outside]
     for library in LIBRARIES:
         importlib.import_module(library)
+    read_and_write_yaml_faster()
     atexit.unregister(shutil.rmtree)  # of matplotlib's folder, if there is no home folder
     gc.freeze()  # so that garbage collection does not copy memory
     listener = socket.socket(socket.AF_UNIX)
@@ -132,6 +148,40 @@ def serve(address: str) -> None:
             commands[process] = command
             for stream in streams:
                 os.close(stream)
+
+
+def read_and_write_yaml_faster() -> None:
+    """Let DVC parse equal texts once per process, and update dvc.lock by libyaml."""
+    names = ("dvcfile", "utils.serialize._yaml", "utils.strictyaml")
+    dvcfile, serialize, strictyaml = (importlib.import_module(f"dvc.{name}") for name in names)
+    parse, modify_slowly = serialize.parse_yaml, dvcfile.modify_yaml
+    parsed: dict[str, bytes] = {}
+
+    def parse_once(text: str, path: str, typ: str = "safe") -> Any:
+        if typ != "safe":
+            return parse(text, path, typ)
+        if text not in parsed:
+            parsed[text] = pickle.dumps(parse(text, path))
+        return pickle.loads(parsed[text])
+
+    @contextlib.contextmanager
+    def modify(path: str, fs: Any = None) -> Iterator[Any]:
+        lock = Path(path)
+        if lock.name != "dvc.lock" or not lock.exists():
+            with modify_slowly(path, fs=fs) as data:
+                yield data
+            return
+        data = parse_once(lock.read_text(encoding="utf-8"), path)
+        yield data
+        yaml = importlib.import_module("ruamel.yaml").YAML(typ="safe")
+        yaml.default_flow_style = False
+        yaml.sort_base_mapping_type_on_output = False
+        represent = type(yaml.representer).represent_dict
+        yaml.representer.add_representer(OrderedDict, represent)
+        yaml.dump(data, lock)
+
+    serialize.parse_yaml = strictyaml.parse_yaml = parse_once
+    dvcfile.modify_yaml = modify
 
 
 def answer(message: str, streams: list[int]) -> int:

@@ -4,8 +4,10 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from forked_python import forked_tools
 
@@ -95,3 +97,17 @@ def test_a_process_ends_with_its_command_and_starts_forked_ones(tmp_path):
         for _ in range(1000):
             os.kill(process, 0)
             time.sleep(0.01)
+
+
+def test_a_lock_file_of_dvc_has_the_same_content_and_order(tmp_path):
+    (tmp_path / "params.yaml").write_text("a: {b: null, z: [1.0e-07, .nan, yes], c: 'no é'}\n")
+    for command in ("git init -q", "dvc init -q", "dvc stage add -n one -p a echo", "dvc repro -q"):
+        run(*command.split(), cwd=tmp_path)
+    texts = []
+    for tools in (forked_tools(), Path(sys.executable).parent):
+        run(tools / "dvc", "stage", "add", "-n", "two", "-f", "-p", "a", "echo", cwd=tmp_path)
+        assert run(tools / "dvc", "repro", "-q", "-f", cwd=tmp_path).returncode == 0
+        texts.append((tmp_path / "dvc.lock").read_text())
+    yaml = YAML(typ="safe")
+    contents = [repr(yaml.load(text)) for text in texts]
+    assert contents[0] == contents[1] and list(yaml.load(texts[0])["stages"]) == ["one", "two"]
