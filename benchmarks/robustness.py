@@ -128,13 +128,13 @@ class TestImages(NamedTuple):
     pixels: np.ndarray  # uint8 (n_conditions, N, size, size, 3); the first as they are
 
     @classmethod
-    def read(cls, project: Path, pack: Pack) -> "TestImages":
+    def read(cls, project: Path, pack: Pack, *, n_images: int) -> "TestImages":
         """Read the test images of a project, resized as its pack, and corrupt them."""
         split = read_split(project / "data/split/test.csv")
         resize = read_params("augment.resize", path=project / "params.yaml")
-        ids = list(split)
+        ids = np.random.default_rng(1).permutation(list(split))[:n_images].tolist()
         clean = load_pixels(project / "data/ingested", ids, size=pack.size, resize=resize)
-        labels = np.array([pack.classes.index(label) for (label,) in split.values()])
+        labels = np.array([pack.classes.index(split[image_id][0]) for image_id in ids])
         corrupted = [
             np.stack(
                 [
@@ -260,10 +260,11 @@ def main() -> None:
     parser.add_argument("project", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="PNG file of the picture")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--images", type=int, default=100_000, help="test images, at most")
     arguments = parser.parse_args()
     project = arguments.project
     validation = read_pack(project / "data/augmented/validation")
-    images = TestImages.read(project, validation)
+    images = TestImages.read(project, validation, n_images=arguments.images)
     seeds = range(1, arguments.seeds + 1)
     results: dict[str, list[Any]] = {name: [] for name in ARMS}
     for seed, name in product(seeds, ARMS):
