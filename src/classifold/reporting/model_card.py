@@ -12,6 +12,7 @@ from classifold.reporting.facts import Facts
 from classifold.reporting.markdown import render_markdown
 from classifold.reporting.provenance import Provenance
 from classifold.reporting.sections.data import describe_class_balance
+from classifold.reporting.sections.robustness import describe_robustness
 from classifold.reporting.sections.seeds import describe_spread
 from classifold.reporting.sections.slices import slices_of_several_groups
 from classifold.reporting.sections.summary import describe_limit, summarize
@@ -49,7 +50,7 @@ def write_model_card(path: Path, facts: Facts, provenance: Provenance) -> None:
         describe_spread=describe_spread,
         worst=lowest_f1(facts.per_class, n_classes=MAX_WORST_CLASSES),
         absent_classes=describe_absent_classes(facts.metrics["test"][STACK]),
-        promises=describe_promises(facts),
+        promises=[*describe_promises(facts), *describe_robustness(facts)],
         slices=slices_of_several_groups(facts.slices),
         provenance=provenance,
         MAJORITY=MAJORITY,

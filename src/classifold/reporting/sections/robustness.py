@@ -15,7 +15,7 @@ from classifold.reporting.figures import (
     nth_symbol,
     text,
 )
-from classifold.reporting.formats import capitalize_first, interval
+from classifold.reporting.formats import capitalize_first, count, interval
 from classifold.reporting.pictures import file_to_uri
 from classifold.reporting.sections.score_chart import error_bars
 from classifold.reporting.tables import (
@@ -52,6 +52,20 @@ def robustness_section(facts: Facts) -> dict[str, Any]:
             "picture": file_to_uri(facts.folders.robustness / "corruptions.png", lossy=True),
         }
     }
+
+
+def describe_robustness(facts: Facts) -> list[str]:
+    """State the score of the stack on corrupted test images; nothing where there is none."""
+    measured, metric = facts.metrics["robustness"], facts.main_metric
+    if "reason" in measured:
+        return []
+    entry, key = measured["models"][STACK], f"corrupted_{metric.key}"
+    return [
+        f"Under {count(len(entry['corruptions']), 'common corruption')}, such as noise, blur and "
+        f"fog: {metric.name} {metric.score(entry[key])} ({metric.interval(entry[f'{key}_ci95'])}); "
+        f"on the same {count(measured['n_images'], 'test image')} as they are "
+        f"{metric.score(entry[metric.key])}."
+    ]
 
 
 def robustness_table(facts: Facts) -> Table:
