@@ -39,7 +39,7 @@ def test_short_and_long_help_options_are_equal(command):
 
 def test_help_lists_every_command_for_people():
     text = CliRunner().invoke(app, ["-h"]).output
-    assert len(COMMANDS) == 16
+    assert len(COMMANDS) == 17
     assert [name for name in COMMANDS if f" {name} " not in text] == ["plots-page"]  # hidden
 
 
@@ -73,6 +73,19 @@ def test_a_mistake_of_ours_keeps_its_traceback():
         raise ZeroDivisionError
 
     assert isinstance(invoke(command).exception, ZeroDivisionError)
+
+
+def test_errors_of_a_command_whose_exit_code_1_is_a_result_have_another_one():
+    @report_errors(exit_code=2)
+    def command(name: str):
+        raise UserError("no such name") if name == "user" else ZeroDivisionError
+
+    one_command = typer.Typer()
+    one_command.command()(command)
+    mistake, bug = (CliRunner().invoke(one_command, [name]) for name in ("user", "bug"))
+    assert (mistake.exit_code, bug.exit_code) == (2, 2)
+    assert mistake.stderr == "no such name\n"
+    assert "Traceback" in bug.stderr and "ZeroDivisionError" in bug.stderr
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from classifold.cli.augmentations import augmentations
 from classifold.cli.check import check
+from classifold.cli.drift import drift
 from classifold.cli.experiments import experiments
 from classifold.cli.export import export
 from classifold.cli.fit import fit
@@ -44,6 +45,7 @@ for command in (
     init,
     check,
     predict,
+    drift,
     serve,
     export,
     report,

@@ -3,6 +3,7 @@
 import functools
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -16,12 +17,13 @@ R = TypeVar("R")
 
 
 def report_errors(
-    *, kept: str = "no unfinished file is left"
+    *, kept: str = "no unfinished file is left", exit_code: int = 1
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a command so that a user's mistake, or Ctrl-C, ends it with one message.
 
     Args:
         kept: what remains after Ctrl-C, for the message.
+        exit_code: of errors; a command may use 1 for another result.
     """
 
     def decorate(command: Callable[P, R]) -> Callable[P, R]:
@@ -29,15 +31,20 @@ def report_errors(
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
             try:
                 return command(*args, **kwargs)
+            except typer.Exit:  # the command's own exit code
+                raise
             except KeyboardInterrupt:
                 print(f"\nstopped by Ctrl-C; {kept}", file=sys.stderr)
                 raise typer.Exit(128 + signal.SIGINT) from None
             except Exception as error:
                 message = describe_error(error)
-                if message is None:  # a mistake of ours: the traceback helps to find it
+                if message is not None:
+                    print(plain_text(message), file=sys.stderr)
+                elif exit_code == 1:  # a mistake of ours: the traceback helps to find it
                     raise
-                print(plain_text(message), file=sys.stderr)
-                raise typer.Exit(1) from None
+                else:
+                    traceback.print_exc()
+                raise typer.Exit(exit_code) from None
 
         return run
 

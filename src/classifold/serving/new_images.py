@@ -40,6 +40,10 @@ class NewPixels(NamedTuple):
     pixels: np.ndarray | None  # uint8 (size, size, 3)
     reason: str | None = None
     remark: str | None = None  # what its owner should know
+    width: int = 0  # before it was resized, in pixels
+    height: int = 0
+    sha256: str = ""  # hash of the RGB pixels before it was resized
+    perceptual_hash: str = ""  # of the same pixels
 
 
 class NewImages:
@@ -180,4 +184,11 @@ def decode_pixels(
     if isinstance(decoded, str):
         return NewPixels(None, reason=decoded)
     remark = decoded.deep and describe_use(decoded.deep)
-    return NewPixels(rgb_pixels(decoded.encoded, size=size, resize=resize), remark=remark)
+    return NewPixels(
+        rgb_pixels(decoded.encoded, size=size, resize=resize),
+        remark=remark,
+        width=decoded.width,
+        height=decoded.height,
+        sha256=decoded.pixels_sha256,
+        perceptual_hash=decoded.perceptual_hash,
+    )

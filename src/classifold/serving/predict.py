@@ -269,6 +269,13 @@ class Classifier(NamedTuple):
         """
         return self._decide(pixels).probabilities
 
+    def predicted(self, pixels: np.ndarray) -> np.ndarray:
+        """Predict the classes of images (N, pack_size, pack_size, 3): bool (N, n_classes)."""
+        predicted = self._decide(pixels).predicted
+        if self.task == "multi":
+            return predicted
+        return predicted[:, None] == np.arange(len(self.classes))
+
     def _decide(self, pixels: np.ndarray) -> Predictions:
         logits = {
             name: model_logits(model, pixels, device=self.device, **self.test_time)

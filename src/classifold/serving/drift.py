@@ -1,0 +1,199 @@
+"""Compare new images with the test images of a project: are they from the same source?"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from classifold.analysis.drift.comparison import MAX_IMAGES, MIN_IMAGES, Drift, compare_images
+from classifold.analysis.drift.images import DescribedImages, DistinctImages, keep_distinct, sample
+from classifold.analysis.drift.properties import measure_properties
+from classifold.analysis.features.compute import compute_features
+from classifold.data.image_table import iter_columns
+from classifold.data.pixels import load_pixels
+from classifold.data.split_file import read_groups
+from classifold.errors import UserError
+from classifold.params.reader import PARAMS_FILE
+from classifold.params.validation import check_params
+from classifold.runtime.progress import track
+from classifold.serving.comparison import MISSING
+from classifold.serving.new_images import NewImages
+from classifold.serving.predict import N_IMAGES_AT_ONCE, Classifier
+
+SEED = 1
+
+
+class ImageToDescribe(NamedTuple):
+    """An image to describe."""
+
+    name: str
+    pixels: np.ndarray  # uint8 (pack_size, pack_size, 3)
+    width: int  # of the original
+    height: int
+    sha256: str  # of its RGB pixels
+    perceptual_hash: str
+
+
+class DriftReport(NamedTuple):
+    """The result of the comparison, and which images were compared."""
+
+    drift: Drift
+    split: str  # of the reference images: test, or validation if there are no test images
+    images: DistinctImages  # that were compared
+    n_new: int  # number of new images, also of those that were not compared
+    n_unreadable: int
+    most_different: list[dict[str, Any]]  # new images: `image`, `score`, `predicted`
+
+
+def find_drift(
+    root: Path, classifier: Classifier, images: NewImages, *, alpha: float, top: int
+) -> DriftReport:
+    """Test whether new images are like the test images, or the validation images if there are none.
+
+    Neither were trained on, so that their features are as those of new images. The test images
+    are also those whose score is reported.
+
+    Args:
+        root: the project's folder.
+        classifier: of this project.
+        images: at least `MIN_IMAGES` images.
+        alpha: significance level of all tests together.
+        top: number of images in `most_different`.
+
+    Raises:
+        UserError: if the stage `novelty` has not run, or if there are too few images.
+    """
+    if classifier.comparison is None:
+        raise UserError(MISSING)
+    split, groups = _reference(root / "data/split")
+    chosen = set(sample(len(images.names), max_images=MAX_IMAGES, seed=SEED).tolist())
+    unreadable: list[str] = []
+    new = describe_images(
+        classifier, _new(classifier, images, chosen=chosen, unreadable=unreadable), len(chosen)
+    )
+    reference = describe_images(classifier, _of_table(classifier, list(groups)), len(groups))
+    distinct = keep_distinct(
+        reference._replace(groups=list(groups.values())), new, distance=_near_distance(root)
+    )
+    _require_enough(distinct, split, n_new=len(chosen), n_unreadable=len(unreadable))
+    drift = compare_images(
+        distinct.reference, distinct.new, classes=classifier.classes, alpha=alpha, seed=SEED
+    )
+    return DriftReport(
+        drift,
+        split,
+        distinct,
+        len(images.names),
+        len(unreadable),
+        _most_different(drift, distinct.new, classifier.classes, top=top),
+    )
+
+
+def describe_images(
+    classifier: Classifier, images: Iterable[ImageToDescribe], n_images: int
+) -> DescribedImages:
+    """Compute what is compared of images, in bounded memory."""
+    comparison = classifier.comparison
+    assert comparison is not None  # noqa: S101 - for mypy; `find_drift` checks it
+    images = iter(track(images, task="describe", total=n_images, unit="images"))
+    described: list[ImageToDescribe] = []
+    computed = []
+    while chunk := list(islice(images, N_IMAGES_AT_ONCE)):
+        pixels = np.stack([image.pixels for image in chunk])
+        sizes = [(image.width, image.height) for image in chunk]
+        predicted = classifier.predicted(pixels)
+        comparison.model.use_threads()
+        features = compute_features(comparison.model, pixels, device=classifier.device)
+        properties = np.concatenate([measure_properties(pixels), sizes], axis=1)
+        described += [image._replace(pixels=np.empty(0)) for image in chunk]
+        computed.append((features, predicted, properties))
+    columns = list(map(np.concatenate, zip(*computed, strict=True))) or [np.empty((0, 0))] * 3
+    return DescribedImages(
+        [image.name for image in described],
+        columns[0],
+        columns[1],
+        columns[2],
+        [image.sha256 for image in described],
+        [image.perceptual_hash for image in described],
+    )
+
+
+def _reference(folder: Path) -> tuple[str, dict[str, str]]:
+    """The split of the reference images, and id -> group of those that are compared."""
+    for split in ("test", "validation"):
+        groups = read_groups(folder / f"{split}.csv")
+        if groups:
+            break
+    ids = sorted(groups)
+    rows = sample(len(ids), max_images=MAX_IMAGES, seed=SEED)
+    return split, {ids[row]: groups[ids[row]] for row in rows}
+
+
+def _of_table(classifier: Classifier, ids: Sequence[str]) -> Iterator[ImageToDescribe]:
+    columns = ("id", "width", "height", "sha256", "perceptual_hash")
+    wanted = set(ids)
+    rows = {
+        row["id"]: tuple(row[name] for name in columns[1:])
+        for row in iter_columns(classifier.ingested, columns)
+        if row["id"] in wanted
+    }
+    for start in range(0, len(ids), N_IMAGES_AT_ONCE):
+        chunk = ids[start : start + N_IMAGES_AT_ONCE]
+        pixels = load_pixels(
+            classifier.ingested, chunk, size=classifier.pack_size, resize=classifier.resize
+        )
+        for image_id, of_image in zip(chunk, pixels, strict=True):
+            yield ImageToDescribe(image_id, of_image, *rows[image_id])
+
+
+def _new(
+    classifier: Classifier, images: NewImages, *, chosen: set[int], unreadable: list[str]
+) -> Iterator[ImageToDescribe]:
+    pixels = images.pixels(**classifier.preparation)
+    for i, (name, image) in enumerate(zip(images.names, pixels, strict=True)):
+        if i not in chosen:
+            continue
+        if image.pixels is None:
+            unreadable.append(name)
+            continue
+        yield ImageToDescribe(
+            name, image.pixels, image.width, image.height, image.sha256, image.perceptual_hash
+        )
+
+
+def _near_distance(root: Path) -> int | None:
+    duplicates: Mapping[str, Any] = check_params(root / PARAMS_FILE)["filter"]["duplicates"]
+    return None if duplicates["near"] == "off" else duplicates["distance"]
+
+
+def _require_enough(images: DistinctImages, split: str, *, n_new: int, n_unreadable: int) -> None:
+    n_kept = len(images.new.names)
+    if n_kept < MIN_IMAGES:
+        raise UserError(
+            f"IMAGES: must have at least {MIN_IMAGES} readable and distinct images that are no "
+            f"duplicates of {split} images, got {n_kept:,} of {n_new:,} ({n_unreadable:,} are "
+            f"unreadable, {images.n_copies:,} duplicates of {split} images, {images.n_repeated:,} "
+            "of other new images). Give more images."
+        )
+    if len(images.reference.names) < MIN_IMAGES:
+        raise UserError(
+            f"data/split/{split}.csv: must have at least {MIN_IMAGES} distinct images to compare "
+            f"with (one of each group), got {len(images.reference.names):,}. Raise "
+            f"split.fractions.{split}, or ingest more images."
+        )
+
+
+def _most_different(
+    drift: Drift, images: DescribedImages, classes: Sequence[str], *, top: int
+) -> list[dict[str, Any]]:
+    order = np.argsort(-drift.scores, kind="stable")[:top].tolist()
+    return [
+        {
+            "image": images.names[row],
+            "score": float(drift.scores[row]),
+            "predicted": [classes[i] for i in np.flatnonzero(images.predicted[row]).tolist()],
+        }
+        for row in order
+    ]

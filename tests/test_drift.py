@@ -1,0 +1,275 @@
+"""Two sets of images are compared: false alarms are as rare as promised, differences are found."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.stats import ks_2samp, mannwhitneyu, permutation_test
+from sklearn.metrics import roc_auc_score
+from typer.testing import CliRunner
+
+from classifold.analysis.drift.comparison import compare_images
+from classifold.analysis.drift.features import aurocs, compare_features, place
+from classifold.analysis.drift.images import COLUMNS, DescribedImages, keep_distinct
+from classifold.analysis.drift.properties import measure_properties
+from classifold.analysis.drift.relabeling import assign_folds, p_values, permute_sets
+from classifold.analysis.drift.shifts import compare_classes, compare_properties, ks_statistics
+from classifold.cli.app import app
+from classifold.data.csv_file import write_rows
+from classifold.data.image_table import iter_columns
+from classifold.ingest.detection import open_source
+from classifold.ingest.ingestion import ingest
+
+CLASSES = ["a", "b", "c"]
+
+
+@pytest.fixture
+def describe():
+    """Random images of one source; the first feature is shifted."""
+
+    def draw(n_images, *, seed, shift=0.0):
+        random = np.random.default_rng(seed)
+        features = random.normal(0, 1, (n_images, 8)).astype(np.float32)
+        features[:, 0] += shift
+        names = [f"{seed}-{i}" for i in range(n_images)]
+        return DescribedImages(
+            names,
+            features,
+            np.eye(3, dtype=bool)[random.integers(0, 3, n_images)],
+            random.normal(0, 1, (n_images, len(COLUMNS))),
+            names,
+            [f"{random.integers(2**63):016x}" for _ in names],
+        )
+
+    return draw
+
+
+def both(n_reference, n_new):
+    return np.repeat([False, True], [n_reference, n_new])
+
+
+def test_permutations_keep_the_numbers_of_each_fold():
+    is_new = both(33, 21)
+    folds = assign_folds(is_new, seed=1)
+    sets = permute_sets(is_new, folds, seed=1, n=50)
+    np.testing.assert_array_equal(sets[0], is_new)
+    assert len(np.unique(sets, axis=0)) == 51
+    for fold in range(5):
+        assert {tuple(row) for row in np.sort(sets[:, folds == fold])} == {
+            tuple(np.sort(is_new[folds == fold]))
+        }
+        assert is_new[folds == fold].sum() in {4, 5}
+
+
+def test_p_values_by_hand():
+    statistics = np.array([3.0, 1.0, 4.0, 2.0])  # the actual labeling comes first
+    np.testing.assert_array_equal(p_values(statistics, np.array([3.0, 1.0])), [0.5, 1.0])
+
+
+def test_the_auroc_is_that_of_scikit_learn_and_of_places():
+    random = np.random.default_rng(1)
+    scores = random.integers(0, 6, (3, 40)).astype(float)  # with ties
+    sets = np.stack([random.permutation(both(25, 15)) for _ in range(3)])
+    expected = [roc_auc_score(of, by) for of, by in zip(sets, scores, strict=True)]
+    np.testing.assert_allclose(aurocs(scores, sets), expected)
+    places = place(scores[0], sets[0])
+    assert places[sets[0]].mean() == pytest.approx(expected[0])
+    assert places[~sets[0]].mean() == pytest.approx(1 - expected[0])
+
+
+def test_ks_statistics_are_those_of_scipy():
+    random = np.random.default_rng(2)
+    values = random.integers(0, 9, 50).astype(float)
+    sets = np.stack([random.permutation(both(30, 20)) for _ in range(4)])
+    expected = [ks_2samp(values[of], values[~of]).statistic for of in sets]
+    np.testing.assert_allclose(ks_statistics(values, sets), expected)
+
+
+def test_the_p_value_of_one_property_is_that_of_scipys_permutation_test():
+    random = np.random.default_rng(3)
+    values = np.concatenate([random.normal(0, 1, 30), random.normal(0.7, 1, 25)])
+    is_new = both(30, 25)
+    sets = permute_sets(is_new, np.zeros(55, int), seed=1, n=4000)
+    (row,) = compare_properties(values[:, None], sets, ["x"]).values()
+    expected = permutation_test(
+        (values[is_new], values[~is_new]),
+        lambda one, other: ks_2samp(one, other).statistic,
+        n_resamples=1000,
+        alternative="greater",
+        random_state=np.random.default_rng(1),
+    )
+    assert row["p_value"] == pytest.approx(expected.pvalue, abs=0.02)
+    assert row["new_mean"] - row["reference_mean"] == pytest.approx(row["difference"])
+
+
+def test_classes_by_hand():
+    # 40 and 20 images; of class a 10 and 15, of b 30 and 5, of c none.
+    predicted = np.zeros((60, 3), bool)
+    predicted[:10, 0] = predicted[10:40, 1] = predicted[40:55, 0] = predicted[55:, 1] = True
+    sets = permute_sets(both(40, 20), np.zeros(60, int), seed=1, n=999)
+    compared = compare_classes(predicted, sets, CLASSES)
+    assert compared["a"]["reference_fraction"] == 0.25
+    assert compared["a"]["new_fraction"] == 0.75
+    assert compared["a"]["difference"] == -compared["b"]["difference"] == 0.5
+    low, high = compared["a"]["difference_ci95"]
+    assert 0 < low < 0.5 < high
+    assert compared["a"]["p_value"] == compared["b"]["p_value"] <= 0.003
+    assert compared["c"]["p_value"] == 1
+
+
+def test_the_classifier_finds_what_differs_and_its_auroc_is_that_of_the_shift():
+    random = np.random.default_rng(5)
+    features = random.normal(0, 1, (800, 3))
+    is_new = both(500, 300)
+    features[is_new, 0] += 1.5
+    folds = assign_folds(is_new, seed=1)
+    found = compare_features(features, permute_sets(is_new, folds, seed=1, n=99), folds, alpha=0.05)
+    # Of two normal distributions: the probability that a new value is above a reference value.
+    best = mannwhitneyu(features[is_new, 0], features[~is_new, 0]).statistic / (500 * 300)
+    assert found.auroc == pytest.approx(best, abs=0.01)
+    assert found.p_value == 0.01
+    low, high = found.auroc_ci95
+    assert 0.77 < low < best < high < 0.94
+    assert 0.5 < found.detectable_auroc < 0.6
+
+
+@pytest.mark.slow
+def test_false_alarms_are_as_rare_as_promised(describe):
+    alarms, features = [], []
+    for seed in range(300):
+        reference, new = describe(60, seed=2 * seed), describe(30, seed=2 * seed + 1)
+        drift = compare_images(
+            reference, new, classes=CLASSES, alpha=0.1, seed=seed, n_permutations=99
+        )
+        alarms.append(drift.found)
+        features.append(drift.features.p_value <= 0.1)
+    assert 0.04 < np.mean(alarms) < 0.13  # 0.1 at most, with a standard error of 0.017
+    assert 0.01 < np.mean(features) < 0.06  # a third of it
+
+
+def test_an_auroc_is_found_at_least_as_often_as_promised():
+    is_new, tests = both(100, 50), []
+    for seed in range(60):
+        features = np.random.default_rng(seed).normal(0, 1, (150, 8))
+        features[is_new, 0] += 0.97
+        folds = assign_folds(is_new, seed=seed)
+        sets = permute_sets(is_new, folds, seed=seed, n=199)
+        tests.append(compare_features(features, sets, folds, alpha=0.01))
+    detectable = np.mean([test.detectable_auroc for test in tests])
+    assert np.mean([test.auroc for test in tests]) == pytest.approx(detectable, abs=0.015)
+    assert np.mean([test.p_value <= 0.01 for test in tests]) >= 0.8
+
+
+def test_duplicates_are_no_independent_images(describe):
+    reference, new = describe(6, seed=1), describe(5, seed=2)
+    hashes = list(new.hashes)
+    hashes[1] = hashes[0]  # two equal new images
+    hashes[2] = reference.hashes[4]  # a copy of a reference image
+    near = list(new.perceptual_hashes)
+    near[4] = f"{int(near[3], 16) ^ 1:016x}"  # a near duplicate
+    new = new._replace(hashes=hashes, perceptual_hashes=near)
+    reference = reference._replace(groups=["p", "p", "q", "r", "s", "t"])
+    kept = keep_distinct(reference, new, distance=4)
+    assert kept.reference.names == ["1-0", "1-2", "1-3", "1-5"]
+    assert kept.new.names == ["2-0", "2-3"]
+    assert (kept.n_copies, kept.n_repeated) == (1, 2)
+    np.testing.assert_array_equal(kept.new.features, new.features[[0, 3]])
+    assert keep_distinct(reference, new, distance=None).new.names == ["2-0", "2-3", "2-4"]
+
+
+def test_properties_by_hand():
+    stripes = np.zeros((1, 6, 6, 3), np.uint8)
+    stripes[:, :, ::2] = 200
+    flat = np.full((1, 6, 6, 3), (100, 100, 40), np.uint8)
+    brightness, contrast, saturation, sharpness = measure_properties(stripes)[0]
+    assert (brightness, contrast, saturation) == (pytest.approx(100), pytest.approx(100), 0)
+    assert sharpness == pytest.approx(400)  # of a dark pixel +400, of a bright one -400
+    brightness, contrast, saturation, sharpness = measure_properties(flat)[0]
+    assert brightness == pytest.approx(100 * (0.299 + 0.587) + 40 * 0.114)
+    assert (contrast, sharpness) == (pytest.approx(0, abs=1e-9), pytest.approx(0, abs=1e-9))
+    assert saturation == 60
+
+
+@pytest.fixture
+def tested(project, keep_training_images, monkeypatch):
+    """A project with 60 test images of noise, and a function that writes others."""
+    root = project()
+    shutil.rmtree(root / "data/ingested")
+    (root / "data/ingested").mkdir()
+
+    def write(folder, *, seed, n=60, bright=256):
+        random = np.random.default_rng(seed)
+        (root / folder).mkdir(parents=True)
+        for i in range(n):
+            noise = random.integers(0, bright, (12, 12, 3)).astype(np.uint8)
+            Image.fromarray(noise).save(root / folder / f"{i:02}.png")
+
+    write("many/cat", seed=1, n=30)
+    write("many/dog", seed=9, n=30)
+    with open_source(str(root / "many"), layout="folder", task="single", scratch=root) as found:
+        limits = {"background": (255, 255, 255), "max_unreadable": {"fraction": 0, "count": 0}}
+        ingest(*found, root / "data/ingested", **limits)
+    keep_training_images(root)
+    (root / "data/split").mkdir()
+    ids = [row["id"] for row in iter_columns(root / "data/ingested", ["id"])]
+    rows = [{"id": image_id, "label": "cat", "group": image_id} for image_id in ids]
+    write_rows(root / "data/split/test.csv", rows, columns=["id", "label", "group"])
+    monkeypatch.chdir(root)
+    return write
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["drift", *arguments], catch_exceptions=False)
+
+
+def test_the_command_finds_no_drift_in_new_images_of_the_same_source(tested):
+    tested("new", seed=2)
+    done = run("new", "--json")
+    found = json.loads(done.stdout)
+    assert (done.exit_code, found["drift"]) == (0, False)
+    assert (found["n_reference_images"], found["n_new_images"]) == (60, 60)
+    assert set(found["classes"]) == {"cat", "dog", "owl"}
+    assert list(found["properties"]) == list(COLUMNS)
+    assert len(found["most_different"]) == 5
+    low, high = found["features"]["auroc_ci95"]
+    assert low < 0.5 < high
+    text = run("new", "--top", "1")
+    assert text.exit_code == 0
+    assert "60 new images are compared with 60 test images." in text.stdout
+    assert "No drift found" in text.stdout
+    assert text.stdout.count("new/") == 1
+
+
+def test_the_command_finds_dark_images_and_says_so(tested):
+    tested("new", seed=2, bright=180)
+    done = run("new")
+    assert done.exit_code == 1, done.stderr
+    assert "Drift: the new images are not like the test images" in done.stdout
+    assert re.search(r"^  brightness: 12[6-9] -> (88|89|90|91)", done.stdout, re.MULTILINE)
+    assert "  width" not in done.stdout
+
+
+def test_few_images_copies_and_missing_features_are_errors(tested):
+    tested("few", seed=2, n=19)
+    done = run("few")
+    assert done.exit_code == 2
+    assert "at least 20 readable and distinct images" in done.stderr
+    assert "got 19 of 19" in done.stderr
+    done = run("many")
+    assert done.exit_code == 2
+    assert "got 0 of 60 (0 are unreadable, 60 duplicates of test images" in done.stderr
+    shutil.rmtree("data/novelty")
+    done = run("few")
+    assert done.exit_code == 2
+    assert "Make them with 'dvc repro novelty'" in done.stderr
+
+
+def test_without_test_images_validation_images_are_compared(tested):
+    tested("new", seed=2)
+    shutil.move("data/split/test.csv", "data/split/validation.csv")
+    write_rows(Path("data/split/test.csv"), [], columns=["id", "label", "group"])
+    assert "60 validation images" in run("new").stdout
