@@ -88,5 +88,6 @@ clean: ## Remove outputs of the pipeline (they stay in DVC's cache), checkpoints
 	  data/compared data/explained_model data/evaluated data/pca data/tsne data/novelty \
 	  data/robustness data/explained \
 	  models ensemble metrics/train metrics/folds metrics/search timings reports dvc_plots \
-	  studies/gan/made studies/leakage/made .cache/checkpoints .cache/features .cache/folds \
-	  .cache/gan .cache/leakage .cache/refit docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	  studies/gan/made studies/leakage/made studies/learning_curve/made .cache/checkpoints \
+	  .cache/features .cache/folds .cache/gan .cache/leakage .cache/refit docs/_build \
+	  .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -18,7 +18,8 @@ from classifold.project.prerequisites import EMBEDDED
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "data/raw/README.md"])
-DVC_FILES = ["dvc.yaml", *(f"studies/{name}/dvc.yaml" for name in ("gan", "leakage", "search"))]
+STUDIES = ("gan", "leakage", "learning_curve", "search")
+DVC_FILES = ["dvc.yaml", *(f"studies/{name}/dvc.yaml" for name in STUDIES)]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 TARGETS = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
 

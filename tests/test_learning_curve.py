@@ -1,0 +1,213 @@
+"""The study of more training images: subsets, scores, the power law and what it predicts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+from scipy.optimize import curve_fit
+
+from classifold.data.metrics import micro_f1
+from classifold.errors import UserError
+from classifold.learning_curve import curve as curve_module
+from classifold.learning_curve.curve import describe_curve, find_not_identified, measure_curve
+from classifold.learning_curve.description import describe_fit, describe_probe, require_probe
+from classifold.learning_curve.figure import draw_curve
+from classifold.learning_curve.power_law import fit_power_law
+from classifold.learning_curve.scores import Terms, score_terms
+from classifold.learning_curve.subsets import assign_parts, nested_subsets
+from classifold.models.decisions import fit_threshold, probabilities
+from study_stages import read_study
+
+STUDY = Path(__file__).parents[1] / "studies/learning_curve"
+SIZES = np.array([100.0, 200, 400, 600, 800, 1200, 1600])
+
+
+@pytest.mark.parametrize("law", [(0.05, 2, 0.5), (0, 1, 0.3), (0.02, 5, 0.9)])
+def test_a_law_without_noise_is_found_again(law):
+    a, b, c = law
+    found = fit_power_law(SIZES, a + b * SIZES**-c)
+    np.testing.assert_allclose([found.a, found.c], [a, c], atol=1e-9)
+    assert found.error(3200) == pytest.approx(a + b * 3200**-c)
+    assert found.gain(2) == pytest.approx(b * (1600**-c - 3200**-c))
+
+
+def test_the_fit_is_that_of_scipy():
+    errors = 0.05 + 2 * SIZES**-0.5 + np.random.default_rng(0).normal(0, 0.003, 7)
+    found = fit_power_law(SIZES, errors)
+    (a, b, c), _ = curve_fit(
+        lambda n, a, b, c: a + b * (n / 1600) ** -c,
+        SIZES,
+        errors,
+        p0=(0.05, 0.05, 0.5),
+        sigma=errors,
+        bounds=([0, 0, 0], [1, 9, 2]),
+    )
+    assert found.c == pytest.approx(c, abs=0.01)  # the grid has steps of 0.02
+    assert (found.a, found.b) == (pytest.approx(a, abs=2e-3), pytest.approx(b, abs=2e-3))
+
+
+def test_bounds_hold_and_several_curves_are_fitted_as_one_by_one():
+    falling_to_below_zero = 0.9 - 0.1 * np.log2(SIZES / 100)
+    rising = np.linspace(0.1, 0.2, 7)
+    curves = np.stack([falling_to_below_zero, rising])
+    laws = fit_power_law(SIZES, curves)
+    assert (laws.a >= 0).all() and (laws.b >= 0).all()
+    assert laws.b[1] == 0 and laws.gain(2)[1] == 0
+    for i, errors in enumerate(curves):
+        alone = fit_power_law(SIZES, errors)
+        np.testing.assert_allclose([alone.a, alone.b, alone.c], [v[i] for v in laws[:3]])
+    assert laws.error(SIZES).shape == (2, 7)
+
+
+def test_subsets_are_nested_stratified_and_keep_groups_and_variants_together(draw_pack):
+    pack = draw_pack(96)
+    twice = pack.subset(np.repeat(np.arange(96), 2))
+    twice = twice._replace(
+        variants=np.tile([0, 1], 96).astype(np.int32),
+        groups=[f"g{int(image_id) // 6}" for image_id in twice.ids],
+    )
+    subsets = nested_subsets(twice, n_parts=8, sizes=[1, 2, 4, 8], seed=1)
+    assert [len(subset.labels) for subset in subsets.values()] == [24, 48, 96, 192]
+    ids = [set(subset.ids) for subset in subsets.values()]
+    assert ids[0] < ids[1] < ids[2] < ids[3]
+    for subset in subsets.values():
+        assert np.ptp(np.bincount(subset.labels)) == 0
+        assert {len(subset.labels) / 12} == {len(set(subset.groups))}
+    other = nested_subsets(twice, n_parts=8, sizes=[1, 2, 3, 8], seed=2)
+    assert set(other[1].ids) != ids[0]
+    for sizes in ([2, 1, 4, 8], [0, 1, 2, 8], [1, 2, 3, 4], [1, 2, 8, 9], [1, 2, 8], [1, 5, 6, 8]):
+        with pytest.raises(UserError, match=r"sizes: .*increasing .*from 1 to 8, .* 4, got \["):
+            nested_subsets(twice, n_parts=8, sizes=sizes, seed=1)
+
+
+def test_each_half_is_scored_by_what_is_best_on_the_other_half(draw_pack):
+    pack = draw_pack(6)  # labels 0, 1, 2, 0, 1, 2
+    halves = np.array([0, 0, 0, 1, 1, 1])
+    right, wrong = np.eye(3)[pack.labels] * 9, np.eye(3)[(pack.labels + 1) % 3] * 9
+    logits = {  # 1.0 is right for the first half alone, 2.0 for the second one
+        1.0: np.concatenate([right[:3], wrong[3:]]).astype(np.float32),
+        2.0: np.concatenate([wrong[:3], right[3:]]).astype(np.float32),
+    }
+    terms = score_terms(logits, pack, halves, loss={"name": "cross_entropy"})
+    assert terms.parts.sum() == 0  # the choice of the other half is wrong for this one
+    terms = score_terms(
+        {1.0: right.astype(np.float32)}, pack, halves, loss={"name": "cross_entropy"}
+    )
+    assert (terms.parts == 1).all() and (terms.wholes == 1).all()
+
+
+def test_micro_f1_has_the_threshold_of_the_other_half(draw_multi_pack):
+    pack = draw_multi_pack(40)
+    halves = assign_parts(pack, n_parts=2, seed=1)
+    logits = np.random.default_rng(1).normal(pack.labels, 1).astype(np.float32)
+    terms = score_terms({1.0: logits}, pack, halves, loss={"name": "binary_cross_entropy"})
+    values = probabilities(logits, temperature=1, task="multi")
+    for half in (0, 1):
+        threshold = fit_threshold(values[halves != half], pack.labels[halves != half])
+        scored = halves == half
+        expected = micro_f1(values[scored] > threshold, pack.labels[scored])
+        assert terms.parts[scored].sum() / terms.wholes[scored].sum() == pytest.approx(expected)
+
+
+def draw_terms(law=(0.05, 2, 0.5), *, n_images=400, n_seeds=4, seed=0):
+    """Predictions whose errors follow a law: hard images are wrong at all sizes."""
+    random = np.random.default_rng(seed)
+    a, b, c = law
+    difficulty = random.random(n_images)
+    terms = {}
+    for size in SIZES.astype(int).tolist():
+        error = a + b * size**-c
+        terms[size] = [
+            Terms(
+                (difficulty > error + random.normal(0, 0.01, n_images)).astype(float),
+                np.ones(n_images),
+            )
+            for _ in range(n_seeds if size < SIZES[-1] else 1)
+        ]
+    return terms
+
+
+def test_a_curve_is_described_and_its_prediction_tested():
+    curve = measure_curve(draw_terms(), [str(i) for i in range(400)], seed=1)
+    described = describe_curve(curve)
+    assert [row["n_images"] for row in described["sizes"]] == SIZES.tolist()
+    assert [len(row["score_by_seed"]) for row in described["sizes"]] == [4] * 6 + [1]
+    for row in described["sizes"]:
+        low, high = row["score_ci95"]
+        assert low < row["score"] < high
+        assert row["score"] == pytest.approx(np.mean(row["score_by_seed"]))
+    held_back = described["held_back"]
+    assert held_back["n_fitted_images"] == 800
+    assert held_back["measured"] == described["sizes"][-1]["score"]
+    assert held_back["difference"] == pytest.approx(held_back["measured"] - held_back["predicted"])
+    low, high = described["twice"]["gain_ci95"]
+    assert low <= described["twice"]["gain"] <= high
+    text = "\n".join(describe_fit(described))
+    assert "3,200 training images, twice as many: predicted 0." in text
+
+
+def test_the_interval_of_the_gain_contains_the_true_gain():
+    true = 2 * (1600**-0.5 - 3200**-0.5)
+    hits = 0
+    for seed in range(10):
+        curve = measure_curve(draw_terms(seed=seed), [str(i) for i in range(400)], seed=1)
+        _, laws = curve.fit()
+        low, high = np.quantile(laws.gain(2), [0.025, 0.975])
+        hits += low <= true <= high
+    assert hits >= 8
+
+
+def test_a_curve_that_does_not_rise_is_not_identified():
+    curve = measure_curve(draw_terms((0.2, 0, 0.5)), [str(i) for i in range(400)], seed=1)
+    reasons = describe_curve(curve)["fit"]["not_identified"]
+    assert "the score does not rise measurably" in reasons
+    few = curve.up_to(3)
+    assert "3 sizes are too few for three parameters" in find_not_identified(few, few.fit()[1])
+
+
+def test_images_of_a_group_vary_together():
+    terms = draw_terms(n_images=40)
+    repeated = {
+        size: [Terms(*(np.repeat(column, 10) for column in one)) for one in of_size]
+        for size, of_size in terms.items()
+    }
+    groups = [str(i) for i in np.repeat(np.arange(40), 10)]
+    alone = measure_curve(terms, [str(i) for i in range(40)], seed=1)
+    grouped = measure_curve(repeated, groups, seed=1)
+    apart = measure_curve(repeated, [str(i) for i in range(400)], seed=1)
+    np.testing.assert_allclose(grouped.resampled, alone.resampled)
+    assert apart.resampled[:, 0].std() < grouped.resampled[:, 0].std() / 2
+
+
+def test_memory_is_bounded_and_changes_no_resample(monkeypatch):
+    terms, groups = draw_terms(n_images=40), [str(i) for i in range(40)]
+    whole = measure_curve(terms, groups, seed=1)
+    monkeypatch.setattr(curve_module, "MAX_COUNTS_IN_MEMORY", 40 * 300)
+    np.testing.assert_array_equal(measure_curve(terms, groups, seed=1).resampled, whole.resampled)
+
+
+def test_the_figure_of_the_same_scores_has_the_same_bytes(tmp_path):
+    curve = measure_curve(draw_terms(), [str(i) for i in range(400)], seed=1)
+    for name in ("one.png", "two.png"):
+        draw_curve(tmp_path / name, curve, metric="accuracy")
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+
+
+def test_other_networks_are_refused_or_named():
+    with pytest.raises(UserError, match=r"model\.network: must be probe, .*got mlp"):
+        require_probe({"network": "mlp"})
+    (line,) = describe_probe({"one": {"network": "probe"}, "two": {"network": "mlp"}})
+    assert "the curve of a probe; two train networks" in line
+    assert not list(describe_probe({"one": {"network": "probe"}}))
+
+
+def test_the_study_declares_the_params_it_reads():
+    stage = read_study("learning_curve")["measure_curve"]
+    assert stage["params"] == [
+        "models",
+        "train",
+        {"studies/learning_curve/params.yaml": ["measure_curve"]},
+    ]
+    study = YAML(typ="safe").load((STUDY / "params.yaml").read_text())["measure_curve"]
+    assert study["sizes"][-1] == study["parts"]
