@@ -9,7 +9,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check recipe repro experiments test test-quick docs chaos lint format bench load lock audit clean
+.PHONY: help setup check recipe repro experiments test test-quick test-lowest test-newest mutants docs chaos lint format bench load lock audit clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,25 @@ test: $(READY) ## Run all tests, including the slow ones, in parallel
 
 test-quick: $(READY) ## Run the quick tests, without DVC, a browser or a cluster; three minutes on two cores
 	python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not slow and not real"
+
+test-lowest: RESOLUTION := lowest-direct
+test-lowest: ## Run the quick tests with the lowest versions that pyproject.toml allows (needs uv, 6 GB)
+	$(test-versions)
+
+test-newest: RESOLUTION := highest
+test-newest: ## Run the quick tests with the newest versions that pyproject.toml allows (needs uv, 6 GB)
+	$(test-versions)
+
+# An old package may warn of a newer one that it uses.
+define test-versions
+uv venv --quiet --clear .cache/$(RESOLUTION)
+uv pip install --quiet --python .cache/$(RESOLUTION) --resolution $(RESOLUTION) --editable '.[dev,onnx,weights]'
+PATH="$(CURDIR)/.cache/$(RESOLUTION)/bin:$$PATH" python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile -m "not slow and not real" -W ignore::DeprecationWarning
+rm -rf .cache/$(RESOLUTION)
+endef
+
+mutants: $(READY) ## Put faults into copies of the code, and see whether the quick tests notice; FILES=splitting for some
+	PYTHONPATH=tests python -m mutants $(FILES)
 
 docs: $(READY) ## Write the documents as a site that works offline: docs/_build/html
 	sphinx-build --quiet --fail-on-warning --keep-going -c docs . docs/_build/html

@@ -109,6 +109,7 @@ def test_sets_are_calibrated_on_validation_images_or_on_out_of_fold_logits_if_th
     assert (of_folded["calibrated_on"], of_folded["n_calibration_images"]) == ("train", 6)
     # Level 0.8 needs all of four images, and six of six (0.8 * 7 = 5.6): the lowest probability.
     temperature = of_folded["temperature"]
+    assert temperature == of_model["temperature"]  # of the same validation images
     scaled = np.array([0.5, 0.3, 0.2]) ** (1 / temperature)
     assert of_folded["prediction_sets"]["0.8"] == pytest.approx(scaled[1] / scaled.sum(), abs=2e-6)
     sure = np.exp(4 / of_model["temperature"])

@@ -411,7 +411,7 @@ def test_prediction_sets_are_measured_at_each_level(tmp_path):
 
 
 def test_the_coverage_of_several_labels_is_a_fraction_of_those_of_each_image():
-    probabilities = np.array([[0.9, 0.8, 0.1], [0.1, 0.1, 0.7], [0.9, 0.9, 0.9]])
+    probabilities = np.array([[0.9, 0.8, 0.1], [0.1, 0.1, 0.7], [0.1, 0.1, 0.1]])
     labels = np.array([[1, 1, 1], [1, 0, 0], [0, 0, 0]], np.uint8)
     predictions = Predictions(probabilities, probabilities, probabilities > 0.5, {})
     predictions = with_thresholds(predictions, level="0.7", accuracy="0.5", threshold=0.5)
@@ -419,7 +419,7 @@ def test_the_coverage_of_several_labels_is_a_fraction_of_those_of_each_image():
     # Two of three labels of the first image, none of the second; the third has no label.
     assert found["coverage"] == pytest.approx(1 / 3)
     assert found["n_images"] == 2
-    assert found["mean_size"] == 2
+    assert found["mean_size"] == 1
     assert found["coverage_per_class"] == {"a": 0.5, "b": 1, "c": 0}
     low, high = found["coverage_ci95"]
     assert 0 <= low < 1 / 3 < high <= 1
@@ -428,7 +428,7 @@ def test_the_coverage_of_several_labels_is_a_fraction_of_those_of_each_image():
         "threshold": 0.5,
         "coverage": None,
         "coverage_ci95": None,
-        "mean_size": 2,
+        "mean_size": 1,
         "one_class_fraction": 1 / 3,
         "n_images": 0,
         "coverage_per_class": {"a": None, "b": None, "c": None},

@@ -177,12 +177,15 @@ def test_grad_cam_is_that_of_the_last_convolution():
 def test_occlusion_is_the_decrease_of_the_logit_by_hand():
     class Sum(nn.Module):
         def forward(self, images):
-            return images[:, :, :4, :4].sum((1, 2, 3))[:, None]
+            corners = images[:, :, :4, :4] - images[:, :, 4:, 4:]
+            return corners.sum((1, 2, 3))[:, None]
 
     inputs = torch.ones(1, 3, 8, 8)
     maps = explain_class(Sum(), inputs, 0, **ATTRIBUTION | {"occluded_fraction": 0.5})
-    # Squares of 4 pixels, shifted by 2: the first covers all relevant pixels, the next ones half.
+    # Squares of 4 pixels, shifted by 2: the first covers one corner, the next ones half of it, and
+    # the last one the other corner, which increases the logit.
     assert maps.occlusion[0, 0] == pytest.approx(1)
+    assert maps.occlusion[2, 2] == pytest.approx((1 + 0.5 + 0.5 + 0) / 4)
     assert maps.occlusion[7, 7] == 0
 
 

@@ -511,8 +511,9 @@ def test_a_bomb_of_pixels_inside_an_icon_is_refused(encode):
 
 
 @pytest.mark.parametrize("name", FILTERS)
-def test_resizing_keeps_a_plain_color_and_gives_a_square(encode, name):
-    plain = np.full((6, 10, 3), (10, 120, 230), np.uint8)
+@pytest.mark.parametrize("shape", [(6, 10), (6, 4), (4, 10)])
+def test_resizing_keeps_a_plain_color_and_gives_a_square(encode, name, shape):
+    plain = np.full((*shape, 3), (10, 120, 230), np.uint8)
     pixels = rgb_pixels(encode(plain), size=4, resize=name)
     np.testing.assert_array_equal(pixels, np.full((4, 4, 3), (10, 120, 230)))
 

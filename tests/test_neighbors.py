@@ -134,6 +134,7 @@ def test_what_is_stored_is_compared_as_before(draw_pack, tmp_path):
     images = fit_training_images(train, features, validation, model="m", n_train=70)
     assert images.labels[:2] == ["class0|class2", ""]
     assert images.threshold == images.nearest(validation).novelty.max()  # 20 of 21 images
+    assert not images.is_novel(images.nearest(validation)).any()
     for folder in ("first", "second"):
         (tmp_path / folder).mkdir()
         save_training_images(tmp_path / folder, images)

@@ -302,6 +302,12 @@ def test_tones_are_those_of_pillow_and_torchvision(name, amount, picture, tensor
     np.testing.assert_array_equal(tensors[::2], tensor(levels[::2]).float())
 
 
+def test_levels_between_two_are_rounded_before_tones_change():
+    tones = Tones(np.array([NAMES.index("solarize")]), np.array([100.0]))  # inverted from 100
+    changed = retone_tensors(torch.full((1, 3, 2, 2), 99.6), tones)
+    assert changed.unique().tolist() == [155]
+
+
 def test_jpeg_compression_is_that_of_the_quality_and_keeps_red_red():
     red = np.zeros((30, 16, 16, 3), np.uint8)
     red[..., 0] = 200

@@ -11,10 +11,11 @@ from sklearn.linear_model import LogisticRegression
 
 from classifold.data.logits_file import Logits, save_logits
 from classifold.data.metrics import micro_f1
+from classifold.data.seeding import generator
 from classifold.errors import UserError
 from classifold.evaluation.stack_scores import describe_ensemble, stack_metrics
 from classifold.models.decisions import fit_decision, fit_uncertainty
-from classifold.stacking import cross_fitting
+from classifold.stacking import cross_fitting, dense
 from classifold.stacking.dense import DenseStack, fit_dense
 from classifold.stacking.ensemble import (
     ensemble_logits,
@@ -170,13 +171,31 @@ def test_without_patience_exactly_the_given_epochs_are_fitted():
     assert n_epochs == 7
 
 
-def test_early_stopping_ends_the_fit_soon_if_there_is_nothing_to_learn():
+def test_early_stopping_ends_the_fit_after_its_patience(monkeypatch):
+    epochs = []
+
+    def spy(seed, *counters):
+        epochs.extend(counters[1:])
+        return generator(seed, *counters)
+
+    monkeypatch.setattr(dense, "generator", spy)
     logits, _ = members(60)
     labels = np.random.default_rng(5).integers(0, 4, 60)  # nothing to learn
     inputs = log_softmax(np.stack(list(logits.values()), 1).astype(np.float64), axis=2)
     settings = DENSE | {"epochs": 1000, "patience": 3, "lr": 0.1}
     _, n_epochs = fit_dense(inputs, labels, **settings, seed=1)
     assert n_epochs < 20
+    assert epochs == list(range(1, n_epochs + 4))
+
+
+@pytest.mark.parametrize("task", ["single", "rare", "multi"])
+def test_a_fifth_is_held_out_from_the_fit_of_dense_layers(task):
+    classes = np.arange(20) % 4
+    several = np.eye(4, dtype=int)[classes]
+    labels = {"single": classes, "rare": np.arange(20) // 19, "multi": several}[task]
+    fitted, held_out = dense._hold_out(labels, 1)
+    assert len(held_out) == 4
+    assert sorted([*fitted, *held_out]) == list(range(20))
 
 
 @pytest.mark.parametrize("method", METHODS)
