@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 from scipy.optimize import curve_fit
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from classifold.data.metrics import micro_f1
 from classifold.errors import UserError
@@ -14,9 +17,14 @@ from classifold.learning_curve.curve import describe_curve, find_not_identified,
 from classifold.learning_curve.description import describe_fit, describe_probe, require_probe
 from classifold.learning_curve.figure import draw_curve
 from classifold.learning_curve.power_law import fit_power_law
-from classifold.learning_curve.scores import Terms, score_terms
+from classifold.learning_curve.scores import Terms, measure_terms, score_terms
 from classifold.learning_curve.subsets import assign_parts, nested_subsets
 from classifold.models.decisions import fit_threshold, probabilities
+from classifold.models.feature_cache import FeatureCache
+from classifold.models.inference import predict_features
+from classifold.models.model_file import new_network
+from classifold.training.config import TrainingConfig
+from classifold.training.setup import Training
 from study_stages import read_study
 
 STUDY = Path(__file__).parents[1] / "studies/learning_curve"
@@ -108,6 +116,31 @@ def test_micro_f1_has_the_threshold_of_the_other_half(draw_multi_pack):
         scored = halves == half
         expected = micro_f1(values[scored] > threshold, pack.labels[scored])
         assert terms.parts[scored].sum() / terms.wholes[scored].sum() == pytest.approx(expected)
+
+
+def test_probes_are_those_of_scikit_learn_and_all_images_are_fitted_once(
+    draw_pack, machine, tmp_path
+):
+    train, validation = draw_pack(60), draw_pack(24, seed=1)
+    settings = {"image_size": 32, "normalize": "half"}
+    arguments = {"name": "test_efficientnet"}
+    network = new_network("probe", n_classes=3, image_size=32, arguments=arguments, seed=1)
+    head = {"name": "logistic", "c": 0.1}
+    config = TrainingConfig(seed=1, loss={"name": "cross_entropy"}, head=head, **settings)
+    cache = FeatureCache(tmp_path / "features")
+    training = Training(network, train, validation, config, machine, "fp32", cache, {}, {})
+    terms = measure_terms(training, n_parts=4, sizes=[1, 2, 3, 4], seeds=[1, 2], seed=1)
+    assert {n_images: len(of_size) for n_images, of_size in terms.items()} == {
+        **{15: 2, 30: 2, 45: 2},
+        60: 1,
+    }
+    features = [
+        predict_features(network, pack.images, device=machine.device, **settings).astype(np.float16)
+        for pack in (train, validation)
+    ]
+    reference = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    predicted = reference.fit(features[0], train.labels).predict(features[1])
+    np.testing.assert_array_equal(terms[60][0].parts, predicted == validation.labels)
 
 
 def draw_terms(law=(0.05, 2, 0.5), *, n_images=400, n_seeds=4, seed=0):
