@@ -110,7 +110,7 @@ def test_the_page_shows_every_trial_works_offline_and_escapes_names(plan, tmp_pa
     # Of two trials that are equally good the first is the best, wherever it is shown.
     heads = re.findall(r'class=highlighted>\s*<th[^>]*data-value="([^"]*)"', page)
     assert [html.unescape(head) for head in heads] == [HOSTILE, "2"]
-    assert page.count("<tr") == 2 + 1 + 5 + 1  # best of two choices, five trials, two heads
+    assert markup.count("<tr") == 2 + 1 + 5 + 1  # best of two choices, five trials, two heads
 
 
 def test_the_best_trial_is_written_into_params_and_nothing_else_changes(plan, tmp_path, params):
