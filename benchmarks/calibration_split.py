@@ -1,6 +1,6 @@
 """Compare prediction sets that are calibrated on validation images with those of a split for it.
 
-    python benchmarks/calibration_split.py ~/fruit --model initial_cnn --image-size 32
+    python benchmarks/calibration_split.py ~/fruit --model mlp --image-size 8 --splits 45
 
 The training and validation images of a project are split again and again, groups together. For each
 split the model is trained from another seed; validation images choose its epoch and temperature.
