@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from multiprocessing.connection import wait
@@ -31,6 +32,11 @@ from mutants.faults import FAULTS, SOURCE, Fault, read_faults
 WANTED = 0.95
 MAX_SECONDS = 600  # with one fault
 TESTS = Path(__file__).parents[1]
+NOT_RUN = (
+    pytest.ExitCode.INTERNAL_ERROR,
+    pytest.ExitCode.USAGE_ERROR,
+    pytest.ExitCode.NO_TESTS_COLLECTED,
+)
 FORK = multiprocessing.get_context("fork")
 
 
@@ -63,6 +69,8 @@ class Running(NamedTuple):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.join()
         log = (self.folder / "log").read_text(errors="replace")
+        if self.process.exitcode in NOT_RUN:
+            raise RuntimeError(f"{log}\nThe tests of {self.job.tests} could not be run.")
         return Outcome(self.job, self.process.exitcode == pytest.ExitCode.OK, seconds, log)
 
 
@@ -135,7 +143,13 @@ def run_tests(tests: Iterable[str], folder: Path) -> None:
     os.environ["PYTHONPATH"] = str(folder / "src")
     options = ["-x", "-q", "-m", "not slow and not real", "-p", "no:cacheprovider"]
     options.append(f"--basetemp={folder / 'tests'}")
-    status = pytest.main(options + [str(TESTS / name) for name in tests])
+    # Libraries with plugins for pytest have been imported before.
+    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    status: int = pytest.ExitCode.INTERNAL_ERROR
+    try:
+        status = pytest.main(options + [str(TESTS / name) for name in tests])
+    except Exception:
+        traceback.print_exc()
     sys.stdout.flush()
     os._exit(status)
 
