@@ -217,7 +217,7 @@ def test_params_suit_the_images(tmp_path, found, machine, installed, values):
     assert all(len(line) <= 100 for line in head.splitlines())
 
 
-GOOD_PHOTOS = ["lite0_tuned", "lite0_tuned_224", "lite0", "lite1", "lite2"]
+GOOD_PHOTOS = ["lite0_tuned", "lite2_tuned", "lite0", "lite1", "lite2"]
 DIGITS = ["mlp", "initial_cnn", "alphanet_a", "small_resnet"]
 
 
@@ -237,7 +237,7 @@ DIGITS = ["mlp", "initial_cnn", "alphanet_a", "small_resnet"]
             "best",
             FOUND._replace(task="multi", sample=sized(128)),
             GOOD_PHOTOS,
-            {"lite0_tuned": 10, "lite0_tuned_224": 10, "folds": 5},
+            {"lite0_tuned": 10, "lite2_tuned": 5, "folds": 5},
             id="small photos",
         ),
         pytest.param(
