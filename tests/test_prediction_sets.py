@@ -56,6 +56,7 @@ def test_sets_of_one_label_are_never_empty_and_those_of_several_may_be():
     assert single.tolist() == [[True, False, False], [True, False, False]]
     several = prediction_sets(probabilities, 0.6, task="multi")
     assert several.tolist() == [[False, False, False], [True, False, False]]
+    assert prediction_sets(probabilities, 0.3, task="multi")[0].tolist() == [True, True, False]
 
 
 @pytest.mark.parametrize("n_images", [0, 1, 8])

@@ -111,6 +111,9 @@ def test_brightness_by_hand():
     pixels = np.array(colors, np.uint8)[:, None, None].repeat(2, axis=1)
     # Luma 76, 150, 29, 255, 0, 200.
     assert brightness(pixels) == ["middle", "middle", "dark", "bright", "dark", "bright"]
+    # The limits are at levels 20 and 30, which belong to the darker thirds.
+    levels = np.array([10, 20, 30, 40], np.uint8)[:, None, None, None].repeat(3, axis=3)
+    assert brightness(levels) == ["dark", "dark", "middle", "bright"]
 
 
 @given(st.integers(1, 30), st.integers(0, 1000))
