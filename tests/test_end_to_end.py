@@ -94,7 +94,16 @@ def test_a_parameter_of_one_model_reruns_that_model_and_what_depends_on_it(clone
     ran = stages_run(output)
     assert ran.count("folds@mlp") == 1  # without folds it takes no time, and leaves the same
     ran.remove("folds@mlp")
-    assert ran == ["check", "train@mlp", "compare", "stack", "evaluate", "explain", "report"]
+    assert ran == [
+        "check",
+        "train@mlp",
+        "compare",
+        "stack",
+        "evaluate",
+        "robustness",
+        "explain",
+        "report",
+    ]
     clone.run("git", "checkout", "-q", ".")
     output = clone.repro()
     assert stages_run(output)[:-1] == []  # only the report may run: timings differ
