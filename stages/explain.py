@@ -24,7 +24,6 @@ from classifold.data.pixels import load_pixels
 from classifold.data.predictions import SCHEMA, read_predictions
 from classifold.models.device import choose_device
 from classifold.models.explained_model import load_explained_model
-from classifold.models.feature_cache import FeatureCache
 from classifold.params.reader import read_params
 from classifold.pictures.reason import draw_reason
 from classifold.runtime.atomic_files import new_folder
@@ -65,7 +64,6 @@ def main() -> None:
         train,
         ingested=INGESTED,
         device=device,
-        cache=FeatureCache.of_project(Path()),
         seed=settings["seed"],
     )
 

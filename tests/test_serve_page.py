@@ -59,7 +59,9 @@ def test_the_page_classifies_images_and_explains_them(
 
     photo = {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": odd_images["cat/photo.jpg"]}
     with page.expect_file_chooser() as chooser:
+        page.bring_to_front()  # else a key may get lost on a busy machine
         page.keyboard.press("Tab")
+        page.wait_for_function("document.activeElement.id == 'choose'")
         page.keyboard.press("Enter")
     chooser.value.set_files([photo])
     page.evaluate(GIVE, ["drop", "dataTransfer", HOSTILE, [0, 1, 2]])

@@ -11,7 +11,6 @@ from classifold.analysis.features.compute import compute_features
 from classifold.analysis.features.nearest import FALSE_POSITIVE_RATE, Nearest
 from classifold.analysis.features.training_images import TrainingImages, sample_rows
 from classifold.data.pixels import load_pixels
-from classifold.models.feature_cache import FeatureCache
 from classifold.models.model_file import Model
 
 NOVELTY_COLUMNS = ("id", "label", "predicted", "novelty", "is_novel", "nearest")
@@ -24,7 +23,6 @@ def measure_novelty(
     *,
     ingested: Path,
     device: torch.device,
-    cache: FeatureCache,
     seed: int,
 ) -> list[dict[str, Any]]:
     """Compare test images, or a random sample of many, with the training images.
@@ -35,7 +33,6 @@ def measure_novelty(
         train: the training images.
         ingested: folder of the image table.
         device: where to compute.
-        cache: files of features.
         seed: seed of the sample.
 
     Returns:
@@ -48,7 +45,7 @@ def measure_novelty(
         size=model.preprocessing["pack_size"],
         resize=model.preprocessing["resize"],
     )
-    features = compute_features(model, pixels, device=device, cache=cache)
+    features = compute_features(model, pixels, device=device)  # of the same bits as in `predict`
     return novelty_rows(tested, train.nearest(features), train)
 
 

@@ -25,7 +25,7 @@ def compute_features(
         model: its network is moved to `device`.
         images: uint8 array (N, size, size, 3), as stored for the model.
         device: device that computes.
-        cache: files of features, of images of the project; None for other images.
+        cache: files of features, for training images; None for other images.
     """
     network = model.network.to(device)
     is_probe = model.description.get("network") == PROBE
