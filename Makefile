@@ -47,7 +47,7 @@ experiments: $(READY) ## List experiments of all commits: validation scores and 
 test: $(READY) ## Run all tests, including the slow ones, in parallel
 	python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test-quick: $(READY) ## Run the quick tests, without DVC, a browser or a cluster; three minutes on two cores
+test-quick: $(READY) ## Run the quick tests, without DVC, a browser or a cluster; 2.5 minutes on two cores
 	python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not slow and not real"
 
 test-lowest: RESOLUTION := lowest-direct

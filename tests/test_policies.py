@@ -189,6 +189,11 @@ def test_random_crops_keep_to_the_image_their_area_and_their_aspect():
     aspects = (width / height)[whole]
     assert aspects.min() >= 0.75 - 1e-4
     assert aspects.max() <= 4 / 3 + 1e-4
+    # The center is uniform in the range that keeps the crop in the image.
+    room = 8 * (1 - np.stack([width, height], axis=1)[whole])
+    offsets = abs(matrices[whole][:, :2, 2]) / room
+    np.testing.assert_allclose(offsets.mean(axis=0), 0.5, atol=0.05)
+    assert offsets.max() <= 1 + 1e-3
 
 
 @pytest.mark.parametrize(
