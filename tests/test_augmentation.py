@@ -148,6 +148,7 @@ def test_the_packs_have_the_groups_of_their_sources(packs):
     assert train.subset(np.array([15, 0])).groups == ["a", "a"]
 
 
+@pytest.mark.promise("only-training-augmented")
 def test_validation_images_are_only_resized(packs):
     _, validation = packs()
     assert validation.transformations == ["none"]
@@ -156,6 +157,7 @@ def test_validation_images_are_only_resized(packs):
     assert validation.classes == ["cat", "dog"]
 
 
+@pytest.mark.promise("only-training-augmented")
 def test_images_of_any_other_split_are_only_resized_and_stored_raw(tmp_path):
     images = {split: [("c", IMAGES["c"])] for split in ("train", "calibration")}
     labels = {"train": {"c": ("cat",)}, "calibration": {"c": ("cat",)}}

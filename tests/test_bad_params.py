@@ -202,6 +202,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("oddity", ODD)
+@pytest.mark.promise("no-imports", "limit-params", "check-params")
 def test_odd_yaml_is_one_message_without_delay(tmp_path, oddity):
     text, message = ODD[oddity]
     path = tmp_path / "params.yaml"
@@ -230,6 +231,7 @@ def test_odd_yaml_is_one_message_without_delay(tmp_path, oddity):
         pytest.param(b"1: 2\nnull: 3", "1: unknown key", id="keys that are no names"),
     ],
 )
+@pytest.mark.promise("limit-params")
 def test_a_file_without_params_is_one_message(tmp_path, encoded, message):
     path = tmp_path / "params.yaml"
     path.write_bytes(encoded)
@@ -319,6 +321,7 @@ PHASE = "models.mlp.phases.p1"
         ("split.seed", 2**40, "split.seed: must be < 4294967296, got 1099511627776"),
     ],
 )
+@pytest.mark.promise("check-params")
 def test_errors_of_stages_are_found_before_any_starts(check, key, value, message):
     section, last = key.rsplit(".", 1)
     if key == "filter.size.width":  # a key that is not there

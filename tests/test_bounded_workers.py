@@ -26,6 +26,7 @@ from classifold.runtime.bounded_workers import (
         ),
     ],
 )
+@pytest.mark.promise("serve-bounded")
 def test_an_item_beyond_a_limit_is_an_error_and_the_next_one_is_processed(
     function, item, error, small
 ):

@@ -68,6 +68,7 @@ def test_seconds_by_hand():
         pytest.param(9999, {"tuned": 30, "smaller": 30, "probe": 0}, id="no more than useful"),
     ],
 )
+@pytest.mark.promise("minutes")
 def test_models_and_epochs_fit_into_the_time(seconds, expected):
     assert choose(seconds) == expected
 
@@ -162,6 +163,7 @@ class Simulated:
     ("preset", "minutes", "pace"),  # of the networks: their seconds, by the measured ones
     [("good", 9, 1), ("good", 30, 0.8), ("good", 30, 1.25), ("best", 90, 0.8), ("best", 90, 1.25)],
 )
+@pytest.mark.promise("minutes")
 def test_a_run_takes_the_time_within_a_tenth(tmp_path, preset, minutes, pace):
     run = Simulated(tmp_path, preset, pace=pace)
     run.run(minutes)

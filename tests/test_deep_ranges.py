@@ -315,6 +315,7 @@ def test_a_new_image_unlike_the_training_images_gets_a_remark(tmp_path):
     ],
     ids=["gray", "RGB", "RGB in strips", "planes", "float", "PNG"],
 )
+@pytest.mark.promise("limit-image")
 def test_the_memory_of_decoding_is_that_of_the_values_once(monkeypatch, shape, dtype, options):
     monkeypatch.setattr(limits, "PIXELS_PER_BAND", 2**12)
     rows = shape.index(1000)

@@ -23,6 +23,7 @@ def site(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.promise("site-offline")
 def test_the_site_has_every_page_and_the_texts_of_the_code(site):
     pages = {path.stem for path in (ROOT / "docs").glob("*.md")}
     assert pages == {path.stem for path in (site / "docs").glob("*.html")}
@@ -36,6 +37,7 @@ def test_the_site_has_every_page_and_the_texts_of_the_code(site):
 @pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.promise("site-offline")
 def test_pages_request_nothing_from_other_hosts(site, browser, width):
     page = browser.new_page(viewport={"width": width, "height": 900})
     requested, errors = [], []

@@ -2,7 +2,9 @@
 
 import fcntl
 import hashlib
+import shutil
 import subprocess
+from contextlib import nullcontext
 
 import pytest
 from dvc.dvcfile import Lockfile
@@ -114,6 +116,31 @@ def test_nothing_is_changed_while_dvc_is_running(project):
     assert repair_dvc_files(project)
 
 
+@pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # of DVC
+@pytest.mark.parametrize("verify", ["true", "false"])
+@pytest.mark.promise("remote-verified")
+def test_dvc_fetches_a_changed_file_unless_the_remote_is_verified(tmp_path, verify):
+    repo, remote = Repo.init(tmp_path, no_scm=True), tmp_path / "remote"
+    with repo.config.edit("repo") as config:
+        config["remote"] = {"store": {"url": str(remote), "verify": verify}}
+        config["core"]["remote"] = "store"
+    file = tmp_path / "a.txt"
+    file.write_text("good")
+    repo.add(str(file))
+    repo.push()
+    (stored,) = [path for path in remote.rglob("*") if path.is_file()]
+    stored.chmod(0o644)
+    stored.write_text("evil")
+    stored.chmod(0o444)  # as DVC leaves it; of another mode it would look changed
+    for path in (tmp_path / ".dvc/cache", tmp_path / ".dvc/tmp"):
+        shutil.rmtree(path)
+    file.unlink()
+    with nullcontext() if verify == "false" else pytest.raises(DvcException):
+        Repo(tmp_path).pull()
+    assert file.exists() == (verify == "false")
+
+
+@pytest.mark.promise("cache-checked")
 def test_a_file_in_the_cache_is_damaged_if_its_hash_is_not_its_name(tmp_path):
     Repo.init(tmp_path, no_scm=True)
     name = hashlib.md5(b"good", usedforsecurity=False).hexdigest()

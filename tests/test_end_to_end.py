@@ -58,6 +58,7 @@ def clone(tmp_path_factory) -> Clone:
     return finished_clone(tmp_path_factory)
 
 
+@pytest.mark.promise("intervals-and-baseline")
 def test_every_metric_of_the_contract_is_written(clone):
     for name, keys in CONTRACT.items():
         assert set(keys.split()) <= set(clone.metrics(name)), name
@@ -69,6 +70,7 @@ def test_every_metric_of_the_contract_is_written(clone):
         assert set(scores.split()) <= set(entry)
 
 
+@pytest.mark.promise("reasons")
 def test_every_image_is_counted_once(clone):
     ingest, filtered, split = (clone.metrics(n) for n in ("ingest", "filter", "split"))
     n_good = len(CLASSES) * N_IMAGES
@@ -83,12 +85,14 @@ def test_every_image_is_counted_once(clone):
     assert clone.metrics("augment")["n_images"] == 4 * split["n_train"]
 
 
+@pytest.mark.promise("second-repro")
 def test_stages_that_are_up_to_date_do_not_run(clone):
     output = clone.repro()
     assert "Data and pipelines are up to date." in output
     assert stages_run(output) == []
 
 
+@pytest.mark.promise("affected-stages")
 def test_a_parameter_of_one_model_reruns_that_model_and_what_depends_on_it(clone):
     output = clone.run("dvc", "exp", "run", "-S", "models.mlp.batch_size=16")
     ran = stages_run(output)
@@ -346,6 +350,7 @@ def test_ci_reports_the_scores_that_the_author_of_a_branch_has(clone, colleague)
     assert (colleague.root / "page/report.html").is_file()
 
 
+@pytest.mark.promise("pages-offline")
 def test_plots_open_without_a_network(clone):
     clone.run("dvc", "plots", "show", "-o", "dvc_plots")
     page = (clone.root / "dvc_plots/index.html").read_text()
@@ -450,6 +455,7 @@ def test_an_invalid_param_stops_the_stage_before_any_work_and_loses_nothing(
     assert clone.content() == before
 
 
+@pytest.mark.promise("no-command")
 def test_the_name_of_a_model_is_not_run_by_the_shell(clone):
     clone.run("git", "checkout", "-q", ".")
     clone.repro()

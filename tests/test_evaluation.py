@@ -181,6 +181,7 @@ def test_gaps_of_several_labels_compare_scores_at_the_same_threshold():
     assert set(mlp["versus_stack"]) == {"difference", "difference_ci95"}
 
 
+@pytest.mark.promise("official-test")
 def test_duplicates_of_training_images_are_counted_and_excluded_from_a_score():
     correct = PROBABILITIES.argmax(axis=1) == LABELS
     duplicates = {"duplicate of a training image": correct, "no duplicate": ~correct}

@@ -168,6 +168,7 @@ def test_views_that_evaluate_averages_are_in_the_graph(project, tmp_path):
     np.testing.assert_allclose(found, classifier.probabilities(IMAGES), atol=1e-5)
 
 
+@pytest.mark.promise("onnx")
 def test_a_file_with_other_predictions_is_refused_and_deleted(project, tmp_path, monkeypatch):
     classifier = Classifier.load(project(), model="flat")
     monkeypatch.setattr(

@@ -49,6 +49,7 @@ def test_any_text_is_read_from_csv_unchanged(folder, rows, plotted):
         ("a < b", "a < b"),
     ],
 )
+@pytest.mark.promise("escaped-plotted")
 def test_plotted_texts_begin_no_tag(tmp_path, text, written):
     for plotted, expected in ((True, written), (False, text)):
         write_rows(tmp_path / "a.csv", [{"class": text}], columns=["class"], plotted=plotted)
@@ -72,11 +73,13 @@ def test_plotted_texts_begin_no_tag(tmp_path, text, written):
         ("", ""),
     ],
 )
+@pytest.mark.promise("escaped-csv")
 def test_cells_are_no_formulas(text, written):
     assert as_text(text) == written
 
 
 @given(st.text(max_size=6))
+@pytest.mark.promise("escaped-csv")
 def test_no_cell_starts_like_a_formula_and_each_text_is_restored(text):
     written = as_text(text)
     assert written.removeprefix("'") == text
@@ -84,6 +87,7 @@ def test_no_cell_starts_like_a_formula_and_each_text_is_restored(text):
     assert number or not written.startswith(tuple("=+-@\t\r\n＝＋－＠"))
 
 
+@pytest.mark.promise("apostrophes-removed")
 def test_only_texts_are_escaped_and_each_is_restored(tmp_path):
     row = {"id": "=cmd()", "measured": "'s", "margin": -1e-05}
     write_rows(tmp_path / "a.csv", [row], columns=list(row))
@@ -200,6 +204,7 @@ def test_logits_are_restored_bit_for_bit_and_their_files_are_equal(tmp_path):
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
+@pytest.mark.promise("formats")
 def test_no_pickled_array_is_read(tmp_path):
     ids = np.array(["a", None], dtype=object)
     np.savez(tmp_path / "a.npz", ids=ids, labels=[0, 1], logits=np.zeros((2, 2)))

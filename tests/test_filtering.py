@@ -182,6 +182,7 @@ def test_unlabeled_images_are_never_excluded():
     assert [item.image.id for item in selection.duplicates] == ["a", "b", "c"]
 
 
+@pytest.mark.promise("official-test")
 def test_an_official_test_split_loses_no_image_and_its_duplicates_are_counted():
     images = [
         image("a", split="train", pixels="x"),
@@ -214,6 +215,7 @@ def test_of_duplicates_in_official_train_and_validation_the_validation_image_sta
     assert reasons(selection) == {"a": ("duplicate", "b")}
 
 
+@pytest.mark.promise("never-in-two-splits")
 def test_near_duplicates_are_grouped_with_near_group():
     images = [image("a", looks=0), image("b", "dog", looks=0b1111), image("c", looks=0b11111)]
     assert select(images, size=MODAL, duplicates=DROP).groups == {}
@@ -266,6 +268,7 @@ def test_equal_images_with_different_labels_are_all_excluded():
     assert set(reasons(selection).values()) == {("conflicting_labels", "cat / dog")}
 
 
+@pytest.mark.promise("reasons")
 def test_an_image_is_excluded_for_one_reason_the_first():
     images = [image("a", pixels="x"), image("b", pixels="x", size=(9, 9)), image("c")]
     selection = select(images, size=MODAL, duplicates=DROP)
@@ -339,6 +342,7 @@ WAYS = st.fixed_dictionaries(
 
 
 @given(CANDIDATES, WAYS)
+@pytest.mark.promise("reasons")
 def test_every_image_is_kept_or_excluded_exactly_once_in_order(images, duplicates):
     selection = select(images, size=ANY_SIZE, duplicates=duplicates)
     assert sorted(kept(selection) + list(reasons(selection))) == [found.id for found in images]
@@ -356,6 +360,7 @@ def test_filtering_the_kept_images_again_excludes_none(images):
 
 
 @given(CANDIDATES, WAYS)
+@pytest.mark.promise("never-in-two-splits")
 def test_equal_images_that_stay_share_one_group(images, duplicates):
     selection = select(images, size=ANY_SIZE, duplicates=duplicates)
     if duplicates["exact"] == duplicates["near"] == "off":

@@ -197,6 +197,7 @@ def test_images_that_cannot_be_read_are_an_error(tmp_path):
         ),
     ],
 )
+@pytest.mark.promise("fit")
 def test_params_suit_the_images(tmp_path, found, machine, installed, values):
     file = tmp_path / "params.yaml"
     choices = write_params(
@@ -260,6 +261,7 @@ DIGITS = ["mlp", "initial_cnn", "alphanet_a", "small_resnet"]
         ),
     ],
 )
+@pytest.mark.promise("preset-good")
 def test_a_preset_decides_on_models_epochs_and_folds(tmp_path, preset, found, models, expected):
     file = tmp_path / "params.yaml"
     timed, _, name = preset.rpartition(" ")

@@ -93,6 +93,7 @@ def test_fit_refuses_with_the_names_of_its_own_options(tmp_path, monkeypatch):
 
 
 @pytest.mark.dvc
+@pytest.mark.promise("report-file", "fit")
 def test_fit_from_images_to_the_result_with_an_interruption(tmp_path):
     place = Clone(tmp_path / "here")
     draw_data(place.root / "shapes.v1")

@@ -171,6 +171,7 @@ def test_a_gallery_without_images_has_a_title_that_reports_it(tmp_path, words):
         assert galleries.pixels(name).min() < 128
 
 
+@pytest.mark.promise("escaped-pictures")
 def test_names_are_drawn_as_text_and_shortened(tmp_path, words):
     excluded = [(name, name, "duplicate", name) for name in HOSTILE]
     duplicates = [(HOSTILE[0], name, name, "", "exact", "true") for name in HOSTILE]
@@ -185,6 +186,7 @@ def test_names_are_drawn_as_text_and_shortened(tmp_path, words):
     assert max(map(len, below)) <= CHARACTERS
 
 
+@pytest.mark.promise("escaped-pictures")
 def test_characters_that_the_fonts_lack_are_escaped():
     assert printable("犬.png") == r"\u72ac.png"
     assert printable("é Ж Ω א ب") == "é Ж Ω א ب"

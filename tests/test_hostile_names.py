@@ -112,6 +112,7 @@ def test_every_class_is_shown_by_its_name(run):
     assert listed == set(counted)
 
 
+@pytest.mark.promise("no-command", "escaped-terminal")
 def test_nothing_was_run_and_no_terminal_commanded(run):
     root, output = run
     assert not list(root.rglob("pwned"))
@@ -119,6 +120,7 @@ def test_nothing_was_run_and_no_terminal_commanded(run):
     assert "Glyph" not in output
 
 
+@pytest.mark.promise("every-csv")
 def test_no_cell_of_any_table_is_a_formula(run):
     root, _ = run
     tables = [path for path in root.rglob("*.csv") if path.parent.name != "images"]
@@ -136,6 +138,7 @@ def test_no_cell_of_any_table_is_a_formula(run):
     assert hostile > N_IMAGES
 
 
+@pytest.mark.promise("escaped-pages", "escaped-terminal")
 def test_the_page_has_no_element_of_a_names_making(run):
     root, _ = run
     text = (root / "reports/index.html").read_text(encoding="utf-8")
@@ -152,6 +155,7 @@ def test_the_page_has_no_element_of_a_names_making(run):
         assert name in words
 
 
+@pytest.mark.promise("escaped-card", "escaped-terminal")
 def test_the_model_card_has_no_markup_of_a_names_making(run):
     root, _ = run
     card = (root / "reports/MODEL_CARD.md").read_text(encoding="utf-8")
@@ -183,6 +187,7 @@ def plots(run):
     return root / "shown/index.html"
 
 
+@pytest.mark.promise("escaped-plotted")
 def test_what_dvc_plots_reads_begins_no_tag(run):
     root, _ = run
     hostile = 0
@@ -201,6 +206,7 @@ def plotted_files():
 
 
 @pytest.mark.browser
+@pytest.mark.promise("apostrophes-removed")
 def test_the_page_of_plots_shows_names_and_runs_nothing(plots, browser):
     text = plots.read_text(encoding="utf-8")
     assert "<script>alert(1)" not in text
@@ -212,6 +218,8 @@ def test_the_page_of_plots_shows_names_and_runs_nothing(plots, browser):
     page.goto(plots.as_uri())
     page.wait_for_selector("body[data-drawn]")
     assert messages == []
+    words = page.locator(".vega-embed svg.marks text").all_text_contents()
+    assert "=cmd()" in words and not [word for word in words if word.startswith("'=")]
     charts = page.locator(".vega-embed svg.marks")
     assert charts.count() == text.count("vegaEmbed('#") > 5
     pictures = page.evaluate("[...document.images].map((image) => image.naturalWidth)")
@@ -220,6 +228,7 @@ def test_the_page_of_plots_shows_names_and_runs_nothing(plots, browser):
 
 
 @pytest.mark.browser
+@pytest.mark.promise("plots-page")
 def test_the_page_of_plots_runs_nothing_of_a_name_that_was_not_escaped(plots, browser):
     """A branch's name is inserted by DVC alone, and so is a table of other programs."""
     text = plots.read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ from classifold.data.pixels import FILTERS, rgb_pixels
 from classifold.ingest.deep_image import ORIENTATION_TAG
 from classifold.ingest.formats import FORMATS, KEPT_FORMATS
 from classifold.ingest.images import decode
-from classifold.ingest.limits import MAX_PIXELS, UnreadableImageError
+from classifold.ingest.limits import MAX_PIXELS, UnreadableImageError, check_size
 from classifold.ingest.perceptual_hash import perceptual_hash
 
 GRADIENT = np.arange(0, 240, 5, dtype=np.uint8).reshape(6, 8)
@@ -435,6 +435,7 @@ def test_what_is_no_image_is_refused(content):
 @pytest.mark.parametrize(
     "file_format", ["EPS", "PDF", "BLP", "DDS", "ICNS", "SPIDER", "XBM", "MSP", "PALM"]
 )
+@pytest.mark.promise("no-program", "decoders-off")
 def test_formats_that_people_do_not_keep_pictures_in_meet_no_decoder(
     encode, monkeypatch, file_format
 ):
@@ -496,11 +497,19 @@ def claiming(width, height):
     )
 
 
+@pytest.mark.promise("limit-image")
 def test_a_bomb_of_pixels_is_refused_before_it_is_decoded():
     with pytest.raises(UnreadableImageError, match=f"9000 x 9000 pixels; .* is {MAX_PIXELS:,}"):
         decode(claiming(9000, 9000))
     with pytest.raises(UnreadableImageError, match="DecompressionBombError"):
         decode(claiming(100_000, 100_000))
+
+
+@pytest.mark.promise("limit-image")
+def test_a_bomb_of_values_is_refused():
+    check_size(6000, 8000, 8)
+    with pytest.raises(UnreadableImageError, match="8 bytes; the maximum is 384,000,000 bytes"):
+        check_size(6001, 8000, 8)
 
 
 def test_a_bomb_of_pixels_inside_an_icon_is_refused(encode):

@@ -135,6 +135,7 @@ def test_ignored_files_are_listed_with_the_reason(read_all, mixed):
     assert rows[2]["reason"] == "not an image by its extension"
 
 
+@pytest.mark.promise("reasons")
 def test_unreadable_files_are_listed_in_order_with_the_reason(read_all, mixed):
     rows = read_rows(read_all(mixed)[0] / "unreadable.csv")
     assert [row["id"] for row in rows] == ["dog/broken.jpg", "dog/phone.heic", "dog/text.png"]
@@ -182,6 +183,7 @@ def ends_the_process(read, **settings):
     os._exit(1)
 
 
+@pytest.mark.promise("crash")
 def test_an_image_that_ends_its_process_is_listed(read_all, mixed, monkeypatch):
     monkeypatch.setattr(parallel, "MIN_ITEMS_FOR_PROCESSES", 2)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
@@ -320,6 +322,7 @@ DOT = b"P6 1 1 255\n\1\2\3"
 
 
 @given(st.lists(ODD_NAMES, max_size=12))
+@pytest.mark.promise("not-extracted")
 def test_whatever_the_names_in_a_zip_no_file_is_lost_and_none_is_written(tmp_path_factory, names):
     tmp_path = tmp_path_factory.mktemp("zip")
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:

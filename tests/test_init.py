@@ -122,6 +122,7 @@ for stage in {STAGES}:
 
 
 @pytest.mark.dvc
+@pytest.mark.promise("package-alone")
 def test_the_same_data_and_params_give_the_same_bytes_as_in_a_clone(tmp_path):
     clone = make_clone(tmp_path / "clone")
     run_stages(clone.root, STAGES, environment=clone.environment(forked=True))
@@ -152,6 +153,7 @@ def project(tmp_path_factory):
 
 
 @pytest.mark.dvc
+@pytest.mark.promise("fit", "init")
 def test_init_writes_a_whole_project(project):
     assert "3 classes: circle 41, cross 41, square 42" in project.output
     assert "dataset.task: single" in project.output

@@ -284,6 +284,7 @@ def test_the_difference_of_a_model_to_itself_alone_is_a_point(outputs, is_point,
 
 
 @pytest.mark.parametrize("simulate", SIMULATIONS.values(), ids=SIMULATIONS)
+@pytest.mark.promise("interval-level")
 def test_intervals_contain_the_true_score_in_about_95_percent_of_simulations(simulate):
     random = np.random.default_rng(0)
     found = [simulate(random) for _ in range(100)]

@@ -296,6 +296,7 @@ EXPECTED = {"data/1.png": ("cat",), "data/sub/ü,2.png": ("dog",), "data/3.png":
                             "label": ["cat", "dog"]}),
     ],
 )  # fmt: skip
+@pytest.mark.promise("layouts")
 def test_a_table_labels_the_images_that_it_lists(name, content):
     content = parquet(**content) if isinstance(content, dict) else content.encode()
     source = find(pictures(*EXPECTED) | {name: content})
@@ -410,10 +411,18 @@ def test_an_invalid_table_is_an_error(table, message):
         find({"1.png": b"", "2.png": b"", "t.csv": table}, layout="table")
 
 
-def test_a_parquet_file_of_kilobytes_with_millions_of_rows_is_refused(monkeypatch):
-    monkeypatch.setattr(table_files, "MAX_ROWS", 999)
-    content = parquet(path=["1.png"] * 1000, label=["a"] * 1000)
-    with pytest.raises(UserError, match=r"t\.parquet: .* at most 999 rows .* got 1,000 rows"):
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        ("MAX_ROWS", "999 rows .* got 1,000 rows"),
+        ("MAX_BYTES_UNPACKED", "999 bytes, got 1,000 rows"),
+    ],
+)
+@pytest.mark.promise("limit-parquet")
+def test_a_parquet_file_of_kilobytes_with_millions_of_rows_is_refused(monkeypatch, limit, message):
+    monkeypatch.setattr(table_files, limit, 999)
+    content = parquet(path=[f"{i}.png" for i in range(1000)], label=["a"] * 1000)
+    with pytest.raises(UserError, match=rf"t\.parquet: .* at most .*{message}"):
         find(pictures("1.png") | {"t.parquet": content})
 
 

@@ -20,6 +20,7 @@ def card(run):
 @pytest.mark.parametrize(
     ("task", "score"), [("single", "| stack | 71.2 % |"), ("multi", "| stack | 0.712 |")]
 )
+@pytest.mark.promise("intervals-and-baseline")
 def test_the_card_has_scores_with_intervals_and_the_baseline(tmp_path, task, score):
     text = card(Run(tmp_path, task=task))
     assert score in text and "| majority baseline |" in text
@@ -37,6 +38,7 @@ def test_without_test_images_the_card_warns_that_scores_are_optimistic(tmp_path,
 
 
 @pytest.mark.parametrize("task", TASKS)
+@pytest.mark.promise("escaped-card")
 def test_names_from_data_are_not_markup(tmp_path, task):
     classes = (*HOSTILE, "a|b", "[x](http://y)", "two\nlines", "![i](j)", "`code`", "*bold*")
     html = MarkdownIt("gfm-like", {"html": True, "linkify": False}).render(

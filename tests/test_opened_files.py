@@ -34,6 +34,14 @@ pytestmark = [
 DRIVER = r"""
 import json, runpy, sys
 
+def note_connection(event, arguments):
+    if event == "socket.getaddrinfo" or (
+        event in ("socket.connect", "socket.sendto") and isinstance(arguments[1], tuple)
+    ):  # the address of a local socket is no tuple
+        with open("connections", "a") as file:  # that the stage does not declare
+            file.write(event)
+
+sys.addaudithook(note_connection)
 for line in sys.stdin:
     for module in [module for module in sys.modules if module.split(".")[0] == "classifold"]:
         del sys.modules[module]
@@ -79,6 +87,11 @@ PLANTED = {
         "def main():\n    Path('data/split/test.csv').write_text('')",
         {"deps": ["data/split/test.csv"]},
         "writes data/split/test.csv",
+    ),
+    "connects": (
+        "def main():\n    import socket\n    socket.socket().connect_ex(('127.0.0.1', 9))",
+        {},
+        "writes connections",
     ),
     "imports": (
         "def main():\n    from classifold.gan import losses",
@@ -291,6 +304,7 @@ def complaints(stage: str, run: Run) -> set[str]:
     return found
 
 
+@pytest.mark.promise("affected-stages", "only-evaluate", "no-connection")
 def test_stages_do_what_they_declare_and_nothing_else(runs):
     found = {name: complaints(name, run) for name, run in runs.items() if name not in PLANTED}
     assert len(found) > 12
@@ -315,6 +329,7 @@ def test_the_hash_of_a_stages_code_covers_the_code_that_it_opened(runs):
 
 
 @pytest.mark.parametrize("planted", PLANTED)
+@pytest.mark.promise("only-evaluate", "no-connection")
 def test_a_stage_that_does_otherwise_is_found(runs, planted):
     _, _, *expected = PLANTED[planted]
     found = complaints(planted, runs[planted])

@@ -101,6 +101,7 @@ def opened(request, pages, browser, keep_screenshot):
     context.close()
 
 
+@pytest.mark.promise("pages-offline")
 def test_the_page_is_complete_and_requests_nothing(opened):
     page, messages, requests = opened
     charts = page.evaluate(

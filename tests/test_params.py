@@ -448,6 +448,7 @@ def test_all_settings_of_a_training_are_valid(valid, key, value):
 
 @pytest.mark.parametrize("name", ["two words", "1st", "a.b", "$(reboot)", "x;reboot", "../x", ""])
 @pytest.mark.parametrize("section", ["models", "policies", "models.mlp.phases"])
+@pytest.mark.promise("checked-before")
 def test_names_are_valid_as_file_name_as_key_and_in_a_command(valid, section, name):
     place = valid
     for key in section.split("."):
@@ -466,6 +467,7 @@ def test_names_are_valid_as_file_name_as_key_and_in_a_command(valid, section, na
         *((name, "Windows reserves") for name in ("con", "NUL", "Com1", "lpt9")),
     ],
 )
+@pytest.mark.promise("limit-name")
 def test_names_that_no_file_can_have_are_refused(valid, name, message):
     valid["models"][name] = valid["models"]["mlp"]
     with pytest.raises(UserError, match=f"models.{name[:3]}.*{message}"):
@@ -477,6 +479,7 @@ def test_a_name_of_100_characters_is_valid(valid):
     check(valid)
 
 
+@pytest.mark.promise("limit-name")
 def test_names_of_models_differ_in_more_than_case(valid):
     valid["models"]["MLP"] = valid["models"]["mlp"]
     with pytest.raises(UserError, match=r"models\.MLP: must differ from mlp in more than"):

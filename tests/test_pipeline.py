@@ -150,6 +150,7 @@ def test_every_search_file_is_a_stage_that_the_main_pipeline_does_not_run():
     assert not any("studies" in dep for stage in STAGES.values() for dep in stage["deps"])
 
 
+@pytest.mark.promise("test-used-once")
 def test_searches_never_see_test_images():
     assert not [dep for dep in SEARCH["do"]["deps"] if dep.startswith("data/split")]
     assert SEARCH["do"]["deps"][0] == "data/augmented"  # training and validation images
@@ -164,14 +165,34 @@ def test_stage_that_builds_networks_declares_them(stage):
     assert networks == [f"src/classifold/networks{expected}"]
 
 
+@pytest.mark.promise("affected-stages")
 def test_stages_declare_exactly_the_params_they_read():
     assert {s: params_read(s) for s in STAGES} == {s: declared_params(s) for s in STAGES}
+
+
+@pytest.mark.promise("stages")
+def test_the_readme_lists_the_stages():
+    (sentence,) = re.findall(r"^DVC runs the stages:[^.]+", (ROOT / "README.md").read_text(), re.M)
+    optional = {"check", "folds"}  # no step of its own; only with stack.folds
+    assert set(re.findall(r"`(\w+)`", sentence)) == STAGES.keys() - optional
+
+
+@pytest.mark.promise("only-names", "checked-before")
+def test_the_name_of_a_model_is_the_only_one_in_a_command_and_is_checked_before():
+    for stage in STAGES.values():
+        first, *others = [stage["cmd"]] if isinstance(stage["cmd"], str) else stage["cmd"]
+        assert "$" not in first
+        assert re.findall(r"\$[^ ]*", " ".join(others)) in ([], ["${key}"])
+        assert not others or first.split("#")[0].strip() == "python -m classifold.params"
+    lists = {stage["foreach"] for stage in PIPELINE["stages"].values() if "foreach" in stage}
+    assert lists == {"${models}"}
 
 
 def test_every_stage_has_a_description():
     assert not [name for name, stage in STAGES.items() if not stage["desc"].endswith(".")]
 
 
+@pytest.mark.promise("test-used-once", "only-evaluate")
 def test_only_evaluate_sees_the_test_images():
     readers = [
         name
@@ -181,6 +202,7 @@ def test_only_evaluate_sees_the_test_images():
     assert readers == ["evaluate"]
 
 
+@pytest.mark.promise("test-used-once")
 def test_nothing_that_is_fitted_depends_on_an_evaluation():
     readers = [
         name for name, stage in STAGES.items() if any("evaluated" in dep for dep in stage["deps"])
@@ -188,6 +210,7 @@ def test_nothing_that_is_fitted_depends_on_an_evaluation():
     assert set(readers) <= {"robustness", "explain", "report"}
 
 
+@pytest.mark.promise("test-used-once")
 def test_an_evaluation_applies_decisions_and_imports_nothing_that_fits():
     code = code_behind(ROOT / "stages/evaluate.py")
     files = [file for file in code if file.parent.name in {"stages", "evaluation"}]
@@ -279,6 +302,7 @@ def test_no_two_modules_import_each_other():
     TopologicalSorter(graph).prepare()  # raises CycleError
 
 
+@pytest.mark.promise("no-imports")
 def test_only_networks_are_loaded_by_name():
     by_name = {
         ast.unparse(node.args[0])
@@ -337,6 +361,7 @@ def test_no_stage_imports_torch_before_the_package_sets_the_environment():
         assert "torch" not in [name.split(".")[0] for name in names], script
 
 
+@pytest.mark.promise("no-pickle", "torch-weights")
 def test_no_pickle_is_loaded():
     refused = (
         *("pickle.load", "Unpickler(", "allow_pickle=True"),
@@ -353,6 +378,13 @@ def test_no_pickle_is_loaded():
 
 def _calls_torch_load(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
+
+
+@pytest.mark.promise("onnx")
+def test_onnx_is_read_only_where_it_was_written():
+    reads = re.compile(r"InferenceSession\(|onnx\.(load|parser)|onnxruntime\.Model")
+    readers = [file for file in [*SOURCES, *SCRIPTS] if reads.search(file.read_text())]
+    assert readers == [SRC / "serving/export.py"]
 
 
 @pytest.mark.parametrize(

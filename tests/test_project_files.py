@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import tomllib
 import zipfile
+from configparser import ConfigParser
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from ruamel.yaml import YAML
 from sklearn.datasets import load_digits
 
 from classifold.project.prerequisites import EMBEDDED
+from classifold.runtime.ray_cluster import QUIET
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "data/raw/README.md"])
@@ -70,6 +72,7 @@ def test_files_that_a_page_names_exist(name):
     assert not [file for file in files if not (ROOT / file).exists()]
 
 
+@pytest.mark.promise("python")
 def test_the_workflow_runs_the_two_commands_of_the_readme():
     first = re.search(r"```console\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)[1]
     promised = re.findall(r"^\$ (make \w+)", first, flags=re.MULTILINE)
@@ -82,6 +85,30 @@ def test_the_workflow_runs_the_two_commands_of_the_readme():
     assert workflow["permissions"] == {"contents": "read"}
     oldest = PROJECT["requires-python"].removeprefix(">=")
     assert oldest in workflow["jobs"]["test"]["strategy"]["matrix"]["python"]
+
+
+@pytest.mark.promise("check-params")
+def test_make_repro_begins_with_the_check_of_params():
+    lines = run("make", "--no-print-directory", "-n", "repro").splitlines()
+    assert [line for line in lines if line in {"classifold check", "dvc repro"}] == [
+        "classifold check",
+        "dvc repro",
+    ]
+
+
+@pytest.mark.promise("all-pages")
+def test_the_index_of_documents_lists_all_pages():
+    links = re.findall(r"\]\((\w+\.md)\)", (ROOT / "docs/index.md").read_text(encoding="utf-8"))
+    pages = {page.name for page in ROOT.glob("docs/*.md")} - {"index.md"}
+    assert (len(links), set(links)) == (len(pages), pages)
+
+
+@pytest.mark.promise("no-statistics")
+def test_statistics_of_dvc_and_ray_are_off():
+    config = ConfigParser()
+    config.read(ROOT / ".dvc/config")  # of a project, too: `classifold init` copies it
+    assert config["core"]["analytics"] == "false"
+    assert QUIET["RAY_USAGE_STATS_ENABLED"] == "0"
 
 
 def outputs(file):
@@ -126,12 +153,14 @@ def test_hooks_before_a_commit_use_the_tools_that_set_up_installs():
     assert tools == {".venv/bin/ruff", ".venv/bin/mypy", ".venv/bin/dvc"}
 
 
+@pytest.mark.promise("license")
 def test_the_citation_names_the_version_and_the_license_of_the_package():
     citation = read_yaml("CITATION.cff")
     assert {"cff-version", "message", "title", "authors"} <= set(citation)
     assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
 
 
+@pytest.mark.promise("digits")
 def test_the_embedded_data_set_is_that_of_scikit_learn():
     images, labels = load_digits(return_X_y=True)
     with zipfile.ZipFile(ROOT / EMBEDDED) as archive:

@@ -98,6 +98,7 @@ def test_every_image_of_the_archive_is_in_the_table_and_every_gray_one_has_equal
 
 
 @pytest.mark.parametrize(("name", "task"), ARCHIVES)
+@pytest.mark.promise("never-in-two-splits")
 def test_no_image_and_no_duplicate_is_in_two_splits(run, name, task):
     done = run(name, task)
     kept = {image.id for image in done.selection.kept if image.split != "unlabelled"}

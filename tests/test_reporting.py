@@ -89,6 +89,7 @@ def test_headings_skip_no_level(tmp_path, task):
 
 
 @pytest.mark.parametrize("task", TASKS)
+@pytest.mark.promise("pages-offline")
 def test_nothing_is_loaded_from_a_network(tmp_path, task):
     page = Run(tmp_path, kept_only=False, classes=HOSTILE, task=task).page()
     style = page[page.index("<style>") : page.index("</style>")]
@@ -101,6 +102,7 @@ def test_nothing_is_loaded_from_a_network(tmp_path, task):
 
 
 @pytest.mark.parametrize(("task", "name"), [("single", "Wilson"), ("multi", "Agresti-Coull")])
+@pytest.mark.promise("intervals-and-baseline")
 def test_the_chart_of_models_names_its_intervals(tmp_path, task, name):
     page = Run(tmp_path, task=task).page()
     assert f"on 4 test images with 95 % intervals ({name})" in Reader(page).text
@@ -117,6 +119,7 @@ def test_every_image_has_an_alternative_text_and_a_size(tmp_path, task):
 
 
 @pytest.mark.parametrize("task", TASKS)
+@pytest.mark.promise("escaped-pages")
 def test_hostile_names_are_shown_as_text(tmp_path, task):
     page = Run(tmp_path, classes=HOSTILE, kept_only=False, task=task).page()
     reader = Reader(page)
@@ -131,6 +134,7 @@ def test_hostile_names_are_shown_as_text(tmp_path, task):
     assert "a: 1 # <b>why</b>" in reader.text
 
 
+@pytest.mark.promise("escaped-pages")
 def test_names_in_charts_reach_plotly_escaped(tmp_path):
     facts = Run(tmp_path, classes=HOSTILE).facts()
     chart = confusion_matrix(facts).to_json()

@@ -66,6 +66,7 @@ class Copy:
         }
 
 
+@pytest.mark.promise("same-bytes")
 def test_outputs_do_not_depend_on_path_locale_clock_user_order_of_files_or_cores(tmp_path):
     here = Copy(tmp_path / "here", OMP_NUM_THREADS="2")
     draw_data(here.root / "data/raw/synthetic")

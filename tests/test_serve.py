@@ -3,9 +3,11 @@
 import asyncio
 import csv
 import io
+import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 import zlib
@@ -16,6 +18,7 @@ from unittest.mock import Mock
 import jsonschema
 import numpy as np
 import pytest
+import uvicorn
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -33,8 +36,9 @@ from classifold.serving.web.inference import InferenceThread
 from classifold.serving.web.limits import MIB, Admission, Limits
 from classifold.serving.web.schema import Predictions
 from classifold.serving.web.security import Guard
-from classifold.serving.web.server import bind
+from classifold.serving.web.server import bind, run
 from classifold.serving.web.uploads import arriving, declared_length
+from watched_files import AVAILABLE, WatchedFiles
 
 OWN = "http://127.0.0.1:8000"
 
@@ -135,6 +139,7 @@ def test_each_bad_image_has_a_reason_and_the_others_are_predicted(served, odd_im
     assert [row["image"] for row in csv.DictReader(io.StringIO(text))] == names
 
 
+@pytest.mark.promise("serve-bounded")
 def test_the_limits_of_decoding_are_reasons(project, odd_images, monkeypatch):
     decoder = Decoder(Classifier.load(project()), Limits(decode_seconds=3, decode_bytes=300 * MIB))
     assert decoder._decode(odd_images["cat/photo.jpg"]).pixels.shape == (16, 16, 3)
@@ -150,6 +155,7 @@ def test_the_limits_of_decoding_are_reasons(project, odd_images, monkeypatch):
     assert "more than 300 MiB" in decoder._decode(b"").reason
 
 
+@pytest.mark.promise("limit-request")
 def test_limits_of_a_request(served, odd_images):
     client, _ = served(max_body=20_000, max_table=10_000, max_images=2)
     image = odd_images["cat/photo.jpg"]
@@ -169,6 +175,19 @@ def test_limits_of_a_request(served, odd_images):
     assert post(client, {"a": image}, params={"top": "x"}).status_code == 400
     assert client.post("/v1/csv", json={"predictions": 3}).status_code == 400
     assert client.get("/health").json() == {"status": "ok", "n_waiting": 0}
+
+
+@pytest.mark.skipif(not AVAILABLE, reason="inotify exists on Linux alone")
+@pytest.mark.promise("serve-keeps-nothing")
+def test_no_image_is_written_to_a_file(served, odd_images, tmp_path, monkeypatch):
+    client, _ = served(known=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    large = odd_images["cat/photo.jpg"] + bytes(3 * MIB)  # starlette would write it to a file
+    watched = WatchedFiles(tmp_path)
+    for address in ("/v1/predict", "/v1/explain"):
+        assert post(client, {"a.jpg": large}, address).status_code == 200
+    assert watched.take().written == set()
+    watched.close()
 
 
 def test_a_form_that_is_cut_off_is_refused(served, odd_images):
@@ -218,6 +237,7 @@ def test_a_bug_is_reported_with_the_headers_of_every_reply(served, monkeypatch):
     assert reply.headers["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.promise("limit-request")
 def test_a_request_that_arrives_too_slowly_is_a_408():
     async def arrive():
         async with arriving(Limits(body_seconds=0.01)):
@@ -228,6 +248,7 @@ def test_a_request_that_arrives_too_slowly_is_a_408():
     assert error.value.status_code == 408
 
 
+@pytest.mark.promise("limit-request")
 def test_a_full_queue_is_a_429_with_the_time_to_wait(served, odd_images):
     client, _ = served(max_waiting=2)
     images = dict.fromkeys("abc", odd_images["cat/photo.jpg"])
@@ -260,6 +281,7 @@ def test_waiting_images_are_predicted_in_whole_batches(project):
     assert [f.result().image for f in futures[1:]] == [str(i) for i in range(1, 14)]
 
 
+@pytest.mark.promise("serve-alone", "serve-refuses")
 def test_requests_of_other_sites_are_refused(served):
     client, _ = served()
     for headers, code in [
@@ -375,6 +397,15 @@ def test_a_port_in_use_is_named():
     assert "--port" in str(error.value)
     with pytest.raises(UserError, match="--host"):
         bind("192.0.2.1", 0)
+
+
+@pytest.mark.promise("limit-request")
+def test_the_server_has_the_connections_of_the_limits(monkeypatch):
+    configs = []
+    monkeypatch.setattr(signal, "signal", Mock())  # the tests keep their own
+    monkeypatch.setattr(uvicorn, "Server", lambda config: configs.append(config) or Mock())
+    run(Mock(), Mock(), Limits(max_connections=7))
+    assert configs[0].limit_concurrency == 7
 
 
 @pytest.mark.slow

@@ -44,6 +44,7 @@ def address(project, keep_training_images):
 
 
 @pytest.mark.parametrize("scheme", SCREENS)
+@pytest.mark.promise("serve-alone")
 def test_the_page_classifies_images_and_explains_them(
     address, browser, odd_images, keep_screenshot, scheme
 ):

@@ -70,6 +70,7 @@ def test_no_other_split_of_a_class_comes_closer_to_the_fractions(size, fractions
 
 
 @given(st.lists(st.integers(1, 5), min_size=6, max_size=20), FRACTION_TRIPLES, st.integers(0, 9))
+@pytest.mark.promise("one-split", "never-in-two-splits")
 def test_groups_stay_whole_and_sizes_of_splits_are_off_by_less_than_a_group(
     group_sizes, fractions, seed
 ):
@@ -217,6 +218,7 @@ def test_class_proportions_of_20000_photos_of_14_labels_are_as_close_as_in_the_r
     ),
     st.integers(0, 9),
 )
+@pytest.mark.promise("one-split", "never-in-two-splits")
 def test_groups_of_images_with_several_labels_stay_whole(images, seed):
     labels = [tuple(sorted(of_image)) for of_image, _ in images]
     groups = [str(group) for _, group in images]
@@ -337,6 +339,7 @@ def assigned(images, *, method="grouped"):
     return splits, Counter(splits)
 
 
+@pytest.mark.promise("official-test")
 def test_an_official_test_split_stays_and_validation_is_a_fraction_of_train():
     train = listed(["cat", "dog"] * 100, split="train", name="train")
     test = listed(["cat"] * 7 + ["dog"] * 3, split="test", name="test")
@@ -532,6 +535,7 @@ def test_without_groups_scikit_multilearn_gives_the_result_of_its_own_call():
     ),
     st.integers(0, 2**32 - 1),
 )
+@pytest.mark.promise("one-split")
 def test_scikit_multilearn_keeps_groups_whole(images, seed):
     labels = [tuple(sorted(of_image)) for of_image, _ in images]
     groups = [str(group) for _, group in images]

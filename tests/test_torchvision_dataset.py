@@ -182,6 +182,7 @@ class Evil:
 
 
 @pytest.mark.parametrize("reader", ["load", "loads", "Unpickler"])
+@pytest.mark.promise("torchvision-pickles")
 def test_a_data_set_of_pickles_is_refused_before_it_runs_anything(tmp_path, plant, reader):
     (tmp_path / "data.pkl").write_bytes(pickle.dumps(Evil(tmp_path / "owned")))
 
@@ -224,6 +225,7 @@ def test_a_pickle_an_image_is_kept_in_is_not_read_either(tmp_path, plant, listed
     assert not (tmp_path / "owned").exists()
 
 
+@pytest.mark.promise("torchvision-pickles")
 def test_cifar_is_pickles_and_refused(tmp_path, plant):
     class CIFAR10(datasets.CIFAR10):
         def _check_integrity(self):

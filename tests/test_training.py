@@ -97,6 +97,17 @@ def test_training_takes_images_of_its_own_size_and_validation_those_of_the_netwo
     assert sides == {True: {8}, False: {16}}
 
 
+@pytest.mark.promise("only-training-augmented")
+def test_images_are_augmented_in_training_and_not_in_validation(draw_pack):
+    still = {"p1": PHASE | {"epochs": 1, "optimizer": STILL}}
+    plain, augmented = (
+        train(tiny(), draw_pack(24), policy=policy, phases=still).history[0]
+        for policy in (NO_POLICY, CROP_FLIP)
+    )
+    assert augmented["validation_loss"] == plain["validation_loss"]
+    assert augmented["train_loss"] != plain["train_loss"]
+
+
 OPTIMIZERS = {
     "sgd": {"name": "sgd", "lr": 0.1},
     "nesterov": {"name": "sgd", "lr": 0.02, "momentum": 0.9, "nesterov": True},

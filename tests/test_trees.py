@@ -144,6 +144,7 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.promise("layouts")
 def test_a_layout_is_found_out_and_the_same_in_a_folder_and_in_any_archive(pack, opened, layout):
     sources = []
     for kind in KINDS:
@@ -219,6 +220,7 @@ def test_links_and_devices_in_a_tar_are_refused_but_one_file_may_have_two_names(
         }
 
 
+@pytest.mark.promise("limit-pipes")
 def test_in_a_folder_links_to_files_are_followed_and_others_and_pipes_are_listed(tmp_path, opened):
     root = tmp_path / "source"
     (root / "cat").mkdir(parents=True)
@@ -273,6 +275,7 @@ def flip(path, offset, value):
     path.write_bytes(content)
 
 
+@pytest.mark.promise("refused-entries")
 def test_an_encrypted_entry_names_a_remedy(pack, opened):
     path = pack({"cat/1.png": b"secret", "cat/2.png": b"open"}, "zip")
     directory = path.read_bytes().find(b"PK\1\2", path.read_bytes().find(b"PK\1\2") + 1)
@@ -292,6 +295,7 @@ def rewrite(path, field, value, *, after=b"PK\1\2"):
 
 @pytest.mark.parametrize("claimed", [0, 1, 500, 2**22 - 1])
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.promise("limit-entry")
 def test_an_entry_that_claims_too_few_bytes_is_read_no_further(tmp_path, opened, method, claimed):
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w", method) as archive:
@@ -393,6 +397,7 @@ def test_a_tar_whose_last_file_is_a_zip_is_a_tar(tmp_path, pack, opened):
         assert tree.names() == ["cat/1.png", "inner.zip"]
 
 
+@pytest.mark.promise("limit-archive")
 def test_a_zip_that_unpacks_to_too_much_in_all_is_refused(pack, opened, monkeypatch):
     monkeypatch.setattr(entries, "BYTES_UNPACKED_BEYOND_SUSPICION", 10_000)
     path = pack({f"cat/{i}.png": bytes(200_000) for i in range(3)}, "zip")
@@ -414,6 +419,7 @@ def test_one_file_of_many_names_unpacks_to_too_much_in_all(tmp_path, opened, mon
         pass
 
 
+@pytest.mark.promise("limit-file")
 def test_an_entry_that_unpacks_to_far_more_than_its_size_is_not_unpacked(pack, opened, monkeypatch):
     monkeypatch.setattr(zip_archive, "BYTES_BEYOND_SUSPICION", 10_000)
     with (
@@ -425,6 +431,7 @@ def test_an_entry_that_unpacks_to_far_more_than_its_size_is_not_unpacked(pack, o
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.promise("limit-file")
 def test_files_too_large_to_be_read_safely_are_refused(pack, opened, monkeypatch, kind):
     monkeypatch.setattr(entries, "MAX_BYTES_PER_FILE", 3)
     with opened(pack({"cat/1.png": b"1234", "cat/2.png": b"123"}, kind)) as tree:
@@ -434,6 +441,7 @@ def test_files_too_large_to_be_read_safely_are_refused(pack, opened, monkeypatch
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.promise("limit-files")
 def test_more_files_than_memory_has_room_for_are_refused(pack, opened, monkeypatch, kind):
     monkeypatch.setattr(entries, "MAX_FILES", 2)
     path = pack({f"cat/{i}.png": b"" for i in range(3)}, kind)
@@ -442,6 +450,7 @@ def test_more_files_than_memory_has_room_for_are_refused(pack, opened, monkeypat
 
 
 @pytest.mark.parametrize("kind", ["tar.gz", "tar.bz2", "tar.xz"])
+@pytest.mark.promise("limit-archive")
 def test_a_tar_that_unpacks_to_far_more_than_its_size_is_not_unpacked(
     tmp_path, pack, opened, monkeypatch, kind
 ):
@@ -533,6 +542,7 @@ def headers_without_end(kind):
 @pytest.mark.parametrize(
     "kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, "sparse"]
 )
+@pytest.mark.promise("limit-headers")
 def test_headers_of_a_tar_do_not_fill_the_memory(tmp_path, opened, kind):
     path = tmp_path / "a.tar.gz"
     path.write_bytes(gzip.compress(header() + headers_without_end(kind)))
@@ -544,6 +554,7 @@ def test_headers_of_a_tar_do_not_fill_the_memory(tmp_path, opened, kind):
     assert peak < 2**23
 
 
+@pytest.mark.promise("limit-xz")
 def test_an_xz_file_that_needs_too_much_memory_is_refused(pack, opened, monkeypatch):
     path = pack(FILES, "tar.xz")
     monkeypatch.setattr(tar_archive, "MAX_MEMORY_OF_XZ", 2**20)

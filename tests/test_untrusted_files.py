@@ -90,6 +90,7 @@ def test_the_pickles_of_these_tests_do_run_where_a_reader_is_careless(
 
 
 @pytest.mark.parametrize("kind", ["npy", "npz", "pkl"])
+@pytest.mark.promise("no-pickle")
 def test_a_pack_is_no_pickle(write_packs, tmp_path, pickles, mark, kind):
     write_packs(tmp_path, train=3)
     (tmp_path / "train/images.npy").write_bytes(pickles[kind])
@@ -99,6 +100,7 @@ def test_a_pack_is_no_pickle(write_packs, tmp_path, pickles, mark, kind):
 
 
 @pytest.mark.parametrize("kind", ["npy", "npz", "pt", "pkl"])
+@pytest.mark.promise("no-pickle")
 def test_logits_are_no_pickle(tmp_path, pickles, mark, kind):
     path = tmp_path / "mlp.npz"
     path.write_bytes(pickles[kind])
@@ -115,6 +117,7 @@ def test_logits_that_unpack_to_any_size_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["npy", "npz", "pt", "pkl"])
+@pytest.mark.promise("no-pickle", "formats")
 def test_a_checkpoint_is_no_pickle(tmp_path, pickles, mark, capsys, kind):
     path = tmp_path / "mlp.safetensors"
     path.write_bytes(pickles[kind])
@@ -140,6 +143,7 @@ def predict(project, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["npz", "pt", "pkl"])
 @pytest.mark.parametrize("folder", ["models/deep", "ensemble"])
+@pytest.mark.promise("no-pickle", "formats", "predict-runs-nothing")
 def test_weights_are_no_pickle(predict, pickles, mark, folder, kind):
     done = predict(f"{folder}/weights.safetensors", pickles[kind])
     assert done.exit_code == 1, done.output
@@ -148,6 +152,7 @@ def test_weights_are_no_pickle(predict, pickles, mark, folder, kind):
     assert not mark.exists()
 
 
+@pytest.mark.promise("no-pickle")
 def test_pickles_that_lie_beside_other_files_are_left_alone(predict, pickles, mark):
     for folder in ("models", "models/deep", "ensemble", "data/compared", "source/cat"):
         for kind, content in pickles.items():
@@ -224,6 +229,7 @@ DESCRIPTION = {
         ),
     ],
 )
+@pytest.mark.promise("no-imports", "limit-network", "predict-runs-nothing")
 def test_the_description_of_an_untrusted_model_is_checked_before_it_is_used(
     tmp_path, change, message
 ):
@@ -247,6 +253,7 @@ def test_the_description_of_an_untrusted_model_is_checked_before_it_is_used(
         pytest.param("\ufeff{}", "must be a JSON file", id="byte order mark"),
     ],
 )
+@pytest.mark.promise("limit-json")
 def test_a_description_that_is_no_plain_json_is_refused(tmp_path, text, message):
     write_model(tmp_path)
     (tmp_path / "model.json").write_text(text)
@@ -254,6 +261,7 @@ def test_a_description_that_is_no_plain_json_is_refused(tmp_path, text, message)
         load_model(tmp_path)
 
 
+@pytest.mark.promise("limit-json")
 def test_a_description_of_many_megabytes_is_refused(tmp_path):
     write_model(tmp_path)
     with (tmp_path / "model.json").open("r+b") as file:
@@ -276,6 +284,7 @@ def test_the_model_of_these_tests_is_whole(tmp_path):
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+@pytest.mark.promise("limit-weights")
 def test_weights_that_are_not_finite_are_refused(tmp_path, number):
     def spoil(name, tensor):
         if name == "head.weight":
@@ -301,6 +310,7 @@ def test_weights_that_are_not_finite_in_32_bits_are_refused(tmp_path):
         pytest.param(lambda path: path.symlink_to("/dev/zero"), id="device"),
     ],
 )
+@pytest.mark.promise("limit-pipes")
 def test_files_of_a_model_that_never_end_are_refused(tmp_path, name, replace):
     write_model(tmp_path)
     (tmp_path / name).unlink()
@@ -309,6 +319,7 @@ def test_files_of_a_model_that_never_end_are_refused(tmp_path, name, replace):
         load_model(tmp_path)
 
 
+@pytest.mark.promise("limit-weights")
 def test_weights_larger_than_the_memory_are_refused(tmp_path):
     write_model(tmp_path)
     with (tmp_path / "weights.safetensors").open("r+b") as file:
@@ -415,6 +426,7 @@ def test_weights_that_lie_about_their_size_are_refused(tmp_path, content):
         {"surprise": 1},
     ],
 )
+@pytest.mark.promise("predict-runs-nothing")
 def test_an_untrusted_stack_is_run_once_before_it_is_used(project, change):
     folder = project() / "ensemble"
     assert load_ensemble(folder).method == "dense"
@@ -423,6 +435,7 @@ def test_an_untrusted_stack_is_run_once_before_it_is_used(project, change):
         load_ensemble(folder)
 
 
+@pytest.mark.promise("no-pickle")
 def test_a_parquet_table_with_pickled_types_is_read_as_plain_columns(tmp_path, encode, mark):
     columns = {"path": ["1.png", "2.png"], "label": ["a", "b"]}
     evil = {
@@ -487,6 +500,7 @@ def files_around(folder):
     return {path for path in folder.rglob("*") if "project" not in path.parts}
 
 
+@pytest.mark.promise("not-extracted", "refused-entries", "limit-files")
 def test_a_zip_that_would_break_out_is_read_completely_but_not_written(tmp_path, ingest, pickles):
     path = tmp_path / "evil.zip"
     link = zipfile.ZipInfo("cat/link.png")
@@ -541,6 +555,7 @@ LIES = {
 }
 
 
+@pytest.mark.promise("limit-entry")
 def test_ingest_lists_and_counts_entries_of_a_zip_that_lie(ingest, lying_zip):
     code, output, listed = ingest(lying_zip)
     assert code == 0, output
@@ -559,6 +574,7 @@ def test_predict_lists_entries_of_a_zip_that_lie(project, monkeypatch, lying_zip
     assert reasons == {f"{lying_zip}/{name}": reason for name, reason in LIES.items()}
 
 
+@pytest.mark.promise("limit-shared")
 def test_entries_that_share_bytes_are_refused(tmp_path, ingest):
     """A bomb of kilobytes that unpacks to petabytes has thousands of names for one content."""
     path = tmp_path / "evil.zip"
@@ -576,6 +592,7 @@ def test_entries_that_share_bytes_are_refused(tmp_path, ingest):
     assert [listed[name] for name in ("dog/1.png", "dog/2.png")] == [reason] * 2
 
 
+@pytest.mark.promise("not-extracted", "refused-entries")
 def test_a_tar_that_would_break_out_is_read_completely_but_not_written(tmp_path, ingest, pickles):
     path = tmp_path / "evil.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
@@ -607,6 +624,7 @@ def test_a_tar_that_would_break_out_is_read_completely_but_not_written(tmp_path,
     }
 
 
+@pytest.mark.promise("limit-files")
 def test_names_of_classes_and_groups_have_an_end(tmp_path, ingest):
     source = tmp_path / "source"
     source.mkdir()
@@ -620,6 +638,7 @@ def test_names_of_classes_and_groups_have_an_end(tmp_path, ingest):
     assert "Traceback" not in output
 
 
+@pytest.mark.promise("escaped-terminal")
 def test_untrusted_names_in_log_lines_control_no_terminal(tmp_path, ingest):
     source = tmp_path / "source"
     for folder in ("cat", "dog", "\x1b[31mred\u202e"):

@@ -201,6 +201,7 @@ def test_a_tag_is_an_error_for_a_network_without_published_weights():
     ],
     ids=str,
 )
+@pytest.mark.promise("named-weights")
 def test_weights_in_no_known_form_are_an_error(weights):
     with pytest.raises(UserError, match=r"arguments.weights: must be null, pretrained, .*file"):
         find_weights(weights, publisher=None)

@@ -78,6 +78,7 @@ def test_a_prefix_that_some_names_lack_is_part_of_the_names(tmp_path):
     assert is_same(read(write(tmp_path / "w.pth", tensors)), tensors)
 
 
+@pytest.mark.promise("torch-weights", "named-weights")
 def test_a_file_with_another_sha256_is_an_error_before_it_is_read(tmp_path):
     path = tmp_path / "w.pth"
     path.write_bytes(b"no weights at all")
@@ -163,6 +164,7 @@ class Planted:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.promise("torch-weights")
 def test_code_in_a_file_is_named_and_not_run(tmp_path, zipped):
     path, mark = tmp_path / "w.pth", tmp_path / "mark"
     content = TENSORS | {"planted": Planted(mark)}
@@ -197,6 +199,7 @@ def test_a_pickled_network_is_an_error_with_the_name_of_its_class(tmp_path):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
+@pytest.mark.promise("torch-weights")
 def test_anything_but_tensors_by_their_names_is_an_error(tmp_path, content, message):
     with pytest.raises(UserError, match=f"must hold .*tensors .*{message}. Save .*safetensors"):
         read(write(tmp_path / "w.pth", content))

@@ -95,6 +95,7 @@ def test_every_command_and_recipe_is_there(classifold):
     assert [line.partition(":")[0] for line in listed] == recipes
 
 
+@pytest.mark.promise("package-alone")
 def test_a_stage_runs_outside_of_a_clone(classifold, tmp_path):
     for shape in CLASSES:
         draw(tmp_path / f"data/raw/shapes/{shape}/1.png", shape, 1)
