@@ -11,7 +11,7 @@ from classifold.analysis.features.training_images import (
     save_training_images,
 )
 from classifold.data.metrics_file import write_metrics
-from classifold.data.pack import read_pack
+from classifold.data.pack import Pack, read_pack
 from classifold.models.device import choose_device
 from classifold.models.explained_model import load_explained_model
 from classifold.models.feature_cache import FeatureCache
@@ -24,28 +24,32 @@ def main() -> None:
     seed, device_name = read_params("explain.seed", "train.device")
     name, model = load_explained_model(Path("data/explained_model"))
     train = read_pack(Path("data/augmented/train")).originals()
-    validation = read_pack(Path("data/augmented/validation"))
+    split, held_out = _read_held_out(Path("data/augmented"))
     device = choose_device(device_name)
     cache = FeatureCache.of_project(Path())
     model.use_threads()
 
-    validation = validation.subset(sample_rows(len(validation.ids), seed=seed))
-    of_validation = compute_features(model, validation.images, device=device, cache=cache)
-    n_features = of_validation.shape[1]
+    held_out = held_out.subset(sample_rows(len(held_out.ids), seed=seed))
+    of_held_out = compute_features(model, held_out.images, device=device, cache=cache)
+    n_features = of_held_out.shape[1]
     sample = train.subset(sample_rows(len(train.ids), seed=seed, n_features=n_features))
     features = compute_features(model, sample.images, device=device, cache=cache)
-    images = fit_training_images(
-        sample, features, of_validation, model=name, n_train=len(train.ids)
-    )
+    images = fit_training_images(sample, features, of_held_out, model=name, n_train=len(train.ids))
 
     with new_folder(Path("data/novelty")) as folder:
         save_training_images(folder, images)
-    n_validation = len(validation.ids)
+    n_held_out = len(held_out.ids)
     write_metrics(
         Path("metrics/novelty.json"),
-        novelty_metrics(images, n_validation=n_validation),
-        reason=describe_missing_threshold(n_validation),
+        novelty_metrics(images, split=split, n_images=n_held_out),
+        reason=describe_missing_threshold(split, n_held_out),
     )
+
+
+def _read_held_out(packs: Path) -> tuple[str, Pack]:
+    """Read images on which no weights were trained, and of a calibration split no epoch chosen."""
+    split = "calibration" if (packs / "calibration").is_dir() else "validation"
+    return split, read_pack(packs / split)
 
 
 if __name__ == "__main__":

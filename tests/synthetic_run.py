@@ -506,7 +506,8 @@ class Run:
             for x, i in enumerate(self.ids)
         ]
         write_rows(self.folders.tsne / "chosen.csv", points, columns=list(points[0]))
-        self._metric("novelty", {"model": "one", "n_validation_images": 40, "threshold": 0.25})
+        calibrated = {"calibrated_on": "validation", "n_calibration_images": 40}
+        self._metric("novelty", {"model": "one", "threshold": 0.25, **calibrated})
         n_explained = min(self.n_test, 2)
         fraction = 0.3 if n_explained else None
         self._metric(

@@ -117,8 +117,9 @@ def test_at_most_5_percent_of_images_like_the_validation_images_are_novel(n_imag
 
 def test_too_few_validation_images_give_no_threshold_and_no_image_is_novel(training_images):
     assert fit_novelty_threshold(np.arange(18)) is None
-    assert "at least 19 validation images, and there are 18" in describe_missing_threshold(18)
-    assert describe_missing_threshold(19) is None
+    reason = describe_missing_threshold("validation", 18)
+    assert "at least 19 validation images, and there are 18" in reason
+    assert describe_missing_threshold("calibration", 19) is None
     train = training_images(np.eye(2))
     nearest = train.nearest(np.array([[-1.0, 0], [1, 0.1]]))
     assert train.is_novel(nearest).tolist() == [True, True]

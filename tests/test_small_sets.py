@@ -97,18 +97,22 @@ def test_a_set_of_equal_images_with_several_labels_is_mapped_and_explained(run):
     assert metrics["tsne"]["n_images"] == metrics["split"]["n_train"]
 
 
-@pytest.mark.parametrize("task", ["single", "multi"])
-def test_a_probe_is_mapped_and_explained_by_the_features_of_its_training(task, run, tmp_path):
+@pytest.mark.parametrize(("task", "held_out"), [("single", "calibration"), ("multi", "validation")])
+def test_a_probe_is_mapped_and_explained_by_the_features_of_its_training(
+    task, held_out, run, tmp_path
+):
     labels = (("a",), ("b",)) if task == "single" else (("a",), ("b",), ("a", "b"))
     images = {f"{i}.png": labels[i % len(labels)] for i in range(72)}
     if task == "single":
         images = {f"{label}/{path}": of for path, of in images.items() for label in of}
-    fractions = {"train": 0.5, "validation": 0.3, "test": 0.2}
+    fractions = {"train": 0.4, "validation": 0.1, "test": 0.2}
+    fractions[held_out] = fractions.get(held_out, 0) + 0.3
     metrics = run(images, task=task, model=PROBE, fractions=fractions)
     assert not any("reason" in metrics[name] for name in ANALYSES)
     assert metrics["tsne"]["features"].keys() == metrics["tsne"]["pixels"].keys()
     assert metrics["explain"]["neighbors"]["n_compared"] == metrics["split"]["n_train"]
-    assert len(list((tmp_path / ".cache/features").glob("*.npy"))) == 2  # not of test images
+    n_splits = 3 if held_out == "calibration" else 2
+    assert len(list((tmp_path / ".cache/features").glob("*.npy"))) == n_splits  # not of test images
     novelty = metrics["explain"]["novelty"]
     assert novelty["threshold"] == metrics["novelty"]["threshold"]
     assert novelty["n_images"] == metrics["split"]["n_test"]
@@ -116,10 +120,18 @@ def test_a_probe_is_mapped_and_explained_by_the_features_of_its_training(task, r
     # predict computes the same for the files of the test images.
     rows = read_rows(tmp_path / "data/explained/novelty.csv")
     files = [tmp_path / "data/raw/small" / row["id"] for row in rows]
-    predictions = list(Classifier.load(tmp_path).predict(files))
+    classifier = Classifier.load(tmp_path)
+    predictions = list(classifier.predict(files))
     assert [one.novelty for one in predictions] == [float(row["novelty"]) for row in rows]
     assert [one.is_novel for one in predictions] == [row["is_novel"] == "1" for row in rows]
     assert sum(one.is_novel for one in predictions) == novelty["n_novel"]
+    # With fewer than 39 held-out images the threshold is the novelty of one of them, the highest.
+    ids = [row["id"] for row in read_rows(tmp_path / f"data/split/{held_out}.csv")]
+    of_held_out = classifier.predict([tmp_path / "data/raw/small" / one for one in ids])
+    highest = max(one.novelty for one in of_held_out)
+    assert metrics["novelty"]["threshold"] == pytest.approx(highest, abs=1e-5)
+    fitted_on = {key: metrics["novelty"][key] for key in ("calibrated_on", "n_calibration_images")}
+    assert fitted_on == {"calibrated_on": held_out, "n_calibration_images": len(ids)}
 
 
 def test_one_image_of_each_class_trains_and_the_official_test_split_has_one_class(run, tmp_path):

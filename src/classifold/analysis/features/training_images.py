@@ -52,7 +52,7 @@ class TrainingImages(NamedTuple):
     features: np.ndarray  # float64 (N, n_features), each row of length 1, or 0
     ids: list[str]
     labels: list[str]  # several are joined by `|`
-    threshold: float | None  # of novelty; None if there are too few validation images
+    threshold: float | None  # of novelty; None if it was fitted on too few images
     n_train: int  # number of training images, of which these are a sample
 
     def nearest(self, features: np.ndarray, *, k: int = N_NEIGHBORS) -> Nearest:
@@ -95,46 +95,47 @@ def sample_rows(n_images: int, *, seed: int, n_features: int = 1) -> np.ndarray:
 def fit_training_images(
     sample: Pack,
     features: np.ndarray,
-    validation_features: np.ndarray,
+    held_out_features: np.ndarray,
     *,
     model: str,
     n_train: int,
 ) -> TrainingImages:
-    """Prepare training images for comparisons, and fit the threshold on validation images.
+    """Prepare training images for comparisons, and fit the threshold on images that were held out.
 
     Args:
         sample: training images without augmented variants.
         features: float array (N, n_features), of the sample.
-        validation_features: float array (n_validation, n_features).
+        held_out_features: float array (n_held_out, n_features).
         model: name of the model that computed them.
         n_train: number of training images without variants.
     """
     rows = as_stored(features)
-    novelty = find_nearest(validation_features, rows).novelty
+    novelty = find_nearest(held_out_features, rows).novelty
     labels = label_names(sample.labels, sample.classes)
     threshold = fit_novelty_threshold(novelty)
     return TrainingImages(model, rows, sample.ids, labels, threshold, n_train)
 
 
-def novelty_metrics(images: TrainingImages, *, n_validation: int) -> dict[str, Any]:
-    """Collect `metrics/novelty.json`."""
+def novelty_metrics(images: TrainingImages, *, split: str, n_images: int) -> dict[str, Any]:
+    """Collect `metrics/novelty.json`; the threshold was fitted on `n_images` of this split."""
     return {
         "model": images.model,
         "n_train_images": images.n_train,
         "n_compared": len(images.ids),
         "n_features": images.features.shape[1],
-        "n_validation_images": n_validation,
+        "calibrated_on": split,
+        "n_calibration_images": n_images,
         "threshold": images.threshold,
     }
 
 
-def describe_missing_threshold(n_validation: int) -> str | None:
+def describe_missing_threshold(split: str, n_images: int) -> str | None:
     """Describe why there is no threshold; None if there is one."""
-    if n_validation >= MIN_IMAGES:
+    if n_images >= MIN_IMAGES:
         return None
     return (
-        f"a threshold of novelty needs at least {MIN_IMAGES} validation images, and there are "
-        f"{n_validation}"
+        f"a threshold of novelty needs at least {MIN_IMAGES} {split} images, and there are "
+        f"{n_images}"
     )
 
 

@@ -82,7 +82,7 @@ def describe_novelty(facts: Facts) -> list[str]:
     fraction = percent(tested["novel_fraction"], n_images=n_images)
     sentences = [
         f"The threshold, {fitted['threshold']:.3f}, was fitted on "
-        f"{count(fitted['n_validation_images'], 'validation image')}: at most "
+        f"{count(fitted['n_calibration_images'], fitted['calibrated_on'] + ' image')}: at most "
         f"{expected:g}{PERCENT} of new images from the same source are above it.",
         f"Of {count(n_images, 'test image')}, {fraction} are.",
     ]
