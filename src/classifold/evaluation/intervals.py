@@ -21,12 +21,12 @@ Z = float(norm.ppf((1 + LEVEL) / 2))
 MAX_COUNTS_IN_MEMORY = 4_000_000
 
 
-def accuracy_interval(n_correct: int, n_images: int) -> list[float]:
-    """Compute Wilson's interval [low, high] of an accuracy.
+def accuracy_interval(n_correct: int, n_images: int, *, level: float = LEVEL) -> list[float]:
+    """Compute Wilson's interval [low, high] of an accuracy, or of another proportion.
 
     Source: Wilson 1927, JASA 22 (158), 209-212.
     """
-    interval = binomtest(n_correct, n_images).proportion_ci(LEVEL, method="wilson")
+    interval = binomtest(n_correct, n_images).proportion_ci(level, method="wilson")
     return [float(interval.low), float(interval.high)]
 
 

@@ -68,27 +68,55 @@ def find_drift(
     if classifier.comparison is None:
         raise UserError(MISSING)
     split, groups = _reference(root / "data/split")
+    compared, n_unreadable = _describe_distinct(root, classifier, images, split, groups)
+    drift = compare_images(
+        compared.reference,
+        compared.new,
+        classes=classifier.classes,
+        alpha=alpha,
+        seed=SEED,
+    )
+    return DriftReport(
+        drift,
+        split,
+        compared,
+        len(images.names),
+        n_unreadable,
+        _most_different(drift, compared.new, classifier.classes, top=top),
+    )
+
+
+def _describe_distinct(
+    root: Path,
+    classifier: Classifier,
+    images: NewImages,
+    split: str,
+    groups: Mapping[str, str],
+) -> tuple[DistinctImages, int]:
+    """Describe both sets, and exclude duplicates; also counts unreadable new images.
+
+    Sets that are too small are refused as early as that is known.
+    """
+    _require_enough_new(len(images.names), n_given=len(images.names), excluded={})
+    _require_enough_reference(len(set(groups.values())), split)
     chosen = set(sample(len(images.names), max_images=MAX_IMAGES, seed=SEED).tolist())
     unreadable: list[str] = []
     new = describe_images(
         classifier, _new(classifier, images, chosen=chosen, unreadable=unreadable), len(chosen)
     )
+    excluded = {"unreadable": len(unreadable)}
+    _require_enough_new(len(new.names), n_given=len(chosen), excluded=excluded)
     reference = describe_images(classifier, _of_table(classifier, list(groups)), len(groups))
     distinct = keep_distinct(
-        reference._replace(groups=list(groups.values())), new, distance=_near_distance(root)
+        reference._replace(groups=list(groups.values())),
+        new,
+        distance=_near_distance(root),
+        seed=SEED,
     )
-    _require_enough(distinct, split, n_new=len(chosen), n_unreadable=len(unreadable))
-    drift = compare_images(
-        distinct.reference, distinct.new, classes=classifier.classes, alpha=alpha, seed=SEED
-    )
-    return DriftReport(
-        drift,
-        split,
-        distinct,
-        len(images.names),
-        len(unreadable),
-        _most_different(drift, distinct.new, classifier.classes, top=top),
-    )
+    excluded["duplicates"] = distinct.n_excluded
+    _require_enough_new(len(distinct.new.names), n_given=len(chosen), excluded=excluded)
+    _require_enough_reference(len(distinct.reference.names), split)
+    return distinct, len(unreadable)
 
 
 def describe_images(
@@ -168,20 +196,22 @@ def _near_distance(root: Path) -> int | None:
     return None if duplicates["near"] == "off" else duplicates["distance"]
 
 
-def _require_enough(images: DistinctImages, split: str, *, n_new: int, n_unreadable: int) -> None:
-    n_kept = len(images.new.names)
-    if n_kept < MIN_IMAGES:
-        raise UserError(
-            f"IMAGES: must have at least {MIN_IMAGES} readable and distinct images that are no "
-            f"duplicates of {split} images, got {n_kept:,} of {n_new:,} ({n_unreadable:,} are "
-            f"unreadable, {images.n_copies:,} duplicates of {split} images, {images.n_repeated:,} "
-            "of other new images). Give more images."
-        )
-    if len(images.reference.names) < MIN_IMAGES:
+def _require_enough_new(n_kept: int, *, n_given: int, excluded: Mapping[str, int]) -> None:
+    if n_kept >= MIN_IMAGES:
+        return
+    counts = ", ".join(f"{n:,} {name}" for name, n in excluded.items() if n)
+    raise UserError(
+        f"IMAGES: must have at least {MIN_IMAGES} readable images, duplicates not counted, got "
+        f"{n_kept:,}" + (f" of {n_given:,} ({counts})" if counts else "") + ". Give more images."
+    )
+
+
+def _require_enough_reference(n_images: int, split: str) -> None:
+    if n_images < MIN_IMAGES:
         raise UserError(
             f"data/split/{split}.csv: must have at least {MIN_IMAGES} distinct images to compare "
-            f"with (one of each group), got {len(images.reference.names):,}. Raise "
-            f"split.fractions.{split}, or ingest more images."
+            f"with (one of each group), got {n_images:,}. Raise split.fractions.{split}, or ingest "
+            "more images."
         )
 
 

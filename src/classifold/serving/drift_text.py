@@ -21,8 +21,8 @@ def to_json(report: DriftReport) -> str:
         "n_new_images": len(images.new.names),
         "n_given": report.n_new,
         "n_unreadable": report.n_unreadable,
-        "n_copies_of_reference": images.n_copies,
-        "n_repeated": images.n_repeated,
+        "n_duplicates_of_reference": images.n_duplicates_of_reference,
+        "n_excluded_duplicates": images.n_excluded,
         "features": drift.features.summary(),
         "classes": drift.classes,
         "properties": drift.properties,
@@ -43,17 +43,18 @@ def _lines(report: DriftReport) -> Iterator[str]:
     yield f"{n_new:,} new images are compared with {n_reference:,} {report.split} images."
     not_compared = {
         "unreadable": report.n_unreadable,
-        f"duplicates of {report.split} images": images.n_copies,
-        "repeated": images.n_repeated,
+        "duplicates of images that are": images.n_excluded,
     }
     if any(not_compared.values()):
         counts = (f"{count:,} {name}" for name, count in not_compared.items() if count)
         yield f"Not compared: {', '.join(counts)}."
+    if n_duplicates := images.n_duplicates_of_reference:
+        yield f"{n_duplicates:,} new images are duplicates of {report.split} images."
     features = drift.features
     low, high = features.auroc_ci95
     yield (
-        f"Features: {_p(features.p_value, drift.alpha)}. A classifier tells the sets apart with an "
-        f"AUROC of {features.auroc:.3f} ({low:.3f} to {high:.3f}; by chance 0.5)."
+        f"Features: {_p(features.p_value, drift.alpha)}. A classifier distinguishes the sets, "
+        f"AUROC {features.auroc:.3f} ({low:.3f} to {high:.3f}; by chance 0.5)."
     )
     yield (
         f"  With so many images, an AUROC of {features.detectable_auroc:.2f} or more is found in "

@@ -1,4 +1,4 @@
-"""Test whether features of two sets of images differ, by a classifier that tells the sets apart.
+"""Test whether features of two sets of images differ, by a classifier of the sets.
 
 The classifier is a ridge regression of the sets, cross-validated: its score of an image does not
 depend on the set of that image. If the area under the ROC curve (AUROC) of held-out images is
@@ -17,6 +17,7 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
 from classifold.analysis.drift.relabeling import p_values
+from classifold.evaluation.intervals import Z
 
 POWER = 0.8  # of the AUROC that would be found
 
@@ -26,7 +27,7 @@ PENALTY = 1.0
 
 
 class FeatureTest(NamedTuple):
-    """How well a classifier tells two sets of images apart."""
+    """How well a classifier distinguishes two sets of images."""
 
     auroc: float  # of held-out images, mean over folds; 0.5: no better than chance
     auroc_ci95: list[float]
@@ -111,5 +112,5 @@ def _standard_error(placements: np.ndarray, is_new: np.ndarray, folds: np.ndarra
 
 
 def _interval(auroc: float, standard_error: float) -> list[float]:
-    half = norm.ppf(0.975) * standard_error
+    half = Z * standard_error
     return [float(max(auroc - half, 0)), float(min(auroc + half, 1))]

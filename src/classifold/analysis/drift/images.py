@@ -37,12 +37,12 @@ class DescribedImages(NamedTuple):
 
 
 class DistinctImages(NamedTuple):
-    """Two sets without images that are no independent observations."""
+    """Two sets with one image of each group of duplicates."""
 
     reference: DescribedImages
     new: DescribedImages
-    n_copies: int  # new images that are duplicates of a reference image
-    n_repeated: int  # other new images that were excluded, since one like them was kept
+    n_duplicates_of_reference: int  # new images that are duplicates of a reference image
+    n_excluded: int  # new images of which a duplicate was kept, in either set
 
 
 def sample(n_images: int, *, max_images: int, seed: int) -> np.ndarray:
@@ -53,32 +53,34 @@ def sample(n_images: int, *, max_images: int, seed: int) -> np.ndarray:
 
 
 def keep_distinct(
-    reference: DescribedImages, new: DescribedImages, *, distance: int | None
+    reference: DescribedImages, new: DescribedImages, *, distance: int | None, seed: int
 ) -> DistinctImages:
-    """Keep the first image of each group of duplicates, and none of groups with images of both.
+    """Keep a random image of each group of duplicates, of whichever set it is.
 
     A duplicate is no independent observation: a classifier that has seen one recognizes the other.
+    Which image is kept must not depend on its set, since duplicated images may differ from others.
 
     Args:
         reference: images whose groups are known.
         new: images without known groups.
         distance: bits in which the perceptual hashes of near duplicates differ; None: only equal
             images are duplicates.
+        seed: seed of the choice.
     """
     n_reference, hashes = len(reference.names), [*reference.hashes, *new.hashes]
     groups = [*equal_groups(hashes), *equal_groups(reference.groups or reference.names)]
     if distance is not None:
         perceptual = [*reference.perceptual_hashes, *new.perceptual_hashes]
         groups += near_groups(perceptual, distance=distance)
-    kept, is_copy = np.ones(len(hashes), bool), np.zeros(len(hashes), bool)
+    random = generator(seed, "duplicates")
+    kept, of_reference = np.ones(len(hashes), bool), np.zeros(len(hashes), bool)
     for group in linked(groups, len(hashes)):
-        in_both = group[0] < n_reference <= group[-1]
-        kept[group if in_both else group[1:]] = False
-        is_copy[group] = in_both
-    n_copies = int(is_copy[n_reference:].sum())
+        kept[group] = False
+        kept[random.choice(group)] = True
+        of_reference[group] = group[0] < n_reference
     return DistinctImages(
         reference.subset(np.flatnonzero(kept[:n_reference])),
         new.subset(np.flatnonzero(kept[n_reference:])),
-        n_copies,
-        int((~kept[n_reference:]).sum()) - n_copies,
+        int(of_reference[n_reference:].sum()),
+        int((~kept[n_reference:]).sum()),
     )

@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest, norm
+from scipy.stats import norm
 
 from classifold.analysis.drift.relabeling import p_values
-from classifold.evaluation.intervals import independent_gain_interval
-
-LEVEL = 0.95
+from classifold.evaluation.intervals import LEVEL, accuracy_interval, independent_gain_interval
 
 
 def compare_classes(
@@ -40,11 +38,12 @@ def compare_classes(
     gaps = in_new / n_new - (in_all - in_new) / n_reference
     statistics = np.abs(gaps) / np.where(spread > 0, spread, 1)
     p_value = p_values(_rounded(statistics.max(axis=1)), _rounded(statistics[0]))
-    level = 1 - (1 - LEVEL) / len(classes)
+    level = _level_of_each(len(classes))
     compared = {}
     for i, name in enumerate(classes):
         counts = (int(in_new[0, i]), n_new), (int(in_all[i] - in_new[0, i]), n_reference)
-        (new, of_new), (reference, of_reference) = (_proportion(*each, level) for each in counts)
+        new, reference = (n / n_images for n, n_images in counts)
+        of_new, of_reference = (accuracy_interval(*each, level=level) for each in counts)
         compared[name] = {
             "reference_fraction": reference,
             "new_fraction": new,
@@ -60,25 +59,26 @@ def compare_properties(
 ) -> dict[str, dict[str, Any]]:
     """Compare the distributions of properties of images, by the statistic of Kolmogorov-Smirnov.
 
+    The intervals of the differences hold for all properties at once (Bonferroni; Welch).
+
     Args:
         properties: float array (N, n_properties).
         sets: bool array (n + 1, N): whether an image is of the new set, see `permute_sets`.
         names: names of the properties.
 
     Returns:
-        Name -> `reference_mean`, `new_mean`, `difference`, `difference_ci95` (Welch, of this
-        property alone), `ks_statistic` (the largest difference of the two cumulative
-        distributions, in [0, 1]), `p_value`.
+        Name -> `reference_mean`, `new_mean`, `difference`, `difference_ci95`,
+        `ks_statistic` (the largest difference of the two cumulative distributions, in [0, 1]),
+        `p_value`.
     """
     statistics = np.stack([ks_statistics(values, sets) for values in properties.T], axis=1)
     p_value = p_values(_rounded(statistics.max(axis=1)), _rounded(statistics[0]))
+    z = norm.ppf((1 + _level_of_each(len(names))) / 2)
     compared = {}
     for i, name in enumerate(names):
         new, reference = properties[sets[0], i], properties[~sets[0], i]
         difference = float(new.mean() - reference.mean())
-        half = norm.ppf((1 + LEVEL) / 2) * np.sqrt(
-            new.var(ddof=1) / len(new) + reference.var(ddof=1) / len(reference)
-        )
+        half = z * np.sqrt(new.var(ddof=1) / len(new) + reference.var(ddof=1) / len(reference))
         compared[name] = {
             "reference_mean": float(reference.mean()),
             "new_mean": float(new.mean()),
@@ -113,6 +113,5 @@ def _rounded(statistics: np.ndarray) -> np.ndarray:
     return statistics.round(9)
 
 
-def _proportion(n: int, n_images: int, level: float) -> tuple[float, list[float]]:
-    interval = binomtest(n, n_images).proportion_ci(level, method="wilson")
-    return n / n_images, [float(interval.low), float(interval.high)]
+def _level_of_each(n_intervals: int) -> float:
+    return 1 - (1 - LEVEL) / n_intervals
