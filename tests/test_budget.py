@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from dvc.utils.serialize import modify_yaml
 
 from classifold.errors import UserError
 from classifold.params.validation import check_params
@@ -41,6 +42,8 @@ def test_seconds_by_hand():
     assert COSTS.of(TUNED, 10) == 8 + 30 + 600 + 4
     # Five folds train five times on four fifths of the images: four trainings more.
     assert COSTS._replace(n_folds=5).of(TUNED, 10) == 8 + 5 * (30 + 600) + 4
+    # Three seeds train three times, and their networks predict the test images, too.
+    assert COSTS._replace(n_folds=5).of(TUNED._replace(n_seeds=3), 10) == 8 + 7 * 630 + 8
     # The body of a probe has no initial weights: its test images are predicted once.
     assert COSTS._replace(n_folds=5).of(PROBE, 0) == 8 + 20 + 5 * 5 + 1
     # Two predictions for each of 16 + 32 gradients, 64 for occlusion, and the features.
@@ -147,7 +150,8 @@ class Simulated:
             model = params["models"][name]
             probe = model["network"] == "probe"
             speed = PROBE.speed if probe else TUNED.speed.scaled(self.pace)
-            self.now += costs.training(speed, 0 if probe else epochs_of(model))
+            candidate = Candidate(speed, 0, n_seeds=model.get("seeds") or 1)
+            self.now += costs.training(candidate, 0 if probe else epochs_of(model))
         elif not stage:
             self.now += seconds_of_the_rest(2, n_maps=2 * len(params["tsne"]["perplexities"]))
             kinds = {model["network"] for model in params["models"].values()}
@@ -160,12 +164,18 @@ class Simulated:
 
 
 @pytest.mark.parametrize(
-    ("preset", "minutes", "pace"),  # of the networks: their seconds, by the measured ones
-    [("good", 9, 1), ("good", 30, 0.8), ("good", 30, 1.25), ("best", 90, 0.8), ("best", 90, 1.25)],
+    ("preset", "minutes", "pace", "seeds"),  # pace of the networks: seconds, by the measured ones
+    [
+        *[("good", 9, 1, 1), ("good", 30, 0.8, 1), ("good", 30, 1.25, 1)],
+        *[("best", 90, 0.8, 1), ("best", 90, 1.25, 1), ("best", 90, 1.25, 3)],
+    ],
 )
 @pytest.mark.promise("minutes")
-def test_a_run_takes_the_time_within_a_tenth(tmp_path, preset, minutes, pace):
+def test_a_run_takes_the_time_within_a_tenth(tmp_path, preset, minutes, pace, seeds):
     run = Simulated(tmp_path, preset, pace=pace)
+    with modify_yaml(str(tmp_path / "params.yaml")) as params:
+        for model in params["models"].values():
+            model["seeds"] = 1 if model["network"] == "probe" else seeds
     run.run(minutes)
     assert run.now / 60 == pytest.approx(minutes, rel=0.1)
     assert run.runs[0] == "augment" and run.runs[1] == "train@lite2" and run.runs[-1] == ""

@@ -17,7 +17,7 @@ from classifold.learning_curve.curve import describe_curve, find_not_identified,
 from classifold.learning_curve.description import describe_fit, describe_probe, require_probe
 from classifold.learning_curve.figure import draw_curve
 from classifold.learning_curve.power_law import fit_power_law
-from classifold.learning_curve.scores import Terms, measure_terms, score_terms
+from classifold.learning_curve.scores import Terms, cross_fitted_terms, measure_terms
 from classifold.learning_curve.subsets import assign_parts, nested_subsets
 from classifold.models.decisions import fit_threshold, probabilities
 from classifold.models.feature_cache import FeatureCache
@@ -97,9 +97,9 @@ def test_each_half_is_scored_by_what_is_best_on_the_other_half(draw_pack):
         1.0: np.concatenate([right[:3], wrong[3:]]).astype(np.float32),
         2.0: np.concatenate([wrong[:3], right[3:]]).astype(np.float32),
     }
-    terms = score_terms(logits, pack, halves, loss={"name": "cross_entropy"})
+    terms = cross_fitted_terms(logits, pack, halves, loss={"name": "cross_entropy"})
     assert terms.parts.sum() == 0  # the choice of the other half is wrong for this one
-    terms = score_terms(
+    terms = cross_fitted_terms(
         {1.0: right.astype(np.float32)}, pack, halves, loss={"name": "cross_entropy"}
     )
     assert (terms.parts == 1).all() and (terms.wholes == 1).all()
@@ -109,7 +109,7 @@ def test_micro_f1_has_the_threshold_of_the_other_half(draw_multi_pack):
     pack = draw_multi_pack(40)
     halves = assign_parts(pack, n_parts=2, seed=1)
     logits = np.random.default_rng(1).normal(pack.labels, 1).astype(np.float32)
-    terms = score_terms({1.0: logits}, pack, halves, loss={"name": "binary_cross_entropy"})
+    terms = cross_fitted_terms({1.0: logits}, pack, halves, loss={"name": "binary_cross_entropy"})
     values = probabilities(logits, temperature=1, task="multi")
     for half in (0, 1):
         threshold = fit_threshold(values[halves != half], pack.labels[halves != half])
@@ -178,6 +178,21 @@ def test_a_curve_is_described_and_its_prediction_tested():
     assert low <= described["twice"]["gain"] <= high
     text = "\n".join(describe_fit(described))
     assert "3,200 training images, twice as many: predicted 0." in text
+
+
+def test_all_images_vary_as_subsets_of_half_of_them_and_scores_stay_between_0_and_1():
+    # Seeds differ in one size alone, and no image is hard: all variation is that of its seeds.
+    rates = {200: (1.0, 1.0), 400: (1.0, 0.9), 600: (1.0, 1.0), 800: (1.0,)}
+    terms = {
+        n: [Terms((np.arange(400) < 400 * rate).astype(float), np.ones(400)) for rate in of_size]
+        for n, of_size in rates.items()
+    }
+    curve = measure_curve(terms, [str(i) for i in range(400)], seed=1)
+    scores = 1 - curve.resampled[:, -1]
+    assert (scores.min(), scores.max()) == (pytest.approx(0.76, abs=0.04), 1)
+    # Half of a normal distribution is cut off at 1: its mean is sd / sqrt(2 pi) below.
+    assert 1 - scores.mean() == pytest.approx(np.std([0, 0.1], ddof=1) / np.sqrt(2 * np.pi), 0.1)
+    assert all(0 <= end <= 1 for row in describe_curve(curve)["sizes"] for end in row["score_ci95"])
 
 
 def test_the_interval_of_the_gain_contains_the_true_gain():

@@ -36,10 +36,19 @@ class Curve(NamedTuple):
             self.resampled[:, :n_sizes],
         )
 
+    def half(self) -> "Curve":
+        """Select the sizes of at most half of the images."""
+        return self.up_to(count_half(self.n_images))
+
     def fit(self) -> tuple[PowerLaw, PowerLaw]:
         """Fit the law of the errors, and those of all resamples."""
         sizes = self.n_images.astype(float)
         return fit_power_law(sizes, self.errors), fit_power_law(sizes, self.resampled)
+
+
+def count_half(n_images: np.ndarray) -> int:
+    """Count the sizes of at most half of the largest one, which rounding may exceed slightly."""
+    return int((n_images <= 0.51 * n_images[-1]).sum())
 
 
 def measure_curve(
@@ -66,11 +75,14 @@ def measure_curve(
         start += len(of_size)
         resampled.append((errors * seeds).sum(1) if len(of_size) == n_seeds else errors[:, 0])
         by_seed.append([float(1 - run.parts.sum() / run.wholes.sum()) for run in of_size])
-    if len(by_seed) > 1 and len(by_seed[-2]) > 1:
-        # There is one set of all images. Others would differ about as subsets of half of it do.
-        resampled[-1] = resampled[-1] + random.normal(0, np.std(by_seed[-2], ddof=1), N_RESAMPLES)
+    n_images, n_half = np.array(list(terms)), count_half(np.array(list(terms)))
+    if n_half and len(by_seed[n_half - 1]) > 1:
+        # There is one set of all images. Others would differ about as subsets of half of it do:
+        # larger ones have more images in common.
+        spread = np.std(by_seed[n_half - 1], ddof=1)
+        resampled[-1] = np.clip(resampled[-1] + random.normal(0, spread, N_RESAMPLES), 0, 1)
     means = np.array([np.mean(errors) for errors in by_seed])
-    return Curve(np.array(list(terms)), by_seed, means, np.stack(resampled, axis=1))
+    return Curve(n_images, by_seed, means, np.stack(resampled, axis=1))
 
 
 def _resample_images(
@@ -127,7 +139,7 @@ def describe_curve(curve: Curve) -> dict[str, Any]:
 
 def predict_held_back(curve: Curve) -> dict[str, Any]:
     """Predict the score of all images from sizes of at most half of them, and compare."""
-    half = curve.up_to(int((curve.n_images <= 0.51 * curve.n_images[-1]).sum()))
+    half = curve.half()
     law, laws = half.fit()
     n_images = float(curve.n_images[-1])
     difference = float(law.error(n_images) - curve.errors[-1])

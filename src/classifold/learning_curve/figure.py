@@ -23,7 +23,7 @@ def draw_curve(path: Path, curve: Curve, *, metric: str) -> None:
     """
     largest = float(curve.n_images[-1])
     law, laws = curve.fit()
-    half = curve.up_to(int((curve.n_images <= 0.51 * largest).sum()))
+    half = curve.half()
     held_back, _ = half.fit()
     figure, axis = plt.subplots(figsize=(7, 4.4), layout="constrained")
     n_images = np.geomspace(curve.n_images[0], 2 * largest, 100)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from classifold.data.pack import Pack
+from classifold.evaluation.intervals import score_terms
 from classifold.learning_curve.subsets import assign_parts, nested_subsets
 from classifold.models.decisions import fit_threshold, probabilities
 from classifold.runtime.progress import log
@@ -48,7 +49,7 @@ def probe_logits(training: Training, train: Pack) -> dict[float, np.ndarray]:
     return logits
 
 
-def score_terms(
+def cross_fitted_terms(
     logits: Mapping[float, np.ndarray],
     validation: Pack,
     halves: np.ndarray,
@@ -76,14 +77,11 @@ def score_terms(
         }
         chosen = logits[max(ranks, key=lambda value: ranks[value])]
         if validation.task == "single":
-            parts[scored] = chosen[scored].argmax(1) == labels[scored]
-            wholes[scored] = 1
+            predicted = chosen[scored].argmax(1)
         else:
             values = probabilities(chosen, temperature=1, task="multi")
             predicted = values[scored] > fit_threshold(values[other], labels[other])
-            actual = labels[scored] > 0
-            parts[scored] = 2 * (predicted & actual).sum(1)
-            wholes[scored] = predicted.sum(1) + actual.sum(1)
+        parts[scored], wholes[scored] = score_terms(predicted, labels[scored])
     return Terms(parts, wholes)
 
 
@@ -113,7 +111,7 @@ def measure_terms(
             if number and size == n_parts:
                 continue
             logits = probe_logits(training, subset)
-            scored = score_terms(logits, validation, halves, loss=training.config.loss)
+            scored = cross_fitted_terms(logits, validation, halves, loss=training.config.loss)
             terms[size].append(scored)
             n_images[size].append(int((subset.variants == 0).sum()))
             score = scored.parts.sum() / scored.wholes.sum()

@@ -38,6 +38,7 @@ class Candidate(NamedTuple):
 
     speed: Speed
     epochs: int  # of the last phase in the recipe; 0 for a probe, which has none
+    n_seeds: int = 1
 
     @property
     def is_probe(self) -> bool:
@@ -66,10 +67,11 @@ class Costs(NamedTuple):
     trained: Mapping[str, Candidate]  # models that may be explained, too
     robustness: Mapping[str, Any]  # section of params
 
-    def training(self, speed: Speed, epochs: int) -> float:
+    def training(self, candidate: Candidate, epochs: int) -> float:
         """Predict the seconds of the stages `train` and `folds` of a model."""
-        # Each of n folds trains on (n - 1) / n of the images.
-        trainings = 1 + max(self.n_folds - 1, 0)
+        # Each of n folds trains on (n - 1) / n of the images, from the first seed.
+        trainings = candidate.n_seeds + max(self.n_folds - 1, 0)
+        speed = candidate.speed
         return (
             STARTS_OF_TRAINING * self.start
             + speed.once
@@ -81,7 +83,7 @@ class Costs(NamedTuple):
 
         It also predicts with the initial weights of a network that was trained.
         """
-        n_evaluated = (1 if candidate.is_probe else 2) * self.n_test
+        n_evaluated = (candidate.n_seeds + (not candidate.is_probe)) * self.n_test
         n_changed = count_robustness(self.robustness, n_test=self.n_test)
         return (n_evaluated + n_changed) * candidate.speed.image
 
@@ -97,7 +99,7 @@ class Costs(NamedTuple):
 
     def of(self, candidate: Candidate, epochs: int) -> float:
         """Predict the seconds that training and evaluation take for a model."""
-        return self.training(candidate.speed, epochs) + self.evaluation(candidate)
+        return self.training(candidate, epochs) + self.evaluation(candidate)
 
     def total(self, candidates: Mapping[str, Candidate], epochs: Mapping[str, int]) -> float:
         """Predict the seconds of several models, each with a number of epochs.

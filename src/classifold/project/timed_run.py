@@ -6,13 +6,14 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from dvc.utils.serialize import modify_yaml
 
 from classifold.data.json_file import read_json, write_json
+from classifold.data.model_settings import by_seed
 from classifold.errors import UserError
 from classifold.params.reader import PARAMS_FILE
 from classifold.params.validation import check_params
@@ -106,7 +107,7 @@ class TimedRun:
         if self.current:  # with other epochs it would begin again
             self._train_model(self.current)
         while left := self._names_left(params := self._read_params()):
-            candidates = {name: self._candidate(name, speeds[name]) for name in left}
+            candidates = self._candidates(left, params, speeds)
             costs = self._costs(params, speeds)
             seconds = self._seconds_left(params, costs)
             if not self.trained:
@@ -118,7 +119,8 @@ class TimedRun:
             self._write_plan(plan, first=name)
             taken = self._train_model(name)
             if self.planned[name]:
-                self.pace = taken / costs.training(speeds[name], plan[name])
+                measured = candidates[name]._replace(speed=speeds[name])
+                self.pace = taken / costs.training(measured, plan[name])
 
     def _read_params(self) -> dict[str, Any]:
         return check_params(self.root / PARAMS_FILE)
@@ -126,9 +128,17 @@ class TimedRun:
     def _names_left(self, params: Mapping[str, Any]) -> list[str]:
         return [name for name in params["models"] if name not in self.trained]
 
-    def _candidate(self, name: str, speed: Speed) -> Candidate:
-        epochs = self.planned[name]
-        return Candidate(speed.scaled(self.pace) if epochs else speed, epochs)
+    def _candidates(
+        self, names: Iterable[str], params: Mapping[str, Any], speeds: Mapping[str, Speed]
+    ) -> dict[str, Candidate]:
+        return {
+            name: Candidate(
+                speeds[name].scaled(self.pace) if self.planned[name] else speeds[name],
+                self.planned[name],
+                n_seeds=len(by_seed(params["models"][name])),
+            )
+            for name in names
+        }
 
     def _seconds_left(self, params: Mapping[str, Any], costs: Costs) -> float:
         """Predict the seconds that are left for models that are not trained."""
@@ -143,7 +153,7 @@ class TimedRun:
             n_test=read_json(self.root / "metrics/split.json")["n_test"],
             n_rows=read_json(self.root / "metrics/augment.json")["n_images"],
             explain=params["explain"],
-            trained={name: self._candidate(name, speeds[name]) for name in self.trained},
+            trained=self._candidates(self.trained, params, speeds),
             robustness=params["robustness"],
         )
 
