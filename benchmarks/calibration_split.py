@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from classifold.data.pack import Pack, join
-from classifold.evaluation.set_scores import measure_coverage
+from classifold.evaluation.set_scores import measure_coverage, measure_sets
 from classifold.models.decisions import fit_decision, probabilities
-from classifold.models.prediction_sets import fit_set_threshold, prediction_sets
+from classifold.models.prediction_sets import fit_set_threshold
 from classifold.params.reader import read_params
 from classifold.splitting.stratified import stratify
 from classifold.training.distributed_prediction import predict_distributed
@@ -72,8 +72,8 @@ def main() -> None:
         for level in LEVELS:
             for name in HELD_OUT[:2]:
                 threshold = fit_set_threshold(scaled[name], parts[name].labels, level=level)
-                sets = prediction_sets(scaled["test"], threshold, task="single")
-                measured = measure_coverage(sets, parts["test"].labels)
+                sets = measure_sets(scaled["test"], parts["test"].labels, threshold)
+                measured = measure_coverage(sets)
                 coverages[level, name].append(measured.coverage)
                 sizes[level, name].append(measured.mean_size)
 

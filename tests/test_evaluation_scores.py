@@ -20,7 +20,7 @@ from classifold.evaluation.intervals import accuracy_interval
 from classifold.evaluation.mistakes import worst_mistakes
 from classifold.evaluation.outcomes import describe_absent_classes
 from classifold.evaluation.per_class import MAX_POINTS, per_class_table, precision_recall_rows
-from classifold.evaluation.scores import compare, format_test_scores, score, untrained_score
+from classifold.evaluation.scores import compare, format_test_scores, score
 
 SETTINGS = {"calibration_bins": 15, "bootstrap": {"resamples": 100, "seed": 0}}
 MANY_LABELS = {"temperature": 1.5, "threshold": 0.4, "thresholds": [0.2, 0.5, 0.7, 0.4]}
@@ -180,12 +180,6 @@ def test_the_comparison_of_two_models_with_several_labels():
     assert found["difference"] == pytest.approx(6 / 12 - 4 / 7)
     low, high = found["difference_ci95"]
     assert low <= found["difference"] <= high
-
-
-def test_untrained_networks_are_scored_at_a_threshold_of_half():
-    assert untrained_score(np.array([[2.0, 1], [0, 3], [1, 0]]), np.array([0, 1, 1])) == 2 / 3
-    logits = np.array([[0.2, -0.2], [0.2, 0.2]])
-    assert untrained_score(logits, np.array([[1, 0], [0, 0]], np.uint8)) == 2 / 4
 
 
 def test_a_test_score_is_formatted_with_its_interval():

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from classifold.data.image_table import write_table
+from classifold.data.pixels import mean_luma
 from classifold.evaluation.slices import brightness, find_slices
 from classifold.filtering.files import read_candidates, write_selection
 from classifold.filtering.metrics import selection_metrics
@@ -56,7 +57,7 @@ def sliced(tmp_path):
         write_selection(tmp_path, selection)
         found = find_slices(
             ids,
-            np.zeros((len(ids), 4, 4, 3), np.uint8),
+            np.zeros(len(ids)),
             ingested=tmp_path,
             duplicates=tmp_path / "duplicates.csv",
             modal_size=selection_metrics(selection)["modal_size"],
@@ -109,17 +110,17 @@ def test_without_test_images_there_are_no_slices(sliced):
 def test_brightness_by_hand():
     colors = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (200, 200, 200)]
     pixels = np.array(colors, np.uint8)[:, None, None].repeat(2, axis=1)
-    # Luma 76, 150, 29, 255, 0, 200.
-    assert brightness(pixels) == ["middle", "middle", "dark", "bright", "dark", "bright"]
+    luma = mean_luma(pixels)
+    np.testing.assert_allclose(luma, [76.245, 149.685, 29.07, 255, 0, 200])
+    assert brightness(luma) == ["middle", "middle", "dark", "bright", "dark", "bright"]
     # The limits are at levels 20 and 30, which belong to the darker thirds.
-    levels = np.array([10, 20, 30, 40], np.uint8)[:, None, None, None].repeat(3, axis=3)
-    assert brightness(levels) == ["dark", "dark", "middle", "bright"]
+    assert brightness(np.array([10, 20, 30, 40])) == ["dark", "dark", "middle", "bright"]
 
 
 @given(st.integers(1, 30), st.integers(0, 1000))
 def test_brighter_images_are_never_in_a_darker_third(n_images, seed):
     levels = np.random.default_rng(seed).integers(0, 8, n_images) * 30
-    thirds = brightness(np.broadcast_to(levels[:, None, None, None], (n_images, 2, 2, 3)))
+    thirds = brightness(levels)
     rank = [("dark", "middle", "bright").index(third) for third in thirds]
     order = np.argsort(levels, kind="stable")
     assert (np.diff(np.array(rank)[order]) >= 0).all()

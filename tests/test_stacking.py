@@ -9,6 +9,7 @@ from scipy.special import expit, log_expit, log_softmax, logit, softmax
 from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 
+from classifold.data import row_blocks
 from classifold.data.logits_file import Logits, save_logits
 from classifold.data.metrics import micro_f1
 from classifold.data.seeding import generator
@@ -142,6 +143,26 @@ def test_dense_layers_are_fitted_on_all_images_for_the_median_of_the_folds_epoch
     cross_fit(logits, labels, method="dense")
     assert given[:4] == [DENSE] * 4
     assert given[4:] == [DENSE | {"epochs": 6, "patience": None}]  # 6.5, rounded to even
+
+
+def test_many_weights_are_fitted_in_one_pass_and_are_the_same_but_for_rounding(monkeypatch):
+    logits, labels = members(60)
+    inputs = join(list(logits.values()), task="single")
+    exact, n_epochs = fit_dense(inputs, labels, **DENSE, seed=1)
+    monkeypatch.setattr(dense, "MIN_FUSED", 0)
+    fused, same = fit_dense(inputs, labels, **DENSE, seed=1)
+    assert same == n_epochs > 0
+    for name, weights in exact.state_dict().items():
+        torch.testing.assert_close(fused.state_dict()[name], weights, rtol=1e-3, atol=1e-4)
+
+
+def test_members_are_joined_in_blocks_with_the_same_bits(monkeypatch):
+    logits, _ = members(60)
+    expected = log_softmax(np.stack(list(logits.values()), 1).astype(np.float64), axis=2)
+    monkeypatch.setattr(row_blocks, "MAX_VALUES", 1)
+    np.testing.assert_array_equal(join(list(logits.values()), task="single"), expected)
+    single = join(list(logits.values()), task="single", dtype=np.float32)
+    np.testing.assert_array_equal(single, expected.astype(np.float32))
 
 
 def test_dense_layers_without_epochs_are_the_mean():

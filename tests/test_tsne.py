@@ -1,5 +1,7 @@
 """t-SNE maps of a sample of images."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,7 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
 
 from classifold.analysis.tsne import embedding
-from classifold.analysis.tsne.embedding import embed, reduce_dimensions
+from classifold.analysis.tsne.embedding import embed, pixels_as_points, reduce_dimensions
 from classifold.analysis.tsne.files import write_maps
 from classifold.analysis.tsne.maps import (
     Map,
@@ -180,6 +182,21 @@ def test_components_that_explain_90_percent_of_the_variance_are_kept(monkeypatch
     monkeypatch.setattr(embedding, "MAX_POINTS_EXACT", 200)
     fast = reduce_dimensions(points, seed=1)
     np.testing.assert_allclose(np.abs(fast), np.abs(exact), atol=1e-4)
+
+
+def test_many_pixels_need_the_memory_of_float32_once(monkeypatch):
+    monkeypatch.setattr(embedding, "MAX_POINTS_EXACT", 200)
+    images = np.random.default_rng(0).integers(0, 256, (400, 40, 40, 3), np.uint8)
+    np.testing.assert_array_equal(
+        pixels_as_points(images[:200]), images[:200].reshape(200, -1) / 255
+    )
+    tracemalloc.start()
+    points = pixels_as_points(images)
+    monkeypatch.setattr(embedding, "MAX_COMPONENTS", 3)
+    reduce_dimensions(points, seed=1)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 4 * images.size <= points.nbytes <= peak < 1.5 * 4 * images.size
 
 
 def test_components_of_fewer_points_than_features_are_those_of_the_full_pca():

@@ -40,6 +40,11 @@ def rgb_pixels(encoded: bytes, *, size: int | None = None, resize: str = "lanczo
     return np.asarray(image.convert("RGB"))
 
 
+def mean_luma(pixels: np.ndarray) -> np.ndarray:
+    """Average the luma of each image: uint8 (N, height, width, 3) -> float64 (N,) in [0, 255]."""
+    return pixels.mean(axis=(1, 2)) @ LUMA
+
+
 def load_pixels(folder: Path, ids: Sequence[str], *, size: int, resize: str) -> np.ndarray:
     """Decode and resize the images of `ids`, in their order.
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from classifold.data.image_table import LABEL_SEPARATOR
+from classifold.data.row_blocks import row_blocks
 from classifold.runtime.faults import explain_damage
 
 # Besides the models of params, predictions and scores are of these two.
@@ -84,10 +85,13 @@ def label_ranks(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Returns:
         Int array (N,) in [1, n_classes].
     """
-    of_label = probabilities[np.arange(len(labels)), labels][:, None]
-    earlier = np.arange(probabilities.shape[1]) < labels[:, None]
-    before = (probabilities > of_label) | ((probabilities == of_label) & earlier)
-    return 1 + before.sum(axis=1)
+    ranks = np.empty(len(labels), np.int64)
+    for rows in row_blocks(*probabilities.shape):
+        values, label = probabilities[rows], labels[rows][:, None]
+        of_label = np.take_along_axis(values, label, axis=1)
+        earlier = np.arange(values.shape[1]) < label
+        ranks[rows] = 1 + ((values > of_label) | ((values == of_label) & earlier)).sum(axis=1)
+    return ranks
 
 
 def probability_of(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

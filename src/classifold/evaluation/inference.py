@@ -13,7 +13,7 @@ import torch
 
 from classifold.data.json_file import read_json
 from classifold.data.pixels import load_pixels
-from classifold.data.predictions import MAJORITY, STACK
+from classifold.data.predictions import STACK
 from classifold.errors import UserError
 from classifold.models.decisions import predict_labels, probabilities, read_decision
 from classifold.models.inference import BATCH_SIZE, aligned_rows, predict_logits
@@ -91,48 +91,6 @@ def load_listed(name: str, *, folder: Path, classes: Sequence[str]) -> Model:
             f"Run 'dvc repro -f train@{name}'."
         )
     return model
-
-
-def predict_test_images(
-    pixels: np.ndarray,
-    *,
-    models: Path,
-    ensemble: Path,
-    decisions: Mapping[str, Any],
-    baseline: Mapping[str, Any],
-    seeds: Mapping[str, int],
-    device: torch.device,
-    test_time: Mapping[str, Any],
-) -> tuple[dict[str, Predictions], dict[str, np.ndarray]]:
-    """Run every listed model, trained and untrained, the ensemble and the majority baseline.
-
-    Args:
-        pixels: see `predict_all`, as for the other arguments.
-        models: folder of trained models.
-        ensemble: folder of the ensemble.
-        decisions: what `compare` fitted.
-        baseline: see `constant_predictions`.
-        seeds: network that was trained -> seed of its initial weights.
-        device: where networks compute.
-        test_time: `flips` and `shift` of `predict_logits`, for trained networks.
-
-    Returns:
-        Model -> its predictions, those of the baseline last; and model -> logits (N, n_classes) of
-        its initial weights.
-    """
-    predictions = predict_all(
-        pixels,
-        models=models,
-        ensemble=ensemble,
-        decisions=decisions,
-        device=device,
-        test_time=test_time,
-    )
-    predictions[MAJORITY] = constant_predictions(
-        len(pixels), decisions=decisions, baseline=baseline
-    )
-    seeds = {name: seeds[name] for name in decisions["models"] if name in seeds}
-    return predictions, untrained_logits(pixels, models=models, seeds=seeds, device=device)
 
 
 def decide(logits: np.ndarray, decision: Mapping[str, Any], *, task: str) -> Predictions:

@@ -12,7 +12,7 @@ from sklearn.metrics import (
 )
 
 from classifold.data.metrics import MAIN_METRIC, micro_f1
-from classifold.data.predictions import label_ranks
+from classifold.data.predictions import label_ranks, probability_of
 from classifold.evaluation.calibration import calibration_error
 from classifold.evaluation.inference import Predictions
 from classifold.evaluation.intervals import (
@@ -99,13 +99,6 @@ def compare(predictions: Predictions, reference: Predictions, labels: np.ndarray
     }
 
 
-def untrained_score(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Score a network with its initial weights; several labels at 0.5, as nothing was fitted."""
-    if labels.ndim == 1:
-        return float((logits.argmax(axis=1) == labels).mean())
-    return micro_f1(logits > 0, labels)
-
-
 def format_test_scores(entry: Mapping[str, Any]) -> str:
     """Format an entry of `metrics/test.json`, such as "test accuracy 0.9963 (0.9792-0.9993)"."""
     if not entry["n_images"]:
@@ -123,7 +116,7 @@ def _score_single(
     predictions: Predictions, labels: np.ndarray, bootstrap: Mapping[str, int]
 ) -> dict[str, Any]:
     n_classes = predictions.probabilities.shape[1]
-    classes = np.arange(n_classes)
+    of_label = probability_of(labels, predictions.probabilities)
     accuracy, interval = main_score(predictions.predicted, labels)
     ranks = label_ranks(predictions.probabilities, labels)
     outcomes = count_outcomes(predictions.predicted, labels, n_classes=n_classes)
@@ -136,7 +129,7 @@ def _score_single(
         # The F1 of classes without images is always 0.
         "macro_f1_ci95": [float(end * (outcomes.actual > 0).mean()) for end in ends],
         "macro_f1_present_ci95": ends,
-        "log_loss": float(log_loss(labels, predictions.probabilities, labels=classes)),
+        "log_loss": float(log_loss(np.ones(len(labels)), of_label, labels=[0, 1])),
     }
 
 

@@ -5,12 +5,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from classifold.data.metrics import task_of
+from classifold.data.metrics import Task, task_of
+from classifold.data.row_blocks import row_blocks
 from classifold.evaluation.inference import Predictions
 from classifold.evaluation.intervals import accuracy_interval, ratio_interval
 from classifold.models.prediction_sets import label_weights, prediction_sets
 
 COLUMNS = ("model", "level", "class", "n_images", "coverage", "low", "high", "mean_size")
+
+
+class SetOutcomes(NamedTuple):
+    """How prediction sets compare with the labels of N images."""
+
+    task: Task
+    covered: np.ndarray  # float (N,): fraction of the labels of each image in its set
+    labeled: np.ndarray  # bool (N,): whether an image has a label
+    sizes: np.ndarray  # int (N,): number of classes in each set
+    # int (3, n_classes): images of each class, those whose set has it, classes in their sets
+    of_classes: np.ndarray
 
 
 class Coverage(NamedTuple):
@@ -47,20 +59,20 @@ def score_sets(
     if not predictions.decision.get("prediction_sets"):
         return {}
     levels: dict[str, dict[str, Any]] = {}
-    for level, sets in _sets(predictions, labels):
-        whole = measure_coverage(sets, labels)
+    for level, outcomes in _levels(predictions, labels):
+        whole = measure_coverage(outcomes)
         levels[level] = {
             "threshold": predictions.decision["prediction_sets"][level],
             "coverage": whole.coverage,
             "coverage_ci95": whole.interval,
             "mean_size": whole.mean_size,
-            "one_class_fraction": float((sets.sum(axis=1) == 1).mean()),
+            "one_class_fraction": float((outcomes.sizes == 1).mean()),
             "n_images": whole.n_images,
         }
         if classes is not None:
             levels[level]["coverage_per_class"] = {
                 name: of_class.coverage
-                for name, of_class in zip(classes, class_coverages(sets, labels), strict=True)
+                for name, of_class in zip(classes, class_coverages(outcomes), strict=True)
             }
     calibration = {k: predictions.decision[k] for k in ("calibrated_on", "n_calibration_images")}
     return {"conformal": calibration | {"levels": levels}}
@@ -78,54 +90,67 @@ def set_rows(
     """
     if len(labels) == 0:
         return
-    for level, sets in _sets(predictions, labels):
-        yield {"level": level, "class": "", **measure_coverage(sets, labels).row()}
-        for name, of_class in zip(classes, class_coverages(sets, labels), strict=True):
+    for level, outcomes in _levels(predictions, labels):
+        yield {"level": level, "class": "", **measure_coverage(outcomes).row()}
+        for name, of_class in zip(classes, class_coverages(outcomes), strict=True):
             yield {"level": level, "class": name, **of_class.row()}
 
 
-def measure_coverage(sets: np.ndarray, labels: np.ndarray) -> Coverage:
-    """Measure how often sets contain the labels.
+def measure_sets(probabilities: np.ndarray, labels: np.ndarray, threshold: float) -> SetOutcomes:
+    """Compare prediction sets with labels, in blocks of images.
 
     Args:
-        sets: bool array (N, n_classes), N at least 1.
-        labels: int array (N,), or 0 and 1 in (N, n_classes). With several labels the coverage is
-            the mean over images with a label of the fraction of their labels in the set.
+        probabilities: float array (N, n_classes).
+        labels: int array (N,), or 0 and 1 in (N, n_classes).
+        threshold: of `prediction_sets`.
     """
-    weights = label_weights(labels, n_classes=sets.shape[1])
-    labeled = (weights > 0).any(axis=1)
-    covered, mean_size = (weights * sets).sum(axis=1)[labeled], float(sets.sum(axis=1).mean())
+    n_classes, task = probabilities.shape[1], task_of(labels)
+    covered, labeled, sizes = np.empty(len(labels)), np.empty(len(labels), bool), []
+    counts = np.zeros((3, n_classes), np.int64)
+    for rows in row_blocks(*probabilities.shape):
+        sets = prediction_sets(probabilities[rows], threshold, task=task)
+        weights = label_weights(labels[rows], n_classes=n_classes)
+        positive, size = weights > 0, sets.sum(axis=1)
+        covered[rows] = (weights * sets).sum(axis=1)
+        labeled[rows] = positive.any(axis=1)
+        sizes.append(size)
+        counts += [positive.sum(axis=0), (positive & sets).sum(axis=0), size @ positive]
+    return SetOutcomes(task, covered, labeled, np.concatenate(sizes), counts)
+
+
+def measure_coverage(outcomes: SetOutcomes) -> Coverage:
+    """Measure how often sets contain the labels, for at least one image.
+
+    With several labels the coverage is the mean over images with a label of the fraction of their
+    labels in the set.
+    """
+    covered, mean_size = outcomes.covered[outcomes.labeled], float(outcomes.sizes.mean())
     n_images = len(covered)
     if not n_images:
         return Coverage(0, None, None, mean_size)
-    if task_of(labels) == "single":
+    if outcomes.task == "single":
         interval = accuracy_interval(round(covered.sum()), n_images)
     else:
         interval = ratio_interval(covered, np.ones(n_images))
     return Coverage(n_images, float(covered.mean()), interval, mean_size)
 
 
-def class_coverages(sets: np.ndarray, labels: np.ndarray) -> list[Coverage]:
-    """Measure how often the sets of the images of each class contain this class.
-
-    Args:
-        sets: bool array (N, n_classes).
-        labels: int array (N,), or 0 and 1 in (N, n_classes).
-    """
-    positive = label_weights(labels, n_classes=sets.shape[1]) > 0
-    coverages = []
-    for position, of_class in enumerate(positive.T):
-        if not of_class.any():
-            coverages.append(Coverage(0, None, None, None))
-            continue
-        n_images, n_covered = int(of_class.sum()), int(sets[of_class, position].sum())
-        interval = accuracy_interval(n_covered, n_images)
-        mean_size = float(sets[of_class].sum(axis=1).mean())
-        coverages.append(Coverage(n_images, n_covered / n_images, interval, mean_size))
-    return coverages
+def class_coverages(outcomes: SetOutcomes) -> list[Coverage]:
+    """Measure how often the sets of the images of each class contain this class."""
+    return [
+        Coverage(
+            n_images,
+            n_covered / n_images,
+            accuracy_interval(n_covered, n_images),
+            total_size / n_images,
+        )
+        if n_images
+        else Coverage(0, None, None, None)
+        for n_images, n_covered, total_size in outcomes.of_classes.T.tolist()
+    ]
 
 
-def _sets(predictions: Predictions, labels: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """Level -> sets."""
+def _levels(predictions: Predictions, labels: np.ndarray) -> Iterator[tuple[str, SetOutcomes]]:
+    """Level -> how its sets compare with the labels."""
     for level, threshold in predictions.decision.get("prediction_sets", {}).items():
-        yield level, prediction_sets(predictions.probabilities, threshold, task=task_of(labels))
+        yield level, measure_sets(predictions.probabilities, labels, threshold)

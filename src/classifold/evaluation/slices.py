@@ -9,7 +9,6 @@ import numpy as np
 
 from classifold.data.csv_file import read_rows
 from classifold.data.image_table import TEST, iter_columns
-from classifold.data.pixels import LUMA
 from classifold.filtering.metrics import ids_with_duplicates
 from classifold.filtering.selection import REASONS, UNTOUCHED
 from classifold.filtering.size import describe_outlier
@@ -25,7 +24,7 @@ Slices = Mapping[str, Mapping[str, np.ndarray]]
 
 def find_slices(
     ids: Sequence[str],
-    pixels: np.ndarray,
+    luma: np.ndarray,
     *,
     ingested: Path,
     duplicates: Path,
@@ -43,7 +42,7 @@ def find_slices(
 
     Args:
         ids: ids of N test images.
-        pixels: uint8 array (N, size, size, 3).
+        luma: float array (N,): mean luma of each image.
         ingested: folder of the image table.
         duplicates: `duplicates.csv` of the filter.
         modal_size: the most frequent (width, height) of training images.
@@ -52,7 +51,7 @@ def find_slices(
     rows = {row["id"]: row for row in _read_rows(ingested)}
     images = [rows[image_id] for image_id in ids]
     slices = {
-        "brightness": _by_value(brightness(pixels), THIRDS),
+        "brightness": _by_value(brightness(luma), THIRDS),
         "mode": _by_value([str(row["mode"]) for row in images]),
     }
     if not any(row["split"] == TEST for row in images):
@@ -76,11 +75,10 @@ def find_slices(
     }
 
 
-def brightness(pixels: np.ndarray) -> list[str]:
-    """Group images (N, H, W, 3) into thirds by mean luma; equal values are in the same third."""
-    if len(pixels) == 0:
+def brightness(luma: np.ndarray) -> list[str]:
+    """Group images into thirds by mean luma (N,); equal values are in the same third."""
+    if len(luma) == 0:
         return []
-    luma = pixels.mean(axis=(1, 2)) @ LUMA
     limits = np.quantile(luma, [1 / 3, 2 / 3])
     return [THIRDS[third] for third in np.searchsorted(limits, luma)]
 

@@ -10,7 +10,7 @@ from classifold.data.metrics import MAIN_METRIC, task_of
 from classifold.data.predictions import MAJORITY, STACK
 from classifold.evaluation.inference import Predictions
 from classifold.evaluation.risk_coverage import score_abstention
-from classifold.evaluation.scores import compare, main_score, score, untrained_score
+from classifold.evaluation.scores import compare, main_score, score
 from classifold.evaluation.seeds import PredictedBySeed, score_seeds
 from classifold.evaluation.set_scores import score_sets
 from classifold.evaluation.slices import DUPLICATE, DUPLICATES, Slices
@@ -36,7 +36,7 @@ def summarize(
         labels: int array (N,), or 0 and 1 in (N, n_classes).
         classes: names in the order of columns.
         before: model -> its scores on training and validation images.
-        untrained: network that was trained -> logits (N, n_classes) of its initial weights.
+        untrained: network that was trained -> predictions of its initial weights.
         seeds: predictions of models that were trained from several seeds.
         slices: what `find_slices` found.
         calibration_bins: bins of equal width for the calibration error.
@@ -53,7 +53,7 @@ def summarize(
         entry = score(predictions, labels, calibration_bins=calibration_bins, bootstrap=bootstrap)
         entry |= _gaps(entry, before[name], metric=metric, fitted=name in (STACK, MAJORITY))
         if name in untrained:
-            entry[f"untrained_{metric}"] = untrained_score(untrained[name], labels)
+            entry[f"untrained_{metric}"] = main_score(untrained[name], labels)[0]
         if name != STACK:
             entry["versus_stack"] = compare(predictions, all_predictions[STACK], labels)
         entry |= _without_duplicates(predictions, labels, slices)

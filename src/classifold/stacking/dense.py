@@ -19,6 +19,10 @@ from classifold.data.seeding import generator, seed_torch
 BATCH_SIZE = 64
 HELD_OUT_FRACTION = 0.2
 
+# From this number of weights on, one pass over them instead of ten saves a quarter of a step. It
+# rounds differently, so stacks of few classes keep their bits.
+MIN_FUSED = 2**16
+
 
 class DenseStack(nn.Module):
     """Members' log-probabilities or -odds (N, n_members, n_classes) -> logits (N, n_classes)."""
@@ -39,8 +43,17 @@ class DenseStack(nn.Module):
 
     def forward(self, members: Tensor) -> Tensor:
         """Add the dense layers' correction to the mean."""
+        return self.correct(*self.prepare(members))
+
+    @staticmethod
+    def prepare(members: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the mean (N, n_classes), and the inputs of the dense layers."""
         # Confident networks reach -30; asinh compresses the values so that no member dominates.
-        return members.mean(1) + self.dense(torch.asinh(members))
+        return members.mean(1), torch.asinh(members)
+
+    def correct(self, mean: Tensor, inputs: Tensor) -> Tensor:
+        """Add the dense layers' correction to what `prepare` computed."""
+        return mean + self.dense(inputs)
 
 
 def fit_dense(
@@ -75,8 +88,10 @@ def fit_dense(
     seed_torch(seed, "stack")
     n_members, n_classes = members.shape[1:]
     stack = DenseStack(n_members, n_classes, hidden=hidden, dropout=dropout)
-    optimizer = torch.optim.AdamW(stack.parameters(), lr=lr, weight_decay=weight_decay)
-    inputs = torch.from_numpy(members.astype(np.float32))
+    fused = sum(weights.numel() for weights in stack.parameters()) >= MIN_FUSED
+    optimizer = torch.optim.AdamW(stack.parameters(), lr=lr, weight_decay=weight_decay, fused=fused)
+    # Once for all epochs: it takes a quarter of a step.
+    mean, inputs = stack.prepare(torch.from_numpy(members.astype(np.float32, copy=False)))
     single = labels.ndim == 1
     targets = torch.from_numpy(labels if single else labels.astype(np.float32))
     log_loss = F.cross_entropy if single else F.binary_cross_entropy_with_logits
@@ -91,14 +106,16 @@ def fit_dense(
             order = generator(seed, "stack", epoch).permutation(fitted)
             for rows in np.array_split(order, -(-len(order) // BATCH_SIZE)):
                 optimizer.zero_grad()
-                log_loss(stack(inputs[rows]), targets[rows]).backward()
+                log_loss(stack.correct(mean[rows], inputs[rows]), targets[rows]).backward()
                 optimizer.step()
         if held_out is None:
             best_epoch, best_state = epoch, stack.state_dict()
             continue
         stack.eval()
         with torch.inference_mode():
-            loss = log_loss(stack(inputs[held_out]), targets[held_out]).item()
+            loss = log_loss(
+                stack.correct(mean[held_out], inputs[held_out]), targets[held_out]
+            ).item()
         if loss < best_loss:
             best_epoch, best_loss, best_state = epoch, loss, copy.deepcopy(stack.state_dict())
         elif patience and epoch - best_epoch >= patience:

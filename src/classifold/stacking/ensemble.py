@@ -87,8 +87,8 @@ def fit_ensemble(
         seed: seed of the dense layers.
     """
     task = task_of(labels)
-    members = join(list(logits.values()), task=task)
     method = "mean" if len(logits) == 1 else method
+    members = join(list(logits.values()), task=task, dtype=_float_type(method))
     unfitted = Ensemble(method, task, list(logits), members.shape[2], settings={}, weights={})
     match method:
         case "mean":
@@ -115,7 +115,7 @@ def ensemble_logits(ensemble: Ensemble, logits: Mapping[str, np.ndarray]) -> np.
     of_members = [logits[name] for name in ensemble.members]
     if ensemble.method == "mean":
         return mean_logits(of_members, task=ensemble.task)
-    members = join(of_members, task=ensemble.task)
+    members = join(of_members, task=ensemble.task, dtype=_float_type(ensemble.method))
     weights = ensemble.weights
     match ensemble.method:
         case "weighted" | "greedy":
@@ -124,9 +124,12 @@ def ensemble_logits(ensemble: Ensemble, logits: Mapping[str, np.ndarray]) -> np.
             return apply_logistic(weights, members)
         case "dense":
             with torch.inference_mode():
-                inputs = torch.from_numpy(members.astype(np.float32))
-                return dense_layers(ensemble)(inputs).double().numpy()
+                return dense_layers(ensemble)(torch.from_numpy(members)).double().numpy()
     raise ValueError(f"unknown method {ensemble.method!r}")
+
+
+def _float_type(method: str) -> type[np.floating]:
+    return np.float32 if method == "dense" else np.float64
 
 
 def dense_layers(ensemble: Ensemble) -> DenseStack:

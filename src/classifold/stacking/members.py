@@ -10,12 +10,22 @@ import numpy as np
 from scipy.special import log_expit, log_softmax, logsumexp
 
 from classifold.data.metrics import Task
+from classifold.data.row_blocks import row_blocks
 
 
-def join(logits: Sequence[np.ndarray], *, task: Task) -> np.ndarray:
-    """Convert logits, each (N, n_classes), to the form: float64 (N, n_members, n_classes)."""
-    joined = np.stack(logits, axis=1).astype(np.float64)
-    return log_softmax(joined, axis=2) if task == "single" else joined
+def join(
+    logits: Sequence[np.ndarray], *, task: Task, dtype: type[np.floating] = np.float64
+) -> np.ndarray:
+    """Convert logits, each (N, n_classes), to the form: (N, n_members, n_classes).
+
+    It is computed in float64, in blocks, and rounded to `dtype`.
+    """
+    (n_images, n_classes), n_members = logits[0].shape, len(logits)
+    joined = np.empty((n_images, n_members, n_classes), dtype)
+    for rows in row_blocks(n_images, n_members * n_classes):
+        block = np.stack([values[rows] for values in logits], axis=1).astype(np.float64)
+        joined[rows] = log_softmax(block, axis=2) if task == "single" else block
+    return joined
 
 
 def average(members: np.ndarray, weights: np.ndarray, *, task: Task) -> np.ndarray:

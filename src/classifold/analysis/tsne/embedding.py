@@ -28,6 +28,12 @@ class Embedding(NamedTuple):
     trustworthiness: float  # in [0, 1]: whether neighbors here are neighbors in the original space
 
 
+def pixels_as_points(images: np.ndarray) -> np.ndarray:
+    """Convert images, uint8 (N, H, W, 3), to points (N, H * W * 3) in [0, 1]."""
+    pixels = images.reshape(len(images), -1)
+    return np.divide(pixels, 255, dtype=_float_type(len(images)))
+
+
 def reduce_dimensions(points: np.ndarray, *, seed: int) -> np.ndarray:
     """Project points onto the principal components that explain 90 % of their variance.
 
@@ -35,7 +41,7 @@ def reduce_dimensions(points: np.ndarray, *, seed: int) -> np.ndarray:
     (for pixels of photographs about a hundred explain 90 %).
 
     Args:
-        points: float array (N, n_features).
+        points: float array (N, n_features); of many in float32, overwritten.
         seed: seed of the random projections.
 
     Returns:
@@ -43,18 +49,24 @@ def reduce_dimensions(points: np.ndarray, *, seed: int) -> np.ndarray:
     """
     if np.ptp(points, axis=0).max() == 0:
         return points
+    points = points.astype(_float_type(len(points)), copy=False)
     if len(points) <= MAX_POINTS_EXACT and len(points) < points.shape[1]:
         # The same components from the products of all pairs, without a matrix of all features.
         pca = KernelPCA(kernel="linear", eigen_solver="dense")
-        projected = pca.fit_transform(points.astype(np.float64))
+        projected = pca.fit_transform(points)
         return _explaining(projected, pca.eigenvalues_ / pca.eigenvalues_.sum())
     if len(points) <= MAX_POINTS_EXACT:
         pca = PCA(EXPLAINED_VARIANCE, svd_solver="full")
-        return pca.fit_transform(points.astype(np.float64))
+        return pca.fit_transform(points)
     n_components = min(MAX_COMPONENTS, *points.shape)
-    pca = PCA(n_components, svd_solver="randomized", random_state=seed)
-    projected = pca.fit_transform(points.astype(np.float32))
+    pca = PCA(n_components, svd_solver="randomized", random_state=seed, copy=False)
+    projected = pca.fit_transform(points)
     return _explaining(projected, pca.explained_variance_ratio_)
+
+
+def _float_type(n_points: int) -> type[np.floating]:
+    """Return the type in which points are projected: with many points memory counts."""
+    return np.float64 if n_points <= MAX_POINTS_EXACT else np.float32
 
 
 def _explaining(projected: np.ndarray, ratios: np.ndarray) -> np.ndarray:
