@@ -62,16 +62,17 @@ def predict_test_images(
     single, first_model = decisions["task"] == "single", models / next(iter(decisions["models"]))
     initial = {name: seeds[name] for name in decisions["models"] if name in seeds}
     new = partial(FilledArray, len(ids), folder=scratch)
-    luma, untrained = new(), defaultdict(new)
-    predictions = defaultdict(lambda: (new(), new(), new()))
-    of_seeds = defaultdict(lambda: defaultdict(new))
-    applied = {}
+    luma = new()
+    predictions: dict[str, list[FilledArray]] = defaultdict(lambda: [new(), new(), new()])
+    untrained: dict[str, FilledArray] = defaultdict(new)
+    of_seeds: dict[str, dict[int, FilledArray]] = defaultdict(lambda: defaultdict(new))
+    applied: dict[str, Mapping[str, Any]] = {}
     for rows in _blocks(len(ids), model=first_model, decisions=decisions):
         pixels = read_pixels(ids[rows], ingested=ingested, model=first_model)
         luma.put(rows, mean_luma(pixels))
         for name, given in predict_all(pixels, ensemble=ensemble, **common).items():
             applied[name] = given.decision
-            for whole, values in zip(predictions[name], given, strict=False):
+            for whole, values in zip(predictions[name], given[:3], strict=True):
                 whole.put(rows, values)
         for name, logits in untrained_logits(
             pixels, models=models, seeds=initial, device=common["device"]
@@ -81,10 +82,10 @@ def predict_test_images(
         for name, by_seed in predict_seeds(pixels, **common).items():
             for seed, predicted in by_seed.items():
                 of_seeds[name][seed].put(rows, predicted)
-    found = {
-        name: Predictions(*(whole.array for whole in predictions[name]), decision)
-        for name, decision in applied.items()
-    }
+    found = {}
+    for name, decision in applied.items():
+        probabilities, uncalibrated, predicted = (whole.array for whole in predictions[name])
+        found[name] = Predictions(probabilities, uncalibrated, predicted, decision)
     found[MAJORITY] = constant_predictions(len(ids), decisions=decisions, baseline=baseline)
     return OnTestImages(
         found,

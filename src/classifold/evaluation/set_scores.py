@@ -105,17 +105,21 @@ def measure_sets(probabilities: np.ndarray, labels: np.ndarray, threshold: float
         threshold: of `prediction_sets`.
     """
     n_classes, task = probabilities.shape[1], task_of(labels)
-    covered, labeled, sizes = np.empty(len(labels)), np.empty(len(labels), bool), []
+    n_images = len(labels)
+    covered, labeled = np.empty(n_images), np.empty(n_images, bool)
+    sizes = np.empty(n_images, np.int64)
     counts = np.zeros((3, n_classes), np.int64)
     for rows in row_blocks(*probabilities.shape):
         sets = prediction_sets(probabilities[rows], threshold, task=task)
         weights = label_weights(labels[rows], n_classes=n_classes)
-        positive, size = weights > 0, sets.sum(axis=1)
+        positive = weights > 0
+        sizes[rows] = sets.sum(axis=1)
         covered[rows] = (weights * sets).sum(axis=1)
         labeled[rows] = positive.any(axis=1)
-        sizes.append(size)
-        counts += [positive.sum(axis=0), (positive & sets).sum(axis=0), size @ positive]
-    return SetOutcomes(task, covered, labeled, np.concatenate(sizes), counts)
+        counts[0] += positive.sum(axis=0)
+        counts[1] += (positive & sets).sum(axis=0)
+        counts[2] += sizes[rows] @ positive
+    return SetOutcomes(task, covered, labeled, sizes, counts)
 
 
 def measure_coverage(outcomes: SetOutcomes) -> Coverage:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import DTypeLike
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.numpy import load_file, save_file
 
@@ -128,7 +129,7 @@ def ensemble_logits(ensemble: Ensemble, logits: Mapping[str, np.ndarray]) -> np.
     raise ValueError(f"unknown method {ensemble.method!r}")
 
 
-def _float_type(method: str) -> type[np.floating]:
+def _float_type(method: str) -> DTypeLike:
     return np.float32 if method == "dense" else np.float64
 
 

@@ -7,15 +7,14 @@ class by itself with several.
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import DTypeLike
 from scipy.special import log_expit, log_softmax, logsumexp
 
 from classifold.data.metrics import Task
 from classifold.data.row_blocks import row_blocks
 
 
-def join(
-    logits: Sequence[np.ndarray], *, task: Task, dtype: type[np.floating] = np.float64
-) -> np.ndarray:
+def join(logits: Sequence[np.ndarray], *, task: Task, dtype: DTypeLike = np.float64) -> np.ndarray:
     """Convert logits, each (N, n_classes), to the form: (N, n_members, n_classes).
 
     It is computed in float64, in blocks, and rounded to `dtype`.

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import openTSNE
+from numpy.typing import DTypeLike
 from sklearn.decomposition import PCA, KernelPCA
 from sklearn.manifold import TSNE, trustworthiness
 from threadpoolctl import threadpool_limits
@@ -64,7 +65,7 @@ def reduce_dimensions(points: np.ndarray, *, seed: int) -> np.ndarray:
     return _explaining(projected, pca.explained_variance_ratio_)
 
 
-def _float_type(n_points: int) -> type[np.floating]:
+def _float_type(n_points: int) -> DTypeLike:
     """Return the type in which points are projected: with many points memory counts."""
     return np.float64 if n_points <= MAX_POINTS_EXACT else np.float32
 
