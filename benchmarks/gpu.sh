@@ -27,7 +27,7 @@ case $action in
       --platform manylinux_2_27_x86_64 --platform manylinux2014_x86_64 --platform any \
       --requirement "$folder/requirements.txt"
     cp "${1:?the archive of images}" "$folder/images.zip"
-    tar -C "$folder" -c images.zip wheels | split -b 58M - "$folder/pieces/pack."
+    tar -C "$folder" -c images.zip wheels | split -b 57M - "$folder/pieces/pack."
     ls -l "$folder/pieces"
     ;;
   run)
