@@ -107,7 +107,8 @@ def main() -> None:
             areas = [
                 "" if kind == OWN else f"{_area(belong[name], scores[name]):.3f}" for name in names
             ]
-            novel = scores[f"neighbor {N_NEIGHBORS}"] > project.train.threshold
+            threshold = project.train.threshold
+            novel = scores[f"neighbor {N_NEIGHBORS}"] > (np.inf if threshold is None else threshold)
             print(
                 f"| {project.name} ({project.model_name}, {len(project.train.ids):,}) | {kind} | "
                 f"{len(images):,} | {' | '.join(areas)} | {100 * novel.mean():.1f} % |",

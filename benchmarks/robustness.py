@@ -6,9 +6,10 @@
 The networks of ARMS are trained from the same images: the small ones with the same number of steps,
 each once per seed; those of EfficientNet-Lite0 with half as many and the first seed only. Class A,
 B and C are the policies of report 000. Rows have accuracies on test images as they are, under
-the fifteen corruptions at severities 1, 3 and 5, and after PGD with 1/255, with 95 % intervals over
-images; the picture also has the accuracy of each seed. Results of a network are kept in
-.cache/robustness of the project, so that an interrupted run goes on.
+the fifteen corruptions at severities 1, 3 and 5, and of the first 200 images as they are and after
+PGD with 1/255, with 95 % intervals over images; the picture also has the accuracy of each seed.
+Results of a network are kept in .cache/robustness of the project, so that an interrupted run goes
+on.
 """
 
 import argparse
@@ -45,8 +46,12 @@ ATTACKED = 200  # test images
 REPOSITORY = Path(__file__).parents[1]
 SETTINGS = {"device": "cpu", "precision": "fp32", "threads": 1, "compile": False}
 STACK = {
-    **{"hidden": [64], "dropout": 0.2, "lr": 0.001, "weight_decay": 0.01},
-    **{"epochs": 100, "patience": 10},
+    "hidden": [64],
+    "dropout": 0.2,
+    "lr": 0.001,
+    "weight_decay": 0.01,
+    "epochs": 100,
+    "patience": 10,
 }
 
 
@@ -62,12 +67,17 @@ def small(epochs: int) -> dict[str, Any]:
                 "epochs": epochs,
                 "trainable": "all",
                 "optimizer": {
-                    **{"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True},
+                    "name": "sgd",
+                    "lr": 0.05,
+                    "momentum": 0.9,
+                    "nesterov": True,
                     "weight_decay": 0.0005,
                 },
                 "schedule": {
-                    **{"name": "one_cycle", "pct_start": 0.3},
-                    **{"div_factor": 25, "final_div_factor": 1000},
+                    "name": "one_cycle",
+                    "pct_start": 0.3,
+                    "div_factor": 25,
+                    "final_div_factor": 1000,
                 },
             }
         },
@@ -233,11 +243,11 @@ def percent(terms: Terms) -> str:
 
 
 def draw(path: Path, results: Mapping[str, list[Any]], labels: np.ndarray) -> None:
-    """Plot accuracy as they are and corrupted, with intervals and a tick for each seed."""
+    """Plot clean and corrupted accuracy, with intervals and a tick for each seed."""
     figure, axis = plt.subplots(figsize=(8, 0.42 * len(results) + 1.2), layout="constrained")
     for row, runs in enumerate(results.values()):
         for place, (color, marker, label) in enumerate(
-            [(BLUE, "o", "as they are"), (VERMILION, "s", "corrupted")]
+            [(BLUE, "o", "clean"), (VERMILION, "s", "corrupted")]
         ):
             y = row + 0.12 * (2 * place - 1)
             terms = terms_of(runs, labels)[place]
@@ -278,21 +288,24 @@ def main() -> None:
             stack([results[m][i] for m in MEMBERS], validation.labels, method=method)
             for i in range(len(seeds))
         ]
-    print("\n| network | as they are | corrupted | relative | corrupted, gain | PGD 1/255 |")
-    print("|---|--:|--:|--:|--:|--:|")
+    print(f"\n{len(images.labels):,} test images, {len(seeds)} seeds")
+    print("\n| network | clean | corrupted | relative | corrupted, gain | 200 clean | PGD 1/255 |")
+    print("|---|--:|--:|--:|--:|--:|--:|")
     _, reference = terms_of(results[CROP], images.labels)
     for name, runs in results.items():
         clean, corrupted = terms_of(runs, images.labels)
         ends = " to ".join(f"{100 * x:+.1f}" for x in ratio_gain_interval(*corrupted, *reference))
         gain = f"{100 * (corrupted[0].mean() - reference[0].mean()):+.1f} ({ends})"
-        attacked = "–"
+        before, attacked = "–", "–"
         if "attacked" in runs[0]:
             labels = images.labels[:ATTACKED]
+            clean_200 = [run["test"][0, :ATTACKED].argmax(1) for run in runs]
+            before = percent(pooled_terms(clean_200, labels))
             attacked = percent(pooled_terms([run["attacked"].argmax(1) for run in runs], labels))
         relative = f"{100 * corrupted[0].mean() / clean[0].mean():.1f} %"
         print(
             f"| {name} | {percent(clean)} | {percent(corrupted)} | {relative} | "
-            f"{'–' if name == CROP else gain} | {attacked} |"
+            f"{'–' if name == CROP else gain} | {before} | {attacked} |"
         )
     draw(arguments.out, results, images.labels)
 

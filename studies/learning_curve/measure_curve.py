@@ -6,8 +6,9 @@ from classifold.data.json_file import write_json
 from classifold.data.metrics import MAIN_METRIC
 from classifold.errors import in_section
 from classifold.learning_curve.curve import describe_curve, measure_curve
-from classifold.learning_curve.description import describe_fit, describe_probe, require_probe
+from classifold.learning_curve.description import describe_fit, describe_probe
 from classifold.learning_curve.figure import draw_curve
+from classifold.learning_curve.params import CURVE_PARAMS, check_curve_params, count_half
 from classifold.learning_curve.scores import measure_terms
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
@@ -20,9 +21,9 @@ PACKS = Path("data/augmented")
 
 
 def main() -> None:
-    study = read_params("measure_curve", path=STUDY / "params.yaml")
+    check_curve_params()
+    study = read_params("measure_curve", path=CURVE_PARAMS)
     settings, models = read_params("train", "models")
-    require_probe(study["model"])
     with in_section("measure_curve.model"):
         training = prepare(settings, study["model"], packs=PACKS)
         terms = measure_terms(
@@ -33,7 +34,12 @@ def main() -> None:
             seed=study["seed"],
         )
     validation = training.validation
-    curve = measure_curve(terms, validation.groups or validation.ids, seed=study["seed"])
+    curve = measure_curve(
+        terms,
+        validation.groups or validation.ids,
+        n_half=count_half(study["sizes"], n_parts=study["parts"]),
+        seed=study["seed"],
+    )
     metric = MAIN_METRIC[validation.task]
     described = describe_curve(curve)
     with new_folder(STUDY / "made") as folder:

@@ -16,6 +16,7 @@ from classifold.learning_curve.scores import Terms
 
 LEVELS = (0.025, 0.975)
 N_RESAMPLES = 2000
+N_ADDED = 4  # groups of mean size, half of them correct
 MAX_COUNTS_IN_MEMORY = 4_000_000
 
 
@@ -26,19 +27,17 @@ class Curve(NamedTuple):
     by_seed: list[list[float]]  # of each size, the error of each seed
     errors: np.ndarray  # float (K,): mean over seeds
     resampled: np.ndarray  # float (n_resamples, K)
-
-    def up_to(self, n_sizes: int) -> "Curve":
-        """Select the smallest sizes."""
-        return Curve(
-            self.n_images[:n_sizes],
-            self.by_seed[:n_sizes],
-            self.errors[:n_sizes],
-            self.resampled[:, :n_sizes],
-        )
+    n_half: int  # number of sizes of at most half of the images
 
     def half(self) -> "Curve":
         """Select the sizes of at most half of the images."""
-        return self.up_to(count_half(self.n_images))
+        return Curve(
+            self.n_images[: self.n_half],
+            self.by_seed[: self.n_half],
+            self.errors[: self.n_half],
+            self.resampled[:, : self.n_half],
+            n_half=0,
+        )
 
     def fit(self) -> tuple[PowerLaw, PowerLaw]:
         """Fit the law of the errors, and those of all resamples."""
@@ -46,15 +45,13 @@ class Curve(NamedTuple):
         return fit_power_law(sizes, self.errors), fit_power_law(sizes, self.resampled)
 
 
-def count_half(n_images: np.ndarray) -> int:
-    """Count the sizes of at most half of the largest one, which rounding may exceed slightly."""
-    return int((n_images <= 0.51 * n_images[-1]).sum())
-
-
 def measure_curve(
-    terms: Mapping[int, Sequence[Terms]], groups: Sequence[str], *, seed: int
+    terms: Mapping[int, Sequence[Terms]], groups: Sequence[str], *, n_half: int, seed: int
 ) -> Curve:
     """Compute errors, and those of a bootstrap over groups of validation images and over seeds.
+
+    As in the interval of Agresti and Coull, two groups that are always correct and two that never
+    are belong to those that are resampled, so that no interval of a score is a point.
 
     All sizes have the same resampled images, and all sizes the same resampled seeds, since subsets
     of one seed are nested.
@@ -62,6 +59,7 @@ def measure_curve(
     Args:
         terms: number of training images -> terms of each seed; one where all seeds are the same.
         groups: the group of each validation image; images of a group are resampled together.
+        n_half: number of sizes of at most half of the images, at least one.
         seed: seed of the bootstrap.
     """
     random = generator(seed, "learning curve")
@@ -75,14 +73,13 @@ def measure_curve(
         start += len(of_size)
         resampled.append((errors * seeds).sum(1) if len(of_size) == n_seeds else errors[:, 0])
         by_seed.append([float(1 - run.parts.sum() / run.wholes.sum()) for run in of_size])
-    n_images, n_half = np.array(list(terms)), count_half(np.array(list(terms)))
-    if n_half and len(by_seed[n_half - 1]) > 1:
+    if len(by_seed[n_half - 1]) > 1:
         # There is one set of all images. Others would differ about as subsets of half of it do:
         # larger ones have more images in common.
         spread = np.std(by_seed[n_half - 1], ddof=1)
         resampled[-1] = np.clip(resampled[-1] + random.normal(0, spread, N_RESAMPLES), 0, 1)
     means = np.array([np.mean(errors) for errors in by_seed])
-    return Curve(n_images, by_seed, means, np.stack(resampled, axis=1))
+    return Curve(np.array(list(terms)), by_seed, means, np.stack(resampled, axis=1), n_half)
 
 
 def _resample_images(
@@ -91,14 +88,22 @@ def _resample_images(
     """Compute the errors of runs for resampled images: float (n_resamples, n_runs)."""
     parts, wholes = (np.stack(columns) for columns in zip(*runs, strict=True))  # (n_runs, N)
     _, group_of_image = np.unique(np.array(groups), return_inverse=True)
-    n_groups = int(group_of_image.max()) + 1
+    n_given = int(group_of_image.max()) + 1
+    added = np.repeat(wholes.sum(axis=1, keepdims=True) / n_given, N_ADDED, axis=1)
+    parts = np.hstack([parts, added * (np.arange(N_ADDED) % 2)])
+    wholes = np.hstack([wholes, added])
+    group_of_image = np.append(group_of_image, n_given + np.arange(N_ADDED))
+    n_groups = n_given + N_ADDED
     n_at_once = max(1, MAX_COUNTS_IN_MEMORY // len(group_of_image))
     errors = []
     for start in range(0, N_RESAMPLES, n_at_once):
         n_resamples = min(n_at_once, N_RESAMPLES - start)
         counts = random.multinomial(n_groups, [1 / n_groups] * n_groups, size=n_resamples)
         weights = counts[:, group_of_image].astype(float)
-        errors.append(1 - (weights @ parts.T) / (weights @ wholes.T))
+        total = weights @ wholes.T
+        # Micro F1 is 0 where no label is present and none predicted, as in scikit-learn.
+        scores = np.divide(weights @ parts.T, total, out=np.zeros_like(total), where=total > 0)
+        errors.append(1 - scores)
     return np.concatenate(errors)
 
 
@@ -157,6 +162,8 @@ def predict_held_back(curve: Curve) -> dict[str, Any]:
 def find_not_identified(curve: Curve, laws: PowerLaw) -> list[str]:
     """State which parts of a fit the scores do not determine; none if they determine all."""
     found = []
+    if not curve.errors[-1]:
+        found.append(f"with {curve.n_images[-1]:,} images no validation image is wrong")
     if len(curve.n_images) < MIN_SIZES:
         found.append(f"{len(curve.n_images)} sizes are too few for three parameters")
     if _interval(curve.resampled[:, 0] - curve.resampled[:, -1])[0] <= 0:

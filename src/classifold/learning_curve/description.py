@@ -3,18 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from classifold.errors import UserError, list_names
+from classifold.errors import list_names
 
 PROBE = "probe"
-
-
-def require_probe(model: Mapping[str, Any]) -> None:
-    """Raise a UserError if the model of the study is no probe."""
-    if model["network"] != PROBE:
-        raise UserError(
-            f"measure_curve.model.network: must be {PROBE}, whose features are computed once, got "
-            f"{model['network']}. Change it in studies/learning_curve/params.yaml."
-        )
 
 
 def describe_fit(curve: Mapping[str, Any]) -> Iterator[str]:

@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from classifold.data.pack import Pack
-from classifold.errors import UserError
-from classifold.learning_curve.power_law import MIN_SIZES
 from classifold.splitting.stratified import stratify_folds
 from classifold.training.folds import fold_of_rows
 from classifold.training.losses import one_hot
@@ -44,16 +42,7 @@ def nested_subsets(
         Number of parts -> images, with all their variants.
 
     Raises:
-        UserError: if the sizes are not at least four increasing numbers, or if there are too few
-            images.
+        UserError: if there are too few images.
     """
-    n_small = sum(size <= n_parts / 2 for size in sizes)
-    is_increasing = list(sizes) == sorted(set(sizes)) and sizes[0] >= 1 and sizes[-1] == n_parts
-    if len(sizes) < MIN_SIZES or n_small < 2 or not is_increasing:
-        raise UserError(
-            f"measure_curve.sizes: must be at least {MIN_SIZES} increasing numbers from 1 to "
-            f"{n_parts}, two of them at most {n_parts // 2}, got {list(sizes)}. Correct them in "
-            "studies/learning_curve/params.yaml."
-        )
     part_of_row = fold_of_rows(train, assign_parts(train.originals(), n_parts=n_parts, seed=seed))
     return {size: train.subset(np.flatnonzero(part_of_row < size)) for size in sizes}

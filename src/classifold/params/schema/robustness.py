@@ -1,12 +1,10 @@
 """Section `robustness`."""
 
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from classifold.params.schema.section import Count, Section, Seed
-
-Item = TypeVar("Item")
+from classifold.params.schema.section import Count, Section, Seed, check_unique
 
 NumberOfImages = Annotated[int, Field(ge=0, le=100_000)]
 
@@ -29,12 +27,6 @@ Corruption = Literal[
 ]
 
 
-def _check_unique(values: list[Item]) -> list[Item]:
-    if len(set(values)) < len(values):
-        raise ValueError(f"must have each value once, got {values}")
-    return values
-
-
 class Adversarial(Section):
     """Adversarial changes: at most `epsilons` gray levels of 255 in each value."""
 
@@ -42,7 +34,7 @@ class Adversarial(Section):
     epsilons: Annotated[
         list[Annotated[int, Field(ge=1, le=64)]],
         Field(min_length=1, max_length=16),
-        AfterValidator(_check_unique),
+        AfterValidator(check_unique),
     ]
     steps: Annotated[Count, Field(le=1000)]
 
@@ -53,12 +45,12 @@ class Robustness(Section):
     images: NumberOfImages
     corruptions: (
         Literal["all"]
-        | Annotated[list[Corruption], Field(min_length=1), AfterValidator(_check_unique)]
+        | Annotated[list[Corruption], Field(min_length=1), AfterValidator(check_unique)]
     )
     severities: Annotated[
         list[Annotated[int, Field(ge=1, le=5)]],
         Field(min_length=1),
-        AfterValidator(_check_unique),
+        AfterValidator(check_unique),
     ]
     adversarial: Adversarial
     seed: Seed

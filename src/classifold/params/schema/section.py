@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -67,6 +67,16 @@ def _check_order(limits: list[float]) -> list[float]:
     if limits[0] > limits[1]:
         raise ValueError(f"must be [min, max], got {limits}")
     return limits
+
+
+Item = TypeVar("Item")
+
+
+def check_unique(values: list[Item]) -> list[Item]:
+    """Refuse a list with equal values."""
+    if len(set(values)) < len(values):
+        raise ValueError(f"must have each value once, got {values}")
+    return values
 
 
 PositiveRange = Annotated[
