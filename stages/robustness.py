@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from classifold.analysis.robustness.conditions import Predicted
+from classifold.analysis.robustness.conditions import Corrupted, Predicted
 from classifold.analysis.robustness.sample import describe_empty, sample_test_images
 from classifold.analysis.robustness.summary import (
     format_robustness,
@@ -28,7 +28,7 @@ def main() -> None:
     )
     reason = describe_empty(sample)
     with new_folder(Path("data/robustness")) as folder:
-        corrupted: dict[str, Predicted] = {}
+        corrupted = Corrupted({}, set())
         attacked: dict[str, Predicted] = {}
         image_size = None
         if not reason:
@@ -46,8 +46,14 @@ def main() -> None:
                 device=device,
                 test_time=test_time,
             )
-        write_tables(folder, corrupted, attacked, sample.images.labels)
-    metrics = summarize_robustness(corrupted, attacked, sample, image_size=image_size)
+        write_tables(folder, corrupted.predictions, attacked, sample.images.labels)
+    metrics = summarize_robustness(
+        corrupted.predictions,
+        attacked,
+        sample,
+        image_size=image_size,
+        equal_to_stack=corrupted.equal_to_stack,
+    )
     write_metrics(Path("metrics/robustness.json"), metrics, reason=reason)
     if not reason:
         log(f"  stack: {format_robustness(metrics)}")

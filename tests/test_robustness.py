@@ -22,10 +22,6 @@ RANDOM = np.random.default_rng(0)
 CLASSES = ["a", "b", "c"]
 
 
-def as_predictions(predicted):
-    return Predictions(np.empty(0), np.empty(0), predicted, {})
-
-
 def test_all_models_see_the_same_corrupted_images_in_chunks_of_any_size(monkeypatch):
     pixels = RANDOM.integers(0, 256, (7, 8, 8, 3), np.uint8)
     images = LabeledImages([f"{i}.png" for i in range(7)], np.zeros(7, int))
@@ -34,10 +30,12 @@ def test_all_models_see_the_same_corrupted_images_in_chunks_of_any_size(monkeypa
     def predict(changed):
         seen.append(len(changed))
         sums = changed.reshape(len(changed), -1).sum(1, dtype=int)
-        return {"m": as_predictions(sums), STACK: as_predictions(-sums)}
+        probabilities = {"m": sums - 1e-9, "n": sums, STACK: sums}
+        return {name: Predictions(of, of, sums, {}) for name, of in probabilities.items()}
 
     settings = {"corruptions": ["fog", "snow"], "severities": [1, 4], "seed": 3}
-    found = predict_corrupted(images, pixels, **settings, predict=predict)
+    found, equal = predict_corrupted(images, pixels, **settings, predict=predict)
+    assert equal == {"n"}
     assert list(found["m"]) == [CLEAN, ("fog", 1), ("fog", 4), ("snow", 1), ("snow", 4)]
     expected = [
         corrupt(image, "snow", 4, seed=3, image_id=name).sum(dtype=int)
@@ -46,18 +44,18 @@ def test_all_models_see_the_same_corrupted_images_in_chunks_of_any_size(monkeypa
     assert found["m"]["snow", 4].tolist() == expected
     assert found["m"][CLEAN].tolist() == [image.sum(dtype=int) for image in pixels]
     monkeypatch.setattr(module, "MAX_BYTES", 3 * 5 * 8 * 8 * 3)
-    again = predict_corrupted(images, pixels, **settings, predict=predict)
+    again, _ = predict_corrupted(images, pixels, **settings, predict=predict)
     assert seen == [35, 15, 15, 5]
     for name, of_model in found.items():
         for condition, one in of_model.items():
             np.testing.assert_array_equal(again[name][condition], one)
     nothing = LabeledImages([], np.zeros(0, int))
-    assert predict_corrupted(nothing, pixels[:0], **settings, predict=predict) == {}
+    assert predict_corrupted(nothing, pixels[:0], **settings, predict=predict) == ({}, set())
 
 
-def summarized(found, labels, attacked=None):
+def summarized(found, labels, attacked=None, **settings):
     sample = Sample(LabeledImages([str(i) for i in range(len(labels))], labels), 10)
-    return summarize_robustness(found, attacked or {}, sample, image_size=28)
+    return summarize_robustness(found, attacked or {}, sample, image_size=28, **settings)
 
 
 def test_scores_of_a_model_by_hand(tmp_path):
@@ -107,6 +105,25 @@ def test_scores_of_a_model_by_hand(tmp_path):
     assert len(read_rows(tmp_path / "corruptions.csv")) == 10
 
 
+def test_only_the_difference_of_the_stack_to_itself_is_a_point():
+    labels = np.array([0, 1, 2, 0])
+    predicted = {CLEAN: labels, ("fog", 1): (labels + 1) % 3}
+    found = {"m": predicted, "n": dict(predicted), STACK: dict(predicted)}
+    models = summarized(found, labels, equal_to_stack={"m"})["models"]
+    of_both = [models[name]["corrupted_versus_stack"] for name in ("m", "n")]
+    assert [versus["difference"] for versus in of_both] == [0, 0]
+    (low, high), of_other = (versus["difference_ci95"] for versus in of_both)
+    assert low == high == 0 and of_other[0] < 0 < of_other[1]
+
+
+def test_a_quotient_by_a_score_of_zero_has_no_interval():
+    labels = np.array([0, 1, 2, 0])
+    predicted = {CLEAN: (labels + 1) % 3, ("fog", 1): labels}
+    entry = summarized({STACK: predicted}, labels)["models"][STACK]
+    assert (entry["accuracy"], entry["corrupted_accuracy"]) == (0, 1)
+    assert entry["relative_accuracy"] is entry["relative_accuracy_ci95"] is None
+
+
 def test_with_several_labels_the_score_is_micro_f1_over_all_corrupted_images():
     labels = (RANDOM.random((30, 3)) < 0.4).astype(np.uint8)
     conditions = [CLEAN, ("fog", 1), ("fog", 3)]
@@ -138,7 +155,8 @@ def test_a_smaller_sample_is_the_beginning_of_a_larger_one(task, tmp_path):
     for image_id, label in zip(*large.images, strict=True):
         np.testing.assert_array_equal(label, labels[ids.index(image_id)])
     assert describe_empty(small) is None
-    assert describe_empty(choose(n_images=0, seed=1)) == "robustness.images is 0"
+    reason = describe_empty(choose(n_images=0, seed=1))
+    assert reason.startswith("robustness.images is 0; set it") and "'dvc repro'" in reason
     nothing = small._replace(images=LabeledImages([], labels[:0]), n_test=0)
     assert describe_empty(nothing) == "there are no test images"
 

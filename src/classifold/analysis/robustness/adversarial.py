@@ -1,4 +1,4 @@
-"""Change images so that a model is wrong, by so little that nobody sees it."""
+"""Adversarial attacks: change images within a perturbation bound, so that a model is wrong."""
 
 import warnings
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from classifold.models.preprocessing import normalized
 from classifold.stacking.ensemble import Ensemble
 from classifold.stacking.module import EnsembleModule
 
-# Of all steps together, in units of the largest change (Madry et al. 2017, section B).
+# Of all steps together, in units of the perturbation bound (Madry et al. 2017, section B).
 LENGTH = 2.5
 
 
@@ -63,7 +63,7 @@ def change_adversarially(
         module: on `device`, in evaluation mode: `PixelModule` or `StackedModule`.
         pixels: uint8 array (N, size, size, 3).
         labels: int array (N,), or 0 and 1 in (N, n_classes).
-        epsilon: largest change of a value, in gray levels of 255.
+        epsilon: perturbation bound (L-infinity norm), in gray levels of 255.
         n_steps: number of steps; one is FGSM.
         device: where to compute.
 

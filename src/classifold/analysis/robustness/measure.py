@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from classifold.analysis.robustness.conditions import Predicted
+from classifold.analysis.robustness.conditions import Corrupted, Predicted
 from classifold.analysis.robustness.corruptions import list_corruptions
 from classifold.analysis.robustness.picture import draw_corruptions
 from classifold.analysis.robustness.predictions import predict_attacked, predict_corrupted
@@ -15,11 +15,11 @@ from classifold.models.device import choose_device
 
 
 class Measured(NamedTuple):
-    """Model -> its predictions; the size of the images in pixels; None without images."""
+    """What all models predict for changed images, and the size of the images in pixels."""
 
-    corrupted: dict[str, Predicted]
-    attacked: dict[str, Predicted]
-    image_size: int | None
+    corrupted: Corrupted
+    attacked: dict[str, Predicted]  # model -> its predictions
+    image_size: int | None  # None without images
 
 
 def measure(
@@ -57,8 +57,11 @@ def measure(
     }
     draw_corruptions(picture, images, pixels, **chosen)
     classifiers: dict[str, Any] = {
-        **{"models": models, "ensemble": ensemble, "decisions": decisions},
-        **{"device": choose_device(device), "test_time": test_time},
+        "models": models,
+        "ensemble": ensemble,
+        "decisions": decisions,
+        "device": choose_device(device),
+        "test_time": test_time,
     }
     predict = partial(predict_all, **classifiers)
     corrupted = predict_corrupted(images, pixels, predict=predict, **chosen)

@@ -15,7 +15,7 @@ from classifold.analysis.robustness.adversarial import (
     change_adversarially,
     step_counts,
 )
-from classifold.analysis.robustness.conditions import CLEAN, Condition, Predicted
+from classifold.analysis.robustness.conditions import CLEAN, Condition, Corrupted, Predicted
 from classifold.analysis.robustness.corruptions import corrupt
 from classifold.data.predictions import STACK
 from classifold.evaluation.inference import (
@@ -41,8 +41,8 @@ def predict_corrupted(
     severities: Sequence[int],
     seed: int,
     predict: Callable[[np.ndarray], Mapping[str, Predictions]],
-) -> dict[str, Predicted]:
-    """Run all models on the images as they are, and under each corruption.
+) -> Corrupted:
+    """Run all models on the clean images, and under each corruption.
 
     Args:
         images: ids of N images.
@@ -53,11 +53,12 @@ def predict_corrupted(
         predict: computes the predictions of all models and the stack for some images.
 
     Returns:
-        Model -> its predictions, those for `CLEAN` first; nothing without images.
+        The predictions of all models; nothing without images.
     """
     conditions = [CLEAN, *product(corruptions, severities)]
     n_at_once = max(1, MAX_BYTES // (len(conditions) * max(pixels[:1].nbytes, 1)))
     found: dict[str, dict[Condition, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
+    differing = {STACK}
     for start in range(0, len(pixels), n_at_once):
         rows = slice(start, start + n_at_once)
         pairs = list(zip(pixels[rows], images.ids[rows], strict=True))
@@ -66,14 +67,18 @@ def predict_corrupted(
             for condition in conditions
             for image, image_id in pairs
         ]
-        for name, predictions in predict(np.stack(changed)).items():
+        predicted = predict(np.stack(changed))
+        for name, predictions in predicted.items():
+            if not _are_equal(predictions, predicted[STACK]):
+                differing.add(name)
             parts = np.split(predictions.predicted, len(conditions))
             for condition, part in zip(conditions, parts, strict=True):
                 found[name][condition].append(part)
-    return {
+    joined = {
         name: {condition: np.concatenate(parts) for condition, parts in of_model.items()}
         for name, of_model in found.items()
     }
+    return Corrupted(joined, set(joined) - differing)
 
 
 def predict_attacked(
@@ -100,7 +105,7 @@ def predict_attacked(
         test_time: see there; the attacks are on the image alone.
 
     Returns:
-        Model -> its predictions for each attack and largest change; nothing without images.
+        Model -> its predictions for each attack and perturbation bound; nothing without images.
     """
     pixels, labels = (each[: settings["images"]] for each in (pixels, images.labels))
     if not len(pixels):
@@ -137,6 +142,11 @@ def predict_attacked(
                 decided = decide(logits_of(name, attacked), decision, task=decisions["task"])
                 found[name][attack, epsilon] = decided.predicted
     return found
+
+
+def _are_equal(one: Predictions, other: Predictions) -> bool:
+    pairs = ((one.probabilities, other.probabilities), (one.predicted, other.predicted))
+    return all(np.array_equal(*pair) for pair in pairs)
 
 
 def _change(image: np.ndarray, condition: Condition, *, seed: int, image_id: str) -> np.ndarray:

@@ -40,4 +40,6 @@ def describe_empty(sample: Sample) -> str | None:
     """Describe why there is no image; None if there is one."""
     if not sample.n_test:
         return "there are no test images"
-    return None if sample.images.ids else "robustness.images is 0"
+    if sample.images.ids:
+        return None
+    return "robustness.images is 0; set it in params.yaml, for example to 50, and run 'dvc repro'"

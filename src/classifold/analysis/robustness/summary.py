@@ -1,6 +1,6 @@
 """Collect `metrics/robustness.json` and the tables of `data/robustness/`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ def summarize_robustness(
     sample: Sample,
     *,
     image_size: int | None,
+    equal_to_stack: Collection[str] = (),
 ) -> dict[str, Any]:
     """Collect `metrics/robustness.json`.
 
@@ -43,6 +44,8 @@ def summarize_robustness(
         attacked: model -> its predictions.
         sample: the images, of which the first ones are attacked.
         image_size: width and height of the images in pixels; None without images.
+        equal_to_stack: models that are the stack, such as its only member: the interval of their
+            difference is [0, 0].
     """
     labels = sample.images.labels
     return {
@@ -52,7 +55,8 @@ def summarize_robustness(
         "calibrated_size": calibrated_size(image_size) if image_size else None,
         "n_attacked_images": _n_images(attacked),
         "models": {
-            name: _summarize_corruptions(predicted, corrupted[STACK], labels)
+            name: _summarize_corruptions(predicted, labels)
+            | _compare(predicted, corrupted[STACK], labels, is_stack=name in equal_to_stack)
             | _summarize_attacks(attacked.get(name, {}), labels)
             for name, predicted in corrupted.items()
         },
@@ -76,7 +80,7 @@ def write_tables(
     attacked: Mapping[str, Predicted],
     labels: np.ndarray,
 ) -> None:
-    """Write the tables into `folder`, with the images as they are at severity or epsilon 0.
+    """Write the tables into `folder`, with clean images at severity or epsilon 0.
 
     Args:
         folder: an existing folder.
@@ -127,14 +131,11 @@ def pooled_terms(predicted: Sequence[np.ndarray], labels: np.ndarray) -> Terms:
     return parts, wholes
 
 
-def _summarize_corruptions(
-    predicted: Predicted, stack: Predicted, labels: np.ndarray
-) -> dict[str, Any]:
-    """Measure one model on the images as they are and under all corruptions."""
+def _summarize_corruptions(predicted: Predicted, labels: np.ndarray) -> dict[str, Any]:
+    """Measure one model on clean images and under all corruptions."""
     metric = MAIN_METRIC[task_of(labels)]
-    of_clean, of_corrupted, of_stack = (
-        pooled_terms(each, labels)
-        for each in ([predicted[CLEAN]], _corrupted(predicted), _corrupted(stack))
+    of_clean, of_corrupted = (
+        pooled_terms(each, labels) for each in ([predicted[CLEAN]], _corrupted(predicted))
     )
     clean, corrupted = _ratio(of_clean), _ratio(of_corrupted)
     names, severities = (dict.fromkeys(keys) for keys in zip(*predicted, strict=True))
@@ -144,13 +145,10 @@ def _summarize_corruptions(
         f"corrupted_{metric}": corrupted,
         f"corrupted_{metric}_ci95": ratio_interval(*of_corrupted),
         f"relative_{metric}": corrupted / clean if clean else None,
-        f"relative_{metric}_ci95": ratio_quotient_interval(*of_corrupted, *of_clean),
+        f"relative_{metric}_ci95": (
+            ratio_quotient_interval(*of_corrupted, *of_clean) if clean else None
+        ),
     }
-    if predicted is not stack:
-        entry["corrupted_versus_stack"] = {
-            "difference": corrupted - _ratio(of_stack),
-            "difference_ci95": ratio_gain_interval(*of_corrupted, *of_stack),
-        }
     for key, values in {"corruptions": names, "severities": severities}.items():
         entry[key] = {
             str(value): _ratio(pooled_terms(_chosen(predicted, value), labels))
@@ -160,8 +158,20 @@ def _summarize_corruptions(
     return entry
 
 
+def _compare(
+    predicted: Predicted, stack: Predicted, labels: np.ndarray, *, is_stack: bool
+) -> dict[str, Any]:
+    """Compare a model with the stack under all corruptions; nothing for the stack itself."""
+    if predicted is stack:
+        return {}
+    terms, of_stack = (pooled_terms(_corrupted(each), labels) for each in (predicted, stack))
+    interval = [0.0, 0.0] if is_stack else ratio_gain_interval(*terms, *of_stack)
+    difference = _ratio(terms) - _ratio(of_stack)
+    return {"corrupted_versus_stack": {"difference": difference, "difference_ci95": interval}}
+
+
 def _summarize_attacks(predicted: Predicted, labels: np.ndarray) -> dict[str, dict[str, float]]:
-    """Score each attack: its name -> largest change in gray levels -> score."""
+    """Score each attack: its name -> perturbation bound in gray levels -> score."""
     scores: dict[str, dict[str, float]] = {}
     for (name, epsilon), one in predicted.items():
         scores.setdefault(name, {})[str(epsilon)] = _ratio(pooled_terms([one], labels))
