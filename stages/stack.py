@@ -5,7 +5,7 @@ from pathlib import Path
 from classifold.data.json_file import read_json, write_json
 from classifold.data.predictions import STACK
 from classifold.data.split_file import read_groups
-from classifold.evaluation.label_errors import label_errors, write_label_errors
+from classifold.evaluation.label_errors import find_label_errors
 from classifold.evaluation.stack_scores import describe_ensemble, log_scores, stack_metrics
 from classifold.params.reader import read_params
 from classifold.runtime.atomic_files import new_folder
@@ -17,7 +17,6 @@ from classifold.stacking.member_logits import read_member_logits
 from classifold.stacking.stack import fit_stack
 
 COMPARED, SPLIT, FOLDS = Path("data/compared"), Path("data/split"), Path("data/folds")
-MAX_LABEL_ERRORS = 1000
 
 
 def main() -> None:
@@ -47,18 +46,8 @@ def main() -> None:
         save_ensemble(folder, stack.ensemble)
         write_json(folder / "decision.json", stack.decision)
         if held_out:
-            errors = label_errors(
-                held_out.probabilities,
-                held_out.labels,
-                ids=held_out.ids,
-                classes=decisions["classes"],
-            )
-            write_label_errors(folder / "label_errors.csv", errors[:MAX_LABEL_ERRORS])
-            metrics["label_errors"] = {
-                "models": held_out.models,
-                "n_images": len(held_out.ids),
-                "n_errors": len(errors),
-            }
+            path = folder / "label_errors.csv"
+            metrics["label_errors"] = find_label_errors(path, held_out, decisions["classes"])
     write_json(Path("metrics/stack.json"), metrics)
     log_scores(metrics)
 

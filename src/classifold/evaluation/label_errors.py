@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from classifold.data.csv_file import rounded, write_rows
+from classifold.stacking.held_out_labels import HeldOut
 
 COLUMNS = ["rank", "id", "label", "suggested", "label_probability", "suggested_probability"]
 
@@ -22,6 +23,29 @@ COLUMNS = ["rank", "id", "label", "suggested", "label_probability", "suggested_p
 ROUNDING = 1e-6
 
 NO_CLASS = -1  # where no class is confident
+MAX_LISTED = 1000
+
+
+def find_label_errors(path: Path, held_out: HeldOut, classes: Sequence[str]) -> dict[str, Any]:
+    """Write the most probable label errors of training images, and count all of them.
+
+    Args:
+        path: `label_errors.csv`, which gets at most `MAX_LISTED` rows.
+        held_out: probabilities of models that were fitted without the image.
+        classes: names, in the order of columns.
+
+    Returns:
+        The key `label_errors` of `metrics/stack.json`: `models`, `n_images` and `n_errors`.
+    """
+    errors = label_errors(
+        held_out.probabilities, held_out.labels, ids=held_out.ids, classes=classes
+    )
+    write_label_errors(path, errors[:MAX_LISTED])
+    return {
+        "models": held_out.models,
+        "n_images": len(held_out.ids),
+        "n_errors": len(errors),
+    }
 
 
 def label_errors(

@@ -62,8 +62,12 @@ def novelty_rows(
     found = zip(predictions, nearest.novelty, train.is_novel(nearest), nearest.rows, strict=True)
     return [
         {
-            **{key: row[key] for key in ("id", "label", "predicted")},
-            **{"novelty": float(novelty), "is_novel": int(is_novel), "nearest": train.ids[near[0]]},
+            "id": row["id"],
+            "label": row["label"],
+            "predicted": row["predicted"],
+            "novelty": float(novelty),
+            "is_novel": int(is_novel),
+            "nearest": train.ids[near[0]],
         }
         for row, novelty, is_novel, near in found
     ]
