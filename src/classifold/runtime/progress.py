@@ -47,6 +47,8 @@ def format_speed(speed: float) -> str:
 def track(items: Iterable[Item], *, task: str, total: int, unit: str) -> Iterator[Item]:
     """Iterate over `items` and show the progress.
 
+    Time is measured from the end of the first item, which may wait for networks to be loaded.
+
     Args:
         items: any items.
         task: the name of the work, such as "read".
@@ -70,23 +72,30 @@ def _bar(items: Iterable[Item], *, task: str, total: int, unit: str) -> Iterator
         TimeRemainingColumn(),
         console=Console(),
     )
-    start = time.perf_counter()
+    start = 0.0
     with bar:
         row = bar.add_task(task, total=total, speed="")
         for done, item in enumerate(items, start=1):
             yield item
-            speed = done / (time.perf_counter() - start)
+            now = time.perf_counter()
+            if done == 1:
+                start = now
+                bar.update(row, completed=done)
+                continue
+            speed = (done - 1) / (now - start)
             bar.update(row, completed=done, speed=f"{format_speed(speed)} {unit}/s")
 
 
 def _lines(items: Iterable[Item], *, task: str, total: int, unit: str) -> Iterator[Item]:
-    start = last = time.perf_counter()
+    start = last = 0.0
     for done, item in enumerate(items, start=1):
         yield item
         now = time.perf_counter()
-        if now - last >= SECONDS_BETWEEN_LINES:
+        if done == 1:
+            start = last = now
+        elif now - last >= SECONDS_BETWEEN_LINES:
             last = now
-            speed = done / (now - start)
+            speed = (done - 1) / (now - start)
             left = max(total - done, 0) / speed
             log(
                 f"{task}: {done:,} of {total:,} {unit}, {format_speed(speed)} {unit}/s, "
