@@ -21,6 +21,7 @@ from classifold.analysis.drift.comparison import Drift, compare_images
 from classifold.analysis.drift.images import DescribedImages, sample
 from classifold.data.pixels import load_pixels
 from classifold.data.split_file import read_split
+from classifold.serving.comparison import MISSING
 from classifold.serving.drift import ImageToDescribe, describe_images
 from classifold.serving.predict import Classifier
 
@@ -38,6 +39,9 @@ class Project:
     def __init__(self, root: Path) -> None:
         self.root, self.name = root, root.name
         self.classifier = Classifier.load(root)
+        if (comparison := self.classifier.comparison) is None:
+            raise SystemExit(f"{root}: {MISSING}")
+        self.comparison = comparison
 
     def labels(self, split: str, *, max_images: int) -> dict[str, tuple[str, ...]]:
         """Read the labels of a split, of all images or a random sample: id -> labels."""
@@ -57,7 +61,7 @@ class Project:
         images = [
             ImageToDescribe(str(i), image, side, side, str(i), "") for i, image in enumerate(pixels)
         ]
-        return describe_images(self.classifier, images, len(images))
+        return describe_images(self.classifier, self.comparison, images, len(images))
 
     def sets(self, others: list["Project"]) -> Iterator[tuple[str, DescribedImages]]:
         """Describe the test images, and all kinds of new images."""

@@ -1,6 +1,7 @@
 """Compare new images with the test images of a project: are they from the same source?"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from classifold.errors import UserError
 from classifold.params.reader import PARAMS_FILE
 from classifold.params.validation import check_params
 from classifold.runtime.progress import track
-from classifold.serving.comparison import MISSING
+from classifold.serving.comparison import MISSING, Comparison
 from classifold.serving.new_images import NewImages
 from classifold.serving.predict import N_IMAGES_AT_ONCE, Classifier
 
@@ -44,7 +45,8 @@ class DriftReport(NamedTuple):
     images: DistinctImages  # that were compared
     n_new: int  # number of new images, also of those that were not compared
     n_unreadable: int
-    most_different: list[dict[str, Any]]  # new images: `image`, `score`, `predicted`
+    # New images: `image`, `score`, `predicted`; none where the features do not differ.
+    most_different: list[dict[str, Any]]
 
 
 def find_drift(
@@ -68,7 +70,9 @@ def find_drift(
     if classifier.comparison is None:
         raise UserError(MISSING)
     split, groups = _reference(root / "data/split")
-    compared, n_unreadable = _describe_distinct(root, classifier, images, split, groups)
+    compared, n_unreadable = _describe_distinct(
+        root, classifier, classifier.comparison, images, split=split, groups=groups
+    )
     drift = compare_images(
         compared.reference,
         compared.new,
@@ -89,7 +93,9 @@ def find_drift(
 def _describe_distinct(
     root: Path,
     classifier: Classifier,
+    comparison: Comparison,
     images: NewImages,
+    *,
     split: str,
     groups: Mapping[str, str],
 ) -> tuple[DistinctImages, int]:
@@ -101,12 +107,11 @@ def _describe_distinct(
     _require_enough_reference(len(set(groups.values())), split)
     chosen = set(sample(len(images.names), max_images=MAX_IMAGES, seed=SEED).tolist())
     unreadable: list[str] = []
-    new = describe_images(
-        classifier, _new(classifier, images, chosen=chosen, unreadable=unreadable), len(chosen)
-    )
+    describe = partial(describe_images, classifier, comparison)
+    new = describe(_new(classifier, images, chosen=chosen, unreadable=unreadable), len(chosen))
     excluded = {"unreadable": len(unreadable)}
     _require_enough_new(len(new.names), n_given=len(chosen), excluded=excluded)
-    reference = describe_images(classifier, _of_table(classifier, list(groups)), len(groups))
+    reference = describe(_of_table(classifier, list(groups)), len(groups))
     distinct = keep_distinct(
         reference._replace(groups=list(groups.values())),
         new,
@@ -120,11 +125,19 @@ def _describe_distinct(
 
 
 def describe_images(
-    classifier: Classifier, images: Iterable[ImageToDescribe], n_images: int
+    classifier: Classifier,
+    comparison: Comparison,
+    images: Iterable[ImageToDescribe],
+    n_images: int,
 ) -> DescribedImages:
-    """Compute what is compared of images, in bounded memory."""
-    comparison = classifier.comparison
-    assert comparison is not None  # noqa: S101 - for mypy; `find_drift` checks it
+    """Compute what is compared of images, in bounded memory.
+
+    Args:
+        classifier: that predicts their classes.
+        comparison: that computes their features.
+        images: to describe.
+        n_images: how many, for the progress.
+    """
     images = iter(track(images, task="describe", total=n_images, unit="images"))
     described: list[ImageToDescribe] = []
     computed = []
@@ -218,6 +231,8 @@ def _require_enough_reference(n_images: int, split: str) -> None:
 def _most_different(
     drift: Drift, images: DescribedImages, classes: Sequence[str], *, top: int
 ) -> list[dict[str, Any]]:
+    if drift.features.p_value > drift.alpha:
+        return []  # the scores are noise
     order = np.argsort(-drift.scores, kind="stable")[:top].tolist()
     return [
         {

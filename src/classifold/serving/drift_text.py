@@ -53,8 +53,8 @@ def _lines(report: DriftReport) -> Iterator[str]:
     features = drift.features
     low, high = features.auroc_ci95
     yield (
-        f"Features: {_p(features.p_value, drift.alpha)}. A classifier distinguishes the sets, "
-        f"AUROC {features.auroc:.3f} ({low:.3f} to {high:.3f}; by chance 0.5)."
+        f"Features: {_p(features.p_value, drift.alpha)}. AUROC of the classifier that "
+        f"distinguishes the sets: {features.auroc:.3f} ({low:.3f} to {high:.3f}; by chance 0.5)."
     )
     yield (
         f"  With so many images, an AUROC of {features.detectable_auroc:.2f} or more is found in "

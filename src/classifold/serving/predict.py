@@ -75,7 +75,7 @@ class Classifier(NamedTuple):
     background: list[int]  # red, green, blue behind transparent pixels
     ranges: dict[str, list[float]]  # values of deep images that become black and white
     test_time: dict[str, Any]  # views that logits are averaged over: `flips` and `shift`
-    abstain: str | None  # the wanted accuracy, a key of `abstention` of the decision
+    abstain: str | None  # the target accuracy, a key of `abstention` of the decision
     ingested: Path  # folder of the image table
     device: torch.device
     comparison: Comparison | None  # with training images; None if the stage novelty has not run
@@ -356,20 +356,24 @@ def _fitted_accuracy(accuracy: float, decision: Mapping[str, Any]) -> str:
         UserError: if it is not among them, or if no threshold reaches it.
     """
     fitted = decision.get("abstention", {})
+    reached = [key for key, threshold in fitted.items() if threshold is not None]
     key = next((key for key in fitted if float(key) == accuracy), None)
+    if key in reached:
+        return key
+    known = ", ".join(reached) or "there are none"
+    add = "to evaluate.abstention.accuracies in params.yaml (add the section if it is missing)"
     if key is None:
-        known = ", ".join(fitted) or "none"
         raise UserError(
-            f"--abstain: must be an accuracy that a threshold was fitted for ({known}), got "
-            f"{accuracy:g}. Add it to evaluate.abstention.accuracies, and run 'dvc repro'."
+            f"--abstain: must be an accuracy that has a threshold ({known}), got {accuracy:g}. "
+            f"Choose one, or add {accuracy:g} {add} and run 'dvc repro'."
         )
-    if fitted[key] is None:
-        raise UserError(
-            f"--abstain: no threshold reaches an accuracy of {key} on the "
-            f"{decision['n_calibration_images']:,} images that it was fitted on. Choose a lower "
-            "accuracy, or use a model that makes fewer errors, or more validation images."
-        )
-    return key
+    split = decision["calibrated_on"].replace("train", "training")
+    raise UserError(
+        f"--abstain: no threshold reaches an accuracy of {key} on the "
+        f"{decision['n_calibration_images']:,} {split} images. Choose an accuracy that has a "
+        f"threshold ({known}), or add a lower one {add} and run 'dvc repro'. Models with fewer "
+        f"errors and more {split} images raise the accuracy that is reached."
+    )
 
 
 def _of_pack(model: Model) -> dict[str, Any]:
