@@ -207,6 +207,12 @@ class Run:
                 metrics["two"]["seeds"] = spreads["two"] | versus
             self._metric(file, metrics)
 
+    def use_as_the_stack(self, name):
+        """Record that a model has the outputs of the stack, such as its only member."""
+        tested = read_json(self.folders.metrics / "test.json")
+        tested[name]["versus_stack"] |= {"difference": 0.0, "difference_ci95": [0.0, 0.0]}
+        self._metric("test", tested)
+
     def list_label_errors(self, rows, *, n_errors):
         """Write label errors, as the stage `stack` does: (label, suggested) of the first images."""
         probabilities = {"label_probability": 0.023456, "suggested_probability": 0.934567}
@@ -510,6 +516,7 @@ class Run:
         self._metric("novelty", {"model": "one", "threshold": 0.25, **calibrated})
         n_explained = min(self.n_test, 2)
         fraction = 0.3 if n_explained else None
+        n_novel = min(self.n_test, 1)
         self._metric(
             "explain",
             {
@@ -525,9 +532,9 @@ class Run:
                     "incorrect": {"agreement_with_predicted": None, "agreement_with_actual": None},
                 },
                 "novelty": {
-                    **{"n_images": self.n_test, "expected_fraction": 0.05},
-                    "novel_fraction": fraction,
-                    "correct": {"novel": 0.5 if n_explained else None, "other": 0.875},
+                    **{"n_images": self.n_test, "n_novel": n_novel, "expected_fraction": 0.05},
+                    "novel_fraction": n_novel / self.n_test if n_novel else None,
+                    "correct": {"novel": 0.0 if n_novel else None, "other": 1.0},
                 },
                 **({} if n_explained else {"reason": "there are no test images"}),
             },

@@ -26,7 +26,7 @@ def test_the_card_has_scores_with_intervals_and_the_baseline(tmp_path, task, sco
     assert score in text and "| majority baseline |" in text
     assert "4 test images that were not used for fitting, with 95 % intervals" in text
     assert "git checkout abc1234" in text
-    assert "Under 2 common corruptions, such as noise, blur and fog: " in text
+    assert "Under 2 of the 15 common corruptions: " in text
     assert ("predicts each class whose probability is above" in text) == (task == "multi")
 
 

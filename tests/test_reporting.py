@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from classifold.data.json_file import read_json, write_json
+from classifold.models.prediction_sets import fit_set_threshold
 from classifold.reporting.augmentations import write_gallery
-from classifold.reporting.formats import MAIN_METRICS, SPACE, percent
+from classifold.reporting.formats import MAIN_METRICS, NOT_AVAILABLE, SPACE, percent
 from classifold.reporting.pictures import to_uri
 from classifold.reporting.provenance import read_provenance
 from classifold.reporting.sections.class_axis import MAX_LABELED_CLASSES
@@ -30,11 +31,12 @@ from classifold.reporting.sections.data import (
 )
 from classifold.reporting.sections.label_counts import MAX_CLASS_CURVES, precision_recall
 from classifold.reporting.sections.models import models_table, scores_on_test
+from classifold.reporting.sections.robustness import attacks_table, robustness_table
 from classifold.reporting.sections.slices import describe_slices
 from classifold.reporting.sections.stack import describe_gain, weights_table
 from classifold.reporting.sections.summary import describe_difference, describe_mcnemar_test
 from classifold.reporting.sections.test import describe_temperature, lowest_f1
-from classifold.reporting.sections.uncertainty import describe_calibration
+from classifold.reporting.sections.uncertainty import describe_calibration, risk_coverage
 from synthetic_run import DUPLICATES, HOSTILE, MODELS, PLAIN, TASKS, Run
 
 SECTIONS = [
@@ -642,20 +644,25 @@ def test_a_gallery_page_of_a_policy_opens_from_disk_and_escapes_names(tmp_path):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_page_shows_promised_and_reached_coverage(tmp_path, task):
-    text = Reader(Run(tmp_path, task=task).page()).text
+def test_the_page_shows_nominal_and_empirical_coverage(tmp_path, task):
+    run = Run(tmp_path, task=task)
+    text = Reader(run.page()).text
     assert "Prediction sets" in text and "calibrated on 60 validation images" in text
     # The stack and both models at two levels; a level without labeled images has no coverage.
     row = "90 % 88.8 % 83.5 to 92.3 % 1.23 77.7 %"
     for name in ("stack", *MODELS):
         assert f"{name} {row} {name} 99 % – – 2.00 0.0 %" in text
+    run.use_as_the_stack("one")
+    text = Reader(run.page()).text
+    assert f"two {row}" in text and f"one {row}" not in text
     (of_class,) = re.findall(r"apple 90 % ([\d.]+ %) ([\d.]+) to", text)
     assert float(of_class[0].split()[0]) > float(of_class[1])
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_page_shows_wanted_and_reached_accuracies(tmp_path, task):
-    page = Run(tmp_path, task=task).page()
+def test_the_page_shows_the_accuracy_at_each_threshold(tmp_path, task):
+    run = Run(tmp_path, task=task)
+    page = run.page()
     text = Reader(page).text
     assert "95 % 0.457 75.0 % 3 images 96.5 % 84.6 to 99.9 %" in text
     assert "99 % – not reached 0.0 % 0 images – –" in text
@@ -666,6 +673,15 @@ def test_the_page_shows_wanted_and_reached_accuracies(tmp_path, task):
     assert list(curves) == ["two", "one", "stack", "thresholds"]
     assert curves["stack"]["x"] == [25, 50, 75, 100]
     assert (curves["thresholds"]["x"], curves["thresholds"]["y"]) == ([75], [96.5432])
+    assert "Diamonds: the thresholds" in text
+    run.use_as_the_stack("two")
+    tested = run.facts().metrics["test"]
+    for entry in tested.values():
+        entry.get("risk_coverage", {}).get("accuracies", {}).pop("0.95", None)
+    write_json(run.folders.metrics / "test.json", tested)
+    names = [trace.name for trace in risk_coverage(run.facts()).figure.data]
+    assert names == ["one", "stack"]
+    assert "Diamonds" not in run.page()
 
 
 def test_without_test_images_or_levels_the_page_has_no_sets(tmp_path):
@@ -680,24 +696,43 @@ def test_without_test_images_or_levels_the_page_has_no_sets(tmp_path):
     assert "Prediction sets" not in text and "Abstention" not in text
 
 
-def test_the_promise_depends_on_the_calibration_images():
+def test_the_guarantee_depends_on_the_calibration_images():
     levels = {"0.9": {"threshold": 0.2}}
     conformal = {"calibrated_on": "validation", "n_calibration_images": 99, "levels": levels}
     text = " ".join(describe_calibration(conformal, task="single"))
     # Of 99 images the sets contain the labels of 90: Beta(90, 10) has these quantiles.
     assert "coverage of 83.4 to 95.0 %" in text.replace("\u00a0", " ")
-    assert "the promise is not exact" in text and "stack.folds" in text
+    assert "the guarantee is not exact" in text
+    assert "split.fractions.calibration: 0.1" in text and "stack.folds: 5" in text
     assert len(describe_calibration(conformal, task="multi")) == 1
     few = {"n_calibration_images": 8, "calibrated_on": "train", "levels": {"0.9": {"threshold": 0}}}
     for task in TASKS:
         text = " ".join(describe_calibration(few, task=task)).replace("\u00a0", " ")
-        assert "no threshold keeps a level of 90 %" in text and "at least 9 images" in text
+        assert "At a level of 90 %, sets have all classes: " in text and "at least 9 images" in text
         assert "out-of-fold predictions for 8 training images" in text
         assert "not exact" not in text
     text = " ".join(
         describe_calibration(conformal | {"calibrated_on": "calibration"}, task="multi")
     )
-    assert "99 images of the calibration split" in text and "the promise is exact" in text
+    assert "99 images of the calibration split" in text and "the guarantee is exact" in text
+
+
+@pytest.mark.parametrize(("n_zero", "described"), [(4, False), (5, True)])
+def test_a_level_that_improbable_labels_need_is_not_explained_by_few_images(n_zero, described):
+    probabilities = np.full((500, 2), 0.5)
+    probabilities[:n_zero] = [1e-8, 1 - 1e-8]
+    labels = np.zeros(500, int)
+    threshold = fit_set_threshold(probabilities, labels, level=0.99)
+    assert (threshold == 0) == described
+    conformal = {"calibrated_on": "train", "n_calibration_images": 500}
+    conformal["levels"] = {"0.99": {"threshold": threshold}}
+    *_, sentence = describe_calibration(conformal, task="single")
+    # Sets need 496 of 500 labels, so five improbable ones decide.
+    expected = "labels of at least 5 of these images have a probability below 0.000001"
+    assert (expected in sentence) == described
+    assert "takes at least" not in sentence
+    *_, sentence = describe_calibration(conformal, task="multi")
+    assert ("at least 99 images with a label, or too many" in sentence) == described
 
 
 def test_a_calibration_split_is_listed_if_there_is_one(tmp_path):
@@ -746,7 +781,7 @@ def test_the_spread_between_seeds_is_shown_beside_the_interval_of_the_images(tmp
     run.train_from_seeds()
     text = Reader(run.page()).text.replace(SPACE, " ")
     if task == "single":
-        assert "70.8 % 1.2 68.8 to 72.8 % 61.2 to 81.2 %" in text
+        assert "70.8 % 1.2 68.8 to 72.8 % 71.2 % 61.2 to 81.2 %" in text
         assert "two 2 71.1 % – 70.1 to 72.1 %" in text  # no standard deviation of two seeds
         assert "two one +4.1 +1.2 to +7.9 yes" in text
     else:
@@ -758,3 +793,43 @@ def test_the_spread_between_seeds_is_shown_beside_the_interval_of_the_images(tmp
     factor = 100 if task == "single" else 1
     assert points.x[0] == pytest.approx(0.687654 * factor)
     assert "Open points: other seeds." in text
+
+
+def test_images_unlike_the_training_images_are_counted_with_an_interval(tmp_path):
+    text = Reader(Run(tmp_path).page()).text.replace(SPACE, " ")
+    assert "in the mean over sets of such held-out images" in text
+    # Wilson's interval of one of four.
+    assert "Of 4 test images, 1 is (25.0 %; 95 % interval 4.6 to 69.9 %)." in text
+    assert "one predicts 0 of the 1 above it and 3 of the 3 others correctly." in text
+
+
+def test_activations_are_not_below_the_heading_of_novelty(tmp_path):
+    text = Reader(Run(tmp_path).page()).text
+    activations = text.index("Filters and activations of convolutions")
+    assert activations < text.index("Nearest training images") < text.index("Images unlike")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_corruptions_and_attacks_are_counted_and_tabulated(tmp_path, task):
+    run = Run(tmp_path, task=task)
+    page = run.page()
+    text = Reader(page).text.replace(SPACE, " ")
+    assert "2 of the 15 corruptions" in text
+    assert "at 2 severities each, were applied to all 4 test images." in text
+    assert "bound (L-infinity norm) of 1 to 4 gray levels of 255" in text
+    table = attacks_table(run.facts())
+    assert [column.title for column in table.columns[2:]] == ["clean", "1/255", "4/255"]
+    assert [[cell.text for cell in row[:2]] for row in table.rows[:2]] == [
+        ["stack", "PGD"],
+        ["stack", "FGSM"],
+    ]
+    chart = json.loads(re.search(r'data-chart="robustness-epsilon">(.*?)</script>', page)[1])
+    assert chart["layout"]["xaxis"]["ticktext"] == ["0", "1", "4"]
+    # No two error bars at the same place.
+    places = [x for trace in chart["data"] for x in trace["x"]]
+    assert len(set(places)) == len(places) == 3 * 6
+
+
+def test_a_quotient_without_an_interval_is_a_dash(tmp_path):
+    run = Run(tmp_path, n_right=0)
+    assert robustness_table(run.facts()).rows[0][3] == (NOT_AVAILABLE, None, "")

@@ -17,7 +17,7 @@ from classifold.reporting.sections.seeds import describe_spread
 from classifold.reporting.sections.slices import slices_of_several_groups
 from classifold.reporting.sections.summary import describe_limit, summarize
 from classifold.reporting.sections.test import MAX_WORST_CLASSES, lowest_f1
-from classifold.reporting.sections.uncertainty import describe_promises
+from classifold.reporting.sections.uncertainty import describe_coverage
 from classifold.reporting.weights import weights_table
 
 
@@ -50,7 +50,7 @@ def write_model_card(path: Path, facts: Facts, provenance: Provenance) -> None:
         describe_spread=describe_spread,
         worst=lowest_f1(facts.per_class, n_classes=MAX_WORST_CLASSES),
         absent_classes=describe_absent_classes(facts.metrics["test"][STACK]),
-        promises=[*describe_promises(facts), *describe_robustness(facts)],
+        measured=[*describe_coverage(facts), *describe_robustness(facts)],
         slices=slices_of_several_groups(facts.slices),
         provenance=provenance,
         MAJORITY=MAJORITY,

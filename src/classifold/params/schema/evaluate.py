@@ -36,13 +36,13 @@ Probabilities = Annotated[
 
 
 class PredictionSets(Section):
-    """Levels of prediction sets: the promised coverage of each; none for no sets."""
+    """Levels of prediction sets: the nominal coverage of each; none for no sets."""
 
     levels: Probabilities
 
 
 class Abstention(Section):
-    """Wanted accuracies of the predictions that are left after abstention."""
+    """Target accuracies of the predictions that are left after abstention."""
 
     accuracies: Probabilities
 

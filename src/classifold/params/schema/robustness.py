@@ -28,7 +28,7 @@ Corruption = Literal[
 
 
 class Adversarial(Section):
-    """Adversarial changes: at most `epsilons` gray levels of 255 in each value."""
+    """Adversarial attacks: perturbation bounds `epsilons` in gray levels of 255 (L-infinity)."""
 
     images: NumberOfImages
     epsilons: Annotated[

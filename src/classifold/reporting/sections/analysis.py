@@ -10,6 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from classifold.data.image_table import LABEL_SEPARATOR
+from classifold.evaluation.intervals import accuracy_interval
 from classifold.pictures.palette import BLUE, GRAY, GREEN, VERMILION
 from classifold.plain_text import plain_text
 from classifold.reporting.facts import Facts, Rows
@@ -22,7 +23,7 @@ from classifold.reporting.figures import (
     percentages,
     text,
 )
-from classifold.reporting.formats import PERCENT, count, decimal, percent
+from classifold.reporting.formats import PERCENT, count, decimal, interval, percent
 from classifold.reporting.pictures import file_to_uri, thumbnails
 from classifold.reporting.tables import Cell, Column, Table, decimal_cell, number_cell
 from classifold.reporting.weights import describe_weights
@@ -78,21 +79,25 @@ def describe_novelty(facts: Facts) -> list[str]:
         return [f"No image gets the remark: {fitted['reason']}."]
     if not tested["n_images"]:
         return []
-    n_images, expected = tested["n_images"], 100 * tested["expected_fraction"]
-    fraction = percent(tested["novel_fraction"], n_images=n_images)
+    n_images, n_novel = tested["n_images"], tested["n_novel"]
+    ends = interval(accuracy_interval(n_novel, n_images), n_images=n_images)
     sentences = [
         f"The threshold, {fitted['threshold']:.3f}, was fitted on "
         f"{count(fitted['n_calibration_images'], fitted['calibrated_on'] + ' image')}: at most "
-        f"{expected:g}{PERCENT} of new images from the same source are above it.",
-        f"Of {count(n_images, 'test image')}, {fraction} are.",
+        f"{100 * tested['expected_fraction']:g}{PERCENT} of new images from the same source are "
+        "above it, in the mean over sets of such held-out images.",
+        f"Of {count(n_images, 'test image')}, {n_novel:,} {'is' if n_novel == 1 else 'are'} "
+        f"({percent(tested['novel_fraction'], n_images=n_images)}; 95{PERCENT} interval {ends}).",
     ]
-    correct = tested["correct"]
-    if None not in correct.values():
-        sentences.append(
-            f"{fitted['model']} predicts {percent(correct['novel'])} of these correctly, and "
-            f"{percent(correct['other'])} of the others."
+    correct = [
+        f"{round(fraction * n_each):,} of the {n_each:,} {name}"
+        for name, fraction, n_each in (
+            ("above it", tested["correct"]["novel"], n_novel),
+            ("others", tested["correct"]["other"], n_images - n_novel),
         )
-    return sentences
+        if fraction is not None
+    ]
+    return [*sentences, f"{fitted['model']} predicts {' and '.join(correct)} correctly."]
 
 
 def _components(facts: Facts) -> dict[str, Any]:

@@ -41,8 +41,10 @@ def seeds_table(facts: Facts) -> Table:
     columns += _spread_columns(metric, f"val., {facts.metrics['split']['n_validation']:,}{half}")
     if facts.n_test:
         columns += _spread_columns(metric, f"test, {facts.n_test:,}")
-        hint = "of the first seed: how its score varies with the test images"
-        columns.append(Column("95 % interval", numeric=True, subtitle="test images", hint=hint))
+        hint = "its score, and how that varies with the test images"
+        columns.append(
+            Column("first seed", numeric=True, subtitle="test, 95 % interval", hint=hint)
+        )
     rows = []
     for name in facts.models:
         spread = facts.metrics["models"][name].get("seeds")
@@ -51,9 +53,9 @@ def seeds_table(facts: Facts) -> Table:
         row = [name_cell(name), number_cell(spread["n"]), *_spread_cells(metric, spread)]
         if facts.n_test:
             tested = facts.metrics["test"][name]
-            ends = tested[f"{metric.key}_ci95"]
+            ends = metric.interval(tested[f"{metric.key}_ci95"], n_images=facts.n_test)
             row += _spread_cells(metric, tested["seeds"], n_images=facts.n_test)
-            row.append(Cell(metric.interval(ends, n_images=facts.n_test), ends[0]))
+            row.append(score_cell(metric, tested[metric.key], n_images=facts.n_test, note=ends))
         rows.append(row)
     return Table(
         f"{capitalize_first(metric.name)} of models that were trained from several seeds",

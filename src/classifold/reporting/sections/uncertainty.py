@@ -1,11 +1,13 @@
-"""Prediction sets and abstention: what was promised, and what test images show."""
+"""Prediction sets and abstention: what is guaranteed, and what test images show."""
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
+import plotly.graph_objects as go
 from scipy.stats import beta
 
+from classifold.data.json_file import DECIMAL_PLACES
 from classifold.data.predictions import STACK
 from classifold.pictures.palette import BLUE, VERMILION
 from classifold.reporting.facts import Facts
@@ -30,6 +32,8 @@ from classifold.reporting.tables import (
 )
 
 MAX_MODEL_CURVES = 6  # besides the stack
+ROUNDING = 1e-9  # of products of a level
+MIN_THRESHOLD = 10**-DECIMAL_PLACES  # a lower probability is rounded down to 0
 
 
 def uncertainty(facts: Facts) -> dict[str, Any]:
@@ -43,7 +47,11 @@ def uncertainty(facts: Facts) -> dict[str, Any]:
             "calibration": describe_calibration(conformal, task=facts.task),
         }
     if stack.get("risk_coverage"):
-        shown["abstention"] = {"table": abstention_table(facts), "chart": risk_coverage(facts)}
+        shown["abstention"] = {
+            "table": abstention_table(facts),
+            "chart": risk_coverage(facts),
+            "has_thresholds": bool(reached_accuracies(facts)),
+        }
     return shown
 
 
@@ -53,17 +61,17 @@ def describe_level(level: str) -> str:
 
 
 def sets_table(facts: Facts) -> Table:
-    """Tabulate the promised and the reached coverage of each model."""
+    """Tabulate the nominal and the empirical coverage of each model."""
     columns = [
         Column("model"),
-        Column("level", numeric=True, subtitle="promised coverage"),
-        Column("coverage", numeric=True, subtitle="test images"),
+        Column("level", numeric=True, subtitle="nominal coverage"),
+        Column("empirical coverage", numeric=True, subtitle="test images"),
         Column("95 % interval", numeric=True),
         Column("mean size", numeric=True, subtitle="classes in a set"),
         Column("one class", numeric=True, subtitle="fraction of sets"),
     ]
     rows = []
-    for name in (STACK, *facts.models):
+    for name in (STACK, *_distinct_models(facts)):
         for level, found in facts.metrics["test"][name]["conformal"]["levels"].items():
             ends = found["coverage_ci95"]
             rows.append(
@@ -112,7 +120,7 @@ def class_coverage_table(facts: Facts) -> Table:
 
 
 def describe_calibration(conformal: Mapping[str, Any], *, task: str) -> list[str]:
-    """Describe on which images sets were calibrated, and what this does to their promise.
+    """Describe on which images sets were calibrated, and what this does to their guarantee.
 
     Args:
         conformal: of the stack, in `metrics/test.json`.
@@ -122,7 +130,7 @@ def describe_calibration(conformal: Mapping[str, Any], *, task: str) -> list[str
     if conformal["calibrated_on"] == "calibration":
         sentences = [
             f"The sets were calibrated on {count(n_images, 'image')} of the calibration split, on "
-            "which nothing else was chosen, so the promise is exact for new images from the same "
+            "which nothing else was chosen, so the guarantee is exact for new images from the same "
             "source."
         ]
     elif conformal["calibrated_on"] == "train":
@@ -135,22 +143,17 @@ def describe_calibration(conformal: Mapping[str, Any], *, task: str) -> list[str
     else:
         sentences = [
             f"The sets were calibrated on {count(n_images, 'validation image')}. The same images "
-            "chose the epochs and the temperatures, so the promise is not exact: the coverage may "
-            "be somewhat lower. On images of split.fractions.calibration, or else on out-of-fold "
-            "predictions for training images (stack.folds), nothing else is chosen; where there "
-            "are such images, they are used instead."
+            "chose the epochs or the regularization of the models, and the temperatures, so the "
+            "guarantee is not exact: the coverage may be somewhat lower. To calibrate on images "
+            "that choose nothing, set split.fractions.calibration: 0.1 in params.yaml and reduce "
+            "the other fractions by as much, or set stack.folds: 5; then run 'dvc repro'."
         ]
     for level, found in levels.items():
-        promised = float(level)
         if not found["threshold"]:
-            n_needed = math.ceil(promised / (1 - promised) - 1e-9)
-            sentences.append(
-                f"With these images no threshold keeps a level of {describe_level(level)}, so its "
-                f"sets have all classes; it takes at least {n_needed:,} images with a label."
-            )
+            sentences.append(_explain_all_classes(level, n_images=n_images, task=task))
         elif task == "single":
             # The coverage of sets that were calibrated on n images: Vovk 2012, arXiv:1209.2673.
-            k = math.ceil((n_images + 1) * promised - 1e-9)
+            k = _rank(level, n_images=n_images)
             low, high = beta(k, n_images + 1 - k).ppf([0.025, 0.975])
             sentences.append(
                 f"At a level of {describe_level(level)}, {n_images:,} calibration images give a "
@@ -160,21 +163,43 @@ def describe_calibration(conformal: Mapping[str, Any], *, task: str) -> list[str
     return sentences
 
 
+def _explain_all_classes(level: str, *, n_images: int, task: str) -> str:
+    """Explain why the threshold of a level is 0, so that its sets have all classes."""
+    n_needed = math.ceil(float(level) / (1 - float(level)) - ROUNDING)
+    n_improbable = n_images - _rank(level, n_images=n_images) + 1
+    too_few = f"the level takes at least {n_needed:,} images with a label"
+    if n_images < n_needed:
+        why = too_few
+    elif task == "single":
+        why = (
+            f"the labels of at least {n_improbable:,} of these images have a probability below "
+            f"{MIN_THRESHOLD:f}"
+        )
+    else:
+        why = f"{too_few}, or too many labels have a probability below {MIN_THRESHOLD:f}"
+    return f"At a level of {describe_level(level)}, sets have all classes: {why}."
+
+
+def _rank(level: str, *, n_images: int) -> int:
+    """How many of the calibration images the sets must contain the label of."""
+    return math.ceil((n_images + 1) * float(level) - ROUNDING)
+
+
 def abstention_table(facts: Facts) -> Table:
-    """Tabulate the wanted and the reached accuracy of the stack at each threshold."""
+    """Tabulate the target accuracy and the accuracy of the stack at each threshold."""
     columns = [
-        Column("wanted accuracy", numeric=True),
+        Column("target accuracy", numeric=True),
         Column("threshold", numeric=True, subtitle="of the confidence"),
         Column("with a prediction", numeric=True, subtitle="fraction of test images"),
         Column("accuracy", numeric=True, subtitle="of these images"),
         Column("95 % interval", numeric=True),
     ]
     rows = []
-    for wanted, found in facts.metrics["test"][STACK]["risk_coverage"]["accuracies"].items():
+    for target, found in facts.metrics["test"][STACK]["risk_coverage"]["accuracies"].items():
         ends = found["accuracy_ci95"]
         rows.append(
             [
-                Cell(describe_level(wanted), float(wanted)),
+                Cell(describe_level(target), float(target)),
                 decimal_cell(
                     found["threshold"], note="not reached" if found["threshold"] is None else ""
                 ),
@@ -191,7 +216,7 @@ def abstention_table(facts: Facts) -> Table:
 def risk_coverage(facts: Facts) -> Chart:
     """Draw the accuracy of the most confident predictions over their fraction, by model."""
     figure = new_figure()
-    names = [STACK, *facts.models[:MAX_MODEL_CURVES]]
+    names = [STACK, *_distinct_models(facts)[:MAX_MODEL_CURVES]]
     for name in reversed(names):  # the stack is on top
         rows = [row for row in facts.risk_coverage if row["model"] == name]
         figure.add_scatter(
@@ -207,8 +232,22 @@ def risk_coverage(facts: Facts) -> Chart:
             hovertemplate=f"%{{fullData.name}}: %{{y:.1f}}{PERCENT} of %{{x:.1f}}{PERCENT} of the "
             "images, confidence %{customdata:.3f} or more<extra></extra>",
         )
+    if reached := reached_accuracies(facts):
+        _draw_thresholds(figure, reached)
+    figure.update_layout(legend={"traceorder": "reversed"})
+    figure.update_xaxes(title="images with a prediction", range=[-2, 102], **PERCENT_AXIS)
+    figure.update_yaxes(title=f"accuracy of these images{_of_all(facts)}", **PERCENT_AXIS)
+    label = "Accuracy of the most confident predictions, over their fraction of the test images"
+    return Chart("risk-coverage", label, figure, 420)
+
+
+def reached_accuracies(facts: Facts) -> dict[str, Any]:
+    """The target accuracies with a threshold of the stack that some test images reach."""
     accuracies = facts.metrics["test"][STACK]["risk_coverage"]["accuracies"]
-    reached = {wanted: found for wanted, found in accuracies.items() if found["n_predicted"]}
+    return {target: found for target, found in accuracies.items() if found["n_predicted"]}
+
+
+def _draw_thresholds(figure: go.Figure, reached: Mapping[str, Any]) -> None:
     values = percentages(found["accuracy"] for found in reached.values())
     ends = [percentages(found["accuracy_ci95"]) for found in reached.values()]
     figure.add_scatter(
@@ -218,26 +257,29 @@ def risk_coverage(facts: Facts) -> Chart:
         mode="markers",
         marker={"color": VERMILION, "symbol": "diamond", "size": 12},
         error_y=error_bars(values, ends),
-        customdata=[describe_level(wanted) for wanted in reached],
+        customdata=[describe_level(target) for target in reached],
         hovertemplate=f"threshold for %{{customdata}}: %{{y:.1f}}{PERCENT} of "
         f"%{{x:.1f}}{PERCENT} of the images<extra></extra>",
     )
-    figure.update_layout(legend={"traceorder": "reversed"})
-    figure.update_xaxes(title="images with a prediction", range=[-2, 102], **PERCENT_AXIS)
-    figure.update_yaxes(title=f"accuracy of these images{_of_all(facts)}", **PERCENT_AXIS)
-    label = "Accuracy of the most confident predictions, over their fraction of the test images"
-    return Chart("risk-coverage", label, figure, 420)
+
+
+def _distinct_models(facts: Facts) -> list[str]:
+    """List the models except those that are the stack, such as its only member."""
+    tested = facts.metrics["test"]
+    return [
+        name for name in facts.models if tested[name]["versus_stack"]["difference_ci95"] != [0, 0]
+    ]
 
 
 def _of_all(facts: Facts) -> str:
     return " (all labels correct)" if facts.task == "multi" else ""
 
 
-def describe_promises(facts: Facts) -> list[str]:
-    """State the coverage and size of the stack's sets, one sentence per level."""
+def describe_coverage(facts: Facts) -> list[str]:
+    """State the empirical coverage and size of the stack's sets, one sentence per level."""
     conformal = facts.metrics["test"][STACK].get("conformal", {"levels": {}})
     return [
-        f"Prediction sets at a level of {describe_level(level)}: coverage "
+        f"Prediction sets at a level of {describe_level(level)}: empirical coverage "
         f"{percent(found['coverage'])} ({interval(found['coverage_ci95'])}), "
         f"{found['mean_size']:.2f} classes in the mean."
         for level, found in conformal["levels"].items()
