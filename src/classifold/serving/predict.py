@@ -358,7 +358,7 @@ def _fitted_accuracy(accuracy: float, decision: Mapping[str, Any]) -> str:
     fitted = decision.get("abstention", {})
     reached = [key for key, threshold in fitted.items() if threshold is not None]
     key = next((key for key in fitted if float(key) == accuracy), None)
-    if key in reached:
+    if key is not None and key in reached:
         return key
     known = ", ".join(reached) or "there are none"
     add = "to evaluate.abstention.accuracies in params.yaml (add the section if it is missing)"
