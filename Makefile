@@ -4,12 +4,13 @@ PYTHON ?= python3
 JOBS ?= 1
 VENV := .venv
 READY := $(VENV)/.ready
+PEERS := .cache/peers
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # UTF-8 for file names, whatever the locale.
 export PYTHONUTF8 := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check recipe repro experiments test test-quick test-lowest test-newest mutants docs chaos lint format bench load lock audit clean
+.PHONY: help setup check recipe repro experiments test test-quick test-lowest test-newest mutants docs chaos lint format bench bench-peers load lock lock-peers audit clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -88,6 +89,15 @@ format: $(READY) ## Format the code
 bench: $(READY) ## Compare the speed with that of other libraries on the same images
 	python benchmarks/run.py
 
+bench-peers: $(READY) $(PEERS)/.ready ## Compare with other libraries; IMAGES="fruit.zip photos.zip" BUDGETS="120 300 1200" (needs uv, 8 GB)
+	PYTHONPATH=benchmarks python -m peers --images $(IMAGES) $(if $(BUDGETS),--budgets $(BUDGETS)) --python $(PEERS)/bin/python
+
+# The other libraries, in an environment of their own. None of them enters ours.
+$(PEERS)/.ready: benchmarks/peers/requirements.lock
+	uv venv --quiet --clear --python 3.11 $(PEERS)
+	uv pip install --quiet --compile-bytecode --python $(PEERS)/bin/python -r benchmarks/peers/requirements.lock
+	touch $@
+
 load: $(READY) ## Load the server for a minute, then all stages with 200,000 images: an hour, 5 GB of disk space
 	python benchmarks/serving.py
 	python benchmarks/load.py --images 50000 200000 --classes 10
@@ -99,6 +109,12 @@ lock: ## Update requirements.lock from pyproject.toml (needs uv)
 	  uv pip compile pyproject.toml --extra dev --extra docs --extra onnx --extra postgres --extra ray --extra s3 --extra weights --universal --python-version 3.11 --upgrade \
 	    --no-emit-index-url --no-annotate --no-header --quiet; } > requirements.lock.partial
 	mv requirements.lock.partial requirements.lock
+
+lock-peers: ## Update the versions of the other libraries of bench-peers (needs uv)
+	{ echo "# Exact versions for the bench of peers; made by 'make lock-peers' from requirements.in."; \
+	  uv pip compile benchmarks/peers/requirements.in --python-version 3.11 --upgrade \
+	    --no-emit-index-url --no-annotate --no-header --quiet; } > requirements.lock.partial
+	mv requirements.lock.partial benchmarks/peers/requirements.lock
 
 audit: ## Check the locked packages for known vulnerabilities (needs uv and the network)
 	uv tool run pip-audit --requirement requirements.lock --no-deps --disable-pip --strict

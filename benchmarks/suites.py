@@ -18,7 +18,7 @@ import timm
 import torch
 import torch.nn.functional as F
 
-import peers
+import alternatives
 from classifold.augmentation.offline import write_packs
 from classifold.augmentation.online.batches import augment_arrays, epoch_draws
 from classifold.augmentation.online.policy import draw_plan
@@ -88,7 +88,7 @@ def _ingest_benchmarks(root: Path) -> Iterator[Benchmark]:
         "images",
         n_images,
         lambda out: _ingest(small, out),
-        lambda out: peers.ingest_all(small, out),
+        lambda out: alternatives.ingest_all(small, out),
     )
     yield Benchmark(
         "P5 ingest, 64 px",
@@ -96,7 +96,7 @@ def _ingest_benchmarks(root: Path) -> Iterator[Benchmark]:
         "images",
         n_images,
         lambda out: _ingest(small, out),
-        lambda _: peers.decode_all(small),
+        lambda _: alternatives.decode_all(small),
     )
 
 
@@ -109,7 +109,7 @@ def _duplicate_benchmarks(_: Path) -> Iterator[Benchmark]:
         "images",
         n_images,
         lambda _: near_groups(hashes, distance=4),
-        lambda _: peers.near_pairs(hashes, distance=4),
+        lambda _: alternatives.near_pairs(hashes, distance=4),
     )
 
 
@@ -142,7 +142,7 @@ def _engine_benchmarks(root: Path) -> Iterator[Benchmark]:
         "images",
         len(reads),
         lambda _: run_on("local", reads),
-        lambda _: peers.map_in_processes(decode, reads, chunksize=32),
+        lambda _: alternatives.map_in_processes(decode, reads, chunksize=32),
     )
     if not importlib.util.find_spec("ray"):
         print("Ray on one node: Ray is not installed, skipped")
@@ -162,7 +162,7 @@ def _engine_benchmarks(root: Path) -> Iterator[Benchmark]:
         "images",
         len(reads),
         lambda _: run_on("ray", reads),
-        lambda _: peers.map_with_ray_data(decode, reads),
+        lambda _: alternatives.map_with_ray_data(decode, reads),
     )
 
 
@@ -191,7 +191,7 @@ def _split_benchmarks(_: Path) -> Iterator[Benchmark]:
             lambda _, labels=labels, groups=groups: stratify(
                 labels, groups, fractions=FRACTIONS, seed=1
             ),
-            lambda _, matrix=matrix: peers.stratify(matrix, list(FRACTIONS.values())),
+            lambda _, matrix=matrix: alternatives.stratify(matrix, list(FRACTIONS.values())),
         )
 
 
@@ -205,7 +205,7 @@ def _augment_benchmarks(root: Path) -> Iterator[Benchmark]:
             "images",
             n_images * 8,
             lambda out, storage=storage: _augment(large, out, storage=storage),
-            lambda out, storage=storage: peers.augment_all(
+            lambda out, storage=storage: alternatives.augment_all(
                 large, out, rotate=15, scale=(0.8, 1.0), storage=storage
             ),
         )
@@ -218,11 +218,11 @@ def _warp_benchmarks(_: Path) -> Iterator[Benchmark]:
     images = np.random.default_rng(1).integers(0, 256, (n_images, 64, 64, 3), np.uint8)
     settings = {"rotate": 15, "scale": (0.8, 1.0)}
     known = [
-        ("Pillow, one by one", peers.warp_pictures),
-        ("torchvision v2 on Pillow images", peers.warp_with_torchvision),
+        ("Pillow, one by one", alternatives.warp_pictures),
+        ("torchvision v2 on Pillow images", alternatives.warp_with_torchvision),
     ]
     if importlib.util.find_spec("albumentations"):
-        known.append(("albumentations", peers.warp_with_albumentations))
+        known.append(("albumentations", alternatives.warp_with_albumentations))
     for peer, theirs in known:
         yield Benchmark(
             "P2 flip, rotate, scale online, 64 px",
@@ -272,7 +272,9 @@ def _train_benchmarks(root: Path) -> Iterator[Benchmark]:
         "images",
         n_images,
         epoch,
-        lambda _: peers.train_from_folder(folder, batch_size=batch_size, step=step, device=device),
+        lambda _: alternatives.train_from_folder(
+            folder, batch_size=batch_size, step=step, device=device
+        ),
     )
     if precision == "fp32":
         print("P4 bf16: this processor has no instructions for it, skipped")
@@ -312,7 +314,7 @@ def _feature_benchmarks(_: Path) -> Iterator[Benchmark]:
     for precision in dict.fromkeys(["fp32", choose_precision("auto", device)]):
         # A usual batch, and ours, which needs less memory.
         for batch_size in dict.fromkeys([64, batch_size_of(size, device)]):
-            plainly = partial(peers.compute_features, batch_size=batch_size, device=device)
+            plainly = partial(alternatives.compute_features, batch_size=batch_size, device=device)
             yield Benchmark(
                 f"features of a frozen {name}, {size} px, {device.type}, {precision}",
                 f"a plain loop over timm's network, fp32, batches of {batch_size}",
