@@ -55,8 +55,5 @@ def _score(metric: str, value: float) -> str:
 
 
 def _time(seconds: float) -> str:
-    return (
-        f"{int(seconds // 60)} min {int(seconds % 60):02} s"
-        if seconds >= 60
-        else f"{seconds:.0f} s"
-    )
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

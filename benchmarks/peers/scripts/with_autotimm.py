@@ -11,6 +11,7 @@ from autotimm import (
 )
 from PIL import Image
 from protocol import Bench  # bench
+from pytorch_lightning.callbacks import LambdaCallback  # bench
 
 bench = Bench()  # bench
 several = bench.task == "multi"
@@ -20,10 +21,10 @@ if several:
         columns = table["labels"].str.get_dummies("|").reindex(columns=bench.classes, fill_value=0)
         columns.insert(0, "image", table["image"])
         columns.to_csv(bench.out / f"{name}.csv", index=False)
-    csv = {f"{name}_csv": bench.out / f"{name}.csv" for name in ("train", "val")}
-    data = MultiLabelImageDataModule(**csv, image_dir=bench.data, image_size=224)
+    csv = {f"{name}_csv": str(bench.out / f"{name}.csv") for name in ("train", "val")}
+    data = MultiLabelImageDataModule(**csv, image_dir=str(bench.data), image_size=224)
 else:
-    data = ImageDataModule(data_dir=bench.data, image_size=224)
+    data = ImageDataModule(data_dir=str(bench.data), image_size=224)
 kind = (
     {"task": "multilabel", "num_labels": len(bench.classes)} if several else {"task": "multiclass"}
 )
@@ -31,7 +32,11 @@ metric = MetricConfig("accuracy", "torchmetrics", "Accuracy", kind, ["val"], pro
 model = ImageClassifier(
     "tf_efficientnet_lite0", len(bench.classes), multi_label=several, metrics=[metric], lr=1e-3
 )
-trainer = AutoTrainer(max_epochs=bench.epochs, default_root_dir=bench.out)
+trainer = AutoTrainer(
+    max_epochs=bench.epochs,
+    callbacks=[LambdaCallback(on_train_epoch_end=bench.epoch)],  # bench
+    default_root_dir=str(bench.out),
+)
 with bench.training():  # bench
     trainer.fit(model, datamodule=data)
 
