@@ -63,8 +63,7 @@ test-newest: ## Run the quick tests with the newest versions that pyproject.toml
 define test-versions
 uv venv --quiet --clear .cache/$(RESOLUTION)
 uv pip install --quiet --python .cache/$(RESOLUTION) --resolution $(RESOLUTION) --editable '.[dev,onnx,weights]'
-PATH="$(CURDIR)/.cache/$(RESOLUTION)/bin:$$PATH" python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile -m "not slow and not real" -W ignore::DeprecationWarning
-rm -rf .cache/$(RESOLUTION)
+PATH="$(CURDIR)/.cache/$(RESOLUTION)/bin:$$PATH" python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile -m "not slow and not real" -W ignore::DeprecationWarning; status=$$?; rm -rf .cache/$(RESOLUTION); exit $$status
 endef
 
 mutants: $(READY) ## Put faults into copies of the code, and see whether the quick tests notice; FILES=splitting for some

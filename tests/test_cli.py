@@ -229,6 +229,14 @@ def test_only_what_changed_is_checked_again(small_project, monkeypatch):
     assert comes_from_the_cache()
 
 
+def test_the_packages_of_setuptools_are_no_change(tmp_path, monkeypatch):
+    before = check_cache._packages()
+    for folder, is_change in (("_vendor", False), ("site-packages", True)):
+        (tmp_path / folder / "other-1.0.dist-info").mkdir(parents=True)
+        monkeypatch.syspath_prepend(tmp_path / folder)
+        assert (check_cache._packages() != before) == is_change
+
+
 def test_warnings_of_check_are_repeated_if_nothing_changed(small_project):
     text = Path("params.yaml").read_text()
     smaller = text.replace("    seed: 1", "    image_size: 8\n    seed: 1", 1)

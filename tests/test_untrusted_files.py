@@ -367,6 +367,7 @@ def test_predict_refuses_a_model_whose_predictions_are_not_finite(predict):
     assert not Path("p.csv").exists()
 
 
+@pytest.mark.filterwarnings("ignore:invalid value encountered in log")  # of some NumPy versions
 def test_predict_refuses_a_stack_whose_predictions_are_not_finite(project):
     root = project(method="weighted")
     file = root / "ensemble/weights.safetensors"

@@ -60,6 +60,8 @@ def write_outcome(key: str, outcome: Outcome) -> None:
 def _packages() -> set[str]:
     """List the installed packages as `<name>-<version>`."""
     folders = [Path(folder) for folder in sys.path if Path(folder).is_dir()]
+    # An import of setuptools adds its own packages to the path, for some commands only.
+    folders = [folder for folder in folders if folder.name != "_vendor"]
     return {path.stem for folder in folders for path in folder.glob("*.dist-info")}
 
 
