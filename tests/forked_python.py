@@ -11,12 +11,12 @@ run the real commands. With REAL_COMMANDS=1 all tests do. What a forked process 
 `sys.executable` is forked, too.
 """
 
+import ast
 import atexit
 import contextlib
 import functools
 import gc
 import importlib
-import json
 import os
 import pickle
 import random
@@ -30,6 +30,7 @@ import sys
 import tempfile
 import threading
 import traceback
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,7 +58,7 @@ LIBRARIES = (  # and what dvc and pydantic import only when they need it
 COMMAND = '''#!/bin/sh
 """exec" "{python}" -IS "$0" "$@" # whose path may have spaces
 """
-import json, os, socket, sys
+import _socket, os, sys  # socket and json are slow to import
 name, *arguments = os.path.basename(sys.argv[0]), *sys.argv[1:]
 if name == "python" and arguments[:1] == ["-u"]:
     os.environ["PYTHONUNBUFFERED"] = arguments.pop(0)
@@ -65,11 +66,12 @@ of_code = arguments and (arguments[0] in ("-c", "-m") or arguments[0][0] != "-")
 if name == "python" and not of_code:
     os.execv({python!r}, [{python!r}, *arguments])
 os.umask(umask := os.umask(0))
-server = socket.socket(socket.AF_UNIX)
+server = _socket.socket(_socket.AF_UNIX)
 server.connect({address!r})
-socket.send_fds(server, [b"."], [0, 1, 2])
+streams = b"".join(stream.to_bytes(4, sys.byteorder) for stream in (0, 1, 2))
+server.sendmsg([b"."], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
 command = [name, arguments, os.getcwd(), dict(os.environ), umask]
-server.sendall(json.dumps(command).encode() + b"\\n")
+server.sendall(ascii(command).encode() + b"\\n")
 status = int(server.recv(16))
 if status < 0:
     os.kill(os.getpid(), -status)
@@ -106,8 +108,9 @@ def serve(address: str) -> None:
     sys.path[:] = [path for path in sys.path[1:] if path not in outside]
     for library in LIBRARIES:
         importlib.import_module(library)
+    importlib.import_module("pydantic").create_model("Any")  # searches for its plugins
     read_and_write_yaml_faster()
-    atexit.unregister(shutil.rmtree)  # of matplotlib's folder, if there is no home folder
+    leave_out_ends_of_libraries()
     gc.freeze()  # so that garbage collection does not copy memory
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
@@ -150,6 +153,17 @@ def serve(address: str) -> None:
                 os.close(stream)
 
 
+def leave_out_ends_of_libraries() -> None:
+    """A forked process leaves out what libraries do at their end, half of a short command's time.
+
+    PyTorch sums up its compilations and removes its operators; matplotlib removes a folder, if
+    there is no home folder.
+    """
+    atexit.unregister(shutil.rmtree)
+    atexit.unregister(importlib.import_module("torch._dynamo.utils").dump_compile_times)
+    weakref.finalize._registry.clear()  # type: ignore[attr-defined]
+
+
 def read_and_write_yaml_faster() -> None:
     """Let DVC parse equal texts once per process, and update dvc.lock by libyaml."""
     names = ("dvcfile", "utils.serialize._yaml", "utils.strictyaml")
@@ -186,7 +200,7 @@ def read_and_write_yaml_faster() -> None:
 
 def answer(message: str, streams: list[int]) -> int:
     """Run what a command sends, in this forked process, and return the exit status."""
-    name, arguments, folder, environment, umask = json.loads(message)
+    name, arguments, folder, environment, umask = ast.literal_eval(message)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
