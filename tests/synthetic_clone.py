@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,6 +36,16 @@ MODELS = {
         "arguments": {"widths": [8, 16], "depth": 1, "stem_stride": 2},
         "online": "crop_flip",
     },
+}
+ANALYSES = {  # everything that the stages compute, as little of it as possible
+    "pca": {"size": 8},
+    "tsne": {"images_per_class": 20, "perplexities": [4]},
+    "robustness": {
+        "images": 2,
+        "severities": [1, 5],
+        "adversarial": {"images": 2, "epsilons": [4], "steps": 2},
+    },
+    "explain": {"images": 2, "smooth_samples": 1, "integrated_steps": 2},
 }
 
 
@@ -158,7 +169,7 @@ def draw_data(folder: Path) -> None:
 
 
 def copy_clone(root: Path) -> None:
-    """Copy the files of the repository, but no results."""
+    """Copy the files of the repository, and compiled modules, but no results."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"],
         cwd=ROOT,
@@ -170,8 +181,17 @@ def copy_clone(root: Path) -> None:
         if os.path.lexists(ROOT / name):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, root / name, follow_symlinks=False)
+    for compiled in (ROOT / "src").rglob("*.pyc"):  # for sources of the same time, as copied ones
+        target = root / compiled.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(compiled, target)
     (root / "dvc.lock").unlink(missing_ok=True)
     shutil.rmtree(root / "metrics", ignore_errors=True)
+
+
+def shorten_analyses(params: dict[str, Any]) -> None:
+    for section, settings in ANALYSES.items():
+        params[section] |= settings
 
 
 def make_clone(root: Path) -> Clone:
@@ -184,10 +204,8 @@ def make_clone(root: Path) -> Clone:
     params["augment"] |= {"size": 16, "flips": ["none", "horizontal"], "warped": 1}
     params["train"]["threads"] = 1  # fastest for tiny networks, above all on a busy machine
     params["models"] = MODELS
-    params["explain"] |= {"model": "resnet", "images": 4, "smooth_samples": 2}
-    params["tsne"] |= {"images_per_class": 15, "perplexities": [5]}
-    params["pca"]["size"] = 12
-    params["robustness"]["images"] = 4
+    shorten_analyses(params)
+    params["explain"]["model"] = "resnet"
     yaml.dump(params, root / "params.yaml")
 
     clone = Clone(root)

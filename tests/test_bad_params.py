@@ -2,6 +2,7 @@
 
 import copy
 import datetime
+import functools
 import math
 import time
 from pathlib import Path
@@ -29,7 +30,7 @@ SCHEMAS = {
     **dict.fromkeys(sorted((ROOT / "studies/search/searches").glob("*.yaml")), Search),
     **dict.fromkeys(sorted((ROOT / "recipes").glob("*.yaml")), Params),
 }
-CONTENTS = {path: read_mapping(path) for path in SCHEMAS}
+content_of = functools.cache(read_mapping)
 
 # Mappings whose keys are free; and values of a search, which are validated as params once set.
 FREE = {"policies", "models", "phases", "lr_factors", "fixed", "space"}
@@ -70,12 +71,16 @@ def is_free(path):
 
 
 FILES = [path for path in SCHEMAS if path.parent.name != "recipes"]
-PLACES = {path: list(places(content)) for path, content in CONTENTS.items()}
+
+
+@functools.cache
+def places_of(path):
+    return list(places(content_of(path)))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_values_of_other_types_are_errors_everywhere(path):
-    content, schema = CONTENTS[path], SCHEMAS[path]
+    content, schema = content_of(path), SCHEMAS[path]
     assert validation_errors(schema, content) == []
     for place in places(content):
         before = at(content, place)
@@ -90,7 +95,7 @@ def test_values_of_other_types_are_errors_everywhere(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_unknown_keys_are_errors_in_every_section(path):
-    content, schema = CONTENTS[path], SCHEMAS[path]
+    content, schema = content_of(path), SCHEMAS[path]
     sections = [place for place in [(), *places(content)] if isinstance(at(content, place), dict)]
     for place in sections:
         if is_free(place) or (place and place[-1] in FREE):
@@ -104,7 +109,7 @@ def test_unknown_keys_are_errors_in_every_section(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_missing_keys_are_errors_or_optional(path):
-    content, schema = CONTENTS[path], SCHEMAS[path]
+    content, schema = content_of(path), SCHEMAS[path]
     for place in places(content):
         *parents, key = place
         section = at(content, parents)
@@ -137,9 +142,9 @@ WRONG = st.one_of(
 
 @given(st.sampled_from(list(SCHEMAS)), st.data())
 def test_any_value_is_valid_or_an_error_that_is_safe_to_print(path, data):
-    content = CONTENTS[path]
+    content = content_of(path)
     for _ in range(data.draw(st.integers(1, 3))):
-        place = data.draw(st.sampled_from(PLACES[path]))
+        place = data.draw(st.sampled_from(places_of(path)))
         try:
             content = changed(content, place, data.draw(WRONG))
         except (TypeError, LookupError):  # the place is gone by an earlier change
@@ -147,7 +152,7 @@ def test_any_value_is_valid_or_an_error_that_is_safe_to_print(path, data):
     for line in validation_errors(SCHEMAS[path], content):
         assert plain_text(line) == line and "\n" not in line
         assert len(line) <= MAX_MESSAGE_CHARACTERS
-        assert line.startswith(("the whole file: ", *map(str, CONTENTS[path]))), line
+        assert line.startswith(("the whole file: ", *map(str, content_of(path)))), line
 
 
 @given(st.text(max_size=30))
@@ -261,7 +266,7 @@ def check(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(key, value):
-        content = changed(CONTENTS[ROOT / "params.yaml"], ("dataset", "path"), "data")
+        content = changed(content_of(ROOT / "params.yaml"), ("dataset", "path"), "data")
         content = changed(content, ("train", "device"), "cpu")
         with Path("params.yaml").open("w", encoding="utf-8") as file:
             YAML(typ="safe", pure=True).dump(changed(content, tuple(key.split(".")), value), file)
@@ -290,7 +295,7 @@ PHASE = "models.mlp.phases.p1"
         ("models.small_resnet.arguments.stem_stride", 0, "models.small_resnet.network:"),
         (
             "models.initial_cnn",
-            CONTENTS[ROOT / "params.yaml"]["models"]["initial_cnn"] | {"image_size": 8},
+            content_of(ROOT / "params.yaml")["models"]["initial_cnn"] | {"image_size": 8},
             "models.initial_cnn.network: initial_cnn cannot be built for images of 8 pixels",
         ),
         ("augment.size", 8, "models.initial_cnn.network: initial_cnn cannot be built for images"),
@@ -306,7 +311,7 @@ PHASE = "models.mlp.phases.p1"
         ),
         (
             "models.mlp",
-            CONTENTS[ROOT / "params.yaml"]["models"]["mlp"] | {"train_size": 8},
+            content_of(ROOT / "params.yaml")["models"]["mlp"] | {"train_size": 8},
             "models.mlp.train_size: the network mlp accepts only images of its image_size, got 8",
         ),
         ("dataset.path", "nowhere", "dataset.path: nowhere does not exist"),
@@ -325,7 +330,7 @@ PHASE = "models.mlp.phases.p1"
 def test_errors_of_stages_are_found_before_any_starts(check, key, value, message):
     section, last = key.rsplit(".", 1)
     if key == "filter.size.width":  # a key that is not there
-        size = CONTENTS[ROOT / "params.yaml"]["filter"]["size"]
+        size = content_of(ROOT / "params.yaml")["filter"]["size"]
         key, value = section, {**size, last: value}
     done = check(key, value)
     assert done.exit_code == 1

@@ -25,7 +25,7 @@ PLACES = {
     "/mnt/store/classifold": "~/store",
     # A reader looks again until both have ended. A task that a worker takes is briefly not listed.
     "dvc queue status": "until (( $(dvc queue status | grep -cE 'Success|Failed') >= 2 )); do "
-    "sleep 1; done",
+    "sleep 2; done",
     "<name>": "$(dvc queue status | awk '/Success/ {print $2; exit}')",
 }
 
@@ -138,6 +138,7 @@ def prepare(root):
     params = yaml.load(clone.root / "params.yaml")
     params["models"] = yaml.load(ROOT / "params.yaml")["models"]
     del params["models"]["initial_cnn"]  # in no command
+    params["robustness"]["images"] = 0  # in no command, and runs after each change of a model
     params["limit"] |= {"images_per_class": 20, "epochs": 1}
     params["explain"]["model"] = "small_resnet"
     yaml.dump(params, clone.root / "params.yaml")

@@ -19,6 +19,7 @@ from classifold.plain_text import plain_text
 from classifold.project.plots_page import make_plots_page
 from forked_python import forked_tools
 from stages_in_one_process import run_stages
+from synthetic_clone import shorten_analyses
 
 pytestmark = pytest.mark.dvc
 
@@ -93,10 +94,9 @@ def run(tmp_path_factory):
     mlp["phases"]["p1"]["epochs"] = 2
     params["models"] = {"mlp": mlp}
     params["stack"]["folds"] = 2
-    params["explain"] |= {"model": "mlp", "images": 4, "smooth_samples": 2}
-    params["tsne"] |= {"classes": 8, "images_per_class": 6, "perplexities": [4]}
-    params["pca"]["size"] = 8
-    params["robustness"]["images"] = 4
+    shorten_analyses(params)
+    params["explain"] |= {"model": "mlp", "images": 4}
+    params["tsne"] |= {"classes": 8, "images_per_class": 6}
     yaml.dump(params, root / "params.yaml")
     return root, run_stages(root, STAGES, then=PREDICT)
 

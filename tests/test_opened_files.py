@@ -21,7 +21,7 @@ from classifold.runtime.source_code import (
     file_of,
     imports,
 )
-from synthetic_clone import CLASSES, MODELS, ROOT, draw, draw_data
+from synthetic_clone import CLASSES, MODELS, ROOT, draw, draw_data, shorten_analyses
 from watched_files import AVAILABLE, WatchedFiles
 
 pytestmark = [
@@ -170,10 +170,8 @@ def make_project(root: Path) -> dict[str, Any]:
     params["split"]["fractions"] |= {"train": 0.55, "calibration": 0.15}
     params["models"] = MODELS | {"mlp": MODELS["mlp"] | {"seeds": 2}}
     params["stack"] |= {"folds": 2, "method": "logistic"}
-    params["explain"] |= {"model": "resnet", "images": 2, "smooth_samples": 1}
-    params["tsne"] |= {"images_per_class": 10, "perplexities": [5]}
-    params["pca"]["size"] = 8
-    params["robustness"]["images"] = 2
+    shorten_analyses(params)
+    params["explain"]["model"] = "resnet"
     yaml.dump(params, root / "params.yaml")
     draw_data(root / "data/raw/synthetic/train")
     for shape in CLASSES:  # an official test split: `evaluate` reads more where there is one

@@ -8,6 +8,7 @@ from axe_playwright_python.sync_playwright import Axe
 from ruamel.yaml import YAML
 
 from stages_in_one_process import run_stages
+from synthetic_clone import shorten_analyses
 
 pytestmark = pytest.mark.browser
 
@@ -66,10 +67,10 @@ def _make_page(name, root):
         model["phases"] = {"p1": {**phase, "epochs": 1, "schedule": {"name": "constant"}}}
     resnet |= {"image_size": 32, "arguments": {"widths": [8, 16], "depth": 1, "stem_stride": 2}}
     params["models"] = {"mlp": mlp, "resnet": resnet}
+    shorten_analyses(params)
     params["tsne"] |= {"images_per_class": 30, "perplexities": [5, 20]}
     params["explain"] |= {"model": "resnet", "images": 6, "smooth_samples": 4}
     params["pca"]["size"] = 16
-    params["robustness"]["images"] = 4
     yaml.dump(params, root / "params.yaml")
     run_stages(root, STAGES)
     return root / "reports" / "index.html"

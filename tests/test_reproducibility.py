@@ -12,7 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from stages_in_one_process import run_stages
-from synthetic_clone import MODELS, draw_data
+from synthetic_clone import MODELS, draw_data, shorten_analyses
 
 pytestmark = pytest.mark.slow
 
@@ -40,10 +40,9 @@ class Copy:
         params["augment"] |= {"size": 16, "flips": ["none", "horizontal"], "warped": 1}
         params["models"] = MODELS
         params["stack"]["folds"] = 2
+        shorten_analyses(params)
         params["explain"] |= {"model": "resnet", "images": 4, "smooth_samples": 2}
-        params["tsne"] |= {"images_per_class": 20, "perplexities": [5, 10]}
-        params["pca"]["size"] = 12
-        params["robustness"]["images"] = 4
+        params["tsne"]["perplexities"] = [5, 10]
         yaml.dump(params, root / "params.yaml")
 
     def run(self, *stages):

@@ -17,6 +17,8 @@ pytestmark = pytest.mark.browser
 SCREENS = {"light": {"width": 1280, "height": 900}, "dark": {"width": 390, "height": 844}}
 HOSTILE = "<img src=x onerror=alert(1)>.png"
 
+PAINTED = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
 # Files given to the page as the system would: (type of the event, key of its files).
 GIVE = """([type, key, name, bytes]) => {
     const files = new DataTransfer();
@@ -60,7 +62,8 @@ def test_the_page_classifies_images_and_explains_them(
 
     photo = {"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": odd_images["cat/photo.jpg"]}
     with page.expect_file_chooser() as chooser:
-        page.bring_to_front()  # else a key may get lost on a busy machine
+        page.bring_to_front()  # keys are lost before the page is in front and painted
+        page.evaluate(PAINTED)
         page.keyboard.press("Tab")
         page.wait_for_function("document.activeElement.id == 'choose'")
         page.keyboard.press("Enter")

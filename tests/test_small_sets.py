@@ -13,7 +13,7 @@ from classifold.data.json_file import read_json
 from classifold.data.predictions import read_predictions
 from classifold.serving.predict import Classifier
 from stages_in_one_process import run_stages
-from synthetic_clone import MODELS
+from synthetic_clone import MODELS, shorten_analyses
 
 pytestmark = pytest.mark.slow
 
@@ -54,9 +54,7 @@ def run(tmp_path):
         params["augment"] |= {"size": 16, "warped": 1}
         params["train"]["threads"] = 1
         params["models"] = {"model": model}
-        params["explain"] |= {"images": 2, "smooth_samples": 1}
-        params["pca"]["size"] = 8
-        params["robustness"]["images"] = 3
+        shorten_analyses(params)
         params["split"]["fractions"] = fractions or params["split"]["fractions"]
         yaml.dump(params, tmp_path / "params.yaml")
         source = tmp_path / "data/raw/small"
