@@ -94,3 +94,12 @@ def test_the_results_in_the_readme_are_those_of_the_recipes():
     for score, recipe in rows:
         head = (ROOT / f"recipes/{recipe}.yaml").read_text().partition("\ndataset:")[0]
         assert set(re.findall(r"\d+\.\d+", score)) <= set(re.findall(r"\d+\.\d+", head)), recipe
+
+
+@pytest.mark.promise("peers")
+def test_the_accuracies_beside_other_libraries_are_those_of_their_page():
+    readme, page = ((ROOT / name).read_text() for name in ("README.md", "docs/PEERS.md"))
+    table = readme.partition("| library |")[2].partition("\n\n")[0]
+    scores = re.findall(r"\d+\.\d % \(\d+\.\d to \d+\.\d", table)
+    assert len(scores) == 4
+    assert all(score in page for score in scores)
