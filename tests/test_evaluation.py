@@ -1,7 +1,9 @@
 """Predictions for test images, and the files of the evaluation."""
 
 import json
+import os
 import shutil
+import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -387,6 +389,19 @@ def test_blocks_of_images_and_files_of_probabilities_change_no_bit(trained, monk
     predicted = logits["quiet"].argmax(axis=1) if task == "single" else logits["quiet"] > 0
     np.testing.assert_array_equal(found.untrained["quiet"], predicted)
     np.testing.assert_array_equal(found.luma, mean_luma(pixels))
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no posix_fallocate")
+def test_disk_space_of_a_large_array_is_reserved_before_it_is_filled(tmp_path, monkeypatch):
+    # Otherwise the first write to a page that a full disk has no room for kills the process.
+    monkeypatch.setattr(row_blocks, "MAX_BYTES_IN_MEMORY", 0)
+    reserved = []
+    monkeypatch.setattr(os, "posix_fallocate", lambda *arguments: reserved.append(arguments[1:]))
+    filled = row_blocks.FilledArray(3, folder=tmp_path)
+    filled.put(slice(0, 2), np.ones((2, 5)))
+    filled.put(slice(2, 3), np.zeros((1, 5)))
+    assert reserved == [(0, 3 * 5 * 8)]
+    assert filled.array.sum(axis=1).tolist() == [5, 5, 0]
 
 
 def test_scores_and_tables_are_the_same_in_blocks_of_one_image(tmp_path, monkeypatch):

@@ -1,5 +1,8 @@
 """Blocks of rows, so that the memory of a computation does not grow with the number of rows."""
 
+import math
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -44,7 +47,11 @@ class FilledArray:
         self.array[rows] = values
 
     def _new(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        if np.prod(shape, dtype=np.int64) * dtype.itemsize <= MAX_BYTES_IN_MEMORY:
+        n_bytes = math.prod(shape) * dtype.itemsize
+        if n_bytes <= MAX_BYTES_IN_MEMORY:
             return np.empty(shape, dtype)
         with TemporaryFile(dir=self.folder) as file:
+            if sys.platform != "darwin":
+                # A page of a full disk would otherwise end the process without a message.
+                os.posix_fallocate(file.fileno(), 0, n_bytes)
             return np.memmap(file, dtype, "w+", shape=shape)
