@@ -42,7 +42,8 @@ def rgb_pixels(encoded: bytes, *, size: int | None = None, resize: str = "lanczo
 
 def mean_luma(pixels: np.ndarray) -> np.ndarray:
     """Average the luma of each image: uint8 (N, height, width, 3) -> float64 (N,) in [0, 255]."""
-    return pixels.mean(axis=(1, 2)) @ LUMA
+    # The last bits of a product of matrices depend on the number of images.
+    return (pixels.mean(axis=(1, 2)) * LUMA).sum(axis=1)
 
 
 def load_pixels(folder: Path, ids: Sequence[str], *, size: int, resize: str) -> np.ndarray:
