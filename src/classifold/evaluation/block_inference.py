@@ -60,7 +60,8 @@ def predict_test_images(
     """
     decisions, models = common["decisions"], common["models"]
     single, first_model = decisions["task"] == "single", models / next(iter(decisions["models"]))
-    initial = {name: seeds[name] for name in decisions["models"] if name in seeds}
+    # Without images there are no logits whose largest one could be found.
+    initial = {name: seeds[name] for name in decisions["models"] if name in seeds and len(ids)}
     new = partial(FilledArray, len(ids), folder=scratch)
     luma = new()
     predictions: dict[str, list[FilledArray]] = defaultdict(lambda: [new(), new(), new()])
