@@ -300,6 +300,15 @@ def test_few_images_and_missing_features_are_errors_and_duplicates_are_counted(t
     assert "Make them with 'dvc repro novelty'" in done.stderr
 
 
+def test_new_images_that_are_the_test_images_are_named(tested):
+    tested("new", seed=2)
+    rows = Path("data/split/test.csv").read_text().splitlines(keepends=True)
+    Path("data/split/test.csv").write_text("".join(rows[:26]))
+    done = run("many", "new")
+    assert done.exit_code == 2
+    assert "25 of the new images are duplicates of test images. Give images that" in done.stderr
+
+
 def test_without_test_images_validation_images_are_compared(tested):
     tested("new", seed=2)
     shutil.move("data/split/test.csv", "data/split/validation.csv")

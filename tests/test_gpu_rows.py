@@ -37,7 +37,7 @@ def test_phases_are_shortened_in_proportion_to_the_time_that_is_left():
 def test_every_row_is_a_model_of_its_recipe_and_the_shares_are_of_the_time():
     for row in ROWS.ROWS.values():
         assert row.model in ROWS.read_recipe(row.recipe)["models"]
-    assert sum(row.share for row in ROWS.ROWS.values()) == pytest.approx(1)
+    assert sum(row.fraction for row in ROWS.ROWS.values()) == pytest.approx(1)
 
 
 def make_archive(path):

@@ -44,11 +44,11 @@ N_BARE_STEPS = 30
 
 
 class Row(NamedTuple):
-    """A model of a recipe, and its share of the time."""
+    """A model of a recipe, and its fraction of the time."""
 
     recipe: str
     model: str
-    share: float
+    fraction: float
     reported: str  # by the student report or the literature, for all 200 classes
     arguments: Mapping[str, Any] = {}
 
@@ -93,7 +93,7 @@ def main() -> None:
     wanted = options.rows or [*ROWS, STACK, SPEED]
     for name, row in ROWS.items():
         if name in wanted:
-            seconds = 0 if options.tiny else row.share * options.seconds
+            seconds = 0 if options.tiny else row.fraction * options.seconds
             write(results, name, train(row, project, results / f"{name}.npz", seconds=seconds))
     if STACK in wanted:
         write(results, STACK, stack(project, results))

@@ -120,7 +120,9 @@ def _describe_distinct(
     )
     excluded["duplicates"] = distinct.n_excluded
     _require_enough_new(len(distinct.new.names), n_given=len(chosen), excluded=excluded)
-    _require_enough_reference(len(distinct.reference.names), split)
+    _require_enough_reference(
+        len(distinct.reference.names), split, n_given=distinct.n_duplicates_of_reference
+    )
     return distinct, len(unreadable)
 
 
@@ -219,7 +221,13 @@ def _require_enough_new(n_kept: int, *, n_given: int, excluded: Mapping[str, int
     )
 
 
-def _require_enough_reference(n_images: int, split: str) -> None:
+def _require_enough_reference(n_images: int, split: str, *, n_given: int = 0) -> None:
+    if n_images < MIN_IMAGES and n_given:
+        raise UserError(
+            f"IMAGES: must leave at least {MIN_IMAGES} {split} images to compare with, got "
+            f"{n_images:,}, since {n_given:,} of the new images are duplicates of {split} images. "
+            "Give images that are not of the data set."
+        )
     if n_images < MIN_IMAGES:
         raise UserError(
             f"data/split/{split}.csv: must have at least {MIN_IMAGES} distinct images to compare "
