@@ -109,6 +109,9 @@ def test_the_default_loss_is_that_of_the_task(task, loss):
         pytest.param(
             {"image_size": 32, "train_size": 48}, ["train_size: enlarges .* 32 .*to 48"], id="more"
         ),
+        pytest.param(
+            {"image_size": 32, "train_size": [16, 40]}, ["train_size: .*to 40"], id="grows to more"
+        ),
         pytest.param({"image_size": 64, "normalize": "pretrained"}, [], id="as in pretraining"),
     ],
 )
@@ -211,4 +214,6 @@ def test_a_network_of_one_size_cannot_train_on_another(packs):
     with pytest.raises(UserError, match=message):
         prepare(SETTINGS, MODEL | {"train_size": 6}, packs=packs)
     resnet = {"network": "small_resnet", "arguments": {"widths": [16], "depth": 1}}
-    assert prepare(SETTINGS, MODEL | resnet | {"train_size": 6}, packs=packs).config.train_size == 6
+    for size in (6, [6, 9]):
+        training = prepare(SETTINGS, MODEL | resnet | {"train_size": size}, packs=packs)
+        assert training.config.train_size == size

@@ -97,6 +97,35 @@ def test_training_takes_images_of_its_own_size_and_validation_those_of_the_netwo
     assert sides == {True: {8}, False: {16}}
 
 
+def test_training_images_grow_from_the_first_to_the_last_epoch_of_all_phases(draw_pack):
+    network = tiny("small_resnet", image_size=16)
+    sides = []
+    network.register_forward_pre_hook(
+        lambda network, images: sides.append(images[0].shape[-1]) if network.training else None
+    )
+    phases = {"p1": PHASE | {"epochs": 3}, "p2": PHASE | {"epochs": 2}}
+    pack = draw_pack(24, size=16)
+    train(network, pack, train_size=[8, 24], policy=CROP_FLIP, phases=phases, batch_size=24)
+    assert sides == [8, 8, 16, 24, 24]
+
+
+@pytest.mark.parametrize(
+    ("train_size", "n_epochs", "expected"),
+    [
+        (None, 2, [32, 32]),
+        (24, 2, [24, 24]),
+        ([16, 32], 1, [16]),
+        ([16, 32], 3, [16, 24, 32]),
+        ([20, 31], 4, [20, 20, 31, 31]),  # in steps of about 8 pixels
+        ([16, 17], 2, [16, 17]),
+    ],
+)
+def test_sizes_of_training_images(train_size, n_epochs, expected):
+    phases = {"p1": {"epochs": n_epochs}}
+    config = TrainingConfig(1, 32, "half", ENTROPY, phases, train_size=train_size)
+    assert [config.training_size(epoch) for epoch in range(1, n_epochs + 1)] == expected
+
+
 @pytest.mark.promise("only-training-augmented")
 def test_images_are_augmented_in_training_and_not_in_validation(draw_pack):
     still = {"p1": PHASE | {"epochs": 1, "optimizer": STILL}}

@@ -1,11 +1,14 @@
 """How a network is trained."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from classifold.models.model_file import pretrained_input
 from classifold.models.preprocessing import Normalize
+
+# Libraries prepare the kernels of each size once, so sizes are few.
+SIZE_STEP = 8
 
 HEAD = "head"  # name of the only phase of a probe, under which its results are reported
 
@@ -26,7 +29,8 @@ class TrainingConfig(NamedTuple):
     ema_decay: float | None = None  # decay of the moving average of weights, per step
     gradient_clip_norm: float | None = None  # maximum norm of the gradient
     gradient_accumulation_steps: int = 1  # micro-batches per step, split between processes
-    train_size: int | None = None  # size of training images, if not `image_size`
+    # Size of training images, if not `image_size`: pixels, or those of the first and last epoch.
+    train_size: int | Sequence[int] | None = None
 
     @classmethod
     def of(cls, model: Mapping[str, Any]) -> "TrainingConfig":
@@ -39,6 +43,26 @@ class TrainingConfig(NamedTuple):
         if model["normalize"] == "pretrained":
             settings["normalize"] = pretrained_input(model["network"], model["arguments"]).normalize
         return cls(**settings)
+
+    def training_sizes(self) -> tuple[int, int]:
+        """Return width and height of training images in the first and last epoch, in pixels."""
+        sizes = self.train_size or self.image_size
+        first, last = [sizes, sizes] if isinstance(sizes, int) else sizes
+        return first, last
+
+    def training_size(self, epoch: int) -> int:
+        """Return the width and height of training images, in pixels.
+
+        From the first to the last epoch it grows linearly, in steps of about `SIZE_STEP` pixels.
+
+        Args:
+            epoch: counted from 1 over all phases.
+        """
+        first, last = self.training_sizes()
+        n_epochs = sum(phase["epochs"] for phase in self.phases.values())
+        n_steps = max(round((last - first) / SIZE_STEP), 1)
+        step = round(n_steps * (epoch - 1) / max(n_epochs - 1, 1))
+        return first + round((last - first) * step / n_steps)
 
     def candidates(self) -> tuple[str, list[Any]]:
         """Return the key of a probe's head, `c` or `k`, and its values in ascending order."""

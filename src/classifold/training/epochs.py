@@ -61,7 +61,6 @@ class Epochs:
         """
         self.config, self.machine, self.task = config, machine, train.task
         self.pack, self.policy, self.cache = train, policy, cache
-        self.train_size = config.train_size or config.image_size
         self.features: TrainingFeatures | None = None  # features of the current phase
         self.n_images = len(train.labels)
         self.n_steps = count_batches(self.n_images, config.batch_size)
@@ -77,7 +76,10 @@ class Epochs:
     def images(self) -> TrainingImages:
         """The training images, loaded onto the device if they fit."""
         return TrainingImages(
-            self.pack, policy=self.policy, image_size=self.train_size, device=self.machine.device
+            self.pack,
+            policy=self.policy,
+            image_size=max(self.config.training_sizes()),
+            device=self.machine.device,
         )
 
     def begin(
@@ -129,7 +131,7 @@ class Epochs:
         config = self.config
         if self.policy["steps"]:
             raise NotCachedError("images are augmented on the fly")
-        if self.train_size != config.image_size:
+        if set(config.training_sizes()) != {config.image_size}:
             raise NotCachedError("train_size differs from image_size")
         return FrozenBody(
             network,
@@ -198,7 +200,7 @@ class Epochs:
             batch_size=config.batch_size,
             seed=config.seed,
             epoch=epoch,
-            image_size=self.train_size,
+            image_size=config.training_size(epoch),
             normalize=config.normalize,
             sampler=config.sampler,
             micro_batches=config.gradient_accumulation_steps,

@@ -51,7 +51,7 @@ class TrainingImages:
         Args:
             pack: the training images.
             policy: `steps`, and how borders are filled.
-            image_size: width and height of training images, in pixels.
+            image_size: largest width and height of training images, in pixels.
             device: device of the network.
         """
         self.pack = pack

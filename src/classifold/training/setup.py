@@ -14,7 +14,7 @@ from classifold.models.feature_cache import FeatureCache
 from classifold.models.model_file import new_network
 from classifold.training.config import TrainingConfig
 from classifold.training.machine import Machine, set_up
-from classifold.training.try_model import try_size
+from classifold.training.try_model import try_sizes
 
 
 class Training(NamedTuple):
@@ -77,13 +77,13 @@ def prepare(
         arguments=complete["arguments"],
         seed=complete["seed"],
     )
-    if complete.get("train_size"):
-        try_size(network, complete["train_size"], name=complete["network"])
+    config = TrainingConfig.of(complete)
+    try_sizes(network, config, name=complete["network"])
     return Training(
         network.to(machine.device),
         train,
         read_pack(packs / "validation"),
-        TrainingConfig.of(complete),
+        config,
         machine,
         precision,
         FeatureCache.of_project(root),

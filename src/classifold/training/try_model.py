@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -34,7 +35,7 @@ def try_model(name: str, model: Mapping[str, Any]) -> None:
         if weights is not None:
             publisher = publisher_of(model["network"], arguments)
             check_weights(weights, publisher=publisher, name=arguments.get("name", ""))
-        TrainingConfig.of(model)
+        config = TrainingConfig.of(model)
         with torch.device("meta"):
             network = build_network(
                 model["network"],
@@ -42,8 +43,7 @@ def try_model(name: str, model: Mapping[str, Any]) -> None:
                 image_size=model["image_size"],
                 arguments=arguments,
             )
-            if model.get("train_size"):
-                try_size(network, model["train_size"], name=model["network"])
+            try_sizes(network, config, name=model["network"])
         for phase, settings in model.get("phases", {}).items():
             with in_section(f"phases.{phase}"):
                 set_trainable(network, settings["trainable"])
@@ -62,7 +62,8 @@ def describe_scaling(model: Mapping[str, Any], *, size: int) -> Iterator[str]:
         model: its section of params, completed by `with_defaults`.
         size: width and height of the packed images, `augment.size`.
     """
-    image_size, train_size = model["image_size"], model.get("train_size") or 0
+    image_size = model["image_size"]
+    train_size = int(np.max(model.get("train_size") or 0))
     if image_size < size:  # a smaller train_size is a method of its own
         yield (
             f"image_size: reduces the images of augment.size, {size} pixels, to {image_size}. "
@@ -107,23 +108,24 @@ def describe_weights_mismatch(model: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def try_size(network: nn.Module, train_size: int, *, name: str) -> None:
-    """Check that a network accepts images of another size than its own.
+def try_sizes(network: nn.Module, config: TrainingConfig, *, name: str) -> None:
+    """Check that a network accepts training images of other sizes than its own.
 
     Args:
         network: on any device, meta included.
-        train_size: pixels.
+        config: has the sizes.
         name: name of the network, for the message.
 
     Raises:
         UserError: if it does not.
     """
-    try:
-        with torch.inference_mode():
-            network.eval()(torch.zeros(1, 3, train_size, train_size))
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise SettingError(
-            f"train_size: the network {name} accepts only images of its image_size, got "
-            f"{train_size} ({error}). Remove train_size, or choose a network that accepts images "
-            "of any size."
-        ) from None
+    for size in sorted({*config.training_sizes()} - {config.image_size}):
+        try:
+            with torch.inference_mode():
+                network.eval()(torch.zeros(1, 3, size, size))
+        except (RuntimeError, ValueError, AssertionError) as error:
+            raise SettingError(
+                f"train_size: the network {name} accepts only images of its image_size, got "
+                f"{size} ({error}). Remove train_size, or choose a network that accepts images of "
+                "any size."
+            ) from None

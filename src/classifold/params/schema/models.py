@@ -22,6 +22,7 @@ from classifold.params.schema.section import (
     Count,
     Name,
     Pixels,
+    PixelsRange,
     Section,
     Seed,
     require_no_errors,
@@ -160,7 +161,7 @@ class Probe(_AnyModel):
 class TrainedModel(_AnyModel):
     """A model with phases of training."""
 
-    train_size: Pixels | None = None
+    train_size: Pixels | PixelsRange | None = None
     batch_size: Annotated[int, Field(ge=2)]
     # By dataset.task: cross_entropy or binary_cross_entropy.
     loss: Annotated[CrossEntropy | PerClass | Focal, Field(discriminator="name")] | None = None

@@ -79,6 +79,9 @@ def check_unique(values: list[Item]) -> list[Item]:
     return values
 
 
+PixelsRange = Annotated[
+    list[Pixels], Field(min_length=2, max_length=2), AfterValidator(_check_order)
+]
 PositiveRange = Annotated[
     list[PositiveFloat], Field(min_length=2, max_length=2), AfterValidator(_check_order)
 ]
