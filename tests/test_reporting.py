@@ -34,7 +34,11 @@ from classifold.reporting.sections.models import models_table, scores_on_test
 from classifold.reporting.sections.robustness import attacks_table, robustness_table
 from classifold.reporting.sections.slices import describe_slices
 from classifold.reporting.sections.stack import describe_gain, weights_table
-from classifold.reporting.sections.summary import describe_difference, describe_mcnemar_test
+from classifold.reporting.sections.summary import (
+    describe_difference,
+    describe_limit,
+    describe_mcnemar_test,
+)
 from classifold.reporting.sections.test import describe_temperature, lowest_f1
 from classifold.reporting.sections.uncertainty import describe_calibration, risk_coverage
 from synthetic_run import DUPLICATES, HOSTILE, MODELS, PLAIN, TASKS, Run
@@ -73,17 +77,36 @@ class Reader(HTMLParser):
         return " ".join(" ".join(self.texts).split())
 
 
+@pytest.fixture(scope="module")
+def page_of(tmp_path_factory):
+    """The page of a run with these settings, which is written once."""
+    written = {}
+
+    def page(**settings):
+        settings = {"task": "single", "kept_only": True, "n_test": 4} | settings
+        key = repr(sorted(settings.items()))
+        if key not in written:
+            written[key] = Run(tmp_path_factory.mktemp("run"), **settings).page()
+        return written[key]
+
+    return page
+
+
+def text_of(page):
+    return Reader(page).text.replace(SPACE, " ")
+
+
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("n_test", [4, 0])
-def test_the_page_has_every_section_in_its_order(tmp_path, task, n_test):
-    page = Run(tmp_path, task=task, n_test=n_test).page()
+def test_the_page_has_every_section_in_its_order(page_of, task, n_test):
+    page = page_of(task=task, n_test=n_test)
     assert re.findall(r'<section id="(\w+)"', page) == SECTIONS
     assert re.findall(r'href="#(\w+)"', page) == SECTIONS
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_headings_skip_no_level(tmp_path, task):
-    page = Run(tmp_path, kept_only=False, task=task).page()
+def test_headings_skip_no_level(page_of, task):
+    page = page_of(kept_only=False, task=task)
     levels = [int(level) for level in re.findall(r"<h([1-6])[ >]", page)]
     assert levels[0] == 1
     steps = itertools.pairwise(levels)
@@ -92,8 +115,8 @@ def test_headings_skip_no_level(tmp_path, task):
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.promise("pages-offline")
-def test_nothing_is_loaded_from_a_network(tmp_path, task):
-    page = Run(tmp_path, kept_only=False, classes=HOSTILE, task=task).page()
+def test_nothing_is_loaded_from_a_network(page_of, task):
+    page = page_of(kept_only=False, classes=HOSTILE, task=task)
     style = page[page.index("<style>") : page.index("</style>")]
     assert "url(" not in style and "@import" not in style
     for _, attributes in Reader(page).elements:
@@ -105,14 +128,14 @@ def test_nothing_is_loaded_from_a_network(tmp_path, task):
 
 @pytest.mark.parametrize(("task", "name"), [("single", "Wilson"), ("multi", "Agresti-Coull")])
 @pytest.mark.promise("intervals-and-baseline")
-def test_the_chart_of_models_names_its_intervals(tmp_path, task, name):
-    page = Run(tmp_path, task=task).page()
-    assert f"on 4 test images with 95 % intervals ({name})" in Reader(page).text
+def test_the_chart_of_models_names_its_intervals(page_of, task, name):
+    page = page_of(task=task)
+    assert f"on 4 test images with 95 % intervals ({name})" in text_of(page)
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_every_image_has_an_alternative_text_and_a_size(tmp_path, task):
-    page = Run(tmp_path, kept_only=False, task=task).page()
+def test_every_image_has_an_alternative_text_and_a_size(page_of, task):
+    page = page_of(kept_only=False, task=task)
     pictures = [attributes for tag, attributes in Reader(page).elements if tag == "img"]
     assert len(pictures) > 10
     for picture in pictures:
@@ -122,8 +145,8 @@ def test_every_image_has_an_alternative_text_and_a_size(tmp_path, task):
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.promise("escaped-pages")
-def test_hostile_names_are_shown_as_text(tmp_path, task):
-    page = Run(tmp_path, classes=HOSTILE, kept_only=False, task=task).page()
+def test_hostile_names_are_shown_as_text(page_of, task):
+    page = page_of(classes=HOSTILE, kept_only=False, task=task)
     reader = Reader(page)
     assert not [tag for tag, attributes in reader.elements if "onerror" in attributes]
     assert "<script>alert" not in page
@@ -162,8 +185,8 @@ def test_names_in_charts_reach_plotly_escaped(tmp_path):
         ),
     ],
 )
-def test_every_score_of_the_stack_on_test_images_is_on_the_page(tmp_path, task, numbers):
-    page = Reader(Run(tmp_path, task=task).page()).text.replace(SPACE, " ")
+def test_every_score_of_the_stack_on_test_images_is_on_the_page(page_of, task, numbers):
+    page = text_of(page_of(task=task))
     either = ["0.654", "0.543", "0.043", "0.088", "4 test images", "2 duplicates"]
     for number in [*numbers, *either]:
         assert number in page
@@ -215,15 +238,15 @@ def test_without_test_images_models_have_validation_scores_only(tmp_path, task):
     ]
 
 
-def test_excluded_images_and_unreadable_files_are_shown(tmp_path):
-    page = Reader(Run(tmp_path, kept_only=False).page()).text
+def test_excluded_images_and_unreadable_files_are_shown(page_of):
+    page = text_of(page_of(kept_only=False))
     assert "25 files could not be read" in page and "shows 20 of them" in page
     assert "excluded 2 images, by reason: size 1, duplicate 1" in page
     assert "is 4x4" in page and "duplicate of apple/2.png" in page
 
 
-def test_groups_of_duplicates_are_shown_with_labels_and_outcomes(tmp_path):
-    page = Reader(Run(tmp_path, kept_only=False).page()).text
+def test_groups_of_duplicates_are_shown_with_labels_and_outcomes(page_of):
+    page = text_of(page_of(kept_only=False))
     assert "1 group of duplicates: 2 exact duplicates, 1 near duplicate." in page
     assert "3 duplicates, labels differ" in page
     assert "apple/1.png apple excluded (duplicate) exact duplicate" in page
@@ -245,9 +268,9 @@ def test_groups_of_duplicates_are_shown_with_labels_and_outcomes(tmp_path):
     ],
 )
 def test_only_kinds_of_duplicates_that_were_searched_for_are_reported_as_missing(
-    tmp_path, duplicates, present, absent
+    page_of, duplicates, present, absent
 ):
-    page = Reader(Run(tmp_path, duplicates=duplicates).page()).text
+    page = text_of(page_of(duplicates=duplicates))
     assert present in page and absent not in page
 
 
@@ -260,8 +283,8 @@ def test_conversions_are_counted_by_kind(tmp_path):
     ]
 
 
-def test_large_exclusions_are_announced_before_any_score(tmp_path):
-    page = Reader(Run(tmp_path, kept_only=False).page())
+def test_large_exclusions_are_announced_before_any_score(page_of):
+    page = Reader(page_of(kept_only=False))
     text = " ".join(page.texts)
     lines = [
         "Warning: ingest excluded more than 5 %",
@@ -276,38 +299,44 @@ def test_large_exclusions_are_announced_before_any_score(tmp_path):
     assert places == sorted(places)
 
 
-def test_no_exclusion_is_announced_where_there_is_none(tmp_path):
-    assert "Warning:" not in " ".join(Reader(Run(tmp_path).page()).texts)
+def test_no_exclusion_is_announced_where_there_is_none(page_of):
+    assert "Warning:" not in " ".join(Reader(page_of()).texts)
+
+
+def test_a_short_form_is_announced_before_any_score(tmp_path, page_of):
+    run = Run(tmp_path)
+    run.params["limit"] = {"images_per_class": 20, "epochs": None}
+    before_scores = run.page().split('<dl class="scores">')[0]
+    assert 'class="stamp"' in before_scores
+    assert "Short form: about 20 images per class at most" in before_scores
+    assert 'class="stamp"' not in page_of()
 
 
 @pytest.mark.parametrize(
     ("images", "epochs", "expected"),
     [
-        (None, None, None),
-        (20, None, "Short form: about 20 images per class at most"),
-        (None, 1, "Short form: about 1 epoch per phase at most"),
-        (20, 2, "Short form: about 20 images per class and 2 epochs per phase at most"),
+        (None, None, ""),
+        (20, None, "about 20 images per class at most"),
+        (None, 1, "about 1 epoch per phase at most"),
+        (20, 2, "about 20 images per class and 2 epochs per phase at most"),
     ],
 )
-def test_a_short_form_is_announced_before_any_score(tmp_path, images, epochs, expected):
-    run = Run(tmp_path)
-    run.params["limit"] = {"images_per_class": images, "epochs": epochs}
-    before_scores = run.page().split('<dl class="scores">')[0]
-    assert ('class="stamp"' in before_scores) == bool(expected)
-    assert not expected or expected in before_scores
+def test_a_short_form_is_described(images, epochs, expected):
+    described = describe_limit({"images_per_class": images, "epochs": epochs}) or ""
+    assert expected in described and bool(described) == bool(expected)
 
 
-def test_official_splits_and_their_duplicates_in_training_are_reported(tmp_path):
+def test_official_splits_and_their_duplicates_in_training_are_reported(page_of):
     official = {"train": 4, "test": 3, "unlabelled": 3}
-    page = Reader(Run(tmp_path, kept_only=False, official=official).page()).text
+    page = text_of(page_of(kept_only=False, official=official))
     assert "official splits: train (4 images), test (3 images)." in page
     assert "images without a label 3" in page
     assert "1 image of the official test split has a duplicate among the images kept" in page
     assert "The official test split was not changed" in page
 
 
-def test_without_official_splits_none_is_mentioned(tmp_path):
-    page = Reader(Run(tmp_path).page()).text
+def test_without_official_splits_none_is_mentioned(page_of):
+    page = text_of(page_of())
     assert "official" not in page and "without a label" not in page
 
 
@@ -341,8 +370,8 @@ def test_of_a_thousand_sizes_the_rarest_share_one_row():
     assert chart.height < 1000
 
 
-def test_a_run_without_problems_is_described(tmp_path):
-    page = Reader(Run(tmp_path, n_right=4).page()).text
+def test_a_run_without_problems_is_described(page_of):
+    page = text_of(page_of(n_right=4))
     for sentence in (
         "Every image file could be read.",
         "The filter excluded no image.",
@@ -354,21 +383,21 @@ def test_a_run_without_problems_is_described(tmp_path):
 
 
 @pytest.mark.parametrize(("task", "score"), [("single", "66.7 %"), ("multi", "0.667")])
-def test_without_test_images_the_page_has_validation_scores_and_a_warning(tmp_path, task, score):
-    page = Run(tmp_path, n_test=0, task=task).page()
-    text = Reader(page).text.replace(SPACE, " ")
+def test_without_test_images_the_page_has_validation_scores_and_a_warning(page_of, task, score):
+    page = page_of(n_test=0, task=task)
+    text = text_of(page)
     assert "There are no test images" in text
     assert score in text and "6 validation images" in text and "optimistic" in text
     assert 'data-chart="confusion"' not in page and 'data-chart="precision-recall"' not in page
     assert "Nothing to show: there are no test images." in text
 
 
-def test_several_labels_have_curves_and_counts_and_no_confusion_matrix(tmp_path):
-    page = Run(tmp_path, task="multi").page()
+def test_several_labels_have_curves_and_counts_and_no_confusion_matrix(page_of):
+    page = page_of(task="multi")
     charts_in_page = re.findall(r'data-chart="([\w-]+)"', page)
     assert {"precision-recall", "class-counts", "curves-micro_f1"} <= set(charts_in_page)
     assert "confusion" not in charts_in_page
-    text = Reader(page).text
+    text = text_of(page)
     assert "any number of labels per image" in text and "Best constant prediction" in text
     # Three images are correct; the last one is a false negative and a false positive.
     assert "4 test images have 4 labels" in text
@@ -376,8 +405,8 @@ def test_several_labels_have_curves_and_counts_and_no_confusion_matrix(tmp_path)
     assert "“apple”, “pear” for every image" in text
 
 
-def test_false_negatives_and_false_positives_are_shown_separately(tmp_path):
-    text = Reader(Run(tmp_path, task="multi").page()).text.replace(SPACE, " ")
+def test_false_negatives_and_false_positives_are_shown_separately(page_of):
+    text = text_of(page_of(task="multi"))
     assert "2 mistakes in 8 pairs" in text
     # The last of four images, apple/3.png, is predicted as a pear.
     negatives = text.index(
@@ -409,10 +438,10 @@ def test_of_200_classes_only_some_have_a_curve(tmp_path):
     assert f"of 200 classes, the {MAX_CLASS_CURVES} with the lowest" in page
 
 
-def test_groups_of_test_images_are_shown_where_there_are_at_least_two(tmp_path):
-    page = Run(tmp_path).page()
+def test_groups_of_test_images_are_shown_where_there_are_at_least_two(tmp_path, page_of):
+    page = page_of()
     assert 'data-chart="slices"' in page
-    assert describe_slices(["brightness"]) in Reader(page).text
+    assert describe_slices(["brightness"]) in text_of(page)
     assert 'data-chart="slices"' not in Run(tmp_path / "one", n_test=1).page()
 
 
@@ -422,11 +451,11 @@ def test_weights_of_members_are_sorted_from_the_largest():
     assert weights_table({"weights": {"one": 1.0}}).rows == weights_table({}).rows == []
 
 
-def test_gains_of_the_stack_and_of_the_mean_have_intervals(tmp_path):
-    single = Reader(Run(tmp_path / "single").page()).text
+def test_gains_of_the_stack_and_of_the_mean_have_intervals(page_of):
+    single = text_of(page_of())
     assert "−16.7" in single and "−40.0 to +10.0" in single
     assert "−33.3" in single and "−50.0 to −12.3" in single
-    several = Reader(Run(tmp_path / "multi", task="multi").page()).text
+    several = text_of(page_of(task="multi"))
     assert "−0.167" in several and "−0.500 to −0.123" in several
 
 
@@ -623,8 +652,8 @@ def test_provenance_is_unknown_without_git(tmp_path, monkeypatch):
     assert read_provenance(tmp_path).commit is None
 
 
-def test_the_page_shows_each_policy_and_the_models_that_use_it(tmp_path):
-    page = Run(tmp_path).page()
+def test_the_page_shows_each_policy_and_the_models_that_use_it(page_of):
+    page = page_of()
     assert "<code>turned</code>: rotate 20, shift [0.1, 0.2] – used by " + ", ".join(MODELS) in page
     assert "<code>none</code>: no augmentation</summary>" in page
 
@@ -644,26 +673,25 @@ def test_a_gallery_page_of_a_policy_opens_from_disk_and_escapes_names(tmp_path):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_page_shows_nominal_and_empirical_coverage(tmp_path, task):
-    run = Run(tmp_path, task=task)
-    text = Reader(run.page()).text
+def test_the_page_shows_nominal_and_empirical_coverage(tmp_path, page_of, task):
+    text = text_of(page_of(task=task))
     assert "Prediction sets" in text and "calibrated on 60 validation images" in text
     # The stack and both models at two levels; a level without labeled images has no coverage.
     row = "90 % 88.8 % 83.5 to 92.3 % 1.23 77.7 %"
     for name in ("stack", *MODELS):
         assert f"{name} {row} {name} 99 % – – 2.00 0.0 %" in text
+    run = Run(tmp_path, task=task)
     run.use_as_the_stack("one")
-    text = Reader(run.page()).text
+    text = text_of(run.page())
     assert f"two {row}" in text and f"one {row}" not in text
     (of_class,) = re.findall(r"apple 90 % ([\d.]+ %) ([\d.]+) to", text)
     assert float(of_class[0].split()[0]) > float(of_class[1])
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_page_shows_the_accuracy_at_each_threshold(tmp_path, task):
-    run = Run(tmp_path, task=task)
-    page = run.page()
-    text = Reader(page).text
+def test_the_page_shows_the_accuracy_at_each_threshold(tmp_path, page_of, task):
+    page = page_of(task=task)
+    text = text_of(page)
     assert "95 % 0.457 75.0 % 3 images 96.5 % 84.6 to 99.9 %" in text
     assert "99 % – not reached 0.0 % 0 images – –" in text
     assert "is 0.077 for the stack; 0.035 of it" in text
@@ -674,6 +702,7 @@ def test_the_page_shows_the_accuracy_at_each_threshold(tmp_path, task):
     assert curves["stack"]["x"] == [25, 50, 75, 100]
     assert (curves["thresholds"]["x"], curves["thresholds"]["y"]) == ([75], [96.5432])
     assert "Diamonds: the thresholds" in text
+    run = Run(tmp_path, task=task)
     run.use_as_the_stack("two")
     tested = run.facts().metrics["test"]
     for entry in tested.values():
@@ -684,15 +713,15 @@ def test_the_page_shows_the_accuracy_at_each_threshold(tmp_path, task):
     assert "Diamonds" not in run.page()
 
 
-def test_without_test_images_or_levels_the_page_has_no_sets(tmp_path):
-    assert "Prediction sets" not in Reader(Run(tmp_path / "none", n_test=0).page()).text
-    run = Run(tmp_path / "levels")
+def test_without_test_images_or_levels_the_page_has_no_sets(tmp_path, page_of):
+    assert "Prediction sets" not in text_of(page_of(n_test=0))
+    run = Run(tmp_path)
     tested = run.facts().metrics["test"]
     for entry in tested.values():
         for key in ("conformal", "risk_coverage"):
             entry.pop(key, None)
     write_json(run.folders.metrics / "test.json", tested)
-    text = Reader(run.page()).text
+    text = text_of(run.page())
     assert "Prediction sets" not in text and "Abstention" not in text
 
 
@@ -735,13 +764,13 @@ def test_a_level_that_improbable_labels_need_is_not_explained_by_few_images(n_ze
     assert ("at least 99 images with a label, or too many" in sentence) == described
 
 
-def test_a_calibration_split_is_listed_if_there_is_one(tmp_path):
+def test_a_calibration_split_is_listed_if_there_is_one(tmp_path, page_of):
+    assert "calibration split" not in page_of()
     run = Run(tmp_path)
-    assert "calibration split" not in run.page()
     metrics = read_json(run.folders.metrics / "split.json")
     metrics["class_proportions"]["calibration"] = {"apple": 0.25, "pear": 0.75}
     run._metric("split", metrics | {"n_calibration": 8})
-    text = Reader(run.page()).text.replace(SPACE, " ")
+    text = text_of(run.page())
     assert "calibration 8 28.6 %" in text  # of 10 + 6 + 4 + 8 images
     assert "calibration 8 images" in text and "50.0 % 25.0 % 25.00" in text  # points to the others
 
@@ -749,7 +778,7 @@ def test_a_calibration_split_is_listed_if_there_is_one(tmp_path):
 def test_probable_label_errors_are_shown(tmp_path):
     run = Run(tmp_path, each=20)
     run.list_label_errors([("apple", "pear")] * 30, n_errors=30)
-    text = Reader(run.page()).text.replace(SPACE, " ")
+    text = text_of(run.page())
     assert "Each of 1,234 training images was predicted by a head of one, two" in text
     assert "lists 30 labels as wrong. The 24 most probable errors are shown." in text
     assert "ensemble/label_errors.csv lists all." in text
@@ -761,25 +790,27 @@ def test_probable_label_errors_are_shown(tmp_path):
 def test_wrong_and_missing_labels_are_distinguished(tmp_path):
     run = Run(tmp_path, task="multi")
     run.list_label_errors([("apple", ""), ("", "pear")], n_errors=1500)
-    text = Reader(run.page()).text.replace(SPACE, " ")
+    text = text_of(run.page())
     assert "lists 1,500 labels as wrong or missing." in text and "lists the first 2." in text
     assert "probably wrong: apple (probability 2.3 %)" in text
     assert "probably missing: pear (probability 93.5 %)" in text
 
 
-def test_that_no_label_error_was_found_or_searched_for_is_stated(tmp_path):
+def test_that_no_label_error_was_found_or_searched_for_is_stated(tmp_path, page_of):
+    assert "Label errors were not searched for" in page_of()
     run = Run(tmp_path)
-    assert "Label errors were not searched for" in run.page()
     run.list_label_errors([], n_errors=0)
     assert "lists no label as wrong" in run.page()
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_spread_between_seeds_is_shown_beside_the_interval_of_the_images(tmp_path, task):
+def test_the_spread_between_seeds_is_shown_beside_the_interval_of_the_images(
+    tmp_path, page_of, task
+):
+    assert "between seeds" not in page_of(task=task)
     run = Run(tmp_path, task=task)
-    assert "between seeds" not in Reader(run.page()).text
     run.train_from_seeds()
-    text = Reader(run.page()).text.replace(SPACE, " ")
+    text = text_of(run.page())
     if task == "single":
         assert "70.8 % 1.2 68.8 to 72.8 % 71.2 % 61.2 to 81.2 %" in text
         assert "two 2 71.1 % – 70.1 to 72.1 %" in text  # no standard deviation of two seeds
@@ -795,29 +826,28 @@ def test_the_spread_between_seeds_is_shown_beside_the_interval_of_the_images(tmp
     assert "Open points: other seeds." in text
 
 
-def test_images_unlike_the_training_images_are_counted_with_an_interval(tmp_path):
-    text = Reader(Run(tmp_path).page()).text.replace(SPACE, " ")
+def test_images_unlike_the_training_images_are_counted_with_an_interval(page_of):
+    text = text_of(page_of())
     assert "in the mean over sets of such held-out images" in text
     # Wilson's interval of one of four.
     assert "Of 4 test images, 1 is (25.0 %; 95 % interval 4.6 to 69.9 %)." in text
     assert "one predicts 0 of the 1 above it and 3 of the 3 others correctly." in text
 
 
-def test_activations_are_not_below_the_heading_of_novelty(tmp_path):
-    text = Reader(Run(tmp_path).page()).text
+def test_activations_are_not_below_the_heading_of_novelty(page_of):
+    text = text_of(page_of())
     activations = text.index("Filters and activations of convolutions")
     assert activations < text.index("Nearest training images") < text.index("Images unlike")
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_corruptions_and_attacks_are_counted_and_tabulated(tmp_path, task):
-    run = Run(tmp_path, task=task)
-    page = run.page()
-    text = Reader(page).text.replace(SPACE, " ")
+def test_corruptions_and_attacks_are_counted_and_tabulated(tmp_path, page_of, task):
+    page = page_of(task=task)
+    text = text_of(page)
     assert "2 of the 15 corruptions" in text
     assert "at 2 severities each, were applied to all 4 test images." in text
     assert "bound (L-infinity norm) of 1 to 4 gray levels of 255" in text
-    table = attacks_table(run.facts())
+    table = attacks_table(Run(tmp_path, task=task).facts())
     assert [column.title for column in table.columns[2:]] == ["clean", "1/255", "4/255"]
     assert [[cell.text for cell in row[:2]] for row in table.rows[:2]] == [
         ["stack", "PGD"],

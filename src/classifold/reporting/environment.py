@@ -1,5 +1,6 @@
 """Render the HTML pages with Jinja2; every value from data is escaped."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,12 @@ def render(template: str, **values: Any) -> str:
         template: name of a file in templates/.
         values: for the template.
     """
+    return _environment().get_template(template).render(**values)
+
+
+@functools.cache
+def _environment() -> Environment:
+    """Create the environment, which keeps templates that were compiled."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -31,7 +38,7 @@ def render(template: str, **values: Any) -> str:
     filters = (capitalize_first, count, decimal, duration, percent)
     environment.filters |= {function.__name__: function for function in filters}
     environment.globals |= {"asset": _read_asset, "plotly": _plotly}
-    return environment.get_template(template).render(**values)
+    return environment
 
 
 # These are files of this package and of Plotly; they hold nothing from data.
