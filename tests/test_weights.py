@@ -23,6 +23,7 @@ from classifold.models.weights import PACKAGES, find_weights
 from classifold.training.config import TrainingConfig
 from classifold.training.try_model import describe_weights_mismatch, try_model
 
+SMALL = "shufflenet_v2_x0_5"
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
@@ -55,13 +56,13 @@ def hub(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def resnet(tmp_path, monkeypatch):
-    """Torchvision's resnet18 with weights of ours, at an address on this machine."""
+def small(tmp_path, monkeypatch):
+    """A small network of torchvision with weights of ours, at an address on this machine."""
     torch.manual_seed(1)
-    state = torchvision.models.resnet18(num_classes=7).state_dict()
+    state = torchvision.models.shufflenet_v2_x0_5(num_classes=7).state_dict()
     torch.save(state, tmp_path / "w.pth")
     sha256 = hashlib.sha256((tmp_path / "w.pth").read_bytes()).hexdigest()
-    published = tmp_path / f"resnet18-{sha256[:8]}.pth"
+    published = tmp_path / f"shufflenet-{sha256[:8]}.pth"
     (tmp_path / "w.pth").rename(published)
 
     class Own(WeightsEnum):
@@ -73,7 +74,7 @@ def resnet(tmp_path, monkeypatch):
         DEFAULT = V1
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr("torchvision.models.get_model_weights", {"resnet18": Own}.__getitem__)
+    monkeypatch.setattr("torchvision.models.get_model_weights", {SMALL: Own}.__getitem__)
     return state, published
 
 
@@ -88,9 +89,9 @@ def differing(network, state):
 
 
 @pytest.mark.parametrize("weights", ["pretrained", "DEFAULT", "V1"])
-def test_weights_of_torchvision_are_downloaded_once_and_fill_all_but_the_head(resnet, weights):
-    state, published = resnet
-    network = build("torchvision", name="resnet18", weights=weights)
+def test_weights_of_torchvision_are_downloaded_once_and_fill_all_but_the_head(small, weights):
+    state, published = small
+    network = build("torchvision", name=SMALL, weights=weights)
     assert differing(network, state) == {"fc.weight", "fc.bias"}
     assert network.weights == {
         "source": "torchvision",
@@ -101,26 +102,26 @@ def test_weights_of_torchvision_are_downloaded_once_and_fill_all_but_the_head(re
         "sha256": hashlib.sha256(published.read_bytes()).hexdigest(),
     }
     published.unlink()  # from now on from the cache
-    network = build("torchvision", name="resnet18", weights=weights)
+    network = build("torchvision", name=SMALL, weights=weights)
     assert differing(network, state) == {"fc.weight", "fc.bias"}
 
 
-def test_a_download_with_another_sha256_is_an_error_and_is_not_kept(resnet, tmp_path):
-    _, published = resnet
+def test_a_download_with_another_sha256_is_an_error_and_is_not_kept(small, tmp_path):
+    _, published = small
     published.write_bytes(published.read_bytes()[:-1] + b"!")
     for _ in range(2):
-        with pytest.raises(UserError, match=r"V1 of resnet18 could not be downloaded .*hash"):
-            build("torchvision", name="resnet18", weights="V1")
+        with pytest.raises(UserError, match=rf"V1 of {SMALL} could not be downloaded .*hash"):
+            build("torchvision", name=SMALL, weights="V1")
     assert not list(tmp_path.glob("torch/hub/checkpoints/*"))
 
 
-def test_a_damaged_file_in_the_cache_is_an_error_with_its_path(resnet, tmp_path):
-    _, published = resnet
+def test_a_damaged_file_in_the_cache_is_an_error_with_its_path(small, tmp_path):
+    _, published = small
     cached = tmp_path / "torch/hub/checkpoints" / published.name
     cached.parent.mkdir(parents=True)
     cached.write_bytes(published.read_bytes()[:100])
     with pytest.raises(UserError, match=rf"{published.name}: the sha256 must .*Delete"):
-        build("torchvision", name="resnet18", weights="V1")
+        build("torchvision", name=SMALL, weights="V1")
 
 
 def test_an_error_for_a_failed_download_names_the_address_the_folder_and_packages(tmp_path):
@@ -172,7 +173,7 @@ def test_an_error_without_the_hub_names_the_address_the_cache_and_packages(hub, 
     [
         ("timm", "resnet18", "pretrained, a1_in1k, a2_in1k"),
         ("timm", "legacy_seresnet18", "none, "),  # its weights are not on the Hub
-        ("torchvision", "vgg16", "pretrained, "),
+        ("torchvision", SMALL, "pretrained, "),
     ],
 )
 @pytest.mark.parametrize("weights", ["V9", "IMAGENET1K_FEATURES"])
