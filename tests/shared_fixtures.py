@@ -1,5 +1,6 @@
 """Synthetic images for all tests, one thread per process, and the settings of hypothesis."""
 
+import functools
 import io
 import os
 import shutil
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from lightning_fabric.utilities import registry
 from PIL import Image
 from threadpoolctl import ThreadpoolController
 
@@ -39,6 +41,14 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("project")
+
+# Lightning searches all installed packages for its plugins whenever a training begins.
+registry.entry_points = functools.cache(registry.entry_points)
+
+# PyTorch keeps a stack trace per seed for each kind of device that is not there.
+if not torch.accelerator.is_available():
+    for kind in (torch.cuda, torch.xpu, torch.mtia):
+        kind.manual_seed_all = lambda seed: None
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
