@@ -6,6 +6,7 @@ PyYAML reads YAML 1.1, in which they are text, `false` and eight. It is not used
 no value has two meanings.
 """
 
+import itertools
 import math
 import re
 import textwrap
@@ -26,6 +27,7 @@ PARAMS_FILE = Path("params.yaml")
 MAX_BYTES = 2**18
 MAX_EXPANDED_CHARACTERS = 2**20  # with every alias replaced by its content
 MAX_DIGITS = 40
+MAX_OPEN_BRACKETS = 400  # at once; the time of the parser grows with the cube of their number
 
 MAX_MESSAGE_CHARACTERS = 500
 
@@ -99,6 +101,8 @@ def parse_yaml(text: str, *, where: str) -> Any:
     yaml = YAML(typ="safe", pure=True)
     yaml.Constructor = _Constructor
     try:
+        if _open_brackets(text) > MAX_OPEN_BRACKETS:
+            raise RecursionError
         return yaml.load(text)
     except RecursionError:
         reason = "its lists and mappings are nested too deeply"
@@ -111,6 +115,12 @@ def parse_yaml(text: str, *, where: str) -> Any:
     except Exception as error:  # invalid dates, numbers and directives raise any exception
         reason = str(error) or type(error).__name__
     raise UserError(f"{where}: not valid YAML: {_shorten(reason)}. Correct it.") from None
+
+
+def _open_brackets(text: str) -> int:
+    """Count the brackets that are open at once, also those of quoted text."""
+    changes = ((character in "[{") - (character in "]}") for character in text)
+    return max(itertools.accumulate(changes), default=0)
 
 
 def _shorten(text: str) -> str:
