@@ -1,5 +1,7 @@
 """Ensembles: the mean, the regression, the dense layers; and an honest score of each."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -231,23 +233,31 @@ def test_an_ensemble_is_scored_on_images_that_it_was_not_fitted_on(method):
         assert accuracy(ensemble_logits(fitted.ensemble, logits), labels) > 0.55
 
 
+@functools.cache
+def fitted_once(method, task="single"):
+    """Logits of two members, labels, and the ensemble that is fitted on them."""
+    logits, labels = {"single": members, "multi": several_labels}[task](60)
+    return logits, labels, cross_fit(logits, labels, method=method)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_the_same_seed_fits_the_same_ensemble(method):
-    logits, labels = members(60)
-    first, again = (cross_fit(logits, labels, method=method) for _ in range(2))
+    logits, labels, first = fitted_once(method)
+    again = cross_fit(logits, labels, method=method)
     np.testing.assert_array_equal(first.logits, again.logits)
     assert first.ensemble.weights.keys() == again.ensemble.weights.keys()
     for name, weights in first.ensemble.weights.items():
         np.testing.assert_array_equal(weights, again.ensemble.weights[name])
 
 
+@pytest.mark.parametrize("task", ["single", "multi"])
 @pytest.mark.parametrize("method", METHODS)
-def test_a_stored_ensemble_has_the_logits_of_the_fitted_one(tmp_path, method):
-    logits, labels = members(60)
-    ensemble = cross_fit(logits, labels, method=method).ensemble
+def test_a_stored_ensemble_has_the_logits_of_the_fitted_one(tmp_path, method, task):
+    logits, _, fitted = fitted_once(method, task)
+    ensemble = fitted.ensemble
     save_ensemble(tmp_path, ensemble)
     loaded = load_ensemble(tmp_path)
-    assert loaded.members == ["low", "high"]
+    assert (loaded.members, loaded.task) == (["low", "high"], task)
     np.testing.assert_array_equal(
         ensemble_logits(loaded, logits), ensemble_logits(ensemble, logits)
     )
@@ -255,8 +265,8 @@ def test_a_stored_ensemble_has_the_logits_of_the_fitted_one(tmp_path, method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_members_are_identified_by_name_not_by_order(method):
-    logits, labels = members(60)
-    ensemble = cross_fit(logits, labels, method=method).ensemble
+    logits, _, fitted = fitted_once(method)
+    ensemble = fitted.ensemble
     turned = {"other": logits["low"] * 0, "high": logits["high"], "low": logits["low"]}
     np.testing.assert_array_equal(
         ensemble_logits(ensemble, turned), ensemble_logits(ensemble, logits)
@@ -324,18 +334,6 @@ def test_with_several_labels_the_regression_of_each_class_is_scikit_learns():
         reference = LogisticRegression(max_iter=2000).fit(inputs, labels[:, i])
         np.testing.assert_allclose(found[:, i], reference.predict_proba(inputs)[:, 1], atol=1e-4)
     assert found[:, 2].max() == 0
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_with_several_labels_a_stored_ensemble_has_the_logits_of_the_fitted_one(tmp_path, method):
-    logits, labels = several_labels(60)
-    ensemble = cross_fit(logits, labels, method=method).ensemble
-    save_ensemble(tmp_path, ensemble)
-    loaded = load_ensemble(tmp_path)
-    assert loaded.task == "multi"
-    np.testing.assert_array_equal(
-        ensemble_logits(loaded, logits), ensemble_logits(ensemble, logits)
-    )
 
 
 def test_the_probability_of_the_truth_by_hand():

@@ -72,6 +72,17 @@ def opened(tmp_path):
     return open_with_room
 
 
+@pytest.fixture
+def refused(opened):
+    """Open a path, which must be an error."""
+
+    def refuse(path, message):
+        with pytest.raises(UserError, match=message), opened(path):
+            pass
+
+    return refuse
+
+
 def member(name, content=b"", **fields):
     entry = tarfile.TarInfo(name)
     entry.size = len(content)
@@ -398,25 +409,20 @@ def test_a_tar_whose_last_file_is_a_zip_is_a_tar(tmp_path, pack, opened):
 
 
 @pytest.mark.promise("limit-archive")
-def test_a_zip_that_unpacks_to_too_much_in_all_is_refused(pack, opened, monkeypatch):
+def test_a_zip_that_unpacks_to_too_much_in_all_is_refused(pack, refused, monkeypatch):
     monkeypatch.setattr(entries, "BYTES_UNPACKED_BEYOND_SUSPICION", 10_000)
     path = pack({f"cat/{i}.png": bytes(200_000) for i in range(3)}, "zip")
-    with (
-        pytest.raises(UserError, match=r"unpacks to more than [\d,]+ bytes, over 100.*folder"),
-        opened(path),
-    ):
-        pass
+    refused(path, r"unpacks to more than [\d,]+ bytes, over 100.*folder")
 
 
-def test_one_file_of_many_names_unpacks_to_too_much_in_all(tmp_path, opened, monkeypatch):
+def test_one_file_of_many_names_unpacks_to_too_much_in_all(tmp_path, refused, monkeypatch):
     monkeypatch.setattr(entries, "BYTES_UNPACKED_BEYOND_SUSPICION", 10_000)
     path = tmp_path / "a.tar"
     with tarfile.open(path, "w") as archive:
         archive.addfile(member("0.png", bytes(90_000)), io.BytesIO(bytes(90_000)))
         for number in range(1, 400):
             archive.addfile(member(f"{number}.png", type=tarfile.LNKTYPE, linkname="0.png"))
-    with pytest.raises(UserError, match="unpacks to more than"), opened(path):
-        pass
+    refused(path, "unpacks to more than")
 
 
 @pytest.mark.promise("limit-file")
@@ -442,38 +448,29 @@ def test_files_too_large_to_be_read_safely_are_refused(pack, opened, monkeypatch
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.promise("limit-files")
-def test_more_files_than_memory_has_room_for_are_refused(pack, opened, monkeypatch, kind):
+def test_more_files_than_memory_has_room_for_are_refused(pack, refused, monkeypatch, kind):
     monkeypatch.setattr(entries, "MAX_FILES", 2)
     path = pack({f"cat/{i}.png": b"" for i in range(3)}, kind)
-    with pytest.raises(UserError, match=r"more than 2 files.*Divide it"), opened(path):
-        pass
+    refused(path, r"more than 2 files.*Divide it")
 
 
 @pytest.mark.parametrize("kind", ["tar.gz", "tar.bz2", "tar.xz"])
 @pytest.mark.promise("limit-archive")
 def test_a_tar_that_unpacks_to_far_more_than_its_size_is_not_unpacked(
-    tmp_path, pack, opened, monkeypatch, kind
+    tmp_path, pack, refused, monkeypatch, kind
 ):
     monkeypatch.setattr(entries, "BYTES_UNPACKED_BEYOND_SUSPICION", 10_000)
     path = pack({"cat/1.png": bytes(2 * 2**20)}, kind)
-    with (
-        pytest.raises(UserError, match=r"unpacks to more than [\d,]+ bytes, over 100"),
-        opened(path),
-    ):
-        pass
+    refused(path, r"unpacks to more than [\d,]+ bytes, over 100")
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-def test_a_full_disk_is_a_message(pack, opened, monkeypatch):
+def test_a_full_disk_is_a_message(pack, refused, monkeypatch):
     monkeypatch.setattr(
         tar_archive.shutil, "disk_usage", lambda _: tar_archive.shutil._ntuple_diskusage(1, 1, 0)
     )
     path = pack(FILES, "tar.gz")
-    with (
-        pytest.raises(UserError, match=r"the disk is full"),
-        opened(path),
-    ):
-        pass
+    refused(path, r"the disk is full")
 
 
 def test_a_damaged_entry_is_an_error_of_that_file_alone(tmp_path, opened):
@@ -493,21 +490,19 @@ LARGE = {f"cat/{i}.png": np.random.default_rng(i).bytes(3000) for i in range(9)}
 
 @pytest.mark.parametrize("kind", KINDS[1:])
 @pytest.mark.parametrize("kept", [0.2, 0.5, 0.75])
-def test_an_archive_cut_short_is_a_message(pack, opened, kind, kept):
+def test_an_archive_cut_short_is_a_message(pack, refused, kind, kept):
     path = pack(LARGE, kind)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * kept)])
-    with pytest.raises(UserError, match=r"ownload (it|the file) again"), opened(path):
-        pass
+    refused(path, r"ownload (it|the file) again")
 
 
 @pytest.mark.parametrize("kind", ["tar.gz", "tar.bz2", "tar.xz"])
-def test_one_wrong_byte_in_a_compressed_tar_is_a_message(pack, opened, kind):
+def test_one_wrong_byte_in_a_compressed_tar_is_a_message(pack, refused, kind):
     path = pack(LARGE, kind)
     where = len(path.read_bytes()) // 2
     flip(path, where, path.read_bytes()[where] ^ 255)
-    with pytest.raises(UserError, match=r"ownload (it|the file) again"), opened(path):
-        pass
+    refused(path, r"ownload (it|the file) again")
 
 
 @pytest.mark.parametrize(
@@ -517,14 +512,10 @@ def test_one_wrong_byte_in_a_compressed_tar_is_a_message(pack, opened, kind):
         pytest.param(lambda tar: tar[: 1024 + 150] + b"x" + tar[1024 + 151 :], id="wrong header"),
     ],
 )
-def test_a_tar_is_not_taken_to_end_where_a_header_is_damaged(pack, opened, spoil):
+def test_a_tar_is_not_taken_to_end_where_a_header_is_damaged(pack, refused, spoil):
     path = pack({"cat/1.png": b"1", "cat/2.png": b"2", "cat/3.png": b"3"}, "tar")
     path.write_bytes(spoil(path.read_bytes()))
-    with (
-        pytest.raises(UserError, match=r"damaged tar archive \(no entry at byte 1,024\)"),
-        opened(path),
-    ):
-        pass
+    refused(path, r"damaged tar archive \(no entry at byte 1,024\)")
 
 
 def headers_without_end(kind):
@@ -543,26 +534,21 @@ def headers_without_end(kind):
     "kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, "sparse"]
 )
 @pytest.mark.promise("limit-headers")
-def test_headers_of_a_tar_do_not_fill_the_memory(tmp_path, opened, kind):
+def test_headers_of_a_tar_do_not_fill_the_memory(tmp_path, refused, kind):
     path = tmp_path / "a.tar.gz"
     path.write_bytes(gzip.compress(header() + headers_without_end(kind)))
     tracemalloc.start()
-    with pytest.raises(UserError, match=r"headers of more than 1,048,576 bytes"), opened(path):
-        pass
+    refused(path, r"headers of more than 1,048,576 bytes")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**23
 
 
 @pytest.mark.promise("limit-xz")
-def test_an_xz_file_that_needs_too_much_memory_is_refused(pack, opened, monkeypatch):
+def test_an_xz_file_that_needs_too_much_memory_is_refused(pack, refused, monkeypatch):
     path = pack(FILES, "tar.xz")
     monkeypatch.setattr(tar_archive, "MAX_MEMORY_OF_XZ", 2**20)
-    with (
-        pytest.raises(UserError, match=r"needs more than 1,048,576 bytes.*use the folder"),
-        opened(path),
-    ):
-        pass
+    refused(path, r"needs more than 1,048,576 bytes.*use the folder")
 
 
 def test_an_xz_file_of_several_streams_is_read_to_its_end(tmp_path, pack, opened):
@@ -611,10 +597,9 @@ def backwards(**fields):
         ),
     ],
 )
-def test_a_tar_that_leads_its_reader_astray_is_a_message(tmp_path, opened, content):
+def test_a_tar_that_leads_its_reader_astray_is_a_message(tmp_path, refused, content):
     (tmp_path / "a.tar").write_bytes(content)
-    with pytest.raises(UserError, match="damaged tar archive"), opened(tmp_path / "a.tar"):
-        pass
+    refused(tmp_path / "a.tar", "damaged tar archive")
 
 
 @pytest.mark.parametrize(
@@ -625,14 +610,10 @@ def test_a_tar_that_leads_its_reader_astray_is_a_message(tmp_path, opened, conte
         pytest.param(lambda z: z[: z.find(b"PK\5\6") + 10], id="half an end"),
     ],
 )
-def test_a_zip_whose_list_is_damaged_is_a_message(pack, opened, spoil):
+def test_a_zip_whose_list_is_damaged_is_a_message(pack, refused, spoil):
     path = pack({"cat/é.png": b"x" * 50}, "zip")
     path.write_bytes(spoil(path.read_bytes()))
-    with (
-        pytest.raises(UserError, match=r"damaged zip archive .*Download it again"),
-        opened(path),
-    ):
-        pass
+    refused(path, r"damaged zip archive .*Download it again")
 
 
 NO_UTF_8 = "its name is not in UTF-8, although it claims to be"
@@ -718,12 +699,8 @@ def test_folders_parted_by_backslashes_are_folders(pack, opened):
         assert contents(tree) == {"cat/tabby/1.png": b"x"}
 
 
-def test_a_path_to_nothing_names_a_remedy(tmp_path, opened):
-    with (
-        pytest.raises(UserError, match=r"dataset\.path: .* does not exist\. .*dvc pull"),
-        opened(tmp_path / "nowhere"),
-    ):
-        pass
+def test_a_path_to_nothing_names_a_remedy(tmp_path, refused):
+    refused(tmp_path / "nowhere", r"dataset\.path: .* does not exist\. .*dvc pull")
 
 
 @pytest.mark.parametrize(
@@ -733,10 +710,6 @@ def test_a_path_to_nothing_names_a_remedy(tmp_path, opened):
         bz2.compress(b"no tar"), b"\xfd7zXZ\x00\x00", bytes(100),
     ],
 )  # fmt: skip
-def test_a_file_that_is_no_archive_names_a_remedy(tmp_path, opened, content):
+def test_a_file_that_is_no_archive_names_a_remedy(tmp_path, refused, content):
     (tmp_path / "file").write_bytes(content)
-    with (
-        pytest.raises(UserError, match=r"dataset\.path: must be a folder.* got .*Correct"),
-        opened(tmp_path / "file"),
-    ):
-        pass
+    refused(tmp_path / "file", r"dataset\.path: must be a folder.* got .*Correct")
