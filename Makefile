@@ -85,8 +85,8 @@ format: $(READY) ## Format the code
 	ruff check --fix --quiet .
 	ruff format .
 
-bench: $(READY) ## Compare the speed with that of other libraries on the same images
-	python benchmarks/run.py
+bench: $(READY) ## Compare the speed with that of other libraries; IMAGES=fruit.zip; DOCS=docs/SPEED.md writes the table
+	python benchmarks/run.py $(if $(IMAGES),--images $(IMAGES)) $(if $(DOCS),--docs $(DOCS))
 
 bench-peers: $(READY) $(PEERS)/.ready ## Compare with other libraries; IMAGES="fruit.zip photos.zip" BUDGETS="120 300 1200" (needs uv, 8 GB)
 	PYTHONPATH=benchmarks python -m peers --images $(IMAGES) $(if $(BUDGETS),--budgets $(BUDGETS)) --python $(PEERS)/bin/python

@@ -3,6 +3,7 @@
     python benchmarks/load.py --images 50000 200000 --classes 10
     python benchmarks/load.py --images 25000 100000 --classes 500 2000
     python benchmarks/load.py --images 50000 200000 --features
+    python benchmarks/load.py --images 10000 40000 --features --mapped 2500
 
 Each size has a folder with the stages, `params.yaml` and a zip of synthetic images. The stages run
 one after another, as with `dvc repro`. The table has seconds and memory of every stage at every
@@ -36,7 +37,7 @@ INTERVAL = 0.1  # seconds between samples of memory
 
 # Images that `tsne` maps at the smallest size, and in proportion at others: enough that it uses
 # the algorithms for many points.
-MIN_MAPPED = 12_500
+MAPPED = 12_500
 
 STAGES = (
     *("ingest", "filter", "split", "augment"),
@@ -98,6 +99,9 @@ def main() -> None:
     parser.add_argument(
         "--features", action="store_true", help="the second model is a probe, without variants"
     )
+    parser.add_argument(
+        "--mapped", type=int, default=MAPPED, help="images that tsne maps at the smallest size"
+    )
     parser.add_argument("--folder", type=Path, help="a working folder; about 25 kB per image")
     parser.add_argument(
         "--keep", action="store_true", help="keep the outputs of the last size there"
@@ -109,7 +113,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as scratch:
         for number, (n_images, n_classes) in enumerate(zip(options.images, classes, strict=True)):
             root = Path(scratch) / str(n_images)
-            n_mapped = MIN_MAPPED * n_images // options.images[0]
+            n_mapped = options.mapped * n_images // options.images[0]
             sizes = {"n_images": n_images, "n_classes": n_classes, "n_mapped": n_mapped}
             prepare(root, features=options.features, **sizes)
             costs.append(measure(root))

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +37,7 @@ from classifold.models.model_file import build_network, save_model
 from classifold.serving.new_images import NewPixels
 from classifold.serving.predict import Classifier
 from classifold.serving.web.inference import MIN_IMAGES_AT_ONCE
+from comparison import Benchmark, Options
 from synthetic import make_photos
 
 ROOT = Path(__file__).parents[1]
@@ -92,16 +93,77 @@ def main() -> None:
         run(root, model, seconds=options.seconds, n_clients=options.clients)
 
 
-def run(root: Path, model: str, *, seconds: float, n_clients: int) -> None:
-    """Load the server of one project."""
+def serve_benchmarks(root: Path, options: Options) -> Iterator[Benchmark]:
+    """Compare requests of single photos by 16 clients with the network alone on ready pixels."""
+    size, n_clients = 64 if options.tiny else 224, 16
+    project = root / "served"
+    prepare(project, size=size)
+    classifier, images = load_classifier(project, "lite0")
+    requests = [request_of({f"{i}.jpg": image}) for i, image in enumerate(images)]
+    ready = ready_pixels(classifier, images)
+    n_batches = options.few(24)
+    n_images = n_batches * len(ready)
+    server, port = start(project, "lite0")
+
+    async def send() -> None:
+        waiting = iter(range(n_images))
+
+        async def client() -> None:
+            connection = await asyncio.open_connection("127.0.0.1", port)
+            for number in waiting:  # the next request that no client has sent
+                status, _ = await ask(*connection, requests[number % len(requests)])
+                assert status == 200
+            connection[1].close()
+
+        await asyncio.gather(*(client() for _ in range(n_clients)))
+
+    def bare() -> None:
+        for _ in range(n_batches):
+            classifier.predict_decoded(ready)
+
+    try:
+        asyncio.run(exchange(port, [requests[0]]))  # the processes that decode have started
+        bare()
+        yield Benchmark(
+            f"P10 `serve`, {n_clients} clients, EfficientNet-Lite0, {size} px",
+            "the network alone on ready pixels",
+            "images",
+            n_images,
+            lambda _: asyncio.run(send()),
+            lambda _: bare(),
+            target=0.8,
+        )
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def load_classifier(root: Path, model: str) -> tuple[Classifier, list[bytes]]:
+    """Load a classifier, and images of its project."""
     classifier = Classifier.load(root, model=model)
     ids = [row["id"] for row in iter_columns(classifier.ingested, ["id"])][:N_IMAGES]
-    images = [encoded for _, encoded in iter_images(classifier.ingested, ids)]
-    bare = [bare_speed(classifier, images, seconds=seconds / 8)]
+    return classifier, [encoded for _, encoded in iter_images(classifier.ingested, ids)]
+
+
+def start(root: Path, model: str) -> tuple[psutil.Popen, int]:
+    """Start a server, and return it and its port."""
     command = [sys.executable, "-m", "classifold", "serve", "--port", "0", "--model", model]
     server = psutil.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True)
     line = server.stdout.readline()
-    port = int(re.search(r"http://127\.0\.0\.1:(\d+)", line)[1])
+    return server, int(re.search(r"http://127\.0\.0\.1:(\d+)", line)[1])
+
+
+def ready_pixels(classifier: Classifier, images: list[bytes]) -> list[tuple[str, NewPixels]]:
+    """Decode the images of one batch of the server."""
+    settings = {"size": classifier.pack_size, "resize": classifier.resize}
+    return [("", NewPixels(rgb_pixels(one, **settings))) for one in images[:MIN_IMAGES_AT_ONCE]]
+
+
+def run(root: Path, model: str, *, seconds: float, n_clients: int) -> None:
+    """Load the server of one project."""
+    classifier, images = load_classifier(root, model)
+    bare = [bare_speed(classifier, images, seconds=seconds / 8)]
+    server, port = start(root, model)
     load = asyncio.run(attack(port, images, server, seconds=seconds, n_clients=n_clients))
     stopped = stop_under_load(server, port, images)
     bare.append(bare_speed(classifier, images, seconds=seconds / 8))
@@ -141,8 +203,7 @@ def prepare(root: Path, *, size: int) -> None:
 
 def bare_speed(classifier: Classifier, images: list[bytes], *, seconds: float) -> Speed:
     """Measure the networks alone."""
-    settings = {"size": classifier.pack_size, "resize": classifier.resize}
-    ready = [("", NewPixels(rgb_pixels(one, **settings))) for one in images[:MIN_IMAGES_AT_ONCE]]
+    ready = ready_pixels(classifier, images)
     classifier.predict_decoded(ready)
     start, processor, n_images = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() < start + seconds:

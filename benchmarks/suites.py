@@ -1,16 +1,14 @@
-"""The benchmarks, and the comparison of two implementations of the same work."""
+"""The benchmarks: what is compared with what."""
 
 import importlib.util
 import os
-import shutil
-import statistics
+import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -36,9 +34,11 @@ from classifold.runtime.parallel import MIN_ITEMS_FOR_PROCESSES, ordered_map
 from classifold.splitting.stratified import stratify
 from classifold.training.batches import epoch_batches
 from classifold.training.images import TrainingImages
+from comparison import Benchmark, Options, Ratio, compare, replace_table, table
+from epochs import epoch_benchmarks
+from pipeline import pipeline_benchmarks
+from serving import serve_benchmarks
 from synthetic import make_hashes, make_labels, make_photos
-
-ROUNDS = 5
 
 FRACTIONS = {"train": 0.7, "validation": 0.15, "test": 0.15}
 
@@ -58,29 +58,46 @@ POLICY = {
 }
 
 
-class Benchmark(NamedTuple):
-    """Two implementations of the same work; each gets an empty folder."""
+def run(wanted: Sequence[str], options: Options, *, docs: Path | None) -> None:
+    """Run the suites whose names contain one of the words, or all.
 
-    name: str
-    peer: str
-    unit: str
-    n_items: int
-    ours: Callable[[Path], object]
-    theirs: Callable[[Path], object]
+    Args:
+        wanted: the words.
+        options: see `Options`.
+        docs: a page; the machine and the table of all ratios replace those in it.
+    """
+    ratios: list[Ratio] = []
+    for name, make in SUITES.items():
+        if not wanted or any(word in name for word in wanted):
+            with tempfile.TemporaryDirectory() as folder:
+                root = Path(folder)
+                for made in make(root, options):
+                    ratios.append(
+                        made if isinstance(made, Ratio) else _measure(made, root, options)
+                    )
+                    print(ratios[-1], flush=True)
+    if docs:
+        replace_table(docs, f"{describe_machine()}\n\n{table(ratios)}")
 
 
-def run(wanted: list[str]) -> None:
-    """Make the data, and run the benchmarks whose names contain one of the words, or all."""
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        for name, make in BENCHMARKS.items():
-            if not wanted or any(word in name for word in wanted):
-                for benchmark in make(root):
-                    _compare(benchmark, root)
+def _measure(benchmark: Benchmark, root: Path, options: Options) -> Ratio:
+    return compare(benchmark._replace(rounds=1) if options.tiny else benchmark, root)
 
 
-def _ingest_benchmarks(root: Path) -> Iterator[Benchmark]:
-    n_images = 20_000
+def describe_machine() -> str:
+    """Describe when and on what the benchmarks ran."""
+    date = time.strftime("%d %B %Y").lstrip("0")
+    capabilities = torch.cpu.get_capabilities()
+    has_bf16 = choose_precision("auto", torch.device("cpu")) == "bf16"
+    return (
+        f"{date}; {capabilities.get('cpu_name') or platform.processor()}, {os.cpu_count()} cores, "
+        f"{'with' if has_bf16 else 'without'} bf16 instructions; Python "
+        f"{platform.python_version()}, PyTorch {torch.__version__.partition('+')[0]}."
+    )
+
+
+def _ingest_benchmarks(root: Path, options: Options) -> Iterator[Benchmark]:
+    n_images = options.few(20_000)
     small = make_photos(root / "small", n_images=n_images, size=64)
     yield Benchmark(
         "P5 ingest, 64 px",
@@ -89,6 +106,7 @@ def _ingest_benchmarks(root: Path) -> Iterator[Benchmark]:
         n_images,
         lambda out: _ingest(small, out),
         lambda out: alternatives.ingest_all(small, out),
+        target=3,
     )
     yield Benchmark(
         "P5 ingest, 64 px",
@@ -97,11 +115,12 @@ def _ingest_benchmarks(root: Path) -> Iterator[Benchmark]:
         n_images,
         lambda out: _ingest(small, out),
         lambda _: alternatives.decode_all(small),
+        target=1.2,
     )
 
 
-def _duplicate_benchmarks(_: Path) -> Iterator[Benchmark]:
-    n_images = 30_000
+def _duplicate_benchmarks(_: Path, options: Options) -> Iterator[Benchmark]:
+    n_images = options.few(30_000)
     hashes = make_hashes(n_images)
     yield Benchmark(
         "near duplicates, distance 4",
@@ -113,9 +132,9 @@ def _duplicate_benchmarks(_: Path) -> Iterator[Benchmark]:
     )
 
 
-def _engine_benchmarks(root: Path) -> Iterator[Benchmark]:
+def _engine_benchmarks(root: Path, options: Options) -> Iterator[Benchmark]:
     """The overhead of the engine interface and of Ray, on the same images."""
-    folder = make_photos(root / "photos", n_images=3000, size=128)
+    folder = make_photos(root / "photos", n_images=options.few(3000), size=128)
     reads = [Read(path.read_bytes(), None) for path in sorted(folder.rglob("*.jpg"))]
     decode = partial(decode_read, background=(255, 255, 255))
     few = reads[: MIN_ITEMS_FOR_PROCESSES - 1]
@@ -178,8 +197,8 @@ def _engine(engine: str) -> Iterator[None]:
             os.environ["CLASSIFOLD_ENGINE"] = before
 
 
-def _split_benchmarks(_: Path) -> Iterator[Benchmark]:
-    for n_images in (20_000, 200_000):
+def _split_benchmarks(_: Path, options: Options) -> Iterator[Benchmark]:
+    for n_images in (options.few(20_000, least=2000), options.few(200_000, least=4000)):
         matrix = make_labels(n_images)
         labels = [tuple(f"label{i}" for i in row.nonzero()[0]) for row in matrix]
         groups = [str(i) for i in range(n_images)]
@@ -195,10 +214,10 @@ def _split_benchmarks(_: Path) -> Iterator[Benchmark]:
         )
 
 
-def _augment_benchmarks(root: Path) -> Iterator[Benchmark]:
-    n_images = 400
+def _augment_benchmarks(root: Path, options: Options) -> Iterator[Benchmark]:
+    n_images = options.few(400)
     large = make_photos(root / "large", n_images=n_images, size=300)
-    for storage, kept_as in (("raw", "a uint8 pack"), ("jpeg", "JPEG")):
+    for storage, kept_as, target in (("raw", "a uint8 pack", 8.5), ("jpeg", "JPEG", 6.5)):
         yield Benchmark(
             f"P1 augment 8x offline to {kept_as}, 300 px",
             "a Pillow loop, one process",
@@ -208,13 +227,14 @@ def _augment_benchmarks(root: Path) -> Iterator[Benchmark]:
             lambda out, storage=storage: alternatives.augment_all(
                 large, out, rotate=15, scale=(0.8, 1.0), storage=storage
             ),
+            target=target,
         )
 
 
-def _warp_benchmarks(_: Path) -> Iterator[Benchmark]:
+def _warp_benchmarks(_: Path, options: Options) -> Iterator[Benchmark]:
     cv2.setNumThreads(1)  # one thread each
     torch.set_num_threads(1)
-    n_images = 4096
+    n_images = options.few(4096, least=64)
     images = np.random.default_rng(1).integers(0, 256, (n_images, 64, 64, 3), np.uint8)
     settings = {"rotate": 15, "scale": (0.8, 1.0)}
     known = [
@@ -231,14 +251,15 @@ def _warp_benchmarks(_: Path) -> Iterator[Benchmark]:
             n_images,
             lambda _: _augment_online(images),
             lambda _, theirs=theirs: theirs(images, **settings),
+            target=6,
         )
 
 
-def _train_benchmarks(root: Path) -> Iterator[Benchmark]:
+def _train_benchmarks(root: Path, options: Options) -> Iterator[Benchmark]:
     torch.set_num_threads(2)
     device = choose_device("auto")
     precision = choose_precision("auto", device)
-    n_images, batch_size = 2000, 100
+    n_images, batch_size = options.few(2000), 100 if not options.tiny else 4
     folder = make_photos(root / "small", n_images=n_images, size=64)
     pack = _pack(folder, root / "packs")
     policy = {"fill": "reflect", "steps": [{"pad_crop": 0.125}, {"flip": "horizontal"}]}
@@ -265,6 +286,8 @@ def _train_benchmarks(root: Path) -> Iterator[Benchmark]:
         n_images,
         epoch,
         bare,
+        target=1.02,
+        of_times=True,
     )
     yield Benchmark(
         f"P3 an epoch of small_resnet, 64 px, {where}",
@@ -275,6 +298,7 @@ def _train_benchmarks(root: Path) -> Iterator[Benchmark]:
         lambda _: alternatives.train_from_folder(
             folder, batch_size=batch_size, step=step, device=device
         ),
+        target=2,
     )
     if precision == "fp32":
         print("P4 bf16: this processor has no instructions for it, skipped")
@@ -293,14 +317,15 @@ def _train_benchmarks(root: Path) -> Iterator[Benchmark]:
         n_images,
         bare,
         plainly,
+        target=1.5,
     )
 
 
-def _feature_benchmarks(_: Path) -> Iterator[Benchmark]:
+def _feature_benchmarks(_: Path, options: Options) -> Iterator[Benchmark]:
     torch.set_num_threads(2)
     # `choose_device` would change how the C library manages memory, for the plain loop too.
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    name, size, n_images = "tf_efficientnet_lite0", 224, 256
+    name, size, n_images = "tf_efficientnet_lite0", 224, options.few(256)
     images = np.random.default_rng(1).integers(0, 256, (n_images, size, size, 3), np.uint8)
     network = build_network("timm", n_classes=2, image_size=size, arguments={"name": name})
     plain = timm.create_model(name, num_classes=0).to(device)
@@ -316,12 +341,13 @@ def _feature_benchmarks(_: Path) -> Iterator[Benchmark]:
         for batch_size in dict.fromkeys([64, batch_size_of(size, device)]):
             plainly = partial(alternatives.compute_features, batch_size=batch_size, device=device)
             yield Benchmark(
-                f"features of a frozen {name}, {size} px, {device.type}, {precision}",
+                f"P9 features of a frozen {name}, {size} px, {device.type}, {precision}",
                 f"a plain loop over timm's network, fp32, batches of {batch_size}",
                 "images",
                 n_images,
                 partial(features, precision=precision),
                 lambda _, plainly=plainly: plainly(images, plain),
+                target=1.3 if precision == "fp32" else 2,
             )
 
 
@@ -359,15 +385,19 @@ def _steps(
     return step
 
 
-BENCHMARKS = {
-    "train": _train_benchmarks,
+# Features first: other suites change how memory is managed, which the plain loop would profit from.
+SUITES: dict[str, Callable[[Path, Options], Iterator[Benchmark | Ratio]]] = {
     "features": _feature_benchmarks,
+    "train": _train_benchmarks,
+    "epochs": epoch_benchmarks,
     "warp": _warp_benchmarks,
     "ingest": _ingest_benchmarks,
     "engine": _engine_benchmarks,
     "duplicates": _duplicate_benchmarks,
     "split": _split_benchmarks,
     "augment": _augment_benchmarks,
+    "serve": serve_benchmarks,
+    "pipeline": pipeline_benchmarks,
 }
 
 
@@ -393,22 +423,3 @@ def _augment_online(images: np.ndarray) -> None:
     for rows in np.array_split(np.arange(len(images)), len(images) // 64):
         plan = draw_plan(POLICY["steps"], draws[rows], size=64, n_in_pack=len(images))
         augment_arrays(images[rows], plan, fill="reflect")
-
-
-def _compare(benchmark: Benchmark, root: Path) -> None:
-    speeds: dict[str, list[float]] = {"ours": [], "theirs": []}
-    for number in range(ROUNDS):
-        for name, work in (("ours", benchmark.ours), ("theirs", benchmark.theirs)):
-            out = root / f"out-{number}-{name}"
-            out.mkdir()
-            start = time.perf_counter()
-            work(out)
-            speeds[name].append(benchmark.n_items / (time.perf_counter() - start))
-            shutil.rmtree(out)
-    ratios = [a / b for a, b in zip(speeds["ours"], speeds["theirs"], strict=True)]
-    print(
-        f"{benchmark.name}: {statistics.median(speeds['ours']):,.0f} {benchmark.unit}/s, "
-        f"{benchmark.peer}: {statistics.median(speeds['theirs']):,.0f}, "
-        f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})",
-        flush=True,
-    )
