@@ -49,7 +49,8 @@ def _networks(files: list[Path]) -> Iterator[tuple[str, dict[str, Any], dict[str
             model["arguments"].pop("weights", None)
             if model["normalize"] == "pretrained":
                 model["normalize"] = "half"
-            size = model.get("train_size") or model.get("image_size") or params["augment"]["size"]
+            sizes = model.get("train_size") or model.get("image_size") or params["augment"]["size"]
+            size = model["train_size"] = np.max(sizes).item()  # of the last epoch, if it grows
             network = model["arguments"].get("name", model["network"])
             widths = model["arguments"].get("widths", "")
             key = (network, str(widths), size, model["batch_size"])

@@ -15,10 +15,8 @@ from torchvision.transforms.v2 import functional as v2
 from classifold.augmentation.online import steps as steps_module
 from classifold.augmentation.online.batches import (
     augment_arrays,
-    augment_tensors,
     epoch_draws,
     mix_arrays,
-    mix_tensors,
 )
 from classifold.augmentation.online.color import (
     brightened,
@@ -32,7 +30,8 @@ from classifold.augmentation.online.color import (
     then,
 )
 from classifold.augmentation.online.policy import count_draws, draw_plan
-from classifold.augmentation.online.tone import NAMES, Tones, retone_arrays, retone_tensors
+from classifold.augmentation.online.tensors import augment_tensors, mix_tensors, retone_tensors
+from classifold.augmentation.online.tone import NAMES, Tones, retone_arrays
 
 POLICIES = YAML(typ="safe").load(Path(__file__).parents[1] / "params.yaml")["policies"]
 NAMED = sorted(POLICIES)

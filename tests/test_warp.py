@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from classifold.augmentation.online.tensors import warp_tensors
 from classifold.augmentation.online.warp import (
     BORDERS,
     FLIPS,
@@ -18,7 +19,6 @@ from classifold.augmentation.online.warp import (
     shifts,
     slants,
     warp_arrays,
-    warp_tensors,
 )
 
 NOISE = np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8)

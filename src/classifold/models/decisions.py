@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from scipy.optimize import minimize_scalar
 from scipy.special import expit, log_expit, log_softmax, softmax
 
 from classifold.data.json_file import read_json
@@ -215,6 +214,9 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         if labels.ndim == 1:
             return -(targets * log_softmax(scaled, axis=1)).sum(axis=1).mean()
         return -(targets * log_expit(scaled) + (1 - targets) * log_expit(-scaled)).mean()
+
+    # Not at the top: few stages fit, and the import takes most of a second.
+    from scipy.optimize import minimize_scalar  # noqa: PLC0415
 
     return float(np.exp(minimize_scalar(log_loss, bounds=LOG_TEMPERATURES, method="bounded").x))
 

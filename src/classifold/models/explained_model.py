@@ -7,11 +7,13 @@ runs `tsne` and `explain` again if that model changes, and not if another one do
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from classifold.data.json_file import read_json, write_json
-from classifold.models.model_file import Model, load_model
 from classifold.params.schema.section import BEST
+
+if TYPE_CHECKING:
+    from classifold.models.model_file import Model
 
 # Keys of metrics/models.json by which models are compared; the first that a model has.
 SELECTION_METRICS = ("micro_f1_at_threshold", "validation_micro_f1", "validation_accuracy")
@@ -39,10 +41,13 @@ def copy_explained_model(folder: Path, name: str, *, models: Path) -> None:
     write_json(folder / "name.json", {"model": name})
 
 
-def load_explained_model(folder: Path) -> tuple[str, Model]:
+def load_explained_model(folder: Path) -> "tuple[str, Model]":
     """Read what `copy_explained_model` wrote: the model's name, and the model.
 
     Raises:
         UserError: if a file is missing or damaged.
     """
+    # Not at the top: torch takes seconds to import, and `compare` does without it.
+    from classifold.models.model_file import load_model  # noqa: PLC0415
+
     return read_json(folder / "name.json")["model"], load_model(folder)

@@ -7,7 +7,7 @@ validation images early stopping then ends near the mean, and the stack is not m
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -122,6 +122,32 @@ def fit_dense(
             break
     stack.load_state_dict(best_state)
     return stack.eval(), best_epoch
+
+
+def with_weights(
+    weights: Mapping[str, np.ndarray], n_members: int, n_classes: int, *, hidden: Sequence[int]
+) -> DenseStack:
+    """Build fitted layers, in evaluation mode.
+
+    Args:
+        weights: by the names of the layers' parameters.
+        n_members: number of members.
+        n_classes: number of classes.
+        hidden: units of each hidden layer.
+    """
+    # Weights that do not fit raise an error before memory is allocated for the layers.
+    with torch.device("meta"):
+        stack = DenseStack(n_members, n_classes, hidden=hidden, dropout=0)
+    tensors = {name: torch.from_numpy(values) for name, values in weights.items()}
+    stack.load_state_dict(tensors, assign=True)
+    return stack.eval()
+
+
+def apply_dense(stack: DenseStack, members: np.ndarray) -> np.ndarray:
+    """Compute logits, float64 (N, n_classes), from float32 (N, n_members, n_classes)."""
+    with torch.inference_mode():
+        logits: np.ndarray = stack(torch.from_numpy(members)).double().numpy()
+    return logits
 
 
 def _hold_out(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

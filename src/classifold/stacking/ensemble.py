@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import DTypeLike
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.numpy import load_file, save_file
@@ -17,7 +16,6 @@ from classifold.errors import UserError
 from classifold.params.schema.section import ModelName
 from classifold.params.validation import validation_errors
 from classifold.runtime.faults import REMEDY, explain_damage, first_line
-from classifold.stacking.dense import DenseStack, fit_dense
 from classifold.stacking.logistic import apply_logistic, fit_logistic
 from classifold.stacking.member_weights import fit_weights, select_greedily
 from classifold.stacking.members import (
@@ -27,6 +25,9 @@ from classifold.stacking.members import (
     mean_logits,
     probability_of_truth,
 )
+
+if TYPE_CHECKING:
+    from classifold.stacking.dense import DenseStack
 
 
 class Ensemble(NamedTuple):
@@ -102,6 +103,9 @@ def fit_ensemble(
         case "logistic":
             weights = fit_logistic(members, labels, **settings["logistic"])
         case "dense":
+            # Not at the top: torch takes seconds to import, and the other methods do without it.
+            from classifold.stacking.dense import fit_dense  # noqa: PLC0415
+
             stack, n_epochs = fit_dense(members, labels, seed=seed, **settings["dense"])
             weights = {name: value.numpy() for name, value in stack.state_dict().items()}
             hidden = {"hidden": list(settings["dense"]["hidden"])}
@@ -124,8 +128,9 @@ def ensemble_logits(ensemble: Ensemble, logits: Mapping[str, np.ndarray]) -> np.
         case "logistic":
             return apply_logistic(weights, members)
         case "dense":
-            with torch.inference_mode():
-                return dense_layers(ensemble)(torch.from_numpy(members)).double().numpy()
+            from classifold.stacking.dense import apply_dense  # noqa: PLC0415 - as above
+
+            return apply_dense(dense_layers(ensemble), members)
     raise ValueError(f"unknown method {ensemble.method!r}")
 
 
@@ -133,15 +138,12 @@ def _float_type(method: str) -> DTypeLike:
     return np.float32 if method == "dense" else np.float64
 
 
-def dense_layers(ensemble: Ensemble) -> DenseStack:
+def dense_layers(ensemble: Ensemble) -> "DenseStack":
     """Build the layers of the method dense, in evaluation mode."""
-    members = len(ensemble.members)
-    weights = {name: torch.from_numpy(values) for name, values in ensemble.weights.items()}
-    # Weights that do not fit raise an error before memory is allocated for the layers.
-    with torch.device("meta"):
-        stack = DenseStack(members, ensemble.n_classes, dropout=0, **ensemble.settings)
-    stack.load_state_dict(weights, assign=True)
-    return stack.eval()
+    from classifold.stacking.dense import with_weights  # noqa: PLC0415 - as above
+
+    sizes = len(ensemble.members), ensemble.n_classes
+    return with_weights(ensemble.weights, *sizes, **ensemble.settings)
 
 
 def save_ensemble(folder: Path, ensemble: Ensemble) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from classifold.models.decisions import fit_decision, fit_uncertainty
 from classifold.stacking.cross_fitting import cross_fit
@@ -45,8 +44,12 @@ def fit_stack(
     Raises:
         UserError: if a member's logits are not all finite.
     """
-    # Dense layers this small are slower on two threads, and one keeps weights reproducible.
-    torch.set_num_threads(1)
+    if settings["method"] == "dense" and len(validation.logits) > 1:
+        # Not at the top: the import takes seconds, and the other methods do without it.
+        import torch  # noqa: PLC0415
+
+        # Dense layers this small are slower on two threads, and one keeps weights reproducible.
+        torch.set_num_threads(1)
     seed, n_folds = settings["seed"], settings["inner_folds"]
     folds = assign_folds(validation, groups, n_folds=n_folds, seed=seed)
     images, of_images = validation, folds

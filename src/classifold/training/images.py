@@ -7,13 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from classifold.augmentation.online.batches import (
-    augment_rows,
-    augment_tensors,
-    mix_tensors,
-)
+from classifold.augmentation.online.batches import augment_rows
 from classifold.augmentation.online.plan import Plan
 from classifold.augmentation.online.policy import draw_plan, moves_pixels
+from classifold.augmentation.online.tensors import augment_tensors, mix_tensors
 from classifold.data.pack import Pack
 from classifold.models.preprocessing import Normalize, normalized, to_input
 

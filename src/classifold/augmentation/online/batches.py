@@ -5,14 +5,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
-from classifold.augmentation.online.color import MIDDLE_GRAY, recolor_arrays, recolor_tensors
+from classifold.augmentation.online.color import MIDDLE_GRAY, recolor_arrays
 from classifold.augmentation.online.plan import Mix, Plan
 from classifold.augmentation.online.policy import count_draws, draw_plan
-from classifold.augmentation.online.tone import retone_arrays, retone_tensors
-from classifold.augmentation.online.warp import identity, warp_arrays, warp_tensors
+from classifold.augmentation.online.tone import retone_arrays
+from classifold.augmentation.online.warp import identity, warp_arrays
 from classifold.data.pack import encode_jpeg
 from classifold.data.seeding import generator
 
@@ -77,7 +75,7 @@ def augment_arrays(images: np.ndarray, plan: Plan, *, fill: str) -> np.ndarray:
         uint8 array (N, plan.size, plan.size, 3); `images` itself if nothing changes.
     """
     result = images
-    geometry = _geometry(plan, size=images.shape[1])
+    geometry = geometry_of(plan, size=images.shape[1])
     if geometry is not None:
         result = warp_arrays(images, geometry, size=plan.size, fill=fill)
     if result is images and (plan.colors is not None or plan.tones or _has_spots(plan)):
@@ -96,32 +94,6 @@ def augment_arrays(images: np.ndarray, plan: Plan, *, fill: str) -> np.ndarray:
     return result
 
 
-def augment_tensors(images: Tensor, plan: Plan, *, fill: str) -> Tensor:
-    """Apply a plan, except mixing and JPEG, to a batch on any device, as `augment_arrays` does.
-
-    Args:
-        images: float tensor (N, 3, H, W) in [0, 255].
-        plan: for N images.
-        fill: fill of the border, see `warp`.
-
-    Returns:
-        float tensor (N, 3, plan.size, plan.size) in [0, 255].
-    """
-    if plan.jpeg is not None:
-        raise ValueError("JPEG compression is available only on the CPU")
-    result = images
-    geometry = _geometry(plan, size=images.shape[-1])
-    if geometry is not None:
-        result = warp_tensors(images, geometry, size=plan.size, fill=fill)
-    if plan.colors is not None:
-        result = recolor_tensors(result, plan.colors)
-    for tones in plan.tones:
-        result = retone_tensors(result, tones)
-    if plan.erased is not None:
-        result = torch.where(_inside(plan.erased, result), float(ERASED), result)
-    return result
-
-
 def mix_arrays(images: np.ndarray, partners: np.ndarray, mix: Mix) -> np.ndarray:
     """Mix each image, uint8 (N, H, W, 3), with its partner."""
     mixed = np.empty_like(images)
@@ -135,32 +107,12 @@ def mix_arrays(images: np.ndarray, partners: np.ndarray, mix: Mix) -> np.ndarray
     return mixed
 
 
-def mix_tensors(images: Tensor, partners: Tensor, mix: Mix) -> Tensor:
-    """Mix each image, float (N, 3, H, W), with its partner."""
-    lam = torch.from_numpy(mix.lam).to(images)[:, None, None, None]
-    cut = torch.from_numpy(mix.cut).to(images.device)[:, None, None, None]
-    blended = torch.lerp(partners, images, lam)
-    pasted = torch.where(_inside(mix.boxes, images), partners, images)
-    return torch.where(cut, pasted, blended)
-
-
-def _geometry(plan: Plan, *, size: int) -> np.ndarray | None:
-    """The plan's geometry, or the identity, which resizes images of another size."""
-    if plan.geometry is None and size != plan.size:
-        return identity(plan.n_images)
-    return plan.geometry
-
-
 def _has_spots(plan: Plan) -> bool:
     return plan.jpeg is not None or plan.erased is not None
 
 
-def _inside(boxes: np.ndarray, images: Tensor) -> Tensor:
-    """Masks of boxes (N, 4) in images (N, 3, H, W): bool (N, 1, H, W)."""
-    height, width = images.shape[-2:]
-    x0, y0, x1, y1 = torch.from_numpy(boxes).to(images.device).T[:, :, None]
-    columns = torch.arange(width, device=images.device)
-    rows = torch.arange(height, device=images.device)
-    across = (columns >= x0) & (columns < x1)  # (N, W)
-    down = (rows >= y0) & (rows < y1)  # (N, H)
-    return (down[:, :, None] & across[:, None, :])[:, None]
+def geometry_of(plan: Plan, *, size: int) -> np.ndarray | None:
+    """The plan's geometry, or the identity, which resizes images of another size."""
+    if plan.geometry is None and size != plan.size:
+        return identity(plan.n_images)
+    return plan.geometry

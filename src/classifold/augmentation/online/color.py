@@ -9,8 +9,6 @@ from itertools import permutations
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
 from classifold.data.pixels import LUMA
 
@@ -83,10 +81,3 @@ def recolor_arrays(images: np.ndarray, matrices: np.ndarray) -> np.ndarray:
     for image, matrix in zip(images, matrices, strict=True):
         cv2.transform(image, matrix, dst=image)
     return images
-
-
-def recolor_tensors(images: Tensor, matrices: np.ndarray) -> Tensor:
-    """Recolor each image, float (N, 3, H, W) in [0, 255], by its matrix."""
-    colors = torch.from_numpy(matrices).to(images)
-    mixed = torch.einsum("nij,njhw->nihw", colors[:, :, :3], images)
-    return (mixed + colors[:, :, 3, None, None]).clamp_(0, 255)

@@ -8,9 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image, ImageEnhance, ImageOps
-from torch import Tensor
 
 # Their amounts: number of bits kept, level from which tones are inverted, factor; the last two
 # have none.
@@ -43,33 +41,3 @@ def retone_arrays(images: np.ndarray, tones: Tones) -> np.ndarray:
         change = _ON_PICTURES[NAMES[tones.kinds[i]]]
         images[i] = np.asarray(change(Image.fromarray(images[i]), float(tones.amounts[i])))
     return images
-
-
-def retone_tensors(images: Tensor, tones: Tones) -> Tensor:
-    """Change the tones of each image, float (N, 3, H, W) in [0, 255], as `retone_arrays` does."""
-    changed = np.flatnonzero(tones.kinds)
-    if len(changed) == 0:
-        return images
-    levels = images.round().to(torch.uint8)
-    result = images.clone()
-    # Images with the same change and amount, such as all equalized ones, in one call.
-    keys = np.stack([tones.kinds[changed], tones.amounts[changed]], axis=1)
-    for kind, amount in np.unique(keys, axis=0):
-        rows = torch.from_numpy(changed[(keys == [kind, amount]).all(axis=1)]).to(images.device)
-        changed_images = _on_tensor(NAMES[int(kind)], levels[rows], float(amount))
-        result[rows] = changed_images.to(images.dtype)
-    return result
-
-
-def _on_tensor(name: str, images: Tensor, amount: float) -> Tensor:
-    # Not at the top: the import takes 1.5 seconds, and only changes of tensors need it.
-    from torchvision.transforms.v2 import functional as v2  # noqa: PLC0415
-
-    changes: dict[str, Callable[[], Tensor]] = {
-        "posterize": lambda: v2.posterize(images, round(amount)),
-        "solarize": lambda: v2.solarize(images, round(amount)),
-        "sharpness": lambda: v2.adjust_sharpness(images, amount),
-        "autocontrast": lambda: v2.autocontrast(images),
-        "equalize": lambda: v2.equalize(images),
-    }
-    return changes[name]()

@@ -10,9 +10,6 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 # OpenCV's codes; its flip is five times faster than NumPy's reversed views.
 FLIPS = {"none": None, "horizontal": 1, "vertical": 0, "both": -1}
@@ -109,27 +106,3 @@ def warp_arrays(
         cv2.warpAffine(four, lookups[i], (size, size), warped, flags, border)
         cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB, result[i])
     return result
-
-
-def warp_tensors(images: Tensor, matrices: np.ndarray, *, size: int, fill: str) -> Tensor:
-    """Warp each image by its matrix in one batch on any device, as `warp_arrays` does.
-
-    Args:
-        images: float tensor (N, 3, H, W).
-        matrices: (N, 3, 3), in pixels of the result.
-        size: width and height of the result.
-        fill: a key of `BORDERS`.
-
-    Returns:
-        float tensor (N, 3, size, size); values stay in their range.
-    """
-    _, padding = BORDERS[fill]
-    height, width = images.shape[-2:]
-    theta = matrices[:, :2].copy()
-    theta *= np.array([[width / size], [height / size]])
-    # Corners of the grid are at -1 and 1, in the source as in the result.
-    theta[:, :, :2] *= (size - 1) / 2
-    theta *= np.array([[2 / max(width - 1, 1)], [2 / max(height - 1, 1)]])
-    lookup = torch.from_numpy(theta).to(images)
-    grid = F.affine_grid(lookup, [len(images), 3, size, size], align_corners=True)
-    return F.grid_sample(images, grid, padding_mode=padding, align_corners=True)
