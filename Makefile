@@ -101,7 +101,7 @@ load: $(READY) ## Load the server for a minute, then all stages with 200,000 ima
 	python benchmarks/serving.py
 	python benchmarks/load.py --images 50000 200000 --classes 10
 	python benchmarks/load.py --images 25000 100000 --classes 500 2000
-	python benchmarks/load.py --images 50000 200000 --features
+	python benchmarks/load.py --images 10000 40000 --features --mapped 2500
 
 lock: ## Update requirements.lock from pyproject.toml (needs uv)
 	{ echo "# Exact versions that set-up installs; made by 'make lock' from pyproject.toml."; \

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-ROUNDS = 5
+ROUNDS = 3
 
 BEGIN, END = "<!-- made by make bench -->\n", "<!-- end -->\n"
 

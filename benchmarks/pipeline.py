@@ -12,7 +12,7 @@ from pathlib import Path
 from comparison import Benchmark, Options, Ratio
 from synthetic import make_photos
 
-ROUNDS = 2  # of the whole pipeline
+ROUNDS = 1  # of the whole pipeline, which takes minutes
 
 
 def pipeline_benchmarks(root: Path, options: Options) -> Iterator[Benchmark | Ratio]:

@@ -101,7 +101,7 @@ def serve_benchmarks(root: Path, options: Options) -> Iterator[Benchmark]:
     classifier, images = load_classifier(project, "lite0")
     requests = [request_of({f"{i}.jpg": image}) for i, image in enumerate(images)]
     ready = ready_pixels(classifier, images)
-    n_batches = options.few(24)
+    n_batches = options.few(8, least=1)
     n_images = n_batches * len(ready)
     server, port = start(project, "lite0")
 

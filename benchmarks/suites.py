@@ -69,6 +69,7 @@ def run(wanted: Sequence[str], options: Options, *, docs: Path | None) -> None:
     ratios: list[Ratio] = []
     for name, make in SUITES.items():
         if not wanted or any(word in name for word in wanted):
+            start = time.perf_counter()
             with tempfile.TemporaryDirectory() as folder:
                 root = Path(folder)
                 for made in make(root, options):
@@ -76,6 +77,7 @@ def run(wanted: Sequence[str], options: Options, *, docs: Path | None) -> None:
                         made if isinstance(made, Ratio) else _measure(made, root, options)
                     )
                     print(ratios[-1], flush=True)
+            print(f"{name}: {time.perf_counter() - start:.0f} s", flush=True)
     if docs:
         replace_table(docs, f"{describe_machine()}\n\n{table(ratios)}")
 
@@ -97,7 +99,7 @@ def describe_machine() -> str:
 
 
 def _ingest_benchmarks(root: Path, options: Options) -> Iterator[Benchmark]:
-    n_images = options.few(20_000)
+    n_images = options.few(8000)
     small = make_photos(root / "small", n_images=n_images, size=64)
     yield Benchmark(
         "P5 ingest, 64 px",
@@ -215,7 +217,7 @@ def _split_benchmarks(_: Path, options: Options) -> Iterator[Benchmark]:
 
 
 def _augment_benchmarks(root: Path, options: Options) -> Iterator[Benchmark]:
-    n_images = options.few(400)
+    n_images = options.few(200)
     large = make_photos(root / "large", n_images=n_images, size=300)
     for storage, kept_as, target in (("raw", "a uint8 pack", 8.5), ("jpeg", "JPEG", 6.5)):
         yield Benchmark(
@@ -325,7 +327,7 @@ def _feature_benchmarks(_: Path, options: Options) -> Iterator[Benchmark]:
     torch.set_num_threads(2)
     # `choose_device` would change how the C library manages memory, for the plain loop too.
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    name, size, n_images = "tf_efficientnet_lite0", 224, options.few(256)
+    name, size, n_images = "tf_efficientnet_lite0", 224, options.few(128)
     images = np.random.default_rng(1).integers(0, 256, (n_images, size, size, 3), np.uint8)
     network = build_network("timm", n_classes=2, image_size=size, arguments={"name": name})
     plain = timm.create_model(name, num_classes=0).to(device)
