@@ -16,6 +16,7 @@ from classifold.training.config import TrainingConfig
 from classifold.training.loop import fit
 from classifold.training.machine import set_up
 from classifold.training.optimizers import make_optimizer, match_memory_layout
+from stopping_checkpoint import Stopped, StoppingCheckpoint
 
 STEPS = [{"pad_crop": 0.2}, {"flip": "horizontal"}, {"mix": {"cutmix": 1.0}}]
 POLICY = {"fill": "reflect", "steps": STEPS}
@@ -51,24 +52,6 @@ WAYS = {
         CONSTANT,
     ),
 }
-
-
-class Stopped(BaseException):
-    """Stands for an interruption."""
-
-
-class StoppingCheckpoint(Checkpoint):
-    """Stops the training after this many saved epochs."""
-
-    def __init__(self, path, key, *, after):
-        super().__init__(path, key)
-        self.left = after
-
-    def save(self, state):
-        super().save(state)
-        self.left -= 1
-        if self.left == 0:
-            raise Stopped
 
 
 def train(pack, phases, checkpoint=None, *, ema_decay=None):

@@ -33,6 +33,7 @@ from classifold.training.machine import set_up
 from classifold.training.scores import score_logits
 from classifold.training.setup import Training
 from forked_python import forked_tools
+from stopping_checkpoint import Stopped
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -235,10 +236,6 @@ def test_a_fold_is_trained_as_if_it_were_the_only_training(
         images = originals.images[np.flatnonzero(folds == fold)]
         logits_of_all = predict_logits(alone, images, image_size=8, normalize="half", device=CPU)
         np.testing.assert_array_equal(logits_of_all, logits[folds == fold])
-
-
-class Stopped(BaseException):
-    """Stands for a stop at a moment nobody chose."""
 
 
 @pytest.fixture

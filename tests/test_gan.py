@@ -32,6 +32,7 @@ from classifold.gan.trainer import GanConfig, GanTrainer, new_generator
 from classifold.models.model_file import Model, new_network
 from classifold.training.checkpoints import Checkpoint
 from classifold.training.config import TrainingConfig
+from stopping_checkpoint import Stopped, StoppingCheckpoint
 
 CPU = torch.device("cpu")
 NO_POLICY = {"fill": "reflect", "steps": []}
@@ -49,24 +50,6 @@ SMALL = GanConfig(
 )
 # Nowozin's lecture, 2018, for Tiny ImageNet, as in report 000.
 LECTURE = {"noise": 128, "embedding": 1, "widths": [512, 256, 128, 64, 32]}
-
-
-class Stopped(BaseException):
-    """Stands for an interruption."""
-
-
-class StoppingCheckpoint(Checkpoint):
-    """Interrupts the training after `after` epochs were saved."""
-
-    def __init__(self, path, *, after):
-        super().__init__(path, "key")
-        self.left = after
-
-    def save(self, state):
-        super().save(state)
-        self.left -= 1
-        if self.left == 0:
-            raise Stopped
 
 
 @pytest.fixture
@@ -214,9 +197,8 @@ def test_a_resumed_training_gives_the_same_bits_as_an_uninterrupted_one(
     assert set(pictures) == {f"epoch_{epoch:04}.png" for epoch in range(4)}
     path = tmp_path / "kept.safetensors"
     with pytest.raises(Stopped):
-        fitted_with(
-            pack, machine, tmp_path / "cut", StoppingCheckpoint(path, after=after), **settings
-        )
+        checkpoint = StoppingCheckpoint(path, "key", after=after)
+        fitted_with(pack, machine, tmp_path / "cut", checkpoint, **settings)
     resumed = fitted_with(pack, machine, tmp_path / "cut", Checkpoint(path, "key"), **settings)
     assert resumed[0] == history
     assert resumed[2] == pictures

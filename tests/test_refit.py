@@ -19,6 +19,7 @@ from classifold.training.checkpoints import Checkpoint
 from classifold.training.config import TrainingConfig
 from classifold.training.loop import fit, refit
 from classifold.training.refit import refit_model
+from stopping_checkpoint import Stopped, StoppingCheckpoint
 
 ADAM = {"name": "adam", "lr": 0.01}
 SCHEDULES = {
@@ -70,19 +71,6 @@ def test_a_refit_on_the_same_images_ends_with_the_saved_weights(
     torch.testing.assert_close(weights_of(again), weights_of(network))
 
 
-class Interrupted(BaseException):
-    """Stands for a stop of the process."""
-
-
-class InterruptingCheckpoint(Checkpoint):
-    """Stops the training after the third epoch is saved."""
-
-    def save(self, state):
-        super().save(state)
-        if len(state["history"]) == 3:
-            raise Interrupted
-
-
 def test_an_interrupted_refit_continues_and_ends_with_the_same_weights(
     draw_pack, tiny_mlp, machine, tmp_path
 ):
@@ -94,8 +82,8 @@ def test_an_interrupted_refit_continues_and_ends_with_the_same_weights(
     history = refit(expected, images, **work)
     assert len(history) > 3
     path = tmp_path / "m.safetensors"
-    with pytest.raises(Interrupted):
-        refit(tiny_mlp(), images, checkpoint=InterruptingCheckpoint(path, "key"), **work)
+    with pytest.raises(Stopped):
+        refit(tiny_mlp(), images, checkpoint=StoppingCheckpoint(path, "key", after=3), **work)
     assert refit(resumed, images, checkpoint=Checkpoint(path, "key"), **work) == history
     assert torch.equal(weights_of(resumed), weights_of(expected))
 
