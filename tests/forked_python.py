@@ -30,12 +30,15 @@ import sys
 import tempfile
 import threading
 import traceback
+import uuid
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from filelock import FileLock
 
 LIBRARIES = (  # and what dvc and pydantic import only when they need it
     *("PIL.JpegImagePlugin", "captum.attr", "cv2", "filelock", "jinja2", "lightning_fabric"),
@@ -81,26 +84,36 @@ sys.exit(status)
 
 @functools.cache
 def forked_tools() -> Path:
-    """Start the server, which ends with this process; return the folder of the commands."""
+    """Return the folder of the commands of a server, which all processes of a test run share.
+
+    It ends with the last of them, and removes the folder.
+    """
     if os.environ.get("REAL_COMMANDS") or not hasattr(os, "fork"):
         return Path(sys.executable).parent
-    folder = Path(tempfile.mkdtemp(prefix="forked-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    test_run = os.environ.get("PYTEST_XDIST_TESTRUNUID", uuid.uuid4().hex)
+    folder = Path(tempfile.gettempdir()) / f"forked-{test_run}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    users = folder / "users"
+    with FileLock(folder / "lock"):
+        if not users.exists():
+            start_server(folder)
+        os.open(users, os.O_WRONLY)  # until this process ends
+    return folder
+
+
+def start_server(folder: Path) -> None:
     address = str(folder / "socket")
     for name in ("python", "dvc", "classifold"):
         (folder / name).write_text(COMMAND.format(python=sys.executable, address=address))
         (folder / name).chmod(0o755)
-    server = subprocess.Popen(
+    subprocess.run(  # until it is ready
         [sys.executable, __file__, address],
         env=os.environ | {"PYTHONUTF8": "1", "OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1"},
-        stdin=subprocess.PIPE,  # the server ends when it is closed
-        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,  # what ends a group of processes does not end it first
+        check=True,
     )
-    assert server.stdout is not None and server.stdin is not None
-    assert server.stdout.readline() == b"ready\n"
-    atexit.register(server.wait)
-    atexit.register(server.stdin.close)
-    return folder
 
 
 def serve(address: str) -> None:
@@ -117,11 +130,16 @@ def serve(address: str) -> None:
     listener.listen(64)
     ended, wake = socket.socketpair()
     wake.setblocking(False)
+    users = Path(address).with_name("users")
+    os.mkfifo(users)
+    if os.fork():
+        os._exit(0)  # the server is ready
+    users_left = os.open(users, os.O_RDONLY)  # can be read when the last of them has ended
     signal.set_wakeup_fd(wake.fileno())
     signal.signal(signal.SIGCHLD, lambda *_: None)
     commands: dict[int, socket.socket] = {}
-    print("ready", flush=True)
-    while 0 not in (ready := select.select([0, listener, ended, *commands.values()], [], [])[0]):
+    waiting = (users_left, listener, ended)
+    while users_left not in (ready := select.select([*waiting, *commands.values()], [], [])[0]):
         for process, command in commands.items():
             if command in ready:  # only its end can be read
                 os.kill(process, signal.SIGKILL)
@@ -140,6 +158,7 @@ def serve(address: str) -> None:
             if process == 0:
                 signal.set_wakeup_fd(-1)
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                os.close(users_left)
                 listener.close()
                 command.close()
                 sys.executable = str(Path(address).parent / "python")
@@ -258,4 +277,5 @@ def run(name: str, arguments: list[str]) -> None:
 
 if __name__ == "__main__":
     serve(sys.argv[1])
+    shutil.rmtree(Path(sys.argv[1]).parent, ignore_errors=True)
     os._exit(0)  # nothing was computed here
