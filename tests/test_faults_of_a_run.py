@@ -63,13 +63,8 @@ def run_stage(clone, monkeypatch, capsys):
     return run
 
 
-@pytest.mark.parametrize(
-    "moment",
-    [Moment("train@resnet", 6.0, whole_group=False), Moment("pca", 2.0, whole_group=True)],
-    ids=lambda moment: moment.stage,
-)
-def test_a_stage_that_was_killed_gives_the_same_bytes_afterwards(clone, moment):
-    kill_and_resume(clone, moment)
+def test_a_stage_whose_dvc_was_killed_gives_the_same_bytes_afterwards(clone):
+    kill_and_resume(clone, Moment("pca", 1.0, whole_group=False))
     clone.repro()  # if DVC is killed while it writes dvc.lock, other stages may run again
 
 
@@ -78,7 +73,7 @@ def test_a_training_in_two_processes_gives_the_same_bytes_after_dvc_was_killed(c
     clone.repro("-s", "train@mlp")
     assert read_json(clone.root / "models/mlp/model.json")["processes"] == [2]
     together = state(clone)
-    kill_and_resume(clone, Moment("train@mlp", 10.0, whole_group=False))
+    kill_and_resume(clone, Moment("train@mlp", 6.0, whole_group=False))
     assert differences(clone, together) == []
     clone.change("launcher: {torchrun: 2}", "launcher: auto")
     assert not [stage for stage in stages_run(clone.repro()) if stage.startswith("train")]

@@ -48,16 +48,25 @@ class Kill(NamedTuple):
 
 
 class Repro:
-    """A running `dvc repro`, in its own process group."""
+    """A running `dvc repro`, in its own process group.
 
-    def __init__(self, clone: Clone, arguments: Sequence[str], log: Path) -> None:
+    Args:
+        clone: where it runs.
+        arguments: of `dvc repro`.
+        log: file for its output.
+        forked: as in `Clone.environment`; only a run that is not killed can be.
+    """
+
+    def __init__(
+        self, clone: Clone, arguments: Sequence[str], log: Path, *, forked: bool = False
+    ) -> None:
         self.log = log
         self.start = time.monotonic()
         with log.open("wb") as file:
             self.process = subprocess.Popen(
                 ["dvc", "repro", *arguments],
                 cwd=clone.root,
-                env=clone.environment() | {"PYTHONUNBUFFERED": "1"},
+                env=clone.environment(forked=forked) | {"PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -132,7 +141,8 @@ def run_killed(
     left = list(moments)
     repaired = False
     while True:
-        repro = Repro(clone, arguments, clone.root.parent / f"{clone.root.name}.log")
+        log = clone.root.parent / f"{clone.root.name}.log"
+        repro = Repro(clone, arguments, log, forked=not left)
         if left and repro.wait_for(left[0], order):
             moment, stage = left.pop(0), repro.stages()[-1]
             seconds = time.monotonic() - repro.start
