@@ -118,45 +118,6 @@ def test_two_processes_compute_the_features_of_a_frozen_body_once(workplace, kin
         np.testing.assert_allclose(weights[1][name], expected, atol=1e-4, err_msg=name)
 
 
-@pytest.mark.cluster
-def test_a_training_killed_with_all_its_processes_continues_and_ends_with_the_same_bytes(workplace):
-    yaml = YAML(typ="safe", pure=True)
-    params = yaml.load((workplace / "params.yaml").read_text())
-    phases = params["models"]["m"]["phases"]
-    phases["p1"]["epochs"] = 150
-    phases["p1"]["stop"]["patience"] = 150
-    with (workplace / "params.yaml").open("w") as file:
-        yaml.dump(params, file)
-    run(workplace, *STAGE)
-    expected = {path: path.read_bytes() for path in outputs(workplace)}
-    assert expected
-    shutil.rmtree(workplace / "models")
-    shutil.rmtree(workplace / "metrics")
-
-    checkpoint = workplace / ".cache/checkpoints/m.safetensors"
-    for _ in range(2):
-        process = subprocess.Popen(
-            [sys.executable, *STAGE],
-            cwd=workplace,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
-        while not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before:
-            assert process.poll() is None, "the training ended before it could be killed"
-            time.sleep(0.002)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        assert not (workplace / "models/m").exists()
-    output = run(workplace, *STAGE).stdout
-    assert "continues after epoch" in output
-    assert {path: path.read_bytes() for path in outputs(workplace)} == expected
-
-
-def outputs(folder):
-    return [path for name in ("models", "metrics") for path in sorted((folder / name).rglob("*.*"))]
-
-
 # ---------------------------------------------------------------------------------- elastic
 
 
