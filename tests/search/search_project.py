@@ -19,6 +19,7 @@ from classifold.data.csv_file import read_rows
 from classifold.search.results import Row
 from classifold.search.storage import storage_url
 from classifold.search.worker import run_search
+from forked_python import forked_tools
 
 ROOT = Path(__file__).parents[2]
 
@@ -109,9 +110,10 @@ TPE = {
 }
 
 
-def start(root, *options, python=sys.executable, **environment):
+def start(root, *options, python=None, **environment):
+    """The command in a process of `python`; by default it is forked."""
     return subprocess.Popen(
-        [python, *SEARCH_COMMAND, *options],
+        [python or forked_tools() / "python", *SEARCH_COMMAND, *options],
         cwd=root,
         env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
         stdout=subprocess.PIPE,

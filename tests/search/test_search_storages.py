@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -135,7 +136,7 @@ def test_a_worker_in_postgresql_takes_over_the_trial_of_one_that_was_killed(proj
     alone, left, lost = (project(name, n_trials=5, epochs=20) for name in ("alone", "left", "lost"))
     assert invoke(alone).exit_code == 0
     environment = {"CLASSIFOLD_SEARCH_STORAGE": postgres}
-    killed = start(lost, **environment)
+    killed = start(lost, python=sys.executable, **environment)
     read_until("  trial 1 of 5", killed)
     killed.send_signal(signal.SIGSTOP)  # in the middle of its trial, for as long as it takes
     others = start(left, **environment)
