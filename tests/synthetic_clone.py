@@ -37,6 +37,7 @@ MODELS = {
         "online": "crop_flip",
     },
 }
+POLICIES = ("none", "crop", "crop_flip")  # of the models; stages parse params.yaml twice
 ANALYSES = {  # everything that the stages compute, as little of it as possible
     "pca": {"size": 8},
     "tsne": {"images_per_class": 20, "perplexities": [4]},
@@ -192,6 +193,7 @@ def copy_clone(root: Path) -> None:
 def shorten_analyses(params: dict[str, Any]) -> None:
     for section, settings in ANALYSES.items():
         params[section] |= settings
+    params["stack"]["dense"]["epochs"] = 5
 
 
 def make_clone(root: Path) -> Clone:
@@ -204,6 +206,7 @@ def make_clone(root: Path) -> Clone:
     params["augment"] |= {"size": 16, "flips": ["none", "horizontal"], "warped": 1}
     params["train"]["threads"] = 1  # fastest for tiny networks, above all on a busy machine
     params["models"] = MODELS
+    params["policies"] = {name: params["policies"][name] for name in POLICIES}
     shorten_analyses(params)
     params["explain"]["model"] = "resnet"
     yaml.dump(params, root / "params.yaml")

@@ -136,7 +136,7 @@ def prepare(root):
 
     yaml = YAML()
     params = yaml.load(clone.root / "params.yaml")
-    params["models"] = yaml.load(ROOT / "params.yaml")["models"]
+    params |= {key: yaml.load(ROOT / "params.yaml")[key] for key in ("models", "policies")}
     del params["models"]["initial_cnn"]  # in no command
     params["robustness"]["images"] = 0  # in no command, and runs after each change of a model
     params["limit"] |= {"images_per_class": 20, "epochs": 1}

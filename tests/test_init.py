@@ -15,8 +15,7 @@ from classifold.project.pipeline_file import (
 )
 from classifold.project.upgrade import NEW_SECTION
 from classifold.runtime.source_code import code_behind
-from stages_in_one_process import run_stages
-from synthetic_clone import ROOT, Clone, copy_clone, draw_data, make_clone, stages_run
+from synthetic_clone import ROOT, Clone, copy_clone, draw_data, finished_clone, stages_run
 
 OWN = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
 MADE = YAML(typ="safe").load(make_pipeline())
@@ -123,9 +122,8 @@ for stage in {STAGES}:
 
 @pytest.mark.dvc
 @pytest.mark.promise("package-alone")
-def test_the_same_data_and_params_give_the_same_bytes_as_in_a_clone(tmp_path):
-    clone = make_clone(tmp_path / "clone")
-    run_stages(clone.root, STAGES, environment=clone.environment(forked=True))
+def test_the_same_data_and_params_give_the_same_bytes_as_in_a_clone(tmp_path, tmp_path_factory):
+    clone = finished_clone(tmp_path_factory)
     project = init(clone.root, tmp_path / "a project", clone.root / "data/raw/synthetic")
     shutil.copy(clone.root / "params.yaml", project.root / "params.yaml")
     project.run("python", "-c", RUN)
