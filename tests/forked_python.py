@@ -29,6 +29,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 import uuid
 import weakref
@@ -130,11 +131,7 @@ def serve(address: str) -> None:
     listener.listen(64)
     ended, wake = socket.socketpair()
     wake.setblocking(False)
-    users = Path(address).with_name("users")
-    os.mkfifo(users)
-    if os.fork():
-        os._exit(0)  # the server is ready
-    users_left = os.open(users, os.O_RDONLY)  # can be read when the last of them has ended
+    users_left = open_to_users(Path(address).with_name("users"))
     signal.set_wakeup_fd(wake.fileno())
     signal.signal(signal.SIGCHLD, lambda *_: None)
     commands: dict[int, socket.socket] = {}
@@ -170,6 +167,24 @@ def serve(address: str) -> None:
             commands[process] = command
             for stream in streams:
                 os.close(stream)
+
+
+def open_to_users(path: Path, *, seconds: int = 60) -> int:
+    """Go on in the background; return a pipe, which is at its end when all users have ended.
+
+    The first one opens the pipe, unless it was killed.
+    """
+    os.mkfifo(path)
+    users = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if os.fork():
+        os._exit(0)  # the server is ready
+    for _ in range(100 * seconds):
+        try:
+            os.read(users, 1)  # nothing, before it is opened
+        except BlockingIOError:
+            return users
+        time.sleep(0.01)
+    sys.exit("the server has no user")
 
 
 def leave_out_ends_of_libraries() -> None:
@@ -276,6 +291,8 @@ def run(name: str, arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
-    shutil.rmtree(Path(sys.argv[1]).parent, ignore_errors=True)
-    os._exit(0)  # nothing was computed here
+    try:
+        serve(sys.argv[1])
+    finally:
+        shutil.rmtree(Path(sys.argv[1]).parent, ignore_errors=True)
+        os._exit(0)  # nothing was computed here
