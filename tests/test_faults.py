@@ -182,6 +182,10 @@ FULL = "No space left on device"
             PermissionError(errno.EACCES, "Permission denied", "m"),
             "^m: Permission denied. Change",
         ),
+        (
+            EOFError("marshal data too short"),
+            r"compiled file of Python is damaged \(marshal.*__pycache__ in .*classifold",
+        ),
         (MemoryError(), r"out of memory \(MemoryError\).*same command again"),
         (
             RuntimeError("can't allocate memory: 8 bytes\nat x"),

@@ -22,6 +22,7 @@ from chaos.killing import (
 )
 from classifold.data.json_file import read_json
 from classifold.runtime.processes import stage_lock
+from full_disk import full_disk
 from synthetic_clone import MODELS, Clone, finished_clone, stages_run
 
 pytestmark = pytest.mark.dvc
@@ -92,13 +93,8 @@ def kill_and_resume(clone, moment):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_full_disk_is_reported_by_every_stage(run_stage, stage):
-    # A limit on the size of files, which needs no root permissions.
-    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (60, most))
-    try:
+    with full_disk(60):
         output = run_stage(stage)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     assert output.startswith(f"{stage.replace(' ', '/')}: the disk is full (")
     assert "dvc gc" in output and "again" in output
 
@@ -110,7 +106,7 @@ def test_dvc_resumes_after_a_full_disk(clone):
     output = subprocess.run(
         ["dvc", "repro", "-f", "-s", "split"],
         cwd=clone.root,
-        env=clone.environment(),
+        env=clone.environment() | {"PYTHONDONTWRITEBYTECODE": "1"},  # see `full_disk`
         preexec_fn=little_room,
         capture_output=True,
         text=True,

@@ -270,14 +270,10 @@ def test_of_two_that_need_the_same_features_one_waits_for_the_other(
 def test_without_space_on_the_disk_features_are_computed_in_every_epoch(
     tmp_path, draw_pack, machine, capsys
 ):
-    resource = pytest.importorskip("resource")  # not on Windows
+    full_disk = pytest.importorskip("full_disk").full_disk  # not on Windows
     pack, cache = draw_pack(16), FeatureCache(tmp_path)
-    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (300, most))  # a file has 512 bytes
-    try:
+    with full_disk(300):  # a file has 512 bytes
         fitted = train(small_resnet(), pack, pack, machine, cache)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     assert fitted.body is None
     assert "npy cannot be written ([Errno 27] File too large)" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())

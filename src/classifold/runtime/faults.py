@@ -38,6 +38,12 @@ def describe_error(error: Exception) -> str | None:
             f"out of memory ({first_line(error)}). Close other programs, or use a machine with "
             f"more memory. {RUN_AGAIN}"
         )
+    if isinstance(error, EOFError) and "marshal" in str(error):
+        return (
+            f"a compiled file of Python is damaged ({error}), as after a full disk. Delete all "
+            f"folders __pycache__ in {Path(__file__).parents[1]}, or install Classifold again. "
+            f"{RUN_AGAIN}"
+        )
     if isinstance(error, OSError) and error.errno in FORBIDDEN:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror}. Change the permissions or the owner. {RUN_AGAIN}"
