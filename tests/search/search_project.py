@@ -136,6 +136,7 @@ def kill_at(beginning, process):
     """Kill the process, and no other, after a line of output with this beginning."""
     read_until(beginning, process)
     process.kill()
+    process.stdout.read()  # a forked process ends a moment later, and so do workers
     process.stdout.close()
     assert process.wait() == -signal.SIGKILL
 
