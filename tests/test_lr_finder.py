@@ -12,6 +12,7 @@ from classifold.cli.app import app
 from classifold.data.csv_file import read_rows
 from classifold.errors import UserError
 from classifold.models.feature_cache import FeatureCache
+from classifold.models.model_file import build_network
 from classifold.reporting.lr_plot import write_lr_plot
 from classifold.search.lr_finder import RangeTest, run_range_test
 from classifold.training.config import TrainingConfig
@@ -233,6 +234,18 @@ def test_rates_are_tried_on_features_of_a_frozen_body(draw_pack, tiny_mlp, machi
     n_steps = min(len(plain.losses), len(cached.losses)) - 5  # at the end the loss diverges
     assert n_steps > 30
     np.testing.assert_allclose(cached.losses[:n_steps], plain.losses[:n_steps], rtol=0.01)
+
+
+def test_images_that_grow_have_the_size_of_the_middle_epoch(draw_pack, machine):
+    network = build_network(
+        "small_resnet", n_classes=3, image_size=16, arguments={"widths": [16], "depth": 1}
+    )
+    sides = []
+    network.register_forward_pre_hook(lambda _, images: sides.append(images[0].shape[-1]))
+    config = CONFIG._replace(image_size=16, train_size=[8, 24])
+    # More steps than in the three epochs of the phase.
+    tried(network, draw_pack(8, size=16), machine, {"name": "sgd"}, config=config, highest=1e-3)
+    assert sides == [16] * 60
 
 
 def test_a_probe_has_no_learning_rate(tmp_path, monkeypatch, write_packs):

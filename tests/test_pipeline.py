@@ -340,14 +340,21 @@ def test_init_files_of_packages_are_empty():
     assert not [file for file in files if file.read_text()]
 
 
-@pytest.mark.parametrize(("given", "used"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_idle_threads_wait_passively_unless_the_environment_differs(given, used):
-    environment = {name: os.environ[name] for name in os.environ if name != "OMP_WAIT_POLICY"}
-    environment |= {"OMP_WAIT_POLICY": given} if given else {}
-    code = "import classifold, os; print(os.environ['OMP_WAIT_POLICY'])"
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ({}, {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, {"OMP_WAIT_POLICY": "ACTIVE"}),
+        ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7"}),
+    ],
+)
+def test_idle_threads_soon_wait_passively_unless_the_environment_differs(given, used):
+    names = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}
+    environment = {name: os.environ[name] for name in os.environ.keys() - names} | given
+    code = f"import classifold, os; print({{n: v for n, v in os.environ.items() if n in {names}}})"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, check=True, capture_output=True, env=environment)
-    assert done.stdout.decode().strip() == used
+    assert ast.literal_eval(done.stdout.decode()) == used
 
 
 def test_no_stage_imports_torch_before_the_package_sets_the_environment():

@@ -63,7 +63,8 @@ def _measure(training: Training, policy: Mapping[str, Any]) -> Speed:
             image=_predict(training)[0],
         )
     image, _ = _predict(training)
-    epochs = Epochs(train, config=training.config, policy=policy, machine=training.machine)
+    config = training.config.at_middle_size()
+    epochs = Epochs(train, config=config, policy=policy, machine=training.machine)
     seconds = {
         name: epochs.n_steps * _step(epochs, training, settings) + n_validation * image
         for name, settings in training.config.phases.items()

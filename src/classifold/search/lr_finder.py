@@ -86,7 +86,7 @@ def run_range_test(
         highest: the last learning rate, unless the loss diverges earlier.
         n_steps: number of learning rates.
     """
-    config = config._replace(ema_decay=None)  # no moving average of weights
+    config = config.at_middle_size()._replace(ema_decay=None)  # no moving average of weights
     name = phase or min(config.phases)
     before = {other: config.phases[other] for other in config.phases if other < name}
     options: dict[str, Any] = {"policy": policy, "machine": machine, "cache": cache}

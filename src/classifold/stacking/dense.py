@@ -85,6 +85,8 @@ def fit_dense(
         The layers of the best epoch in evaluation mode, and that epoch; 0 is the plain mean, as
         with a single image, which leaves none to fit on.
     """
+    # Layers this small are slower on two threads, and one keeps weights reproducible.
+    torch.set_num_threads(1)
     seed_torch(seed, "stack")
     n_members, n_classes = members.shape[1:]
     stack = DenseStack(n_members, n_classes, hidden=hidden, dropout=dropout)

@@ -44,12 +44,6 @@ def fit_stack(
     Raises:
         UserError: if a member's logits are not all finite.
     """
-    if settings["method"] == "dense" and len(validation.logits) > 1:
-        # Not at the top: the import takes seconds, and the other methods do without it.
-        import torch  # noqa: PLC0415
-
-        # Dense layers this small are slower on two threads, and one keeps weights reproducible.
-        torch.set_num_threads(1)
     seed, n_folds = settings["seed"], settings["inner_folds"]
     folds = assign_folds(validation, groups, n_folds=n_folds, seed=seed)
     images, of_images = validation, folds

@@ -64,6 +64,11 @@ class TrainingConfig(NamedTuple):
         step = round(n_steps * (epoch - 1) / max(n_epochs - 1, 1))
         return first + round((last - first) * step / n_steps)
 
+    def at_middle_size(self) -> "TrainingConfig":
+        """Replace sizes that grow by the one of the middle epoch, to measure with a few steps."""
+        n_epochs = sum(phase["epochs"] for phase in self.phases.values())
+        return self._replace(train_size=self.training_size((n_epochs + 1) // 2))
+
     def candidates(self) -> tuple[str, list[Any]]:
         """Return the key of a probe's head, `c` or `k`, and its values in ascending order."""
         head = self.head or {}
