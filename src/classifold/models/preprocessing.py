@@ -69,14 +69,12 @@ def normalized(batch: Tensor, *, image_size: int, normalize: Normalize) -> Tenso
     """
     mean, std, interpolation = Normalization.of(normalize)
     if batch.shape[-2:] != (image_size, image_size):
-        batch = interpolated(batch, (image_size, image_size), interpolation=interpolation)
+        # Channel by channel, which takes half of the time of channels_last.
+        size = (image_size, image_size)
+        batch = interpolated(batch.contiguous(), size, interpolation=interpolation)
     # Whole images of means: broadcasting three numbers over channels_last is seven times slower.
     means, stds = (
-        torch.tensor(values, device=batch.device)
-        .mul(255)
-        .view(1, 3, 1, 1)
-        .expand(1, *batch.shape[1:])
-        .contiguous(memory_format=torch.channels_last)
+        torch.empty_like(batch[:1]).copy_(255 * torch.tensor(values).view(1, 3, 1, 1))
         for values in (mean, std)
     )
     return batch.sub_(means).div_(stds).contiguous(memory_format=torch.channels_last)
