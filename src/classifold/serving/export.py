@@ -171,18 +171,14 @@ def _write(path: Path, module: nn.Module, *, metadata: dict[str, str], size: int
     onnx.save(content, path)
 
 
-def _remove_source_notes(model: Any) -> None:
-    """Remove the exporter's notes, which contain paths of this machine."""
-    graphs: Sequence[Any] = (*model.functions, model.graph)
-    for graph in graphs:
-        graph.ClearField("metadata_props")
-        for node in graph.node:
-            node.ClearField("metadata_props")
-            node.ClearField("doc_string")
-        for value in (*graph.value_info, *getattr(graph, "initializer", ())):
-            value.ClearField("metadata_props")
-    for value in (*model.graph.input, *model.graph.output):
-        value.ClearField("metadata_props")
+def _remove_source_notes(message: Any) -> None:
+    """Remove the exporter's notes at any depth, since they contain paths of this machine."""
+    for note in {"metadata_props", "doc_string"}.intersection(message.DESCRIPTOR.fields_by_name):
+        message.ClearField(note)
+    for field, value in message.ListFields():
+        if field.message_type:
+            for part in [value] if hasattr(value, "DESCRIPTOR") else value:
+                _remove_source_notes(part)
 
 
 def _run(path: Path, images: np.ndarray) -> np.ndarray:
