@@ -59,11 +59,11 @@ test-newest: RESOLUTION := highest
 test-newest: ## Run the quick tests with the newest versions that pyproject.toml allows (needs uv, 6 GB)
 	$(test-versions)
 
-# An old package may warn of a newer one that it uses.
+# An old package may warn of a newer one that it uses, and PyTorch 2.8 leaves a file open.
 define test-versions
 uv venv --quiet --clear .cache/$(RESOLUTION)
 uv pip install --quiet --python .cache/$(RESOLUTION) --resolution $(RESOLUTION) --editable '.[dev,onnx,weights]'
-PATH="$(CURDIR)/.cache/$(RESOLUTION)/bin:$$PATH" python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile -m "not slow and not real" -W ignore::DeprecationWarning; status=$$?; rm -rf .cache/$(RESOLUTION); exit $$status
+PATH="$(CURDIR)/.cache/$(RESOLUTION)/bin:$$PATH" python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile -m "not slow and not real" -W ignore::DeprecationWarning -W ignore::ResourceWarning; status=$$?; rm -rf .cache/$(RESOLUTION); exit $$status
 endef
 
 mutants: $(READY) ## Put faults into copies of the code, and see whether the quick tests notice; FILES=splitting for some
