@@ -6,9 +6,9 @@ code with the caller's arguments, folder, environment, umask, standard streams a
 package itself is never imported before: it is that of the caller's PYTHONPATH.
 
 A forked process has another id, process group and parent than the command, and no resource limits
-of the caller. It is killed when the command is killed; no other signal reaches it. Tests of these
-run the real commands. With REAL_COMMANDS=1 all tests do. What a forked process starts as
-`sys.executable` is forked, too.
+of the caller. Ctrl-C and SIGTERM reach it, and it is killed when the command is killed, but not
+when the parent of the command is. Tests of these run the real commands. With REAL_COMMANDS=1 all
+tests do. What a forked process starts as `sys.executable` or by multiprocessing is forked, too.
 """
 
 import ast
@@ -17,6 +17,8 @@ import contextlib
 import functools
 import gc
 import importlib
+import inspect
+import multiprocessing
 import os
 import pickle
 import random
@@ -48,6 +50,7 @@ LIBRARIES = (  # and what dvc and pydantic import only when they need it
     *("pyarrow.parquet", "pydantic.json_schema", "pydantic.main", "pydantic.networks"),
     *("pydantic.types", "rich.progress", "ruamel.yaml", "safetensors.torch", "scipy.stats"),
     *("scipy.cluster.hierarchy", "sklearn.decomposition", "sklearn.linear_model", "torch"),
+    *("torch.distributed.elastic.agent.server.local_elastic_agent", "torch.distributed.launcher"),
     *("sklearn.manifold", "skmultilearn.model_selection", "torchvision.models", "typer"),
     *("configobj", "dulwich.porcelain", "dvc.cachemgr", "dvc.cli.parser", "dvc.data_cloud"),
     *("dvc.dirs", "dvc.repo.artifacts", "dvc.repo.datasets", "dvc.repo.experiments.brancher"),
@@ -59,10 +62,11 @@ LIBRARIES = (  # and what dvc and pydantic import only when they need it
     *("dvc_data.hashfile.status", "dvc_task.app.filesystem", "fsspec.implementations.memory"),
     *("hydra", "kombu.transport.filesystem", "networkx", "pygit2", "requests"),
 )
+PASSED_ON = (int(signal.SIGINT), int(signal.SIGTERM))
 COMMAND = '''#!/bin/sh
 """exec" "{python}" -IS "$0" "$@" # whose path may have spaces
 """
-import _socket, os, sys  # socket and json are slow to import
+import _signal, _socket, os, sys  # signal, socket and json are slow to import
 name, *arguments = os.path.basename(sys.argv[0]), *sys.argv[1:]
 if name == "python" and arguments[:1] == ["-u"]:
     os.environ["PYTHONUNBUFFERED"] = arguments.pop(0)
@@ -70,14 +74,22 @@ of_code = arguments and (arguments[0] in ("-c", "-m") or arguments[0][0] != "-")
 if name == "python" and not of_code:
     os.execv({python!r}, [{python!r}, *arguments])
 os.umask(umask := os.umask(0))
+opened = os.listdir("/dev/fd")  # and the folder itself, whose number the socket takes
 server = _socket.socket(_socket.AF_UNIX)
 server.connect({address!r})
-streams = b"".join(stream.to_bytes(4, sys.byteorder) for stream in (0, 1, 2))
-server.sendmsg([b"."], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
-command = [name, arguments, os.getcwd(), dict(os.environ), umask]
-server.sendall(ascii(command).encode() + b"\\n")
+numbers = [number for number in map(int, opened) if os.get_inheritable(number)]
+command = ascii([name, arguments, os.getcwd(), dict(os.environ), umask, numbers]).encode()
+files = b"".join(number.to_bytes(4, sys.byteorder) for number in numbers)
+rights = (_socket.SOL_SOCKET, _socket.SCM_RIGHTS, files)
+server.sendmsg([len(command).to_bytes(4, "big")], [rights])
+server.sendall(command)
+for number in {passed!r}:
+    if _signal.getsignal(number) != _signal.SIG_IGN:
+        _signal.signal(number, lambda number, _: server.send(bytes([number])))
 status = int(server.recv(16))
 if status < 0:
+    if -status in {passed!r}:
+        _signal.signal(-status, _signal.SIG_DFL)
     os.kill(os.getpid(), -status)
 sys.exit(status)
 '''
@@ -104,8 +116,9 @@ def forked_tools() -> Path:
 
 def start_server(folder: Path) -> None:
     address = str(folder / "socket")
+    command = COMMAND.format(python=sys.executable, address=address, passed=PASSED_ON)
     for name in ("python", "dvc", "classifold"):
-        (folder / name).write_text(COMMAND.format(python=sys.executable, address=address))
+        (folder / name).write_text(command)
         (folder / name).chmod(0o755)
     subprocess.run(  # until it is ready
         [sys.executable, __file__, address],
@@ -138,8 +151,8 @@ def serve(address: str) -> None:
     waiting = (users_left, listener, ended)
     while users_left not in (ready := select.select([*waiting, *commands.values()], [], [])[0]):
         for process, command in commands.items():
-            if command in ready:  # only its end can be read
-                os.kill(process, signal.SIGKILL)
+            if command in ready:
+                os.kill(process, ord(command.recv(1) or bytes([signal.SIGKILL])))
         if ended in ready:
             ended.recv(1024)
             for process in list(commands):
@@ -149,8 +162,8 @@ def serve(address: str) -> None:
                         command.sendall(str(os.waitstatus_to_exitcode(status)).encode())
         if listener in ready:
             command, _ = listener.accept()
-            _, streams, _, _ = socket.recv_fds(command, 1, 3)
-            message = command.makefile().readline()
+            length, files, _, _ = socket.recv_fds(command, 4, 250)
+            message = command.recv(int.from_bytes(length, "big"), socket.MSG_WAITALL)
             process = os.fork()
             if process == 0:
                 signal.set_wakeup_fd(-1)
@@ -159,14 +172,17 @@ def serve(address: str) -> None:
                 listener.close()
                 command.close()
                 sys.executable = str(Path(address).parent / "python")
+                multiprocessing.set_executable(sys.executable)
+                multiprocessing.util._args_from_interpreter_flags = list  # none
+                signal.signal(signal.SIGINT, signal.default_int_handler)
                 status = 1
                 try:
-                    status = answer(message, streams)
+                    status = answer(message.decode(), files)
                 finally:
                     os._exit(status)
             commands[process] = command
-            for stream in streams:
-                os.close(stream)
+            for file in files:
+                os.close(file)
 
 
 def open_to_users(path: Path, *, seconds: int = 60) -> int:
@@ -196,6 +212,8 @@ def leave_out_ends_of_libraries() -> None:
     atexit.unregister(shutil.rmtree)
     atexit.unregister(importlib.import_module("torch._dynamo.utils").dump_compile_times)
     weakref.finalize._registry.clear()  # type: ignore[attr-defined]
+    # torchrun logs its callers several times a second, and would search all imported modules.
+    inspect.stack = functools.partial(inspect.stack, 0)
 
 
 def read_and_write_yaml_faster() -> None:
@@ -232,12 +250,16 @@ def read_and_write_yaml_faster() -> None:
     dvcfile.modify_yaml = modify
 
 
-def answer(message: str, streams: list[int]) -> int:
+def answer(message: str, files: list[int]) -> int:
     """Run what a command sends, in this forked process, and return the exit status."""
-    name, arguments, folder, environment, umask = ast.literal_eval(message)
-    for number, stream in enumerate(streams):
-        os.dup2(stream, number)
-        os.close(stream)
+    name, arguments, folder, environment, umask, numbers = ast.literal_eval(message)
+    above = max(numbers + files) + 1
+    copies = [os.dup2(file, above + i) for i, file in enumerate(files)]
+    for file in files:
+        os.close(file)
+    for copy, number in zip(copies, numbers, strict=True):
+        os.dup2(copy, number)
+        os.close(copy)
     sys.stdin = os.fdopen(0, closefd=False)
     lines = 1 if environment.get("PYTHONUNBUFFERED") else -1
     sys.stdout = os.fdopen(1, "w", buffering=lines, closefd=False)

@@ -13,6 +13,7 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from ruamel.yaml import YAML
 from safetensors.numpy import load_file
@@ -125,7 +126,7 @@ def test_two_processes_compute_the_features_of_a_frozen_body_once(workplace, kin
 ELASTIC = {"OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
 
 
-def start_node(folder, port, **environment):
+def start_node(folder, port, *, python, **environment):
     """One of up to two computers that train together; it shares no disk with the other."""
     elastic = [
         *("-m", "torch.distributed.run", "--nnodes=1:2", "--nproc-per-node=1", "--max-restarts=3"),
@@ -134,7 +135,7 @@ def start_node(folder, port, **environment):
     ]
     with (folder / "output.txt").open("a") as output:
         return subprocess.Popen(
-            [sys.executable, *elastic, str(ROOT / "tests/watched_train.py"), *STAGE],
+            [python, *elastic, str(ROOT / "tests/watched_train.py"), *STAGE],
             cwd=folder,
             env=os.environ | ELASTIC | environment,
             stdout=output,
@@ -151,16 +152,13 @@ def wait_until(happens, nodes, *, what, seconds=400):
         time.sleep(0.05)
 
 
-def processes_below(pid):
-    """The processes that a process has started, and those that they have, as Linux lists them."""
-    children = Path(f"/proc/{pid}/task/{pid}/children")
-    for child in children.read_text().split() if children.exists() else []:
-        yield int(child)
-        yield from processes_below(child)
+def processes_in(folder):
+    """The processes whose current folder this is."""
+    running = psutil.process_iter(["cwd"])
+    return [p.pid for p in running if p.info["cwd"] == str(folder)]
 
 
 @pytest.mark.cluster
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads Linux's list of processes")
 def test_a_node_that_is_killed_and_comes_back_costs_no_epoch_and_every_image_is_shown_once(
     workplace,
 ):
@@ -182,19 +180,20 @@ def test_a_node_that_is_killed_and_comes_back_costs_no_epoch_and_every_image_is_
     def processes():
         return [json.loads(line)["processes"] for line in watched.read_text().splitlines()]
 
-    nodes = [start_node(first, port, WATCHED=str(watched), HOLD="1")]
+    stays = {"python": forked_tools() / "python", "WATCHED": str(watched)}
+    nodes = [start_node(first, port, **stays, HOLD="1")]
     try:
         wait_until(lambda: is_open(port), nodes, what="rendezvous")
-        lost = start_node(second, port, WATCHED=str(watched), HOLD="2,2")
+        lost = start_node(second, port, **stays | {"python": sys.executable}, HOLD="2,2")
         wait_until(lambda: processes()[-2:] == [2, 2], [*nodes, lost], what="epochs of both")
-        (its_process, *_) = processes_below(lost.pid)
+        assert len(processes_in(second)) == 2
         lost.kill()
         lost.wait()
-        wait_until(lambda: not is_alive(its_process), nodes, what="end of what it had started")
+        wait_until(lambda: not processes_in(second), nodes, what="end of what it had started")
         wait_until(lambda: processes()[-1] == 1, nodes, what="epoch of the one that is left")
         # A computer that comes back without its disk.
         shutil.rmtree(second / ".cache")
-        nodes.append(start_node(second, port, WATCHED=str(watched)))
+        nodes.append(start_node(second, port, **stays))
         wait_until(lambda: all(n.poll() is not None for n in nodes), [], what="end")
     finally:
         for node in nodes:
@@ -225,15 +224,10 @@ def is_open(port):
         return asking.connect_ex(("127.0.0.1", port)) == 0
 
 
-def is_alive(pid):
-    status = Path(f"/proc/{pid}/status")
-    return status.exists() and "State:\tZ" not in status.read_text()
-
-
 # ---------------------------------------------------------------------------------- launched
 
 
-def launched(workplace, python=sys.executable, **changes):
+def launched(workplace, python, **changes):
     """Let the stage start two processes by itself, with other settings of its model."""
     yaml = YAML(typ="safe", pure=True)
     params = yaml.load((workplace / "params.yaml").read_text())
@@ -274,24 +268,21 @@ def test_the_stage_starts_two_processes_and_reports_an_error_once_without_a_trac
 
 
 @pytest.mark.cluster
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads Linux's list of processes")
 @pytest.mark.parametrize(
     ("ending", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
 )
 def test_whatever_ends_the_stage_ends_its_processes(workplace, ending, status):
     phase = MODEL["phases"]["p1"] | {"epochs": 100_000, "stop": {"patience": 100_000}}
-    process = launched(workplace, phases={"p1": phase})
+    # Only processes of its own learn that the stage was killed.
+    python = sys.executable if ending == signal.SIGKILL else forked_tools() / "python"
+    process = launched(workplace, python, phases={"p1": phase})
     while "epoch 1/" not in (line := process.stdout.readline()):
         assert line, process.stderr.read()
-    started = list(processes_below(process.pid))
-    assert len(started) == 2
+    assert len(processes_in(workplace)) >= 3  # and the commands of forked ones
     process.send_signal(ending)
     _, errors = process.communicate(timeout=100)
     assert process.returncode == status
     assert "Traceback" not in errors
     assert errors.count("stopped by Ctrl-C") == (ending == signal.SIGINT)
-    deadline = time.monotonic() + 30
-    while any(map(is_alive, started)):
-        assert time.monotonic() < deadline, "processes are left"
-        time.sleep(0.1)
+    wait_until(lambda: not processes_in(workplace), [], what="end of all", seconds=30)
     assert not (workplace / "models/m").exists()

@@ -1,6 +1,7 @@
 """Commands in forked processes behave as the real ones do."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -84,19 +85,35 @@ def test_a_module_a_script_and_an_option_of_python_run(tmp_path):
         assert run(forked_tools() / name, "--help").returncode == 0
 
 
-def test_a_process_ends_with_its_command_and_starts_forked_ones(tmp_path):
-    python = forked_tools() / "python"
-    started = run(python, "-c", "import sys; print(sys.executable, 'torch' in sys.modules)")
-    assert started.stdout == f"{python} True\n"
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_process_ends_with_its_command(number):
     code = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
-    command = subprocess.Popen([python, "-c", code], stdout=subprocess.PIPE, text=True)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    command = subprocess.Popen([forked_tools() / "python", "-c", code], text=True, **streams)
     process = int(command.stdout.readline())
-    command.kill()
-    command.communicate()
+    command.send_signal(number)
+    _, errors = command.communicate()
+    assert ("KeyboardInterrupt" in errors) == (number == signal.SIGINT)
+    assert command.returncode == (1 if number == signal.SIGINT else -number)
     with pytest.raises(ProcessLookupError):
         for _ in range(1000):
             os.kill(process, 0)
             time.sleep(0.01)
+
+
+STARTED = """
+import multiprocessing, sys
+who = "(sys := __import__('sys')).executable, 'torch' in sys.modules"
+with multiprocessing.get_context("spawn").Pool(1) as pool:
+    for found in eval(who), pool.apply(eval, [who]):
+        print(found)
+"""
+
+
+def test_a_process_starts_forked_ones():
+    python = forked_tools() / "python"
+    started = run(python, "-c", STARTED)
+    assert started.stdout == f"{(str(python), True)}\n" * 2
 
 
 def test_a_lock_file_of_dvc_has_the_same_content_and_order(tmp_path):

@@ -99,21 +99,20 @@ def work(arguments, root, *, python=sys.executable):
 DATABASE = ".cache/searches/search.sqlite3"
 
 
-SEARCH_COMMAND = ["-m", "classifold", "search", "search.yaml"]
-
-
 TPE = {
-    "epochs": 60,
+    "metric": "loss",  # which differs between any two trials
+    "epochs": 3,
     "n_trials": 6,
     "sampler": {"name": "tpe", "seed": 1, "n_startup_trials": 3},
     "space": {LR: SEARCH["space"][LR], BATCH: {"choices": [4, 8, 16]}},
 }
 
 
-def start(root, *options, python=None, **environment):
-    """The command in a process of `python`; by default it is forked."""
+def start(root, *options, file="search.yaml", **environment):
+    """The command in a forked process; the trials HOLD wait in the middle for a file `go`."""
+    script = Path(__file__).with_name("held_search.py")
     return subprocess.Popen(
-        [python or forked_tools() / "python", *SEARCH_COMMAND, *options],
+        [forked_tools() / "python", script, "search", file, *options],
         cwd=root,
         env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
         stdout=subprocess.PIPE,
@@ -136,9 +135,16 @@ def kill_at(beginning, process):
     """Kill the process, and no other, after a line of output with this beginning."""
     read_until(beginning, process)
     process.kill()
-    process.stdout.read()  # a forked process ends a moment later, and so do workers
-    process.stdout.close()
-    assert process.wait() == -signal.SIGKILL
+    process.communicate(timeout=60)  # until the forked process and all workers have ended
+    assert process.returncode == -signal.SIGKILL
+
+
+def let_go(root, *processes):
+    """Let held trials go on; return the rest of the output of each process, once all have ended."""
+    (root / "go").touch()
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes)
+    return outputs
 
 
 def invoke(root, *arguments, **environment):

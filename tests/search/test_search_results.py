@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from search_project import LR, NAME, ROOT, SEARCH, SEARCH_COMMAND, TPE, invoke, row, work
+from search_project import LR, NAME, ROOT, SEARCH, TPE, invoke, row, work
 
 from classifold.data.csv_file import read_rows
 from classifold.data.json_file import read_json
@@ -196,6 +196,7 @@ def test_the_command_line_starts_without_optuna_and_optuna_logs_nothing(project)
         "import sys, classifold.cli.app; print('optuna' in sys.modules, 'torch' in sys.modules)"
     )
     assert work(["-c", loaded], ROOT).stdout.split() == ["False", "False"]
-    done = work(["-W", "error", *SEARCH_COMMAND], project(**TPE | {"epochs": 1}))
+    command = ["-W", "error", "-m", "classifold", "search", "search.yaml"]
+    done = work(command, project(**TPE | {"epochs": 1}))
     assert done.stderr == ""
     assert "ExperimentalWarning" not in done.stdout and "[I 20" not in done.stdout

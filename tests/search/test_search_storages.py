@@ -1,13 +1,11 @@
 """Storages of searches: files and PostgreSQL."""
 
-import contextlib
 import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,13 +19,12 @@ from search_project import (
     all_trials,
     invoke,
     kill_at,
+    let_go,
     read_until,
     results_of,
     start,
 )
-from typer.testing import CliRunner
 
-from classifold.cli.app import app
 from classifold.errors import UserError
 from classifold.search.storage import storage_url
 
@@ -104,7 +101,7 @@ def test_a_search_in_postgresql_that_is_killed_and_resumed_has_the_results_of_sq
     alone, killed = project("alone", **TPE), project("killed", **TPE)
     assert invoke(alone).exit_code == 0
     environment = {"CLASSIFOLD_SEARCH_STORAGE": postgres}
-    kill_at("  trial 3 of 6", start(killed, **environment))
+    kill_at("  trial 3 of 6", start(killed, HOLD="3", **environment))
     output = invoke(killed, **environment).output
     assert "search: 2 of 6 trials have ended" in output
     assert results_of(killed) == results_of(alone)
@@ -118,13 +115,12 @@ def test_a_search_in_postgresql_that_is_killed_and_resumed_has_the_results_of_sq
 @pytest.mark.slow
 def test_workers_share_a_grid_in_postgresql(project, postgres):
     space = {LR: {"choices": [0.01, 0.02]}, BATCH: {"choices": [4, 8, 16]}}
-    root = project(**GRID, space=space, epochs=40)
+    root = project(**GRID, space=space)
     (root / "search.yaml").rename(root / "shared.yaml")
-    with contextlib.chdir(root):
-        result = CliRunner().invoke(
-            app, ["search", "shared.yaml", "--storage", postgres, "--workers", "2"]
-        )
-    assert result.exit_code == 0
+    options = ("--storage", postgres, "--workers", "2")
+    process = start(root, *options, file="shared.yaml", HOLD="1,2")
+    read_until("  trial 2 of 6", process)  # by one worker, while trial 1 is held by the other
+    let_go(root, process)
     trials = all_trials(storage_url(postgres, default=root), "shared")
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 6
     assert len({tuple(sorted(trial.params.items())) for trial in trials}) == 6
@@ -133,18 +129,16 @@ def test_workers_share_a_grid_in_postgresql(project, postgres):
 @pytest.mark.slow
 def test_a_worker_in_postgresql_takes_over_the_trial_of_one_that_was_killed(project, postgres):
     """Each in a folder of its own, as on two machines."""
-    alone, left, lost = (project(name, n_trials=5, epochs=20) for name in ("alone", "left", "lost"))
+    alone, left, lost = (project(name, n_trials=5) for name in ("alone", "left", "lost"))
     assert invoke(alone).exit_code == 0
     environment = {"CLASSIFOLD_SEARCH_STORAGE": postgres}
-    killed = start(lost, python=sys.executable, **environment)
+    killed = start(lost, HOLD="1", **environment)
     read_until("  trial 1 of 5", killed)
-    killed.send_signal(signal.SIGSTOP)  # in the middle of its trial, for as long as it takes
     others = start(left, **environment)
     output = read_until("  waiting for trials of other workers: 1\n", others)
     assert "  trial 5 of 5" in output
     killed.kill()
-    killed.stdout.close()
-    assert killed.wait() == -signal.SIGKILL
+    killed.communicate()
     output = others.communicate(timeout=300)[0]
     assert output.startswith("  trial 1 of 5")
     assert others.returncode == 0
