@@ -1,7 +1,6 @@
 """Out-of-fold logits: each training image is predicted once, by a network trained without it."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -431,14 +430,13 @@ def test_a_stage_killed_in_its_second_fold_continues_and_ends_with_the_same_byte
     for path in expected:
         path.unlink()
 
-    process = subprocess.Popen(
-        [sys.executable, *STAGE], cwd=folder, stdout=subprocess.DEVNULL, start_new_session=True
-    )
+    command = [forked_tools() / "python", *STAGE]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE)
     while not (folder / ".cache/folds/m/2.safetensors").exists():
         assert process.poll() is None, "the training ended before it could be killed"
         time.sleep(0.002)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.communicate()  # until the forked process has ended
     assert outputs(folder) == {}
     output = run(folder, *STAGE).stdout
     assert "fold 1/2: finished before the interruption" in output

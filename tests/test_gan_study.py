@@ -4,9 +4,7 @@ import ast
 import os
 import re
 import shutil
-import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -245,17 +243,13 @@ def test_a_training_that_is_killed_and_resumed_writes_the_same_bytes(workplace):
     shutil.rmtree(folder / "studies/gan/made")
     shutil.rmtree(folder / "studies/gan/metrics")
 
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / script("train_gan"))],
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    command = [forked_tools() / "python", str(ROOT / script("train_gan"))]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE)
     while not (folder / ".cache/gan/train/grids/epoch_0005.png").exists():
         assert process.poll() is None, "the training ended before it could be killed"
         time.sleep(0.002)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.communicate()  # until the forked process has ended
     assert made(folder) == {}
     assert "resuming after epoch" in run(folder, "train_gan")
     assert made(folder) == expected
