@@ -20,7 +20,6 @@ import importlib
 import inspect
 import multiprocessing
 import os
-import pickle
 import random
 import runpy
 import select
@@ -42,6 +41,8 @@ from types import ModuleType
 from typing import Any
 
 from filelock import FileLock
+
+from parsed_once import parse_yaml_once
 
 LIBRARIES = (  # and what dvc and pydantic import only when they need it
     *("PIL.JpegImagePlugin", "captum.attr", "cv2", "filelock", "jinja2", "lightning_fabric"),
@@ -136,7 +137,8 @@ def serve(address: str) -> None:
     for library in LIBRARIES:
         importlib.import_module(library)
     importlib.import_module("pydantic").create_model("Any")  # searches for its plugins
-    read_and_write_yaml_faster()
+    parse_yaml_once()
+    write_lock_faster()
     leave_out_ends_of_libraries()
     gc.freeze()  # so that garbage collection does not copy memory
     listener = socket.socket(socket.AF_UNIX)
@@ -216,19 +218,10 @@ def leave_out_ends_of_libraries() -> None:
     inspect.stack = functools.partial(inspect.stack, 0)
 
 
-def read_and_write_yaml_faster() -> None:
-    """Let DVC parse equal texts once per process, and update dvc.lock by libyaml."""
-    names = ("dvcfile", "utils.serialize._yaml", "utils.strictyaml")
-    dvcfile, serialize, strictyaml = (importlib.import_module(f"dvc.{name}") for name in names)
-    parse, modify_slowly = serialize.parse_yaml, dvcfile.modify_yaml
-    parsed: dict[str, bytes] = {}
-
-    def parse_once(text: str, path: str, typ: str = "safe") -> Any:
-        if typ != "safe":
-            return parse(text, path, typ)
-        if text not in parsed:
-            parsed[text] = pickle.dumps(parse(text, path))
-        return pickle.loads(parsed[text])
+def write_lock_faster() -> None:
+    """Let DVC update dvc.lock by libyaml."""
+    dvcfile, serialize = map(importlib.import_module, ("dvc.dvcfile", "dvc.utils.serialize"))
+    modify_slowly = dvcfile.modify_yaml
 
     @contextlib.contextmanager
     def modify(path: str, fs: Any = None) -> Iterator[Any]:
@@ -237,7 +230,7 @@ def read_and_write_yaml_faster() -> None:
             with modify_slowly(path, fs=fs) as data:
                 yield data
             return
-        data = parse_once(lock.read_text(encoding="utf-8"), path)
+        data = serialize.parse_yaml(lock.read_text(encoding="utf-8"), path)
         yield data
         yaml = importlib.import_module("ruamel.yaml").YAML(typ="safe")
         yaml.default_flow_style = False
@@ -246,7 +239,6 @@ def read_and_write_yaml_faster() -> None:
         yaml.representer.add_representer(OrderedDict, represent)
         yaml.dump(data, lock)
 
-    serialize.parse_yaml = strictyaml.parse_yaml = parse_once
     dvcfile.modify_yaml = modify
 
 

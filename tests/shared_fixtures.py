@@ -3,7 +3,6 @@
 import functools
 import io
 import os
-import pickle
 import shutil
 from pathlib import Path
 
@@ -31,9 +30,9 @@ from classifold.ingest.detection import open_source
 from classifold.ingest.ingestion import ingest
 from classifold.models.explained_model import copy_explained_model
 from classifold.models.model_file import build_network, load_model, save_model
-from classifold.params import reader
 from classifold.stacking.ensemble import fit_ensemble, save_ensemble
 from classifold.training.machine import set_up
+from parsed_once import parse_yaml_once
 
 settings.register_profile(
     "project",
@@ -52,17 +51,7 @@ if not torch.accelerator.is_available():
     for kind in (torch.cuda, torch.xpu, torch.mtia):
         kind.manual_seed_all = lambda seed: None
 
-# Most files of params are equal, and their parser, in pure Python, takes a tenth of all time.
-parse_yaml, parsed = reader.parse_yaml, {}
-
-
-def parse_once(text, *, where):
-    if text not in parsed:
-        parsed[text] = pickle.dumps(parse_yaml(text, where=where))
-    return pickle.loads(parsed[text])
-
-
-reader.parse_yaml = parse_once
+parse_yaml_once()  # most files of params are equal
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
