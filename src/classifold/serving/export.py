@@ -8,7 +8,6 @@ described in the file's metadata.
 import importlib.util
 import json
 import warnings
-from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, cast
