@@ -30,6 +30,7 @@ from classifold.runtime import chunks, parallel, ray_cluster
 from classifold.runtime.parallel import ordered_map
 from classifold.serving.predict import Classifier
 from cluster_work import negative, slowly
+from forked_python import forked_tools
 
 MANY = 10**6  # enough items for other processes to pay
 N_IMAGES = 1100
@@ -427,4 +428,4 @@ assert "ray" not in sys.modules
 @pytest.mark.cluster
 def test_ray_is_imported_only_for_a_cluster():
     environment = {**os.environ, "PYTHONPATH": str(Path(parallel.__file__).parents[2])}
-    subprocess.run([sys.executable, "-c", WITHOUT_RAY], check=True, env=environment)
+    subprocess.run([forked_tools() / "python", "-c", WITHOUT_RAY], check=True, env=environment)
