@@ -250,8 +250,11 @@ def launched(workplace, python, **changes):
 
 @pytest.mark.cluster
 def test_the_stage_starts_two_processes_and_reports_an_error_once_without_a_traceback(
-    workplace,
+    workplace, tmp_path, monkeypatch
 ):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     python = forked_tools() / "python"
     process = launched(workplace, python, arguments={"hidden": [-3]})
     output, errors = process.communicate(timeout=400)
@@ -265,6 +268,7 @@ def test_the_stage_starts_two_processes_and_reports_an_error_once_without_a_trac
     assert (process.returncode, errors) == (0, "")
     assert output.count("train/m: done") == 1
     assert read_json(workplace / "models/m/model.json")["processes"] == [2]
+    assert not list(temporary.iterdir())
 
 
 @pytest.mark.cluster

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 from classifold.errors import UserError
@@ -129,26 +130,14 @@ def _torchrun(n_processes: int) -> NoReturn:
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch  # noqa: PLC0415
+    from torch.distributed.launcher.api import elastic_launch  # noqa: PLC0415
 
-    here = "127.0.0.1"  # some machines cannot resolve their own name
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=n_processes,
-        run_id=str(uuid.uuid4()),
-        rdzv_backend="c10d",
-        rdzv_endpoint=f"{here}:0",
-        local_addr=here,
-        max_restarts=0,  # an error would be reported once per restart
-    )
-    if hasattr(config, "signals_to_handle"):  # torch 2.10
-        # Python handles Ctrl-C: torchrun then ends the processes without messages of theirs.
-        config.signals_to_handle = "SIGTERM,SIGHUP,SIGQUIT"
     os.environ[LAUNCHED] = "1"
     logging.disable(logging.ERROR)  # failures are reported below
     try:
-        elastic_launch(config, sys.executable)("-u", *sys.argv)
+        with TemporaryDirectory() as logs:  # torchrun leaves a folder of its own behind
+            config = _configuration(n_processes, logs=logs)
+            elastic_launch(config, sys.executable)("-u", *sys.argv)
     except ChildFailedError as failed:
         number, failure = failed.get_first_failure()
         if failure.exitcode < 0:
@@ -165,3 +154,26 @@ def _torchrun(n_processes: int) -> NoReturn:
             raise KeyboardInterrupt from None
         sys.exit(128 + ended.sigval)
     sys.exit(0)  # the first process has written and logged everything
+
+
+def _configuration(n_processes: int, *, logs: str) -> Any:
+    """Configure torchrun for processes of this machine, which write errors to the folder `logs`."""
+    from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs  # noqa: PLC0415
+    from torch.distributed.launcher.api import LaunchConfig  # noqa: PLC0415
+
+    here = "127.0.0.1"  # some machines cannot resolve their own name
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=n_processes,
+        logs_specs=DefaultLogsSpecs(log_dir=logs),
+        run_id=str(uuid.uuid4()),
+        rdzv_backend="c10d",
+        rdzv_endpoint=f"{here}:0",
+        local_addr=here,
+        max_restarts=0,  # an error would be reported once per restart
+    )
+    if hasattr(config, "signals_to_handle"):  # torch 2.10
+        # Python handles Ctrl-C: torchrun then ends the processes without messages of theirs.
+        config.signals_to_handle = "SIGTERM,SIGHUP,SIGQUIT"
+    return config
