@@ -18,6 +18,7 @@ import functools
 import gc
 import importlib
 import inspect
+import io
 import multiprocessing
 import os
 import random
@@ -35,7 +36,7 @@ import traceback
 import uuid
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -137,8 +138,7 @@ def serve(address: str) -> None:
     for library in LIBRARIES:
         importlib.import_module(library)
     importlib.import_module("pydantic").create_model("Any")  # searches for its plugins
-    parse_yaml_once()
-    write_lock_faster()
+    write_lock_faster(parse_yaml_once(Path(address).parent))
     leave_out_ends_of_libraries()
     gc.freeze()  # so that garbage collection does not copy memory
     listener = socket.socket(socket.AF_UNIX)
@@ -218,8 +218,8 @@ def leave_out_ends_of_libraries() -> None:
     inspect.stack = functools.partial(inspect.stack, 0)
 
 
-def write_lock_faster() -> None:
-    """Let DVC update dvc.lock by libyaml."""
+def write_lock_faster(keep: Callable[[Any, str, Any], None]) -> None:
+    """Let DVC update dvc.lock by libyaml, and not parse what it wrote."""
     dvcfile, serialize = map(importlib.import_module, ("dvc.dvcfile", "dvc.utils.serialize"))
     modify_slowly = dvcfile.modify_yaml
 
@@ -235,9 +235,11 @@ def write_lock_faster() -> None:
         yaml = importlib.import_module("ruamel.yaml").YAML(typ="safe")
         yaml.default_flow_style = False
         yaml.sort_base_mapping_type_on_output = False
-        represent = type(yaml.representer).represent_dict
-        yaml.representer.add_representer(OrderedDict, represent)
-        yaml.dump(data, lock)
+        yaml.representer.add_representer(OrderedDict, type(yaml.representer).represent_dict)
+        text = io.StringIO()
+        yaml.dump(data, text)
+        lock.write_text(text.getvalue(), encoding="utf-8")
+        keep(yaml, text.getvalue(), data)
 
     dvcfile.modify_yaml = modify
 

@@ -46,7 +46,7 @@ ANALYSES = {  # everything that the stages compute, as little of it as possible
         "severities": [1, 5],
         "adversarial": {"images": 2, "epsilons": [4], "steps": 2},
     },
-    "explain": {"images": 2, "smooth_samples": 1, "integrated_steps": 2},
+    "explain": {"images": 1, "smooth_samples": 1, "integrated_steps": 2},
 }
 
 
@@ -100,6 +100,11 @@ class Clone:
         assert "ERROR: failed to reproduce" in output
         assert "Traceback" not in output
         return output
+
+    def restore(self) -> None:
+        """Go back to the last commit and its results."""
+        self.run("git", "checkout", "-q", ".")
+        self.run("dvc", "checkout", "-q")
 
     def use_store(self, settings: dict[str, str]) -> None:
         """Push to a DVC remote, and pull from it; the settings stay on this machine."""
@@ -156,10 +161,10 @@ def draw(path: Path, shape: str, number: int, *, size: int = 24) -> None:
     image.save(path)
 
 
-def draw_data(folder: Path) -> None:
-    """120 good images, and one each: of another size, gray, a duplicate, truncated, no image."""
+def draw_data(folder: Path, n_images: int = N_IMAGES) -> None:
+    """Good images of each class, and one each: larger, gray, a duplicate, truncated, no image."""
     for shape in CLASSES:
-        for number in range(N_IMAGES):
+        for number in range(n_images):
             draw(folder / shape / f"{number:02}.png", shape, number)
     draw(folder / "circle/large.png", "circle", 100, size=30)
     Image.open(folder / "cross/00.png").convert("L").save(folder / "cross/gray.png")
@@ -170,7 +175,7 @@ def draw_data(folder: Path) -> None:
 
 
 def copy_clone(root: Path) -> None:
-    """Copy the files of the repository, and compiled modules, but no results."""
+    """Copy the files of the repository, and what is slow to make of them, but no results."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"],
         cwd=ROOT,
@@ -182,10 +187,11 @@ def copy_clone(root: Path) -> None:
         if os.path.lexists(ROOT / name):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, root / name, follow_symlinks=False)
-    for compiled in (ROOT / "src").rglob("*.pyc"):  # for sources of the same time, as copied ones
-        target = root / compiled.relative_to(ROOT)
+    # Modules are compiled for sources of the same time, as copied ones.
+    for made in (*ROOT.glob("src/**/*.pyc"), *ROOT.glob(".dvc/plots_page.html")):
+        target = root / made.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(compiled, target)
+        shutil.copy2(made, target)
     (root / "dvc.lock").unlink(missing_ok=True)
     shutil.rmtree(root / "metrics", ignore_errors=True)
 
@@ -199,6 +205,8 @@ def shorten_analyses(params: dict[str, Any]) -> None:
 def make_clone(root: Path) -> Clone:
     """A clone in which no stage has run."""
     copy_clone(root)
+    for unused in ("benchmarks", "docs", "tests"):  # fewer files in Git are faster for DVC
+        shutil.rmtree(root / unused)
     yaml = YAML()
     params = yaml.load((root / "params.yaml").read_text())
     params["dataset"]["path"] = "data/raw/synthetic"

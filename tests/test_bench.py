@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "benchmarks"))
 
 from comparison import BEGIN, END, Benchmark, Ratio, replace_table, table  # noqa: E402
+from forked_python import forked_tools  # noqa: E402
 
 
 def test_ratios_are_of_speeds_or_of_times():
@@ -36,7 +37,7 @@ def test_the_bench_in_a_tiny_form(tmp_path):
     page = tmp_path / "page.md"
     page.write_text((ROOT / "docs/SPEED.md").read_text())
     suites = ["train", "epochs", "warp", "ingest", "duplicates", "split", "augment", "serve"]
-    command = [sys.executable, "benchmarks/run.py", "--tiny", *suites, "--docs", str(page)]
+    command = [forked_tools() / "python", "benchmarks/run.py", "--tiny", *suites, "--docs", page]
     subprocess.run(command, cwd=ROOT, check=True)
     rows = [line for line in page.read_text().splitlines() if line.startswith("| P")]
     named = {row.split()[1] for row in rows if row.count("|") == 6}

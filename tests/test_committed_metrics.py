@@ -1,8 +1,7 @@
 """The metrics in Git are those of the code, params and data in Git, on every kind of processor.
 
-DVC compares them by their hashes. Then the data stages and the cheapest networks run again, up to
-the epoch whose weights were kept. Sums are rounded otherwise with another number of threads, and on
-other processors; scores may differ by an image or two.
+DVC compares them by their hashes. Then the data stages and the cheapest networks run again, for the
+few epochs after which their scores are in the intervals of the committed ones.
 """
 
 import json
@@ -60,8 +59,7 @@ def digits(tmp_path_factory):
     params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["train"]["threads"] = 1  # two take twice the processor time
     params["models"] = {name: params["models"][name] for name in TRAINED}
-    for name, model in params["models"].items():
-        model["phases"]["p1"]["epochs"] = read_metrics(ROOT, "models")[name]["best_epoch"]
+    params["limit"]["epochs"] = 5
     yaml.dump(params, root / "params.yaml")
     (root / "data/raw").mkdir(parents=True)
     shutil.copy(ROOT / EMBEDDED, root / EMBEDDED)

@@ -36,10 +36,9 @@ def test_the_site_has_every_page_and_the_texts_of_the_code(site):
 
 @pytest.mark.slow
 @pytest.mark.browser
-@pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.promise("site-offline")
-def test_pages_request_nothing_from_other_hosts(site, browser, width):
-    page = browser.new_page(viewport={"width": width, "height": 900})
+def test_pages_request_nothing_from_other_hosts(site, browser):
+    page = browser.new_page()
     requested, errors = [], []
     page.on("request", lambda request: requested.append(request.url))
     page.on("pageerror", lambda error: errors.append(error.message))
@@ -48,7 +47,9 @@ def test_pages_request_nothing_from_other_hosts(site, browser, width):
             continue
         page.goto(path.as_uri())
         page.wait_for_load_state()
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, path.name
+        for width in (390, 1280):
+            page.set_viewport_size({"width": width, "height": 900})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, path.name
     page.close()
     assert not errors
     assert {url.partition("://")[0] for url in requested} <= {"file", "data"}

@@ -25,7 +25,7 @@ PLACES = {
     "/mnt/store/classifold": "~/store",
     # A reader looks again until both have ended. A task that a worker takes is briefly not listed.
     "dvc queue status": "until (( $(dvc queue status | grep -cE 'Success|Failed') >= 2 )); do "
-    "sleep 2; done",
+    "sleep 4; done",
     "<name>": "$(dvc queue status | awk '/Success/ {print $2; exit}')",
 }
 
@@ -138,10 +138,14 @@ def prepare(root):
     params = yaml.load(clone.root / "params.yaml")
     params |= {key: yaml.load(ROOT / "params.yaml")[key] for key in ("models", "policies")}
     del params["models"]["initial_cnn"]  # in no command
+    for model in ("alphanet_a", "small_resnet"):
+        params["models"][model]["arguments"]["widths"] = [8, 16]
     params["robustness"]["images"] = 0  # in no command, and runs after each change of a model
     params["limit"] |= {"images_per_class": 20, "epochs": 1}
     params["explain"]["model"] = "small_resnet"
     yaml.dump(params, clone.root / "params.yaml")
+    search = clone.root / "studies/search/searches/digits.yaml"
+    search.write_text(search.read_text().replace("n_trials: 12", "n_trials: 4"))
     (text,) = re.findall(r"```yaml\n(.*?)```", INSTALL.read_text(), re.S)
     (clone.root / "own_images.yaml").write_text(text)
     (clone.root / "edit.py").write_text(EDIT)

@@ -96,7 +96,7 @@ def test_fit_refuses_with_the_names_of_its_own_options(tmp_path, monkeypatch):
 @pytest.mark.promise("report-file", "fit")
 def test_fit_from_images_to_the_result_with_an_interruption(tmp_path):
     place = Clone(tmp_path / "here")
-    draw_data(place.root / "shapes.v1")
+    draw_data(place.root / "shapes.v1", 20)
     environment = place.environment() | {"PYTHONPATH": str(ROOT / "src")}
     command = [sys.executable, "-m", "classifold", "fit", "shapes.v1", "--out", "shapes"]
     with subprocess.Popen(

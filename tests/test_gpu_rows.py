@@ -5,13 +5,14 @@ import io
 import json
 import os
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from forked_python import forked_tools
 
 ROOT = Path(__file__).parents[1]
 
@@ -67,7 +68,8 @@ def test_the_run_on_a_gpu_in_a_tiny_form(tmp_path):
     assert len(list(pieces.iterdir())) > 2
 
     def gpu(*arguments):
-        environment = os.environ | {"GPU_FOLDER": str(tmp_path / "gpu"), "PYTHON": sys.executable}
+        python = str(forked_tools() / "python")
+        environment = os.environ | {"GPU_FOLDER": str(tmp_path / "gpu"), "PYTHON": python}
         done = subprocess.run(
             ["bash", ROOT / "benchmarks/gpu.sh", *arguments],
             env=environment,

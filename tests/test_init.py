@@ -198,6 +198,7 @@ def test_an_upgrade_renews_what_changed_and_keeps_what_the_user_changed(project)
     code = project.code
     assert project.run("classifold", "upgrade") == "Nothing changed.\n"
 
+    (project.root / ".dvc/plots_page.html").write_text("cut short, or of an earlier version")
     network = code / "src/classifold/networks/mlp.py"
     network.write_text(network.read_text() + "\n# changed\n")
     changed = ["evaluate.txt", "explain.txt", "networks/mlp.txt", "novelty.txt"]
@@ -205,6 +206,7 @@ def test_an_upgrade_renews_what_changed_and_keeps_what_the_user_changed(project)
     output = project.run("classifold", "upgrade").splitlines()
     assert sorted(output) == [f"code/{name}: changed" for name in changed]
 
+    assert "vegaEmbed" in (project.root / ".dvc/plots_page.html").read_text()
     pipeline = code / "dvc.yaml"
     pipeline.write_text(pipeline.read_text() + "# newer\n")
     assert project.run("classifold", "upgrade") == "dvc.yaml: changed\n"

@@ -2,11 +2,11 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from forked_python import forked_tools
 from mutants.faults import read_faults
 
 TESTS = Path(__file__).parent
@@ -30,7 +30,7 @@ def test_the_text_of_each_fault_occurs_once_in_the_code():
 def test_a_fault_that_no_test_notices_is_reported(tmp_path):
     (tmp_path / "faults.toml").write_text(FAULTS)
     done = subprocess.run(
-        [sys.executable, "-m", "mutants", "--faults", tmp_path / "faults.toml"],
+        [forked_tools() / "python", "-m", "mutants", "--faults", tmp_path / "faults.toml"],
         env=os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent / 'src'}"},
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""The notebook of the tutorial runs from top to bottom, and prints what it shows."""
+"""The notebook of the tutorial runs on fewer images, and prints what it shows."""
 
 import os
 import re
@@ -11,6 +11,7 @@ from nbclient import NotebookClient
 from forked_python import forked_tools
 
 NOTEBOOK = Path(__file__).parents[1] / "docs/tutorial.ipynb"
+DIGITS = "load_digits(return_X_y=True)"
 
 
 def printed(notebook):
@@ -33,6 +34,8 @@ def accuracy(texts):
 def test_the_notebook_prints_what_it_shows(tmp_path):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     shown = printed(notebook)
+    (loads,) = (cell for cell in notebook.cells if DIGITS in cell.source)
+    loads.source = loads.source.replace(DIGITS, f"(each[:1010] for each in {DIGITS})")
     person = {f"GIT_{who}_NAME": "Test" for who in ("AUTHOR", "COMMITTER")}
     person |= {f"GIT_{who}_EMAIL": "test@example.org" for who in ("AUTHOR", "COMMITTER")}
     tools = f"{forked_tools()}{os.pathsep}{os.environ['PATH']}"

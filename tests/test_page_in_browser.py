@@ -15,7 +15,6 @@ pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[1]
 REAL = ROOT.parent / "shared" / "data"
 LARGEST_PAGE = 20e6  # bytes
-IMAGES_PER_CLASS = 60  # of the real sets
 
 # Data set -> its task, and the pixels that images are stored in.
 DATA_SETS = {
@@ -56,8 +55,7 @@ def _make_page(name, root):
     yaml = YAML()
     params = yaml.load((ROOT / "params.yaml").read_text())
     params["dataset"] |= {"path": str(archive), "layout": "auto", "task": task}
-    if name != "digits":
-        params["limit"]["images_per_class"] = IMAGES_PER_CLASS
+    params["limit"]["images_per_class"] = 60
     params["augment"] |= {"size": size, "flips": ["none"], "warped": 0}
     loss = "cross_entropy" if task == "single" else "binary_cross_entropy"
     resnet = dict(params["models"]["small_resnet"])

@@ -411,7 +411,7 @@ def test_the_server_has_the_connections_of_the_limits(monkeypatch):
 @pytest.mark.slow
 def test_the_server_under_load_is_right_and_stops_cleanly():
     script = Path(__file__).parents[1] / "benchmarks/serving.py"
-    options = ["--seconds", "6", "--clients", "8", "--size", "64"]
+    options = ["--seconds", "4", "--clients", "8", "--size", "64"]
     done = subprocess.run(
         [sys.executable, str(script), *options], capture_output=True, text=True, check=False
     )

@@ -14,6 +14,6 @@ def plots_page(
     path: Annotated[Path, typer.Argument(callback=given_paths, help="The file to write.")],
 ) -> None:
     """Write the page template of 'dvc plots', so that its charts open offline."""
-    from classifold.project.plots_page import make_plots_page
+    from classifold.project.plots_page import write_plots_page
 
-    path.write_text(make_plots_page(), encoding="utf-8")
+    write_plots_page(path)

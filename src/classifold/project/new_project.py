@@ -15,7 +15,7 @@ from classifold.project.choices import Choice, wrap
 from classifold.project.chosen_params import QUICK, write_params
 from classifold.project.findings import Findings
 from classifold.project.pipeline_file import PIPELINE, hashes_of_code, make_pipeline
-from classifold.project.plots_page import make_plots_page
+from classifold.project.plots_page import write_plots_page
 from classifold.project.presets import Machine, Preset
 from classifold.project.repository import REPOSITORY
 from classifold.reporting.git import run_git
@@ -192,7 +192,7 @@ def write_plots(folder: Path) -> None:
     templates.mkdir(exist_ok=True)
     for template in (REPOSITORY / ".dvc/plots").glob("*.json"):
         shutil.copyfile(template, templates / template.name)
-    (folder / ".dvc/plots_page.html").write_text(make_plots_page(), encoding="utf-8")
+    write_plots_page(folder / ".dvc/plots_page.html")
 
 
 def _examples_of_ci() -> dict[Path, str]:

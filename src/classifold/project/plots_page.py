@@ -8,6 +8,8 @@ run: that of `DRAW`, which draws the charts.
 
 import base64
 import hashlib
+from importlib.metadata import version
+from pathlib import Path
 
 import vl_convert
 
@@ -82,4 +84,15 @@ def make_plots_page() -> str:
     # A carriage return would become a line feed when the page is read, and change the hash.
     library = library.replace("\r\n", "\n").replace("\r", "\n")
     digest = base64.b64encode(hashlib.sha256(library.encode()).digest()).decode()
-    return PAGE.format(library=library, digest=digest)
+    return PAGE.format(library=library, digest=digest) + _stamp()
+
+
+def write_plots_page(path: Path) -> None:
+    """Write the page unless it is there already; making it takes a second or two."""
+    if not (path.is_file() and path.read_bytes().endswith(_stamp().encode())):
+        path.write_text(make_plots_page(), encoding="utf-8", newline="\n")
+
+
+def _stamp() -> str:
+    parts = (version("vl-convert-python"), VEGA_LITE, DRAW, PAGE)
+    return f"<!-- {hashlib.sha256(repr(parts).encode()).hexdigest()} -->\n"
