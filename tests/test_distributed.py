@@ -41,16 +41,24 @@ MODEL = tiny_model.MODEL | {
 }  # fmt: skip
 
 
+@contextlib.contextmanager
+def params_of(folder):
+    """The params of a folder, which can be changed."""
+    yaml, path = YAML(typ="safe", pure=True), folder / "params.yaml"
+    params = yaml.load(path.read_text())
+    yield params
+    with path.open("w") as file:
+        yaml.dump(params, file)
+
+
 @pytest.fixture
 def workplace(tmp_path, write_packs):
     """A folder as the stage finds it: params and packs."""
-    yaml = YAML(typ="safe", pure=True)
-    params = yaml.load((ROOT / "params.yaml").read_text())
-    params["models"] = {"m": MODEL}
-    params["explain"]["model"] = "m"
-    params["train"] |= {"device": "cpu", "precision": "fp32", "threads": 1}
-    with (tmp_path / "params.yaml").open("w") as file:
-        yaml.dump(params, file)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    with params_of(tmp_path) as params:
+        params["models"] = {"m": MODEL}
+        params["explain"]["model"] = "m"
+        params["train"] |= {"device": "cpu", "precision": "fp32", "threads": 1}
     write_packs(tmp_path / "data/augmented", train=64, validation=30)
     return tmp_path
 
@@ -100,13 +108,10 @@ HEADS = {
 @pytest.mark.cluster
 @pytest.mark.parametrize("kind", HEADS)
 def test_two_processes_compute_the_features_of_a_frozen_body_once(workplace, kind):
-    yaml = YAML(typ="safe", pure=True)
-    params = yaml.load((workplace / "params.yaml").read_text())
     kept = {"image_size": 32, "normalize": "half", "online": "none", "seed": 1}
     model = {"arguments": {"name": "test_efficientnet"}, **kept, **HEADS[kind]}
-    params["models"] = {"m": model | ({"batch_size": 10} if kind == "frozen" else {})}
-    with (workplace / "params.yaml").open("w") as file:
-        yaml.dump(params, file)
+    with params_of(workplace) as params:
+        params["models"] = {"m": model | ({"batch_size": 10} if kind == "frozen" else {})}
 
     weights = []
     for words in (STAGE, [*TORCHRUN, *STAGE]):
@@ -162,13 +167,11 @@ def processes_in(folder):
 def test_a_node_that_is_killed_and_comes_back_costs_no_epoch_and_every_image_is_shown_once(
     workplace,
 ):
-    yaml = YAML(typ="safe", pure=True)
-    params = yaml.load((workplace / "params.yaml").read_text())
     arguments = {"channels": [4, 6], "hidden": [16, 12], "dropout": 0.0}
-    params["models"]["m"] |= {"network": "initial_cnn", "arguments": arguments, "image_size": 16}
-    params["models"]["m"]["phases"]["p1"]["epochs"] = 7
-    with (workplace / "params.yaml").open("w") as file:
-        yaml.dump(params, file)
+    with params_of(workplace) as params:
+        model = params["models"]["m"]
+        model |= {"network": "initial_cnn", "arguments": arguments, "image_size": 16}
+        model["phases"]["p1"]["epochs"] = 7
     first, second = workplace, workplace.with_name(f"{workplace.name}-second")
     shutil.copytree(first, second)
     watched = first / "watched.jsonl"
@@ -229,12 +232,9 @@ def is_open(port):
 
 def launched(workplace, python, **changes):
     """Let the stage start two processes by itself, with other settings of its model."""
-    yaml = YAML(typ="safe", pure=True)
-    params = yaml.load((workplace / "params.yaml").read_text())
-    params["train"]["launcher"] = {"torchrun": 2}
-    params["models"]["m"] |= changes
-    with (workplace / "params.yaml").open("w") as file:
-        yaml.dump(params, file)
+    with params_of(workplace) as params:
+        params["train"]["launcher"] = {"torchrun": 2}
+        params["models"]["m"] |= changes
     # In the background of a script Ctrl-C is ignored, by children too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(
