@@ -138,7 +138,7 @@ def _engine_benchmarks(root: Path, options: Options) -> Iterator[Benchmark]:
     """The overhead of the engine interface and of Ray, on the same images."""
     folder = make_photos(root / "photos", n_images=options.few(3000), size=128)
     reads = [Read(path.read_bytes(), None) for path in sorted(folder.rglob("*.jpg"))]
-    decode = partial(decode_read, background=(255, 255, 255))
+    decode = partial(decode_read, background=(255, 255, 255), ranges={})
     few = reads[: MIN_ITEMS_FOR_PROCESSES - 1]
 
     def run_on(engine: str, images: list[Read]) -> None:
