@@ -45,10 +45,10 @@ endif
 experiments: $(READY) ## List experiments of all commits: validation scores and changed parameters
 	classifold experiments
 
-test: $(READY) ## Run all tests, including the slow ones, in parallel
+test: $(READY) ## Run all tests, including the slow ones, in parallel; 8.5 minutes on two cores
 	python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test-quick: $(READY) ## Run the quick tests, without DVC, a browser or a cluster; 2.5 minutes on two cores
+test-quick: $(READY) ## Run the quick tests, without DVC, a browser or a cluster; 2 minutes on two cores
 	python -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not slow and not real"
 
 test-lowest: RESOLUTION := lowest-direct
