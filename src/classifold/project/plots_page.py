@@ -88,11 +88,12 @@ def make_plots_page() -> str:
 
 
 def write_plots_page(path: Path) -> None:
-    """Write the page unless it is there already; making it takes a second or two."""
+    """Write the page unless the file is up to date; making it takes a second or two."""
     if not (path.is_file() and path.read_bytes().endswith(_stamp().encode())):
         path.write_text(make_plots_page(), encoding="utf-8", newline="\n")
 
 
 def _stamp() -> str:
+    """Return the last line of the page, a hash of what it is made from."""
     parts = (version("vl-convert-python"), VEGA_LITE, DRAW, PAGE)
     return f"<!-- {hashlib.sha256(repr(parts).encode()).hexdigest()} -->\n"
