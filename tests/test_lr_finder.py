@@ -242,10 +242,10 @@ def test_images_that_grow_have_the_size_of_the_middle_epoch(draw_pack, machine):
     )
     sides = []
     network.register_forward_pre_hook(lambda _, images: sides.append(images[0].shape[-1]))
-    config = CONFIG._replace(image_size=16, train_size=[8, 24])
+    config = CONFIG._replace(image_size=16, train_size=[4, 20])
     # More steps than in the three epochs of the phase.
     tried(network, draw_pack(8, size=16), machine, {"name": "sgd"}, config=config, highest=1e-3)
-    assert sides == [16] * 60
+    assert sides == [12] * 60
 
 
 def test_a_probe_has_no_learning_rate(tmp_path, monkeypatch, write_packs):
