@@ -376,7 +376,10 @@ def test_editors_get_every_chart_and_metric(clone):
 INVALID_DATA = [  # what is done to an empty folder
     (shutil.rmtree, "No such file or directory: "),
     (lambda folder: None, "dataset.path: .*no image"),
-    (lambda folder: draw(folder / "circle/00.png", "circle", 0), "path: .*2 classes, got 1"),
+    (
+        lambda folder: draw(folder / "circle/00.png", "circle", 0),
+        "dataset.path: .*at least 2 classes, got 1",
+    ),
     (lambda folder: (draw_data(folder), draw(folder / "loose.png", "circle", 0)), "'loose.png'"),
 ]
 
