@@ -11,10 +11,13 @@ from ruamel.yaml import YAML
 
 
 def parse_yaml_once(folder: Path | None = None) -> Callable[[YAML, str, Any], None]:
-    """Change how plain values are loaded, from here on; each caller gets a copy.
+    """Change YAML.load of type "safe": a text is parsed once, and each caller gets a copy.
 
-    They are kept in a folder, too, for other processes. Returns a function that keeps what a text
-    would be parsed to.
+    Args:
+        folder: where other processes find the parsed content, too.
+
+    Returns:
+        A function that keeps the content of a text that was written, so that it is never parsed.
     """
     load, parsed = YAML.load, dict[str, bytes]()
 

@@ -175,7 +175,7 @@ def draw_data(folder: Path, n_images: int = N_IMAGES) -> None:
 
 
 def copy_clone(root: Path) -> None:
-    """Copy the files of the repository, and what is slow to make of them, but no results."""
+    """Copy the files of the repository and what is slow to make from them, but no results."""
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard", "-z"],
         cwd=ROOT,

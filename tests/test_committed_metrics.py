@@ -1,7 +1,7 @@
 """The metrics in Git are those of the code, params and data in Git, on every kind of processor.
 
-DVC compares them by their hashes. Then the data stages and the cheapest networks run again, for the
-few epochs after which their scores are in the intervals of the committed ones.
+DVC compares them by their hashes. Then the data stages and the cheapest networks run again, for
+five epochs: by then their scores are within the intervals of the committed ones.
 """
 
 import json
@@ -52,7 +52,7 @@ def test_every_listed_model_has_its_committed_scores():
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    """A run of the digits by the committed params, from the data to the test scores."""
+    """A run of the digits by the committed params, from data to test scores, with few epochs."""
     root = tmp_path_factory.mktemp("digits")
     shutil.copytree(ROOT / "stages", root / "stages")
     yaml = YAML()

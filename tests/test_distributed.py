@@ -183,11 +183,11 @@ def test_a_node_that_is_killed_and_comes_back_costs_no_epoch_and_every_image_is_
     def processes():
         return [json.loads(line)["processes"] for line in watched.read_text().splitlines()]
 
-    stays = {"python": forked_tools() / "python", "WATCHED": str(watched)}
-    nodes = [start_node(first, port, **stays, HOLD="1")]
+    forked = {"python": forked_tools() / "python", "WATCHED": str(watched)}
+    nodes = [start_node(first, port, **forked, HOLD="1")]
     try:
         wait_until(lambda: is_open(port), nodes, what="rendezvous")
-        lost = start_node(second, port, **stays | {"python": sys.executable}, HOLD="2,2")
+        lost = start_node(second, port, **forked | {"python": sys.executable}, HOLD="2,2")
         wait_until(lambda: processes()[-2:] == [2, 2], [*nodes, lost], what="epochs of both")
         assert len(processes_in(second)) == 2
         lost.kill()
@@ -196,7 +196,7 @@ def test_a_node_that_is_killed_and_comes_back_costs_no_epoch_and_every_image_is_
         wait_until(lambda: processes()[-1] == 1, nodes, what="epoch of the one that is left")
         # A computer that comes back without its disk.
         shutil.rmtree(second / ".cache")
-        nodes.append(start_node(second, port, **stays))
+        nodes.append(start_node(second, port, **forked))
         wait_until(lambda: all(n.poll() is not None for n in nodes), [], what="end")
     finally:
         for node in nodes:
@@ -277,7 +277,7 @@ def test_the_stage_starts_two_processes_and_reports_an_error_once_without_a_trac
 )
 def test_whatever_ends_the_stage_ends_its_processes(workplace, ending, status):
     phase = MODEL["phases"]["p1"] | {"epochs": 100_000, "stop": {"patience": 100_000}}
-    # Only processes of its own learn that the stage was killed.
+    # Forked processes have another parent, so they do not end with a stage that is killed.
     python = sys.executable if ending == signal.SIGKILL else forked_tools() / "python"
     process = launched(workplace, python, phases={"p1": phase})
     while "epoch 1/" not in (line := process.stdout.readline()):

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from classifold.data.csv_file import FORMULA, TAG, read_rows
 from classifold.data.json_file import read_json
 from classifold.plain_text import plain_text
-from classifold.project.plots_page import make_plots_page
+from classifold.project.plots_page import write_plots_page
 from forked_python import forked_tools
 from stages_in_one_process import run_stages
 from synthetic_clone import shorten_analyses
@@ -178,7 +178,7 @@ def plots(run):
     shutil.copy(ROOT / "dvc.yaml", root)
     shutil.copytree(ROOT / ".dvc/plots", root / ".dvc/plots")
     shutil.copy(ROOT / ".dvc/config", root / ".dvc")
-    (root / ".dvc/plots_page.html").write_text(make_plots_page(), encoding="utf-8")
+    write_plots_page(root / ".dvc/plots_page.html")
     for command in (
         ["git", "init", "-q"],
         [forked_tools() / "dvc", "plots", "show", "-o", "shown"],
