@@ -245,7 +245,7 @@ def test_a_training_killed_with_its_dvc_resumes_and_ends_with_the_same_bytes(clo
     resumed = clone.content()
     undisturbed = clone.repro("-f", *train)
     assert stages_run(undisturbed) == ["train@resnet"]
-    assert "going on" not in undisturbed
+    assert "continues after epoch" not in undisturbed
     assert clone.content() == resumed
     clone.restore()
 
