@@ -394,6 +394,7 @@ def test_invalid_data_end_with_a_clear_message_and_lose_nothing(clone):
         assert re.search(message, clone.refused())
         shutil.rmtree(folder, ignore_errors=True)
     clone.restore()
+    assert stages_run(clone.repro()) == []
     assert clone.content() == before
 
 
@@ -431,4 +432,5 @@ def test_the_name_of_a_model_is_not_run_by_the_shell(clone):
     assert re.search(r"models\.mlp;touch.*letter", clone.refused())
     assert not list(clone.root.rglob("pwned*"))
     clone.restore()
+    assert stages_run(clone.repro()) == []
     assert clone.content() == before

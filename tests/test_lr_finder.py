@@ -1,5 +1,6 @@
 """The learning rate range test: its learning rates, its suggestion, and its errors."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from classifold.data.csv_file import read_rows
 from classifold.errors import UserError
 from classifold.models.feature_cache import FeatureCache
 from classifold.models.model_file import build_network
+from classifold.project import speed
 from classifold.reporting.lr_plot import write_lr_plot
 from classifold.search.lr_finder import RangeTest, run_range_test
 from classifold.training.config import TrainingConfig
@@ -248,21 +250,41 @@ def test_images_that_grow_have_the_size_of_the_middle_epoch(draw_pack, machine):
     assert sides == [12] * 60
 
 
-def test_a_probe_has_no_learning_rate(tmp_path, monkeypatch, write_packs):
-    monkeypatch.chdir(tmp_path)
+def write_project(folder, write_packs, model):
     yaml = YAML(typ="safe", pure=True)
     params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    params["models"]["mlp"] = {
-        "network": "probe",
-        "arguments": {"name": "resnet18"},
-        "head": {"name": "neighbors", "k": 5},
-        "normalize": "half",
-        "online": "none",
-        "seed": 1,
-    }
-    with (tmp_path / "params.yaml").open("w") as file:
+    params["models"] = {"m": {"normalize": "half", "online": "none", "seed": 1} | model}
+    params["stack"]["members"] = "all"
+    with (folder / "params.yaml").open("w") as file:
         yaml.dump(params, file)
-    write_packs(tmp_path / "data/augmented", train=6, validation=6)
-    done = CliRunner().invoke(app, ["lr-find", "mlp"])
+    write_packs(folder / "data/augmented", train=6, validation=6)
+
+
+def test_speed_is_measured_at_the_middle_size(tmp_path, monkeypatch, write_packs, capsys):
+    monkeypatch.chdir(tmp_path)
+    phases = phases_of({"name": "sgd", "lr": 0.1})
+    sizes = {"image_size": 16, "train_size": [8, 20]}
+    model = {"network": "small_resnet", "arguments": {"widths": [16], "depth": 1}, "batch_size": 3}
+    write_project(tmp_path, write_packs, model | sizes | {"phases": phases})
+    measured = []
+
+    class Recorded(speed.Epochs):
+        def __init__(self, pack, *, config, **options):
+            measured.append(config.training_sizes())
+            super().__init__(pack, config=config, **options)
+
+    monkeypatch.setattr(speed, "Epochs", Recorded)
+    monkeypatch.setattr(speed, "SECONDS", 0)
+    speed.main()
+    assert json.loads(capsys.readouterr().out).keys() == {"m"}
+    assert measured == [(14, 14)]
+
+
+def test_a_probe_has_no_learning_rate(tmp_path, monkeypatch, write_packs):
+    monkeypatch.chdir(tmp_path)
+    head = {"name": "neighbors", "k": 5}
+    model = {"network": "probe", "arguments": {"name": "resnet18"}, "head": head}
+    write_project(tmp_path, write_packs, model)
+    done = CliRunner().invoke(app, ["lr-find", "m"])
     assert done.exit_code == 1
-    assert done.stderr.startswith("models.mlp.network: must be trained in phases, got probe")
+    assert done.stderr.startswith("models.m.network: must be trained in phases, got probe")
