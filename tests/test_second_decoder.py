@@ -11,7 +11,9 @@ from PIL import Image
 
 from classifold.data.pixels import rgb_pixels
 from classifold.ingest.formats import FORMATS
-from classifold.ingest.images import decode
+from classifold.ingest.images import WHITE, decode
+from classifold.ingest.ingestion import Read
+from classifold.serving.new_images import decode_pixels
 from image_kinds import all_kinds
 
 
@@ -82,6 +84,20 @@ def test_every_kind_gives_the_pixels_that_were_written_and_that_opencv_reads(fam
             # Lossy formats are decoded with other roundings.
             tolerance = max(2, kind.tolerance)
             np.testing.assert_allclose(read_by_opencv(kind), pixels, atol=tolerance, **same)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_new_images_get_the_pixels_and_hashes_of_the_table(family):
+    for kind in FAMILIES[family]:
+        stored = decode(kind.encoded, ranges={})
+        new = decode_pixels(
+            Read(kind.encoded, failure=None),
+            **{"size": 8, "resize": "bicubic", "background": WHITE, "ranges": {}, "hashed": True},
+        )
+        expected = rgb_pixels(stored.encoded, size=8, resize="bicubic")
+        np.testing.assert_array_equal(new.pixels, expected, err_msg=kind.name)
+        assert new.hashes == (stored.pixels_sha256, stored.perceptual_hash), kind.name
+        assert (new.width, new.height) == (stored.width, stored.height), kind.name
 
 
 def test_opencv_differs_where_this_file_lists_it():

@@ -34,7 +34,13 @@ def rgb_pixels(encoded: bytes, *, size: int | None = None, resize: str = "lanczo
     Returns:
         uint8 array (height, width, 3).
     """
-    image: Image.Image = Image.open(io.BytesIO(encoded))
+    return to_pixels(Image.open(io.BytesIO(encoded)), size=size, resize=resize)
+
+
+def to_pixels(
+    image: Image.Image, *, size: int | None = None, resize: str = "lanczos"
+) -> np.ndarray:
+    """Convert an RGB image to an array, resized as `rgb_pixels` does."""
     if size is not None and image.size != (size, size):
         image = image.resize((size, size), FILTERS[resize])
     return np.asarray(image.convert("RGB"))

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -46,28 +46,67 @@ CONVERSIONS: dict[str, Conversion] = {
 }
 
 
+class Rgb(NamedTuple):
+    """An upright 8-bit RGB image, and how it was converted."""
+
+    image: Image.Image
+    kept: bool  # whether the original file has the same pixels, in a format of `KEPT_FORMATS`
+    mode: str  # Pillow's mode of the original file
+    conversion: Conversion | None  # how it became RGB; None: it was RGB
+    turned: bool  # whether it was turned or mirrored as EXIF requires
+    animated: bool  # whether it had several frames; the first was kept
+    deep: DeepUse | None  # how the range suited a deep image
+
+
+class Hashes(NamedTuple):
+    """What duplicates of an image have in common."""
+
+    pixels_sha256: str  # of size and RGB values: equal in any file format
+    perceptual_hash: str  # 64 bits as 16 hexadecimal digits (DCT, Zauner 2010)
+
+
 class Decoded(NamedTuple):
     """An image as the table stores it, and how it was converted."""
 
     encoded: bytes  # the original file, or PNG where the pixels had to change
     width: int  # upright, in pixels
     height: int
-    mode: str  # Pillow's mode of the original file
-    conversion: Conversion | None  # how it became RGB; None: it was RGB
-    turned: bool  # whether it was turned or mirrored as EXIF requires
-    animated: bool  # whether it had several frames; the first was kept
-    deep: DeepUse | None  # how the range suited a deep image
-    pixels_sha256: str  # hash of size and RGB values: equal in any file format
-    perceptual_hash: str  # 64 bits as 16 hexadecimal digits (DCT, Zauner 2010)
+    mode: str  # these as of `Rgb`
+    conversion: Conversion | None
+    turned: bool
+    animated: bool
+    deep: DeepUse | None
+    pixels_sha256: str  # these as of `Hashes`
+    perceptual_hash: str
 
 
 def decode(
     encoded: bytes, *, background: Sequence[int] = WHITE, ranges: Ranges | None = None
 ) -> Decoded:
-    """Decode an image file into upright 8-bit RGB.
+    """Decode an image file into upright 8-bit RGB, as the table stores it.
 
     An upright 8-bit RGB file of `KEPT_FORMATS` keeps its bytes; any other is stored again as PNG,
-    without loss. Of an animation the first frame is used.
+    without loss. The arguments and errors are those of `decode_rgb`.
+    """
+    with _explained():
+        return _store(_decode(encoded, background=background, ranges=ranges), encoded)
+
+
+def decode_or_measure(encoded: bytes, *, background: Sequence[int]) -> Decoded | Measure:
+    """Decode an image file, or measure its values if it is deep and does not declare its range.
+
+    Raises:
+        UnreadableImageError: with the reason.
+    """
+    with _explained():
+        source = _open(encoded)
+        if isinstance(source, DeepImage) and source.top is None:
+            return measure(source)
+        return _store(_convert(source, encoded, background=background, ranges={}), encoded)
+
+
+def decode_rgb(encoded: bytes, *, background: Sequence[int], ranges: Ranges | None) -> Rgb:
+    """Decode an image file into upright 8-bit RGB. Of an animation the first frame is used.
 
     Args:
         encoded: the file.
@@ -79,28 +118,15 @@ def decode(
         UnreadableImageError: with the reason.
     """
     with _explained():
-        source = _open(encoded)
-        if not isinstance(source, DeepImage):
-            return _decode_shallow(source, encoded, background=background)
-        if ranges is None:
-            fitted = fit_ranges([(None, measure(source))] if source.top is None else [])
-            ranges = {kind: (limits.low, limits.high) for kind, limits in fitted.items()}
-        return _decode_deep(source, background=background, ranges=ranges)
+        return _decode(encoded, background=background, ranges=ranges)
 
 
-def decode_or_measure(encoded: bytes, *, background: Sequence[int]) -> Decoded | Measure:
-    """Decode an image file, or measure its values if it is deep and does not declare its range.
-
-    Raises:
-        UnreadableImageError: with the reason.
-    """
-    with _explained():
-        source = _open(encoded)
-        if not isinstance(source, DeepImage):
-            return _decode_shallow(source, encoded, background=background)
-        if source.top is None:
-            return measure(source)
-        return _decode_deep(source, background=background, ranges={})
+def hash_pixels(image: Image.Image) -> Hashes:
+    """Compute the hashes of an RGB image."""
+    pixels = hashlib.sha256(f"{image.width}x{image.height}:".encode())
+    for rows in row_bands(*image.size):
+        pixels.update(_rows(image, rows).tobytes())
+    return Hashes(pixels.hexdigest(), perceptual_hash(image))
 
 
 @contextmanager
@@ -134,63 +160,61 @@ def _open(encoded: bytes) -> Image.Image | DeepImage:
     return read_deep(encoded, image) or image
 
 
-def _decode_shallow(image: Image.Image, encoded: bytes, *, background: Sequence[int]) -> Decoded:
+def _decode(encoded: bytes, *, background: Sequence[int], ranges: Ranges | None) -> Rgb:
+    source = _open(encoded)
+    if ranges is None and isinstance(source, DeepImage):
+        fitted = fit_ranges([(None, measure(source))] if source.top is None else [])
+        ranges = {kind: (limits.low, limits.high) for kind, limits in fitted.items()}
+    return _convert(source, encoded, background=background, ranges=ranges or {})
+
+
+def _convert(
+    source: Image.Image | DeepImage, encoded: bytes, *, background: Sequence[int], ranges: Ranges
+) -> Rgb:
+    if isinstance(source, DeepImage):
+        return _convert_deep(source, background=background, ranges=ranges)
+    return _convert_shallow(source, encoded, background=background)
+
+
+def _convert_shallow(image: Image.Image, encoded: bytes, *, background: Sequence[int]) -> Rgb:
     rare = image.format not in KEPT_FORMATS
     image, mode, turned, animated = load(image, encoded)
     conversion = _conversion(image, mode)
     changed = conversion is not None or turned or animated or rare
     if changed:
         image = _compose(image.size, partial(_rows, image), background)
-    return _describe(
-        image,
-        None if changed else encoded,
-        mode=mode,
-        conversion=conversion,
-        turned=turned,
-        animated=animated,
-        deep=None,
-    )
+    return Rgb(image, not changed, mode, conversion, turned, animated, deep=None)
 
 
-def _decode_deep(source: DeepImage, *, background: Sequence[int], ranges: Ranges) -> Decoded:
+def _convert_deep(source: DeepImage, *, background: Sequence[int], ranges: Ranges) -> Rgb:
     scaler = Scaler(source, ranges)
     rgb = _compose(source.size, partial(_scaled_rows, source, scaler), background)
     turned = source.orientation in range(2, 9)
     if turned:
         rgb.getexif()[ORIENTATION_TAG] = source.orientation
         rgb = ImageOps.exif_transpose(rgb)
-    return _describe(
+    # Of 8-bit values only scaled ones have a largest value: a text map's, by Pillow.
+    deep = source.is_deep or source.mode == "CMYK" or source.top is not None
+    return Rgb(
         rgb,
-        None,
+        kept=False,
         mode=source.mode,
-        # Of 8-bit values only scaled ones have a largest value: a text map's, by Pillow.
-        conversion=(
-            "deep" if source.is_deep or source.mode == "CMYK" or source.top is not None else "other"
-        ),
+        conversion="deep" if deep else "other",
         turned=turned,
         animated=source.animated,
         deep=scaler.use() if source.is_deep else None,
     )
 
 
-def _describe(rgb: Image.Image, encoded: bytes | None, **properties: Any) -> Decoded:
-    """Encode an RGB image, if it has no file yet, and compute its hashes."""
-    if encoded is None:
+def _store(rgb: Rgb, encoded: bytes) -> Decoded:
+    """Encode an RGB image, if its file does not have its pixels, and compute its hashes."""
+    image, kept, *properties = rgb
+    if not kept:
         buffer = io.BytesIO()
-        rgb.info.clear()  # no text, profile or EXIF of the source
-        rgb.save(buffer, "PNG", compress_level=3)
+        image.info.clear()  # no text, profile or EXIF of the source
+        image.save(buffer, "PNG", compress_level=3)
         encoded = buffer.getvalue()
-    pixels = hashlib.sha256(f"{rgb.width}x{rgb.height}:".encode())
-    for rows in row_bands(*rgb.size):
-        pixels.update(_rows(rgb, rows).tobytes())
-    return Decoded(
-        encoded=encoded,
-        width=rgb.width,
-        height=rgb.height,
-        pixels_sha256=pixels.hexdigest(),
-        perceptual_hash=perceptual_hash(rgb),
-        **properties,
-    )
+    return Decoded(encoded, image.width, image.height, *properties, *hash_pixels(image))
 
 
 def _conversion(image: Image.Image, mode: str) -> Conversion | None:

@@ -15,7 +15,14 @@ from classifold.ingest.deep_fit import set_by_hand
 from classifold.ingest.deep_image import Measure
 from classifold.ingest.deep_summary import DeepSummary
 from classifold.ingest.entries import NotRead
-from classifold.ingest.images import CONVERSION_NAMES, Decoded, decode, decode_or_measure
+from classifold.ingest.images import (
+    CONVERSION_NAMES,
+    Decoded,
+    Rgb,
+    decode,
+    decode_or_measure,
+    decode_rgb,
+)
 from classifold.ingest.layout import Source, SourceImage
 from classifold.ingest.limits import UnreadableImageError
 from classifold.ingest.tree import Tree
@@ -191,6 +198,11 @@ def read_image(read: Callable[[str], bytes], name: str) -> Read:
 def decode_read(read: Read, *, background: Sequence[int], ranges: Ranges) -> Decoded | str:
     """Decode in a worker process: the image, or the reason why it is unreadable."""
     return _explain(read, partial(decode, background=background, ranges=ranges))
+
+
+def decode_rgb_read(read: Read, *, background: Sequence[int], ranges: Ranges | None) -> Rgb | str:
+    """Decode in a worker process without storing: the image, or why it is unreadable."""
+    return _explain(read, partial(decode_rgb, background=background, ranges=ranges))
 
 
 def decode_or_measure_read(read: Read, *, background: Sequence[int]) -> Decoded | Measure | str:

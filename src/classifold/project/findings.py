@@ -14,10 +14,9 @@ from classifold.errors import UserError
 from classifold.filtering.duplicates import equal_groups, near_groups
 from classifold.ingest.detection import open_source
 from classifold.ingest.folder_pattern import AUTO
-from classifold.ingest.images import Decoded, decode
-from classifold.ingest.ingestion import CRASHED, Read, read_image
+from classifold.ingest.images import WHITE, Conversion, Hashes, hash_pixels
+from classifold.ingest.ingestion import CRASHED, Read, decode_rgb_read, read_image
 from classifold.ingest.layout import Source
-from classifold.ingest.limits import UnreadableImageError
 from classifold.ingest.tree import Tree
 from classifold.runtime.parallel import ordered_map
 from classifold.runtime.progress import track
@@ -49,6 +48,14 @@ class Sample(NamedTuple):
         """The most frequent size, and the fraction of images that have it."""
         ((size, count),) = self.sizes.most_common(1)
         return size, count / self.sizes.total()
+
+
+class _Decoded(NamedTuple):
+    """What is counted of a decoded image."""
+
+    size: tuple[int, int]  # width and height, upright
+    conversion: Conversion | None
+    hashes: Hashes
 
 
 class Findings(NamedTuple):
@@ -161,7 +168,7 @@ def _decode_sample(tree: Tree, source: Source) -> Sample:
         on_crash=lambda _: CRASHED,
     )
     outcomes = track(outcomes, task="look at images", total=len(names), unit="images")
-    decoded: list[Decoded] = []
+    decoded: list[_Decoded] = []
     unreadable = []
     for name, outcome in zip(names, outcomes, strict=True):
         if isinstance(outcome, str):
@@ -174,12 +181,12 @@ def _decode_sample(tree: Tree, source: Source) -> Sample:
             f"--data: none of {len(names):,} images can be read, such as {name!r}, got {reason}. "
             "Fix the files."
         )
-    exact = equal_groups([image.pixels_sha256 for image in decoded])
-    near = near_groups([image.perceptual_hash for image in decoded], distance=NEAR)
+    exact = equal_groups([image.hashes.pixels_sha256 for image in decoded])
+    near = near_groups([image.hashes.perceptual_hash for image in decoded], distance=NEAR)
     return Sample(
         n_images=len(names),
         unreadable=unreadable,
-        sizes=Counter((image.width, image.height) for image in decoded),
+        sizes=Counter(image.size for image in decoded),
         conversions=Counter(image.conversion for image in decoded if image.conversion),
         n_exact=sum(map(len, exact)),
         n_near=sum(map(len, near)),
@@ -187,11 +194,9 @@ def _decode_sample(tree: Tree, source: Source) -> Sample:
     )
 
 
-def _decode(read: Read) -> Decoded | str:
-    """Decode in a worker process, without keeping the file: the image, or why it is unreadable."""
-    if read.failure is not None:
-        return read.failure
-    try:
-        return decode(read.content)._replace(encoded=b"")
-    except UnreadableImageError as error:
-        return str(error)
+def _decode(read: Read) -> _Decoded | str:
+    """Decode in a worker process, without keeping pixels: a description, or the reason for none."""
+    rgb = decode_rgb_read(read, background=WHITE, ranges=None)
+    if isinstance(rgb, str):
+        return rgb
+    return _Decoded(rgb.image.size, rgb.conversion, hash_pixels(rgb.image))

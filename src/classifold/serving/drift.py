@@ -194,16 +194,14 @@ def _of_table(classifier: Classifier, ids: Sequence[str]) -> Iterator[ImageToDes
 def _new(
     classifier: Classifier, images: NewImages, *, chosen: set[int], unreadable: list[str]
 ) -> Iterator[ImageToDescribe]:
-    pixels = images.pixels(**classifier.preparation)
+    pixels = images.pixels(**classifier.preparation, hashed=True)
     for i, (name, image) in enumerate(zip(images.names, pixels, strict=True)):
         if i not in chosen:
             continue
-        if image.pixels is None:
+        if image.pixels is None or image.hashes is None:
             unreadable.append(name)
             continue
-        yield ImageToDescribe(
-            name, image.pixels, image.width, image.height, image.sha256, image.perceptual_hash
-        )
+        yield ImageToDescribe(name, image.pixels, image.width, image.height, *image.hashes)
 
 
 def _near_distance(root: Path) -> int | None:

@@ -13,14 +13,14 @@ import numpy as np
 
 from classifold.data.deep_ranges import Ranges
 from classifold.data.image_table import UNLABELED, iter_columns, iter_images
-from classifold.data.pixels import rgb_pixels
+from classifold.data.pixels import to_pixels
 from classifold.errors import UserError
 from classifold.ingest.deep_summary import describe_use
 from classifold.ingest.entries import readable_id
 from classifold.ingest.files import sort_files
 from classifold.ingest.formats import EXTENSIONS, UNREAD_EXTENSIONS
-from classifold.ingest.images import WHITE
-from classifold.ingest.ingestion import CRASHED, Read, decode_read, read_image
+from classifold.ingest.images import WHITE, Hashes, hash_pixels
+from classifold.ingest.ingestion import CRASHED, Read, decode_rgb_read, read_image
 from classifold.ingest.tar_archive import is_tar
 from classifold.ingest.tree import open_tree, read_file
 from classifold.ingest.zip_archive import is_zip
@@ -42,8 +42,7 @@ class NewPixels(NamedTuple):
     remark: str | None = None  # what its owner should know
     width: int = 0  # before it was resized, in pixels
     height: int = 0
-    sha256: str = ""  # hash of the RGB pixels before it was resized
-    perceptual_hash: str = ""  # of the same pixels
+    hashes: Hashes | None = None  # of the RGB image before it was resized, if they are wanted
 
 
 class NewImages:
@@ -54,7 +53,13 @@ class NewImages:
         self._groups = groups
 
     def pixels(
-        self, *, size: int, resize: str, background: Sequence[int], ranges: Ranges
+        self,
+        *,
+        size: int,
+        resize: str,
+        background: Sequence[int],
+        ranges: Ranges,
+        hashed: bool = False,
     ) -> Iterator[NewPixels]:
         """Decode and resize the images as `ingest` and `evaluate` do, in the order of `names`.
 
@@ -65,10 +70,16 @@ class NewImages:
             resize: the filter, a key of `FILTERS`.
             background: red, green, blue in [0, 255], the color behind transparent pixels.
             ranges: ranges of deep images, as those that the model was trained on were converted.
+            hashed: whether hashes are wanted, to find duplicates.
         """
         return ordered_map(
             partial(
-                decode_pixels, size=size, resize=resize, background=tuple(background), ranges=ranges
+                decode_pixels,
+                size=size,
+                resize=resize,
+                background=tuple(background),
+                ranges=ranges,
+                hashed=hashed,
             ),
             (read for group in self._groups for read in group.reads),
             n_items=len(self.names),
@@ -177,18 +188,22 @@ def _unlabeled(ingested: Path) -> _Group:
 
 
 def decode_pixels(
-    read: Read, *, size: int, resize: str, background: Sequence[int], ranges: Ranges
+    read: Read,
+    *,
+    size: int,
+    resize: str,
+    background: Sequence[int],
+    ranges: Ranges,
+    hashed: bool = False,
 ) -> NewPixels:
     """Decode and resize one file, in any process; see `NewImages.pixels` for the arguments."""
-    decoded = decode_read(read, background=background, ranges=ranges)
-    if isinstance(decoded, str):
-        return NewPixels(None, reason=decoded)
-    remark = decoded.deep and describe_use(decoded.deep)
+    rgb = decode_rgb_read(read, background=background, ranges=ranges)
+    if isinstance(rgb, str):
+        return NewPixels(None, reason=rgb)
     return NewPixels(
-        rgb_pixels(decoded.encoded, size=size, resize=resize),
-        remark=remark,
-        width=decoded.width,
-        height=decoded.height,
-        sha256=decoded.pixels_sha256,
-        perceptual_hash=decoded.perceptual_hash,
+        to_pixels(rgb.image, size=size, resize=resize),
+        remark=rgb.deep and describe_use(rgb.deep),
+        width=rgb.image.width,
+        height=rgb.image.height,
+        hashes=hash_pixels(rgb.image) if hashed else None,
     )
