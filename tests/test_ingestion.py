@@ -24,6 +24,7 @@ from classifold.ingest.deep_image import ORIENTATION_TAG
 from classifold.ingest.detection import open_source
 from classifold.ingest.formats import UNREAD_EXTENSIONS
 from classifold.ingest.ingestion import ingest
+from classifold.pictures.thumbnails import open_images
 from classifold.runtime import parallel
 
 WHITE = (255, 255, 255)
@@ -159,6 +160,9 @@ def test_the_table_has_every_decodable_image_with_its_properties(read_all, mixed
     assert images["cat/1.jpg"] == mixed["cat/1.jpg"]
     for name, image in images.items():
         assert rgb_pixels(image).shape == (rows[name]["height"], rows[name]["width"], 3)
+    for name, image in open_images(folder, rows, side=96):
+        assert image.size == (rows[name]["width"], rows[name]["height"])
+    assert images["cat/turned.jpg"] == mixed["cat/turned.jpg"]
     assert (rows["cat/turned.jpg"]["width"], rows["cat/turned.jpg"]["height"]) == (8, 4)
 
 

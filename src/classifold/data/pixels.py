@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from classifold.data.image_table import iter_images
 
@@ -24,7 +24,8 @@ FILTERS = {
 def rgb_pixels(encoded: bytes, *, size: int | None = None, resize: str = "lanczos") -> np.ndarray:
     """Decode an image of the table, resized to a square if `size` is given.
 
-    Nothing is cropped: an image that is not square is stretched.
+    It is turned upright, as its EXIF orientation requires. Nothing is cropped: an image that is not
+    square is stretched.
 
     Args:
         encoded: an 8-bit RGB image file.
@@ -34,13 +35,13 @@ def rgb_pixels(encoded: bytes, *, size: int | None = None, resize: str = "lanczo
     Returns:
         uint8 array (height, width, 3).
     """
-    return to_pixels(Image.open(io.BytesIO(encoded)), size=size, resize=resize)
+    image = Image.open(io.BytesIO(encoded))
+    ImageOps.exif_transpose(image, in_place=True)
+    return to_pixels(image, size=size, resize=resize)
 
 
-def to_pixels(
-    image: Image.Image, *, size: int | None = None, resize: str = "lanczos"
-) -> np.ndarray:
-    """Convert an RGB image to an array, resized as `rgb_pixels` does."""
+def to_pixels(image: Image.Image, *, size: int | None, resize: str) -> np.ndarray:
+    """Convert an upright 8-bit RGB image to an array, resized as by `rgb_pixels`."""
     if size is not None and image.size != (size, size):
         image = image.resize((size, size), FILTERS[resize])
     return np.asarray(image.convert("RGB"))

@@ -9,9 +9,9 @@ FORMATS = (
     *("PPM", "TGA", "DIB", "ICO", "PCX", "QOI", "SGI"),
 )
 
-# Files of these keep their bytes if they are 8-bit RGB and upright; the others, rarer, are stored
-# again as PNG: few programs read them, a TGA or ICO may be mistaken for another format, and Pillow
-# does not report the bit depth of a JPEG 2000 or AVIF.
+# Files of these keep their bytes if they are 8-bit RGB; the others, rarer, are stored again as PNG:
+# few programs read them, a TGA or ICO may be mistaken for another format, and Pillow does not
+# report the bit depth of a JPEG 2000 or AVIF.
 KEPT_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "TIFF", "WEBP", "PPM", "GIF")
 
 # Their extensions, without those such as `.pdf` that plugins register.

@@ -50,7 +50,7 @@ class Rgb(NamedTuple):
     """An upright 8-bit RGB image, and how it was converted."""
 
     image: Image.Image
-    kept: bool  # whether the original file has the same pixels, in a format of `KEPT_FORMATS`
+    kept: bool  # whether the table keeps the original file
     mode: str  # Pillow's mode of the original file
     conversion: Conversion | None  # how it became RGB; None: it was RGB
     turned: bool  # whether it was turned or mirrored as EXIF requires
@@ -68,7 +68,7 @@ class Hashes(NamedTuple):
 class Decoded(NamedTuple):
     """An image as the table stores it, and how it was converted."""
 
-    encoded: bytes  # the original file, or PNG where the pixels had to change
+    encoded: bytes  # the original file, or PNG where its values had to change
     width: int  # upright, in pixels
     height: int
     mode: str  # these as of `Rgb`
@@ -85,8 +85,9 @@ def decode(
 ) -> Decoded:
     """Decode an image file into upright 8-bit RGB, as the table stores it.
 
-    An upright 8-bit RGB file of `KEPT_FORMATS` keeps its bytes; any other is stored again as PNG,
-    without loss. The arguments and errors are those of `decode_rgb`.
+    An 8-bit RGB file of `KEPT_FORMATS` keeps its bytes, also if EXIF marks it as turned:
+    `rgb_pixels` turns it. Any other is stored again as PNG, without loss. The arguments and errors
+    are those of `decode_rgb`.
     """
     with _explained():
         return _store(_decode(encoded, background=background, ranges=ranges), encoded)
@@ -180,7 +181,7 @@ def _convert_shallow(image: Image.Image, encoded: bytes, *, background: Sequence
     rare = image.format not in KEPT_FORMATS
     image, mode, turned, animated = load(image, encoded)
     conversion = _conversion(image, mode)
-    changed = conversion is not None or turned or animated or rare
+    changed = conversion is not None or animated or rare
     if changed:
         image = _compose(image.size, partial(_rows, image), background)
     return Rgb(image, not changed, mode, conversion, turned, animated, deep=None)
@@ -207,14 +208,24 @@ def _convert_deep(source: DeepImage, *, background: Sequence[int], ranges: Range
 
 
 def _store(rgb: Rgb, encoded: bytes) -> Decoded:
-    """Encode an RGB image, if its file does not have its pixels, and compute its hashes."""
-    image, kept, *properties = rgb
-    if not kept:
+    """Encode an RGB image, if its file is not kept, and compute its hashes."""
+    image = rgb.image
+    if not rgb.kept:
         buffer = io.BytesIO()
         image.info.clear()  # no text, profile or EXIF of the source
         image.save(buffer, "PNG", compress_level=3)
         encoded = buffer.getvalue()
-    return Decoded(encoded, image.width, image.height, *properties, *hash_pixels(image))
+    return Decoded(
+        encoded,
+        image.width,
+        image.height,
+        rgb.mode,
+        rgb.conversion,
+        rgb.turned,
+        rgb.animated,
+        rgb.deep,
+        *hash_pixels(image),
+    )
 
 
 def _conversion(image: Image.Image, mode: str) -> Conversion | None:

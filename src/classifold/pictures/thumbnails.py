@@ -4,7 +4,7 @@ import io
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from classifold.data.image_table import iter_images
 
@@ -24,6 +24,7 @@ def open_images(
         with Image.open(io.BytesIO(encoded)) as image:
             # A JPEG may be decoded at a fraction of its size, many times faster.
             image.draft("RGB", (side * 2, side * 2))
+            ImageOps.exif_transpose(image, in_place=True)
             yield image_id, image.convert("RGB")
 
 

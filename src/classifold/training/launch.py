@@ -135,7 +135,8 @@ def _torchrun(n_processes: int) -> NoReturn:
     os.environ[LAUNCHED] = "1"
     logging.disable(logging.ERROR)  # failures are reported below
     try:
-        with TemporaryDirectory() as logs:  # torchrun leaves a folder of its own behind
+        # torchrun leaves a folder of its own behind, in which its processes may still write.
+        with TemporaryDirectory(ignore_cleanup_errors=True) as logs:
             config = _configuration(n_processes, logs=logs)
             elastic_launch(config, sys.executable)("-u", *sys.argv)
     except ChildFailedError as failed:
