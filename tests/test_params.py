@@ -85,267 +85,170 @@ def test_levels_and_accuracies_may_be_omitted_or_empty(valid, key):
     check(changed(valid, f"{key}.{name}", []))
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "message"),
-    [
-        (
-            "split.fractions.train",
-            0.6,
-            "split.fractions: must sum to 1, got 0.9",
-        ),
-        (
-            "split.fractions.calibration",
-            0.2,
-            "split.fractions: must sum to 1, got 1.2",
-        ),
-        ("split.fractions.train", 0, "split.fractions.train: must be > 0, got 0"),
-        *(
-            ("dataset.folders", folders, "dataset.folders: must be auto, or a word per level of")
-            for folders in ("2023", "class/class", "any//class", "class/", "")
-        ),
-        ("dataset.folders", "any/class/", "got 'any/class/'. Remove each '/' at the start, at the"),
-        ("dataset.folders", "Any/Class", "got 'Any/Class'. Write class, split, group and any in "),
-        ("augment.rotat", 3, "augment.rotat: unknown key. Did you mean rotate?"),
-        ("limit", ABSENT, "limit: missing. Add it"),
-        ("limit.epochs", ABSENT, "limit.epochs: missing. Add it"),
-        ("limit.epochs", 0, "limit.epochs: must be >= 1, got 0"),
-        (
-            "limit.images_per_class",
-            2,
-            "limit.images_per_class: must be >= 3, got 2",
-        ),
-        ("augment.size", ABSENT, "augment.size: missing. Add it"),
-        ("tsne", ABSENT, "tsne: missing. Add it"),
-        ("tsne", 5, "tsne: must be a mapping"),
-        (
-            "evaluate.test_time.flips",
-            "vertical",
-            "evaluate.test_time.flips: must be 'none', 'horizontal' or 'both', got \"vertical\"",
-        ),
-        (
-            "evaluate.test_time.shift",
-            32,
-            "evaluate.test_time.shift: must be < augment.size (32 pixels), got 32",
-        ),
-        ("evaluate.bootstrap.resamples", 10, ">= 100, got 10"),
-        ("evaluate.prediction_sets.levels", [0.9, 1.0], "must be <= 0.99999, got 1.0"),
-        (
-            "evaluate.prediction_sets.levels",
-            [0.9, 0.9],
-            "must be different numbers, got [0.9, 0.9]",
-        ),
-        ("evaluate.prediction_sets.levels", [90], "levels.0: must be <= 0.99999, got 90"),
-        ("evaluate.abstention.accuracies", [0], "accuracies.0: must be >= 0.001, got 0"),
-        ("evaluate.abstention.accuracies", 0.9, "accuracies: must be a list"),
-        ("augment.flips", ["horizontal"], "augment.flips: must begin with 'none'"),
-        ("augment.flips", ["none", "both", "both"], "name each flip once"),
-        ("augment.scale", [1.1, 0.9], "augment.scale: must be [min, max], got [1.1, 0.9]"),
-        ("train.threads", "2", 'train.threads: must be an integer >= 1 and <= 1024, got "2"'),
-        ("models.mlp.batch_size", "32", 'models.mlp.batch_size: must be an integer >= 2, got "32"'),
-        (
-            "augment.warped",
-            math.nan,
-            "augment.warped: must be an integer >= 0 and <= 100, got .nan",
-        ),
-        (f"{PHASE}.optimizer.lr", "0", f'{PHASE}.optimizer.lr: must be a number > 0, got "0"'),
-        (
-            "train.launcher",
-            "torchrun",
-            "train.launcher: must be auto, none or {torchrun: N} with N processes, got 'torchrun'",
-        ),
-        (
-            "train.launcher",
-            {"torchrun": 0},
-            "{torchrun: N} with N processes, got {'torchrun': 0}",
-        ),
-        ("train.launcher", {"torchrun": 2, "nodes": 2}, "train.launcher: must be auto, none or"),
-        ("train.launcher", {"torchrun": True}, "N processes, got {'torchrun': True}"),
-        ("train.launcher", ABSENT, "train.launcher: missing. Add it"),
-        (
-            "train.device",
-            "gpu",
-            "train.device: must be 'auto', 'cpu', 'cuda' or 'mps', got \"gpu\"",
-        ),
-        ("models.mlp.network", "mpl", "models.mlp.network: must be one of alphanet, initial_cnn"),
-        (
-            "models.mlp.arguments.dropuot",
-            0.1,
-            "models.mlp.arguments.dropuot: unknown key. Did you mean dropout? Known keys",
-        ),
-        (
-            "models.alphanet_a.arguments",
-            {},
-            "models.alphanet_a.arguments.dropout: missing. Add it",
-        ),
-        ("models.mlp.batch_size", 1, "models.mlp.batch_size: must be >= 2"),
-        ("models.mlp.phases", {}, "models.mlp.phases: "),
-        (
-            f"{PHASE}.optimizer",
-            {"name": "adamm", "lr": 0.1},
-            f"{PHASE}.optimizer.name: must be one of 'adam', 'adamw', 'rmsprop', 'adadelta', "
-            "'sgd', got \"adamm\"",
-        ),
-        (f"{PHASE}.optimizer", {"lr": 0.1}, f"{PHASE}.optimizer.name: missing"),
-        (
-            f"{PHASE}.optimizer",
-            {"name": "adam", "lr": 0.1, "momentum": 0.9},
-            f"{PHASE}.optimizer.momentum: unknown key",
-        ),
-        (
-            f"{PHASE}.optimizer",
-            {"name": "sgd", "lr": 0.1, "nesterov": True},
-            "optimizer: nesterov: true needs momentum > 0",
-        ),
-        (f"{PHASE}.optimizer.lr", 0, f"{PHASE}.optimizer.lr: must be > 0, got 0"),
-        (
-            f"{PHASE}.optimizer",
-            {"name": "rmsprop", "lr": 0.1, "betas": [0.9, 0.99]},
-            f"{PHASE}.optimizer.betas: unknown key",
-        ),
-        (
-            f"{PHASE}.optimizer",
-            {"name": "adadelta", "lr": 0.1, "momentum": 0.9},
-            f"{PHASE}.optimizer.momentum: unknown key",
-        ),
-        (
-            f"{PHASE}.optimizer",
-            {"name": "sgd", "lr": 0.1, "lr_factors": {"head": 0}},
-            f"{PHASE}.optimizer.lr_factors.head: must be > 0, got 0",
-        ),
-        (f"{PHASE}.schedule", {"name": "plateau", "factor": 1.0, "patience": 2}, "< 1"),
-        (
-            f"{PHASE}.schedule",
-            {"name": "cyclical", "min_lr": 0.1, "step_size": 5},
-            f"{PHASE}.schedule.min_lr: must be < optimizer.lr (0.001), the maximum of the",
-        ),
-        (
-            f"{PHASE}.schedule",
-            {"name": "cyclical", "min_lr": 0.001, "step_size": 5},
-            f"{PHASE}.schedule.min_lr: must be < optimizer.lr",
-        ),
-        (
-            f"{PHASE}.schedule",
-            {"name": "cyclical", "min_lr": 0.0001, "step_size": 0},
-            f"{PHASE}.schedule.step_size: must be >= 1, got 0",
-        ),
-        (
-            f"{PHASE}.schedule",
-            {"name": "cosine", "warmup_epochs": 1, "min_lr": 0.1},
-            f"{PHASE}.schedule.min_lr: unknown key. Known keys: name, warmup_epochs",
-        ),
-        (
-            f"{PHASE}.schedule",
-            {"name": "cosine", "warmup_epochs": 1000},
-            f"{PHASE}.schedule.warmup_epochs: must be < epochs",
-        ),
-        (
-            f"{PHASE}.schedule",
-            ONE_CYCLE | {"max_momentum": 0.8},
-            f"{PHASE}.schedule: base_momentum (default 0.85) must be <= max_momentum",
-        ),
-        (
-            f"{PHASE}.trainable",
-            "heads",
-            f"{PHASE}.trainable: must be 'all' or 'head' or a list, got \"heads\"",
-        ),
-        (f"{PHASE}.stop", {"patience": 0}, f"{PHASE}.stop.patience: must be >= 1"),
-        (
-            f"{PHASE}.stop",
-            {"metric": "f1", "patience": 2},
-            f"{PHASE}.stop.metric: must be 'accuracy', 'micro_f1' or 'loss', got \"f1\"",
-        ),
-        (
-            f"{PHASE}.stop",
-            {"metric": "micro_f1", "patience": 2},
-            f"{PHASE}.stop.metric: must be accuracy or loss for one label per image",
-        ),
-        (
-            f"{PHASE}.stop",
-            {"patence": 2},
-            f"{PHASE}.stop.patence: unknown key. Did you mean patience?",
-        ),
-        (
-            "models.mlp.loss",
-            {"name": "cross_entropy", "gamma": 2},
-            "models.mlp.loss.gamma: unknown key. Known keys: name, label_smoothing",
-        ),
-        (
-            "models.mlp.loss",
-            {"name": "cross_entropy", "label_smoothing": 1.0},
-            "models.mlp.loss.label_smoothing: must be < 1, got 1.0",
-        ),
-        ("models.mlp.loss", {"name": "focal"}, "models.mlp.loss.gamma: missing. Add it"),
-        (
-            "models.mlp.loss",
-            {"name": "hinge"},
-            "models.mlp.loss.name: must be one of 'cross_entropy', 'binary_cross_entropy', "
-            "'mean_squared_error', 'focal', got \"hinge\"",
-        ),
-        (
-            "models.mlp.class_weights",
-            "balance",
-            "models.mlp.class_weights: must be 'none' or 'balanced', got \"balance\"",
-        ),
-        (
-            "models.mlp.sampler",
-            "random",
-            "models.mlp.sampler: must be 'shuffle' or 'balanced', got \"random\"",
-        ),
-        ("models.mlp.ema_decay", 1.0, "models.mlp.ema_decay: must be < 1, got 1.0"),
-        (
-            "models.mlp.gradient_clip_norm",
-            0,
-            "models.mlp.gradient_clip_norm: must be > 0, got 0",
-        ),
-        (
-            "models.mlp.gradient_accumulation_steps",
-            0,
-            "models.mlp.gradient_accumulation_steps: must be >= 1",
-        ),
-        (
-            "models.mlp.gradient_acumulation_steps",
-            2,
-            "models.mlp.gradient_acumulation_steps: unknown key. Did you mean gradient_acc",
-        ),
-        ("train.compile", "yes", 'train.compile: must be a boolean, got "yes"'),
-        ("explain.model", "resnet", "explain.model: must be best or one of the models mlp, "),
-        ("stack.folds", 1, "stack.folds: must be 0 (none) or 2 to 20, got 1"),
-        ("stack.folds", 21, "stack.folds: must be <= 20, got 21"),
-        ("stack.folds", -1, "stack.folds: must be >= 0, got -1"),
-        ("stack.folds", True, "stack.folds: must be an integer >= 0 and <= 20, got true"),
-        ("stack.members", ["mlp", "resnet"], "stack.members: must be all or a list of mlp"),
-    ],
+def below(prefix, *cases):
+    """The cases with their keys below another one."""
+    return [(f"{prefix}.{key}", value, message) for key, value, message in cases]
+
+
+# Key, value, and the message: all of it, or what follows the key.
+OF_PHASE = below(
+    PHASE,
+    ("optimizer.lr", "0", ': must be a number > 0, got "0"'),
+    ("optimizer.lr", 0, ": must be > 0, got 0"),
+    (
+        *("optimizer", {"name": "adamm", "lr": 0.1}),
+        ".name: must be one of 'adam', 'adamw', 'rmsprop', 'adadelta', 'sgd', got \"adamm\"",
+    ),
+    ("optimizer", {"lr": 0.1}, ".name: missing"),
+    ("optimizer", {"name": "adam", "lr": 0.1, "momentum": 0.9}, ".momentum: unknown key"),
+    (
+        *("optimizer", {"name": "sgd", "lr": 0.1, "nesterov": True}),
+        ": nesterov: true needs momentum > 0",
+    ),
+    ("optimizer", {"name": "rmsprop", "lr": 0.1, "betas": [0.9, 0.99]}, ".betas: unknown key"),
+    ("optimizer", {"name": "adadelta", "lr": 0.1, "momentum": 0.9}, ".momentum: unknown key"),
+    (
+        *("optimizer", {"name": "sgd", "lr": 0.1, "lr_factors": {"head": 0}}),
+        ".lr_factors.head: must be > 0, got 0",
+    ),
+    ("schedule", {"name": "plateau", "factor": 1.0, "patience": 2}, ".factor: must be < 1"),
+    (
+        *("schedule", {"name": "cyclical", "min_lr": 0.1, "step_size": 5}),
+        ".min_lr: must be < optimizer.lr (0.001), the maximum of the",
+    ),
+    (
+        *("schedule", {"name": "cyclical", "min_lr": 0.001, "step_size": 5}),
+        ".min_lr: must be < optimizer.lr",
+    ),
+    (
+        *("schedule", {"name": "cyclical", "min_lr": 0.0001, "step_size": 0}),
+        ".step_size: must be >= 1, got 0",
+    ),
+    (
+        *("schedule", {"name": "cosine", "warmup_epochs": 1, "min_lr": 0.1}),
+        ".min_lr: unknown key. Known keys: name, warmup_epochs",
+    ),
+    ("schedule", {"name": "cosine", "warmup_epochs": 1000}, ".warmup_epochs: must be < epochs"),
+    (
+        *("schedule", ONE_CYCLE | {"max_momentum": 0.8}),
+        ": base_momentum (default 0.85) must be <= max_momentum",
+    ),
+    ("trainable", "heads", ": must be 'all' or 'head' or a list, got \"heads\""),
+    ("stop", {"patience": 0}, ".patience: must be >= 1"),
+    (
+        *("stop", {"metric": "f1", "patience": 2}),
+        ".metric: must be 'accuracy', 'micro_f1' or 'loss', got \"f1\"",
+    ),
+    (
+        *("stop", {"metric": "micro_f1", "patience": 2}),
+        ".metric: must be accuracy or loss for one label per image",
+    ),
+    ("stop", {"patence": 2}, ".patence: unknown key. Did you mean patience?"),
 )
+OF_MODEL = below(
+    "models.mlp",
+    ("batch_size", "32", ': must be an integer >= 2, got "32"'),
+    ("batch_size", 1, ": must be >= 2"),
+    ("network", "mpl", ": must be one of alphanet, initial_cnn"),
+    ("arguments.dropuot", 0.1, ": unknown key. Did you mean dropout? Known keys"),
+    ("phases", {}, ": "),
+    ("loss", {"name": "cross_entropy", "gamma": 2}, ".gamma: unknown key. Known keys: name, label"),
+    (
+        *("loss", {"name": "cross_entropy", "label_smoothing": 1.0}),
+        ".label_smoothing: must be < 1, got 1.0",
+    ),
+    ("loss", {"name": "focal"}, ".gamma: missing. Add it"),
+    (
+        *("loss", {"name": "hinge"}),
+        ".name: must be one of 'cross_entropy', 'binary_cross_entropy', 'mean_squared_error', "
+        "'focal', got \"hinge\"",
+    ),
+    ("class_weights", "balance", ": must be 'none' or 'balanced', got \"balance\""),
+    ("sampler", "random", ": must be 'shuffle' or 'balanced', got \"random\""),
+    ("ema_decay", 1.0, ": must be < 1, got 1.0"),
+    ("gradient_clip_norm", 0, ": must be > 0, got 0"),
+    ("gradient_accumulation_steps", 0, ": must be >= 1"),
+    ("gradient_acumulation_steps", 2, ": unknown key. Did you mean gradient_acc"),
+)
+OF_OTHERS = [
+    ("split.fractions.train", 0.6, "split.fractions: must sum to 1, got 0.9"),
+    ("split.fractions.calibration", 0.2, "split.fractions: must sum to 1, got 1.2"),
+    ("split.fractions.train", 0, ": must be > 0, got 0"),
+    *(
+        ("dataset.folders", folders, ": must be auto, or a word per level of")
+        for folders in ("2023", "class/class", "any//class", "class/", "")
+    ),
+    ("dataset.folders", "any/class/", "got 'any/class/'. Remove each '/' at the start, at the"),
+    ("dataset.folders", "Any/Class", "got 'Any/Class'. Write class, split, group and any in "),
+    ("augment.rotat", 3, ": unknown key. Did you mean rotate?"),
+    *((key, ABSENT, ": missing. Add it") for key in ("limit", "limit.epochs", "augment.size")),
+    *((key, ABSENT, ": missing. Add it") for key in ("tsne", "train.launcher")),
+    ("models.alphanet_a.arguments", {}, ".dropout: missing. Add it"),
+    ("limit.epochs", 0, ": must be >= 1, got 0"),
+    ("limit.images_per_class", 2, ": must be >= 3, got 2"),
+    ("tsne", 5, ": must be a mapping"),
+    (
+        *("evaluate.test_time.flips", "vertical"),
+        ": must be 'none', 'horizontal' or 'both', got \"vertical\"",
+    ),
+    ("evaluate.test_time.shift", 32, ": must be < augment.size (32 pixels), got 32"),
+    ("evaluate.bootstrap.resamples", 10, ": must be >= 100, got 10"),
+    ("evaluate.prediction_sets.levels", [0.9, 1.0], "must be <= 0.99999, got 1.0"),
+    ("evaluate.prediction_sets.levels", [0.9, 0.9], "must be different numbers, got [0.9, 0.9]"),
+    ("evaluate.prediction_sets.levels", [90], ".0: must be <= 0.99999, got 90"),
+    ("evaluate.abstention.accuracies", [0], ".0: must be >= 0.001, got 0"),
+    ("evaluate.abstention.accuracies", 0.9, ": must be a list"),
+    ("augment.flips", ["horizontal"], ": must begin with 'none'"),
+    ("augment.flips", ["none", "both", "both"], "name each flip once"),
+    ("augment.scale", [1.1, 0.9], ": must be [min, max], got [1.1, 0.9]"),
+    ("augment.warped", math.nan, ": must be an integer >= 0 and <= 100, got .nan"),
+    ("train.threads", "2", ': must be an integer >= 1 and <= 1024, got "2"'),
+    (
+        *("train.launcher", "torchrun"),
+        ": must be auto, none or {torchrun: N} with N processes, got 'torchrun'",
+    ),
+    ("train.launcher", {"torchrun": 0}, "{torchrun: N} with N processes, got {'torchrun': 0}"),
+    ("train.launcher", {"torchrun": 2, "nodes": 2}, ": must be auto, none or"),
+    ("train.launcher", {"torchrun": True}, "N processes, got {'torchrun': True}"),
+    ("train.device", "gpu", ": must be 'auto', 'cpu', 'cuda' or 'mps', got \"gpu\""),
+    ("train.compile", "yes", ': must be a boolean, got "yes"'),
+    ("explain.model", "resnet", ": must be best or one of the models mlp, "),
+    ("stack.folds", 1, ": must be 0 (none) or 2 to 20, got 1"),
+    ("stack.folds", 21, ": must be <= 20, got 21"),
+    ("stack.folds", -1, ": must be >= 0, got -1"),
+    ("stack.folds", True, ": must be an integer >= 0 and <= 20, got true"),
+    ("stack.members", ["mlp", "resnet"], ": must be all or a list of mlp"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "message"), OF_PHASE + OF_MODEL + OF_OTHERS)
 def test_an_invalid_value_is_an_error_with_its_key_and_value(valid, key, value, message):
-    content = changed(valid, key, value)
-    with pytest.raises(UserError, match=re.escape(message)):
-        check(content)
+    expected = key + message if message.startswith((":", ".")) else message
+    with pytest.raises(UserError, match=re.escape(expected)):
+        check(changed(valid, key, value))
 
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("stack.members", [], "stack.members: must have at least 1 item, got []"),
-        ("stack.members", "x", "stack.members: must be 'all' or a list, got \"x\""),
-        ("stack.members", [3], "stack.members.0: must be a string, got 3"),
+        ("stack.members", [], ": must have at least 1 item, got []"),
+        ("stack.members", "x", ": must be 'all' or a list, got \"x\""),
+        ("stack.members", [3], ".0: must be a string, got 3"),
         (
-            "ingest.range",
-            [4095, 0],
-            "ingest.range: must be auto or [black, white] with black < white, got [4095.0, 0.0]",
+            *("ingest.range", [4095, 0]),
+            ": must be auto or [black, white] with black < white, got [4095.0, 0.0]",
         ),
         (
-            "ingest.range",
-            [-1e308, 1e308],
-            "ingest.range: must be auto or [black, white] with a finite difference, "
-            "got [-1e+308, 1e+308]",
+            *("ingest.range", [-1e308, 1e308]),
+            ": must be auto or [black, white] with a finite difference, got [-1e+308, 1e+308]",
         ),
-        ("ingest.range", "Auto", "ingest.range: must be 'auto' or a list, got \"Auto\""),
+        ("ingest.range", "Auto", ": must be 'auto' or a list, got \"Auto\""),
     ],
 )
 def test_a_value_or_a_list_is_one_error_with_the_rule_that_was_meant(valid, key, value, message):
     with pytest.raises(UserError) as error:
         check(changed(valid, key, value))
-    assert str(error.value).splitlines()[1:] == [f"  {message}."]
+    assert str(error.value).splitlines()[1:] == [f"  {key}{message}."]
 
 
 def of_several_labels(content, **loss):
@@ -356,20 +259,11 @@ def of_several_labels(content, **loss):
     return content
 
 
-@pytest.mark.parametrize(
-    "loss",
-    [
-        {"name": "binary_cross_entropy"},
-        {"name": "mean_squared_error"},
-        {"name": "focal", "gamma": 2},
-    ],
-    ids=lambda loss: loss["name"],
-)
+@pytest.mark.parametrize("loss", ["binary_cross_entropy", "mean_squared_error", "focal"])
 @pytest.mark.parametrize("metric", ["micro_f1", "accuracy", "loss"])
 def test_each_sigmoid_loss_is_valid_for_several_labels(valid, loss, metric):
-    content = of_several_labels(valid, **loss)
-    content = changed(content, f"{PHASE}.stop", {"metric": metric, "patience": 2})
-    check(content)
+    content = of_several_labels(valid, name=loss, **({"gamma": 2} if loss == "focal" else {}))
+    check(changed(content, f"{PHASE}.stop", {"metric": metric, "patience": 2}))
 
 
 @pytest.mark.parametrize("task", ["single", "multi"])
@@ -402,7 +296,6 @@ def test_cross_entropy_is_refused_for_several_labels(valid):
         ({"name": "adam"}, True),
         ({"name": "adamw"}, True),
     ],
-    ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else "",
 )
 def test_one_cycle_accepts_limits_of_momentum_only_with_momentum(valid, optimizer, cycles, key):
     content = changed(valid, f"{PHASE}.optimizer", optimizer | {"lr": 0.1})
@@ -439,11 +332,9 @@ def test_one_cycle_accepts_limits_of_momentum_only_with_momentum(valid, optimize
         ("stack.folds", 2),
         ("stack.folds", 20),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
 def test_all_settings_of_a_training_are_valid(valid, key, value):
-    content = changed(valid, key, value)
-    check(content)
+    check(changed(valid, key, value))
 
 
 @pytest.mark.parametrize("name", ["two words", "1st", "a.b", "$(reboot)", "x;reboot", "../x", ""])
@@ -465,40 +356,23 @@ def test_names_are_valid_as_file_name_as_key_and_in_a_command(valid, section, na
         ("a" * 300, "at most 100 characters, .* got 300"),
         ("a" * 101, "at most 100 characters, .* got 101"),
         *((name, "Windows reserves") for name in ("con", "NUL", "Com1", "lpt9")),
+        ("MLP", "must differ from mlp in more than"),
+        *(
+            (name, "a model's name must not be best or")
+            for name in ("stack", "majority_baseline", "Stack", "best")
+        ),
     ],
 )
 @pytest.mark.promise("limit-name")
-def test_names_that_no_file_can_have_are_refused(valid, name, message):
+def test_names_that_models_cannot_have_are_refused(valid, name, message):
     valid["models"][name] = valid["models"]["mlp"]
-    with pytest.raises(UserError, match=f"models.{name[:3]}.*{message}"):
+    with pytest.raises(UserError, match=f"models.{name[:3]}.*: .*{message}"):
         check(valid)
 
 
 def test_a_name_of_100_characters_is_valid(valid):
     valid["models"]["a" * 100] = valid["models"]["mlp"]
     check(valid)
-
-
-@pytest.mark.promise("limit-name")
-def test_names_of_models_differ_in_more_than_case(valid):
-    valid["models"]["MLP"] = valid["models"]["mlp"]
-    with pytest.raises(UserError, match=r"models\.MLP: must differ from mlp in more than"):
-        check(valid)
-
-
-@pytest.mark.parametrize("name", ["stack", "majority_baseline", "Stack", "best"])
-def test_names_with_another_meaning_are_no_names_of_models(valid, name):
-    valid["models"][name] = valid["models"]["mlp"]
-    with pytest.raises(UserError, match=f"models.{name}: a model's name must not be best or"):
-        check(valid)
-
-
-def test_all_errors_are_listed_at_once(valid):
-    content = changed(changed(valid, "augment.size", -1), "stack.seed", "x")
-    with pytest.raises(UserError, match="2 validation errors") as caught:
-        check(content)
-    assert "augment.size: " in str(caught.value)
-    assert "stack.seed: " in str(caught.value)
 
 
 def test_unknown_keys_do_not_hide_other_errors(valid):
@@ -525,10 +399,8 @@ def test_a_misspelled_key_is_one_error(valid):
 def test_a_decimal_comma_is_named(valid):
     valid["models"]["mlp"]["phases"]["p1"]["optimizer"] |= parse_yaml("{lr: 0,001}", where="here")
     lines = validation_errors(Params, valid)
-    assert any(
-        ".optimizer.1: unknown key" in line and "write decimals with a point" in line
-        for line in lines
-    )
+    (line,) = (line for line in lines if ".optimizer.1: unknown key" in line)
+    assert "write decimals with a point" in line
 
 
 def test_all_errors_between_sections_are_listed(valid):
@@ -545,10 +417,10 @@ def test_yaml_is_parsed_as_by_dvc(write):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        pytest.param("a: [1", "not valid YAML", id="cut short"),
-        pytest.param("a: 1\na: 2", "not valid YAML", id="duplicate key"),
-        pytest.param("- a", "must have sections such as 'dataset:'", id="a list"),
-        pytest.param("", "must have sections such as 'dataset:'", id="nothing"),
+        ("a: [1", "not valid YAML"),
+        ("a: 1\na: 2", "not valid YAML"),
+        ("- a", "must have sections such as 'dataset:'"),
+        ("", "must have sections such as 'dataset:'"),
     ],
 )
 def test_a_file_without_sections_is_an_error(write, text, message):
@@ -601,32 +473,23 @@ def test_a_probe_has_a_head_and_no_phases(valid, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            {"phases": {}},
-            "models.mlp.phases: unknown key. Known keys: network, arguments",
-        ),
-        ({"batch_size": 8}, "models.mlp.batch_size: unknown key"),
-        ({"head": ABSENT}, "models.mlp.head: missing. Add it"),
-        ({"seeds": 3}, "models.mlp.seeds: must be 1 for network probe"),
-        (
-            {"head": {"name": "forest"}},
-            "models.mlp.head.name: must be one of 'logistic'",
-        ),
-        ({"head": {"name": "logistic", "c": 0}}, "models.mlp.head.c: must be > 0, got 0"),
-        ({"head": {"name": "neighbors", "k": []}}, "models.mlp.head.k: "),
-        ({"head": {"name": "neighbors", "c": 1.0}}, "models.mlp.head.c: unknown key"),
-        (
-            {"arguments": {"name": "resnet18", "neighbors": 3}},
-            "arguments.neighbors: unknown key",
-        ),
-        ({"online": "crop"}, "models.mlp.online: must be a policy without steps"),
-        ({"online": "no"}, "models.mlp.online: must be one of the policies"),
-        ({"network": "mlp"}, "models.mlp.head: unknown key"),
-        ({"network": "probes"}, "models.mlp.network: must be one of"),
+        ({"phases": {}}, "phases: unknown key. Known keys: network, arguments"),
+        ({"batch_size": 8}, "batch_size: unknown key"),
+        ({"head": ABSENT}, "head: missing. Add it"),
+        ({"seeds": 3}, "seeds: must be 1 for network probe"),
+        ({"head": {"name": "forest"}}, "head.name: must be one of 'logistic'"),
+        ({"head": {"name": "logistic", "c": 0}}, "head.c: must be > 0, got 0"),
+        ({"head": {"name": "neighbors", "k": []}}, "head.k: "),
+        ({"head": {"name": "neighbors", "c": 1.0}}, "head.c: unknown key"),
+        ({"arguments": {"name": "resnet18", "neighbors": 3}}, "arguments.neighbors: unknown key"),
+        ({"online": "crop"}, "online: must be a policy without steps"),
+        ({"online": "no"}, "online: must be one of the policies"),
+        ({"network": "mlp"}, "head: unknown key"),
+        ({"network": "probes"}, "network: must be one of"),
     ],
 )
 def test_settings_that_a_probe_does_not_have_are_refused(valid, change, message):
     probe = {key: value for key, value in (PROBE | change).items() if value is not ABSENT}
-    with pytest.raises(UserError) as raised:
-        check(valid | {"models": valid["models"] | {"mlp": probe}})
-    assert message in str(raised.value)
+    valid["models"]["mlp"] = probe
+    with pytest.raises(UserError, match=re.escape(f"models.mlp.{message}")):
+        check(valid)
