@@ -29,8 +29,6 @@ REAL = Path(__file__).parents[1].parent / "shared" / "data"
 MODAL = {"rule": "modal", "tolerance": 0}
 ANY_SIZE = {"rule": "none", "tolerance": 0}
 DROP = {"exact": "drop", "near": "off", "distance": 4, "conflicting": "drop"}
-OFF = {"exact": "off", "near": "off", "distance": 4, "conflicting": "off"}
-NEAR = DROP | {"near": "group"}
 
 
 def image(name, label="cat", *, size=(8, 8), pixels=None, split=None, group=None, looks=None):
@@ -47,8 +45,8 @@ def image(name, label="cat", *, size=(8, 8), pixels=None, split=None, group=None
     ("sizes", "expected"),
     [
         ([(8, 8), (8, 8), (9, 9)], (8, 8)),
-        pytest.param([(8, 8), (9, 9), (8, 10)], (9, 9), id="of equally frequent, most pixels"),
-        pytest.param([(4, 9), (9, 4), (6, 6)], (9, 4), id="of equally many pixels, the widest"),
+        ([(8, 8), (9, 9), (8, 10)], (9, 9)),  # of equally frequent ones that of most pixels
+        ([(4, 9), (9, 4), (6, 6)], (9, 4)),  # of equally many pixels the widest
     ],
 )
 def test_the_modal_size_by_hand(sizes, expected):
@@ -142,6 +140,10 @@ def test_a_search_in_several_processes_finds_the_same_groups(monkeypatch, n_hash
     assert near_groups(hashes, distance=4) == expected
 
 
+def chosen(*images, size=MODAL, **duplicates):
+    return select(list(images), size=size, duplicates=DROP | duplicates)
+
+
 def reasons(selection):
     return {item.image.id: (item.reason, item.measured) for item in selection.excluded}
 
@@ -152,39 +154,31 @@ def kept(selection):
 
 def test_images_of_unusual_size_are_excluded_with_their_size():
     images = [image("a"), image("b"), image("c", size=(8, 9)), image("d", "dog")]
-    selection = select(images, size=MODAL, duplicates=DROP)
+    selection = chosen(*images)
     assert kept(selection) == ["a", "b", "d"]
     assert reasons(selection) == {"c": ("size", "8x9")}
-    assert kept(select(images, size=MODAL | {"tolerance": 1}, duplicates=DROP)) == list("abcd")
-    assert kept(select(images, size=ANY_SIZE, duplicates=DROP)) == list("abcd")
+    for size in (MODAL | {"tolerance": 1}, ANY_SIZE):
+        assert kept(chosen(*images, size=size)) == list("abcd")
 
 
 def test_of_equal_images_the_first_stays():
-    images = [image("a", pixels="x"), image("b", pixels="x"), image("c", pixels="x")]
-    selection = select(images, size=MODAL, duplicates=DROP)
+    selection = chosen(*(image(name, pixels="x") for name in "abc"))
     assert kept(selection) == ["a"]
     assert reasons(selection) == {"b": ("duplicate", "a"), "c": ("duplicate", "a")}
-    assert [(item.image.id, item.group, item.kept) for item in selection.duplicates] == [
-        ("a", "a", True),
-        ("b", "a", False),
-        ("c", "a", False),
-    ]
+    found = [(item.image.id, item.group, item.kept) for item in selection.duplicates]
+    assert found == [("a", "a", True), ("b", "a", False), ("c", "a", False)]
 
 
 def test_unlabeled_images_are_never_excluded():
-    images = [
-        image("a", None, pixels="x", size=(9, 9)),
-        image("b", None, pixels="x"),
-        image("c", "cat", pixels="x"),
-    ]
-    selection = select(images, size=MODAL, duplicates=DROP)
+    of_another_size = image("a", None, pixels="x", size=(9, 9))
+    selection = chosen(of_another_size, image("b", None, pixels="x"), image("c", pixels="x"))
     assert kept(selection) == ["a", "b", "c"]
     assert [item.image.id for item in selection.duplicates] == ["a", "b", "c"]
 
 
 @pytest.mark.promise("official-test")
 def test_an_official_test_split_loses_no_image_and_its_duplicates_are_counted():
-    images = [
+    selection = chosen(
         image("a", split="train", pixels="x"),
         image("b", split="train", pixels="x"),
         image("c", split="test", pixels="x"),
@@ -193,40 +187,29 @@ def test_an_official_test_split_loses_no_image_and_its_duplicates_are_counted():
         image("f", "dog", split="train", pixels="y"),
         image("g", "cat", split="test", pixels="y"),
         image("h", "dog", split="train"),
-    ]
-    selection = select(images, size=MODAL, duplicates=DROP)
+    )
     assert kept(selection) == ["a", "c", "d", "e", "g", "h"]
-    assert reasons(selection) == {
-        "b": ("duplicate", "a"),
-        "f": ("conflicting_labels", "cat / dog"),
-    }
+    conflict = ("conflicting_labels", "cat / dog")
+    assert reasons(selection) == {"b": ("duplicate", "a"), "f": conflict}
     assert selection_metrics(selection)["n_test_images_with_duplicates"] == 2  # of g none is left
 
 
 @pytest.mark.parametrize("exact", ["drop", "group"])
 def test_of_duplicates_in_official_train_and_validation_the_validation_image_stays(exact):
-    images = [
-        image("a", split="train", pixels="x"),
-        image("b", split="validation", pixels="x"),
-        image("c", split="train"),
-        image("d", split="test"),
-    ]
-    selection = select(images, size=MODAL, duplicates=DROP | {"exact": exact})
+    same = [image("a", split="train", pixels="x"), image("b", split="validation", pixels="x")]
+    selection = chosen(*same, image("c", split="train"), image("d", split="test"), exact=exact)
     assert reasons(selection) == {"a": ("duplicate", "b")}
 
 
 @pytest.mark.promise("never-in-two-splits")
 def test_near_duplicates_are_grouped_with_near_group():
     images = [image("a", looks=0), image("b", "dog", looks=0b1111), image("c", looks=0b11111)]
-    assert select(images, size=MODAL, duplicates=DROP).groups == {}
-    selection = select(images, size=MODAL, duplicates=NEAR)
+    assert chosen(*images).groups == {}
+    selection = chosen(*images, near="group")
     assert kept(selection) == ["a", "b", "c"]
     assert selection.groups == {"a": "a", "b": "a", "c": "a"}  # c by way of b
     assert [item.kind for item in selection.duplicates] == ["near"] * 3
-    assert select(images, size=MODAL, duplicates=NEAR | {"distance": 3}).groups == {
-        "b": "b",
-        "c": "b",
-    }
+    assert chosen(*images, near="group", distance=3).groups == {"b": "b", "c": "b"}
 
 
 def test_the_largest_near_duplicate_of_a_label_stays_with_near_drop():
@@ -237,77 +220,58 @@ def test_the_largest_near_duplicate_of_a_label_stays_with_near_drop():
         image("d", looks=0b1111111, size=(7, 7)),  # near to none that stays
         image("e", looks=0b0011111),  # exactly 4 bits from b
     ]
-    selection = select(images, size=ANY_SIZE, duplicates=DROP | {"near": "drop"})
+    selection = chosen(*images, size=ANY_SIZE, near="drop")
     assert reasons(selection) == {"a": ("duplicate", "b"), "e": ("duplicate", "b")}
     assert selection.groups == dict.fromkeys("bcd", "a")
 
 
 def test_a_declared_group_acts_as_a_group_of_duplicates_and_merges_with_it():
-    images = [
-        image("a", group="patient 1"),
-        image("b", group="patient 1", pixels="x"),
-        image("c", pixels="x", group="patient 2"),
-        image("d", "dog", group="patient 2"),
-        image("e"),
-    ]
-    selection = select(images, size=MODAL, duplicates=DROP | {"exact": "group"})
+    first = [image("a", group="patient 1"), image("b", group="patient 1", pixels="x")]
+    second = [image("c", group="patient 2", pixels="x"), image("d", "dog", group="patient 2")]
+    selection = chosen(*first, *second, image("e"), exact="group")
     assert selection.groups == dict.fromkeys("abcd", "a")
     assert [item.image.id for item in selection.duplicates] == ["b", "c"]
 
 
 def test_equal_images_with_different_labels_are_all_excluded():
-    images = [
-        image("a", "cat", pixels="x"),
-        image("b", "dog", pixels="x"),
-        image("c", "cat", pixels="x"),
-        image("d", "cat"),
-        image("e", "dog"),
-    ]
-    selection = select(images, size=MODAL, duplicates=DROP)
+    equal = [image("a", pixels="x"), image("b", "dog", pixels="x"), image("c", pixels="x")]
+    selection = chosen(*equal, image("d"), image("e", "dog"))
     assert kept(selection) == ["d", "e"]
-    assert set(reasons(selection).values()) == {("conflicting_labels", "cat / dog")}
+    assert reasons(selection) == dict.fromkeys("abc", ("conflicting_labels", "cat / dog"))
 
 
 @pytest.mark.promise("reasons")
 def test_an_image_is_excluded_for_one_reason_the_first():
-    images = [image("a", pixels="x"), image("b", pixels="x", size=(9, 9)), image("c")]
-    selection = select(images, size=MODAL, duplicates=DROP)
+    selection = chosen(image("a", pixels="x"), image("b", pixels="x", size=(9, 9)), image("c"))
     assert reasons(selection) == {"b": ("size", "9x9")}
     assert selection.duplicates == []  # the duplicate of another size is excluded before the search
 
 
-def test_grouped_duplicates_all_stay_in_one_group():
-    images = [image("a", pixels="x"), image("b", pixels="x"), image("c")]
-    selection = select(images, size=MODAL, duplicates=DROP | {"exact": "group"})
+@pytest.mark.parametrize(
+    ("label", "settings"), [("cat", {"exact": "group"}), ("dog", {"conflicting": "off"})]
+)
+def test_duplicates_that_stay_are_in_one_group(label, settings):
+    images = [image("a", pixels="x"), image("b", label, pixels="x"), image("c")]
+    selection = chosen(*images, **settings)
     assert kept(selection) == ["a", "b", "c"]
-    assert selection.groups == {"a": "a", "b": "a"}
-
-
-def test_conflicting_duplicates_that_stay_are_in_one_group():
-    images = [image("a", "cat", pixels="x"), image("b", "dog", pixels="x")]
-    selection = select(images, size=MODAL, duplicates=DROP | {"conflicting": "off"})
-    assert kept(selection) == ["a", "b"]
     assert selection.groups == {"a": "a", "b": "a"}
 
 
 def test_with_all_rules_off_every_image_stays():
     images = [image("a", pixels="x"), image("b", "dog", pixels="x", size=(1, 1))]
-    selection = select(images, size=ANY_SIZE, duplicates=OFF)
-    assert kept(selection) == ["a", "b"]
-    assert (selection.excluded, selection.duplicates, selection.groups) == ([], [], {})
+    selection = chosen(*images, size=ANY_SIZE, exact="off", conflicting="off")
+    assert selection[:4] == (images, [], [], {})
 
 
 def test_a_class_without_a_remaining_image_is_an_error_with_a_remedy():
-    images = [image("a"), image("b"), image("c", "dog", size=(9, 9))]
     message = r"filter: .*'dog' remains, got 1 excluded \(1 size\)\. filter\.size\.rule: none"
     with pytest.raises(UserError, match=message):
-        select(images, size=MODAL, duplicates=DROP)
+        chosen(image("a"), image("b"), image("c", "dog", size=(9, 9)))
 
 
 def test_classes_of_equal_images_alone_are_an_error_that_names_the_conflict():
-    images = [image("a", pixels="x"), image("b", "dog", pixels="x"), image("c", pixels="x")]
     with pytest.raises(UserError) as error:
-        select(images, size=ANY_SIZE, duplicates=DROP)
+        chosen(image("a", pixels="x"), image("b", "dog", pixels="x"), image("c", pixels="x"))
     assert "'cat', 'dog' remains, got 3 excluded (3 conflicting labels)" in str(error.value)
     assert "Correct the labels of equal images" in str(error.value)
     assert "filter." not in str(error.value)
@@ -372,7 +336,7 @@ def test_equal_images_that_stay_share_one_group(images, duplicates):
 
 
 def test_the_metrics_of_a_selection_by_hand():
-    images = [
+    selection = chosen(
         image("a", "cat", pixels="x"),
         image("b", "cat", pixels="x"),
         image("c", "dog"),
@@ -380,9 +344,8 @@ def test_the_metrics_of_a_selection_by_hand():
         image("e", "cat", pixels="y"),
         image("f", "dog", pixels="y"),
         image("g", None),
-    ]
-    metrics = selection_metrics(select(images, size=MODAL, duplicates=DROP))
-    assert metrics == {
+    )
+    assert selection_metrics(selection) == {
         "n_images": 7,
         "n_kept": 3,
         "n_excluded": 4,
@@ -403,14 +366,9 @@ def test_the_metrics_of_a_selection_by_hand():
 
 
 def test_the_files_list_kept_images_excluded_images_and_duplicates(tmp_path):
-    images = [
-        image("a", pixels="x"),
-        image("b", pixels="x"),
-        image("c", None),
-        image("d", size=(9, 8)),
-    ]
-    duplicates = DROP | {"exact": "group"}
-    write_selection(tmp_path, select(images, size=MODAL, duplicates=duplicates))
+    equal = [image("a", pixels="x"), image("b", pixels="x")]
+    selection = chosen(*equal, image("c", None), image("d", size=(9, 8)), exact="group")
+    write_selection(tmp_path, selection)
     assert read_rows(tmp_path / "kept.csv") == [
         {"id": "a", "label": "cat", "split": "", "group": "a"},
         {"id": "b", "label": "cat", "split": "", "group": "a"},
@@ -463,17 +421,11 @@ def test_real_fruit_images_of_unusual_size_are_counted_as_by_zipfile_and_pillow(
         sizes = {name: Image.open(io.BytesIO(archive.read(name))).size for name in names}
     candidates = [image(name, name.split("/")[-2], size=sizes[name]) for name in names]
     for tolerance in (0, 5):
-        selection = select(
-            candidates, size={"rule": "modal", "tolerance": tolerance}, duplicates=DROP
-        )
+        metrics = selection_metrics(chosen(*candidates, size=MODAL | {"tolerance": tolerance}))
         outcomes = Counter(
-            (
-                name.split("/")[-2],
-                abs(width - 300) <= tolerance and abs(height - 300) <= tolerance,
-            )
+            (name.split("/")[-2], max(abs(width - 300), abs(height - 300)) <= tolerance)
             for name, (width, height) in sizes.items()
         )
-        metrics = selection_metrics(selection)
         for label, n_kept in metrics["kept_per_class"].items():
             assert n_kept == outcomes[label, True]
             assert metrics["excluded_per_class"][label] == outcomes[label, False]

@@ -37,6 +37,7 @@ FOUND = Findings(
     remarks=[],
     sample=PHOTOS,
 )
+MANY = {"labels_per_image": Counter({1: 50_000})}
 
 
 def sized(side, **changes):
@@ -93,112 +94,56 @@ def test_images_that_cannot_be_read_are_an_error(tmp_path):
         find(tmp_path)
 
 
+DIGITS = {
+    "images_per_class": dict.fromkeys("0123456789", 6000),
+    "labels_per_image": Counter({1: 60_000}),
+    "sample": sized(28, conversions=Counter(grayscale=1000)),
+}
+IMAGENET = {"layout": "tiny-imagenet", "sample": sized(64)}
+
+
 @pytest.mark.parametrize(
-    ("found", "machine", "installed", "values"),
+    ("changes", "machine", "installed", "values"),
     [
-        pytest.param(
-            FOUND,
-            CPU,
-            True,
-            {
-                "models": ["lite0"],
-                "augment.size": 224,
-                "augment.flips": ["none"],
-                "filter.duplicates.near": "group",
-                "train.threads": 2,
-            },
-            id="photos",
+        (
+            *({}, CPU, True),
+            {"models": ["lite0"], "augment.size": 224, "augment.flips": ["none"]}
+            | {"filter.duplicates.near": "group", "train.threads": 2},
         ),
-        pytest.param(
-            FOUND,
-            GPU,
-            False,
-            {"models": ["resnet"], "train.threads": 8, "filter.size.rule": "none"},
-            id="photos without pretrained weights",
-        ),
-        pytest.param(
-            FOUND._replace(labels_per_image=Counter({1: 50_000})),
-            CPU,
-            True,
-            {"models": ["lite0"], "split.fractions.train": 0.8},
-            id="many photos",
-        ),
-        pytest.param(
-            FOUND._replace(labels_per_image=Counter({1: 50_000})),
-            GPU,
-            True,
-            {"models": ["lite0"]},
-            id="many photos and a GPU",
-        ),
-        pytest.param(
-            FOUND._replace(task="multi", labels_per_image=Counter({0: 9, 1: 500, 2: 500})),
-            CPU,
-            False,
+        # Without pretrained weights.
+        ({}, GPU, False, {"models": ["resnet"], "train.threads": 8, "filter.size.rule": "none"}),
+        (MANY, CPU, True, {"models": ["lite0"], "split.fractions.train": 0.8}),
+        (MANY, GPU, True, {"models": ["lite0"]}),
+        (
+            *({"task": "multi", "labels_per_image": Counter({0: 9, 1: 500, 2: 500})}, CPU, False),
             {"models": ["resnet"], "dataset.task": "multi", "augment.size": 96},
-            id="several labels",
         ),
-        pytest.param(
-            FOUND._replace(sample=sized(70)),
-            CPU,
-            False,
-            {"models": ["resnet"], "augment.size": 64},
-            id="photos of 70 pixels",
+        ({"sample": sized(70)}, CPU, False, {"models": ["resnet"], "augment.size": 64}),
+        (
+            *({"sample": sized(32)}, CPU, True),
+            {"augment.size": 32, "augment.flips": ["none", "horizontal"], "augment.warped": 7}
+            | {"filter.duplicates.near": "group"},
         ),
-        pytest.param(
-            FOUND._replace(sample=sized(32)),
-            CPU,
-            True,
-            {
-                "augment.size": 32,
-                "augment.flips": ["none", "horizontal"],
-                "augment.warped": 7,
-                "filter.duplicates.near": "group",
-            },
-            id="small photos",
-        ),
-        pytest.param(
-            FOUND._replace(
-                images_per_class=dict.fromkeys("0123456789", 6000),
-                labels_per_image=Counter({1: 60_000}),
-                sample=sized(28, conversions=Counter(grayscale=1000)),
-            ),
-            CPU,
-            True,
+        (
+            *(DIGITS, CPU, True),
             {"augment.flips": ["none"], "augment.warped": 0, "filter.duplicates.near": "off"},
-            id="digits",
         ),
-        pytest.param(
-            FOUND._replace(images_per_class={"turn left": 9, "ahead": 9}, sample=sized(40)),
-            CPU,
-            True,
+        (
+            *({"images_per_class": {"turn left": 9, "ahead": 9}, "sample": sized(40)}, CPU, True),
             {"augment.flips": ["none"], "augment.size": 48},
-            id="left and right",
         ),
-        pytest.param(
-            FOUND._replace(sample=PHOTOS._replace(n_near=300, largest_group=200)),
-            CPU,
-            True,
+        (
+            # Frames of a video.
+            *({"sample": PHOTOS._replace(n_near=300, largest_group=200)}, CPU, True),
             {"filter.duplicates.near": "off"},
-            id="frames of a video",
         ),
-        pytest.param(
-            FOUND._replace(layout="tiny-imagenet", sample=sized(64)),
-            CPU,
-            True,
-            {"models": ["alphanet_a", "alphanet_c"]},
-            id="images of ImageNet",
-        ),
-        pytest.param(
-            FOUND._replace(layout="tiny-imagenet", sample=sized(64)),
-            GPU,
-            True,
-            {"augment.size": 64, "split.fractions.test": 0.15},
-            id="images of ImageNet and a GPU",
-        ),
+        (IMAGENET, CPU, True, {"models": ["alphanet_a", "alphanet_c"]}),
+        (IMAGENET, GPU, True, {"augment.size": 64, "split.fractions.test": 0.15}),
     ],
 )
 @pytest.mark.promise("fit")
-def test_params_suit_the_images(tmp_path, found, machine, installed, values):
+def test_params_suit_the_images(tmp_path, changes, machine, installed, values):
+    found = FOUND._replace(**changes)
     file = tmp_path / "params.yaml"
     choices = write_params(
         file, Path("data/raw/x.zip"), found, machine, is_installed=lambda _: installed
@@ -219,50 +164,32 @@ def test_params_suit_the_images(tmp_path, found, machine, installed, values):
 
 
 GOOD_PHOTOS = ["lite0_tuned", "lite2_tuned", "lite0", "lite1", "lite2"]
-DIGITS = ["mlp", "initial_cnn", "alphanet_a", "small_resnet"]
+NETWORKS = ["mlp", "initial_cnn", "alphanet_a", "small_resnet"]
+SMALL = {"sample": sized(28)}
 
 
 @pytest.mark.parametrize(
-    ("preset", "found", "models", "expected"),
+    ("preset", "changes", "models", "expected"),
     [
-        pytest.param("quick", FOUND, ["lite0"], {}, id="a probe"),
-        pytest.param("timed quick", FOUND, ["lite0", "lite1", "lite2"], {}, id="probes"),
-        pytest.param(
-            "good",
-            FOUND,
-            ["lite2_tuned", "lite1_tuned", "lite2"],
+        ("quick", {}, ["lite0"], {}),
+        ("timed quick", {}, ["lite0", "lite1", "lite2"], {}),
+        (
+            *("good", {}, ["lite2_tuned", "lite1_tuned", "lite2"]),
             {"lite2_tuned": 10, "lite1_tuned": 10},
-            id="large photos",
         ),
-        pytest.param(
-            "best",
-            FOUND._replace(task="multi", sample=sized(128)),
-            GOOD_PHOTOS,
+        (
+            *("best", {"task": "multi", "sample": sized(128)}, GOOD_PHOTOS),
             {"lite0_tuned": 10, "lite2_tuned": 5, "folds": 5},
-            id="small photos",
         ),
-        pytest.param(
-            "good",
-            FOUND._replace(labels_per_image=Counter({1: 50_000})),
-            ["lite2_tuned", "lite2"],
-            {"lite2_tuned": 3},
-            id="many photos",
-        ),
-        pytest.param(
-            "quick",
-            FOUND._replace(sample=sized(28)),
-            ["mlp", "small_resnet"],
-            {"mlp": 5, "small_resnet": 3},
-            id="some small networks",
-        ),
-        pytest.param("good", FOUND._replace(sample=sized(28)), DIGITS, {"mlp": 15}, id="all"),
-        pytest.param(
-            "best", FOUND._replace(sample=sized(28)), DIGITS, {"mlp": 15, "folds": 5}, id="folds"
-        ),
+        ("good", MANY, ["lite2_tuned", "lite2"], {"lite2_tuned": 3}),
+        ("quick", SMALL, ["mlp", "small_resnet"], {"mlp": 5, "small_resnet": 3}),
+        ("good", SMALL, NETWORKS, {"mlp": 15}),
+        ("best", SMALL, NETWORKS, {"mlp": 15, "folds": 5}),
     ],
 )
 @pytest.mark.promise("preset-good")
-def test_a_preset_decides_on_models_epochs_and_folds(tmp_path, preset, found, models, expected):
+def test_a_preset_decides_on_models_epochs_and_folds(tmp_path, preset, changes, models, expected):
+    found = FOUND._replace(**changes)
     file = tmp_path / "params.yaml"
     timed, _, name = preset.rpartition(" ")
     write_params(

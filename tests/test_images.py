@@ -27,21 +27,14 @@ WIDE = np.zeros((16, 32, 3), np.uint8)
 WIDE[:, :16] = (250, 0, 0)  # left half red, right half black
 
 
-def test_an_rgb_jpeg_keeps_its_bytes(encode):
-    encoded = encode(COLORED, "JPEG", quality=80)
-    decoded = decode(encoded)
-    assert decoded.encoded == encoded
-    assert (decoded.mode, decoded.conversion) == ("RGB", None)
-    assert (decoded.turned, decoded.animated) == (False, False)
-    assert (decoded.width, decoded.height) == (8, 6)
-
-
 @pytest.mark.parametrize("file_format", sorted(set(KEPT_FORMATS) - {"GIF", "MPO"}))
 def test_an_rgb_image_of_any_format_keeps_its_bytes(encode, file_format):
     encoded = encode(COLORED, file_format)
     decoded = decode(encoded)
     assert decoded.encoded == encoded
     assert (decoded.mode, decoded.conversion) == ("RGB", None)
+    assert (decoded.turned, decoded.animated) == (False, False)
+    assert (decoded.width, decoded.height) == (8, 6)
     assert rgb_pixels(encoded).shape == (6, 8, 3)
 
 
@@ -57,11 +50,7 @@ def test_a_phones_jpeg_with_a_second_picture_keeps_its_bytes_and_is_no_animation
 
 @pytest.mark.parametrize(
     ("extension", "tolerance"),
-    [
-        pytest.param(".png", 1, id="PNG, cut"),
-        pytest.param(".tiff", 1, id="TIFF, cut"),
-        pytest.param(".ppm", 0.5, id="PPM, rounded"),
-    ],
+    [(".png", 1), (".tiff", 1), (".ppm", 0.5)],  # cut, cut, rounded
 )
 def test_16_bit_colors_are_scaled_to_8_bit(extension, tolerance):
     deep = np.arange(6 * 8 * 3, dtype=np.uint16).reshape(6, 8, 3) * 450
@@ -91,79 +80,26 @@ def test_portable_maps_by_hand(content, conversion, pixels):
     assert rgb_pixels(decoded.encoded)[0].tolist() == pixels
 
 
+DEEP = GRADIENT.astype(np.uint16) * 257
+DARKEST_TO_BRIGHTEST = np.array([[-10, 0, 10]], np.float32)
+NOT_FINITE = np.array([[np.nan, 0, 1, np.inf, -np.inf]], np.float32)
+
+
 @pytest.mark.parametrize(
     ("image", "file_format", "mode", "gray"),
     [
-        pytest.param(
-            Image.fromarray(GRADIENT > 100),
-            "PNG",
-            "1",
-            np.where(GRADIENT > 100, 255, 0),
-            id="black and white",
-        ),
-        pytest.param(Image.fromarray(GRADIENT), "PNG", "L", GRADIENT, id="8-bit"),
-        pytest.param(
-            Image.fromarray(GRADIENT.astype(np.uint16) * 257),
-            "PNG",
-            "I;16",
-            GRADIENT,
-            id="16-bit",
-        ),
-        pytest.param(
-            Image.fromarray(GRADIENT.astype(np.uint16) * 257),
-            "TIFF",
-            "I;16",
-            GRADIENT,
-            id="16-bit TIFF",
-        ),
-        pytest.param(
-            Image.fromarray(GRADIENT.astype(np.uint16) * 257).convert("I"),
-            "PPM",
-            "I",
-            GRADIENT,
-            id="16-bit PGM",
-        ),
-        pytest.param(
-            Image.fromarray(GRADIENT.astype(np.int32)), "TIFF", "I", GRADIENT, id="32-bit, to 255"
-        ),
-        pytest.param(
-            Image.fromarray(GRADIENT.astype(np.int32) * 257),
-            "TIFF",
-            "I",
-            GRADIENT,
-            id="32-bit, to 65535",
-        ),
-        pytest.param(
-            Image.fromarray((GRADIENT / 255).astype(np.float32)),
-            "TIFF",
-            "F",
-            GRADIENT,
-            id="floats, to 1",
-        ),
-        pytest.param(
-            Image.fromarray(GRADIENT.astype(np.float32)), "TIFF", "F", GRADIENT, id="floats, to 255"
-        ),
-        pytest.param(
-            Image.fromarray(np.array([[-10, 0, 10]], np.float32)),
-            "TIFF",
-            "F",
-            [[0, 128, 255]],
-            id="floats below 0, by their range",
-        ),
-        pytest.param(
-            Image.fromarray(np.array([[np.nan, 0, 1, np.inf, -np.inf]], np.float32)),
-            "TIFF",
-            "F",
-            [[0, 0, 255, 255, 0]],
-            id="floats that are no numbers",
-        ),
-        pytest.param(
-            Image.fromarray(np.full((1, 2), np.nan, np.float32)),
-            "TIFF",
-            "F",
-            [[0, 0]],
-            id="none is",
-        ),
+        (GRADIENT > 100, "PNG", "1", np.where(GRADIENT > 100, 255, 0)),
+        (GRADIENT, "PNG", "L", GRADIENT),
+        (DEEP, "PNG", "I;16", GRADIENT),
+        (DEEP, "TIFF", "I;16", GRADIENT),
+        (Image.fromarray(DEEP).convert("I"), "PPM", "I", GRADIENT),
+        (GRADIENT.astype(np.int32), "TIFF", "I", GRADIENT),
+        (DEEP.astype(np.int32), "TIFF", "I", GRADIENT),
+        ((GRADIENT / 255).astype(np.float32), "TIFF", "F", GRADIENT),
+        (GRADIENT.astype(np.float32), "TIFF", "F", GRADIENT),
+        (DARKEST_TO_BRIGHTEST, "TIFF", "F", [[0, 128, 255]]),
+        (NOT_FINITE, "TIFF", "F", [[0, 0, 255, 255, 0]]),
+        (np.full((1, 2), np.nan, np.float32), "TIFF", "F", [[0, 0]]),
     ],
 )
 def test_every_gray_comes_out_as_three_equal_channels(encode, image, file_format, mode, gray):
@@ -193,24 +129,14 @@ def palette_image(**info):
 @pytest.mark.parametrize(
     ("image", "conversion", "expected"),
     [
-        pytest.param(palette_image(), "palette", [10, 20, 30], id="P"),
-        pytest.param(
-            palette_image(transparency=0), "palette", [255, 255, 255], id="P, transparent"
-        ),
-        pytest.param(
-            Image.new("RGBA", (2, 2), (10, 20, 30, 255)), "alpha", [10, 20, 30], id="RGBA, opaque"
-        ),
-        pytest.param(
-            Image.new("RGBA", (2, 2), (10, 20, 30, 0)), "alpha", [255, 255, 255], id="RGBA, clear"
-        ),
-        pytest.param(
-            Image.new("RGBA", (2, 2), (0, 100, 255, 51)),  # a fifth of it, four of white
-            "alpha",
-            [204, 224, 255],
-            id="RGBA, a fifth opaque",
-        ),
-        pytest.param(Image.new("LA", (2, 2), (40, 255)), "alpha", [40, 40, 40], id="LA, opaque"),
-        pytest.param(Image.new("LA", (2, 2), (40, 0)), "alpha", [255, 255, 255], id="LA, clear"),
+        (palette_image(), "palette", [10, 20, 30]),
+        (palette_image(transparency=0), "palette", [255, 255, 255]),
+        (Image.new("RGBA", (2, 2), (10, 20, 30, 255)), "alpha", [10, 20, 30]),
+        (Image.new("RGBA", (2, 2), (10, 20, 30, 0)), "alpha", [255, 255, 255]),
+        # A fifth of it, four of white.
+        (Image.new("RGBA", (2, 2), (0, 100, 255, 51)), "alpha", [204, 224, 255]),
+        (Image.new("LA", (2, 2), (40, 255)), "alpha", [40, 40, 40]),
+        (Image.new("LA", (2, 2), (40, 0)), "alpha", [255, 255, 255]),
     ],
 )
 def test_palettes_are_looked_up_and_transparency_lies_over_white(
@@ -223,12 +149,7 @@ def test_palettes_are_looked_up_and_transparency_lies_over_white(
 
 
 @pytest.mark.parametrize(
-    "image",
-    [
-        pytest.param(Image.new("RGBA", (2, 2), (0, 0, 0, 0)), id="RGBA"),
-        pytest.param(Image.new("LA", (2, 2), (0, 0)), id="LA"),
-        pytest.param(palette_image(transparency=0), id="P"),
-    ],
+    "image", [Image.new("RGBA", (2, 2)), Image.new("LA", (2, 2)), palette_image(transparency=0)]
 )
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF", "WEBP", "GIF"])
 def test_what_shines_through_is_the_background_one_chooses(encode, image, file_format):
@@ -238,23 +159,26 @@ def test_what_shines_through_is_the_background_one_chooses(encode, image, file_f
     assert rgb_pixels(decoded.encoded)[0, 0].tolist() == [10, 120, 230]
 
 
-def test_a_gray_that_a_png_declares_transparent_turns_the_background(encode):
-    decoded = decode(encode(np.array([[5, 6]], np.uint8), transparency=5), background=(1, 2, 3))
+@pytest.mark.parametrize(
+    ("image", "transparency", "pixels"),
+    [
+        ([[5, 6]], 5, [[9, 8, 7], [6, 6, 6]]),
+        ([[[1, 2, 3], [4, 5, 6]]], (1, 2, 3), [[9, 8, 7], [4, 5, 6]]),
+    ],
+)
+def test_a_color_that_a_png_declares_transparent_turns_the_background(
+    encode, image, transparency, pixels
+):
+    encoded = encode(np.array(image, np.uint8), transparency=transparency)
+    decoded = decode(encoded, background=(9, 8, 7))
     assert decoded.conversion == "alpha"
-    assert rgb_pixels(decoded.encoded).tolist() == [[[1, 2, 3], [6, 6, 6]]]
+    assert rgb_pixels(decoded.encoded).tolist() == [pixels]
 
 
 def test_the_first_frame_of_an_animation_lies_over_the_background(encode):
     clear = Image.new("RGBA", (2, 2), (0, 0, 0, 0))
     encoded = encode(clear, "WEBP", save_all=True, append_images=[Image.new("RGBA", (2, 2))])
     assert rgb_pixels(decode(encoded, background=(9, 8, 7)).encoded)[0, 0].tolist() == [9, 8, 7]
-
-
-def test_a_color_that_an_rgb_png_declares_transparent_turns_white(encode):
-    image = np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8)
-    decoded = decode(encode(image, transparency=(1, 2, 3)))
-    assert decoded.conversion == "alpha"
-    assert rgb_pixels(decoded.encoded).tolist() == [[[255, 255, 255], [4, 5, 6]]]
 
 
 def test_a_cmyk_jpeg_keeps_its_colors(encode):
@@ -271,23 +195,28 @@ def test_a_tiff_in_ycbcr_keeps_its_colors(encode):
     np.testing.assert_array_equal(rgb_pixels(decoded.encoded), np.asarray(image.convert("RGB")))
 
 
+def oriented(value):
+    exif = Image.Exif()
+    exif[ORIENTATION_TAG] = value
+    return exif
+
+
 @pytest.mark.parametrize(
     ("orientation", "turn"),
     [
-        pytest.param(2, lambda pixels: pixels[:, ::-1], id="mirrored"),
-        pytest.param(3, lambda pixels: pixels[::-1, ::-1], id="upside down"),
-        pytest.param(4, lambda pixels: pixels[::-1], id="flipped"),
-        pytest.param(5, lambda pixels: pixels.transpose(1, 0, 2), id="transposed"),
-        pytest.param(6, lambda pixels: np.rot90(pixels, -1), id="to be turned right"),
-        pytest.param(8, np.rot90, id="to be turned left"),
+        (2, np.fliplr),
+        (3, lambda pixels: np.rot90(pixels, 2)),
+        (4, np.flipud),
+        (5, lambda pixels: pixels.transpose(1, 0, 2)),
+        (6, lambda pixels: np.rot90(pixels, -1)),
+        (7, lambda pixels: np.rot90(pixels.transpose(1, 0, 2), 2)),
+        (8, np.rot90),
     ],
 )
 def test_a_jpeg_that_exif_marks_as_turned_keeps_its_bytes_and_is_read_upright(
     encode, orientation, turn
 ):
-    exif = Image.Exif()
-    exif[ORIENTATION_TAG] = orientation
-    encoded = encode(WIDE, "JPEG", exif=exif)
+    encoded = encode(WIDE, "JPEG", exif=oriented(orientation))
     decoded = decode(encoded)
     stored = np.asarray(Image.open(io.BytesIO(encoded)))
     assert decoded.turned
@@ -299,18 +228,14 @@ def test_a_jpeg_that_exif_marks_as_turned_keeps_its_bytes_and_is_read_upright(
 
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF", "WEBP"])
 def test_exif_turns_images_of_other_formats_too(encode, file_format):
-    exif = Image.Exif()
-    exif[ORIENTATION_TAG] = 6
     options = {"lossless": True} if file_format == "WEBP" else {}
-    decoded = decode(encode(COLORED, file_format, exif=exif, **options))
+    decoded = decode(encode(COLORED, file_format, exif=oriented(6), **options))
     assert decoded.turned
     np.testing.assert_array_equal(rgb_pixels(decoded.encoded), np.rot90(COLORED, -1))
 
 
 def test_exif_of_an_upright_image_changes_nothing(encode):
-    exif = Image.Exif()
-    exif[ORIENTATION_TAG] = 1
-    encoded = encode(WIDE, "JPEG", exif=exif)
+    encoded = encode(WIDE, "JPEG", exif=oriented(1))
     assert decode(encoded).encoded == encoded
     assert not decode(encoded).turned
 
@@ -486,14 +411,10 @@ def test_a_file_that_two_decoders_take_for_their_own_is_kept_as_one():
 
 def claiming(width, height):
     """A PNG of some fifty bytes that claims many pixels, and has none."""
-    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([1, 0, 0, 0, 0])
-    chunks = [(b"IHDR", header), (b"IDAT", b"")]
+    chunks = [b"IHDR" + struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0), b"IDAT"]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        len(content).to_bytes(4, "big")
-        + name
-        + content
-        + zlib.crc32(name + content).to_bytes(4, "big")
-        for name, content in chunks
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        for chunk in chunks
     )
 
 
