@@ -26,12 +26,11 @@ from classifold.data.pack import Pack, new_pack
 from classifold.data.pixels import load_pixels
 from classifold.data.seeding import seed_torch
 from classifold.ingest.deep_image import ORIENTATION_TAG
-from classifold.ingest.detection import open_source
-from classifold.ingest.ingestion import ingest
 from classifold.models.explained_model import copy_explained_model
 from classifold.models.model_file import build_network, load_model, save_model
 from classifold.stacking.ensemble import fit_ensemble, save_ensemble
 from classifold.training.machine import set_up
+from ingested import ingest_all
 from parsed_once import parse_yaml_once
 
 settings.register_profile(
@@ -86,28 +85,28 @@ def encode():
     return to_bytes
 
 
+def noisy_pack(n_images=32, *, n_classes=3, size=8, seed=0):
+    """A pack of noisy squares, one color per class."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(n_images, dtype=np.int64) % n_classes
+    noise = random.normal(0, 25, (n_images, size, size, 3))
+    images = np.clip(COLORS[labels][:, None, None] + noise, 0, 255).astype(np.uint8)
+    return Pack(
+        images=images,
+        labels=labels,
+        ids=[f"{i:03}" for i in range(n_images)],
+        variants=np.zeros(n_images, np.int32),
+        transformations=["none"] * n_images,
+        task="single",
+        classes=[f"class{i}" for i in range(n_classes)],
+        size=size,
+        resize="box",
+    )
+
+
 @pytest.fixture
 def draw_pack():
-    """A pack of noisy squares, one color per class."""
-
-    def draw(n_images=32, *, n_classes=3, size=8, seed=0):
-        random = np.random.default_rng(seed)
-        labels = np.arange(n_images, dtype=np.int64) % n_classes
-        noise = random.normal(0, 25, (n_images, size, size, 3))
-        images = np.clip(COLORS[labels][:, None, None] + noise, 0, 255).astype(np.uint8)
-        return Pack(
-            images=images,
-            labels=labels,
-            ids=[f"{i:03}" for i in range(n_images)],
-            variants=np.zeros(n_images, np.int32),
-            transformations=["none"] * n_images,
-            task="single",
-            classes=[f"class{i}" for i in range(n_classes)],
-            size=size,
-            resize="box",
-        )
-
-    return draw
+    return noisy_pack
 
 
 @pytest.fixture
@@ -220,15 +219,7 @@ def project(tmp_path, odd_images):
         shutil.copy(ROOT / "params.yaml", root)
         ingested = root / "data/ingested"
         ingested.mkdir(parents=True)
-        source = str(root / "source")
-        with open_source(source, layout="folder", task="single", scratch=root) as (tree, found):
-            ingest(
-                tree,
-                found,
-                ingested,
-                background=(255, 255, 255),
-                max_unreadable={"fraction": 0, "count": 0},
-            )
+        ingest_all(root / "source", ingested, layout="folder", fraction=0)
 
         random = np.random.default_rng(3)
         decision = {"temperature": 1.7}

@@ -1,9 +1,6 @@
 """Out-of-fold logits: each training image is predicted once, by a network trained without it."""
 
-import os
-import subprocess
 import sys
-import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -19,39 +16,29 @@ from classifold.data.csv_file import read_rows
 from classifold.data.json_file import read_json
 from classifold.data.logits_file import load_logits
 from classifold.data.out_of_fold import NO_FOLDS, write_out_of_fold
-from classifold.data.pack import Pack
 from classifold.errors import UserError
 from classifold.models.feature_cache import FeatureCache
 from classifold.models.inference import predict_logits
 from classifold.training import folds as folds_module
 from classifold.training.checkpoints import Checkpoint
-from classifold.training.config import TrainingConfig
 from classifold.training.folds import assign_folds, fit_folds, train_folds
 from classifold.training.loop import Fitted, fit
 from classifold.training.machine import set_up
 from classifold.training.scores import score_logits
 from classifold.training.setup import Training
-from forked_python import forked_tools
+from shared_fixtures import noisy_pack
+from stage_process import kill_when, run_python
 from stopping_checkpoint import Stopped
+from tiny_model import NO_POLICY
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
-ADAM = {"name": "adam", "lr": 0.01}
-PHASE = {"epochs": 2, "trainable": "all", "optimizer": ADAM, "schedule": {"name": "constant"}}
+PHASE = tiny_model.PHASE | {"epochs": 2}
 POLICY = {"fill": "reflect", "steps": [{"flip": "horizontal"}, {"mix": {"cutmix": 1.0}}]}
-NO_POLICY = {"fill": "reflect", "steps": []}
 
 
 def config_of(pack, *, epochs=2):
-    loss = {"name": "cross_entropy" if pack.task == "single" else "binary_cross_entropy"}
-    return TrainingConfig(
-        phases={"p1": PHASE | {"epochs": epochs}},
-        batch_size=8,
-        seed=1,
-        image_size=pack.size,
-        normalize="half",
-        loss=loss,
-    )
+    return tiny_model.config_of(pack, phases={"p1": PHASE | {"epochs": epochs}})
 
 
 def with_variants(pack, n_variants=2):
@@ -66,23 +53,11 @@ def out_of_fold(tmp_path, machine, tiny_mlp):
     """Train without each fold, and ask about it."""
 
     def run(train, validation, folds, *, epochs=2, policy=POLICY, key="key", network=None):
-        training = Training(
-            network or tiny_mlp(image_size=train.size),
-            train,
-            validation,
-            config_of(train, epochs=epochs),
-            machine,
-            precision="fp32",
-            cache=FeatureCache(tmp_path / "features"),
-            settings={},
-            model={},
-        )
+        network = network or tiny_mlp(image_size=train.size)
+        cache, config = FeatureCache(tmp_path / "features"), config_of(train, epochs=epochs)
+        training = Training(network, train, validation, config, machine, "fp32", cache, {}, {})
         return fit_folds(
-            training,
-            folds=folds,
-            policy=policy,
-            checkpoints=tmp_path / "folds",
-            key=key,
+            training, folds=folds, policy=policy, checkpoints=tmp_path / "folds", key=key
         )
 
     return run
@@ -123,19 +98,10 @@ def test_every_image_is_predicted_once_by_a_network_trained_without_it_its_varia
         patch.setattr(folds_module, "fit", learn)
         patch.setattr(folds_module, "predict_distributed", ask)
         patch.setattr(folds_module, "Checkpoint", _Forgetful)
-        training = Training(
-            torch.nn.Linear(1, 1),
-            with_variants(pack),
-            "validation",
-            config_of(pack),
-            set_up(device=CPU, precision="fp32"),
-            precision="fp32",
-            cache=FeatureCache(Path("nowhere")),
-            settings={},
-            model={},
-        )
+        machine, cache = set_up(device=CPU, precision="fp32"), FeatureCache(Path("nowhere"))
+        several = with_variants(pack), "validation", config_of(pack), machine, "fp32", cache
         logits, best_epochs = fit_folds(
-            training,
+            Training(torch.nn.Linear(1, 1), *several, {}, {}),
             folds=folds,
             policy=NO_POLICY,
             checkpoints=Path("nowhere"),
@@ -155,17 +121,7 @@ def test_every_image_is_predicted_once_by_a_network_trained_without_it_its_varia
 def _numbered(n_images):
     """Images that encode their number."""
     images = np.repeat(np.arange(n_images, dtype=np.uint8), 8 * 8 * 3).reshape(-1, 8, 8, 3)
-    return Pack(
-        images=images,
-        labels=np.arange(n_images) % 3,
-        ids=[str(i) for i in range(n_images)],
-        variants=np.zeros(n_images, np.int32),
-        transformations=["none"] * n_images,
-        task="single",
-        classes=["class0", "class1", "class2"],
-        size=8,
-        resize="box",
-    )
+    return noisy_pack(n_images)._replace(images=images, ids=[str(i) for i in range(n_images)])
 
 
 class _Forgetful(Checkpoint):
@@ -189,9 +145,9 @@ def memorized(draw_pack, *, of):
 @pytest.mark.parametrize(
     ("of", "between"),
     [
-        pytest.param(2, (0.2, 0.5), id="equal images are a group: no better than a guess"),
-        # In three of four pairs the other is in another fold: 3/4 + 1/4 x 1/3.
-        pytest.param(1, (0.7, 0.95), id="they are none: what a leak would look like"),
+        (2, (0.2, 0.5)),  # equal images are a group: no better than a guess
+        # They are none. In three of four pairs the other is in another fold: 3/4 + 1/4 x 1/3.
+        (1, (0.7, 0.95)),
     ],
 )
 def test_a_network_that_memorizes_is_at_chance_out_of_fold(
@@ -290,8 +246,7 @@ def test_a_fold_of_another_training_is_ignored(draw_pack, out_of_fold, capsys):
 def test_folds_hold_the_same_mix_of_labels_with_several_labels_an_image_too(draw_multi_pack):
     pack = draw_multi_pack(64)  # each of eight sets of labels eight times
     folds = assign_folds(pack, n_folds=4, seed=1)
-    for fold in range(1, 5):
-        assert pack.labels[folds == fold].sum(0).tolist() == [8, 8, 8]
+    assert [pack.labels[folds == fold].sum(0).tolist() for fold in range(1, 5)] == [[8] * 3] * 4
     assert np.bincount(folds).tolist() == [0, 16, 16, 16, 16]
 
 
@@ -365,28 +320,14 @@ def workplace(tmp_path, write_packs):
 STAGE = [str(ROOT / "stages/folds.py"), "m"]
 
 
-def run(folder, *words, python=None):
-    return subprocess.run(
-        [python or forked_tools() / "python", *words],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-    )
-
-
 def outputs(folder):
-    made = [
-        path for name in ("data/folds", "metrics") for path in sorted((folder / name).rglob("*.*"))
-    ]
+    made = [*(folder / "data/folds").rglob("*.*"), *(folder / "metrics").rglob("*.*")]
     return {path: path.read_bytes() for path in made}
 
 
 def test_without_folds_torch_is_not_imported_and_the_result_is_empty(workplace):
     folder = workplace(folds=0)
-    output = run(folder, "-X", "importtime", *STAGE, python=sys.executable)
+    output = run_python(folder, "-X", "importtime", *STAGE, python=sys.executable)
     assert "classifold.params" in output.stderr  # imports are listed
     assert "torch" not in output.stderr
     assert read_json(folder / "metrics/folds/m.json") == {"n_folds": 0, "n_images": 0}
@@ -423,22 +364,16 @@ def test_every_training_image_is_predicted_and_scored(workplace):
 @pytest.mark.slow
 def test_a_stage_killed_in_its_second_fold_continues_and_ends_with_the_same_bytes(workplace):
     folder = workplace(folds=2, epochs=80)
-    run(folder, *STAGE)
+    run_python(folder, *STAGE)
     expected = outputs(folder)
     assert {path.name for path in expected} == {"logits.npz", "folds.csv", "m.json"}
     assert not (folder / ".cache/folds/m").exists()
     for path in expected:
         path.unlink()
 
-    command = [forked_tools() / "python", *STAGE]
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE)
-    while not (folder / ".cache/folds/m/2.safetensors").exists():
-        assert process.poll() is None, "the training ended before it could be killed"
-        time.sleep(0.002)
-    process.kill()
-    process.communicate()  # until the forked process has ended
+    kill_when((folder / ".cache/folds/m/2.safetensors").exists, folder, *STAGE)
     assert outputs(folder) == {}
-    output = run(folder, *STAGE).stdout
+    output = run_python(folder, *STAGE).stdout
     assert "fold 1/2: finished before the interruption" in output
     assert "fold 2/2: 24 training images" in output
     assert "continues after epoch" in output
@@ -450,12 +385,12 @@ def test_a_stage_killed_in_its_second_fold_continues_and_ends_with_the_same_byte
 def test_two_processes_compute_the_same_as_one_and_one_of_them_writes(workplace):
     folder = workplace(folds=2)
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    output = run(folder, *torchrun, *STAGE).stdout
+    output = run_python(folder, *torchrun, *STAGE).stdout
     assert output.count("fold 2/2: best epoch") == 1  # one process talks
     together = load_logits(folder / "data/folds/m/logits.npz")
     folds = (folder / "data/folds/m/folds.csv").read_bytes()
     assert not list(folder.rglob("*.partial"))
-    run(folder, *STAGE)
+    run_python(folder, *STAGE)
     alone = load_logits(folder / "data/folds/m/logits.npz")
     assert (folder / "data/folds/m/folds.csv").read_bytes() == folds
     np.testing.assert_allclose(together.logits, alone.logits, atol=2e-4)

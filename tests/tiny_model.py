@@ -1,5 +1,7 @@
 """A model of `params.yaml` that trains in a moment; tests change what they are about."""
 
+from classifold.training.config import TrainingConfig
+
 PHASE = {
     "epochs": 3,
     "trainable": "all",
@@ -17,3 +19,11 @@ MODEL = {
     "loss": {"name": "cross_entropy"},
     "phases": {"p1": PHASE},
 }
+NO_POLICY = {"fill": "reflect", "steps": []}
+
+
+def config_of(pack, **changes):
+    """The settings of that model for a pack."""
+    settings = {name: MODEL[name] for name in ("phases", "batch_size", "seed", "normalize")}
+    loss = {"name": "cross_entropy" if pack.task == "single" else "binary_cross_entropy"}
+    return TrainingConfig(**settings | {"image_size": pack.size, "loss": loss} | changes)
