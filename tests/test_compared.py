@@ -16,14 +16,20 @@ from classifold.stacking.comparison import compare_models, format_validation_sco
 from classifold.stacking.unlisted_models import remove_unlisted
 
 CLASSES = ["cat", "dog", "owl"]
+SINGLE = np.array([1, 1, 0, 2])
 SEVERAL = np.array([[1, 1, 0], [1, 0, 0], [0, 1, 0], [1, 1, 1]], np.uint8)
+OTHERS = Logits(  # of six other images
+    np.array(list("uvwxyz")),
+    np.array([0, 1] * 3),
+    np.log([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2]] * 3).astype(np.float32),
+)
 
 
 @pytest.fixture
 def trained(tmp_path):
     """Leaves what training a model leaves, as far as it is compared."""
 
-    def leave(name, labels, *, counts, n_train, ids="abcd"):
+    def leave(name, labels, *, ids="abcd"):
         folder = tmp_path / "models" / name
         folder.mkdir(parents=True)
         sure = labels if labels.ndim > 1 else np.eye(len(CLASSES))[labels]
@@ -31,8 +37,9 @@ def trained(tmp_path):
         save_logits(folder / "validation.npz", Logits(np.array(list(ids)), labels, logits))
         write_rows(folder / "history.csv", [{"epoch": 1}], columns=["epoch"])
         task = "single" if labels.ndim == 1 else "multi"
+        counts = [3, 5, 2] if labels.ndim == 1 else [8, 5, 1]
         counted = dict(zip(CLASSES, counts, strict=True))
-        description = {"task": task, "classes": CLASSES, "n_train_images": n_train}
+        description = {"task": task, "classes": CLASSES, "n_train_images": 10}
         write_json(folder / "model.json", description | {"train_images_per_class": counted})
         write_json(tmp_path / "metrics" / f"{name}.json", {"validation_accuracy": 1.0})
         (tmp_path / "folds" / name).mkdir(parents=True)
@@ -45,20 +52,14 @@ def trained(tmp_path):
 def compare(root, *names, other_seeds=None, **evaluate):
     folder = root / "compared"
     folder.mkdir()
-    table = compare_models(
-        names,
-        folder,
-        models=root / "models",
-        folds=root / "folds",
-        metrics=root / "metrics",
-        evaluate=evaluate,
-        other_seeds=dict.fromkeys(names, ()) | (other_seeds or {}),
-    )
+    folders = {name: root / name for name in ("models", "folds", "metrics")}
+    seeds = dict.fromkeys(names, ()) | (other_seeds or {})
+    table = compare_models(names, folder, **folders, evaluate=evaluate, other_seeds=seeds)
     return table, read_json(folder / "decisions.json")
 
 
 def test_the_baseline_of_one_label_is_the_most_frequent_training_class(trained):
-    root = trained("m", np.array([1, 1, 0, 2]), counts=[3, 5, 2], n_train=10)
+    root = trained("m", SINGLE)
     table, decisions = compare(root, "m")
     assert table[MAJORITY] == {
         "train_accuracy": 0.5,
@@ -73,7 +74,7 @@ def test_the_baseline_of_one_label_is_the_most_frequent_training_class(trained):
 def test_the_baseline_of_several_labels_has_the_best_micro_f1_on_training_images(trained):
     # Of 10 training images 8 have cat, 5 dog, 1 owl. One class: 2 * 8 / (10 + 14) = 0.667; two:
     # 2 * 13 / (20 + 14) = 0.765; three: 2 * 14 / (30 + 14) = 0.636.
-    root = trained("m", SEVERAL, counts=[8, 5, 1], n_train=10)
+    root = trained("m", SEVERAL)
     table, _ = compare(root, "m")
     baseline = table[MAJORITY]
     assert baseline["predicted_classes"] == ["cat", "dog"]
@@ -83,7 +84,7 @@ def test_the_baseline_of_several_labels_has_the_best_micro_f1_on_training_images
 
 
 def test_a_fitted_threshold_is_reported_with_the_score_at_it(trained):
-    root = trained("m", SEVERAL, counts=[8, 5, 1], n_train=10)
+    root = trained("m", SEVERAL)
     table, decisions = compare(root, "m")
     assert table["m"]["micro_f1_at_threshold"] == 1.0
     assert table["m"]["micro_f1_at_class_thresholds"] == 1.0
@@ -95,15 +96,11 @@ def test_a_fitted_threshold_is_reported_with_the_score_at_it(trained):
 
 
 def test_sets_are_calibrated_on_validation_images_or_on_out_of_fold_logits_if_there_are(trained):
-    labels = np.array([1, 1, 0, 2])
-    root = trained("m", labels, counts=[3, 5, 2], n_train=10)
-    trained("folded", labels, counts=[3, 5, 2], n_train=10)
-    logits = np.log([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2]] * 3).astype(np.float32)
-    out_of_fold = Logits(np.array(list("uvwxyz")), np.array([0, 1] * 3), logits)
-    save_logits(root / "folds/folded/logits.npz", out_of_fold)
-    _, decisions = compare(
-        root, "m", "folded", prediction_sets={"levels": [0.8]}, abstention={"accuracies": [0.3]}
-    )
+    root = trained("m", SINGLE)
+    trained("folded", SINGLE)
+    save_logits(root / "folds/folded/logits.npz", OTHERS)
+    evaluate = {"prediction_sets": {"levels": [0.8]}, "abstention": {"accuracies": [0.3]}}
+    _, decisions = compare(root, "m", "folded", **evaluate)
     of_model, of_folded = (decisions["models"][name] for name in ("m", "folded"))
     assert (of_model["calibrated_on"], of_model["n_calibration_images"]) == ("validation", 4)
     assert (of_folded["calibrated_on"], of_folded["n_calibration_images"]) == ("train", 6)
@@ -121,12 +118,9 @@ def test_sets_are_calibrated_on_validation_images_or_on_out_of_fold_logits_if_th
 
 
 def test_sets_are_calibrated_on_the_calibration_split_if_there_is_one(trained):
-    labels = np.array([1, 1, 0, 2])
-    root = trained("m", labels, counts=[3, 5, 2], n_train=10)
-    logits = np.log([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2]] * 3).astype(np.float32)
-    calibration = Logits(np.array(list("uvwxyz")), np.array([0, 1] * 3), logits)
-    save_logits(root / "models/m/calibration.npz", calibration)
-    save_logits(root / "folds/m/logits.npz", calibration._replace(logits=logits[::-1]))
+    root = trained("m", SINGLE)
+    save_logits(root / "models/m/calibration.npz", OTHERS)
+    save_logits(root / "folds/m/logits.npz", OTHERS._replace(logits=OTHERS.logits[::-1]))
     _, decisions = compare(root, "m", prediction_sets={"levels": [0.8]})
     decision = decisions["models"]["m"]
     assert (decision["calibrated_on"], decision["n_calibration_images"]) == ("calibration", 6)
@@ -135,14 +129,14 @@ def test_sets_are_calibrated_on_the_calibration_split_if_there_is_one(trained):
     scaled = np.array([0.5, 0.3, 0.2]) ** (1 / decision["temperature"])
     assert decision["prediction_sets"]["0.8"] == pytest.approx(scaled[1] / scaled.sum(), abs=2e-6)
     validation = load_logits(root / "models/m/validation.npz")
-    expected = fit_decision(validation.logits, labels)["temperature"]
+    expected = fit_decision(validation.logits, SINGLE)["temperature"]
     assert decision["temperature"] == pytest.approx(expected, abs=1e-6)
     copied = load_logits(root / "compared/calibration/m.npz")
-    np.testing.assert_array_equal(copied.logits, logits)
+    np.testing.assert_array_equal(copied.logits, OTHERS.logits)
 
 
 def test_other_seeds_have_their_own_decisions(trained):
-    root = trained("m", SEVERAL, counts=[8, 5, 1], n_train=10)
+    root = trained("m", SEVERAL)
     logits = np.where(SEVERAL > 0, 0.5, -3.0).astype(np.float32)
     folder = seed_folder(root / "models/m", 2)
     folder.mkdir(parents=True)
@@ -157,8 +151,8 @@ def test_other_seeds_have_their_own_decisions(trained):
 
 
 def test_models_of_different_splits_are_not_compared(trained):
-    trained("m", np.array([1, 1, 0, 2]), counts=[3, 5, 2], n_train=10)
-    root = trained("n", np.array([1, 1, 0, 2]), counts=[3, 5, 2], n_train=10, ids="abce")
+    trained("m", SINGLE)
+    root = trained("n", SINGLE, ids="abce")
     with pytest.raises(UserError, match=r"'n'.*validation images.*'m'"):
         compare(root, "m", "n")
 
@@ -171,26 +165,18 @@ def test_only_files_of_models_that_are_not_listed_are_removed(tmp_path):
     for name in ("m", "gone"):
         (tmp_path / "models" / name / "model.json").touch()
         (tmp_path / "folds" / name / "folds.csv").touch()
-    remove_unlisted(
-        ["m", "mine"],
-        folders={
-            tmp_path / "models": "model.json",
-            tmp_path / "folds": "folds.csv",
-            tmp_path / "not yet there": "folds.csv",
-        },
-        json_folders=[tmp_path / "timings"],
-    )
-    for folder in ("models", "folds"):
-        assert sorted(path.name for path in (tmp_path / folder).iterdir()) == ["m", "mine"]
-    assert sorted(path.name for path in (tmp_path / "timings").iterdir()) == ["m.json", "mine.json"]
+    files = {"models": "model.json", "folds": "folds.csv", "not yet there": "folds.csv"}
+    folders = {tmp_path / folder: file for folder, file in files.items()}
+    remove_unlisted(["m", "mine"], folders=folders, json_folders=[tmp_path / "timings"])
+    for folder in ("models", "folds", "timings"):
+        assert sorted(path.stem for path in (tmp_path / folder).iterdir()) == ["m", "mine"]
 
 
 def test_validation_scores_are_formatted_with_the_metric_of_the_task():
     assert format_validation_scores({"validation_accuracy": 0.95}) == "validation accuracy 0.9500"
     several = {"validation_accuracy": 0.2, "validation_micro_f1": 0.59}
-    assert (
-        format_validation_scores(several) == "validation micro f1 0.5900"
-    )  # the majority baseline
+    majority_baseline = format_validation_scores(several)
+    assert majority_baseline == "validation micro f1 0.5900"
     several |= {"threshold": 0.3, "micro_f1_at_threshold": 0.65}
     expected = "validation micro f1 0.5900, 0.6500 at its threshold of 0.30"
     assert format_validation_scores(several) == expected

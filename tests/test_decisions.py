@@ -8,12 +8,7 @@ from scipy.special import expit, log_softmax, softmax
 from sklearn.metrics import f1_score
 
 from classifold.data.metrics import micro_f1
-from classifold.models.decisions import (
-    fit_decision,
-    fit_temperature,
-    fit_threshold,
-    probabilities,
-)
+from classifold.models.decisions import fit_decision, fit_temperature, fit_threshold, probabilities
 
 
 def logits_and_labels(n_images=2000, n_classes=4, *, temperature=1.0, seed=0):
@@ -29,6 +24,8 @@ def logits_and_labels(n_images=2000, n_classes=4, *, temperature=1.0, seed=0):
 def test_the_temperature_of_synthetic_labels_is_recovered(temperature):
     logits, labels = logits_and_labels(20_000, temperature=temperature)
     assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.05)
+    several = np.random.default_rng(3).random(logits.shape) < expit(logits / temperature)
+    assert fit_temperature(logits, several.astype(np.uint8)) == pytest.approx(temperature, rel=0.05)
 
 
 @given(st.floats(0.3, 3))
@@ -71,40 +68,23 @@ def test_a_temperature_changes_confidence_but_not_the_prediction(temperature, n_
 def test_probabilities_by_hand_and_without_overflow():
     values = probabilities(np.array([[0.0, np.log(9)], [5000, 0]]), temperature=2)
     np.testing.assert_allclose(values, [[0.25, 0.75], [1, 0]])
+    independent = probabilities(np.array([[0.0, np.log(9)]]), temperature=2, task="multi")
+    np.testing.assert_allclose(independent, [[0.5, 0.75]], rtol=1e-12)
 
 
-def test_several_labels_have_independent_probabilities():
-    logits = np.array([[0.0, np.log(3) * 2]])
-    np.testing.assert_allclose(
-        probabilities(logits, temperature=2.0, task="multi"), [[0.5, 0.75]], rtol=1e-12
-    )
-
-
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
-def test_the_temperature_of_several_labels_is_found_too(temperature):
-    random = np.random.default_rng(3)
-    logits = random.normal(0, 2, (4000, 5))
-    labels = (random.random(logits.shape) < expit(logits / temperature)).astype(np.uint8)
-    assert fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.1)
-
-
-def test_a_threshold_by_hand():
-    values = np.array([0.9, 0.6, 0.4, 0.2])
-    labels = np.array([1, 0, 1, 0])
-    # Predicting the first scores 2/3, two 1/2, three 4/5, all four 2/3.
-    assert fit_threshold(values, labels) == pytest.approx(0.3)
-
-
-def test_equal_probabilities_are_on_the_same_side_of_the_threshold():
-    values = np.array([0.8, 0.5, 0.5, 0.5])
-    labels = np.array([1, 1, 0, 0])
-    # The first alone scores 2/3, all four 2/3: of equals the higher threshold is taken.
-    assert fit_threshold(values, labels) == pytest.approx(0.65)
-
-
-def test_without_positive_labels_the_threshold_is_a_half():
-    assert fit_threshold(np.array([0.1, 0.7]), np.array([0, 0])) == 0.5
-    assert fit_threshold(np.empty((0, 3)), np.empty((0, 3))) == 0.5
+@pytest.mark.parametrize(
+    ("values", "labels", "threshold"),
+    [
+        # Predicting the first scores 2/3, two 1/2, three 4/5, all four 2/3.
+        ([0.9, 0.6, 0.4, 0.2], [1, 0, 1, 0], 0.3),
+        # The first alone scores 2/3, all four 2/3: of equals the higher threshold is taken.
+        ([0.8, 0.5, 0.5, 0.5], [1, 1, 0, 0], 0.65),
+        ([0.1, 0.7], [0, 0], 0.5),  # without positive labels
+        (np.empty((0, 3)), np.empty((0, 3)), 0.5),
+    ],
+)
+def test_a_threshold_by_hand(values, labels, threshold):
+    assert fit_threshold(np.array(values), np.array(labels)) == pytest.approx(threshold)
 
 
 @given(st.integers(0, 10_000))
