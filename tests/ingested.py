@@ -8,14 +8,12 @@ from classifold.ingest.ingestion import ingest
 WHITE = (255, 255, 255)
 
 
-def ingest_all(
-    path, folder, *, layout="auto", task="single", background=WHITE, fraction=1.0, count=0
-):
+def ingest_all(path, folder, *, layout="auto", task="single", fraction=1.0, count=0, **settings):
     """Ingest into a folder, which may be new; returns the counts."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    settings["max_unreadable"] = {"fraction": fraction, "count": count}
     with open_source(path, layout=layout, task=task, scratch=folder) as (tree, source):
-        maximum = {"fraction": fraction, "count": count}
-        counts = ingest(tree, source, folder, background=background, max_unreadable=maximum)
+        counts = ingest(tree, source, folder, **{"background": WHITE} | settings)
     listed = read_rows(folder / "unreadable.csv")
     ignored = read_rows(folder / "ignored.csv")
     assert counts["n_files"] == counts["n_images"] + len([*listed, *ignored, *source.used])

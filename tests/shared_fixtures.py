@@ -32,6 +32,7 @@ from classifold.stacking.ensemble import fit_ensemble, save_ensemble
 from classifold.training.machine import set_up
 from ingested import ingest_all
 from parsed_once import parse_yaml_once
+from tiny_model import STACK
 
 settings.register_profile(
     "project",
@@ -116,18 +117,12 @@ def write_packs(draw_pack):
     def write(folder, *, seed=0, group_size=1, **n_images):
         for split, n in n_images.items():
             drawn = draw_pack(n, seed=seed)
-            with new_pack(
-                folder / split, n_images=n, size=8, resize="box", classes=drawn.classes
-            ) as pack:
+            settings = {"n_images": n, "size": 8, "resize": "box", "classes": drawn.classes}
+            with new_pack(folder / split, **settings) as pack:
                 pack.put(0, list(drawn.images))
                 for row, (image_id, label) in enumerate(zip(drawn.ids, drawn.labels, strict=True)):
-                    pack.describe(
-                        image_id=image_id,
-                        variant=0,
-                        transformation="none",
-                        labels=[drawn.classes[label]],
-                        group=str(row // group_size),
-                    )
+                    described = {"labels": [drawn.classes[label]], "group": str(row // group_size)}
+                    pack.describe(image_id=image_id, variant=0, transformation="none", **described)
         return folder
 
     return write
@@ -164,12 +159,8 @@ def tiny_mlp():
 
     def build(*, image_size=8, dropout=0.0, seed=1):
         seed_torch(seed, "weights")
-        return build_network(
-            "mlp",
-            n_classes=3,
-            image_size=image_size,
-            arguments={"hidden": [16], "dropout": dropout},
-        )
+        arguments = {"hidden": [16], "dropout": dropout}
+        return build_network("mlp", n_classes=3, image_size=image_size, arguments=arguments)
 
     return build
 
@@ -217,10 +208,7 @@ def project(tmp_path, odd_images):
             (root / "source" / name).parent.mkdir(parents=True, exist_ok=True)
             (root / "source" / name).write_bytes(content)
         shutil.copy(ROOT / "params.yaml", root)
-        ingested = root / "data/ingested"
-        ingested.mkdir(parents=True)
-        ingest_all(root / "source", ingested, layout="folder", fraction=0)
-
+        ingest_all(root / "source", root / "data/ingested", layout="folder", fraction=0)
         random = np.random.default_rng(3)
         decision = {"temperature": 1.7}
         labels = random.permutation(np.arange(60) % len(classes))
@@ -242,32 +230,18 @@ def project(tmp_path, odd_images):
                 preprocessing=preprocessing | {"image_size": member["image_size"]},
                 training={"threads": 1, "task": task},
             )
-        fitted = fit_ensemble(
-            {name: random.normal(0, 2, (60, len(classes))) for name in MEMBERS},
-            labels,
-            method=method,
-            settings={
-                "dense": {
-                    **{"hidden": [9], "dropout": 0.0, "lr": 0.05, "weight_decay": 0.0},
-                    **{"epochs": 3, "patience": None},
-                },
-                "logistic": {"c": 1.0},
-                "greedy": {"rounds": 5},
-            },
-            seed=1,
-        )
+        logits = {name: random.normal(0, 2, (60, len(classes))) for name in MEMBERS}
+        fitted = fit_ensemble(logits, labels, method=method, settings=STACK, seed=1)
         (root / "ensemble").mkdir()
         save_ensemble(root / "ensemble", fitted.ensemble)
         write_json(root / "ensemble/decision.json", decision | {"temperature": 1.3})
-        write_json(
-            root / "data/compared/decisions.json",
-            {
-                "task": task,
-                "classes": list(classes),
-                "class_proportions": dict.fromkeys(classes, 1 / len(classes)),
-                "models": dict.fromkeys(MEMBERS, decision),
-            },
-        )
+        decisions = {
+            "task": task,
+            "classes": list(classes),
+            "class_proportions": dict.fromkeys(classes, 1 / len(classes)),
+            "models": dict.fromkeys(MEMBERS, decision),
+        }
+        write_json(root / "data/compared/decisions.json", decisions)
         return root
 
     return train
@@ -286,10 +260,8 @@ def keep_training_images():
         labels = {row["id"]: row["labels"][0] for row in rows if row["labels"]}
         pixels = load_pixels(root / "data/ingested", list(labels), size=16, resize="lanczos")
         features = compute_features(load_model(explained), pixels, device=torch.device("cpu"))
-        stored = as_stored(features)
-        images = TrainingImages(
-            model, stored, list(labels), list(labels.values()), threshold, len(labels)
-        )
+        rows = as_stored(features), list(labels), list(labels.values())
+        images = TrainingImages(model, *rows, threshold, len(labels))
         save_training_images(novelty, images)
         return images, features
 

@@ -13,6 +13,7 @@ from classifold.analysis.robustness.adversarial import (
 from classifold.models.model_file import Model
 from classifold.models.preprocessing import to_input
 from classifold.stacking.ensemble import fit_ensemble
+from tiny_model import STACK
 
 CPU = torch.device("cpu")
 RANDOM = np.random.default_rng(0)
@@ -55,9 +56,8 @@ def test_a_linear_network_is_attacked_exactly_as_far_as_its_weights_allow(scale,
         attacked = change_adversarially(network, pixels, labels, **settings)
         change = attacked.astype(int) - pixels
         assert np.abs(change).max() == epsilon
-        after = Linear(weights, bias)(
-            to_input(attacked, image_size=SIDE, normalize="none", device=CPU)
-        )[:, 1].numpy()
+        inputs = to_input(attacked, image_size=SIDE, normalize="none", device=CPU)
+        after = Linear(weights, bias)(inputs)[:, 1].numpy()
         expected = np.abs(margins) - epsilon / 255 * total
         np.testing.assert_allclose(np.where(labels, after, -after), expected, atol=1e-4)
         n_wrong.append((expected < 0).sum())
@@ -104,15 +104,7 @@ def test_the_stack_is_attacked_through_its_members(method):
     labels = (pixels[:, 0, :2, 0].sum(1, dtype=int) > 255).astype(int)
     images = torch.from_numpy(pixels / np.float32(255)).permute(0, 3, 1, 2)
     logits = {name: network(images).numpy() for name, network in networks.items()}
-    settings = {
-        "greedy": {"rounds": 10},
-        "logistic": {"c": 1.0},
-        "dense": {
-            **{"hidden": [8], "dropout": 0.0, "lr": 0.05, "weight_decay": 0.0},
-            **{"epochs": 30, "patience": 30},
-        },
-    }
-    ensemble, _ = fit_ensemble(logits, labels, method=method, settings=settings, seed=1)
+    ensemble, _ = fit_ensemble(logits, labels, method=method, settings=STACK, seed=1)
     stack = StackedModule(ensemble, networks).eval()
     attacked = change_adversarially(stack, pixels, labels, epsilon=8, n_steps=1, device=CPU)
     changed = (attacked != pixels).any(axis=0)[..., 0]

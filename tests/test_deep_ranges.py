@@ -8,7 +8,6 @@ import imagecodecs
 import numpy as np
 import onnx
 import pytest
-import tifffile
 from PIL import Image
 
 from classifold.data.deep_ranges import ANY, read_ranges
@@ -19,20 +18,14 @@ from classifold.errors import UserError
 from classifold.ingest import limits
 from classifold.ingest.deep_fit import fit_ranges, set_by_hand
 from classifold.ingest.deep_image import DeepImage, Scaler, measure
-from classifold.ingest.detection import open_source
 from classifold.ingest.images import decode
-from classifold.ingest.ingestion import ingest
 from classifold.serving.export import export_onnx
 from classifold.serving.new_images import open_images
 from classifold.serving.predict import Classifier
+from image_scene import tiff
+from ingested import ingest_all
 
 RAMP = np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(64, 64)
-
-
-def tiff(values):
-    buffer = io.BytesIO()
-    tifffile.imwrite(buffer, np.asarray(values), photometric="minisblack")
-    return buffer.getvalue()
 
 
 def image_of(values, dtype):
@@ -112,13 +105,8 @@ def test_gray_levels_by_hand(dtype, limits, values, grays):
 
 
 def test_each_sample_type_of_a_mixed_set_has_its_range():
-    images = [
-        image_of([0, 4095], "u2"),
-        image_of([280, 320], "f4"),
-        image_of([290, 330], "f8"),
-        image_of([-5, 5], "i2"),
-    ]
-    ranges = fit_ranges((None, measure(image)) for image in images)
+    values = [([0, 4095], "u2"), ([280, 320], "f4"), ([290, 330], "f8"), ([-5, 5], "i2")]
+    ranges = fit_ranges((None, measure(image_of(*each))) for each in values)
     found = {kind: (fit.low, fit.high) for kind, fit in ranges.items()}
     assert found == {"float": (280, 330), "int16": (-5, 5), "uint16": (0, 4095)}
 
@@ -166,24 +154,17 @@ def test_the_fraction_of_clipped_values_is_that_outside_of_the_range():
 
 # What the issues of other programs report: as one image, and so as one data set.
 @pytest.mark.parametrize(
-    ("values", "n_levels"),
+    ("low", "high", "dtype"),
     [
-        pytest.param(RAMP, 256, id="0 to 1"),
-        pytest.param(RAMP * np.float32(1.0001), 256, id="overshoot"),
-        pytest.param(RAMP * 255, 256, id="0 to 255"),
-        pytest.param(RAMP * 256.5, 256, id="0 to 256.5"),
-        pytest.param(280 + 40 * RAMP, 256, id="Kelvin"),
-        pytest.param(40 * RAMP - 5, 256, id="Celsius"),
-        pytest.param((RAMP * 255).astype(np.int32), 256, id="int32 to 255"),
-        pytest.param((RAMP * 300).astype(np.int32), 256, id="int32 to 300"),
-        pytest.param((RAMP * 1023).astype(np.uint16), 256, id="10 bits"),
-        pytest.param((RAMP * 4095).astype(np.uint16), 256, id="12 bits"),
-        pytest.param(RAMP * 70000, 256, id="0 to 70000"),
+        *[(0, 1, "f4"), (0, 1.0001, "f4"), (0, 255, "f4"), (0, 256.5, "f4"), (0, 70000, "f4")],
+        *[(280, 320, "f4"), (-5, 35, "f4"), (0, 255, "i4"), (0, 300, "i4")],
+        *[(0, 1023, "u2"), (0, 4095, "u2")],
     ],
 )
-def test_an_image_keeps_its_gray_levels(values, n_levels):
+def test_an_image_keeps_its_gray_levels(low, high, dtype):
+    values = (low + RAMP * np.float32(high - low)).astype(dtype)
     gray = np.asarray(Image.open(io.BytesIO(decode(tiff(values)).encoded)))[..., 0]
-    assert (gray.min(), gray.max(), len(np.unique(gray))) == (0, 255, n_levels)
+    assert (gray.min(), gray.max(), len(np.unique(gray))) == (0, 255, 256)
     assert (np.diff(gray.astype(int).reshape(-1)) >= 0).all()
 
 
@@ -197,21 +178,11 @@ FILES = {
 
 
 def ingest_files(root, files, **settings):
-    source, folder = root / "deep", root / "deep-ingested"
     for name, content in files.items():
-        (source / name).parent.mkdir(parents=True, exist_ok=True)
-        (source / name).write_bytes(content)
-    folder.mkdir()
-    with open_source(str(source), layout="folder", task="single", scratch=root) as (tree, found):
-        ingest(
-            tree,
-            found,
-            folder,
-            background=(255, 255, 255),
-            max_unreadable={"fraction": 0, "count": 0},
-            **settings,
-        )
-    return folder
+        (root / "deep" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "deep" / name).write_bytes(content)
+    ingest_all(root / "deep", root / "deep-ingested", layout="folder", fraction=0, **settings)
+    return root / "deep-ingested"
 
 
 @pytest.fixture
@@ -231,13 +202,11 @@ def test_ingest_converts_a_data_set_with_one_range_per_sample_type(tmp_path, fil
     assert described["uint16"]["reason"] == "12 bits"
     assert described["uint16"]["seen"] == [0, 4000]
     assert described["float"]["n_images"] == 2
-    found = grays(folder)
+    found = {name: (gray.min(), gray.max()) for name, gray in grays(folder).items()}
     # 400 * 255 / 4095 = 24.9; 1000 * 255 / 4095 = 62.3; 290 is a third of 280 to 310
-    assert (found["cat/dark.tif"].min(), found["cat/dark.tif"].max()) == (0, 25)
-    assert (found["cat/bright.tif"].min(), found["cat/bright.tif"].max()) == (62, 249)
-    assert (found["dog/cold.tif"].min(), found["dog/cold.tif"].max()) == (0, 85)
-    assert (found["dog/warm.tif"].min(), found["dog/warm.tif"].max()) == (170, 255)
-    assert (found["dog/8-bit.png"].min(), found["dog/8-bit.png"].max()) == (0, 255)
+    assert (found["cat/dark.tif"], found["cat/bright.tif"]) == ((0, 25), (62, 249))
+    assert (found["dog/cold.tif"], found["dog/warm.tif"]) == ((0, 85), (170, 255))
+    assert found["dog/8-bit.png"] == (0, 255)
     said = capsys.readouterr().out
     assert "uint16: 0 becomes black, 4,095 white (12 bits)" in said
     assert "float: 280 becomes black, 310 white" in said
@@ -270,12 +239,8 @@ def test_ingest_predict_and_the_exported_file_use_the_same_range(project, tmp_pa
     classifier = Classifier.load(root, model="flat")
     assert classifier.ranges == Classifier.load(root).ranges == ranges
     with open_images([tmp_path / "deep"], ingested=folder) as images:
-        pixels = images.pixels(
-            size=classifier.pack_size,
-            resize=classifier.resize,
-            background=classifier.background,
-            ranges=classifier.ranges,
-        )
+        settings = {name: getattr(classifier, name) for name in ("resize", "background", "ranges")}
+        pixels = images.pixels(size=classifier.pack_size, **settings)
         new = dict(zip(images.names, pixels, strict=True))
     encoded = dict(iter_images(folder, list(FILES)))
     for name in FILES:
@@ -284,10 +249,9 @@ def test_ingest_predict_and_the_exported_file_use_the_same_range(project, tmp_pa
         np.testing.assert_array_equal(found.pixels, stored)
     noise = np.random.default_rng(1).integers(0, 256, (3, 16, 16, 3), np.uint8)
     export_onnx(tmp_path / "model.onnx", classifier, noise)
-    metadata = {
-        entry.key: entry.value for entry in onnx.load(tmp_path / "model.onnx").metadata_props
-    }
-    assert json.loads(metadata["ranges"]) == ranges
+    properties = onnx.load(tmp_path / "model.onnx").metadata_props
+    (exported,) = (entry.value for entry in properties if entry.key == "ranges")
+    assert json.loads(exported) == ranges
 
 
 def test_a_new_image_unlike_the_training_images_gets_a_remark(tmp_path):
@@ -307,13 +271,12 @@ def test_a_new_image_unlike_the_training_images_gets_a_remark(tmp_path):
     ("shape", "dtype", "options"),
     [
         ((1000, 1000), "u2", {}),
-        ((1000, 1000, 3), "u2", {"photometric": "rgb"}),
-        ((1000, 1000, 3), "u2", {"photometric": "rgb", "compression": "deflate"}),
-        ((3, 1000, 1000), "u2", {"photometric": "rgb", "planarconfig": "separate"}),
+        ((1000, 1000, 3), "u2", {}),
+        ((1000, 1000, 3), "u2", {"compression": "deflate"}),
+        ((3, 1000, 1000), "u2", {"planarconfig": "separate"}),
         ((1000, 1000), "f4", {"compression": "deflate", "rowsperstrip": 16}),
-        ((1000, 1000, 3), "u2", None),
+        ((1000, 1000, 3), "u2", None),  # a PNG
     ],
-    ids=["gray", "RGB", "RGB in strips", "planes", "float", "PNG"],
 )
 @pytest.mark.promise("limit-image")
 def test_the_memory_of_decoding_is_that_of_the_values_once(monkeypatch, shape, dtype, options):
@@ -321,12 +284,8 @@ def test_the_memory_of_decoding_is_that_of_the_values_once(monkeypatch, shape, d
     rows = shape.index(1000)
     values = np.zeros(shape, dtype)
     values += np.linspace(0, 60_000, 1000).astype(dtype).reshape(-1, *[1] * (len(shape) - rows - 1))
-    buffer = io.BytesIO()
-    if options is None:
-        buffer.write(imagecodecs.png_encode(values))
-    else:
-        tifffile.imwrite(buffer, values, **options)
-    content, size = buffer.getvalue(), values.nbytes
+    content = imagecodecs.png_encode(values) if options is None else tiff(values, **options)
+    size = values.nbytes
     del values
     decode(content)  # imports
     tracemalloc.start()

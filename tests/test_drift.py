@@ -21,8 +21,7 @@ from classifold.analysis.drift.shifts import compare_classes, compare_properties
 from classifold.cli.app import app
 from classifold.data.csv_file import write_rows
 from classifold.data.image_table import iter_columns
-from classifold.ingest.detection import open_source
-from classifold.ingest.ingestion import ingest
+from ingested import ingest_all
 
 CLASSES = ["a", "b", "c"]
 
@@ -222,7 +221,6 @@ def tested(project, keep_training_images, monkeypatch):
     """A project with 60 test images of noise, and a function that writes others."""
     root = project()
     shutil.rmtree(root / "data/ingested")
-    (root / "data/ingested").mkdir()
 
     def write(folder, *, seed, n=60, bright=256):
         random = np.random.default_rng(seed)
@@ -233,9 +231,7 @@ def tested(project, keep_training_images, monkeypatch):
 
     write("many/cat", seed=1, n=30)
     write("many/dog", seed=9, n=30)
-    with open_source(str(root / "many"), layout="folder", task="single", scratch=root) as found:
-        limits = {"background": (255, 255, 255), "max_unreadable": {"fraction": 0, "count": 0}}
-        ingest(*found, root / "data/ingested", **limits)
+    ingest_all(root / "many", root / "data/ingested", layout="folder", fraction=0)
     keep_training_images(root)
     (root / "data/split").mkdir()
     ids = [row["id"] for row in iter_columns(root / "data/ingested", ["id"])]

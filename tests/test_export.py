@@ -26,6 +26,7 @@ from classifold.serving.module import interpolation_weights
 from classifold.serving.predict import Classifier
 from classifold.stacking.ensemble import Ensemble, ensemble_logits, fit_ensemble
 from classifold.stacking.module import EnsembleModule
+from tiny_model import STACK
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (70, 16, 16, 3), np.uint8)
@@ -93,18 +94,7 @@ def test_the_module_of_an_ensemble_agrees_with_the_ensemble(task, method):
         name: (RANDOM.normal(0, spread, (80, 4)) + 4 * truth).astype(np.float32)
         for name, spread in (("good", 2), ("bad", 9), ("worse", 30))
     }
-    dense = {"hidden": [8], "dropout": 0.0, "lr": 0.1, "weight_decay": 0.0, "epochs": 3}
-    ensemble = fit_ensemble(
-        logits,
-        labels,
-        method=method,
-        settings={
-            "dense": dense | {"patience": None},
-            "logistic": {"c": 1.0},
-            "greedy": {"rounds": 3},
-        },
-        seed=1,
-    ).ensemble
+    ensemble = fit_ensemble(logits, labels, method=method, settings=STACK, seed=1).ensemble
     combine = EnsembleModule(ensemble).eval()
     with torch.inference_mode():
         found = combine([torch.from_numpy(values) for values in logits.values()])
@@ -238,10 +228,8 @@ def test_the_file_is_checked_on_official_validation_images_or_else_on_the_packs(
     )
     predictions = classifier.probabilities(read_validation_images(classifier, packs=packs))
     expected = classifier.predict(root / "source" / name for name in sorted(official))
-    np.testing.assert_array_equal(
-        predictions,
-        [[p.probabilities[name] for name in CLASSES] for p in expected],
-    )
+    expected = [[one.probabilities[name] for name in CLASSES] for one in expected]
+    np.testing.assert_array_equal(predictions, expected)
 
 
 @pytest.mark.parametrize(

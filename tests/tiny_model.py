@@ -1,4 +1,4 @@
-"""A model of `params.yaml` that trains in a moment; tests change what they are about."""
+"""A model and a stack that train in a moment; tests change what they are about."""
 
 from classifold.training.config import TrainingConfig
 
@@ -18,6 +18,14 @@ MODEL = {
     "seed": 1,
     "loss": {"name": "cross_entropy"},
     "phases": {"p1": PHASE},
+}
+STACK = {  # the settings of all methods of `fit_ensemble`
+    "dense": {
+        **{"hidden": [9], "dropout": 0.0, "lr": 0.05, "weight_decay": 0.0},
+        **{"epochs": 3, "patience": None},
+    },
+    "logistic": {"c": 1.0},
+    "greedy": {"rounds": 5},
 }
 NO_POLICY = {"fill": "reflect", "steps": []}
 
