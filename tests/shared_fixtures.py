@@ -114,11 +114,11 @@ def draw_pack():
 def write_packs(draw_pack):
     """Packs of synthetic images, as `augment` writes them; groups follow one another."""
 
-    def write(folder, *, seed=0, group_size=1, **n_images):
+    def write(folder, *, seed=0, group_size=1, storage="raw", **n_images):
         for split, n in n_images.items():
             drawn = draw_pack(n, seed=seed)
-            settings = {"n_images": n, "size": 8, "resize": "box", "classes": drawn.classes}
-            with new_pack(folder / split, **settings) as pack:
+            settings = {"size": 8, "resize": "box", "classes": drawn.classes, "storage": storage}
+            with new_pack(folder / split, n_images=n, **settings) as pack:
                 pack.put(0, list(drawn.images))
                 for row, (image_id, label) in enumerate(zip(drawn.ids, drawn.labels, strict=True)):
                     described = {"labels": [drawn.classes[label]], "group": str(row // group_size)}

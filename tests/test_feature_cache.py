@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from classifold.data.image_arrays import ChosenImages, JoinedImages
-from classifold.data.pack import join, new_pack, read_pack
+from classifold.data.pack import join, read_pack
 from classifold.data.seeding import seed_torch
 from classifold.models import feature_cache
 from classifold.models.feature_cache import FeatureCache, NotCachedError
@@ -29,10 +29,14 @@ from classifold.training.freezing import set_trainable
 from classifold.training.frozen_body import find_tail
 from classifold.training.loop import fit, refit
 from classifold.training.setup import prepare
+from stopping_checkpoint import Stopped, StoppingCheckpoint
 from tiny_model import MODEL
 
 CPU = torch.device("cpu")
-SETTINGS = {"image_size": 8, "normalize": "half", "device": CPU}
+SIZE = {"image_size": 8, "normalize": "half"}
+SETTINGS = SIZE | {"device": CPU}
+LARGE = SETTINGS | {"image_size": 32}
+ON_CPU = {"device": "cpu", "precision": "fp32", "threads": 1, "compile": False}
 NO_POLICY = {"steps": [], "fill": "reflect"}
 PHASE = {
     "epochs": 4,
@@ -42,10 +46,10 @@ PHASE = {
 }
 
 
-def small_resnet(*, dropout=0.5, n_classes=3, seed=1):
-    seed_torch(seed, "weights")
+def small_resnet(*, dropout=0.5):
+    seed_torch(1, "weights")
     arguments = {"widths": [8, 12], "depth": 1, "stem_stride": 1, "dropout": dropout}
-    network = build_network("small_resnet", n_classes=n_classes, image_size=8, arguments=arguments)
+    network = build_network("small_resnet", n_classes=3, image_size=8, arguments=arguments)
     for module in network.modules():  # as after a training
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
@@ -53,10 +57,23 @@ def small_resnet(*, dropout=0.5, n_classes=3, seed=1):
     return network
 
 
-def timm_network(name, *, image_size=32, **arguments):
+def large_network(kind="timm", *, name="test_efficientnet", image_size=32, **arguments):
     seed_torch(1, "weights")
-    arguments = {"name": name, **arguments}
-    return build_network("timm", n_classes=3, image_size=image_size, arguments=arguments)
+    arguments |= {"name": name}
+    return build_network(kind, n_classes=3, image_size=image_size, arguments=arguments)
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """The numbers of images in all computations of features."""
+    numbers = []
+
+    def counted(network, images, **settings):
+        numbers.append(len(images))
+        return predict_features(network, images, **settings)
+
+    monkeypatch.setattr(feature_cache, "predict_features", counted)
+    return numbers
 
 
 def config_of(pack, **changes):
@@ -66,10 +83,8 @@ def config_of(pack, **changes):
 
 
 def train(network, pack, validation, machine, cache, *, policy=NO_POLICY, **changes):
-    config = config_of(pack, **changes)
-    return fit(
-        network, pack, validation, config=config, policy=policy, machine=machine, cache=cache
-    )
+    settings = {"config": config_of(pack, **changes), "policy": policy}
+    return fit(network, pack, validation, **settings, machine=machine, cache=cache)
 
 
 @pytest.mark.parametrize("changes", [{}, {"ema_decay": 0.8}, {"gradient_accumulation_steps": 2}])
@@ -88,27 +103,20 @@ def test_a_head_learns_the_same_from_features_that_are_computed_once(
     assert without.history[0]["train_loss"] > without.history[-1]["train_loss"] + 0.1
     state, expected = cached.state_dict(), plain.state_dict()
     for name, tensor in expected.items():
-        torch.testing.assert_close(
-            state[name], tensor, atol=2e-3 if name.startswith("head") else 0, rtol=0
-        )
-    size = {"image_size": 8, "normalize": "half"}
+        tolerance = 2e-3 if name.startswith("head") else 0
+        torch.testing.assert_close(state[name], tensor, atol=tolerance, rtol=0)
     for split in (pack, validation):
-        logits = predict_distributed(cached, split, machine=machine, body=with_cache.body, **size)
-        expected = predict_distributed(cached, split, machine=machine, **size)
+        logits = predict_distributed(cached, split, machine=machine, body=with_cache.body, **SIZE)
+        expected = predict_distributed(cached, split, machine=machine, **SIZE)
         np.testing.assert_allclose(logits, expected, atol=5e-3)
 
 
 def test_another_head_reads_no_image(draw_pack, machine, tmp_path, monkeypatch):
-    pack, validation = draw_pack(40), draw_pack(24, seed=1)
-    cache = FeatureCache(tmp_path)
-    first = train(small_resnet(), pack, validation, machine, cache)
-
+    images = draw_pack(40), draw_pack(24, seed=1), machine, FeatureCache(tmp_path)
+    first = train(small_resnet(), *images)
     monkeypatch.setattr(feature_cache, "predict_features", None)
-    again = train(small_resnet(), pack, validation, machine, cache)
-    assert again.history == first.history
-    other = train(
-        small_resnet(dropout=0.1, n_classes=3), pack, validation, machine, cache, batch_size=16
-    )
+    assert train(small_resnet(), *images).history == first.history
+    other = train(small_resnet(dropout=0.1), *images, batch_size=16)
     assert other.history != first.history
 
 
@@ -124,48 +132,33 @@ def test_selected_and_joined_images_share_the_features_of_the_stored_ones(tmp_pa
     assert sorted(len(np.load(path)) for path in tmp_path.glob("*.npy")) == [7, 20]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"images": "other"},
-        {"image_size": 16},
-        {"normalize": "imagenet"},
-        {"weights": "other"},
-        {"precision": "bf16"},
-    ],
-    ids=lambda change: next(iter(change)),
-)
+OTHER = {"image_size": 16, "normalize": "imagenet"}
+
+
+@pytest.mark.parametrize("change", ["images", "weights", "precision", *OTHER])
 def test_whatever_changes_features_has_a_file_of_its_own(tmp_path, draw_pack, change):
     images, network, cache = draw_pack(6).images, small_resnet(), FeatureCache(tmp_path)
     before = cache.features(network, images, **SETTINGS)[:]
-    settings = SETTINGS | {k: v for k, v in change.items() if k in SETTINGS}
-    if "images" in change:
+    settings = SETTINGS | {name: value for name, value in OTHER.items() if name == change}
+    if change == "images":
         images = images.copy()
         images[2, 3, 3] = 255 - images[2, 3, 3]
-    if "weights" in change:
+    if change == "weights":
         network.blocks[0].conv1.weight.data[0, 0, 0, 0] += 1
-    with torch.autocast("cpu", torch.bfloat16, enabled="precision" in change):
+    with torch.autocast("cpu", torch.bfloat16, enabled=change == "precision"):
         after = cache.features(network, images, **settings)[:]
     assert len(list(tmp_path.glob("*.npy"))) == 2
     assert (before != after).any()
 
 
-def new_network(kind, **arguments):
-    seed_torch(1, "weights")
-    arguments = {"name": "test_efficientnet", **arguments}
-    return build_network(kind, n_classes=4, image_size=32, arguments=arguments)
-
-
 def test_networks_with_the_same_backbone_share_features(tmp_path, draw_pack, monkeypatch):
-    images, cache = draw_pack(6).images, FeatureCache(tmp_path)
-    settings = SETTINGS | {"image_size": 32}
-    first = new_network("probe")
-    expected = cache.features(first, images, **settings)
+    images, cache, first = draw_pack(6).images, FeatureCache(tmp_path), large_network("probe")
+    expected = cache.features(first, images, **LARGE)
     monkeypatch.setattr(feature_cache, "predict_features", None)
     for options in ({}, {"dropout": 0.2, "drop_path": 0.1}):
-        other = new_network("timm", **options)
+        other = large_network(**options)
         other.backbone.load_state_dict(first.backbone.state_dict())
-        np.testing.assert_array_equal(cache.features(other, images, **settings), expected)
+        np.testing.assert_array_equal(cache.features(other, images, **LARGE), expected)
 
 
 class Scaled(nn.Module):
@@ -181,21 +174,18 @@ class Scaled(nn.Module):
 
 
 def test_a_backbone_whose_outputs_are_changed_shares_no_features(tmp_path, draw_pack):
-    images, cache, network = draw_pack(6).images, FeatureCache(tmp_path), new_network("probe")
-    settings = SETTINGS | {"image_size": 32}
-    expected = cache.features(network, images, **settings)
+    images, cache, network = draw_pack(6).images, FeatureCache(tmp_path), large_network("probe")
+    expected = cache.features(network, images, **LARGE)
     for factor in (1, 2):
-        found = cache.features(Scaled(network, factor), images, **settings)
+        found = cache.features(Scaled(network, factor), images, **LARGE)
         np.testing.assert_allclose(found, factor * expected, rtol=1e-3, atol=1e-6)
     assert len(list(tmp_path.glob("*.npy"))) == 2
 
 
 def test_features_of_other_layers_are_in_another_file(tmp_path, draw_pack):
-    images, cache, settings = draw_pack(6).images, FeatureCache(tmp_path), SETTINGS
+    images, cache = draw_pack(6).images, FeatureCache(tmp_path)
     n_features = [
-        cache.features(new_network(kind, **layers), images, **settings | {"image_size": 32}).shape[
-            1
-        ]
+        cache.features(large_network(kind, **layers), images, **LARGE).shape[1]
         for kind in ("probe", "timm")
         for layers in ({}, {"layers": ["blocks.1"]}, {"layers": ["blocks.2", "blocks.1"]})
     ]
@@ -244,17 +234,8 @@ def test_features_beyond_float16_are_not_cached(tmp_path, draw_pack):
     assert not list(tmp_path.glob("*.npy*"))
 
 
-def test_of_two_that_need_the_same_features_one_waits_for_the_other(
-    tmp_path, draw_pack, monkeypatch
-):
-    images, network = draw_pack(30).images, small_resnet()
-    together, computed = Barrier(2, timeout=20), []
-
-    def counted(network, images, **settings):
-        computed.append(len(images))
-        return predict_features(network, images, **settings)
-
-    monkeypatch.setattr(feature_cache, "predict_features", counted)
+def test_of_two_that_need_the_same_features_one_waits_for_the_other(tmp_path, draw_pack, computed):
+    images, network, together = draw_pack(30).images, small_resnet(), Barrier(2, timeout=20)
 
     def use(_):
         together.wait()
@@ -301,15 +282,8 @@ def test_an_unfinished_file_is_deleted_only_if_it_is_old(tmp_path, draw_pack):
     assert not old.exists()
 
 
-def test_features_of_a_selection_of_jpegs_are_those_of_the_decoded_images(tmp_path, draw_pack):
-    drawn = draw_pack(9)
-    with new_pack(
-        tmp_path / "pack", n_images=9, size=8, resize="box", classes=drawn.classes, storage="jpeg"
-    ) as pack:
-        pack.put(0, list(drawn.images))
-        for image_id, label in zip(drawn.ids, drawn.labels, strict=True):
-            names = [drawn.classes[label]]
-            pack.describe(image_id=image_id, variant=0, transformation="none", labels=names)
+def test_features_of_a_selection_of_jpegs_are_those_of_the_decoded_images(tmp_path, write_packs):
+    write_packs(tmp_path, pack=9, storage="jpeg")
     images = read_pack(tmp_path / "pack").subset(np.array([8, 2])).images
     network = small_resnet()
     found = FeatureCache(tmp_path).features(network, images, **SETTINGS)
@@ -343,39 +317,32 @@ def tail_of(network, *, image_size=8):
     ("layers", "expected"),
     [
         ([], [nn.Linear]),
-        ([nn.Dropout(0.5)], [nn.Dropout, nn.Linear]),
-        ([nn.Dropout(0.5, inplace=True)], [nn.Dropout, nn.Linear]),
-        (
-            [nn.Tanh(), nn.Dropout(0.5), nn.AlphaDropout(0.5)],
-            [nn.Dropout, nn.AlphaDropout, nn.Linear],
-        ),
+        ([nn.Dropout()], [nn.Dropout, nn.Linear]),
+        ([nn.Dropout(inplace=True)], [nn.Dropout, nn.Linear]),
+        ([nn.Tanh(), nn.Dropout(), nn.AlphaDropout()], [nn.Dropout, nn.AlphaDropout, nn.Linear]),
         ([nn.Dropout(0.0), nn.ReLU()], [nn.Linear]),
     ],
 )
 def test_what_follows_the_features_is_dropout_and_the_head(layers, expected):
-    network = Odd(*layers)
-    before = torch.get_rng_state()
+    network, before = Odd(*layers), torch.get_rng_state()
     assert [type(layer) for layer in tail_of(network)] == expected
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def torchvision_network(name):
-    return build_network("torchvision", n_classes=3, image_size=64, arguments={"name": name})
 
 
 @pytest.mark.parametrize(
     ("network", "reason"),
     [
-        (lambda: Odd(nn.Dropout(0.5), nn.ReLU()), "dropout before other layers"),
-        (lambda: Odd(noise=0.1), "differ between training and evaluation"),
-        (lambda: torchvision_network("squeezenet1_1"), "head is not its last layer"),
-        (lambda: torchvision_network("alexnet"), "dropout before other layers"),
+        (Odd(nn.Dropout(), nn.ReLU()), "dropout before other layers"),
+        (Odd(noise=0.1), "differ between training and evaluation"),
+        ("squeezenet1_1", "head is not its last layer"),
+        ("alexnet", "dropout before other layers"),
     ],
-    ids=["layers", "noise", "squeezenet", "alexnet"],
 )
 def test_a_network_whose_features_change_is_not_cached(network, reason):
+    if isinstance(network, str):
+        network = large_network("torchvision", name=network, image_size=64)
     with pytest.raises(NotCachedError, match=reason):
-        tail_of(network(), image_size=64)
+        tail_of(network, image_size=64)
 
 
 @pytest.mark.parametrize(
@@ -409,33 +376,24 @@ def test_after_the_head_the_whole_network_is_trained_on_images(draw_pack, machin
 
 def test_a_refit_uses_the_features_of_both_splits(draw_pack, machine, tmp_path):
     pack, validation = draw_pack(40), draw_pack(24, seed=1)
-    cache = FeatureCache(tmp_path)
+    cache, weights = FeatureCache(tmp_path), []
     fitted = train(small_resnet(), pack, validation, machine, cache)
-    config = config_of(pack)
-    networks = [small_resnet(), small_resnet()]
-    for network, where in zip(networks, (None, cache), strict=True):
-        refit(
-            network,
-            join(pack, validation),
-            config=config,
-            policy=NO_POLICY,
-            machine=machine,
-            recorded=fitted.history[: fitted.best_epoch],
-            cache=where,
-        )
+    settings = {"config": config_of(pack), "policy": NO_POLICY, "machine": machine}
+    for where in (None, cache):
+        network, recorded = small_resnet(), fitted.history[: fitted.best_epoch]
+        refit(network, join(pack, validation), **settings, recorded=recorded, cache=where)
+        weights.append(network.head.weight)
     assert len(list(tmp_path.glob("*.npy"))) == 2  # no further pass over the images
-    first, second = (network.head.weight for network in networks)
-    torch.testing.assert_close(first, second, atol=2e-3, rtol=0)
+    torch.testing.assert_close(*weights, atol=2e-3, rtol=0)
 
 
 @pytest.mark.parametrize(
     ("network", "size"),
     [
         (small_resnet, 8),  # norms before activations and convolutions
-        (lambda: timm_network("test_efficientnet"), 32),
-        (lambda: timm_network("test_vit", image_size=160), 160),
+        (large_network, 32),
+        (lambda: large_network(name="test_vit", image_size=160), 160),
     ],
-    ids=["small_resnet", "efficientnet", "vit"],
 )
 def test_folded_batch_norms_change_no_output(network, size):
     network, inputs = network().eval(), torch.randn(2, 3, size, size)
@@ -444,15 +402,11 @@ def test_folded_batch_norms_change_no_output(network, size):
         torch.testing.assert_close(folded(inputs), network(inputs), atol=1e-5, rtol=1e-4)
 
 
-def count_norms(network):
-    return sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
-
-
 def test_batch_norms_of_an_efficientnet_are_folded_into_its_convolutions():
-    network = timm_network("test_efficientnet").eval()
+    network = large_network().eval()
     folded = fold_batch_norms(network, torch.randn(1, 3, 32, 32))
-    assert count_norms(network) > 5
-    assert count_norms(folded) == 0
+    before, after = (str(each).count("BatchNorm") for each in (network, folded))
+    assert before > 5 and after == 0
 
 
 def test_a_norm_after_an_activation_is_not_folded():
@@ -476,12 +430,11 @@ def test_a_training_run_in_an_experiment_uses_the_features_of_the_project(
     copied = tmp_path / ".dvc/tmp/exps/tmp9x"
     copied.mkdir(parents=True)
     monkeypatch.chdir(copied)
-    settings = {"device": "cpu", "precision": "fp32", "threads": 1, "compile": False}
-    training = prepare(settings, MODEL | {"network": "small_resnet", "arguments": {}}, packs=packs)
+    training = prepare(ON_CPU, MODEL | {"network": "small_resnet", "arguments": {}}, packs=packs)
     assert training.cache.folder == tmp_path / ".cache/features"
 
 
-def test_trials_of_a_search_compute_features_once(tmp_path, write_packs, monkeypatch):
+def test_trials_of_a_search_compute_features_once(tmp_path, write_packs, monkeypatch, computed):
     monkeypatch.chdir(tmp_path)
     packs = write_packs(tmp_path / "packs", train=24, validation=12)
     model = MODEL | {
@@ -489,15 +442,7 @@ def test_trials_of_a_search_compute_features_once(tmp_path, write_packs, monkeyp
         "arguments": {"widths": [8], "depth": 1, "stem_stride": 1},
         "phases": {"p1": PHASE},
     }
-    settings = {"device": "cpu", "precision": "fp32", "threads": 1, "compile": False}
-    params = {"train": settings, "policies": {"none": NO_POLICY}}
-    computed = []
-
-    def counted(network, images, **settings):
-        computed.append(len(images))
-        return predict_features(network, images, **settings)
-
-    monkeypatch.setattr(feature_cache, "predict_features", counted)
+    params = {"train": ON_CPU, "policies": {"none": NO_POLICY}}
     for batch_size in (4, 8, 12):
         models = {"models": {"net": model | {"batch_size": batch_size}}}
         assert run_trial(params | models, "net", packs=packs).n_epochs == PHASE["epochs"]
@@ -505,28 +450,14 @@ def test_trials_of_a_search_compute_features_once(tmp_path, write_packs, monkeyp
 
 
 def test_an_interrupted_training_on_features_ends_with_the_same_bits(draw_pack, machine, tmp_path):
-    pack, cache = draw_pack(40), FeatureCache(tmp_path)
-    options = {"policy": NO_POLICY, "machine": machine, "cache": cache}
-    config = config_of(pack, ema_decay=0.8)
+    pack, path = draw_pack(40), tmp_path / "m.safetensors"
+    options = {"policy": NO_POLICY, "machine": machine, "cache": FeatureCache(tmp_path)}
+    options["config"] = config_of(pack, ema_decay=0.8)
     expected, network = small_resnet(), small_resnet()
-    fit(expected, pack, pack, config=config, **options)
-
-    def interrupt(row):
-        if row["epoch"] == 2:
-            raise KeyboardInterrupt
-
-    checkpoint = Checkpoint(tmp_path / "m.safetensors", "key")
-    with pytest.raises(KeyboardInterrupt):
-        fit(
-            network,
-            pack,
-            pack,
-            config=config,
-            checkpoint=checkpoint,
-            after_epoch=interrupt,
-            **options,
-        )
-    network = small_resnet()
-    fit(network, pack, pack, config=config, checkpoint=checkpoint, **options)
+    fit(expected, pack, pack, **options)
+    with pytest.raises(Stopped):
+        stopping = StoppingCheckpoint(path, "key", after=2)
+        fit(small_resnet(), pack, pack, checkpoint=stopping, **options)
+    fit(network, pack, pack, checkpoint=Checkpoint(path, "key"), **options)
     for name, tensor in expected.state_dict().items():
         assert torch.equal(network.state_dict()[name], tensor), name
