@@ -6,28 +6,20 @@ import torch
 from PIL import Image
 from torch import nn
 
+from classifold.analysis.explain import explanations
 from classifold.analysis.explain.boxes import Box, inside, read_boxes
-from classifold.analysis.explain.explanations import (
-    choose_images,
-    explain_images,
-    explanation_metrics,
-)
+from classifold.analysis.explain.explanations import choose_images, explanation_metrics
 from classifold.analysis.explain.pictures import MAPS, draw_explanations, draw_layers
 from classifold.analysis.explain.saliency import explain_class
 from classifold.data.image_table import write_table
 from classifold.models.model_file import Model
 
 
-def prediction(image_id, label, predicted, probability, *, top_class=None, top_probability=None):
-    """A row of predictions.parquet."""
-    return {
-        "id": image_id,
-        "label": label,
-        "predicted": predicted,
-        "probability": probability,
-        "top_class": predicted if top_class is None else top_class,
-        "top_probability": probability if top_probability is None else top_probability,
-    }
+def prediction(image_id, label, predicted, probability, *top):
+    """A row of predictions.parquet; `top` is the most probable class and its probability."""
+    row = {"id": image_id, "label": label, "predicted": predicted, "probability": probability}
+    top_class, top_probability = top or (predicted, probability)
+    return row | {"top_class": top_class, "top_probability": top_probability}
 
 
 ONE = [
@@ -40,11 +32,11 @@ ONE = [
 ]
 
 SEVERAL = [
-    prediction("a", "cat|dog", "cat|dog", 0.5, top_class="dog", top_probability=0.9),
-    prediction("b", "cat", "cat|dog", 0.6, top_class="cat", top_probability=0.8),
-    prediction("c", "", "", 0.7, top_class="cat", top_probability=0.2),
-    prediction("d", "dog", "", 0.8, top_class="cat", top_probability=0.1),
-    prediction("e", "dog", "dog", 0.4, top_class="dog", top_probability=0.7),
+    prediction("a", "cat|dog", "cat|dog", 0.5, "dog", 0.9),
+    prediction("b", "cat", "cat|dog", 0.6, "cat", 0.8),
+    prediction("c", "", "", 0.7, "cat", 0.2),
+    prediction("d", "dog", "", 0.8, "cat", 0.1),
+    prediction("e", "dog", "dog", 0.4, "dog", 0.7),
 ]
 
 
@@ -52,12 +44,12 @@ SEVERAL = [
     ("predictions", "n_images", "expected"),
     [
         # The two most confident of three mistakes, then one correct prediction per class.
-        pytest.param(ONE, 4, "cfed", id="one label"),
-        pytest.param(ONE, 100, "cfbeda", id="all"),
-        pytest.param([row for row in ONE if row["id"] in "ade"], 2, "ed", id="no mistake"),
+        (ONE, 4, "cfed"),
+        (ONE, 100, "cfbeda"),
+        ([row for row in ONE if row["id"] in "ade"], 2, "ed"),
         # Only a, c and e are correct: all of their labels are.
-        pytest.param(SEVERAL, 4, "dbca", id="several labels"),
-        pytest.param(SEVERAL, 5, "dbcae", id="several labels, all"),
+        (SEVERAL, 4, "dbca"),
+        (SEVERAL, 5, "dbcae"),
     ],
 )
 def test_confident_mistakes_are_chosen_and_then_correct_predictions_by_class(
@@ -79,40 +71,31 @@ class Channels(nn.Module):
 
 
 ATTRIBUTION = {
-    "smooth_samples": 2,
-    "smooth_noise": 0.1,
-    "integrated_steps": 8,
-    "occluded_fraction": 0.25,
-    "seed": 1,
+    **{"smooth_samples": 2, "smooth_noise": 0.1, "integrated_steps": 8},
+    **{"occluded_fraction": 0.25, "seed": 1},
 }
 
 
-def explained(predictions, boxes=()):
-    settings = {"image_size": 8, "normalize": "imagenet"}
-    model = Model(Channels(), ["cat", "dog", "x$|_".replace("|", "")], settings, {})
+def explained(predictions, boxes=(), network=None):
+    preprocessing = {"image_size": 8, "normalize": "imagenet"}
+    model = Model(network or Channels(), ["cat", "dog", "x$_", "y"], preprocessing, {})
     pixels = np.random.default_rng(1).integers(0, 256, (len(predictions), 8, 8, 3), np.uint8)
-    return explain_images(
-        model,
-        predictions,
-        pixels,
-        boxes=dict(boxes),
-        device=torch.device("cpu"),
-        attribution=ATTRIBUTION,
-    )
+    settings = {"boxes": dict(boxes), "device": torch.device("cpu"), "attribution": ATTRIBUTION}
+    return explanations.explain_images(model, predictions, pixels, **settings)
 
 
 def test_the_most_probable_of_several_classes_is_explained():
-    explanations = explained(SEVERAL)
-    columns = [int(one.maps.saliency.sum(axis=0).argmax()) for one in explanations]
+    found = explained(SEVERAL)
+    columns = [int(one.maps.saliency.sum(axis=0).argmax()) for one in found]
     assert columns == [1, 0, 0, 0, 1]  # dog, cat, cat, cat, dog
-    metrics = explanation_metrics(explanations, model="m")
+    metrics = explanation_metrics(found, model="m")
     assert (metrics["n_images"], metrics["n_correct"], metrics["n_incorrect"]) == (5, 3, 2)
 
 
 def test_names_with_dollar_signs_and_of_any_length_are_drawn(tmp_path):
     name = "x$_"
     rows = [
-        prediction("a", f"{name}|{'long ' * 30}", "", 0.5, top_class=name, top_probability=0.5),
+        prediction("a", f"{name}|{'long ' * 30}", "", 0.5, name, 0.5),
         prediction("b", name, name, 0.5),
     ]
     draw_explanations(tmp_path / "drawn.png", explained(rows))
@@ -206,8 +189,7 @@ def test_which_pixels_lie_in_boxes_by_hand():
 def test_saliency_in_boxes_is_reported_with_their_area():
     # The prediction depends on the first column of eight, which is in the box of the left half.
     rows = [prediction("a", "cat", "cat", 0.9), prediction("b", "cat", "cat", 0.8)]
-    explanations = explained(rows, boxes={"a": [Box(0, 0, 0.5, 1)]})
-    metrics = explanation_metrics(explanations, model="m")
+    metrics = explanation_metrics(explained(rows, boxes={"a": [Box(0, 0, 0.5, 1)]}), model="m")
     assert metrics["n_with_boxes"] == 1
     assert metrics["saliency_in_boxes"] == pytest.approx(1)
     assert metrics["boxes_area"] == 0.5
@@ -215,25 +197,16 @@ def test_saliency_in_boxes_is_reported_with_their_area():
 
 
 def test_boxes_are_read_as_fractions_of_the_image(tmp_path, encode):
-    rows = [
-        {"id": name, "image": {"bytes": b"", "path": name}, "labels": [], "boxes": boxes,
-         "width": 20, "height": 10}
-        for name, boxes in (
-            ("a", [{"x0": 5, "y0": 0, "x1": 15, "y1": 5}]), ("b", None), ("c", [])
-        )
-    ]  # fmt: skip
-    write_table(tmp_path, rows)
+    image = {"image": {"bytes": b"", "path": "x"}, "labels": [], "width": 20, "height": 10}
+    boxes = {"a": [{"x0": 5, "y0": 0, "x1": 15, "y1": 5}], "b": None, "c": []}
+    write_table(tmp_path, [image | {"id": name, "boxes": boxes[name]} for name in boxes])
     assert read_boxes(tmp_path, ["a", "b", "c"]) == {"a": [Box(0.25, 0, 0.75, 0.5)]}
     assert read_boxes(tmp_path, ["b"]) == {}
 
 
 def test_layers_are_drawn_for_a_mistake_and_a_correct_prediction(tmp_path):
-    model = Model(Corner(), ["cat", "dog", "x", "y"], {"image_size": 8, "normalize": "half"}, {})
     rows = [prediction("a", "cat", "dog", 0.9), prediction("b", "dog", "dog", 0.8)]
-    pixels = np.random.default_rng(1).integers(0, 256, (2, 8, 8, 3), np.uint8)
-    found = explain_images(
-        model, rows, pixels, boxes={}, device=torch.device("cpu"), attribution=ATTRIBUTION
-    )
+    found = explained(rows, network=Corner())
     draw_layers(tmp_path, found, filters_of=1, activations_of=[1, 3])
     with Image.open(tmp_path / "filters.png") as filters:
         assert filters.size == (200, 100)
