@@ -23,39 +23,6 @@ def png(values, *, depth, color_type, chunks=()):
     )
 
 
-def tiff(
-    data, *, bits, photometric, width, height=1, samples=1, planes=1, sample_format=1, more=()
-):
-    """A little-endian TIFF without compression, in one strip, or one per plane.
-
-    `more` has further tags, each a pair of a number and a SHORT.
-    """
-    n_strips = planes if planes > 1 else 1
-    tags = {256: width, 257: height, 259: 1, 262: photometric, 277: samples, 278: height}
-    tags |= {284: 2 if planes > 1 else 1, 339: sample_format, **dict(more)}
-    n_tags = len(tags) + 3
-    beside = b""
-    body = {tag: struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags.items()}
-
-    def place(values, code):
-        nonlocal beside
-        raw = struct.pack(f"<{len(values)}{code}", *values)
-        if len(raw) <= 4:
-            return raw.ljust(4, b"\0")
-        at = 8 + 2 + 12 * n_tags + 4 + len(beside)
-        beside += raw
-        return struct.pack("<I", at)
-
-    size = len(data) // n_strips
-    body[258] = struct.pack("<HHI", 258, 3, samples) + place([bits] * samples, "H")
-    body[279] = struct.pack("<HHI", 279, 4, n_strips) + place([size] * n_strips, "I")
-    start = 8 + 2 + 12 * n_tags + 4 + len(beside) + (4 * n_strips if n_strips > 1 else 0)
-    places = [start + i * size for i in range(n_strips)]
-    body[273] = struct.pack("<HHI", 273, 4, n_strips) + place(places, "I")
-    entries = b"".join(body[tag] for tag in sorted(body))
-    return b"II*\0\x08\0\0\0" + struct.pack("<H", n_tags) + entries + bytes(4) + beside + data
-
-
 def bmp(pixels, *, bits, width, height, compression=0, masks=(), header=40):
     """A BMP of rows that are given bottom up; bit masks stand after or in the header."""
     fields = (header, width, height, 1, bits, compression, len(pixels), 0, 0, 0, 0)
@@ -78,14 +45,9 @@ def gif(indices, *, palette, at, size, transparent=None):
     codes = [4] + [code for index in indices.flat for code in (int(index), 4)] + [5]
     bits = sum(code << (3 * i) for i, code in enumerate(codes))
     content = bits.to_bytes((3 * len(codes) + 7) // 8, "little")
-    blocks = b"".join(
-        bytes([len(content[i : i + 255])]) + content[i : i + 255]
-        for i in range(0, len(content), 255)
-    )
+    blocks = bytes([2, len(content)]) + content  # a block has up to 255 bytes
     header = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x81, 0, 0)
-    return (
-        header + bytes(np.asarray(palette, np.uint8)) + control + frame + b"\x02" + blocks + b"\0;"
-    )
+    return header + bytes(np.asarray(palette, np.uint8)) + control + frame + blocks + b"\0;"
 
 
 def tga(pixels):
@@ -93,27 +55,15 @@ def tga(pixels):
     height, width, channels = pixels.shape
     order = [2, 1, 0, 3][:channels]
     flags = 0x20 | (8 if channels == 4 else 0)
-    header = struct.pack(
-        "<BBBHHBHHHHBB", 0, 0, 2, 0, 0, 0, 0, 0, width, height, 8 * channels, flags
-    )
-    return header + pixels[..., order].tobytes()
+    fields = (0, 0, 2, 0, 0, 0, 0, 0, width, height, 8 * channels, flags)
+    return struct.pack("<BBBHHBHHHHBB", *fields) + pixels[..., order].tobytes()
 
 
 def sgi(pixels):
     """An uncompressed SGI image of an RGB array, of uint8 or uint16."""
     height, width, channels = pixels.shape
-    header = struct.pack(
-        ">HBBHHHHII",
-        474,
-        0,
-        pixels.itemsize,
-        3,
-        width,
-        height,
-        channels,
-        0,
-        2 ** (8 * pixels.itemsize) - 1,
-    )
+    top = 2 ** (8 * pixels.itemsize) - 1
+    header = struct.pack(">HBBHHHHII", 474, 0, pixels.itemsize, 3, width, height, channels, 0, top)
     planes = pixels[::-1].transpose(2, 0, 1).astype(pixels.dtype.newbyteorder(">"))
     return header.ljust(512, b"\0") + planes.tobytes()
 
@@ -124,9 +74,8 @@ def pcx(pixels):
     header = struct.pack("<BBBBHHHHHH", 10, 5, 1, 8, 0, 0, width - 1, height - 1, 72, 72)
     header += bytes(48) + struct.pack("<BBHH", 0, 3, width, 1)
     # Each byte is a run of one.
-    runs = np.stack(
-        [np.full(pixels.size, 0xC1, np.uint8), pixels.transpose(0, 2, 1).ravel()], axis=1
-    )
+    values = pixels.transpose(0, 2, 1).ravel()
+    runs = np.stack([np.full_like(values, 0xC1), values], axis=1)
     return header.ljust(128, b"\0") + runs.tobytes()
 
 
@@ -149,14 +98,11 @@ def animated_webp(frame, *, at, size):
         return struct.pack("<I", number)[:3]
 
     image = frame[12:]  # without RIFF and WEBP
-    width, height = (int(v) for v in _size_of_lossless(image))
-    place = three(at[0] // 2) + three(at[1] // 2) + three(width - 1) + three(height - 1)
+    bits = struct.unpack_from("<I", image, 9)[0]  # sizes less one, in 14 bits each
+    place = (
+        three(at[0] // 2) + three(at[1] // 2) + three(bits & 0x3FFF) + three(bits >> 14 & 0x3FFF)
+    )
     body = chunk(b"VP8X", b"\x12\0\0\0" + three(size[0] - 1) + three(size[1] - 1))
     body += chunk(b"ANIM", bytes([0, 0, 0, 0, 0, 0]))
     body += 2 * chunk(b"ANMF", place + three(100) + b"\0" + image)
     return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
-
-
-def _size_of_lossless(image):
-    bits = struct.unpack_from("<I", image, 9)[0]
-    return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1

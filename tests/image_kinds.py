@@ -56,17 +56,13 @@ def png_kinds():
     # A color that differs from the transparent one in the last bit alone is opaque.
     close = deep.copy()
     close[0, 0] = close[0, 1] ^ 1
-    transparent = close[0, 1]
-    is_clear = (close == transparent).all(axis=2)
-    expected = np.where(is_clear[..., None], 255, np.rint(close / 257)).astype(np.uint8)
-    chunks = [(b"tRNS", transparent.astype(">u2").tobytes())]
-    encoded = png(close, depth=16, color_type=2, chunks=chunks)
-    yield Kind("PNG 16 RGB, a color transparent", encoded, expected)
-    is_clear = close[..., 0] == transparent[0]
-    expected = three(np.where(is_clear, 255, np.rint(close[..., 0] / 257)))
-    chunks = [(b"tRNS", transparent[:1].astype(">u2").tobytes())]
-    encoded = png(close[..., 0], depth=16, color_type=0, chunks=chunks)
-    yield Kind("PNG 16 gray, a gray transparent", encoded, expected)
+    for name, color_type, values in (("RGB", 2, close), ("gray", 0, close[..., :1])):
+        transparent = values[0, 1]
+        is_clear = (values == transparent).all(axis=2, keepdims=True)
+        expected = np.where(is_clear, 255, np.rint(values / 257)) * np.ones(3)
+        chunks = [(b"tRNS", transparent.astype(">u2").tobytes())]
+        encoded = png(values, depth=16, color_type=color_type, chunks=chunks)
+        yield Kind(f"PNG 16 {name}, one color transparent", encoded, expected.astype(np.uint8))
     random = np.random.default_rng(0)
     for depth in (1, 2, 4, 8):
         few, top = GRAY >> (8 - depth), 2**depth - 1
@@ -97,17 +93,15 @@ def jpeg_kinds():
     yield Kind("JPEG progressive", pillow(RGB, "JPEG", progressive=True, **sharp), RGB, 6)
     yield Kind("JPEG CMYK, inverted by Adobe", pillow(inks, "JPEG", **sharp), to_rgb(inks), 6)
     for space in ("CMYK", "YCCK"):
-        encoded = imagecodecs.jpeg_encode(
-            255 - INK, level=100, colorspace="CMYK", outcolorspace=space, subsampling="444"
-        )
+        settings = {"colorspace": "CMYK", "outcolorspace": space, "subsampling": "444"}
+        encoded = imagecodecs.jpeg_encode(255 - INK, level=100, **settings)
         yield Kind(f"JPEG {space} of libjpeg", encoded, to_rgb(inks), 8)
     encoded = imagecodecs.jpeg_encode(RGB, level=100, colorspace="RGB", outcolorspace="RGB")
     yield Kind("JPEG without YCbCr", encoded, RGB, 4)
     deep = RGB.astype(np.uint16) * 257
     for name, values, expected in (("gray", deep[..., 0], three(GRAY)), ("RGB", deep, RGB)):
-        twelve = imagecodecs.jpeg_encode(
-            values >> 4, level=100, bitspersample=12, subsampling="444"
-        )
+        settings = {"level": 100, "bitspersample": 12, "subsampling": "444"}
+        twelve = imagecodecs.jpeg_encode(values >> 4, **settings)
         yield Kind(f"JPEG 12 bits {name}", twelve, expected, 6)
     lossless = imagecodecs.jpeg_encode(deep[..., 0].copy(), lossless=True, bitspersample=16)
     yield Kind("JPEG lossless 16 bits", lossless, three(GRAY))
@@ -140,13 +134,8 @@ def animated_kinds():
     expected[2 : 2 + HEIGHT, 4 : 4 + WIDTH] = RGB
     yield Kind("WebP animated, first frame in part", part, expected)
     yield Kind("PNG animated", pillow(first, "PNG", **frames), both, 1)
-    hidden = pillow(
-        RGB,
-        "PNG",
-        save_all=True,
-        append_images=[Image.fromarray(255 - RGB)],
-        default_image=True,
-    )
+    second = [Image.fromarray(255 - RGB)]
+    hidden = pillow(RGB, "PNG", save_all=True, append_images=second, default_image=True)
     yield Kind("PNG animated, first image apart", hidden, RGB)
 
 
@@ -204,14 +193,8 @@ def bitmap_kinds():
     encoded = bmp(blue_first.tobytes(), bits=32, compression=3, masks=masks, **size)
     yield Kind("BMP 32 bits by masks", encoded, RGB)
     for header in (108, 124):
-        encoded = bmp(
-            blue_first.tobytes(),
-            bits=32,
-            compression=3,
-            masks=(*masks, 0xFF000000),
-            header=header,
-            **size,
-        )
+        settings = {"compression": 3, "masks": (*masks, 0xFF000000), "header": header}
+        encoded = bmp(blue_first.tobytes(), bits=32, **settings, **size)
         yield Kind(f"BMP alpha, header of {header}", encoded, over_white(RGB, ALPHA), 1)
     top_down = bmp(RGB[..., ::-1].tobytes(), bits=24, width=WIDTH, height=-HEIGHT)
     yield Kind("BMP top down", top_down, RGB)

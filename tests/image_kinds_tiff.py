@@ -23,6 +23,8 @@ from image_scene import (
     to_rgb,
 )
 
+GRAY_ALPHA = {"photometric": "minisblack", "planarconfig": "contig"}
+
 
 def tiff_kinds():
     """8-bit TIFF: layouts, compressions, channels, bits."""
@@ -37,31 +39,17 @@ def tiff_kinds():
     for options in ({}, {"compression": "lzw", "predictor": True}, {"tile": (16, 16)}):
         encoded = tiff(planes, planarconfig="separate", **options)
         yield Kind(f"TIFF planes {options}", encoded, RGB)
-    for name, values, extra, expected in (
-        ("RGBA", RGBA, "unassalpha", over_white(RGB, ALPHA)),
-        ("RGBx", RGBA, "unspecified", RGB),
-        (
-            "RGBa",
-            np.dstack([premultiplied, ALPHA]),
-            "assocalpha",
-            premultiplied + (255 - ALPHA[..., None]),
-        ),
+    over_white_already = premultiplied + (255 - ALPHA[..., None])
+    for extra, values, expected in (
+        ("unassalpha", RGBA, over_white(RGB, ALPHA)),
+        ("unspecified", RGBA, RGB),
+        ("assocalpha", np.dstack([premultiplied, ALPHA]), over_white_already),
     ):
-        yield Kind(f"TIFF {name}", tiff(values, extrasamples=[extra]), expected, 3)
-    for extra in ("unassalpha", "assocalpha"):
-        gray = GRAY if extra == "unassalpha" else premultiplied[..., 0]
-        expected = (
-            over_white(three(GRAY), ALPHA)
-            if extra == "unassalpha"
-            else three(gray) + (255 - ALPHA[..., None])
-        )
-        encoded = tiff(
-            np.dstack([gray, ALPHA]),
-            photometric="minisblack",
-            planarconfig="contig",
-            extrasamples=[extra],
-        )
-        yield Kind(f"TIFF gray and {extra}", encoded, expected, 3)
+        yield Kind(f"TIFF RGB and {extra}", tiff(values, extrasamples=[extra]), expected, 3)
+        if extra != "unspecified":
+            encoded = tiff(values[..., [0, 3]], **GRAY_ALPHA, extrasamples=[extra])
+            gray = three(expected[..., 0])
+            yield Kind(f"TIFF gray and {extra}", encoded, gray, 3)
     for bits in (1, 2, 4):
         few, top = GRAY >> (8 - bits), 2**bits - 1
         gray = three(few.astype(int) * 255 // top)
@@ -119,14 +107,9 @@ def deep_tiff_kinds():
     alpha = tiff(wide, extrasamples=["unassalpha"])
     yield Kind("TIFF uint16 RGBA", alpha, over_white(RGB, ALPHA), 1)
     yield Kind("TIFF uint16 RGBx", tiff(wide, extrasamples=["unspecified"]), RGB)
-    gray_alpha = tiff(
-        wide[..., [0, 3]],
-        photometric="minisblack",
-        planarconfig="contig",
-        extrasamples=["unassalpha"],
-    )
+    gray_alpha = tiff(wide[..., [0, 3]], **GRAY_ALPHA, extrasamples=["unassalpha"])
     yield Kind("TIFF uint16 gray and alpha", gray_alpha, over_white(three(GRAY), ALPHA), 1)
-    bands = tiff(wide[..., :3], photometric="minisblack", planarconfig="contig")
+    bands = tiff(wide[..., :3], **GRAY_ALPHA)
     yield Kind("TIFF uint16 of three bands", bands, RGB)
     inks = tiff(INK.astype(np.uint16) * 257, photometric="separated")
     yield Kind("TIFF uint16 CMYK", inks, to_rgb(Image.fromarray(INK, "CMYK")))

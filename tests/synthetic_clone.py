@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, STDOUT
 from typing import Any
 
 import numpy as np
@@ -38,14 +39,11 @@ MODELS = {
     },
 }
 POLICIES = ("none", "crop", "crop_flip")  # of the models; stages parse params.yaml twice
+ATTACKS = {"images": 2, "epsilons": [4], "steps": 2}
 ANALYSES = {  # everything that the stages compute, as little of it as possible
     "pca": {"size": 8},
     "tsne": {"images_per_class": 20, "perplexities": [4]},
-    "robustness": {
-        "images": 2,
-        "severities": [1, 5],
-        "adversarial": {"images": 2, "epsilons": [4], "steps": 2},
-    },
+    "robustness": {"images": 2, "severities": [1, 5], "adversarial": ATTACKS},
     "explain": {"images": 1, "smooth_samples": 1, "integrated_steps": 2},
 }
 
@@ -77,16 +75,9 @@ class Clone:
             expect: its exit status, or None for any.
             forked: as in `environment`.
         """
-        done = subprocess.run(
-            command,
-            cwd=self.root,
-            env=self.environment(forked=forked),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+        files = {"stdin": DEVNULL, "stdout": PIPE, "stderr": STDOUT}
+        place = {"cwd": self.root, "env": self.environment(forked=forked)}
+        done = subprocess.run(command, **place, **files, text=True, check=False)
         if expect is not None:
             assert done.returncode == expect, done.stdout
         return done.stdout
@@ -176,14 +167,8 @@ def draw_data(folder: Path, n_images: int = N_IMAGES) -> None:
 
 def copy_clone(root: Path) -> None:
     """Copy the files of the repository and what is slow to make from them, but no results."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "-z"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.split("\0")):
+    command = ["git", "-C", ROOT, "ls-files", "-co", "--exclude-standard", "-z"]
+    for name in filter(None, subprocess.check_output(command, text=True).split("\0")):
         if os.path.lexists(ROOT / name):
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, root / name, follow_symlinks=False)

@@ -54,13 +54,10 @@ RUN = [page for page in PAGES if any(block.reason is None for block in blocks_of
 
 
 def test_every_block_has_commands_or_a_reason():
-    assert {"INSTALL.md", "EXPERIMENTS.md", "PREDICTION.md", "SHARING.md"} <= {
-        page.name for page in RUN
-    }
+    assert {"INSTALL", "EXPERIMENTS", "PREDICTION", "SHARING"} <= {page.stem for page in RUN}
     for page in PAGES:
-        assert page.read_text().count("<!-- not run:") == sum(
-            block.reason is not None for block in blocks_of(page)
-        ), page
+        reasons = [block.reason for block in blocks_of(page) if block.reason is not None]
+        assert page.read_text().count("<!-- not run:") == len(reasons), page
         assert all(block.commands for block in blocks_of(page)), page
 
 
@@ -74,17 +71,11 @@ def run_block(commands, folder, home, **environment):
     """Run commands in a shell that stops at the first one that fails; `y` confirms questions."""
     for text, replacement in PLACES.items():
         commands = commands.replace(text, replacement)
-    done = subprocess.run(
-        ["bash", "-e", "-o", "pipefail", "-c", commands],
-        cwd=folder,
-        env=Clone(folder).environment(forked=True)
-        | {"HOME": str(home), "GIT_CONFIG_GLOBAL": f"{home}/.gitconfig", **environment},
-        input="y\n" * 5,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    environment |= {"HOME": str(home), "GIT_CONFIG_GLOBAL": f"{home}/.gitconfig"}
+    place = {"cwd": folder, "env": Clone(folder).environment(forked=True) | environment}
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    command = ["bash", "-e", "-o", "pipefail", "-c", commands]
+    done = subprocess.run(command, **place, **output, input="y\n" * 5, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
     return done.stdout
 

@@ -1,12 +1,10 @@
 """The real pipeline through the `dvc` command, in a temporary clone, on synthetic images."""
 
 import json
-import os
 import re
 import shutil
-import signal
-import subprocess
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -15,6 +13,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 from ruamel.yaml import YAML
 
+from chaos.killing import Repro
 from classifold.data.csv_file import read_rows
 from classifold.data.logits_file import load_logits
 from synthetic_clone import (
@@ -98,16 +97,7 @@ def test_a_parameter_of_one_model_reruns_that_model_and_what_depends_on_it(clone
     ran = stages_run(output)
     assert ran.count("folds@mlp") == 1  # without folds it takes no time, and leaves the same
     ran.remove("folds@mlp")
-    assert ran == [
-        "check",
-        "train@mlp",
-        "compare",
-        "stack",
-        "evaluate",
-        "robustness",
-        "explain",
-        "report",
-    ]
+    assert " ".join(ran) == "check train@mlp compare stack evaluate robustness explain report"
     clone.run("git", "checkout", "-q", ".")
     output = clone.repro()
     assert stages_run(output)[:-1] == []  # only the report may run: timings differ
@@ -152,11 +142,10 @@ def test_the_gan_study_runs_only_when_named(clone):
         "add_generated": {"model": "mlp", "folds": 3, "gan_epochs": 1},
     }
     yaml = YAML()
-    params = yaml.load((clone.root / file).read_text())
+    params = yaml.load(clone.root / file)
     for stage, settings in small.items():
         params[stage] |= settings
     yaml.dump(params, clone.root / file)
-
     assert not [stage for stage in stages_run(clone.repro()) if "gan" in stage]
     study = ("sh", "-c", "cd studies/gan && dvc repro")
     ran = stages_run(clone.run(*study))
@@ -222,23 +211,15 @@ def test_models_trained_again_in_sequence_have_the_same_bytes(clone):
     assert {name for name in before | after if before.get(name) != after.get(name)} == set()
 
 
-def test_a_training_killed_with_its_dvc_resumes_and_ends_with_the_same_bytes(clone):
+def test_a_training_killed_with_its_dvc_resumes_and_ends_with_the_same_bytes(clone, tmp_path):
     train = ("-s", "train@resnet")
     checkpoint = clone.root / ".cache/checkpoints/resnet.safetensors"
     clone.change("stem_stride: 2", "stem_stride: 1")  # what was trained before is not taken again
-    process = subprocess.Popen(
-        ["dvc", "repro", *train],
-        cwd=clone.root,
-        env=clone.environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    repro = Repro(clone, train, tmp_path / "log")
     while not checkpoint.exists():
-        assert process.poll() is None, "the training ended before it could be killed"
+        assert not repro.ended(), "the training ended before it could be killed"
         time.sleep(0.001)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    repro.kill(whole_group=True)
     assert not (clone.root / "models/resnet").exists()
     assert "continues after epoch" in clone.repro(*train)
     assert not checkpoint.exists()
@@ -262,13 +243,9 @@ def store(request, tmp_path):
         host, port = server.get_host_and_port()
         endpoint = f"http://{host}:{port}"
         urlopen(Request(f"{endpoint}/bucket", method="PUT")).close()
-        yield {
-            "url": "s3://bucket/classifold",
-            "endpointurl": endpoint,
-            "region": "us-east-1",
-            "access_key_id": "anybody",
-            "secret_access_key": "anything",
-        }
+        keys = {"access_key_id": "anybody", "secret_access_key": "anything"}
+        place = {"url": "s3://bucket/classifold", "endpointurl": endpoint, "region": "us-east-1"}
+        yield place | keys
     finally:
         server.stop()
 
@@ -373,64 +350,58 @@ def test_editors_get_every_chart_and_metric(clone):
     assert files <= set(metrics)
 
 
-INVALID_DATA = [  # what is done to an empty folder
-    (shutil.rmtree, "No such file or directory: "),
-    (lambda folder: None, "dataset.path: .*no image"),
-    (
-        lambda folder: draw(folder / "circle/00.png", "circle", 0),
-        "dataset.path: .*at least 2 classes, got 1",
-    ),
-    (lambda folder: (draw_data(folder), draw(folder / "loose.png", "circle", 0)), "'loose.png'"),
-]
-
-
-def test_invalid_data_end_with_a_clear_message_and_lose_nothing(clone):
+@contextmanager
+def nothing_lost(clone):
+    clone.restore()
     before = clone.content()
-    folder = clone.root / "data/raw/invalid"
-    clone.change("path: data/raw/synthetic", "path: data/raw/invalid")
-    for spoil, message in INVALID_DATA:
-        folder.mkdir()
-        spoil(folder)
-        assert re.search(message, clone.refused())
-        shutil.rmtree(folder, ignore_errors=True)
+    yield
     clone.restore()
     assert stages_run(clone.repro()) == []
     assert clone.content() == before
 
 
+INVALID_DATA = [  # what is done to an empty folder
+    (shutil.rmtree, "No such file or directory: "),
+    (lambda folder: draw(folder / "circle/00.png", "circle", 0), "at least 2 classes, got 1"),
+    (lambda folder: (draw_data(folder), draw(folder / "loose.png", "circle", 0)), "'loose.png'"),
+]
+
+
+def test_invalid_data_end_with_a_clear_message_and_lose_nothing(clone):
+    folder = clone.root / "data/raw/invalid"
+    with nothing_lost(clone):
+        clone.change("path: data/raw/synthetic", "path: data/raw/invalid")
+        for spoil, message in INVALID_DATA:
+            folder.mkdir()
+            spoil(folder)
+            assert re.search(message, clone.refused())
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 INVALID_PARAMS = [
     ("task: single", "task: sngle", "dataset.task: .*sngle"),
     ("warped: 1", "warped: .nan", "augment.warped: .*nan"),
-    ("calibration_bins: 15", "calibration_bins: 10000", "evaluate.calibration_bins: .*10000"),
     ("rounds: 50", "rounds: 50, rounds: 60", "rounds: written twice"),
     ("calibration_bins:", "calibration_bin:", "calibration_bin: unknown key.*calibration_bins"),
 ]
 
 
 def test_an_invalid_param_stops_the_stage_before_any_work_and_loses_nothing(clone):
-    clone.restore()
-    before = clone.content()
-    for right, wrong, message in INVALID_PARAMS:
-        clone.change(right, wrong)
-        output = clone.run("make", "repro", expect=2)
-        assert re.search(message, output)
-        assert not stages_run(output)
-        stopped = clone.repro(expect=255)
-        assert "ERROR: " in stopped
-        assert "Traceback" not in stopped
-        assert stages_run(stopped) in ([], ["check"])
-        clone.change(wrong, right)
-    assert stages_run(clone.repro()) == []
-    assert clone.content() == before
+    with nothing_lost(clone):
+        for right, wrong, message in INVALID_PARAMS:
+            clone.change(right, wrong)
+            output = clone.run("make", "repro", expect=2)
+            assert re.search(message, output)
+            assert not stages_run(output)
+            stopped = clone.repro(expect=255)
+            assert "ERROR: " in stopped and "Traceback" not in stopped
+            assert stages_run(stopped) in ([], ["check"])
+            clone.change(wrong, right)
 
 
 @pytest.mark.promise("no-command")
 def test_the_name_of_a_model_is_not_run_by_the_shell(clone):
-    clone.restore()
-    before = clone.content()
-    clone.change("  mlp:\n", "  mlp;touch${IFS}pwned:\n")
-    assert re.search(r"models\.mlp;touch.*letter", clone.refused())
-    assert not list(clone.root.rglob("pwned*"))
-    clone.restore()
-    assert stages_run(clone.repro()) == []
-    assert clone.content() == before
+    with nothing_lost(clone):
+        clone.change("  mlp:\n", "  mlp;touch${IFS}pwned:\n")
+        assert re.search(r"models\.mlp;touch.*letter", clone.refused())
+        assert not list(clone.root.rglob("pwned*"))
