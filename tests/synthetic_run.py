@@ -34,90 +34,62 @@ SIDE = 8
 PROVENANCE = Provenance("abc1234", [], {"python": "3.12.0"})
 
 
+def table(keys, rows):
+    """Mappings of the same keys, by the names of the rows."""
+    return {name: dict(zip(keys.split(), row, strict=True)) for name, row in rows.items()}
+
+
+def write_table_rows(path, keys, rows):
+    """Write a CSV file of tuples."""
+    write_rows(path, table(keys, dict(enumerate(rows))).values(), columns=keys.split())
+
+
 # Numbers that occur nowhere else on the page.
 OF_EITHER = {
-    "macro_f1": 0.654321,
-    "macro_f1_present": 0.654321,
-    "n_classes_present": 2,
-    "n_classes": 2,
-    "log_loss": 0.543219,
-    "calibration_error": 0.043219,
-    "calibration_error_uncalibrated": 0.087654,
-    "train_test_gap": 0.277655,
-    "validation_test_gap": 0.120988,
-    "n_duplicates_of_train": 2,
+    **{"macro_f1": 0.654321, "macro_f1_present": 0.654321, "n_classes_present": 2, "n_classes": 2},
+    **{"log_loss": 0.543219, "n_duplicates_of_train": 2},
+    **{"calibration_error": 0.043219, "calibration_error_uncalibrated": 0.087654},
+    **{"train_test_gap": 0.277655, "validation_test_gap": 0.120988},
 }
 CONFORMAL = {
     "calibrated_on": "validation",
     "n_calibration_images": 60,
-    "levels": {
-        "0.9": {
-            "threshold": 0.5,
-            "coverage": 0.887766,
-            "coverage_ci95": [0.834567, 0.923456],
-            "mean_size": 1.234567,
-            "one_class_fraction": 0.776655,
-            "n_images": 4,
+    "levels": table(
+        "threshold coverage coverage_ci95 mean_size one_class_fraction n_images",
+        {
+            "0.9": (0.5, 0.887766, [0.834567, 0.923456], 1.234567, 0.776655, 4),
+            "0.99": (0.0, None, None, 2.0, 0.0, 0),
         },
-        "0.99": {
-            "threshold": 0.0,
-            "coverage": None,
-            "coverage_ci95": None,
-            "mean_size": 2.0,
-            "one_class_fraction": 0.0,
-            "n_images": 0,
-        },
-    },
+    ),
 }
 RISK_COVERAGE = {
     "area": 0.076543,
     "excess_area": 0.034567,
-    "accuracies": {
-        "0.95": {
-            "threshold": 0.456789,
-            "n_predicted": 3,
-            "predicted_fraction": 0.75,
-            "accuracy": 0.965432,
-            "accuracy_ci95": [0.845678, 0.998765],
+    "accuracies": table(
+        "threshold n_predicted predicted_fraction accuracy accuracy_ci95",
+        {
+            "0.95": (0.456789, 3, 0.75, 0.965432, [0.845678, 0.998765]),
+            "0.99": (None, 0, 0.0, None, None),
         },
-        "0.99": {
-            "threshold": None,
-            "n_predicted": 0,
-            "predicted_fraction": 0.0,
-            "accuracy": None,
-            "accuracy_ci95": None,
-        },
-    },
+    ),
 }
 UNCERTAINTY = {"conformal": CONFORMAL, "risk_coverage": RISK_COVERAGE}
 OF_MODELS = {"versus_stack", "untrained_accuracy", "untrained_micro_f1"}
+DIFFERENCE = {"difference": -0.0234, "difference_ci95": [-0.0567, 0.0089]}
 SCORES = {
     "single": {
-        "accuracy": 0.712345,
-        "accuracy_ci95": [0.612345, 0.812345],
-        "top3_accuracy": 0.912345,
-        "top5_accuracy": 0.962345,
-        "macro_f1_ci95": [0.512345, 0.787654],
-        "accuracy_without_duplicates": 0.693456,
-        "untrained_accuracy": 0.134567,
-        "versus_stack": {
-            "difference": -0.0234,
-            "difference_ci95": [-0.0567, 0.0089],
-            "p_value": 0.345678,
-        },
+        **{"accuracy": 0.712345, "accuracy_ci95": [0.612345, 0.812345]},
+        **{"top3_accuracy": 0.912345, "top5_accuracy": 0.962345},
+        **{"macro_f1_ci95": [0.512345, 0.787654], "accuracy_without_duplicates": 0.693456},
+        **{"untrained_accuracy": 0.134567, "versus_stack": DIFFERENCE | {"p_value": 0.345678}},
         **OF_EITHER,
     },
     "multi": {
-        "micro_f1": 0.712345,
-        "micro_f1_ci95": [0.612345, 0.812345],
-        "micro_f1_at_half": 0.676543,
-        "micro_f1_at_class_thresholds": 0.734567,
-        "subset_accuracy": 0.412345,
-        "mean_average_precision": 0.765432,
-        "hamming_loss": 0.098765,
-        "micro_f1_without_duplicates": 0.693456,
-        "untrained_micro_f1": 0.134567,
-        "versus_stack": {"difference": -0.0234, "difference_ci95": [-0.0567, 0.0089]},
+        **{"micro_f1": 0.712345, "micro_f1_ci95": [0.612345, 0.812345]},
+        **{"micro_f1_at_half": 0.676543, "micro_f1_at_class_thresholds": 0.734567},
+        **{"subset_accuracy": 0.412345, "mean_average_precision": 0.765432},
+        **{"hamming_loss": 0.098765, "micro_f1_without_duplicates": 0.693456},
+        **{"untrained_micro_f1": 0.134567, "versus_stack": DIFFERENCE},
         **OF_EITHER,
     },
 }
@@ -147,11 +119,7 @@ class Run:
         self.test_ids = [self.ids[i % len(self.ids)] for i in range(n_test)]
         self.n_right = n_right
         self.official = official or {}
-        self.folders = Folders(
-            **{name: root / name for name in Folders._fields if name not in {"metrics", "timings"}},
-            metrics=root / "metrics",
-            timings=root / "timings",
-        )
+        self.folders = Folders(**{name: root / name for name in Folders._fields})
         for folder in self.folders:
             folder.mkdir(parents=True, exist_ok=True)
         self._data()
@@ -169,10 +137,7 @@ class Run:
             "evaluate": {"bootstrap": {"resamples": 200, "seed": 1}},
             "models": {
                 name: {
-                    "network": "mlp",
-                    "seed": 1,
-                    "online": "turned",
-                    "image_size": SIDE,
+                    **{"network": "mlp", "seed": 1, "online": "turned", "image_size": SIDE},
                     "loss": {"name": "cross_entropy"},
                 }
                 for name in MODELS
@@ -216,14 +181,12 @@ class Run:
     def list_label_errors(self, rows, *, n_errors):
         """Write label errors, as the stage `stack` does: (label, suggested) of the first images."""
         probabilities = {"label_probability": 0.023456, "suggested_probability": 0.934567}
-        write_label_errors(
-            self.folders.ensemble / "label_errors.csv",
-            (
-                {"rank": i + 1, "id": self.ids[i], "label": label, "suggested": suggested}
-                | probabilities
-                for i, (label, suggested) in enumerate(rows)
-            ),
+        errors = (
+            {"rank": i + 1, "id": self.ids[i], "label": label, "suggested": suggested}
+            | probabilities
+            for i, (label, suggested) in enumerate(rows)
         )
+        write_label_errors(self.folders.ensemble / "label_errors.csv", errors)
         metrics = read_json(self.folders.metrics / "stack.json")
         found = {"models": ["one", "two"], "n_images": 1234, "n_errors": n_errors}
         self._metric("stack", metrics | {"label_errors": found})
@@ -247,185 +210,110 @@ class Run:
         n_images, n_gone = len(self.ids), len(self.excluded)
         broken = [{"id": "b<i>.png", "reason": "cut <b>off</b>"}] * (25 if n_gone else 0)
         converted = {"grayscale": 1 if n_gone else 0, "palette": 0}
-        self._metric(
-            "ingest",
-            {
-                "n_files": n_images + len(broken),
-                "n_images": n_images,
-                "n_unreadable": len(broken),
-                "n_ignored": 0,
-                "n_labels_without_image": 0,
-                "n_converted_to_rgb": sum(converted.values()),
-                "converted": converted,
-                "n_turned_upright": 0,
-                "n_animated": 2 if n_gone else 0,
-                "n_unlabelled": self.official.get("unlabelled", 0),
-                "images_per_split": self.official,
-                "n_classes": len(self.classes),
-                "images_per_class": counts,
-                "unreadable_per_class": dict.fromkeys(counts, 0),
-            },
-        )
+        ingested = {
+            **{"n_files": n_images + len(broken), "n_images": n_images},
+            **{"n_unreadable": len(broken), "n_ignored": 0, "n_labels_without_image": 0},
+            **{"n_converted_to_rgb": sum(converted.values()), "converted": converted},
+            **{"n_turned_upright": 0, "n_animated": 2 if n_gone else 0},
+            **{"n_unlabelled": self.official.get("unlabelled", 0)},
+            **{"images_per_split": self.official, "n_classes": len(self.classes)},
+            **{"images_per_class": counts, "unreadable_per_class": dict.fromkeys(counts, 0)},
+        }
+        self._metric("ingest", ingested)
         conversions = {"8-bit RGB": n_images - (n_gone > 0)}
         conversions |= {"grayscale": 1, "animated": 2} if n_gone else {}
-        write_rows(
-            self.folders.ingested / "conversions.csv",
-            ({"kind": kind, "n_images": number} for kind, number in conversions.items()),
-            columns=["kind", "n_images"],
-        )
-        self._metric(
-            "filter",
-            {
-                "n_images": n_images,
-                "n_kept": n_images - n_gone,
-                "n_excluded": n_gone,
-                "excluded": {"size": n_gone // 2, "duplicate": n_gone // 2, "limit": 0},
-                "modal_size": [SIDE, SIDE],
-                "kept_per_class": {name: counts[name] - gone[name] for name in self.classes},
-                "excluded_per_class": {name: gone[name] for name in self.classes},
-                "excluded_per_reason_and_class": {
-                    reason: {name: int(self.labels.get(i) == name) for name in self.classes}
-                    for i, reason in zip_longest(self.excluded, ("size", "duplicate", "limit"))
-                },
-                "n_duplicate_groups": 1 if n_gone else 0,
-                "n_duplicates": {"exact": 2, "near": 1} if n_gone else {},
-                "n_test_images_with_duplicates": 1 if "test" in self.official else 0,
-            },
-        )
+        path = self.folders.ingested / "conversions.csv"
+        write_table_rows(path, "kind n_images", conversions.items())
+        per_reason = {
+            reason: {name: int(self.labels.get(i) == name) for name in self.classes}
+            for i, reason in zip_longest(self.excluded, ("size", "duplicate", "limit"))
+        }
+        filtered = {
+            **{"n_images": n_images, "n_kept": n_images - n_gone, "n_excluded": n_gone},
+            **{"excluded": {"size": n_gone // 2, "duplicate": n_gone // 2, "limit": 0}},
+            "modal_size": [SIDE, SIDE],
+            "kept_per_class": {name: counts[name] - gone[name] for name in self.classes},
+            "excluded_per_class": {name: gone[name] for name in self.classes},
+            "excluded_per_reason_and_class": per_reason,
+            "n_duplicate_groups": 1 if n_gone else 0,
+            "n_duplicates": {"exact": 2, "near": 1} if n_gone else {},
+            "n_test_images_with_duplicates": 1 if "test" in self.official else 0,
+        }
+        self._metric("filter", filtered)
         write_rows(self.folders.ingested / "unreadable.csv", broken, columns=["id", "reason"])
-        excluded = [
-            {"id": i, "label": self.labels[i], "reason": reason, "measured": measured}
-            for i, reason, measured in zip(
-                self.excluded, ("size", "duplicate"), ("4x4", self.ids[2]), strict=False
-            )
-        ]
-        filtered = self.folders.filtered
-        columns = ["id", "label", "reason", "measured"]
-        write_rows(filtered / "excluded.csv", excluded, columns=columns)
-        columns = ["group", "id", "label", "split", "kind", "kept"]
+        why = (("size", "4x4"), ("duplicate", self.ids[2]))
+        excluded = [(i, self.labels[i], *of) for i, of in zip(self.excluded, why, strict=False)]
+        folder = self.folders.filtered
+        write_table_rows(folder / "excluded.csv", "id label reason measured", excluded)
         first, second, third = self.ids[1], self.ids[2], self.ids[-1]
-        fates = [
-            (first, self.labels[first], "", "exact", "false"),
-            (second, self.labels[second], "", "exact", "true"),
-            (third, "|".join(self.classes[:2]), "test", "near", "true"),
+        duplicates = [
+            (first, first, self.labels[first], "", "exact", "false"),
+            (first, second, self.labels[second], "", "exact", "true"),
+            (first, third, "|".join(self.classes[:2]), "test", "near", "true"),
         ]
-        duplicates = [dict(zip(columns, (first, *fate), strict=True)) for fate in fates if n_gone]
-        write_rows(filtered / "duplicates.csv", duplicates, columns=columns)
+        columns = "group id label split kind kept"
+        write_table_rows(folder / "duplicates.csv", columns, duplicates if n_gone else [])
         sizes = [("8x8", "kept", n_images - n_gone), ("4x4", "size", 1), ("8x8", "duplicate", 1)]
-        columns = ["size", "outcome", "n_images"]
         shown = sizes if n_gone else sizes[:1]
-        write_rows(
-            filtered / "sizes.csv",
-            (dict(zip(columns, size, strict=True)) for size in shown),
-            columns=columns,
-        )
+        write_table_rows(folder / "sizes.csv", "size outcome n_images", shown)
 
     def _training(self):
         n_images, n_classes = len(self.ids), len(self.classes)
         proportions = {name: 1 / n_classes for name in self.classes}
-        self._metric(
-            "split",
-            {
-                "n_train": n_images,
-                "n_validation": 6,
-                "n_test": self.n_test,
-                "class_proportions": {
-                    "train": proportions,
-                    "validation": proportions,
-                    "test": proportions if self.n_test else {},
-                },
-                "max_proportion_gap": 0.0123,
-                "n_groups": n_images,
-                "n_groups_across_splits": 0,
-            },
-        )
-        self._metric(
-            "augment",
-            {
-                "n_source": n_images,
-                "n_images": n_images * VARIANTS,
-                "variants": VARIANTS,
-                "n_validation": 6,
-                "n_bytes": 1,
-            },
-        )
+        of_test = proportions if self.n_test else {}
+        split = {
+            **{"n_train": n_images, "n_validation": 6, "n_test": self.n_test},
+            "class_proportions": {"train": proportions, "validation": proportions, "test": of_test},
+            "max_proportion_gap": 0.0123,
+            **{"n_groups": n_images, "n_groups_across_splits": 0},
+        }
+        self._metric("split", split)
+        augmented = {"n_source": n_images, "n_images": n_images * VARIANTS, "variants": VARIANTS}
+        self._metric("augment", augmented | {"n_validation": 6, "n_bytes": 1})
+        settings = {"size": SIDE, "resize": "lanczos", "task": self.task}
         with new_pack(
             self.folders.augmented,
             n_images=n_images * VARIANTS,
-            size=SIDE,
-            resize="lanczos",
             classes=sorted(self.classes),
-            task=self.task,
+            **settings,
         ) as pack:
             for number, (image_id, label) in enumerate(self.labels.items()):
                 for variant in range(VARIANTS):
+                    described = {"image_id": image_id, "variant": variant, "labels": [label]}
                     transformation = f"rotate {variant}.00" if variant else "none"
-                    pack.put(
-                        number * VARIANTS + variant,
-                        [np.full((SIDE, SIDE, 3), 40 * variant, np.uint8)],
-                    )
-                    pack.describe(
-                        image_id=image_id,
-                        variant=variant,
-                        transformation=transformation,
-                        labels=[label],
-                    )
+                    image = np.full((SIDE, SIDE, 3), 40 * variant, np.uint8)
+                    pack.put(number * VARIANTS + variant, [image])
+                    pack.describe(**described, transformation=transformation)
         metric = MAIN_METRICS[self.task].key
-        several = {"threshold": 0.4, "micro_f1_at_threshold": 0.861234}
-        trained = {
-            f"train_{metric}": 0.99,
-            f"validation_{metric}": 0.833333,
-            **(several if self.task == "multi" else {}),
-            "best_epoch": 2,
-            "n_epochs": 3,
-            "n_parameters": 12345,
-        }
-        majority = {
-            f"train_{metric}": 0.5,
-            f"validation_{metric}": 0.5,
-            **(
-                {"predicted_class": self.classes[0]}
-                if self.task == "single"
-                else {"predicted_classes": self.classes[:2]}
-            ),
-            "n_parameters": 0,
-        }
+        trained = {f"train_{metric}": 0.99, f"validation_{metric}": 0.833333}
+        trained |= {"best_epoch": 2, "n_epochs": 3, "n_parameters": 12345}
+        majority = {f"train_{metric}": 0.5, f"validation_{metric}": 0.5, "n_parameters": 0}
+        if self.task == "single":
+            majority |= {"predicted_class": self.classes[0]}
+        else:
+            trained |= {"threshold": 0.4, "micro_f1_at_threshold": 0.861234}
+            majority |= {"predicted_classes": self.classes[:2]}
         self._metric("models", dict.fromkeys(MODELS, trained) | {"majority_baseline": majority})
+        splits = ("train", "validation")
+        of_task = dict.fromkeys(("accuracy", metric))
+        scores = [f"{split}_{score}" for score in of_task for split in splits]
         history = [
-            {
-                "model": name,
-                "epoch": epoch,
-                **{f"{split}_loss": 1 / epoch for split in ("train", "validation")},
-                **{
-                    f"{split}_{score}": 1 - 0.5 / epoch
-                    for score in dict.fromkeys(("accuracy", metric))
-                    for split in ("train", "validation")
-                },
-            }
+            {"model": name, "epoch": epoch, "train_loss": 1 / epoch, "validation_loss": 1 / epoch}
+            | dict.fromkeys(scores, 1 - 0.5 / epoch)
             for name in MODELS
             for epoch in (1, 2, 3)
         ]
         write_rows(self.folders.compared / "history.csv", history, columns=list(history[0]))
         self.start_from(dict.fromkeys(MODELS))
-        self._metric(
-            "stack",
-            {
-                "method": "dense",
-                "fitted_on": "validation",
-                "members": list(MODELS),
-                "n_members": len(MODELS),
-                "weights": {"one": 0.25, "two": 0.75},
-                f"validation_{metric}": 0.666667,
-                "best_member": "two",
-                f"best_member_{metric}": 0.833333,
-                f"mean_{metric}": 0.5,
-                "gain": -0.166667,
-                "gain_ci95": [-0.4, 0.1],
-                "gain_of_mean": -0.333333,
-                "gain_of_mean_ci95": [-0.5, -0.123],
-                "n_images": 6,
-            },
-        )
+        stack = {
+            **{"method": "dense", "fitted_on": "validation", "n_images": 6},
+            **{"members": list(MODELS), "n_members": len(MODELS)},
+            **{"weights": {"one": 0.25, "two": 0.75}, f"validation_{metric}": 0.666667},
+            **{"best_member": "two", f"best_member_{metric}": 0.833333, f"mean_{metric}": 0.5},
+            **{"gain": -0.166667, "gain_ci95": [-0.4, 0.1]},
+            **{"gain_of_mean": -0.333333, "gain_of_mean_ci95": [-0.5, -0.123]},
+        }
+        self._metric("stack", stack)
         for name in ("ingest", "train/one", "train/two", "stack"):
             write_json(self.folders.timings / f"{name}.json", {"seconds": 75.0})
 
@@ -452,14 +340,10 @@ class Run:
         decision |= {"prediction_sets": {"0.9": 0.5}, "abstention": {"0.95": 0.5}}
         dark = np.arange(self.n_test) % 2 == 0
         slices = {"brightness": {"dark": dark, "bright": ~dark}} if self.n_test > 1 else {}
-        write_evaluation(
-            self.folders.evaluated,
-            dict.fromkeys(names, Predictions(given, given, predicted, decision)),
-            LabeledImages(self.test_ids, labels),
-            classes=self.classes,
-            slices=slices,
-            calibration_bins=5,
-        )
+        predictions = dict.fromkeys(names, Predictions(given, given, predicted, decision))
+        images = LabeledImages(self.test_ids, labels)
+        settings = {"classes": self.classes, "slices": slices, "calibration_bins": 5}
+        write_evaluation(self.folders.evaluated, predictions, images, **settings)
 
     def _robustness(self, labels, predicted):
         conditions = [("clean", 0), ("fog", 1), ("fog", 3), ("snow", 1), ("snow", 3)]
@@ -479,74 +363,56 @@ class Run:
         rules = ("variance", "singular_values")
         counts = {f"components_{percentage}_{rule}": 4 for rule in rules for percentage in (90, 95)}
         channels = ("red", "green", "blue")
-        self._metric(
-            "pca",
-            {
-                **{"n_images": 10, "size": 8, "n_features": 64, **dict.fromkeys(channels, counts)},
-                "one_image": {
-                    "id": HOSTILE[0],
-                    "n_components": 8,
-                    **dict.fromkeys(channels, counts),
-                },
-            },
-        )
-        curve = [
-            {
-                "channel": channel,
-                "component": k,
-                "explained_variance_ratio": k / 4,
-                "singular_value_ratio": k / 5,
-            }
-            for channel in channels
-            for k in (1, 2, 3, 4)
-        ]
-        write_rows(self.folders.pca / "explained.csv", curve, columns=list(curve[0]))
+        components = dict.fromkeys(channels, counts)
+        one_image = {"id": HOSTILE[0], "n_components": 8, **components}
+        found = {"n_images": 10, "size": 8, "n_features": 64, **components, "one_image": one_image}
+        self._metric("pca", found)
+        curve = [(channel, k, k / 4, k / 5) for channel in channels for k in (1, 2, 3, 4)]
+        columns = "channel component explained_variance_ratio singular_value_ratio"
+        write_table_rows(self.folders.pca / "explained.csv", columns, curve)
         for name in ("components", "reconstruction", "image_components"):
             Image.new("RGB", (30, 10)).save(self.folders.pca / f"{name}.png")
         tried = {"5": {"kl_divergence": 0.5, "trustworthiness": 0.98}}
         space = {"perplexity": 5, "tried": tried}
         self._metric("tsne", {"n_images": 10, "model": "one", "pixels": space, "features": space})
         points = [
-            {"space": name, "perplexity": 5, "id": i, "label": self.labels[i], "x": x, "y": -x}
+            (name, 5, i, self.labels[i], x, -x)
             for name in ("pixels", "features")
             for x, i in enumerate(self.ids)
         ]
-        write_rows(self.folders.tsne / "chosen.csv", points, columns=list(points[0]))
+        columns = "space perplexity id label x y"
+        write_table_rows(self.folders.tsne / "chosen.csv", columns, points)
         calibrated = {"calibrated_on": "validation", "n_calibration_images": 40}
         self._metric("novelty", {"model": "one", "threshold": 0.25, **calibrated})
         n_explained = min(self.n_test, 2)
         fraction = 0.3 if n_explained else None
         n_novel = min(self.n_test, 1)
-        self._metric(
-            "explain",
-            {
-                "model": "one",
-                "n_images": n_explained,
-                "n_correct": n_explained,
-                "n_incorrect": 0,
-                "saliency_in_tenth": fraction,
-                **{"n_with_boxes": 2, "saliency_in_boxes": 0.6, "boxes_area": 0.4},
-                "neighbors": {
-                    **{"n_train_images": 20, "n_compared": 10, "n_per_image": 1},
-                    "correct": {"agreement": 0.875 if n_explained else None},
-                    "incorrect": {"agreement_with_predicted": None, "agreement_with_actual": None},
-                },
-                "novelty": {
-                    **{"n_images": self.n_test, "n_novel": n_novel, "expected_fraction": 0.05},
-                    "novel_fraction": n_novel / self.n_test if n_novel else None,
-                    "correct": {"novel": 0.0 if n_novel else None, "other": 1.0},
-                },
-                **({} if n_explained else {"reason": "there are no test images"}),
-            },
-        )
-        neighbors = [
+        neighbors = {
+            **{"n_train_images": 20, "n_compared": 10, "n_per_image": 1},
+            "correct": {"agreement": 0.875 if n_explained else None},
+            "incorrect": {"agreement_with_predicted": None, "agreement_with_actual": None},
+        }
+        novelty = {
+            **{"n_images": self.n_test, "n_novel": n_novel, "expected_fraction": 0.05},
+            "novel_fraction": n_novel / self.n_test if n_novel else None,
+            "correct": {"novel": 0.0 if n_novel else None, "other": 1.0},
+        }
+        explained = {
+            **{"model": "one", "n_images": n_explained, "saliency_in_tenth": fraction},
+            **{"n_correct": n_explained, "n_incorrect": 0},
+            **{"n_with_boxes": 2, "saliency_in_boxes": 0.6, "boxes_area": 0.4},
+            **{"neighbors": neighbors, "novelty": novelty},
+            **({} if n_explained else {"reason": "there are no test images"}),
+        }
+        self._metric("explain", explained)
+        rows = [
             {
                 **{"id": i, "label": self.labels[i], "predicted": self.labels[i], "rank": 1},
                 **{"neighbor": HOSTILE[0], "neighbor_label": self.labels[i], "similarity": 0.75},
             }
             for i in self.ids[:n_explained]
         ]
-        write_rows(self.folders.explained / "neighbors.csv", neighbors, columns=COLUMNS)
+        write_rows(self.folders.explained / "neighbors.csv", rows, columns=COLUMNS)
         if n_explained:
             for name in ("explanations", "neighbors", "filters", "activations"):
                 Image.new("RGB", (40, 20)).save(self.folders.explained / f"{name}.png")
