@@ -22,23 +22,15 @@ from classifold.search.worker import run_search
 from forked_python import forked_tools
 
 ROOT = Path(__file__).parents[2]
-
-
+DATABASE = ".cache/searches/search.sqlite3"
 LR = "models.m.phases.p1.optimizer.lr"
-
-
 NAME = "models.m.phases.p1.optimizer.name"
-
-
 BATCH = "models.m.batch_size"
-
 
 MODEL = tiny_model.MODEL | {
     "arguments": {"hidden": [8], "dropout": 0.1},
     "phases": {"p1": tiny_model.PHASE | {"epochs": 9}},
 }
-
-
 SEARCH = {
     "model": "m",
     "metric": "accuracy",
@@ -49,8 +41,6 @@ SEARCH = {
     "fixed": {},
     "space": {LR: {"low": 0.0001, "high": 0.1, "log": True}},
 }
-
-
 GRID = {"sampler": {"name": "grid"}, "n_trials": None}
 
 
@@ -79,24 +69,15 @@ def all_trials(storage, beginning="search"):
 def row(trial, value, sampled, **changes):
     outcome = {"validation_accuracy": value, "best_epoch": 1, "train_accuracy": 0.5}
     defaults = {"state": "complete", "outcome": outcome, "n_epochs": 2, "seconds": 1.5}
-    return Row(
-        **defaults | {"trial": trial, "value": value, "sampled": sampled, "failure": ""} | changes
-    )
+    values = {"trial": trial, "value": value, "sampled": sampled, "failure": ""}
+    return Row(**defaults | values | changes)
 
 
 def work(arguments, root, *, python=sys.executable):
     """A command of the project, from its folder."""
-    return subprocess.run(
-        [python, *map(str, arguments)],
-        cwd=root,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-
-
-DATABASE = ".cache/searches/search.sqlite3"
+    place = {"cwd": root, "env": os.environ | {"OMP_NUM_THREADS": "1"}}
+    command = [python, *map(str, arguments)]
+    return subprocess.run(command, **place, check=True, capture_output=True, text=True)
 
 
 TPE = {
@@ -111,14 +92,10 @@ TPE = {
 def start(root, *options, file="search.yaml", **environment):
     """The command in a forked process; the trials HOLD wait in the middle for a file `go`."""
     script = Path(__file__).with_name("held_search.py")
-    return subprocess.Popen(
-        [forked_tools() / "python", script, "search", file, *options],
-        cwd=root,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    command = [forked_tools() / "python", script, "search", file, *options]
+    place = {"cwd": root, "env": os.environ | {"OMP_NUM_THREADS": "1"} | environment}
+    files = {"stdout": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, **place, **files, start_new_session=True)
 
 
 def read_until(beginning, process):

@@ -22,6 +22,7 @@ from classifold.search.space import (
     with_values,
 )
 
+M = "models.m"
 SEARCHES = sorted((ROOT / "studies/search/searches").glob("*.yaml"))
 
 
@@ -49,36 +50,21 @@ def test_table_1_is_a_random_search_of_four_optimizers_over_rates_as_in_the_repo
         ({"n_trials": None}, "n_trials .*sampler random, got null"),
         ({"sampler": {"name": "cma", "seed": 1}}, "sampler.name: .*'random', 'tpe'"),
         ({"sampler": {"name": "random"}}, "sampler.seed: missing"),
-        (
-            {"pruner": {"name": "median", "n_warmup_steps": 1}},
-            "n_startup_trials: missing",
-        ),
+        ({"pruner": {"name": "median", "n_warmup_steps": 1}}, "n_startup_trials: missing"),
         ({"space": {}}, "space: "),
         ({"space": {LR: {}}}, f"space.{LR}: needs choices: .*, or low and high"),
         ({"space": {LR: {"low": 1.0}}}, f"space.{LR}: needs choices: .*, or low and high"),
         ({"space": {LR: {"low": 2, "high": 1}}}, "low .*high, got 2 and 1"),
-        (
-            {"space": {LR: {"low": 0, "high": 1, "log": True}}},
-            "low above 0, got 0",
-        ),
+        ({"space": {LR: {"low": 0, "high": 1, "log": True}}}, "low above 0, got 0"),
         ({"space": {LR: {"low": 1, "high": 4, "step": 0.5}}}, "step .*integer, got 0.5; write low"),
-        (
-            {"space": {LR: {"low": 1, "high": 4, "step": 2}}},
-            "multiple of step, got 1, 4 and 2",
-        ),
+        ({"space": {LR: {"low": 1, "high": 4, "step": 2}}}, "multiple of step, got 1, 4 and 2"),
         ({"space": {LR: {"choices": [1, 2], "low": 1}}}, "choices .*got low"),
         ({"space": {LR: {"choices": [1, 2, 1]}}}, "choices must differ.*got .1, 2, 1"),
         ({"fixed": {LR: 1.0}}, f"fixed.{LR}: is in space, too"),
-        (
-            GRID | {"n_trials": 3, "space": {LR: {"choices": [0.1]}}},
-            "n_trials .*sampler grid, got 3",
-        ),
+        (GRID | {"n_trials": 3, "space": {LR: {"choices": [1]}}}, "n_trials .*sampler grid, got 3"),
         (GRID, f"space.{LR}: sampler grid needs choices.*got a range"),
         (
-            {
-                "metric": "loss",
-                "space": {"models.m.loss.label_smoothing": {"low": 0.0, "high": 0.1}},
-            },
+            {"metric": "loss", "space": {f"{M}.loss.label_smoothing": {"low": 0.0, "high": 0.1}}},
             "metric: loss cannot .*accuracy or micro_f1",
         ),
     ],
@@ -89,50 +75,39 @@ def test_an_invalid_file_is_refused_with_one_message(project, params, changes, m
         make_plan(root / "search.yaml", params, packs=root / "data/augmented")
 
 
+def choices(path, *values):
+    return {"space": {path: {"choices": list(values)}}}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"model": "n"}, "model: .*params.yaml .m., got 'n'"),
         ({"metric": "micro_f1"}, "metric: must be accuracy or loss .*got micro_f1"),
         (
-            {"space": {"augment.size": {"choices": [8, 16]}}},
+            choices("augment.size", 8, 16),
             "space.augment.size: augment belongs to other stages.*dvc exp run --queue -S "
             "'augment.size=…,…'",
         ),
         ({"fixed": {"split.seed": 3}}, "fixed.split.seed: split belongs to other stages"),
-        ({"space": {"stack.method": {"choices": ["mean"]}}}, "stack belongs to other stages"),
-        ({"space": {"models.n.batch_size": {"choices": [8]}}}, "another model than 'm'"),
-        ({"space": {"models.m.seed": {"choices": [1, 2]}}}, "seed: must be the same in all trials"),
-        ({"space": {"models.m": {"choices": [{}]}}}, "models.m: is a section; name a key"),
+        (choices("stack.method", "mean"), "stack belongs to other stages"),
+        (choices("models.n.batch_size", 8), "another model than 'm'"),
+        (choices(f"{M}.seed", 1, 2), "seed: must be the same in all trials"),
+        (choices(M, {}), "models.m: is a section; name a key"),
         ({"fixed": {"train.launcher": "auto"}}, "train.launcher: does not apply.*--workers"),
+        (choices("policies.crop.fill", "edge"), "policies.crop.fill: .*it uses none"),
         (
-            {"space": {"policies.crop.fill": {"choices": ["edge"]}}},
-            "policies.crop.fill: .*it uses none",
-        ),
-        (
-            {"space": {"models.m.phases.p2.epochs": {"choices": [1]}}},
+            choices(f"{M}.phases.p2.epochs", 1),
             "models.m.phases.p2: no such key. Use one of p1. Correct 'space' or 'fixed'",
         ),
-        (
-            {"space": {"models.m.seed.x": {"choices": [1]}}},
-            "models.m.seed.x: no such key, .* got 1",
-        ),
-        (
-            {"space": {"models.m.arguments.hidden.3": {"choices": [1]}}},
-            "hidden.3: no such key.* 0",
-        ),
+        (choices(f"{M}.seed.x", 1), "models.m.seed.x: no such key, .* got 1"),
+        (choices(f"{M}.arguments.hidden.3", 1), "hidden.3: no such key.* 0"),
         (
             {"space": {LR: {"low": -0.1, "high": 0.1}}},
             f"with the values optimizer.lr -0.1: {LR}: .*got -0.1",
         ),
-        (
-            {"space": {NAME: {"choices": ["adam", "lion"]}}},
-            "with the values optimizer.name lion: models.m.phases.p1.optimizer.name: ",
-        ),
-        (
-            {"space": {"models.m.arguments.width": {"choices": [1]}}},
-            "models.m.arguments.width: unknown key",
-        ),
+        (choices(NAME, "adam", "lion"), f"with the values optimizer.name lion: {NAME}: "),
+        (choices(f"{M}.arguments.width", 1), "models.m.arguments.width: unknown key"),
         ({"fixed": {BATCH: 1}}, "models.m.batch_size: .*got 1"),
     ],
 )
@@ -152,9 +127,8 @@ def test_a_value_that_is_invalid_in_one_cell_of_a_grid_is_found(project, params)
         fixed={"models.m.phases.p1.schedule": schedule},
         space={LR: {"choices": [0.1, 0.001]}, min_lr: {"choices": [0.0001, 0.01]}},
     )
-    with pytest.raises(
-        UserError, match=r"with the values optimizer.lr 0.001, schedule.min_lr 0.01: "
-    ):
+    message = "with the values optimizer.lr 0.001, schedule.min_lr 0.01: "
+    with pytest.raises(UserError, match=message):
         make_plan(root / "search.yaml", params, packs=root / "data/augmented")
 
 
@@ -171,9 +145,8 @@ def test_the_cells_of_a_grid_by_hand():
         SEARCH | GRID | {"space": {"a.b": {"choices": [1, 2]}, "c.d": {"choices": ["x", [3]]}}}
     )
     assert n_trials(search) == 4
-    assert [tuple(cell.values()) for cell in cells(search)] == [
-        (1, "x"), (1, "[3]"), (2, "x"), (2, "[3]"),
-    ]  # fmt: skip
+    found = [tuple(cell.values()) for cell in cells(search)]
+    assert found == [(1, "x"), (1, "[3]"), (2, "x"), (2, "[3]")]
     assert values_of(cells(search)[3], search) == {"a.b": 2, "c.d": [3]}
 
 
@@ -200,11 +173,8 @@ def test_corners_have_every_choice_and_both_ends_by_hand():
     ("paths", "names"),
     [
         ([LR, BATCH], ["optimizer.lr", "batch_size"]),
-        (["models.m.phases.p1.epochs", "models.m.phases.p2.epochs"], ["p1.epochs", "p2.epochs"]),
-        (
-            ["models.m.phases.p1.optimizer.lr", "models.m.phases.p2.optimizer.lr"],
-            ["p1.optimizer.lr", "p2.optimizer.lr"],
-        ),
+        ([f"{M}.phases.p1.epochs", f"{M}.phases.p2.epochs"], ["p1.epochs", "p2.epochs"]),
+        ([LR, LR.replace("p1", "p2")], ["p1.optimizer.lr", "p2.optimizer.lr"]),
         (["policies.crop.fill"], ["crop.fill"]),
     ],
 )

@@ -153,10 +153,8 @@ def parameters_of(root):
 
 
 def test_a_wrong_password_is_reported_but_not_shown(project, postgres):
-    result = invoke(
-        project(),
-        CLASSIFOLD_SEARCH_STORAGE=postgres.replace("top-secret", "mistaken"),
-    )  # fmt: skip
+    wrong = postgres.replace("top-secret", "mistaken")
+    result = invoke(project(), CLASSIFOLD_SEARCH_STORAGE=wrong)
     assert result.exit_code == 1
     assert "password authentication failed" in result.stderr
     assert "seeker:***@127.0.0.1" in result.stderr

@@ -9,10 +9,7 @@ from classifold.data.csv_file import read_rows
 from classifold.data.json_file import read_json
 from classifold.errors import UserError
 from classifold.reporting.search_page import write_search_page
-from classifold.search.results import (
-    search_metrics,
-    write_results,
-)
+from classifold.search.results import search_metrics, write_results
 from classifold.search.space import cells
 from classifold.search.trial import run_trial
 from forked_python import forked_tools
@@ -98,21 +95,19 @@ def test_if_no_trial_is_complete_the_files_give_the_reasons(plan, tmp_path):
     with pytest.raises(UserError, match=r"no trial of search is complete; .*the loss"):
         write_results(rows, found, metrics=tmp_path, table=tmp_path / "trials.csv")
     assert read_json(tmp_path / "search.json")["best_value"] is None
-    assert ["the loss" in each["failure"] for each in read_rows(tmp_path / "trials.csv")] == [
-        True
-    ] * 2
+    failures = [each["failure"] for each in read_rows(tmp_path / "trials.csv")]
+    assert ["the loss" in failure for failure in failures] == [True, True]
     write_search_page(tmp_path / "index.html", rows, found)
     assert "No trial was completed" in (tmp_path / "index.html").read_text()
 
 
-@pytest.mark.parametrize(
-    "pruner",
-    [
-        {"name": "median", "n_startup_trials": 2, "n_warmup_steps": 1},
-        {"name": "hyperband", "min_resource": 1, "reduction_factor": 2},
-    ],
-    ids=lambda pruner: pruner["name"],
+PRUNERS = (
+    {"name": "median", "n_startup_trials": 2, "n_warmup_steps": 1},
+    {"name": "hyperband", "min_resource": 1, "reduction_factor": 2},
 )
+
+
+@pytest.mark.parametrize("pruner", PRUNERS, ids=lambda pruner: pruner["name"])
 def test_trials_that_do_not_learn_are_pruned(plan, tmp_path, pruner):
     rates = [0.02, 0.03, 0.04, 0.02001, 1e-9, 1.1e-9, 1.2e-9, 1.3e-9]
     found = plan(**GRID, epochs=6, metric="loss", pruner=pruner, space={LR: {"choices": rates}})
