@@ -1,22 +1,12 @@
 """The study of leakage: how its arms are made, trained and compared."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from classifold.augmentation.offline import make_variants
 from classifold.errors import UserError
-from classifold.leakage.arms import (
-    LATE,
-    NONE,
-    OFFLINE,
-    Arm,
-    equivalent_policy,
-    make_arms,
-    with_variants,
-    without_early_stopping,
-)
+from classifold.leakage import arms as module
+from classifold.leakage.arms import LATE, NONE, OFFLINE, Arm, make_arms, without_early_stopping
 from classifold.leakage.comparison import Counts, compare_arms
 from classifold.leakage.figure import draw_arms
 from classifold.leakage.training import train_arm
@@ -24,24 +14,15 @@ from classifold.params.schema.policies import Policy
 from classifold.training.batches import count_batches
 from classifold.training.config import TrainingConfig
 from study_stages import read_study
+from test_augmentation import SETTINGS as EIGHTFOLD
+from tiny_model import MODEL, PHASE
 
-ROOT = Path(__file__).parents[1]
-STUDY = ROOT / "studies/leakage"
-AUGMENTATION = {
-    "flips": ["none", "horizontal", "vertical", "both"],
-    "warped": 1,
-    "rotate": 15,
-    "scale": [0.8, 1.0],
-    "shear": 0,
-    "shift": [0, 0],
-    "fill": "reflect",
-    "seed": 5,
-}
+AUGMENTATION = EIGHTFOLD | {"seed": 5}
 
 
 @pytest.fixture
 def pool(draw_pack):
-    return draw_pack(30, size=8)
+    return draw_pack(30)
 
 
 @pytest.fixture
@@ -50,7 +31,7 @@ def arms(pool):
 
 
 def test_variants_in_memory_equal_those_of_the_stage(pool):
-    pack = with_variants(pool, AUGMENTATION)
+    pack = module.with_variants(pool, AUGMENTATION)
     for row, image_id in enumerate(pool.ids):
         made = make_variants(np.asarray(pool.images[row]), image_id=image_id, **AUGMENTATION)
         mine = slice(8 * row, 8 * row + 8)
@@ -83,30 +64,20 @@ def test_a_split_after_augmentation_is_optimistically_biased_with_random_labels(
 ):
     # Such labels can only be memorized: on other images one prediction in three is correct.
     random = np.random.default_rng(1)
-    noise = random.integers(0, 256, (90, 8, 8, 3), np.uint8)
-    random_labels = draw_pack(90)._replace(images=noise, labels=random.integers(0, 3, 90))
-    clean = draw_pack(90)._replace(
-        images=random.integers(0, 256, (90, 8, 8, 3), np.uint8), labels=random.integers(0, 3, 90)
+    random_labels, clean = (
+        draw_pack(90)._replace(images=images, labels=random.integers(0, 3, 90))
+        for images in random.integers(0, 256, (2, 90, 8, 8, 3), np.uint8)
     )
     mild = AUGMENTATION | {"rotate": 1, "scale": [0.98, 1.0], "flips": ["none"], "warped": 4}
-    phase = {
-        "epochs": 25,
-        "trainable": "all",
-        "optimizer": {"name": "adam", "lr": 0.01},
-        "schedule": {"name": "constant"},
-    }
-    config = TrainingConfig(
-        phases={"p1": phase}, batch_size=30, seed=1, image_size=8, normalize="half",
-        loss={"name": "cross_entropy"},
-    )  # fmt: skip
+    settings = {name: MODEL[name] for name in ("seed", "image_size", "normalize", "loss")}
+    phases = {"p1": PHASE | {"epochs": 25}}
+    config = TrainingConfig(phases=phases, batch_size=30, **settings)
+    options = {"config": config, "machine": machine, "seeds": [1], "checkpoints": tmp_path}
     arms = make_arms(random_labels, np.arange(90) % 5 == 0, augmentation=mild, seed=1)
     correct = {
-        name: train_arm(
-            name, arms[name], clean, network=tiny_mlp(), config=config, machine=machine,
-            seeds=[1], checkpoints=tmp_path, key="",
-        )
+        name: train_arm(name, arms[name], clean, network=tiny_mlp(), **options, key="")
         for name in (NONE, OFFLINE, LATE)
-    }  # fmt: skip
+    }
     compared = compare_arms(correct, arms, clean)
     assert compared[LATE]["validation_accuracy"] > 0.7
     assert compared[LATE]["optimistic_bias_ci95"][0] > 0.2
@@ -161,7 +132,7 @@ def test_scores_and_gains_of_arms_by_hand(draw_pack):
     ],
 )
 def test_the_policy_has_the_same_transformations_as_the_variants(changes, steps):
-    policy = equivalent_policy(AUGMENTATION | changes)
+    policy = module.equivalent_policy(AUGMENTATION | changes)
     assert policy["steps"] == steps
     Policy.model_validate(policy)
 
@@ -192,11 +163,9 @@ def test_the_figure_of_the_same_scores_has_the_same_bytes(tmp_path):
         for suffix, value in (("", 0.7), ("_ci95", [0.6, 0.8]), ("_by_seed", [0.65, 0.75]))
     }
     panels = {"One": {"a": "first"}, "Two": {"a": "first", "b": "second"}}
-    figures = []
     for name in ("one.png", "two.png"):
         draw_arms(tmp_path / name, {"a": arm, "b": arm}, panels, n_clean=600)
-        figures.append((tmp_path / name).read_bytes())
-    assert figures[0] == figures[1]
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
 
 
 def test_the_study_declares_the_params_it_reads():
