@@ -1,21 +1,15 @@
 """Models and epochs that fit into a given time."""
 
-import json
 from pathlib import Path
 
 import pytest
 from dvc.utils.serialize import modify_yaml
 
+from classifold.data.json_file import read_json, write_json
 from classifold.errors import UserError
 from classifold.params.validation import check_params
-from classifold.project.budget import (
-    Candidate,
-    Costs,
-    Speed,
-    choose_epochs,
-    count_robustness,
-    seconds_of_the_rest,
-)
+from classifold.project import budget
+from classifold.project.budget import Candidate, Costs, Speed, choose_epochs
 from classifold.project.chosen_params import write_params
 from classifold.project.presets import Preset, epochs_of, set_epochs
 from classifold.project.timed_run import STATE, TimedRun
@@ -53,7 +47,7 @@ def test_seconds_by_hand():
     assert COSTS.total(THREE, both) == COSTS.of(PROBE, 0) + COSTS.of(SMALLER, 3) + 19.6
     # 7 images as they are and under 15 corruptions at 2 severities; 3 of them with 2 epsilons by
     # FGSM and by PGD of 4 steps, against the model and the stack: 5 gradients, and 2 predictions.
-    n_changed = count_robustness(ROBUSTNESS | {"images": 9}, n_test=7)
+    n_changed = budget.count_robustness(ROBUSTNESS | {"images": 9}, n_test=7)
     assert n_changed == 7 * 31 + 2 * 3 * 2 * (5 * 2 + 2)
     seven = COSTS._replace(robustness=ROBUSTNESS | {"images": 9}, n_test=7)
     assert seven.evaluation(PROBE) == 0.01 * (7 + n_changed)
@@ -64,11 +58,11 @@ def test_seconds_by_hand():
 @pytest.mark.parametrize(
     ("seconds", "expected"),
     [
-        pytest.param(1, {"probe": 0}, id="the model that takes the least time always"),
-        pytest.param(210, {"smaller": 3, "probe": 0}, id="the fewest epochs of one network"),
-        pytest.param(450, {"tuned": 3, "smaller": 3, "probe": 0}, id="of all networks"),
-        pytest.param(1150, {"tuned": 10, "smaller": 10, "probe": 0}, id="the recipe"),
-        pytest.param(9999, {"tuned": 30, "smaller": 30, "probe": 0}, id="no more than useful"),
+        (1, {"probe": 0}),  # the model that takes the least time always
+        (210, {"smaller": 3, "probe": 0}),  # the fewest epochs of one network
+        (450, {"tuned": 3, "smaller": 3, "probe": 0}),  # and of all networks
+        (1150, {"tuned": 10, "smaller": 10, "probe": 0}),  # the recipe
+        (9999, {"tuned": 30, "smaller": 30, "probe": 0}),  # no more than useful
     ],
 )
 @pytest.mark.promise("minutes")
@@ -94,20 +88,11 @@ def test_less_than_an_epoch_of_time_is_left(seconds):
 
 
 def test_a_fixed_number_of_epochs_does_not_end_early():
-    model = {
-        "phases": {
-            "p1": {
-                "epochs": 15,
-                "schedule": {"name": "plateau", "factor": 0.3, "patience": 2},
-                "stop": {"patience": 5},
-            }
-        }
-    }
+    plateau = {"name": "plateau", "factor": 0.3, "patience": 2}
+    model = {"phases": {"p1": {"epochs": 15, "schedule": plateau, "stop": {"patience": 5}}}}
     set_epochs(model, 20, fixed=True)
-    assert model["phases"]["p1"] == {
-        "epochs": 20,
-        "schedule": {"name": "cosine", "warmup_epochs": 0},
-    }
+    cosine = {"name": "cosine", "warmup_epochs": 0}
+    assert model == {"phases": {"p1": {"epochs": 20, "schedule": cosine}}}
 
 
 class Simulated:
@@ -115,18 +100,10 @@ class Simulated:
 
     def __init__(self, root, preset, *, found=FOUND, pace=1.0):
         self.root, self.now, self.pace, self.runs = root, 0.0, pace, []
-        write_params(
-            root / "params.yaml",
-            Path("x"),
-            found,
-            CPU,
-            preset=Preset(preset, timed=True),
-            is_installed=lambda _: True,
-        )
-        (root / "metrics").mkdir()
-        (root / "timings").mkdir()
-        (root / "metrics/split.json").write_text(json.dumps({"n_test": 500}))
-        (root / "metrics/augment.json").write_text(json.dumps({"n_images": 1000}))
+        settings = {"preset": Preset(preset, timed=True), "is_installed": lambda _: True}
+        write_params(root / "params.yaml", Path("x"), found, CPU, **settings)
+        write_json(root / "metrics/split.json", {"n_test": 500})
+        write_json(root / "metrics/augment.json", {"n_images": 1000})
 
     def measure(self, _):
         self.now += 15
@@ -144,7 +121,7 @@ class Simulated:
         costs = Costs(2, params["stack"]["folds"], 500, 1000, trained={}, **sections)
         if stage == "augment" and self.runs.count("augment") == 1:
             for part in ("check", "ingest", "filter", "split", "augment"):
-                (self.root / f"timings/{part}.json").write_text(json.dumps({"seconds": 5}))
+                write_json(self.root / f"timings/{part}.json", {"seconds": 5})
             self.now += 5 * (5 + 2)
         elif stage == "train":
             model = params["models"][name]
@@ -153,7 +130,9 @@ class Simulated:
             candidate = Candidate(speed, 0, n_seeds=model.get("seeds") or 1)
             self.now += costs.training(candidate, 0 if probe else epochs_of(model))
         elif not stage:
-            self.now += seconds_of_the_rest(2, n_maps=2 * len(params["tsne"]["perplexities"]))
+            self.now += budget.seconds_of_the_rest(
+                2, n_maps=2 * len(params["tsne"]["perplexities"])
+            )
             kinds = {model["network"] for model in params["models"].values()}
             self.now += costs.explanation(PROBE if kinds == {"probe"} else TUNED)
             self.now += costs.evaluation(TUNED) * len(params["models"])
@@ -219,9 +198,8 @@ def test_an_interrupted_run_finishes_a_network_with_its_epochs(tmp_path):
     def interrupt(root, *arguments):
         if arguments[-1:] == ("train@lite2_tuned",) and not interrupted:
             run.now += 60
-            interrupted.append(
-                epochs_of(check_params(root / "params.yaml")["models"]["lite2_tuned"])
-            )
+            models = check_params(root / "params.yaml")["models"]
+            interrupted.append(epochs_of(models["lite2_tuned"]))
             raise KeyboardInterrupt
         repro(root, *arguments)
 
@@ -232,7 +210,7 @@ def test_an_interrupted_run_finishes_a_network_with_its_epochs(tmp_path):
     run.run(20)
     models = check_params(tmp_path / "params.yaml")["models"]
     assert [epochs_of(models["lite2_tuned"])] == interrupted
-    assert json.loads((tmp_path / STATE).read_text())["seconds"] / 60 == pytest.approx(20, rel=0.1)
+    assert read_json(tmp_path / STATE)["seconds"] / 60 == pytest.approx(20, rel=0.1)
     assert run.runs.count("train@lite2") == 1
 
 
