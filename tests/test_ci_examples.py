@@ -63,15 +63,10 @@ def test_commands_of_examples_exist(name):
         assert ["dvc", "repro", "--pull"] in called
 
 
-@pytest.mark.parametrize(
-    ("page", "min_commands"),
-    [
-        ("docs/SHARING.md", 20),
-        ("docs/EXPERIMENTS.md", 12),
-        ("README.md", 4),
-        ("CONTRIBUTING.md", 4),
-    ],
-)
+MIN_COMMANDS = {"docs/SHARING": 20, "docs/EXPERIMENTS": 12, "README": 4, "CONTRIBUTING": 4}
+
+
+@pytest.mark.parametrize("page", MIN_COMMANDS)
 def test_commands_of_a_page_exist(page):
     text = (ROOT / f"{page}.md").read_text()
     blocks = re.findall(r"```console\n(.*?)```", text, flags=re.DOTALL)
