@@ -6,21 +6,17 @@ import time
 
 import pytest
 
-from classifold.runtime.bounded_workers import (
-    BoundedWorkers,
-    CrashError,
-    MemoryLimitError,
-    TimeLimitError,
-)
+from classifold.runtime import bounded_workers as module
+from classifold.runtime.bounded_workers import BoundedWorkers
 
 
 @pytest.mark.parametrize(
     ("function", "item", "error", "small"),
     [
-        pytest.param(time.sleep, 60, TimeLimitError, 0, id="time"),
-        pytest.param(os._exit, 3, CrashError, None, id="crash"),
+        pytest.param(time.sleep, 60, module.TimeLimitError, 0, id="time"),
+        pytest.param(os._exit, 3, module.CrashError, None, id="crash"),
         pytest.param(
-            *(bytes, 2**28, MemoryLimitError, 3),
+            *(bytes, 2**28, module.MemoryLimitError, 3),
             id="memory",
             marks=pytest.mark.skipif(sys.platform != "linux", reason="Linux limits the memory"),
         ),

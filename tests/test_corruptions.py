@@ -32,10 +32,9 @@ def test_each_corruption_changes_images_of_any_size_more_at_severity_5_than_at_1
 def test_an_image_is_corrupted_by_its_id_and_the_seed_alone(name):
     first = corrupt(IMAGE, name, 3, seed=1, image_id="a")
     np.random.seed(0)
-    corrupt(IMAGE, name, 3, seed=1, image_id="b")
-    np.testing.assert_array_equal(corrupt(IMAGE, name, 3, seed=1, image_id="a"), first)
     others = [corrupt(IMAGE, name, 3, seed=2, image_id="a")]
     others += [corrupt(IMAGE, name, 3, seed=1, image_id="b")]
+    np.testing.assert_array_equal(corrupt(IMAGE, name, 3, seed=1, image_id="a"), first)
     fixed = {"defocus_blur", "zoom_blur", "brightness", "contrast", "pixelate", "jpeg_compression"}
     assert all(np.array_equal(other, first) == (name in fixed) for other in others)
 
@@ -48,14 +47,12 @@ def test_there_are_fifteen_corruptions_with_five_severities_for_three_sizes():
     assert list_corruptions(["fog", "snow"]) == ["snow", "fog"]
 
 
-@pytest.mark.parametrize(
-    ("image_size", "calibrated"), [(8, 0), (45, 0), (46, 1), (119, 1), (120, 2)]
-)
-def test_severities_are_those_of_the_nearest_size(image_size, calibrated):
-    for severity in range(1, 6):
-        expected = SEVERITIES["gaussian_noise"][calibrated][severity - 1]
-        assert arguments_of("gaussian_noise", severity, image_size=image_size) == (expected,)
+def test_severities_are_those_of_the_nearest_size():
     assert SIZES == (32, 64, 224)
+    for image_size, calibrated in ((8, 0), (45, 0), (46, 1), (119, 1), (120, 2)):
+        for severity in range(1, 6):
+            expected = SEVERITIES["gaussian_noise"][calibrated][severity - 1]
+            assert arguments_of("gaussian_noise", severity, image_size=image_size) == (expected,)
 
 
 def test_contrast_brightness_and_zoom_by_hand():

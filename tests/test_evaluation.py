@@ -98,12 +98,10 @@ def test_the_tables_of_an_evaluation_agree_with_its_predictions(tmp_path):
     confusion = [(row["actual"], row["predicted"]) for row in tables["confusion.csv"]]
     assert confusion == list(zip(actual, expected, strict=True))
     stack = read_predictions(tmp_path / "predictions.parquet", model=STACK)
-    assert [(row["id"], row["predicted"]) for row in stack] == list(
-        zip(IMAGES.ids, expected, strict=True)
-    )
-    assert [(row["model"], row["class"]) for row in tables["per_class.csv"]] == [
-        (model, name) for model in SINGLE for name in CLASSES
-    ]
+    found = {row["id"]: row["predicted"] for row in stack}
+    assert found == dict(zip(IMAGES.ids, expected, strict=True))
+    rows = [(row["model"], row["class"]) for row in tables["per_class.csv"]]
+    assert rows == [(model, name) for model in SINGLE for name in CLASSES]
     for model in SINGLE:
         rows = [row for row in tables["calibration.csv"] if row["model"] == model]
         assert sum(int(row["n_images"]) for row in rows) == 80
@@ -129,10 +127,8 @@ def test_the_tables_of_several_labels_agree_with_their_predictions(tmp_path):
     pairs = [row for row in tables["calibration.csv"] if row["model"] == STACK]
     assert sum(int(row["n_images"]) for row in pairs) == MULTI_LABELS.size
     assert {row["curve"] for row in tables["precision_recall.csv"]} == {"micro", "class"}
-    assert set(tables["slices.csv"][0]) == {
-        *("model", "slice", "value", "n_images"),
-        *("micro_f1", "low", "high"),
-    }
+    columns = "model slice value n_images micro_f1 low high"
+    assert set(tables["slices.csv"][0]) == set(columns.split())
     stack = read_predictions(tmp_path / "predictions.parquet", model=STACK)
     predicted = [set(filter(None, row["predicted"].split("|"))) for row in stack]
     for names, row in zip(predicted, SEVERAL[STACK].predicted, strict=True):
@@ -430,24 +426,22 @@ def test_prediction_sets_are_measured_at_each_level(tmp_path):
     sets = PROBABILITIES >= 0.2
     sets[np.arange(80), PROBABILITIES.argmax(axis=1)] = True
     covered = sets[np.arange(80), LABELS]
-    level = found["levels"]["0.9"]
-    assert level["coverage"] == covered.mean()
-    assert level["coverage_ci95"] == accuracy_interval(covered.sum(), 80)
-    assert level["mean_size"] == sets.sum(axis=1).mean()
-    assert level["one_class_fraction"] == (sets.sum(axis=1) == 1).mean()
-    assert level["n_images"] == 80
-    assert level["coverage_per_class"] == {
-        name: covered[i == LABELS].mean() for i, name in enumerate(CLASSES)
+    assert found["levels"]["0.9"] == {
+        "threshold": 0.2,
+        "coverage": covered.mean(),
+        "coverage_ci95": accuracy_interval(covered.sum(), 80),
+        "mean_size": sets.sum(axis=1).mean(),
+        "one_class_fraction": (sets.sum(axis=1) == 1).mean(),
+        "n_images": 80,
+        "coverage_per_class": {c: covered[i == LABELS].mean() for i, c in enumerate(CLASSES)},
     }
     rows = write(tmp_path, predictions, IMAGES)["prediction_sets.csv"]
     assert {row["model"] for row in rows} == {STACK}
     assert [row["class"] for row in rows] == ["", *CLASSES]
-    of_class = LABELS == 2
-    assert float(rows[3]["coverage"]) == pytest.approx(covered[of_class].mean(), abs=1e-6)
-    assert int(rows[3]["n_images"]) == of_class.sum()
-    assert float(rows[3]["mean_size"]) == pytest.approx(sets[of_class].sum(axis=1).mean(), abs=1e-6)
-    low, high = accuracy_interval(int(covered[of_class].sum()), int(of_class.sum()))
-    assert (float(rows[3]["low"]), float(rows[3]["high"])) == pytest.approx((low, high), abs=1e-6)
+    right, sizes = covered[LABELS == 2], sets[LABELS == 2].sum(axis=1)
+    expected = [right.mean(), *accuracy_interval(right.sum(), len(right)), len(right), sizes.mean()]
+    columns = ("coverage", "low", "high", "n_images", "mean_size")
+    assert [float(rows[3][name]) for name in columns] == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_coverage_of_several_labels_is_a_fraction_of_those_of_each_image():
@@ -458,8 +452,7 @@ def test_the_coverage_of_several_labels_is_a_fraction_of_those_of_each_image():
     found = score_sets(predictions, labels, classes=list("abc"))["conformal"]["levels"]["0.7"]
     # Two of three labels of the first image, none of the second; the third has no label.
     assert found["coverage"] == pytest.approx(1 / 3)
-    assert found["n_images"] == 2
-    assert found["mean_size"] == 1
+    assert (found["n_images"], found["mean_size"]) == (2, 1)
     assert found["coverage_per_class"] == {"a": 0.5, "b": 1, "c": 0}
     low, high = found["coverage_ci95"]
     assert 0 <= low < 1 / 3 < high <= 1
@@ -500,8 +493,6 @@ def test_abstention_is_measured_at_each_threshold(tmp_path):
         "accuracy_ci95": None,
     }
     rows = write(tmp_path, predictions, IMAGES)["risk_coverage.csv"]
-    assert [float(row["predicted_fraction"]) for row in rows] == pytest.approx(
-        np.arange(1, 81) / 80
-    )
-    accuracies = [float(row["accuracy"]) for row in rows]
-    assert accuracies == pytest.approx([1 - rate for rate in rates], abs=1e-6)
+    curve = [(float(row["predicted_fraction"]), float(row["accuracy"])) for row in rows]
+    expected = np.stack([np.arange(1, 81) / 80, 1 - np.array(rates)], axis=1)
+    np.testing.assert_allclose(curve, expected, atol=1e-6)

@@ -13,12 +13,7 @@ from classifold.data.exclusions import (
 
 @pytest.mark.parametrize(
     ("n_excluded", "large"),
-    [
-        pytest.param(0, False, id="nothing excluded"),
-        pytest.param(5, False, id="exactly five percent"),
-        pytest.param(6, True, id="more"),
-        pytest.param(100, True, id="the whole class"),
-    ],
+    [(0, False), (5, False), (6, True), (100, True)],
 )
 def test_more_than_five_percent_of_a_class_is_a_large_exclusion(n_excluded, large):
     found = large_exclusions({"cat": 100 - n_excluded, "dog": 100}, {"size": {"cat": n_excluded}})
@@ -52,11 +47,10 @@ def filter_metrics(kept, **excluded):
 @pytest.mark.parametrize(
     ("excluded", "expected"),
     [
-        pytest.param({}, "20 of 20 images kept, 0 excluded", id="none"),
-        pytest.param(
+        ({}, "20 of 20 images kept, 0 excluded"),
+        (
             {"conflicting_labels": {"cat": 2}, "size": {"cat": 1}},
             "20 of 23 images kept, 3 excluded (1 size, 2 conflicting labels)",
-            id="two reasons",
         ),
     ],
 )
@@ -100,31 +94,24 @@ def test_of_many_classes_the_worst_are_named():
     assert lines[5] == "and more than that of 7 other classes"
 
 
-@pytest.mark.parametrize(("n_absent", "warned"), [(5, False), (6, True)])
-def test_ingest_warns_of_labels_without_an_image(n_absent, warned):
-    metrics = {
-        "n_images": 95,
-        "n_unreadable": 0,
-        "images_per_class": {"cat": 5, "dog": 90},
-        "unreadable_per_class": {"cat": 0, "dog": 0},
-        "n_labels_without_image": n_absent,
+def ingest_metrics(n_cats, *, unreadable=0, unreadable_cats=0, absent=0):
+    return {
+        **{"n_images": n_cats + 90, "n_unreadable": unreadable, "n_labels_without_image": absent},
+        "images_per_class": {"cat": n_cats, "dog": 90},
+        "unreadable_per_class": {"cat": unreadable_cats, "dog": 0},
     }
-    expected = [
+
+
+def test_ingest_warns_of_labels_without_an_image():
+    assert ingest_warnings(ingest_metrics(5, absent=5)) == []
+    assert ingest_warnings(ingest_metrics(5, absent=6)) == [
         "6 of 101 labels have no image",
         "data/ingested/labels_without_image.csv lists them. Add the images, or remove the labels.",
     ]
-    assert ingest_warnings(metrics) == (expected if warned else [])
 
 
 def test_ingest_warns_of_a_class_and_of_files_of_no_class():
-    metrics = {
-        "n_images": 93,
-        "n_unreadable": 7,
-        "images_per_class": {"cat": 3, "dog": 90},
-        "unreadable_per_class": {"cat": 1, "dog": 0},
-        "n_labels_without_image": 0,
-    }
-    assert ingest_warnings(metrics) == [
+    assert ingest_warnings(ingest_metrics(3, unreadable=7, unreadable_cats=1)) == [
         "ingest excluded more than 5 %",
         "7.0 % of all images: 7 of 100 (7 unreadable)",
         "25.0 % of class 'cat': 1 of 4 (1 unreadable)",

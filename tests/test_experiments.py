@@ -100,14 +100,14 @@ def test_experiments_of_all_commits_have_their_own_scores_and_changes(project):
 
 def test_params_that_were_changed_since_the_last_run_have_no_scores(project):
     file = project / "params.yaml"
-    before = file.read_text(encoding="utf-8")
+    before = file.read_text()
     reproduced, *_ = list_experiments(project)
     assert (reproduced.state, reproduced.stack) == ("commit", 0.91)
     try:
-        file.write_text(before.replace("lr: 1", "lr: 2"), encoding="utf-8")
+        file.write_text(before.replace("lr: 1", "lr: 2"))
         changed, *_ = list_experiments(project)
     finally:
-        file.write_text(before, encoding="utf-8")
+        file.write_text(before)
     assert (changed.state, changed.stack, changed.best_model) == ("changed", None, None)
     assert "models.mlp.lr=2" in changed.changes
 

@@ -67,14 +67,14 @@ def test_predictions_of_the_file_equal_pytorchs_for_any_number_of_images(
         np.testing.assert_allclose(run(path, IMAGES).sum(axis=1), 1, atol=1e-5)
 
     metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
-    assert json.loads(metadata["classes"]) == CLASSES
     assert (metadata["task"], metadata["model"], metadata["resize"]) == (task, model, "lanczos")
-    assert json.loads(metadata["prediction_sets"]) == json.loads(metadata["abstention"]) == {}
-    assert json.loads(metadata["size"]) == 16
-    assert json.loads(metadata["background"]) == [255, 255, 255]
-    assert json.loads(metadata["temperature"]) == (1.3 if model == "stack" else 1.7)
-    assert json.loads(metadata["threshold"]) == (0.45 if task == "multi" else None)
-    assert json.loads(metadata["thresholds"]) == ([0.4] * 3 if task == "multi" else None)
+    expected = {
+        **{"classes": CLASSES, "prediction_sets": {}, "abstention": {}, "size": 16},
+        **{"background": [255, 255, 255], "temperature": 1.3 if model == "stack" else 1.7},
+        "threshold": 0.45 if task == "multi" else None,
+        "thresholds": [0.4] * 3 if task == "multi" else None,
+    }
+    assert {name: json.loads(metadata[name]) for name in expected} == expected
     assert [file.name for file in path.parent.iterdir()] == ["model.onnx"]
     # The exporter writes down the file of each line of code.
     content = path.read_bytes()
@@ -128,9 +128,7 @@ def test_interpolation_by_weights_is_that_of_torch(size, image_size, mode):
     torch.testing.assert_close(weights.sum(1), torch.ones(image_size))
 
 
-def test_the_example_of_the_documentation_agrees_with_predict(
-    project, tmp_path, monkeypatch, capsys
-):
+def test_the_example_of_the_docs_agrees_with_predict(project, tmp_path, monkeypatch, capsys):
     classifier = Classifier.load(project(), model="flat")
     export_onnx(tmp_path / "model.onnx", classifier, IMAGES[:2])
     photo = Image.fromarray(RANDOM.integers(0, 256, (30, 20, 3), np.uint8))
@@ -185,9 +183,7 @@ def test_a_network_that_is_no_graph_is_refused(project, tmp_path):
     assert not list(tmp_path.glob("*model*"))
 
 
-def test_networks_too_large_for_one_file_are_refused_before_anything_is_done(
-    project, tmp_path, monkeypatch
-):
+def test_networks_too_large_for_one_file_are_refused(project, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "MAX_BYTES", 1000)
     classifier = Classifier.load(project())
     with pytest.raises(UserError, match=r"must fit into 1,000 bytes.*, got [\d,]+.*--model"):
@@ -210,9 +206,8 @@ def test_the_file_is_checked_on_official_validation_images_or_else_on_the_packs(
     with pytest.raises(UserError, match=r"no validation images of 16 pixels.*'dvc repro'"):
         read_validation_images(classifier, packs=packs)
 
-    with new_pack(
-        packs / "validation", n_images=3, size=16, resize="lanczos", classes=CLASSES
-    ) as pack:
+    settings = {"n_images": 3, "size": 16, "resize": "lanczos", "classes": CLASSES}
+    with new_pack(packs / "validation", **settings) as pack:
         pack.put(0, list(IMAGES[:3]))
         for i in range(3):
             pack.describe(image_id=str(i), variant=0, transformation="none", labels=["cat"])
@@ -222,10 +217,8 @@ def test_the_file_is_checked_on_official_validation_images_or_else_on_the_packs(
 
     rows = table_rows(classifier.ingested)
     official = {"dog/gray.png", "owl/deep.png"}
-    write_table(
-        classifier.ingested,
-        [row | {"split": "validation" if row["id"] in official else "train"} for row in rows],
-    )
+    splits = {row["id"]: "validation" if row["id"] in official else "train" for row in rows}
+    write_table(classifier.ingested, [row | {"split": splits[row["id"]]} for row in rows])
     predictions = classifier.probabilities(read_validation_images(classifier, packs=packs))
     expected = classifier.predict(root / "source" / name for name in sorted(official))
     expected = [[one.probabilities[name] for name in CLASSES] for one in expected]

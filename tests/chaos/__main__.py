@@ -61,9 +61,8 @@ def main() -> int:
                 kills.append(kill)
                 print(row(len(kills), kill), flush=True)
             minutes = (time.monotonic() - begin) / 60
-            options.out.write_text(
-                report(kills, list(durations), seed=options.seed, minutes=minutes)
-            )
+            text = report(kills, list(durations), seed=options.seed, minutes=minutes)
+            options.out.write_text(text)
     print(options.out.read_text())
     return int(any(not kill.outcome.startswith(SAME) for kill in kills))
 
@@ -102,14 +101,9 @@ def report(kills: list[Kill], order: list[str], *, seed: int, minutes: float) ->
     """Format all kills as a table, below a summary per stage."""
     stages = [stage for stage in order if stage in {kill.stage for kill in kills}]
     outcomes = sorted({kill.outcome for kill in kills})
-    lines = [
-        f"# {len(kills)} moments, seed {seed}, {minutes:.0f} minutes",
-        "",
-        "| stage | killed | whole group | only DVC | maximum time until orphans end | "
-        + " | ".join(outcomes)
-        + " |",
-        "|---" * (5 + len(outcomes)) + "|",
-    ]
+    columns = ("stage", "killed", "whole group", "only DVC", "maximum time until orphans end")
+    lines = [f"# {len(kills)} moments, seed {seed}, {minutes:.0f} minutes", ""]
+    lines += [row_of(*columns, *outcomes), "|---" * (5 + len(outcomes)) + "|"]
     for stage in stages:
         of_stage = [kill for kill in kills if kill.stage == stage]
         whole = sum(kill.whole_group for kill in of_stage)

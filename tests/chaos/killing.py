@@ -62,16 +62,11 @@ class Repro:
     ) -> None:
         self.log = log
         self.start = time.monotonic()
+        environment = clone.environment(forked=forked) | {"PYTHONUNBUFFERED": "1"}
+        place = {"cwd": clone.root, "env": environment, "start_new_session": True}
         with log.open("wb") as file:
-            self.process = subprocess.Popen(
-                ["dvc", "repro", *arguments],
-                cwd=clone.root,
-                env=clone.environment(forked=forked) | {"PYTHONUNBUFFERED": "1"},
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            files = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": subprocess.STDOUT}
+            self.process = subprocess.Popen(["dvc", "repro", *arguments], **place, **files)
 
     def output(self) -> str:
         return self.log.read_text(errors="replace")
@@ -162,9 +157,8 @@ def run_killed(
         break
     for i, orphans in enumerate(watched):
         orphans.thread.join()
-        kills[i] = kills[i]._replace(
-            orphans=len(orphans.processes), seconds_of_orphans=orphans.seconds
-        )
+        seconds = orphans.seconds
+        kills[i] = kills[i]._replace(orphans=len(orphans.processes), seconds_of_orphans=seconds)
         if orphans.left:
             kills[i] = kills[i]._replace(outcome="orphans are still running")
     return kills, missed
@@ -176,25 +170,22 @@ def state(clone: Clone) -> dict[str, object]:
     varies = ("timings/", "reports/")
     for stage in lock["stages"].values():
         for kind in ("deps", "outs"):
-            kept = [
-                entry for entry in stage.get(kind, []) if not f"{entry['path']}/".startswith(varies)
-            ]
-            stage[kind] = kept
+            entries = stage.get(kind, [])
+            stage[kind] = [each for each in entries if not f"{each['path']}/".startswith(varies)]
     return clone.content() | {"dvc.lock": lock["stages"]}
 
 
 def differences(clone: Clone, expected: dict[str, object]) -> list[str]:
     """List differences to the state after an uninterrupted run."""
     found = state(clone)
-    wrong = [
-        f"{name} differs" for name in found | expected if found.get(name) != expected.get(name)
-    ]
+    names = [name for name in found | expected if found.get(name) != expected.get(name)]
+    wrong = [f"{name} differs" for name in names]
     # A file that a killed process was writing has the process in its name, and may remain.
     unfinished = clone.root.rglob("*.partial")
     wrong += [f"{path} is left over" for path in unfinished if not OF_PROCESS.search(path.name)]
     kept = [path for path in (clone.root / ".cache").rglob("*") if path.is_file()]
     # `check.json` is what the last `classifold check` found valid.
-    expected_files = {path for path in kept if path.suffix == ".lock" or path.name == "check.json"}
-    wrong += [f"{path} is left over" for path in kept if path not in expected_files]
+    left_over = [path for path in kept if path.suffix != ".lock" and path.name != "check.json"]
+    wrong += [f"{path} is left over" for path in left_over]
     wrong += [f"{path} is damaged" for path in find_damaged_files(clone.root)]
     return wrong

@@ -32,11 +32,8 @@ from mutants.faults import FAULTS, SOURCE, Fault, read_faults
 WANTED = 0.95
 MAX_SECONDS = 600  # with one fault
 TESTS = Path(__file__).parents[1]
-NOT_RUN = (
-    pytest.ExitCode.INTERNAL_ERROR,
-    pytest.ExitCode.USAGE_ERROR,
-    pytest.ExitCode.NO_TESTS_COLLECTED,
-)
+EXIT = pytest.ExitCode
+NOT_RUN = (EXIT.INTERNAL_ERROR, EXIT.USAGE_ERROR, EXIT.NO_TESTS_COLLECTED)
 FORK = multiprocessing.get_context("fork")
 
 
@@ -71,7 +68,7 @@ class Running(NamedTuple):
         log = (self.folder / "log").read_text(errors="replace")
         if self.process.exitcode in NOT_RUN:
             raise RuntimeError(f"{log}\nThe tests of {self.job.tests} could not be run.")
-        return Outcome(self.job, self.process.exitcode == pytest.ExitCode.OK, seconds, log)
+        return Outcome(self.job, self.process.exitcode == EXIT.OK, seconds, log)
 
 
 def main() -> int:
@@ -145,7 +142,7 @@ def run_tests(tests: Iterable[str], folder: Path) -> None:
     options.append(f"--basetemp={folder / 'tests'}")
     # Libraries with plugins for pytest have been imported before.
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    status: int = pytest.ExitCode.INTERNAL_ERROR
+    status: int = EXIT.INTERNAL_ERROR
     try:
         status = pytest.main(options + [str(TESTS / name) for name in tests])
     except Exception:
