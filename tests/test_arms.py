@@ -12,10 +12,9 @@ from classifold.leakage.figure import draw_arms
 from classifold.leakage.training import train_arm
 from classifold.params.schema.policies import Policy
 from classifold.training.batches import count_batches
-from classifold.training.config import TrainingConfig
 from study_stages import read_study
 from test_augmentation import SETTINGS as EIGHTFOLD
-from tiny_model import MODEL, PHASE
+from tiny_model import PHASE, config_of
 
 AUGMENTATION = EIGHTFOLD | {"seed": 5}
 
@@ -69,9 +68,7 @@ def test_a_split_after_augmentation_is_optimistically_biased_with_random_labels(
         for images in random.integers(0, 256, (2, 90, 8, 8, 3), np.uint8)
     )
     mild = AUGMENTATION | {"rotate": 1, "scale": [0.98, 1.0], "flips": ["none"], "warped": 4}
-    settings = {name: MODEL[name] for name in ("seed", "image_size", "normalize", "loss")}
-    phases = {"p1": PHASE | {"epochs": 25}}
-    config = TrainingConfig(phases=phases, batch_size=30, **settings)
+    config = config_of(clean, phases={"p1": PHASE | {"epochs": 25}}, batch_size=30)
     options = {"config": config, "machine": machine, "seeds": [1], "checkpoints": tmp_path}
     arms = make_arms(random_labels, np.arange(90) % 5 == 0, augmentation=mild, seed=1)
     correct = {

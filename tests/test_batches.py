@@ -11,10 +11,10 @@ from classifold.data.image_arrays import ImageArray
 from classifold.errors import UserError
 from classifold.training.batches import count_batches, draw_rows, epoch_batches
 from classifold.training.images import TrainingImages
+from tiny_model import NO_POLICY
 
 CPU = torch.device("cpu")
 
-NO_POLICY = {"fill": "reflect", "steps": []}
 CROP_FLIP = {"fill": "reflect", "steps": [{"pad_crop": 0.125}, {"flip": "horizontal"}]}
 MIX = {"fill": "reflect", "steps": [{"mix": {"mixup": 0.5, "cutmix": 1.0}}]}
 CROP_FLIP_MIX = {"fill": "edge", "steps": [*CROP_FLIP["steps"], *MIX["steps"]]}

@@ -12,11 +12,11 @@ from classifold.data.seeding import seed_torch
 from classifold.models.model_file import build_network
 from classifold.runtime.source_code import PACKAGE
 from classifold.training.checkpoints import Checkpoint, training_key
-from classifold.training.config import TrainingConfig
 from classifold.training.loop import fit
 from classifold.training.machine import set_up
 from classifold.training.optimizers import make_optimizer, match_memory_layout
 from stopping_checkpoint import Stopped, StoppingCheckpoint
+from tiny_model import config_of
 
 STEPS = [{"pad_crop": 0.2}, {"flip": "horizontal"}, {"mix": {"cutmix": 1.0}}]
 POLICY = {"fill": "reflect", "steps": STEPS}
@@ -44,9 +44,9 @@ def train(pack, phases, checkpoint=None, *, ema_decay=None):
     seed_torch(1, "weights")
     arguments = {"widths": [16, 24], "depth": 1, "dropout": 0.2}
     network = build_network("small_resnet", n_classes=3, image_size=8, arguments=arguments)
-    settings = {"batch_size": 8, "seed": 1, "image_size": 8, "normalize": "half"}
-    settings |= {"loss": {"name": "cross_entropy", "label_smoothing": 0.1}}
-    config = TrainingConfig(phases=phases, **settings, ema_decay=ema_decay, gradient_clip_norm=1.0)
+    loss = {"name": "cross_entropy", "label_smoothing": 0.1}
+    settings = {"loss": loss, "ema_decay": ema_decay, "gradient_clip_norm": 1.0}
+    config = config_of(pack, phases=phases, **settings)
     machine = set_up(device=torch.device("cpu"), precision="fp32")
     options = {"config": config, "policy": POLICY, "machine": machine, "checkpoint": checkpoint}
     return fit(network, pack, pack, **options), network.state_dict()

@@ -21,6 +21,7 @@ from safetensors.numpy import load_file
 import tiny_model
 from classifold.data.json_file import read_json
 from forked_python import forked_tools
+from stage_process import run_python
 
 ROOT = Path(__file__).parents[1]
 
@@ -65,19 +66,14 @@ def place(folder, **environment):
     return {"cwd": folder, "env": os.environ | {"OMP_NUM_THREADS": "1"} | environment}
 
 
-def run(folder, *words):
-    settings = place(folder) | {"capture_output": True, "text": True, "timeout": 300}
-    return subprocess.run([forked_tools() / "python", *words], **settings, check=True)
-
-
 @pytest.mark.cluster
 def test_two_processes_end_where_one_does_and_one_of_them_writes(workplace):
-    run(workplace, *STAGE)
+    run_python(workplace, *STAGE)
     alone = load_file(workplace / "models/m/weights.safetensors")
     metrics = read_json(workplace / "metrics/train/m.json")
     shutil.rmtree(workplace / "models")
 
-    output = run(workplace, *TORCHRUN, *STAGE).stdout
+    output = run_python(workplace, *TORCHRUN, *STAGE).stdout
     together = load_file(workplace / "models/m/weights.safetensors")
     assert alone.keys() == together.keys()
     for name, weight in alone.items():
@@ -106,7 +102,7 @@ def test_two_processes_compute_the_features_of_a_frozen_body_once(workplace, kin
 
     weights = []
     for words in (STAGE, [*TORCHRUN, *STAGE]):
-        output = run(workplace, *words).stdout
+        output = run_python(workplace, *words).stdout
         assert output.count("validation accuracy") > 0
         assert len(list((workplace / ".cache/features").glob("*.npy"))) == 2
         shutil.rmtree(workplace / ".cache/features")
@@ -200,7 +196,7 @@ def test_a_node_that_is_killed_and_comes_back_costs_no_epoch_and_every_image_is_
     for folder in (first, second):
         assert not [path for path in (folder / ".cache/checkpoints").rglob("*") if path.is_file()]
     together = load_file(made / "models/m/weights.safetensors")
-    run(first, *STAGE)
+    run_python(first, *STAGE)
     for name, weight in load_file(first / "models/m/weights.safetensors").items():
         np.testing.assert_allclose(together[name], weight, atol=5e-5)
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+import tiny_model
 from classifold.data.image_arrays import ChosenImages, JoinedImages
 from classifold.data.pack import join, read_pack
 from classifold.data.seeding import seed_torch
@@ -23,21 +24,19 @@ from classifold.runtime.experiment_folders import original_project
 from classifold.search.trial import run_trial
 from classifold.training import epochs
 from classifold.training.checkpoints import Checkpoint
-from classifold.training.config import TrainingConfig
 from classifold.training.distributed_prediction import predict_distributed
 from classifold.training.freezing import set_trainable
 from classifold.training.frozen_body import find_tail
 from classifold.training.loop import fit, refit
 from classifold.training.setup import prepare
 from stopping_checkpoint import Stopped, StoppingCheckpoint
-from tiny_model import MODEL
+from tiny_model import MODEL, NO_POLICY
 
 CPU = torch.device("cpu")
 SIZE = {"image_size": 8, "normalize": "half"}
 SETTINGS = SIZE | {"device": CPU}
 LARGE = SETTINGS | {"image_size": 32}
 ON_CPU = {"device": "cpu", "precision": "fp32", "threads": 1, "compile": False}
-NO_POLICY = {"steps": [], "fill": "reflect"}
 PHASE = {
     "epochs": 4,
     "trainable": "head",
@@ -77,9 +76,7 @@ def computed(monkeypatch):
 
 
 def config_of(pack, **changes):
-    settings = {"phases": {"p1": PHASE}, "batch_size": 8, "seed": 3, "normalize": "half"}
-    loss = {"name": "cross_entropy"}
-    return TrainingConfig(**settings | {"image_size": pack.size, "loss": loss} | changes)
+    return tiny_model.config_of(pack, **{"phases": {"p1": PHASE}, "seed": 3} | changes)
 
 
 def train(network, pack, validation, machine, cache, *, policy=NO_POLICY, **changes):
