@@ -138,8 +138,8 @@ def draw(path: Path, shape: str, number: int, *, size: int = 24) -> None:
     noise = draw_from.integers(0, 60, (size, size, 3), dtype=np.uint8)
     image = Image.fromarray(noise)
     pen = ImageDraw.Draw(image)
-    x, y, r = (int(value) for value in draw_from.integers((8, 8, 4), (16, 16, 8)))
-    color = tuple(int(value) for value in draw_from.integers(120, 255, 3))
+    x, y, r = draw_from.integers((8, 8, 4), (16, 16, 8)).tolist()
+    color = tuple(draw_from.integers(120, 255, 3).tolist())
     match shape:
         case "circle":
             pen.ellipse((x - r, y - r, x + r, y + r), fill=color)

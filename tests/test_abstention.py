@@ -30,10 +30,8 @@ def test_with_several_labels_a_prediction_is_correct_if_all_its_classes_are():
 
 def test_lower_limits_are_those_of_scipy():
     n_correct, n_images = np.array([0, 1, 59, 95, 100]), np.array([10, 1, 59, 100, 100])
-    expected = [
-        binomtest(k, n, alternative="greater").proportion_ci(0.95, method="exact").low
-        for k, n in zip(n_correct.tolist(), n_images.tolist(), strict=True)
-    ]
+    tests = [binomtest(*of, alternative="greater") for of in np.stack([n_correct, n_images]).T]
+    expected = [test.proportion_ci(0.95, method="exact").low for test in tests]
     assert lower_limits(n_correct, n_images) == pytest.approx(expected)
 
 
@@ -41,11 +39,8 @@ def test_a_threshold_by_hand():
     # Lower limits of 3 of 3: 0.05 ** (1 / 3) = 0.37; 4 of 4: 0.47; 4 of 5: 0.34; 5 of 6: 0.42.
     confidence = np.array([0.5, 0.9, 0.8, 0.7, 0.6, 0.4])
     correct = np.array([False, True, True, True, True, True])
-    thresholds = {
-        accuracy: fit_confidence_threshold(confidence, correct, accuracy=accuracy)
-        for accuracy in (0.3, 0.4, 0.45, 0.5)
-    }
-    assert thresholds == {0.3: 0.4, 0.4: 0.4, 0.45: 0.6, 0.5: None}
+    for accuracy, threshold in {0.3: 0.4, 0.4: 0.4, 0.45: 0.6, 0.5: None}.items():
+        assert fit_confidence_threshold(confidence, correct, accuracy=accuracy) == threshold
 
 
 @pytest.mark.parametrize(("n_images", "reached"), [(0, False), (58, False), (59, True)])

@@ -95,21 +95,17 @@ def run(*arguments):
 
 def test_commands_find_the_project_from_a_subfolder(small_project, monkeypatch):
     below = small_project / "data/raw"
-    monkeypatch.chdir(below)
-    assert find_project(below) == small_project
-    assert find_project(small_project.parent) is None
-    done = run("check")
-    assert "data/raw/digits: layout folder, 2 images, 2 classes" in done.stdout, done.output
-    monkeypatch.chdir(below)
-    assert run("recipe").stdout == "own: Our own\n"
+    assert (find_project(below), find_project(small_project.parent)) == (small_project, None)
+    for command, words in {"check": "digits: layout folder", "recipe": "own: Our own\n"}.items():
+        monkeypatch.chdir(below)
+        assert words in run(command).stdout
 
 
 def test_given_paths_start_where_the_user_is_and_defaults_in_the_project(
-    small_project, monkeypatch, tmp_path
+    small_project, monkeypatch
 ):
-    text = (small_project / "params.yaml").read_text()
-    wrong = text.replace("batch_size: 64", "batch_size: 0", 1)
-    (small_project / "data/mine.yaml").write_text(wrong)
+    text = Path("params.yaml").read_text()
+    Path("data/mine.yaml").write_text(text.replace("batch_size: 64", "batch_size: 0", 1))
     monkeypatch.chdir(small_project / "data")
     assert "data/mine.yaml: 1 validation error" in run("check", "mine.yaml").stderr
     monkeypatch.chdir(small_project / "data")
@@ -129,14 +125,13 @@ def test_outside_of_a_project_the_message_names_the_folder(tmp_path, monkeypatch
 
 
 def test_params_alone_are_checked_without_the_data_set(small_project):
-    text = (small_project / "params.yaml").read_text()
-    (small_project / "params.yaml").write_text(text.replace("raw/digits", "raw/nothing"))
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("raw/digits", "raw/nothing"))
     done = run("check", "--params-only")
     assert (done.exit_code, done.output) == (0, "")
-    (small_project / "params.yaml").write_text(text.replace("  mlp:", "  a;b:"))
+    Path("params.yaml").write_text(text.replace("  mlp:", "  a;b:"))
     done = run("check", "--params-only")
-    assert done.exit_code == 1
-    assert "models.a;b: " in done.stderr
+    assert done.exit_code == 1 and "models.a;b: " in done.stderr
 
 
 def test_an_unknown_stage_is_named_with_those_that_exist(small_project):
@@ -149,8 +144,7 @@ def test_home_in_the_path_of_the_data_set_is_expanded(small_project, monkeypatch
     monkeypatch.setenv("HOME", str(small_project / "data"))
     before = Path("params.yaml").read_text()
     Path("params.yaml").write_text(before.replace("path: data/raw", "path: ~/raw"))
-    done = run("check")
-    path = f"{small_project}/data/raw/digits"
+    done, path = run("check"), f"{small_project}/data/raw/digits"
     assert done.exit_code == 0, done.output
     assert f"params.yaml: dataset.path is now {path}, since DVC does not expand ~" in done.stdout
     after = Path("params.yaml").read_text()
@@ -174,8 +168,7 @@ def test_check_looks_at_the_data(small_project, files, message):
     for name in files:
         (Path("data/raw/digits") / name).touch()
     done = run("check")
-    assert done.exit_code == 1
-    assert message in done.stderr
+    assert done.exit_code == 1 and message in done.stderr
 
 
 def test_data_that_dvc_tracks_may_be_missing(small_project):

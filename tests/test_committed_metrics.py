@@ -4,13 +4,13 @@ DVC compares them by their hashes. Then the data stages and the cheapest network
 five epochs: by then their scores are within the intervals of the committed ones.
 """
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
+from classifold.data.json_file import read_json
 from classifold.params.reader import read_params
 from classifold.project.prerequisites import EMBEDDED
 from stages_in_one_process import run_stages
@@ -26,7 +26,7 @@ STAGES = (
 
 
 def read_metrics(root: Path, name: str) -> dict:
-    return json.loads((root / f"metrics/{name}.json").read_text())
+    return read_json(root / f"metrics/{name}.json")
 
 
 @pytest.mark.dvc

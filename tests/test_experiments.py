@@ -1,14 +1,11 @@
 """The table of experiments: all commits, validation scores only, and 120 columns at most."""
 
-import os
-import subprocess
-
 import pytest
 from typer.testing import CliRunner
 
 from classifold.cli.app import app
 from classifold.project.experiments import list_experiments
-from forked_python import forked_tools
+from synthetic_clone import Clone
 
 pytestmark = pytest.mark.dvc
 
@@ -53,32 +50,22 @@ write("test", {"stack": {"accuracy": 0.123456}})
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     root = tmp_path_factory.mktemp("experiments")
-    environment = os.environ | {
-        "PATH": f"{forked_tools()}{os.pathsep}{os.environ['PATH']}",
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        **{f"GIT_{who}_NAME": "test" for who in ("AUTHOR", "COMMITTER")},
-        **{f"GIT_{who}_EMAIL": "test@example.org" for who in ("AUTHOR", "COMMITTER")},
-    }
-
-    def run(*command):
-        subprocess.run(command, cwd=root, env=environment, check=True, capture_output=True)
-
+    clone = Clone(root)
     (root / "metrics").mkdir()
     (root / "params.yaml").write_text(PARAMS)
     (root / "dvc.yaml").write_text(PIPELINE)
     (root / "score.py").write_text(SCORE)
-    run("git", "init", "-q", "-b", "main")
-    run("dvc", "init", "-q")
-    run("dvc", "repro", "-q")
-    run("git", "add", "-A")
-    run("git", "commit", "-qm", "One")
-    run("dvc", "exp", "run", "-q", "-n", "faster", "-S", "models.mlp.lr=3")
-    run("git", "checkout", "-q", ".")
-    run("dvc", "checkout", "-q")
-    run("git", "commit", "-q", "--allow-empty", "-m", "Two")
-    run("dvc", "exp", "run", "-q", "-n", "alone", "-S", "~models.cnn")
+    clone.run("git", "init", "-q", "-b", "main")
+    clone.run("dvc", "init", "-q")
+    clone.repro("-q")
+    clone.commit()
+    clone.run("dvc", "exp", "run", "-q", "-n", "faster", "-S", "models.mlp.lr=3")
+    clone.restore()
+    clone.commit()
+    clone.run("dvc", "exp", "run", "-q", "-n", "alone", "-S", "~models.cnn")
     many = ",".join(f"{{rotate: {i}}}" for i in range(60))
-    run("dvc", "exp", "run", "-n", "waiting", "--queue", "-S", f"policies.none.steps=[{many}]")
+    steps = f"policies.none.steps=[{many}]"
+    clone.run("dvc", "exp", "run", "-n", "waiting", "--queue", "-S", steps)
     return root
 
 
