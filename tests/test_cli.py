@@ -96,7 +96,8 @@ def run(*arguments):
 def test_commands_find_the_project_from_a_subfolder(small_project, monkeypatch):
     below = small_project / "data/raw"
     assert (find_project(below), find_project(small_project.parent)) == (small_project, None)
-    for command, words in {"check": "digits: layout folder", "recipe": "own: Our own\n"}.items():
+    outputs = {"check": "digits: layout folder, 2 images, 2 classes", "recipe": "own: Our own\n"}
+    for command, words in outputs.items():
         monkeypatch.chdir(below)
         assert words in run(command).stdout
 
