@@ -6,19 +6,17 @@ import shutil
 import sys
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 from scipy.special import softmax
 
 from classifold.data import row_blocks
 from classifold.data.csv_file import read_rows, write_rows
-from classifold.data.image_table import write_table
+from classifold.data.image_table import iter_images
 from classifold.data.json_file import write_json
 from classifold.data.model_settings import seed_folder
 from classifold.data.pixels import mean_luma, rgb_pixels
 from classifold.data.predictions import MAJORITY, STACK, read_predictions
-from classifold.data.seeding import seed_torch
 from classifold.errors import UserError
 from classifold.evaluation import block_inference
 from classifold.evaluation.block_inference import predict_test_images
@@ -37,8 +35,9 @@ from classifold.evaluation.labels import LabeledImages, read_labeled_images
 from classifold.evaluation.set_scores import score_sets
 from classifold.evaluation.summary import summarize
 from classifold.models.decisions import fit_decision, probabilities
-from classifold.models.model_file import build_network, load_model, new_network, save_model
-from classifold.stacking.ensemble import Ensemble, ensemble_logits, save_ensemble
+from classifold.models.model_file import load_model, new_network
+from classifold.stacking.ensemble import ensemble_logits, load_ensemble
+from shared_fixtures import MEMBERS
 
 CPU = torch.device("cpu")
 RANDOM = np.random.default_rng(0)
@@ -211,65 +210,41 @@ def test_labels_are_positions_in_the_classes(tmp_path):
     assert (labels.tolist(), labels.dtype) == ([[1, 0, 1], [0, 0, 0]], np.uint8)
 
 
-IDS = ["cat/1.png", "dog/2.png", "dog/3.png"]
+IDS = ["cat/photo.jpg", "dog/gray.png", "owl/palette.gif"]
 DECISIONS = {
     "task": "single",
-    "classes": ["cat", "dog"],
-    "class_proportions": {"cat": 0.25, "dog": 0.75},
-    "models": {"quiet": {"temperature": 2.0}, "loud": {"temperature": 0.5}},
+    "classes": ["cat", "dog", "owl"],
+    "class_proportions": {"cat": 0.25, "dog": 0.75, "owl": 0.0},
+    "models": {"flat": {"temperature": 2.0}, "deep": {"temperature": 0.5}},
 }
-
-
-MEAN = Ensemble(
-    "mean", "single", ["loud", "quiet"], 2, {}, {"member_weights": np.array([0.5, 0.5])}
-)
-
-
-@pytest.fixture
-def trained(tmp_path, encode):
-    """An image table, two models and an ensemble of them, as folders."""
-    folders = {name: tmp_path / name for name in ("ingested", "models", "ensemble")}
-    for folder in folders.values():
-        folder.mkdir()
-    images = RANDOM.integers(0, 256, (3, 6, 10, 3), np.uint8)
-    rows = (
-        {"id": name, "image": {"bytes": encode(image), "path": name}, "labels": []}
-        for name, image in zip(IDS, images, strict=True)
-    )
-    write_table(folders["ingested"], rows)
-    preprocessing = {"pack_size": 8, "resize": "box", "image_size": 4, "normalize": "half"}
-    description = {"classes": ["cat", "dog"], "preprocessing": preprocessing}
-    settings = {"network": "mlp", "arguments": {"hidden": [4]}}
-    for seed, name in enumerate(DECISIONS["models"]):
-        seed_torch(seed)
-        network = build_network(**settings, n_classes=2, image_size=4)
-        (folders["models"] / name).mkdir()
-        folder = folders["models"] / name
-        save_model(folder, network, **settings, **description, training={"threads": 1})
-    save_ensemble(folders["ensemble"], MEAN)
-    write_json(folders["ensemble"] / "decision.json", {"temperature": 3.0})
-    return folders
-
-
+SEVERAL_LABELS = {"temperature": 2.0, "threshold": 0.45, "thresholds": [0.3, 0.6, 0.5]}
 VIEW = {"flips": "none", "shift": 0}
 PLAIN = {"device": CPU, **VIEW}
 
 
+@pytest.fixture
+def trained(project):
+    """The folders of an image table, two models and the mean of their logits."""
+    root = project(method="mean", resize="box")
+    folders = {name: root / name for name in ("models", "ensemble")}
+    return folders | {"ingested": root / "data/ingested"}
+
+
 def predict(trained, ids=IDS, decisions=DECISIONS, **test_time):
     ingested, folders = trained["ingested"], {k: trained[k] for k in ("models", "ensemble")}
-    pixels = read_pixels(ids, ingested=ingested, model=trained["models"] / "quiet")
+    pixels = read_pixels(ids, ingested=ingested, model=trained["models"] / "flat")
     settings = {"decisions": decisions, "device": CPU, "test_time": VIEW | test_time}
     return predict_all(pixels, **folders, **settings)
 
 
 def pixels_of(trained):
-    stored = pq.read_table(trained["ingested"])["image"].to_pylist()
-    return np.stack([rgb_pixels(row["bytes"], size=8, resize="box") for row in stored])
+    stored = dict(iter_images(trained["ingested"], IDS))
+    return np.stack([rgb_pixels(stored[name], size=16, resize="box") for name in IDS])
 
 
 def test_decisions_are_applied_to_every_listed_model_and_the_stack(trained):
     predictions = predict(trained, IDS[::-1])
-    assert list(predictions) == ["quiet", "loud", STACK]
+    assert list(predictions) == ["flat", "deep", STACK]
     pixels = pixels_of(trained)[::-1]
     logits = {
         name: model_logits(load_model(trained["models"] / name), pixels, **PLAIN)
@@ -278,52 +253,52 @@ def test_decisions_are_applied_to_every_listed_model_and_the_stack(trained):
     for name, decision in DECISIONS["models"].items():
         expected = probabilities(logits[name], **decision)
         np.testing.assert_allclose(predictions[name].probabilities, expected)
-        np.testing.assert_allclose(predictions[name].uncalibrated, softmax(logits[name], axis=1))
+        uncalibrated = probabilities(logits[name], temperature=1)
+        np.testing.assert_allclose(predictions[name].uncalibrated, uncalibrated)
         np.testing.assert_array_equal(predictions[name].predicted, expected.argmax(axis=1))
-    stacked = ensemble_logits(MEAN, logits)
-    expected = probabilities(stacked, temperature=3.0)
+    stacked = ensemble_logits(load_ensemble(trained["ensemble"]), logits)
+    expected = probabilities(stacked, temperature=1.3)
     np.testing.assert_allclose(predictions[STACK].probabilities, expected)
 
 
 def test_several_labels_are_predicted_at_the_fitted_threshold(trained):
-    decision = {"temperature": 2.0, "threshold": 0.45, "thresholds": [0.3, 0.6]}
-    decisions = DECISIONS | {"task": "multi", "models": dict.fromkeys(["quiet", "loud"], decision)}
-    write_json(trained["ensemble"] / "decision.json", decision)
-    logits = model_logits(load_model(trained["models"] / "loud"), pixels_of(trained), **PLAIN)
+    models = dict.fromkeys(["flat", "deep"], SEVERAL_LABELS)
+    decisions = DECISIONS | {"task": "multi", "models": models}
+    write_json(trained["ensemble"] / "decision.json", SEVERAL_LABELS)
+    logits = model_logits(load_model(trained["models"] / "deep"), pixels_of(trained), **PLAIN)
     expected = probabilities(logits, temperature=2.0, task="multi")
     predictions = predict(trained, decisions=decisions)
-    np.testing.assert_allclose(predictions["loud"].probabilities, expected)
+    np.testing.assert_allclose(predictions["deep"].probabilities, expected)
     for given in predictions.values():
         np.testing.assert_array_equal(given.predicted, given.probabilities > 0.45)
-        assert given.decision == decision
+        assert given.decision == SEVERAL_LABELS
 
 
 def test_test_time_flips_average_logits_over_views(trained):
     mirrored = pixels_of(trained)[:, :, ::-1]
-    model = load_model(trained["models"] / "loud")
+    model = load_model(trained["models"] / "deep")
     logits = [model_logits(model, pixels, **PLAIN) for pixels in (pixels_of(trained), mirrored)]
     expected = probabilities(np.mean(logits, axis=0), temperature=0.5)
-    found = predict(trained, flips="horizontal")["loud"].probabilities
+    found = predict(trained, flips="horizontal")["deep"].probabilities
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_untrained_logits_depend_on_the_seed_alone(trained):
-    seeds = {"quiet": 7, "loud": 8}
+    seeds = {"flat": 7, "deep": 8}
     found = untrained_logits(pixels_of(trained), models=trained["models"], seeds=seeds, device=CPU)
-    network = new_network("mlp", n_classes=2, image_size=4, arguments={"hidden": [4]}, seed=7)
-    began = load_model(trained["models"] / "quiet")._replace(network=network.eval())
+    network = new_network(**MEMBERS["flat"], n_classes=3, seed=7)
+    began = load_model(trained["models"] / "flat")._replace(network=network.eval())
     expected = model_logits(began, pixels_of(trained), **PLAIN)
-    np.testing.assert_array_equal(found["quiet"], expected)
-    assert not np.allclose(found["quiet"], found["loud"])
+    np.testing.assert_array_equal(found["flat"], expected)
+    assert not np.allclose(found["flat"], found["deep"])
 
 
 @pytest.mark.parametrize("task", ["single", "multi"])
 def test_blocks_of_images_and_files_of_probabilities_change_no_bit(trained, monkeypatch, task):
-    decision = {"temperature": 2.0, "threshold": 0.45, "thresholds": [0.3, 0.6]}
-    seeds = {"quiet": decision | {"seeds": {"3": decision}}, "loud": decision}
+    seeds = {"flat": SEVERAL_LABELS | {"seeds": {"3": SEVERAL_LABELS}}, "deep": SEVERAL_LABELS}
     decisions = DECISIONS | {"task": task, "models": seeds}
-    write_json(trained["ensemble"] / "decision.json", decision)
-    shutil.copytree(trained["models"] / "loud", seed_folder(trained["models"] / "quiet", 3))
+    write_json(trained["ensemble"] / "decision.json", SEVERAL_LABELS)
+    shutil.copytree(trained["models"] / "deep", seed_folder(trained["models"] / "flat", 3))
     monkeypatch.setattr(block_inference, "BATCH_SIZE", 1)
     monkeypatch.setattr(block_inference, "MAX_BYTES", 1)  # one image per block
     monkeypatch.setattr(row_blocks, "MAX_BYTES_IN_MEMORY", 0)
@@ -334,7 +309,7 @@ def test_blocks_of_images_and_files_of_probabilities_change_no_bit(trained, monk
         **trained,
         scratch=scratch,
         baseline={"predicted_class": "dog", "predicted_classes": ["dog"]},
-        seeds={"quiet": 7, "loud": 8},
+        seeds={"flat": 7, "deep": 8},
         decisions=decisions,
         device=CPU,
         test_time=VIEW,
@@ -348,11 +323,11 @@ def test_blocks_of_images_and_files_of_probabilities_change_no_bit(trained, monk
         for one, other in zip(given[:3], whole[:3], strict=True):
             np.testing.assert_array_equal(one, other)
         assert given.decision == whole.decision
-    np.testing.assert_array_equal(found.seeds["quiet"][3], expected["loud"].predicted)
+    np.testing.assert_array_equal(found.seeds["flat"][3], expected["deep"].predicted)
     pixels = pixels_of(trained)[::-1]
-    logits = untrained_logits(pixels, models=trained["models"], seeds={"quiet": 7}, device=CPU)
-    predicted = logits["quiet"].argmax(axis=1) if task == "single" else logits["quiet"] > 0
-    np.testing.assert_array_equal(found.untrained["quiet"], predicted)
+    logits = untrained_logits(pixels, models=trained["models"], seeds={"flat": 7}, device=CPU)
+    predicted = logits["flat"].argmax(axis=1) if task == "single" else logits["flat"] > 0
+    np.testing.assert_array_equal(found.untrained["flat"], predicted)
     np.testing.assert_array_equal(found.luma, mean_luma(pixels))
 
 
@@ -387,23 +362,24 @@ def test_scores_and_tables_are_the_same_in_blocks_of_one_image(tmp_path, monkeyp
 
 def test_the_baseline_predicts_the_classes_chosen_on_training_images():
     found = constant_predictions(3, decisions=DECISIONS, baseline={"predicted_class": "dog"})
-    np.testing.assert_array_equal(found.probabilities, [[0.25, 0.75]] * 3)
+    np.testing.assert_array_equal(found.probabilities, [[0.25, 0.75, 0]] * 3)
     assert found.predicted.tolist() == [1, 1, 1]
-    several = DECISIONS | {"task": "multi", "class_proportions": {"cat": 0.4, "dog": 0.45}}
+    proportions = {"cat": 0.4, "dog": 0.45, "owl": 0.1}
+    several = DECISIONS | {"task": "multi", "class_proportions": proportions}
     baseline = {"predicted_classes": ["dog", "cat"]}
     found = constant_predictions(2, decisions=several, baseline=baseline)
-    np.testing.assert_array_equal(found.probabilities, [[0.4, 0.45]] * 2)
-    assert found.predicted.tolist() == [[True, True]] * 2
+    np.testing.assert_array_equal(found.probabilities, [[0.4, 0.45, 0.1]] * 2)
+    assert found.predicted.tolist() == [[True, True, False]] * 2
 
 
 def test_without_test_images_predictions_are_empty(trained):
     predictions = predict(trained, [])
-    assert {given.probabilities.shape for given in predictions.values()} == {(0, 2)}
+    assert {given.probabilities.shape for given in predictions.values()} == {(0, 3)}
 
 
 def test_a_model_with_other_classes_is_named_with_the_command_to_run(trained):
-    with pytest.raises(UserError, match=r"'quiet'.*classes.*dvc repro -f train@quiet"):
-        predict(trained, decisions=DECISIONS | {"classes": ["cat", "owl"]})
+    with pytest.raises(UserError, match=r"'flat'.*classes.*dvc repro -f train@flat"):
+        predict(trained, decisions=DECISIONS | {"classes": ["cat", "dog", "ape"]})
 
 
 def with_thresholds(predictions, *, level, accuracy, threshold):
