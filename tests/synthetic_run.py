@@ -271,12 +271,8 @@ class Run:
         augmented = {"n_source": n_images, "n_images": n_images * VARIANTS, "variants": VARIANTS}
         self._metric("augment", augmented | {"n_validation": 6, "n_bytes": 1})
         settings = {"size": SIDE, "resize": "lanczos", "task": self.task}
-        with new_pack(
-            self.folders.augmented,
-            n_images=n_images * VARIANTS,
-            classes=sorted(self.classes),
-            **settings,
-        ) as pack:
+        settings |= {"n_images": n_images * VARIANTS, "classes": sorted(self.classes)}
+        with new_pack(self.folders.augmented, **settings) as pack:
             for number, (image_id, label) in enumerate(self.labels.items()):
                 for variant in range(VARIANTS):
                     described = {"image_id": image_id, "variant": variant, "labels": [label]}

@@ -112,13 +112,6 @@ def test_a_member_with_weight_zero_adds_nothing(task):
     torch.testing.assert_close(found, expected)
 
 
-def test_interpolation_weights_by_hand():
-    # From 4 pixels to 2, a new pixel's middle is 1 old pixel from the border and its triangle
-    # reaches 2: old ones 0.5, 0.5 and 1.5 away weigh 3/4, 3/4 and 1/4, divided by their sum.
-    expected = torch.tensor([[3.0, 3.0, 1.0, 0.0], [0.0, 1.0, 3.0, 3.0]]) / 7
-    torch.testing.assert_close(interpolation_weights(4, 2, interpolation="bilinear"), expected)
-
-
 @given(st.integers(4, 40), st.integers(4, 40), st.sampled_from(["bilinear", "bicubic"]))
 def test_interpolation_by_weights_is_that_of_torch(size, image_size, mode):
     batch = torch.from_numpy(RANDOM.integers(0, 256, (2, 3, size, size))).float()
@@ -233,6 +226,8 @@ def test_the_file_is_checked_on_official_validation_images_or_else_on_the_packs(
         (["--format", "tflite", "--out", "m"], "--format: must be onnx or hub, got tflite"),
         (["--model", "vgg", "--out", "m"], "--model: there is no trained model vgg"),
         (["--out", "m"], "data/ingested, data/augmented/validation: no validation images"),
+        (["--out", "m", "--repo", "a/b"], "--repo: is only for --format hub"),
+        (["--out", "m", "--license", "mit"], "--license: is only for --format hub"),
     ],
 )
 def test_mistakes_of_the_command_are_one_message(project, monkeypatch, arguments, message):
@@ -249,9 +244,3 @@ def test_without_the_packages_the_command_names_what_to_install(project, monkeyp
     done = CliRunner().invoke(app, ["export", "--out", "m.onnx"])
     assert done.exit_code == 1
     assert "'pip install classifold[onnx]'" in done.stderr
-
-
-@pytest.mark.parametrize("option", ["--repo", "--license"])
-def test_options_of_the_hub_are_refused_for_onnx(option):
-    result = CliRunner().invoke(app, ["export", "--out", "model.onnx", option, "a/b"])
-    assert result.exit_code == 1 and f"{option}: is only for --format hub" in result.output

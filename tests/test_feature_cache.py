@@ -117,15 +117,20 @@ def test_another_head_reads_no_image(draw_pack, machine, tmp_path, monkeypatch):
     assert other.history != first.history
 
 
+def compare_features(images, folder):
+    """The cached features, which are those of the images in memory."""
+    network = small_resnet()
+    found = FeatureCache(folder).features(network, images, **SETTINGS)
+    expected = predict_features(network, images[:], **SETTINGS)
+    np.testing.assert_allclose(found[:], expected, rtol=2e-3, atol=1e-5)
+    return found
+
+
 def test_selected_and_joined_images_share_the_features_of_the_stored_ones(tmp_path, draw_pack):
     first, second = draw_pack(20).images, draw_pack(7, seed=1).images
-    network, cache = small_resnet(), FeatureCache(tmp_path)
-    rows = np.array([3, 0, 19])
-    joined = JoinedImages(ChosenImages(first, rows), second)
-    found = cache.features(network, joined, **SETTINGS)
+    chosen = ChosenImages(first, np.array([3, 0, 19]))
+    found = compare_features(JoinedImages(chosen, second), tmp_path)
     assert found.dtype == np.float16
-    expected = predict_features(network, joined[:], **SETTINGS)
-    np.testing.assert_allclose(found[:], expected, rtol=2e-3, atol=1e-5)
     assert sorted(len(np.load(path)) for path in tmp_path.glob("*.npy")) == [7, 20]
 
 
@@ -275,11 +280,7 @@ def test_an_unfinished_file_is_deleted_only_if_it_is_old(tmp_path, draw_pack):
 
 def test_features_of_a_selection_of_jpegs_are_those_of_the_decoded_images(tmp_path, write_packs):
     write_packs(tmp_path, pack=9, storage="jpeg")
-    images = read_pack(tmp_path / "pack").subset(np.array([8, 2])).images
-    network = small_resnet()
-    found = FeatureCache(tmp_path).features(network, images, **SETTINGS)
-    expected = predict_features(network, images[:], **SETTINGS)
-    np.testing.assert_allclose(found[:], expected, rtol=2e-3, atol=1e-5)
+    compare_features(read_pack(tmp_path / "pack").subset(np.array([8, 2])).images, tmp_path)
 
 
 class Odd(nn.Module):

@@ -41,6 +41,10 @@ def test_table_1_is_a_random_search_of_four_optimizers_over_rates_as_in_the_repo
     assert (search.sampler.name, search.epochs) == ("random", 5)
 
 
+def of_lr(**space):
+    return {"space": {LR: space}}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -52,16 +56,16 @@ def test_table_1_is_a_random_search_of_four_optimizers_over_rates_as_in_the_repo
         ({"sampler": {"name": "random"}}, "sampler.seed: missing"),
         ({"pruner": {"name": "median", "n_warmup_steps": 1}}, "n_startup_trials: missing"),
         ({"space": {}}, "space: "),
-        ({"space": {LR: {}}}, f"space.{LR}: needs choices: .*, or low and high"),
-        ({"space": {LR: {"low": 1.0}}}, f"space.{LR}: needs choices: .*, or low and high"),
-        ({"space": {LR: {"low": 2, "high": 1}}}, "low .*high, got 2 and 1"),
-        ({"space": {LR: {"low": 0, "high": 1, "log": True}}}, "low above 0, got 0"),
-        ({"space": {LR: {"low": 1, "high": 4, "step": 0.5}}}, "step .*integer, got 0.5; write low"),
-        ({"space": {LR: {"low": 1, "high": 4, "step": 2}}}, "multiple of step, got 1, 4 and 2"),
-        ({"space": {LR: {"choices": [1, 2], "low": 1}}}, "choices .*got low"),
-        ({"space": {LR: {"choices": [1, 2, 1]}}}, "choices must differ.*got .1, 2, 1"),
+        (of_lr(), f"space.{LR}: needs choices: .*, or low and high"),
+        (of_lr(low=1.0), f"space.{LR}: needs choices: .*, or low and high"),
+        (of_lr(low=2, high=1), "low .*high, got 2 and 1"),
+        (of_lr(low=0, high=1, log=True), "low above 0, got 0"),
+        (of_lr(low=1, high=4, step=0.5), "step .*integer, got 0.5; write low"),
+        (of_lr(low=1, high=4, step=2), "multiple of step, got 1, 4 and 2"),
+        (of_lr(choices=[1, 2], low=1), "choices .*got low"),
+        (of_lr(choices=[1, 2, 1]), "choices must differ.*got .1, 2, 1"),
         ({"fixed": {LR: 1.0}}, f"fixed.{LR}: is in space, too"),
-        (GRID | {"n_trials": 3, "space": {LR: {"choices": [1]}}}, "n_trials .*sampler grid, got 3"),
+        (GRID | {"n_trials": 3} | of_lr(choices=[1]), "n_trials .*sampler grid, got 3"),
         (GRID, f"space.{LR}: sampler grid needs choices.*got a range"),
         (
             {"metric": "loss", "space": {f"{M}.loss.label_smoothing": {"low": 0.0, "high": 0.1}}},
@@ -102,10 +106,7 @@ def choices(path, *values):
         ),
         (choices(f"{M}.seed.x", 1), "models.m.seed.x: no such key, .* got 1"),
         (choices(f"{M}.arguments.hidden.3", 1), "hidden.3: no such key.* 0"),
-        (
-            {"space": {LR: {"low": -0.1, "high": 0.1}}},
-            f"with the values optimizer.lr -0.1: {LR}: .*got -0.1",
-        ),
+        (of_lr(low=-0.1, high=0.1), f"with the values optimizer.lr -0.1: {LR}: .*got -0.1"),
         (choices(NAME, "adam", "lion"), f"with the values optimizer.name lion: {NAME}: "),
         (choices(f"{M}.arguments.width", 1), "models.m.arguments.width: unknown key"),
         ({"fixed": {BATCH: 1}}, "models.m.batch_size: .*got 1"),
