@@ -39,10 +39,7 @@ def test_any_text_is_read_from_csv_unchanged(folder, rows, plotted):
 @pytest.mark.parametrize(
     ("text", "written"),
     [
-        (
-            "</script><img src=x>",
-            r"\u003c/script>\u003cimg src=x>",
-        ),
+        ("</script><img src=x>", r"\u003c/script>\u003cimg src=x>"),
         ("<!-- <ScRipt", r"\u003c!-- \u003cScRipt"),
         ("<?php", r"\u003c?php"),
         ("<30 years", "<30 years"),
@@ -59,18 +56,20 @@ def test_plotted_texts_begin_no_tag(tmp_path, text, written):
 @pytest.mark.parametrize(
     ("text", "written"),
     [
-        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
-        ("+1|cmd", "'+1|cmd"),
-        ("-2+3", "'-2+3"),
-        ("-1\n", "'-1\n"),
-        ("@SUM(A1)", "'@SUM(A1)"),
-        ("\t=1", "'\t=1"),
-        ("＝1", "'＝1"),
-        ("'quoted'", "''quoted'"),
-        ("-1", "-1"),
-        ("-0.5", "-0.5"),
-        ("a=1", "a=1"),
-        ("", ""),
+        *(
+            (text, f"'{text}")
+            for text in (
+                "=HYPERLINK(1)",
+                "+1|cmd",
+                "-2+3",
+                "-1\n",
+                "@SUM(A1)",
+                "\t=1",
+                "＝1",
+                "'q'",
+            )
+        ),
+        *((text, text) for text in ("-1", "-0.5", "a=1", "")),
     ],
 )
 @pytest.mark.promise("escaped-csv")
@@ -135,16 +134,10 @@ def test_metrics_are_rounded_and_keep_their_order(tmp_path):
     }
     write_json(tmp_path / "m.json", content)
     assert (tmp_path / "m.json").read_text(encoding="utf-8").endswith('"é"\n}\n')
-    read = read_json(tmp_path / "m.json")
-    assert read == {
-        "z": 0.5,
-        "a": 0.333333,
-        "none": None,
-        "nested": {"interval": [0.123457, None], "3": [1, 2]},
-        "flag": True,
-        "name": "é",
-    }
-    assert list(read) == ["z", "a", "none", "nested", "flag", "name"]
+    assert list(read_json(tmp_path / "m.json").items()) == [
+        ("z", 0.5), ("a", 0.333333), ("none", None),
+        ("nested", {"interval": [0.123457, None], "3": [1, 2]}), ("flag", True), ("name", "é"),
+    ]  # fmt: skip
 
 
 def test_metrics_that_cannot_be_written_leave_the_old_file_unchanged(tmp_path):
@@ -155,39 +148,33 @@ def test_metrics_that_cannot_be_written_leave_the_old_file_unchanged(tmp_path):
     assert json.loads(path.read_text()) == {"accuracy": 1}
 
 
-def test_a_new_folder_replaces_the_old_one_completely(tmp_path):
-    target = tmp_path / "out"
-    target.mkdir()
-    (target / "old").write_text("x")
-    with new_folder(target) as folder:
+@pytest.fixture
+def old_folder(tmp_path):
+    """A folder, and the partial one that a killed run left beside it."""
+    for folder in ("out", "out.partial"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "old").write_text("x")
+    return tmp_path / "out"
+
+
+def test_a_new_folder_replaces_the_old_one_completely(old_folder):
+    with new_folder(old_folder) as folder:
         (folder / "new").write_text("y")
-    assert [path.name for path in target.iterdir()] == ["new"]
-    assert list(tmp_path.iterdir()) == [target]
+    assert [path.name for path in old_folder.iterdir()] == ["new"]
+    assert list(old_folder.parent.iterdir()) == [old_folder]
 
 
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
-def test_a_folder_that_fails_leaves_the_old_one_and_no_partial_folder(tmp_path, failure):
-    target = tmp_path / "out"
-    target.mkdir()
-    (target / "old").write_text("x")
-
+def test_a_folder_that_fails_leaves_the_old_one_and_no_partial_folder(old_folder, failure):
     def write_half():
-        with new_folder(target) as folder:
+        with new_folder(old_folder) as folder:
             (folder / "new").write_text("y")
             raise failure
 
     with pytest.raises(failure):
         write_half()
-    assert [path.name for path in target.iterdir()] == ["old"]
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def test_the_partial_folder_of_a_killed_run_is_not_used(tmp_path):
-    (tmp_path / "out.partial").mkdir()
-    (tmp_path / "out.partial" / "rest").write_text("x")
-    with new_folder(tmp_path / "out") as folder:
-        (folder / "new").write_text("y")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["new"]
+    assert [path.name for path in old_folder.iterdir()] == ["old"]
+    assert list(old_folder.parent.iterdir()) == [old_folder]
 
 
 def test_logits_are_restored_bit_for_bit_and_their_files_are_equal(tmp_path):

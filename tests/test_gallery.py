@@ -69,7 +69,7 @@ class Galleries:
 
 @pytest.fixture
 def words(monkeypatch):
-    """Every text that is galleries."""
+    """Every text that is drawn in galleries."""
     written = []
     write = Figure.text
 
@@ -102,11 +102,11 @@ def plain(width, height, color=RED):
 @pytest.mark.parametrize(
     ("size", "shown"),
     [
-        pytest.param((SIDE * 4, SIDE), (SIDE, SIDE // 4), id="wide"),
-        pytest.param((SIDE, SIDE * 2), (SIDE // 2, SIDE), id="high"),
-        pytest.param((5, 10), (60, 120), id="tiny, enlarged by an integer factor"),
-        pytest.param((SIDE - 1, 20), (SIDE - 1, 20), id="as it is"),
-        pytest.param((1, 5000), (1, SIDE), id="a line"),
+        ((SIDE * 4, SIDE), (SIDE, SIDE // 4)),
+        ((SIDE, SIDE * 2), (SIDE // 2, SIDE)),
+        ((5, 10), (60, 120)),  # tiny images are enlarged by an integer factor
+        ((SIDE - 1, 20), (SIDE - 1, 20)),
+        ((1, 5000), (1, SIDE)),
     ],
 )
 def test_an_excluded_image_keeps_its_aspect_ratio(tmp_path, size, shown):
@@ -124,19 +124,12 @@ def test_an_excluded_image_has_its_file_name_reason_and_measured_value(tmp_path,
         ("dogs/d.png", "dog", "conflicting_labels", "cat / dog"),
     ]
     Galleries(tmp_path, {row[0]: plain(8, 8) for row in reasons}, excluded=reasons)
-    for text in (
-        *(
-            "a.png",
-            "size",
-            "is 64x500, height 500",
-            "b.png",
-            "duplicate",
-            "duplicate of dogs/c.png",
-        ),
+    assert {
+        *("a.png", "size", "is 64x500, height 500"),
+        *("b.png", "duplicate", "duplicate of dogs/c.png"),
         *("d.png", "conflicting labels", "labeled cat / dog"),
         "3 images excluded: 1 for size, 1 for duplicate, 1 for conflicting labels",
-    ):
-        assert text in words
+    } <= set(words)
 
 
 def test_duplicates_are_side_by_side_with_labels_and_outcomes(tmp_path, words):
@@ -192,15 +185,9 @@ def test_characters_that_the_fonts_lack_are_escaped():
     assert printable("é Ж Ω א ب") == "é Ж Ω א ب"
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        pytest.param("abcdef", "abcdef", id="fits"),
-        pytest.param("abcdefgh", "ab…fgh", id="both ends stay"),
-    ],
-)
-def test_shortened_texts_by_hand(text, expected):
-    assert shorten(text, 6) == expected
+def test_shortened_texts_by_hand():
+    assert shorten("abcdef", 6) == "abcdef"
+    assert shorten("abcdefgh", 6) == "ab…fgh"  # both ends stay
 
 
 def test_the_same_tables_and_images_give_the_same_bytes(tmp_path):
@@ -214,12 +201,8 @@ def test_the_same_tables_and_images_give_the_same_bytes(tmp_path):
             excluded=[("b.png", "b", "duplicate", "a.png")],
             duplicates=[("a.png", name, "b", "", "exact", "true") for name in ("a.png", "b.png")],
         )
-        made.append(
-            [
-                (galleries.filtered / f"{sheet}.png").read_bytes()
-                for sheet in ("excluded", "duplicates")
-            ]
-        )
+        made.append([path.read_bytes() for path in sorted(galleries.filtered.glob("*.png"))])
+    assert len(made[0]) == 2
     assert made[0] == made[1]
 
 

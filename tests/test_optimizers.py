@@ -36,70 +36,45 @@ def steps(network, optimizer, n_steps=6):
     return [parameter.detach().clone() for parameter in network.parameters()]
 
 
-PLAIN = {"foreach": False, "fused": False}
-
-REFERENCES = {
-    "sgd": ({"name": "sgd", "lr": 0.1}, lambda p: torch.optim.SGD(p, 0.1, **PLAIN)),
-    "momentum": (
-        {"name": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.01},
-        lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, weight_decay=0.01, **PLAIN),
-    ),
-    "nesterov": (
-        {"name": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
-        lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, nesterov=True, weight_decay=0.01, **PLAIN),
-    ),
-    "adam": ({"name": "adam", "lr": 0.01}, lambda p: torch.optim.Adam(p, 0.01, **PLAIN)),
-    "adam, decay": (
-        {"name": "adam", "lr": 0.01, "betas": [0.7, 0.8], "eps": 0.001, "weight_decay": 0.1},
-        lambda p: torch.optim.Adam(p, 0.01, betas=(0.7, 0.8), eps=0.001, weight_decay=0.1, **PLAIN),
-    ),
-    "amsgrad": (
-        {"name": "adam", "lr": 0.05, "betas": [0.5, 0.5], "amsgrad": True},
-        lambda p: torch.optim.Adam(p, 0.05, betas=(0.5, 0.5), amsgrad=True, **PLAIN),
-    ),
-    "adamw": ({"name": "adamw", "lr": 0.01}, lambda p: torch.optim.AdamW(p, 0.01, **PLAIN)),
-    "adamw, decay": (
-        {"name": "adamw", "lr": 0.01, "betas": [0.8, 0.9], "weight_decay": 0.5},
-        lambda p: torch.optim.AdamW(p, 0.01, betas=(0.8, 0.9), weight_decay=0.5, **PLAIN),
-    ),
-    "rmsprop": (
-        {"name": "rmsprop", "lr": 0.01},
-        lambda p: torch.optim.RMSprop(p, 0.01, foreach=False),
-    ),
-    "rmsprop, centered": (
-        {"name": "rmsprop", "lr": 0.01, "alpha": 0.8, "momentum": 0.5, "centered": True},
-        lambda p: torch.optim.RMSprop(
-            p, 0.01, alpha=0.8, momentum=0.5, centered=True, foreach=False
-        ),
-    ),
-    "adadelta": (
-        {"name": "adadelta", "lr": 1.0},
-        lambda p: torch.optim.Adadelta(p, 1.0, foreach=False),
-    ),
-    "adadelta, decay": (
-        {"name": "adadelta", "lr": 0.5, "rho": 0.7, "eps": 0.001, "weight_decay": 0.01},
-        lambda p: torch.optim.Adadelta(
-            p, 0.5, rho=0.7, eps=0.001, weight_decay=0.01, foreach=False
-        ),
-    ),
+CLASSES = {
+    **{"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW},
+    **{"rmsprop": torch.optim.RMSprop, "adadelta": torch.optim.Adadelta},
 }
+SGD = {"name": "sgd", "lr": 0.1}
+SETTINGS = [
+    SGD,
+    SGD | {"momentum": 0.9, "weight_decay": 0.01},
+    SGD | {"momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
+    {"name": "adam", "lr": 0.01},
+    {"name": "adam", "lr": 0.01, "betas": [0.7, 0.8], "eps": 0.001, "weight_decay": 0.1},
+    {"name": "adam", "lr": 0.05, "betas": [0.5, 0.5], "amsgrad": True},
+    {"name": "adamw", "lr": 0.01},
+    {"name": "adamw", "lr": 0.01, "betas": [0.8, 0.9], "weight_decay": 0.5},
+    {"name": "rmsprop", "lr": 0.01},
+    {"name": "rmsprop", "lr": 0.01, "alpha": 0.8, "momentum": 0.5, "centered": True},
+    {"name": "adadelta", "lr": 1.0},
+    {"name": "adadelta", "lr": 0.5, "rho": 0.7, "eps": 0.001, "weight_decay": 0.01},
+]
 
 
-@pytest.mark.parametrize(("settings", "reference"), REFERENCES.values(), ids=REFERENCES)
-def test_an_optimizer_steps_as_torchs_plain_one_of_its_name(settings, reference):
+def torchs(network, *, name, **settings):
+    """The plain optimizer of torch, whose settings have the names of ours."""
+    return CLASSES[name](network.parameters(), foreach=False, **settings)
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_an_optimizer_steps_as_torchs_plain_one_of_its_name(settings):
     ours, theirs = Layers(), Layers()
     before = [parameter.detach().clone() for parameter in ours.parameters()]
     found = steps(ours, make_optimizer(ours, **settings))
-    expected = steps(theirs, reference(theirs.parameters()))
+    expected = steps(theirs, torchs(theirs, **settings))
     for parameter, other in zip(found, expected, strict=True):
         torch.testing.assert_close(parameter, other, rtol=1e-4, atol=1e-6)
     assert max((a - b).abs().max() for a, b in zip(before, found, strict=True)) > 1e-3
 
 
 def test_each_optimizer_goes_its_own_way():
-    ends = [
-        steps(network := Layers(), make_optimizer(network, **s)) for s, _ in REFERENCES.values()
-    ]
+    ends = [steps(network := Layers(), make_optimizer(network, **s)) for s in SETTINGS]
     ends = [torch.cat([parameter.flatten() for parameter in end]) for end in ends]
     for i, end in enumerate(ends):
         assert all((end - other).abs().max() > 1e-4 for other in ends[:i])
@@ -120,51 +95,31 @@ def one_weight(value, gradients, **settings):
 @pytest.mark.parametrize(
     ("settings", "gradients", "expected"),
     [
-        pytest.param({"name": "sgd", "lr": 0.1}, [6.0], 3 - 0.1 * 6, id="sgd"),
-        pytest.param(
-            {"name": "sgd", "lr": 0.1, "weight_decay": 0.5},
-            [6.0],
-            3 - 0.1 * (6 + 0.5 * 3),
-            id="sgd, decay",
+        (SGD, [6.0], 3 - 0.1 * 6),
+        (SGD | {"weight_decay": 0.5}, [6.0], 3 - 0.1 * (6 + 0.5 * 3)),
+        # Velocities 6, then 0.9 x 6 + 2.
+        (SGD | {"momentum": 0.9}, [6.0, 2.0], 3 - 0.1 * 6 - 0.1 * 7.4),
+        # The same velocities, looked ahead along: 6 + 0.9 x 6, 2 + 0.9 x 7.4.
+        (
+            SGD | {"momentum": 0.9, "nesterov": True},
+            *([6.0, 2.0], 3 - 0.1 * 11.4 - 0.1 * 8.66),
         ),
-        pytest.param(
-            {"name": "sgd", "lr": 0.1, "momentum": 0.9},
-            [6.0, 2.0],  # velocities 6, then 0.9 x 6 + 2
-            3 - 0.1 * 6 - 0.1 * 7.4,
-            id="momentum",
-        ),
-        pytest.param(
-            {"name": "sgd", "lr": 0.1, "momentum": 0.9, "nesterov": True},
-            [6.0, 2.0],  # the same velocities, looked ahead along: 6 + 0.9 x 6, 2 + 0.9 x 7.4
-            3 - 0.1 * 11.4 - 0.1 * 8.66,
-            id="nesterov",
-        ),
-        pytest.param({"name": "adam", "lr": 0.1}, [6.0], 3 - 0.1, id="adam: a first step is lr"),
-        pytest.param(
-            {"name": "adamw", "lr": 0.1, "weight_decay": 0.5},
-            [6.0],
-            3 * (1 - 0.1 * 0.5) - 0.1,  # decay apart from the step
-            id="adamw",
-        ),
-        pytest.param(
+        ({"name": "adam", "lr": 0.1}, [6.0], 3 - 0.1),  # a first step is the rate
+        # Decay apart from the step.
+        ({"name": "adamw", "lr": 0.1, "weight_decay": 0.5}, [6.0], 3 * (1 - 0.1 * 0.5) - 0.1),
+        (
             # Without correction m = 0.5 x 4, then 0.25 x 4 + 0.5 x 1; v = 0.5 x 16 stays the
             # largest (0.5 x 8 + 0.5 x 1 = 4.5), corrected by 1 - 0.5^2.
             {"name": "adam", "lr": 0.1, "betas": [0.5, 0.5], "amsgrad": True},
-            [4.0, 1.0],
-            3 - 0.1 - 0.1 * (1.5 / 0.75) / math.sqrt(8 / 0.75),
-            id="amsgrad",
+            *([4.0, 1.0], 3 - 0.1 - 0.1 * (1.5 / 0.75) / math.sqrt(8 / 0.75)),
         ),
-        pytest.param(
+        (
             {"name": "rmsprop", "lr": 0.1, "alpha": 0.75},
-            [6.0],
-            3 - 0.1 * 6 / math.sqrt(0.25 * 36),
-            id="rmsprop",
+            *([6.0], 3 - 0.1 * 6 / math.sqrt(0.25 * 36)),
         ),
-        pytest.param(
+        (
             {"name": "adadelta", "lr": 1.0, "rho": 0.75, "eps": 0.01},
-            [6.0],
-            3 - 6 * math.sqrt(0.01) / math.sqrt(0.25 * 36 + 0.01),
-            id="adadelta",
+            *([6.0], 3 - 6 * math.sqrt(0.01) / math.sqrt(0.25 * 36 + 0.01)),
         ),
     ],
 )
@@ -172,35 +127,24 @@ def test_steps_by_hand(settings, gradients, expected):
     assert one_weight(3.0, gradients, **settings) == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop", "adadelta"])
+@pytest.mark.parametrize("name", CLASSES)
 def test_decay_pulls_on_all_or_only_on_what_is_no_norm_and_no_bias(name):
-    for weight_decay_on_norm in (True, False):
+    weights = {"stem.0.weight", "body.0.weight", "head.weight"}
+    everything = {name for name, _ in Layers().named_parameters()}
+    for settings, pulled in (
+        ({}, everything),
+        ({"weight_decay_on_norm": True}, everything),
+        ({"weight_decay_on_norm": False}, weights),
+    ):
         network = Layers()
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.fill_(1.0)
                 parameter.grad = torch.zeros_like(parameter)
-        optimizer = make_optimizer(
-            network, name=name, lr=0.1, weight_decay=0.5, weight_decay_on_norm=weight_decay_on_norm
-        )
-        optimizer.step()
-        pulled = {
-            name for name, parameter in network.named_parameters() if (parameter < 0.9999).all()
-        }
-        weights = {"stem.0.weight", "body.0.weight", "head.weight"}
-        everything = {name for name, _ in network.named_parameters()}
-        assert pulled == (everything if weight_decay_on_norm else weights)
-        left = {
-            name for name, p in network.named_parameters() if torch.equal(p, torch.ones(p.shape))
-        }
-        assert left == everything - pulled
-
-
-def test_without_a_word_weight_decay_pulls_on_norms_and_biases_too():
-    network = Layers()
-    (group,) = make_optimizer(network, name="sgd", lr=0.1, weight_decay=0.5).param_groups
-    assert len(group["params"]) == len(list(network.parameters()))
-    assert group["weight_decay"] == 0.5
+        make_optimizer(network, name=name, lr=0.1, weight_decay=0.5, **settings).step()
+        values = {name: p.detach() for name, p in network.named_parameters()}
+        assert {name for name, value in values.items() if (value < 0.9999).all()} == pulled
+        assert {name for name, value in values.items() if (value == 1).all()} == everything - pulled
 
 
 def moved(network, **settings):
@@ -220,13 +164,7 @@ def moved(network, **settings):
 def test_the_longest_matching_prefix_sets_the_rate_factor_of_a_layer():
     factors = {"head": 2.0, "stem.1": 5.0, "stem": 0.1}
     found = moved(Layers(), name="sgd", lr=0.1, lr_factors=factors)
-    expected = {
-        "stem.0": 0.1 * 0.1,
-        "stem.1": 0.1 * 5,
-        "body.0": 0.1,
-        "body.1": 0.1,
-        "head": 0.1 * 2,
-    }
+    expected = {"stem.0": 0.01, "stem.1": 0.5, "body.0": 0.1, "body.1": 0.1, "head": 0.2}
     for name, distance in found.items():
         assert distance == pytest.approx(expected[name.rpartition(".")[0]], rel=1e-4), name
 
@@ -241,7 +179,7 @@ def test_rates_decrease_from_the_head_to_the_first_layer():
         assert distance == pytest.approx(expected[name.partition(".")[0]], rel=1e-4), name
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw", "rmsprop", "adadelta"])
+@pytest.mark.parametrize("name", CLASSES)
 def test_every_optimizer_accepts_rate_factors_and_weight_decay_without_norms(name):
     network = Layers()
     settings = {"lr_factors": {"head": 2.0}, "weight_decay": 0.1, "weight_decay_on_norm": False}
@@ -252,14 +190,17 @@ def test_every_optimizer_accepts_rate_factors_and_weight_decay_without_norms(nam
         for group in optimizer.param_groups
         for parameter in group["params"]
     }
-    plain = dict.fromkeys(["stem.1.weight", "stem.1.bias", "body.0.bias"], (0.25, 0))
-    assert found == plain | {
-        "stem.0.weight": (0.25, 0.1),
-        "body.0.weight": (0.25, 0.1),
-        "body.1.weight": (0.25, 0),
-        "body.1.bias": (0.25, 0),
-        "head.weight": (0.5, 0.1),
-        "head.bias": (0.5, 0),
+    norms_and_biases = (
+        "stem.1.weight",
+        "stem.1.bias",
+        "body.0.bias",
+        "body.1.weight",
+        "body.1.bias",
+    )
+    assert found == {
+        **dict.fromkeys(norms_and_biases, (0.25, 0)),
+        **dict.fromkeys(("stem.0.weight", "body.0.weight"), (0.25, 0.1)),
+        **{"head.weight": (0.5, 0.1), "head.bias": (0.5, 0)},
     }
 
 

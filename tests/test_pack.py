@@ -19,24 +19,26 @@ ROWS = [
 ]
 
 
-def write(folder, rows=ROWS, *, n_images=3, task="single", storage="raw", pixels=PIXELS):
-    with new_pack(
-        folder,
-        n_images=n_images,
-        size=4,
-        resize="box",
-        classes=["ape", "cat", "dog"],
-        task=task,
-        storage=storage,
-    ) as pack:
-        pack.put(0, pixels[: len(rows)])
+def write(folder, rows=ROWS, *, pixels=PIXELS, task="single", storage="raw"):
+    size, classes = pixels.shape[1], ["ape", "cat", "dog"]
+    settings = {"size": size, "resize": "box", "classes": classes, "task": task, "storage": storage}
+    with new_pack(folder, n_images=len(pixels), **settings) as pack:
+        pack.put(0, pixels)
         for row in rows:
             pack.describe(**row)
+    return read_pack(folder)
+
+
+def rows_of(n_images, *, n_variants):
+    return [
+        {"image_id": str(i), "variant": i % (1 + n_variants), "transformation": "none"}
+        | {"labels": ["dog"]}
+        for i in range(n_images)
+    ]
 
 
 def test_images_are_read_in_the_order_in_which_they_were_written(tmp_path):
-    write(tmp_path / "pack")
-    pack = read_pack(tmp_path / "pack")
+    pack = write(tmp_path / "pack")
     np.testing.assert_array_equal(pack.images, PIXELS)
     assert pack.labels.tolist() == [2, 2, 1]  # positions in `classes`
     assert pack.ids == ["dog/1", "dog/1", "cat/2"]
@@ -48,12 +50,8 @@ def test_images_are_read_in_the_order_in_which_they_were_written(tmp_path):
 
 def test_several_labels_per_image_are_read_as_a_row_of_ones_and_zeros(tmp_path):
     given = (["dog", "ape"], [], ["cat"])
-    write(
-        tmp_path,
-        [row | {"labels": labels} for row, labels in zip(ROWS, given, strict=True)],
-        task="multi",
-    )
-    pack = read_pack(tmp_path)
+    rows = [row | {"labels": labels} for row, labels in zip(ROWS, given, strict=True)]
+    pack = write(tmp_path, rows, task="multi")
     assert pack.task == "multi"
     assert pack.labels.dtype == np.uint8
     assert pack.labels.tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
@@ -61,8 +59,7 @@ def test_several_labels_per_image_are_read_as_a_row_of_ones_and_zeros(tmp_path):
 
 
 def test_images_stay_on_the_disk_and_cannot_be_changed(tmp_path):
-    write(tmp_path)
-    images = read_pack(tmp_path).images
+    images = write(tmp_path).images
     assert isinstance(images, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         images[0] = 0
@@ -74,8 +71,7 @@ def test_a_pack_records_a_hash_of_all_its_images(tmp_path, storage):
     for name, changed in (("a", 0), ("b", 0), ("c", 40)):
         pixels = PIXELS.copy()
         pixels[2] = changed
-        write(tmp_path / name, pixels=pixels, storage=storage)
-        images = read_pack(tmp_path / name).images
+        images = write(tmp_path / name, pixels=pixels, storage=storage).images
         recorded = content_hash(images)
         assert recorded == json.loads((tmp_path / name / "pack.json").read_text())["images_sha256"]
         hashes.add(recorded)
@@ -87,8 +83,7 @@ def test_a_pack_records_a_hash_of_all_its_images(tmp_path, storage):
 
 
 def test_originals_have_no_variants_in_any_column(tmp_path):
-    write(tmp_path)
-    originals = read_pack(tmp_path).originals()
+    originals = write(tmp_path).originals()
     np.testing.assert_array_equal(originals.images, PIXELS[[0, 2]])
     assert originals.labels.tolist() == [2, 1]
     assert originals.ids == ["dog/1", "cat/2"]
@@ -110,8 +105,7 @@ def test_a_pack_with_missing_images_is_an_error(tmp_path):
 
 @pytest.mark.parametrize(("task", "shape"), [("single", (0,)), ("multi", (0, 3))])
 def test_a_pack_without_images_can_be_written_and_read(tmp_path, task, shape):
-    write(tmp_path, [], n_images=0, task=task)
-    pack = read_pack(tmp_path)
+    pack = write(tmp_path, [], pixels=PIXELS[:0], task=task)
     assert pack.images.shape == (0, 4, 4, 3)
     assert pack.labels.shape == shape
     assert pack.originals().ids == []
@@ -120,19 +114,15 @@ def test_a_pack_without_images_can_be_written_and_read(tmp_path, task, shape):
 def test_jpegs_are_decoded_where_they_are_used_and_look_like_an_array(tmp_path):
     plain = np.zeros((600, 8, 8, 3), np.uint8)
     plain[..., 0] = np.arange(600)[:, None, None] % 256  # more than one batch of the file
-    with new_pack(
-        tmp_path, n_images=600, size=8, resize="box", classes=["red"], storage="jpeg"
-    ) as pack:
+    settings = {"size": 8, "resize": "box", "classes": ["dog"], "storage": "jpeg"}
+    with new_pack(tmp_path, n_images=600, **settings) as pack:
         for row in (4, 0, 8, *range(596, 8, -4)):  # threads put them as they are done
             pack.put(row, plain[row : row + 4])
-        for i in range(600):
-            pack.describe(image_id=str(i), variant=i % 2, transformation="none", labels=["red"])
+        for row in rows_of(600, n_variants=1):
+            pack.describe(**row)
     read = read_pack(tmp_path)
-    assert (read.images.shape, len(read.images), read.images.nbytes) == (
-        plain.shape,
-        600,
-        plain.size,
-    )
+    found = (read.images.shape, len(read.images), read.images.nbytes)
+    assert found == (plain.shape, 600, plain.size)
     for key in (599, slice(250, 260), np.array([3, 1, 599])):
         assert abs(read.images[key].astype(int) - plain[key]).max() <= 3
     assert abs(np.asarray(read.images).astype(int) - plain).max() <= 3
@@ -142,13 +132,9 @@ def test_jpegs_are_decoded_where_they_are_used_and_look_like_an_array(tmp_path):
 
 
 def test_a_subset_reads_its_images_from_the_disk_in_its_own_order(tmp_path):
-    write(tmp_path)
-    pack = read_pack(tmp_path).subset(np.array([2, 0]))
-    assert (pack.ids, pack.labels.tolist(), pack.variants.tolist()) == (
-        ["cat/2", "dog/1"],
-        [1, 2],
-        [0, 0],
-    )
+    pack = write(tmp_path).subset(np.array([2, 0]))
+    assert (pack.ids, pack.labels.tolist()) == (["cat/2", "dog/1"], [1, 2])
+    assert pack.variants.tolist() == [0, 0]
     assert (len(pack.images), pack.images.nbytes) == (2, 2 * PIXELS[0].size)
     for key in (1, slice(1), np.array([1, 1, 0])):
         np.testing.assert_array_equal(pack.images[key], PIXELS[[2, 0]][key])
@@ -161,15 +147,12 @@ def test_originals_stored_as_jpeg_have_the_principal_components_of_the_raw_ones(
     random = np.random.default_rng(1)
     colors = random.uniform(0, 255, (40, 1, 1, 3))
     smooth = np.repeat(np.linspace(0, 1, 8)[:, None, None] * colors, 8, axis=2)
-    for storage in ("raw", "jpeg"):
-        with new_pack(
-            tmp_path / storage, n_images=40, size=8, resize="box", classes=["a"], storage=storage
-        ) as pack:
-            pack.put(0, list(smooth.astype(np.uint8)))
-            for i in range(40):
-                pack.describe(image_id=str(i), variant=i % 2, transformation="none", labels=["a"])
+    rows, pixels = rows_of(40, n_variants=1), smooth.astype(np.uint8)
     raw, jpeg = (
-        principal_components(read_pack(tmp_path / storage).originals().images, size=8)["green"]
+        principal_components(
+            write(tmp_path / storage, rows, pixels=pixels, storage=storage).originals().images,
+            size=8,
+        )["green"]
         for storage in ("raw", "jpeg")
     )
     np.testing.assert_allclose(jpeg.mean, raw.mean, atol=0.02)
@@ -178,13 +161,8 @@ def test_originals_stored_as_jpeg_have_the_principal_components_of_the_raw_ones(
 
 @pytest.mark.parametrize("storage", ["raw", "jpeg"])
 def test_prefetched_places_are_those_of_the_images(tmp_path, monkeypatch, storage):
-    with new_pack(
-        tmp_path, n_images=300, size=30, resize="box", classes=["cat"], storage=storage
-    ) as pack:
-        pack.put(0, np.random.default_rng(0).integers(0, 256, (300, 30, 30, 3), np.uint8))
-        for row in range(300):
-            pack.describe(image_id=str(row), variant=0, transformation="none", labels=["cat"])
-    pack = read_pack(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 30, 30, 3), np.uint8)
+    pack = write(tmp_path, rows_of(300, n_variants=0), pixels=pixels, storage=storage)
     rows = np.array([299, 0, 7])
     again = join(pack.subset(np.array([9, 299])), pack.subset(np.array([0, 1, 7])))
     requested = []

@@ -53,12 +53,9 @@ def folder(tmp_path):
     split.mkdir()
     ids = [f"{name}/{number}.png" for name in COLORS for number in range(6)]
     rows = [
-        {
-            "id": one,
-            "image": {"bytes": encoded(COLORS[one.split("/")[0]]), "path": one},
-            "labels": [one.split("/")[0]],
-        }
+        {"id": one, "image": {"bytes": encoded(COLORS[label]), "path": one}, "labels": [label]}
         for one in ids
+        for label in [one.split("/")[0]]
     ]
     # An image that looks red, and has the label blue.
     rows[-1]["image"]["bytes"] = encoded(COLORS["red"])
@@ -112,11 +109,7 @@ def test_a_peer_is_scored_and_its_result_is_kept(folder):
 
 @pytest.mark.parametrize(
     ("limited", "budget", "epochs"),
-    [
-        (False, 10, [1, 4]),  # 4 s for one epoch, 2 s for each further one
-        (False, 5, [1]),
-        (True, 10, [1]),
-    ],
+    [(False, 10, [1, 4]), (False, 5, [1]), (True, 10, [1])],  # 4 s for one epoch, 2 s for others
 )
 def test_epochs_fit_into_the_budget(monkeypatch, limited, budget, epochs):
     runs = []

@@ -16,19 +16,11 @@ SGD = {"name": "sgd", "lr": 0.1}
 LOSS = make_loss(name="cross_entropy", task="single")
 
 
-def phase_of(
-    network, machine, *, optimizer=SGD, ema_decay=None, gradient_clip_norm=None, **changes
-):
-    settings = {"epochs": 4, "trainable": "all", "schedule": {"name": "constant"}} | changes
-    settings["optimizer"] = optimizer
-    return Phase(
-        network,
-        settings,
-        machine=machine,
-        steps_per_epoch=1,
-        ema_decay=ema_decay,
-        gradient_clip_norm=gradient_clip_norm,
-    )
+def phase_of(network, machine, *, ema_decay=None, gradient_clip_norm=None, **changes):
+    settings = {"epochs": 4, "trainable": "all", "schedule": {"name": "constant"}}
+    settings |= {"optimizer": SGD} | changes
+    averaging = {"ema_decay": ema_decay, "gradient_clip_norm": gradient_clip_norm}
+    return Phase(network, settings, machine=machine, steps_per_epoch=1, **averaging)
 
 
 @pytest.fixture
@@ -95,14 +87,10 @@ def test_the_moving_average_keeps_the_statistics_of_frozen_batch_norms(machine):
 def test_clipping_bounds_the_norm_of_the_gradient_and_keeps_its_direction(
     tiny_mlp, machine, images
 ):
+    sgd = {"name": "sgd", "lr": 1.0}
     plain, clipped = (
-        phase_of(
-            tiny_mlp(),
-            machine,
-            optimizer={"name": "sgd", "lr": 1.0},
-            gradient_clip_norm=gradient_clip_norm,
-        )
-        for gradient_clip_norm in (None, 0.25)
+        phase_of(tiny_mlp(), machine, optimizer=sgd, gradient_clip_norm=norm)
+        for norm in (None, 0.25)
     )
     before = row_of(plain.network)
     gradient = before - step(plain, images)  # a step of rate 1 is the gradient
@@ -114,21 +102,15 @@ def test_clipping_bounds_the_norm_of_the_gradient_and_keeps_its_direction(
 
 def test_clipping_does_not_change_a_gradient_below_its_bound(tiny_mlp, machine, images):
     plain, clipped = (
-        phase_of(tiny_mlp(), machine, gradient_clip_norm=gradient_clip_norm)
-        for gradient_clip_norm in (None, 100.0)
+        phase_of(tiny_mlp(), machine, gradient_clip_norm=norm) for norm in (None, 100.0)
     )
     assert torch.equal(step(plain, images), step(clipped, images))
 
 
 def test_clipping_counts_only_trainable_parameters(tiny_mlp, machine, images):
     network = tiny_mlp()
-    phase = phase_of(
-        network,
-        machine,
-        trainable="head",
-        optimizer={"name": "sgd", "lr": 1.0},
-        gradient_clip_norm=0.01,
-    )
+    settings = {"trainable": "head", "optimizer": {"name": "sgd", "lr": 1.0}}
+    phase = phase_of(network, machine, **settings, gradient_clip_norm=0.01)
     before = row_of(network)
     moved = step(phase, images) - before
     assert moved.norm().item() == pytest.approx(0.01, rel=1e-3)
@@ -178,14 +160,9 @@ def test_the_summary_has_the_rates_of_all_steps(tiny_mlp, machine, images):
     phase = phase_of(tiny_mlp(), machine, schedule=schedule)
     for _ in range(4):  # at 0.02, 0.04, 0.06, 0.08; the next would be the highest, 0.1
         step(phase, images)
+    losses = {"train_loss": 1.0, "validation_loss": 0.5}
     history = [
-        {
-            "epoch": epoch,
-            "train_loss": 1.0,
-            "validation_loss": 0.5,
-            "validation_accuracy": epoch / 10,
-        }
-        for epoch in (3, 4, 5, 6)
+        losses | {"epoch": epoch, "validation_accuracy": epoch / 10} for epoch in (3, 4, 5, 6)
     ]
     assert phase.summary(history, history[1]) == {
         "n_epochs": 4,
