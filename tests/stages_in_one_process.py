@@ -19,6 +19,13 @@ exec(then)
 """
 
 
+def stages_of(*models: str) -> list[str]:
+    """List the stages of the pipeline in their order."""
+    each = [f"{stage} {model}" for stage in ("train", "folds") for model in models]
+    before, after = "ingest filter split augment", "compare stack evaluate pca tsne novelty"
+    return [*before.split(), *each, *after.split(), "robustness", "explain", "report"]
+
+
 def run_stages(
     root: Path,
     stages: Sequence[str],

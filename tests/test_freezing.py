@@ -20,6 +20,12 @@ def network():
     return build_network("small_resnet", n_classes=3, image_size=8, arguments=arguments)
 
 
+@pytest.fixture
+def resnet18():
+    arguments = {"name": "resnet18"}
+    return build_network("torchvision", n_classes=3, image_size=32, arguments=arguments)
+
+
 def trained(network):
     return {name for name, p in network.named_parameters() if p.requires_grad}
 
@@ -53,16 +59,13 @@ def test_a_prefix_ends_at_a_dot():
     assert trained(network) == {"layer1.weight", "layer1.bias"}
 
 
-def test_in_a_network_of_torchvision_the_head_is_named_head_too():
-    network = build_network(
-        "torchvision", n_classes=3, image_size=32, arguments={"name": "resnet18"}
-    )
-    set_trainable(network, ["head", "backbone.layer4.1.bn2"])
+def test_in_a_network_of_torchvision_the_head_is_named_head_too(resnet18):
+    set_trainable(resnet18, ["head", "backbone.layer4.1.bn2"])
     names = {"fc.weight", "fc.bias", "layer4.1.bn2.weight", "layer4.1.bn2.bias"}
-    assert trained(network) == {f"backbone.{name}" for name in names}
+    assert trained(resnet18) == {f"backbone.{name}" for name in names}
     layers = "head, backbone.conv1, backbone.bn1, backbone.layer1, backbone.layer2"
     with pytest.raises(UserError, match=f"got 'layer4'.*{layers}"):
-        set_trainable(network, ["layer4"])
+        set_trainable(resnet18, ["layer4"])
 
 
 @pytest.mark.parametrize("prefix", ["block", "blocks.2", "Head", ""])
@@ -74,10 +77,9 @@ def test_an_error_for_an_unknown_layer_lists_the_layers(network, prefix):
 
 def test_the_statistics_of_frozen_layers_do_not_move(network):
     images = torch.randn(8, 3, 8, 8)
-    norms = {"blocks.0.norm1", "blocks.0.norm2", "blocks.1.norm1", "blocks.1.norm2", "norm"}
-    moving = {"all": norms, "head": set(), ("norm", "head"): {"norm"}, ("blocks.0",): {
-        "blocks.0.norm1", "blocks.0.norm2"}}  # fmt: skip
-    for trainable, expected in moving.items():
+    first, second = ({f"blocks.{i}.norm1", f"blocks.{i}.norm2"} for i in (0, 1))
+    moving = {"all": first | second | {"norm"}, "head": set(), ("norm", "head"): {"norm"}}
+    for trainable, expected in (moving | {("blocks.0",): first}).items():
         set_trainable(network, trainable)
         before = {name: buffer.clone() for name, buffer in network.named_buffers()}
         train_mode(network)
@@ -124,31 +126,22 @@ def names_of_layers(network):
 
 def test_layers_are_blocks_and_norms_between_blocks_belong_to_the_layer_before(network):
     layers = names_of_layers(network)
-    assert [layer[0].rpartition(".")[0] for layer in layers] == [
-        "stem",
-        "blocks.0.norm1",
-        "blocks.1.norm1",
-        "head",
-    ]
+    first = [layer[0].rpartition(".")[0] for layer in layers]
+    assert first == ["stem", "blocks.0.norm1", "blocks.1.norm1", "head"]
     assert layers[2][-2:] == ["norm.weight", "norm.bias"]
     assert sum(map(len, layers)) == len(list(network.parameters()))
 
 
-def test_layers_of_published_networks_go_from_the_stem_to_the_head():
-    network = build_network(
-        "torchvision", n_classes=3, image_size=32, arguments={"name": "resnet18"}
-    )
-    layers = names_of_layers(network)
+def test_layers_of_published_networks_go_from_the_stem_to_the_head(resnet18):
+    layers = names_of_layers(resnet18)
     assert len(layers) == 1 + 8 + 1  # stem, two blocks in each of four stages, head
     assert layers[0] == ["backbone.conv1.weight", "backbone.bn1.weight", "backbone.bn1.bias"]
     assert layers[8][0] == "backbone.layer4.1.conv1.weight"
     assert layers[9] == ["backbone.fc.weight", "backbone.fc.bias"]
 
 
-def test_what_trains_is_put_into_training_mode_and_what_is_frozen_drops_nothing():
-    network = build_network(
-        "mlp", n_classes=3, image_size=8, arguments={"hidden": [4], "dropout": 0.5}
-    ).eval()
+def test_what_trains_is_put_into_training_mode_and_what_is_frozen_drops_nothing(tiny_mlp):
+    network = tiny_mlp(dropout=0.5).eval()
     dropout = next(module for module in network.modules() if isinstance(module, nn.Dropout))
     set_trainable(network, "head")
     train_mode(network)

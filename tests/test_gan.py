@@ -16,11 +16,7 @@ from classifold.errors import UserError
 from classifold.gan import added_images
 from classifold.gan.added_images import Classifier, Gan, HeldOutPredictions, add_generated
 from classifold.gan.discriminator import Discriminator
-from classifold.gan.distances import (
-    frechet_distance,
-    nearest_distance,
-    precision_recall,
-)
+from classifold.gan.distances import frechet_distance, nearest_distance, precision_recall
 from classifold.gan.files import load_generator, save_generator, save_images
 from classifold.gan.gain import compare
 from classifold.gan.generator import Generator
@@ -31,11 +27,10 @@ from classifold.gan.sampling import generate, generated_pack, sample_labels, sam
 from classifold.gan.trainer import GanConfig, GanTrainer, new_generator
 from classifold.models.model_file import Model, new_network
 from classifold.training.checkpoints import Checkpoint
-from classifold.training.config import TrainingConfig
 from stopping_checkpoint import Stopped, StoppingCheckpoint
+from tiny_model import MODEL, NO_POLICY, PHASE, config_of
 
 CPU = torch.device("cpu")
-NO_POLICY = {"fill": "reflect", "steps": []}
 SMALL = GanConfig(
     generator={"noise": 8, "embedding": 4, "widths": [16, 16, 8]},
     discriminator={"widths": [8, 16], "dense": 16},
@@ -61,6 +56,10 @@ def dark_and_bright(draw_pack):
     return pack._replace(images=np.clip(levels + noise, 0, 255).astype(np.uint8))
 
 
+def fit_small(pack, machine, **changes):
+    return fit_gan(pack, config=SMALL._replace(**changes), policy=NO_POLICY, machine=machine)
+
+
 def n_parameters(network):
     return sum(parameter.numel() for parameter in network.parameters())
 
@@ -79,11 +78,7 @@ def test_unconditional_networks_have_the_sizes_of_the_lecture_behind_report_000(
     assert n_parameters(discriminator) == halvings + dense == 6_954_817
 
 
-@given(
-    doublings=st.integers(1, 4),
-    side=st.integers(1, 4),
-    n_classes=st.integers(0, 3),
-)
+@given(doublings=st.integers(1, 4), side=st.integers(1, 4), n_classes=st.integers(0, 3))
 def test_images_and_scores_have_their_shapes_at_every_size(doublings, side, n_classes):
     size = side * 2**doublings
     widths = [4] * (doublings + 1)
@@ -96,22 +91,12 @@ def test_images_and_scores_have_their_shapes_at_every_size(doublings, side, n_cl
     assert discriminator(images, labels).shape == (6,)
 
 
-@pytest.mark.parametrize(
-    ("build", "setting"),
-    [
-        (
-            lambda: Generator(0, image_size=36, noise=2, embedding=1, widths=[4, 4, 4, 4]),
-            "train_gan.generator.widths",
-        ),
-        (
-            lambda: Discriminator(0, image_size=36, widths=[4, 4, 4], dense=2),
-            "train_gan.discriminator.widths",
-        ),
-    ],
-)
-def test_sizes_that_are_no_multiple_of_the_power_of_two_are_refused(build, setting):
-    with pytest.raises(UserError, match=rf"^{setting}: .*multiple of 8, .*got 36"):
-        build()
+def test_sizes_that_are_no_multiple_of_the_power_of_two_are_refused():
+    message = r"^train_gan.{}.widths: .*multiple of 8, .*got 36"
+    with pytest.raises(UserError, match=message.format("generator")):
+        Generator(0, image_size=36, noise=2, embedding=1, widths=[4, 4, 4, 4])
+    with pytest.raises(UserError, match=message.format("discriminator")):
+        Discriminator(0, image_size=36, widths=[4, 4, 4], dense=2)
 
 
 def test_losses_by_hand():
@@ -146,8 +131,7 @@ def test_the_discriminator_loss_includes_the_penalty(machine):
 
 
 def test_a_conditional_gan_generates_the_brightness_of_the_class(dark_and_bright, machine):
-    config = SMALL._replace(epochs=30)
-    fitted = fit_gan(dark_and_bright, config=config, policy=NO_POLICY, machine=machine)
+    fitted = fit_small(dark_and_bright, machine, epochs=30)
     noise = sample_noise(fitted.generator, 64, seed=5)
     dark, bright = (
         generate(fitted.generator, noise, np.full(64, label), device=CPU).mean((1, 2, 3))
@@ -159,8 +143,7 @@ def test_a_conditional_gan_generates_the_brightness_of_the_class(dark_and_bright
 
 
 def test_an_unconditional_generator_ignores_classes(dark_and_bright, machine):
-    config = SMALL._replace(conditional=False, epochs=1)
-    fitted = fit_gan(dark_and_bright, config=config, policy=NO_POLICY, machine=machine)
+    fitted = fit_small(dark_and_bright, machine, conditional=False, epochs=1)
     noise = sample_noise(fitted.generator, 8, seed=5)
     dark, bright = (
         generate(fitted.generator, noise, np.full(8, label), device=CPU) for label in (0, 1)
@@ -212,16 +195,14 @@ def test_sample_grids_of_an_earlier_training_are_removed(draw_pack, machine, tmp
 
 
 def test_a_loss_that_is_not_finite_stops_the_training_and_names_the_setting(draw_pack, machine):
-    config = SMALL._replace(optimizer={"lr": 1e30, "betas": [0.5, 0.999]})
-    with pytest.raises(
-        UserError, match=r"^train_gan.optimizer.lr: .*NaN.*epoch \d, step \d, .*1e\+30"
-    ):
-        fit_gan(draw_pack(40), config=config, policy=NO_POLICY, machine=machine)
+    message = r"^train_gan.optimizer.lr: .*NaN.*epoch \d, step \d, .*1e\+30"
+    with pytest.raises(UserError, match=message):
+        fit_small(draw_pack(40), machine, optimizer={"lr": 1e30, "betas": [0.5, 0.999]})
 
 
 def test_multiple_labels_and_mixing_policies_are_refused(draw_pack, draw_multi_pack, machine):
     with pytest.raises(UserError, match=r"train_gan.conditional: must be false"):
-        fit_gan(draw_multi_pack(), config=SMALL, policy=NO_POLICY, machine=machine)
+        fit_small(draw_multi_pack(), machine)
     mixing = {"fill": "reflect", "steps": [{"mix": {"cutmix": 1.0}}]}
     with pytest.raises(UserError, match=r"train_gan.online: .*without the step mix"):
         fit_gan(draw_pack(), config=SMALL, policy=mixing, machine=machine)
@@ -285,15 +266,10 @@ def test_a_generator_with_weights_that_are_not_finite_or_a_pipe_is_refused(tmp_p
     ("first", "second", "distance"),
     [
         # Means 1 and 7, variances 2 and 8: 36 + (sqrt 2 - sqrt 8)^2.
-        pytest.param([[0], [2]], [[5], [9]], 38.0, id="one feature"),
+        ([[0], [2]], [[5], [9]], 38.0),
         # Means (0, 0) and (3, 4), variances (2/3, 8/3) and (8/3, 2/3): 25 + 2 x 2/3.
-        pytest.param(
-            [[1, 0], [-1, 0], [0, 2], [0, -2]],
-            [[5, 4], [1, 4], [3, 5], [3, 3]],
-            25 + 4 / 3,
-            id="two features without correlation",
-        ),
-        pytest.param([[1, 2, 3], [4, 6, 8]], [[1, 2, 3], [4, 6, 8]], 0.0, id="the same"),
+        ([[1, 0], [-1, 0], [0, 2], [0, -2]], [[5, 4], [1, 4], [3, 5], [3, 3]], 25 + 4 / 3),
+        ([[1, 2, 3], [4, 6, 8]], [[1, 2, 3], [4, 6, 8]], 0.0),
     ],
 )
 def test_frechet_distance_by_hand(first, second, distance):
@@ -334,63 +310,44 @@ def model(tiny_mlp):
     return Model(tiny_mlp(), ["class0", "class1", "class2"], preprocessing, {})
 
 
-def test_quality_is_best_for_real_images_and_worst_for_noise(draw_pack, model):
+@pytest.fixture
+def quality_of(model):
+    def measure(real, generated, untrained, *, model=model, neighbors=2):
+        settings = {"model": model, "neighbors": neighbors, "seed": 1, "device": CPU}
+        return measure_quality(real, generated, untrained, **settings)
+
+    return measure
+
+
+def test_quality_is_best_for_real_images_and_worst_for_noise(draw_pack, quality_of):
     real = draw_pack(120)
     good, poor = draw_pack(60, seed=4), draw_pack(60, seed=5)
     poor = poor._replace(images=255 - poor.images)
-    quality = measure_quality(real, good, poor, model=model, neighbors=3, seed=1, device=CPU)
+    quality = quality_of(real, good, poor, neighbors=3)
     assert quality["n_images"] == 60
-    distances = {
-        name: quality[name]["frechet_distance"] for name in ("real", "generated", "untrained")
-    }
-    assert distances["real"] < distances["untrained"]
-    assert distances["generated"] < distances["untrained"]
+    for better in ("real", "generated"):
+        assert quality[better]["frechet_distance"] < quality["untrained"]["frechet_distance"]
     assert quality["generated"]["precision"] > 0.8 > quality["untrained"]["precision"]
     assert quality["noise"]["precision"] == 0
     assert "agreement" not in quality["noise"]
 
 
-def test_agreement_is_the_fraction_of_images_with_the_predicted_class(draw_pack, model):
+def test_agreement_is_the_fraction_of_images_with_the_predicted_class(draw_pack, quality_of):
     real = draw_pack(60)
-    quality = measure_quality(real, real, real, model=model, neighbors=2, seed=1, device=CPU)
-    everything = quality["generated"]
-    shifted = real._replace(labels=(real.labels + 1) % 3)
-    other = measure_quality(real, shifted, real, model=model, neighbors=2, seed=1, device=CPU)
+    everything = quality_of(real, real, real)["generated"]
+    other = quality_of(real, real._replace(labels=(real.labels + 1) % 3), real)
     by_class = list(everything["agreement_by_class"].values())
     assert np.mean(by_class) == pytest.approx(everything["agreement"])  # of one size
     assert other["generated"]["agreement"] + everything["agreement"] <= 1
     assert other["generated"]["frechet_distance"] == everything["frechet_distance"]
 
 
-def test_quality_refuses_a_model_of_other_classes_and_too_few_images(draw_pack, model):
+def test_quality_refuses_a_model_of_other_classes_and_too_few_images(draw_pack, model, quality_of):
     real = draw_pack(12)
-    other_model = model._replace(classes=["a", "b"])
     with pytest.raises(UserError, match=r"sample_gan.model: .*3: .*got 2: a, b"):
-        measure_quality(real, real, real, model=other_model, neighbors=3, seed=1, device=CPU)
+        quality_of(real, real, real, model=model._replace(classes=["a", "b"]))
     with pytest.raises(UserError, match=r"sample_gan.neighbors: .*got 6"):
-        measure_quality(real, real, real, model=model, neighbors=6, seed=1, device=CPU)
-
-
-PHASES = {
-    "p1": {
-        **{"epochs": 2, "trainable": "all"},
-        **{"optimizer": {"name": "adam", "lr": 0.01}, "schedule": {"name": "constant"}},
-    }
-}
-
-
-def classifier():
-    config = TrainingConfig(
-        phases=PHASES,
-        batch_size=8,
-        seed=1,
-        image_size=8,
-        normalize="half",
-        loss={"name": "cross_entropy"},
-    )
-    arguments = {"hidden": [8], "dropout": 0.0}
-    network = new_network("mlp", n_classes=3, image_size=8, arguments=arguments, seed=1)
-    return Classifier(network, config, NO_POLICY)
+        quality_of(real, real, real, neighbors=6)
 
 
 def with_variants(pack):
@@ -407,11 +364,14 @@ def run_added(
     pack, machine, folder, *, config=SMALL, generated_per_real=1.0, variants=False, n_folds=3
 ):
     n_images = len(pack.originals().labels)
+    settings = {name: MODEL[name] for name in ("image_size", "arguments")}
+    network = new_network("mlp", n_classes=3, seed=1, **settings)
+    training = config_of(pack, phases={"p1": PHASE | {"epochs": 2}})
     return add_generated(
         pack,
         np.arange(n_images) // 3 % n_folds + 1,
         gan=Gan(config._replace(epochs=1), NO_POLICY, variants, {"rows": 3, "columns": 2}),
-        classifier=classifier(),
+        classifier=Classifier(network, training, NO_POLICY),
         generated_per_real=generated_per_real,
         seed=1,
         machine=machine,
@@ -510,9 +470,8 @@ def test_adding_needs_a_conditional_gan_and_one_label_per_image(
 ):
     unconditional = SMALL._replace(conditional=False)
     for pack, config in ((draw_pack(36), unconditional), (draw_multi_pack(36), SMALL)):
-        with pytest.raises(
-            UserError, match=r"(?s)add_generated: .*Set train_gan.conditional to true"
-        ):
+        message = r"(?s)add_generated: .*Set train_gan.conditional to true"
+        with pytest.raises(UserError, match=message):
             run_added(pack, machine, tmp_path, config=config)
 
 
@@ -524,29 +483,21 @@ def test_gains_by_hand():
     }
     folds = np.array([1, 1, 1, 1, 2, 2, 2, 2])
     compared = compare(HeldOutPredictions(folds, predicted), labels)
-    assert compared["repeated"]["accuracy"] == 0.5
-    assert compared["repeated"]["accuracy_by_fold"] == [1.0, 0.0]
-    assert "gain" not in compared["repeated"]
-    assert compared["generated"]["accuracy"] == 5 / 8
-    assert compared["generated"]["gain"] == pytest.approx(1 / 8)
-    assert compared["generated"]["gain_p_value"] == 1.0  # two to one
-    low, high = compared["generated"]["gain_ci95"]
+    repeated, generated = compared["repeated"], compared["generated"]
+    assert (repeated["accuracy"], repeated["accuracy_by_fold"]) == (0.5, [1.0, 0.0])
+    assert "gain" not in repeated
+    assert (generated["accuracy"], generated["gain"]) == (5 / 8, pytest.approx(1 / 8))
+    assert generated["gain_p_value"] == 1.0  # two to one
+    low, high = generated["gain_ci95"]
     assert low < 0 < 1 / 8 < high
-    same = compare(
-        HeldOutPredictions(folds, predicted | {"generated": predicted["repeated"]}),
-        labels,
-    )
+    equal = predicted | {"generated": predicted["repeated"]}
+    same = compare(HeldOutPredictions(folds, equal), labels)
     low, high = same["generated"]["gain_ci95"]
     assert low == -high < 0  # other images may tell the two apart
 
 
 def test_the_result_of_a_training_is_the_moving_average_of_the_weights(draw_pack, machine):
-    fitted = fit_gan(
-        draw_pack(40), config=SMALL._replace(ema_decay=0.99), policy=NO_POLICY, machine=machine
-    )
-    last = fit_gan(
-        draw_pack(40), config=SMALL._replace(ema_decay=1e-9), policy=NO_POLICY, machine=machine
-    )
+    fitted, last = (fit_small(draw_pack(40), machine, ema_decay=decay) for decay in (0.99, 1e-9))
     assert isinstance(fitted, FittedGan)
     assert fitted.history == last.history  # the average does not affect training
     weights = (one.generator.last.weight for one in (fitted, last))

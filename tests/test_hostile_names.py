@@ -18,7 +18,7 @@ from classifold.data.json_file import read_json
 from classifold.plain_text import plain_text
 from classifold.project.plots_page import write_plots_page
 from forked_python import forked_tools
-from stages_in_one_process import run_stages
+from stages_in_one_process import run_stages, stages_of
 from synthetic_clone import shorten_analyses
 
 pytestmark = pytest.mark.dvc
@@ -36,11 +36,6 @@ CLASSES = (
     "犬 \u2028 --",
 )
 N_IMAGES = 16  # of each class
-STAGES = (
-    *("ingest", "filter", "split", "augment", "train mlp", "folds mlp", "compare", "stack"),
-    *("evaluate", "pca", "tsne", "novelty", "robustness", "explain", "report"),
-)
-
 # Predictions for images, in the same process.
 PREDICT = """
 from classifold.cli.app import app
@@ -78,12 +73,10 @@ def run(tmp_path_factory):
             pixels[number : number + 8] += 150
             file = f"{'=-+@'[i % 4]}<b>{i} {number}\u202e.png"
             Image.fromarray(pixels).save(images / file)
-            rows.append({"path": file, "label": name, "group": f"=group {number} {i // 2}"})
+            rows.append((file, name, f"=group {number} {i // 2}"))
     (images / "<i>\x1b[31m.png").write_bytes(b"no image")
     with (images / "t.csv").open("w", encoding="utf-8", newline="") as table:
-        writer = csv.DictWriter(table, ["path", "label", "group"])
-        writer.writeheader()
-        writer.writerows(rows)
+        csv.writer(table).writerows([("path", "label", "group"), *rows])
     yaml = YAML()
     params = yaml.load((ROOT / "params.yaml").read_text())
     params["dataset"] = {"path": "images", "layout": "table", "task": "single"}
@@ -98,18 +91,15 @@ def run(tmp_path_factory):
     params["explain"] |= {"model": "mlp", "images": 4}
     params["tsne"] |= {"classes": 8, "images_per_class": 6}
     yaml.dump(params, root / "params.yaml")
-    return root, run_stages(root, STAGES, then=PREDICT)
+    return root, run_stages(root, stages_of("mlp"), then=PREDICT)
 
 
 def test_every_class_is_shown_by_its_name(run):
     root, _ = run
     counted = read_json(root / "metrics/ingest.json")["images_per_class"]
     assert counted == dict.fromkeys(sorted(name.strip() for name in CLASSES), N_IMAGES)
-    assert {row["class"] for row in read_rows(root / "data/evaluated/per_class.csv")} == set(
-        counted
-    )
-    listed = {row["label"] for row in read_rows(root / "data/split/train.csv")}
-    assert listed == set(counted)
+    for file, column in (("evaluated/per_class", "class"), ("split/train", "label")):
+        assert {row[column] for row in read_rows(root / f"data/{file}.csv")} == set(counted)
 
 
 @pytest.mark.promise("no-command", "escaped-terminal")
@@ -124,9 +114,8 @@ def test_nothing_was_run_and_no_terminal_commanded(run):
 def test_no_cell_of_any_table_is_a_formula(run):
     root, _ = run
     tables = [path for path in root.rglob("*.csv") if path.parent.name != "images"]
-    assert {"unreadable.csv", "train.csv", "label_errors.csv", "predictions.csv"} <= {
-        path.name for path in tables
-    }
+    names = {path.name for path in tables}
+    assert {"unreadable.csv", "train.csv", "label_errors.csv", "predictions.csv"} <= names
     hostile = 0
     for path in tables:
         with path.open(encoding="utf-8", newline="") as file:
@@ -179,11 +168,8 @@ def plots(run):
     shutil.copytree(ROOT / ".dvc/plots", root / ".dvc/plots")
     shutil.copy(ROOT / ".dvc/config", root / ".dvc")
     write_plots_page(root / ".dvc/plots_page.html")
-    for command in (
-        ["git", "init", "-q"],
-        [forked_tools() / "dvc", "plots", "show", "-o", "shown"],
-    ):
-        subprocess.run(command, cwd=root, check=True, capture_output=True)
+    for command in ("git init -q", f"{forked_tools()}/dvc plots show -o shown"):
+        subprocess.run(command.split(), cwd=root, check=True, capture_output=True)
     return root / "shown/index.html"
 
 

@@ -23,14 +23,13 @@ SETTINGS = {"image_size": 8, "normalize": "half", "device": CPU}
 IMAGES = np.random.default_rng(0).integers(0, 256, (BATCH_SIZE + 30, 8, 8, 3), np.uint8)
 
 
-@pytest.fixture(params=["mlp", "small_resnet"])
+@pytest.fixture(
+    params=[("mlp", {"hidden": [16]}), ("small_resnet", {"widths": [16, 20], "depth": 1})]
+)
 def network(request):
-    arguments = {
-        "mlp": {"hidden": [16], "dropout": 0.5},
-        "small_resnet": {"widths": [16, 20], "depth": 1, "dropout": 0.5},
-    }[request.param]
+    name, arguments = request.param
     seed_torch(1)
-    return build_network(request.param, n_classes=3, image_size=8, arguments=arguments)
+    return build_network(name, n_classes=3, image_size=8, arguments=arguments | {"dropout": 0.5})
 
 
 def test_logits_are_those_of_the_network_in_evaluation_mode(network):
@@ -167,16 +166,15 @@ def test_views_by_hand():
     assert turned.tolist() == [[9, 8, 7], [6, 5, 4], [3, 2, 1]]
 
 
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+
+
 @pytest.mark.parametrize(
     ("normalize", "black", "white"),
     [
-        ("none", [0, 0, 0], [1, 1, 1]),
-        ("half", [-1, -1, -1], [1, 1, 1]),
-        (
-            "imagenet",
-            [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225],
-            [0.515 / 0.229, 0.544 / 0.224, 0.594 / 0.225],
-        ),
+        ("none", [0] * 3, [1] * 3),
+        ("half", [-1] * 3, [1] * 3),
+        ("imagenet", -MEAN / STD, (1 - MEAN) / STD),
     ],
 )
 def test_normalization_by_hand(normalize, black, white):
@@ -184,21 +182,14 @@ def test_normalization_by_hand(normalize, black, white):
     batch = to_input(images, image_size=4, normalize=normalize, device=CPU)
     assert batch.dtype == torch.float32
     assert batch.is_contiguous(memory_format=torch.channels_last)
-    for image, expected in zip(batch, (black, white), strict=True):
-        torch.testing.assert_close(
-            image, torch.tensor(expected, dtype=torch.float32).view(3, 1, 1).expand(3, 4, 4)
-        )
+    expected = np.array([black, white], np.float32)[:, :, None, None]
+    np.testing.assert_allclose(batch, np.broadcast_to(expected, (2, 3, 4, 4)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("size", [5, 8, 13])
 def test_preprocessing_agrees_with_torchvisions_transforms(size):
-    reference = v2.Compose(
-        [
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Resize((size, size), antialias=True),
-            v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-        ]
-    )
+    scale, resize = v2.ToDtype(torch.float32, scale=True), v2.Resize((size, size), antialias=True)
+    reference = v2.Compose([scale, resize, v2.Normalize(MEAN.tolist(), STD.tolist())])
     expected = reference(torch.from_numpy(IMAGES[:4]).permute(0, 3, 1, 2))
     batch = to_input(IMAGES[:4], image_size=size, normalize="imagenet", device=CPU)
     torch.testing.assert_close(batch, expected, rtol=1e-4, atol=1e-4)

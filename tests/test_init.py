@@ -7,14 +7,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from classifold.errors import UserError
-from classifold.project.pipeline_file import (
-    check_code,
-    hashes_of_code,
-    make_pipeline,
-    stage_code,
-)
+from classifold.project.pipeline_file import check_code, hashes_of_code, make_pipeline, stage_code
 from classifold.project.upgrade import NEW_SECTION
 from classifold.runtime.source_code import code_behind
+from stages_in_one_process import stages_of
 from synthetic_clone import ROOT, Clone, copy_clone, draw_data, finished_clone, stages_run
 
 OWN = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
@@ -32,9 +28,7 @@ def is_code(dep):
 @pytest.mark.parametrize("name", OWN["stages"])
 def test_a_stage_of_a_project_differs_only_in_its_command_and_its_code(name):
     own, made = body(OWN["stages"][name]), body(MADE["stages"][name])
-    assert {k: v for k, v in own.items() if k not in ("cmd", "deps")} == {
-        k: v for k, v in made.items() if k not in ("cmd", "deps")
-    }
+    assert own | dict.fromkeys(("cmd", "deps")) == made | dict.fromkeys(("cmd", "deps"))
     data = [dep for dep in own["deps"] if not is_code(dep)]
     assert [dep for dep in made["deps"] if not is_code(dep)] == data
     network = ["code/networks/${item.network}.txt"] if name in ("train", "folds") else []
@@ -96,26 +90,10 @@ def init(code, root, data):
     return project
 
 
-STAGES = (
-    *("check", "ingest", "filter", "split", "augment", "train mlp", "train resnet"),
-    *(
-        "folds mlp",
-        "folds resnet",
-        "compare",
-        "stack",
-        "evaluate",
-        "pca",
-        "tsne",
-        "novelty",
-        "robustness",
-        "explain",
-    ),
-    "report",
-)
 # In one process, where importing the libraries takes its seconds once.
 RUN = f"""
 from classifold.cli.app import app
-for stage in {STAGES}:
+for stage in {["check", *stages_of("mlp", "resnet")]}:
     app(["stage", *stage.split()], standalone_mode=False)
 """
 

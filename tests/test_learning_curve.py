@@ -91,16 +91,16 @@ def test_subsets_are_nested_stratified_and_keep_groups_and_variants_together(dra
 def test_each_half_is_scored_by_what_is_best_on_the_other_half(draw_pack):
     pack = draw_pack(6)  # labels 0, 1, 2, 0, 1, 2
     halves = np.array([0, 0, 0, 1, 1, 1])
-    right, wrong = np.eye(3)[pack.labels] * 9, np.eye(3)[(pack.labels + 1) % 3] * 9
-    logits = {  # 1.0 is right for the first half alone, 2.0 for the second one
-        1.0: np.concatenate([right[:3], wrong[3:]]).astype(np.float32),
-        2.0: np.concatenate([wrong[:3], right[3:]]).astype(np.float32),
+    right, wrong = (9 * np.eye(3, dtype=np.float32)[(pack.labels + i) % 3] for i in (0, 1))
+    # 1.0 is right for the first half alone, 2.0 for the second one.
+    logits = {
+        1.0: np.concatenate([right[:3], wrong[3:]]),
+        2.0: np.concatenate([wrong[:3], right[3:]]),
     }
-    terms = cross_fitted_terms(logits, pack, halves, loss={"name": "cross_entropy"})
+    loss = {"name": "cross_entropy"}
+    terms = cross_fitted_terms(logits, pack, halves, loss=loss)
     assert terms.parts.sum() == 0  # the choice of the other half is wrong for this one
-    terms = cross_fitted_terms(
-        {1.0: right.astype(np.float32)}, pack, halves, loss={"name": "cross_entropy"}
-    )
+    terms = cross_fitted_terms({1.0: right}, pack, halves, loss=loss)
     assert (terms.parts == 1).all() and (terms.wholes == 1).all()
 
 
@@ -129,10 +129,7 @@ def test_probes_are_those_of_scikit_learn_and_all_images_are_fitted_once(
     cache = FeatureCache(tmp_path / "features")
     training = Training(network, train, validation, config, machine, "fp32", cache, {}, {})
     terms = measure_terms(training, n_parts=4, sizes=[1, 2, 3, 4], seeds=[1, 2], seed=1)
-    assert {n_images: len(of_size) for n_images, of_size in terms.items()} == {
-        **{15: 2, 30: 2, 45: 2},
-        60: 1,
-    }
+    assert {n: len(of_size) for n, of_size in terms.items()} == {15: 2, 30: 2, 45: 2, 60: 1}
     features = [
         predict_features(network, pack.images, device=machine.device, **settings).astype(np.float16)
         for pack in (train, validation)
@@ -150,13 +147,9 @@ def draw_terms(law=(0.05, 2, 0.5), *, n_images=400, n_seeds=4, seed=0):
     terms = {}
     for size in SIZES.astype(int).tolist():
         error = a + b * size**-c
-        terms[size] = [
-            Terms(
-                (difficulty > error + random.normal(0, 0.01, n_images)).astype(float),
-                np.ones(n_images),
-            )
-            for _ in range(n_seeds if size < SIZES[-1] else 1)
-        ]
+        noise = random.normal(0, 0.01, (n_seeds if size < SIZES[-1] else 1, n_images))
+        correct = (difficulty > error + noise).astype(float)
+        terms[size] = [Terms(of_seed, np.ones(n_images)) for of_seed in correct]
     return terms
 
 
@@ -291,10 +284,7 @@ def test_a_network_that_is_trained_is_named():
 
 def test_the_study_declares_the_params_it_reads():
     stage = read_study("learning_curve")["measure_curve"]
-    assert stage["params"] == [
-        "models",
-        "train",
-        {"studies/learning_curve/params.yaml": ["measure_curve"]},
-    ]
+    own = {"studies/learning_curve/params.yaml": ["measure_curve"]}
+    assert stage["params"] == ["models", "train", own]
     study = YAML(typ="safe").load((STUDY / "params.yaml").read_text())["measure_curve"]
     assert study["sizes"][-1] == study["parts"]

@@ -63,9 +63,7 @@ def test_images_of_a_group_are_kept_or_excluded_together():
     for seed in range(5):
         selection = limited(images, 6, seed=seed)
         groups = Counter(kept.group or kept.sha256 for kept in selection.kept)
-        assert all(
-            number == 3 if name == "same" else number == 4 for name, number in groups.items()
-        )
+        assert groups == {name: 3 if name == "same" else 4 for name in groups}
         assert 6 <= len(selection.kept) <= 6 + 3  # the last group brings it over the limit
         kept = [item.kept for item in selection.duplicates]
         assert kept == [("same" in groups)] * 3
@@ -87,9 +85,8 @@ def test_unlabeled_images_stay_and_an_official_test_split_is_limited():
     selection = limited(images, 4)
     splits = Counter(kept.split for kept in selection.kept)
     assert splits == {"test": 4, "train": 4, "unlabelled": 9}
-    assert {(item.reason, item.measured) for item in selection.excluded} == {
-        ("limit", "4 images per class")
-    }
+    reasons = {(item.reason, item.measured) for item in selection.excluded}
+    assert reasons == {("limit", "4 images per class")}
     assert selection_metrics(selection)["excluded"]["limit"] == 10
 
 
@@ -105,23 +102,13 @@ def phase(epochs, **schedule):
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        pytest.param(phase(9, name="constant"), phase(4, name="constant"), id="shorter"),
-        pytest.param(phase(3, name="constant"), phase(3, name="constant"), id="short already"),
-        pytest.param(
-            phase(100, name="cosine", warmup_epochs=5),
-            phase(4, name="cosine", warmup_epochs=0.2),  # a twentieth, as before
-            id="a warm-up keeps its fraction",
-        ),
-        pytest.param(
-            phase(4, name="cosine", warmup_epochs=3),
-            phase(4, name="cosine", warmup_epochs=3),
-            id="a phase as long as the limit",
-        ),
-        pytest.param(
-            phase(9, name="plateau", factor=0.1, patience=5),
-            phase(4, name="plateau", factor=0.1, patience=5),
-            id="a plateau keeps its patience",
-        ),
+        (phase(9, name="constant"), phase(4, name="constant")),
+        (phase(3, name="constant"), phase(3, name="constant")),
+        # A warm-up keeps its fraction, a twentieth, unless the phase is as long as the limit.
+        (phase(100, name="cosine", warmup_epochs=5), phase(4, name="cosine", warmup_epochs=0.2)),
+        (phase(4, name="cosine", warmup_epochs=3), phase(4, name="cosine", warmup_epochs=3)),
+        (phase(9, name="plateau", factor=0.1), phase(4, name="plateau", factor=0.1)),
+        (phase(9, name="plateau", patience=5), phase(4, name="plateau", patience=5)),
     ],
 )
 def test_the_limit_on_epochs_shortens_a_phase_and_its_schedule(given, expected):

@@ -17,19 +17,13 @@ from classifold.models.model_file import build_network
 from classifold.project import speed
 from classifold.reporting.lr_plot import write_lr_plot
 from classifold.search.lr_finder import RangeTest, run_range_test
-from classifold.training.config import TrainingConfig
 from classifold.training.loop import fit
+from shared_fixtures import noisy_pack
+from tiny_model import NO_POLICY, config_of
 
 ROOT = Path(__file__).parents[1]
-NO_POLICY = {"fill": "reflect", "steps": []}
-CONFIG = TrainingConfig(
-    phases={},
-    batch_size=8,
-    seed=1,
-    image_size=8,
-    normalize="half",
-    loss={"name": "cross_entropy"},
-)
+CONFIG = config_of(noisy_pack(), phases={})
+SGD = {"name": "sgd"}
 
 
 def phases_of(optimizer, **changes):
@@ -37,25 +31,26 @@ def phases_of(optimizer, **changes):
     return {"p1": phase | {"optimizer": optimizer}}
 
 
-def tried(network, pack, machine, optimizer, *, config=CONFIG, trainable="all", **changes):
-    settings = {"lowest": 1e-5, "highest": 100.0, "n_steps": 60} | changes
-    # Neither the rate nor the schedule of the phase counts.
-    schedule = {"name": "one_cycle", "pct_start": 0.3, "div_factor": 9, "final_div_factor": 9}
-    phases = phases_of(optimizer | {"lr": 123.0}, trainable=trainable, schedule=schedule)
-    config = config._replace(phases=phases)
-    return run_range_test(
-        network, pack, config=config, policy=NO_POLICY, machine=machine, **settings
-    )
+@pytest.fixture
+def tried(machine, tiny_mlp):
+    def run(pack, optimizer=SGD, *, network=None, config=CONFIG, trainable="all", **changes):
+        settings = {"lowest": 1e-5, "highest": 100.0, "n_steps": 60} | changes
+        # Neither the rate nor the schedule of the phase counts.
+        schedule = {"name": "one_cycle", "pct_start": 0.3, "div_factor": 9, "final_div_factor": 9}
+        phases = phases_of(optimizer | {"lr": 123.0}, trainable=trainable, schedule=schedule)
+        config = config._replace(phases=phases)
+        options = {"policy": NO_POLICY, "machine": machine} | settings
+        return run_range_test(network or tiny_mlp(), pack, config=config, **options)
+
+    return run
 
 
-@pytest.mark.parametrize(
-    "optimizer", [{"name": "sgd"}, {"name": "sgd", "momentum": 0.9}, {"name": "adam"}]
-)
+@pytest.mark.parametrize("optimizer", [SGD, SGD | {"momentum": 0.9}, {"name": "adam"}])
 def test_the_suggested_rate_learns_but_a_thousandth_of_it_does_not(
-    draw_pack, tiny_mlp, machine, optimizer
+    draw_pack, tiny_mlp, machine, tried, optimizer
 ):
     pack = draw_pack(48)
-    rate = tried(tiny_mlp(), pack, machine, optimizer).suggestion()
+    rate = tried(pack, optimizer).suggestion()
 
     def loss_after(factor):
         config = CONFIG._replace(phases=phases_of(optimizer | {"lr": factor * rate}))
@@ -66,11 +61,11 @@ def test_the_suggested_rate_learns_but_a_thousandth_of_it_does_not(
     assert loss_after(0.001) > 0.9  # of log 3 = 1.1
 
 
-def test_rates_are_evenly_spaced_and_end_when_the_loss_diverges(draw_pack, tiny_mlp, machine):
+def test_rates_are_evenly_spaced_and_end_when_the_loss_diverges(draw_pack, tried):
     pack = draw_pack(48)
     # Random labels cannot be learned, least of all with large steps.
     pack = pack._replace(labels=np.random.default_rng(0).permutation(pack.labels))
-    found = tried(tiny_mlp(), pack, machine, {"name": "sgd"}, highest=1e6, trainable="head")
+    found = tried(pack, highest=1e6, trainable="head")
     n_tried = len(found.rates)
     assert 10 < n_tried < 60
     assert len(found.losses) == len(found.smoothed) == n_tried
@@ -78,10 +73,8 @@ def test_rates_are_evenly_spaced_and_end_when_the_loss_diverges(draw_pack, tiny_
     assert np.isfinite(found.losses).all()
 
 
-def test_all_low_rates_are_tried_and_losses_are_smoothed(draw_pack, tiny_mlp, machine):
-    found = tried(
-        tiny_mlp(), draw_pack(33), machine, {"name": "sgd"}, lowest=1e-4, highest=0.1, n_steps=30
-    )
+def test_all_low_rates_are_tried_and_losses_are_smoothed(draw_pack, tried):
+    found = tried(draw_pack(33), lowest=1e-4, highest=0.1, n_steps=30)
     assert len(found.rates) == 30  # more than two epochs
     assert (found.rates[0], found.rates[-1]) == pytest.approx((1e-4, 0.1))
     # Weights are a normal density with a standard deviation of 0.04 * 30 steps.
@@ -90,16 +83,12 @@ def test_all_low_rates_are_tried_and_losses_are_smoothed(draw_pack, tiny_mlp, ma
     assert found.smoothed[15] == pytest.approx(expected)
 
 
-def test_losses_do_not_depend_on_the_number_of_micro_batches(draw_pack, tiny_mlp, machine):
+def test_losses_do_not_depend_on_the_number_of_micro_batches(draw_pack, tried):
     whole, cut = (
         tried(
-            tiny_mlp(),
             draw_pack(32),
-            machine,
-            {"name": "sgd"},
-            n_steps=20,
-            highest=0.1,
             config=CONFIG._replace(gradient_accumulation_steps=n),
+            **{"n_steps": 20, "highest": 0.1},
         )
         for n in (1, 3)
     )
@@ -107,20 +96,19 @@ def test_losses_do_not_depend_on_the_number_of_micro_batches(draw_pack, tiny_mlp
     assert 0.5 < whole.losses[0] < 3  # about log 3
 
 
-def test_layers_keep_their_factors_and_frozen_layers_do_not_change(draw_pack, tiny_mlp, machine):
-    def moved(**changes):
+def test_layers_keep_their_factors_and_frozen_layers_do_not_change(draw_pack, tiny_mlp, tried):
+    def moved(optimizer=SGD, **changes):
         network = tiny_mlp()
         before = {name: p.detach().clone() for name, p in network.named_parameters()}
-        optimizer = {"name": "sgd"} | changes.pop("optimizer", {})
-        settings = {"lowest": 0.001, "highest": 0.01, "n_steps": 2} | changes
-        tried(network, draw_pack(32), machine, optimizer, **settings)
+        rates = {"lowest": 0.001, "highest": 0.01, "n_steps": 2}
+        tried(draw_pack(32), optimizer, network=network, **rates, **changes)
         return {
             name: (p.detach() - before[name]).norm().item()
             for name, p in network.named_parameters()
         }
 
     plain = moved()
-    halved = moved(optimizer={"lr_factors": {"head": 0.5}})
+    halved = moved(SGD | {"lr_factors": {"head": 0.5}})
     # The second step's gradients differ a little.
     assert halved["head.weight"] == pytest.approx(plain["head.weight"] / 2, rel=0.05)
     assert halved["hidden.1.weight"] == pytest.approx(plain["hidden.1.weight"], rel=0.05)
@@ -128,48 +116,25 @@ def test_layers_keep_their_factors_and_frozen_layers_do_not_change(draw_pack, ti
     assert frozen["hidden.1.weight"] == 0 < frozen["head.weight"]
 
 
-def test_the_first_phase_is_used(draw_pack, tiny_mlp, machine):
-    network = tiny_mlp()
-    before = network.hidden[1].weight.detach().clone()
-    sgd = {"name": "sgd", "lr": 0.1}
-    phases = {"p2": phases_of(sgd)["p1"], "p1": phases_of(sgd, trainable="head")["p1"]}
-    run_range_test(
-        network, draw_pack(32), config=CONFIG._replace(phases=phases), policy=NO_POLICY,
-        machine=machine, lowest=0.01, highest=0.1, n_steps=3,
-    )  # fmt: skip
-    assert torch.equal(network.hidden[1].weight, before)
-
-
-def test_a_later_phase_is_tried_after_those_before_it(draw_pack, tiny_mlp, machine):
-    pack, sgd = draw_pack(32), {"name": "sgd", "lr": 0.2}
-    phases = {
-        "head": phases_of(sgd, trainable="head", epochs=8)["p1"],
-        "layers": phases_of(sgd)["p1"],
-    }
-    config = CONFIG._replace(phases=phases)
+def test_the_phase_to_try_is_the_first_or_comes_after_those_before_it(draw_pack, tiny_mlp, machine):
+    pack, sgd = draw_pack(32), SGD | {"lr": 0.2}
+    head = phases_of(sgd, trainable="head", epochs=8)["p1"]
+    config = CONFIG._replace(phases={"layers": phases_of(sgd)["p1"], "head": head})
     rates = {"lowest": 1e-6, "highest": 1e-5, "n_steps": 2}
-    options = {"policy": NO_POLICY, "machine": machine, **rates}
-    network = tiny_mlp()
-    before = network.hidden[1].weight.detach().clone()
-    first = run_range_test(tiny_mlp(), pack, config=config, **options)
-    second = run_range_test(
-        network, pack, config=config, validation=pack, phase="layers", **options
-    )
+    options = {"config": config, "policy": NO_POLICY, "machine": machine, **rates}
+    networks = tiny_mlp(), tiny_mlp()
+    before = networks[0].hidden[1].weight.detach().clone()
+    first = run_range_test(networks[0], pack, **options)  # the first one by name
+    assert torch.equal(networks[0].hidden[1].weight, before)
+    second = run_range_test(networks[1], pack, validation=pack, phase="layers", **options)
     assert second.losses[0] < first.losses[0] - 0.1  # the head was trained before
-    assert not torch.equal(network.hidden[1].weight, before)
+    assert not torch.equal(networks[1].hidden[1].weight, before)
 
 
 @pytest.mark.parametrize("gradient_clip_norm", [None, 1.0])
-def test_rates_that_are_all_too_high_are_refused(draw_pack, tiny_mlp, machine, gradient_clip_norm):
-    found = tried(
-        tiny_mlp(),
-        draw_pack(48),
-        machine,
-        {"name": "sgd"},
-        lowest=1e5,
-        highest=1e30,
-        config=CONFIG._replace(gradient_clip_norm=gradient_clip_norm),
-    )
+def test_rates_that_are_all_too_high_are_refused(draw_pack, tried, gradient_clip_norm):
+    config = CONFIG._replace(gradient_clip_norm=gradient_clip_norm)
+    found = tried(draw_pack(48), lowest=1e5, highest=1e30, config=config)
     with pytest.raises(UserError, match=r"the loss did not decrease.*--lowest"):
         found.suggestion()
 
@@ -226,19 +191,17 @@ def test_a_figure_that_cannot_be_written_is_refused_before_training(
     assert done.stderr.startswith(message)
 
 
-def test_rates_are_tried_on_features_of_a_frozen_body(draw_pack, tiny_mlp, machine, tmp_path):
-    pack, optimizer = draw_pack(48), {"name": "sgd"}
-    plain = tried(tiny_mlp(), pack, machine, optimizer, trainable="head")
-    cached = tried(
-        tiny_mlp(), pack, machine, optimizer, trainable="head", cache=FeatureCache(tmp_path)
-    )
+def test_rates_are_tried_on_features_of_a_frozen_body(draw_pack, tried, tmp_path):
+    pack = draw_pack(48)
+    plain = tried(pack, trainable="head")
+    cached = tried(pack, trainable="head", cache=FeatureCache(tmp_path))
     assert list(tmp_path.glob("*.npy"))
     n_steps = min(len(plain.losses), len(cached.losses)) - 5  # at the end the loss diverges
     assert n_steps > 30
     np.testing.assert_allclose(cached.losses[:n_steps], plain.losses[:n_steps], rtol=0.01)
 
 
-def test_images_that_grow_have_the_size_of_the_middle_epoch(draw_pack, machine):
+def test_images_that_grow_have_the_size_of_the_middle_epoch(draw_pack, tried):
     network = build_network(
         "small_resnet", n_classes=3, image_size=16, arguments={"widths": [16], "depth": 1}
     )
@@ -246,7 +209,7 @@ def test_images_that_grow_have_the_size_of_the_middle_epoch(draw_pack, machine):
     network.register_forward_pre_hook(lambda _, images: sides.append(images[0].shape[-1]))
     config = CONFIG._replace(image_size=16, train_size=[4, 20])
     # More steps than in the three epochs of the phase.
-    tried(network, draw_pack(8, size=16), machine, {"name": "sgd"}, config=config, highest=1e-3)
+    tried(draw_pack(8, size=16), network=network, config=config, highest=1e-3)
     assert sides == [12] * 60
 
 

@@ -198,13 +198,8 @@ def test_the_overlap_of_labels_is_those_in_common_of_those_in_either(first, seco
 
 
 def predicted(image_id, label, prediction):
-    return {
-        "id": image_id,
-        "label": label,
-        "predicted": prediction,
-        "top_class": prediction,
-        "top_probability": 0.9,
-    }
+    top = {"top_class": prediction, "top_probability": 0.9}
+    return {"id": image_id, "label": label, "predicted": prediction, **top}
 
 
 def near(image_id, label, similarity):
@@ -214,15 +209,10 @@ def near(image_id, label, similarity):
 @pytest.mark.parametrize(
     ("labels", "of_correct", "of_incorrect", "agreements"),
     [
-        pytest.param(
-            ("cat", "dog", "owl"), ("cat", "owl"), ("owl", "owl"), (0.5, 1, 0), id="one label"
-        ),
-        pytest.param(
-            ("cat|dog", "dog", "cat"),
-            ("cat|dog", "cat"),
-            ("cat|dog", ""),
+        (("cat", "dog", "owl"), ("cat", "owl"), ("owl", "owl"), (0.5, 1, 0)),
+        (
+            *(("cat|dog", "dog", "cat"), ("cat|dog", "cat"), ("cat|dog", "")),
             (0.75, 0.25, 0.25),
-            id="several labels",
         ),
     ],
 )
@@ -236,17 +226,13 @@ def test_the_agreement_of_neighbors_by_hand(
     ]
     rows = neighbor_rows(predictions, neighbors)
     assert [row["rank"] for row in rows] == [1, 2, 1, 2]
-    assert rows[3] == dict(
-        zip(COLUMNS, ("b", other, prediction, 2, "y", of_incorrect[1], 0.8), strict=True)
-    )
+    assert tuple(rows[3]) == COLUMNS
+    assert tuple(rows[3].values()) == ("b", other, prediction, 2, "y", of_incorrect[1], 0.8)
     found = neighbor_metrics(rows, training_images(np.eye(20)))["neighbors"]
     assert (found["n_train_images"], found["n_compared"], found["n_per_image"]) == (40, 20, 5)
-    incorrect = found["incorrect"]
-    assert agreements == (
-        found["correct"]["agreement"],
-        incorrect["agreement_with_predicted"],
-        incorrect["agreement_with_actual"],
-    )
+    assert found["correct"]["agreement"] == agreements[0]
+    names = ("agreement_with_predicted", "agreement_with_actual")
+    assert found["incorrect"] == dict(zip(names, agreements[1:], strict=True))
 
 
 def test_without_test_images_there_are_no_neighbors_and_no_agreement(training_images):
@@ -257,9 +243,8 @@ def test_without_test_images_there_are_no_neighbors_and_no_agreement(training_im
     found = neighbor_metrics([], train)["neighbors"]
     assert found["n_per_image"] == 3
     assert found["correct"]["agreement"] is None
-    assert found["incorrect"] == dict.fromkeys(
-        ("agreement_with_predicted", "agreement_with_actual")
-    )
+    unknown = {"agreement_with_predicted": None, "agreement_with_actual": None}
+    assert found["incorrect"] == unknown
 
 
 @pytest.mark.parametrize(("limit", "value"), [("MAX_IMAGES", 3), ("MAX_VALUES", 7)])
@@ -281,15 +266,12 @@ def test_the_frame_of_a_neighbor_shows_whether_its_labels_are_those_of_the_test_
         maps = Maps(*[np.zeros((4, 4))] * 3, None, np.zeros((4, 4)))
         pixels = np.zeros((4, 4, 3), np.uint8)
         one = Explanation(predicted("a", label, "x$_"), pixels, maps, [], [])
-        draw_neighbors(
-            tmp_path / "drawn.png", [one], [[near("n", label, 0.5) for label in neighbor_labels]]
-        )
+        neighbors = [near("n", label, 0.5) for label in neighbor_labels]
+        draw_neighbors(tmp_path / "drawn.png", [one], [neighbors])
         with Image.open(tmp_path / "drawn.png") as picture:
-            colors = {color for _, color in picture.convert("RGB").getcolors(10**6)}
-        known = {
-            frame: tuple(bytes.fromhex(frame.color[1:])) for frame in (EQUAL, PARTLY, DIFFERENT)
-        }
-        return {frame for frame, color in known.items() if color in colors}
+            colors = {bytes(color) for _, color in picture.convert("RGB").getcolors(10**6)}
+        kinds = (EQUAL, PARTLY, DIFFERENT)
+        return {frame for frame in kinds if bytes.fromhex(frame.color[1:]) in colors}
 
     assert frames("x$_", ["x$_", "x$_"]) == {EQUAL}
     assert frames("x$_", ["x$_", "long " * 30]) == {EQUAL, DIFFERENT}

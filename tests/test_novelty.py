@@ -33,9 +33,8 @@ def test_the_column_is_the_distance_to_the_fifth_training_image_of_scikit_learn(
         novelty = float(row["novelty"])
         if name in expected:
             assert novelty == pytest.approx(expected[name], abs=2e-6)
-        is_novel = (
-            f"unlike the training images: novelty {novelty:.3f} is above 0.100" in row["remark"]
-        )
+        remark = f"unlike the training images: novelty {novelty:.3f} is above 0.100"
+        is_novel = remark in row["remark"]
         assert is_novel == (novelty > images.threshold)
         n_remarks += is_novel
     assert 0 < n_remarks < len(rows)
