@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from ruamel.yaml import YAML
 
 import tiny_model
 from classifold.data.csv_file import read_rows
@@ -29,7 +28,7 @@ from classifold.training.setup import Training
 from shared_fixtures import noisy_pack
 from stage_process import kill_when, run_python
 from stopping_checkpoint import Stopped
-from tiny_model import NO_POLICY
+from tiny_model import NO_POLICY, write_params
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -304,14 +303,8 @@ def workplace(tmp_path, write_packs):
     write_packs(tmp_path / "data/augmented", train=N_IMAGES, validation=12, group_size=2)
 
     def configure(*, folds, epochs=2):
-        yaml = YAML(typ="safe", pure=True)
-        params = yaml.load((ROOT / "params.yaml").read_text())
-        params["models"] = {"m": MODEL | {"phases": {"p1": PHASE | {"epochs": epochs}}}}
-        params["explain"]["model"] = "m"
-        params["stack"]["folds"] = folds
-        params["train"] |= {"device": "cpu", "precision": "fp32", "threads": 1}
-        with (tmp_path / "params.yaml").open("w") as file:
-            yaml.dump(params, file)
+        model = MODEL | {"phases": {"p1": PHASE | {"epochs": epochs}}}
+        write_params(tmp_path, model, stack={"folds": folds})
         return tmp_path
 
     return configure

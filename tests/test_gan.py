@@ -336,6 +336,8 @@ def test_agreement_is_the_fraction_of_images_with_the_predicted_class(draw_pack,
     real = draw_pack(60)
     everything = quality_of(real, real, real)["generated"]
     other = quality_of(real, real._replace(labels=(real.labels + 1) % 3), real)
+    unconditional = real._replace(labels=0 * real.labels, classes=["generated"])
+    assert "agreement" not in quality_of(real, unconditional, real)["generated"]
     by_class = list(everything["agreement_by_class"].values())
     assert np.mean(by_class) == pytest.approx(everything["agreement"])  # of one size
     assert other["generated"]["agreement"] + everything["agreement"] <= 1

@@ -19,6 +19,7 @@ from stage_process import kill_when, run_python
 from study_stages import read_study
 from test_params import changed
 from test_pipeline import PIPELINE
+from tiny_model import write_params
 
 ROOT = Path(__file__).parents[1]
 HOME = ROOT / "studies/gan"
@@ -39,26 +40,23 @@ def script(stage):
 
 
 def params_read(stage):
-    """The keys that a script reads from the params of the pipeline and of the study."""
-    keys = {"pipeline": set(), "own": set()}
-    for node in ast.walk(ast.parse((ROOT / script(stage)).read_text())):
-        match node:
-            case ast.Call(func=ast.Name(id="read_params"), args=arguments, keywords=keywords):
-                whose = "own" if keywords else "pipeline"
-                for argument in arguments:
-                    text = ast.unparse(argument).removeprefix("f").strip("\"'")
-                    keys[whose].add(IN_DVC_YAML.get(text, text))
-    return keys
+    """The keys that a script reads, and whether each is one of the study's own params."""
+    calls = [
+        node
+        for node in ast.walk(ast.parse((ROOT / script(stage)).read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "read_params"
+    ]
+    keys = [
+        (call, ast.unparse(key).removeprefix("f").strip("\"'"))
+        for call in calls
+        for key in call.args
+    ]
+    return {(IN_DVC_YAML.get(text, text), bool(call.keywords)) for call, text in keys}
 
 
 def params_declared(stage):
-    keys = {"pipeline": set(), "own": set()}
-    for entry in STAGES[stage]["params"]:
-        if isinstance(entry, dict):
-            keys["own"] |= set(entry[OWN])
-        else:
-            keys["pipeline"].add(entry)
-    return keys
+    *keys, own = STAGES[stage]["params"]
+    return {(key, False) for key in keys} | {(key, True) for key in own[OWN]}
 
 
 def test_every_stage_has_a_script_a_section_and_a_description():
@@ -158,11 +156,7 @@ def workplace(tmp_path, write_packs, valid):
     )
 
     def configure(**settings):
-        params = yaml.load((ROOT / "params.yaml").read_text())
-        params["models"] = {"m": MODEL}
-        params["explain"]["model"] = "m"
-        params["train"] |= {"device": "cpu", "precision": "fp32", "threads": 1}
-        write(tmp_path / "params.yaml", params)
+        write_params(tmp_path, MODEL)
         valid["train_gan"] |= {
             "generator": {"noise": 8, "embedding": 4, "widths": [16, 16, 8]},
             "discriminator": {"widths": [8, 16], "dense": 16},
@@ -227,17 +221,6 @@ def test_a_training_that_is_killed_and_resumed_writes_the_same_bytes(workplace):
     assert made(folder) == {}
     assert "resuming after epoch" in run(folder, "train_gan")
     assert made(folder) == expected
-
-
-@pytest.mark.slow
-def test_an_unconditional_gan_has_no_agreement_and_cannot_be_added(workplace):
-    folder = workplace(conditional=False)
-    run(folder, "train_gan")
-    run(folder, "sample_gan")
-    quality = read_json(folder / "studies/gan/metrics/sample_gan.json")
-    assert "agreement" in quality["real"]
-    assert "agreement" not in quality["generated"]
-    assert "Set train_gan.conditional to true" in run(folder, "add_generated", expect=1)
 
 
 @pytest.mark.slow

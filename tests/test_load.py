@@ -108,11 +108,7 @@ def split_images(images):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("step", "what"),
-    [
-        pytest.param(filter_images, "candidates", id="filter"),
-        pytest.param(split_images, "images", id="split"),
-    ],
+    ("step", "what"), [(filter_images, "candidates"), (split_images, "images")]
 )
 def test_twice_the_images_and_classes_take_about_twice_the_work(step, what):
     # The split swaps images of at most 400 kinds; smaller data sets have fewer kinds.
@@ -128,11 +124,7 @@ def test_a_step_with_quadratic_work_or_memory_is_detected():
         return sum(1 for i in range(n) for j in range(n))
 
     assert operations(pairs, 100) > MAX_GROWTH * operations(pairs, 50)
-
-    def matrix(n):
-        return np.zeros((n, n)).sum()
-
-    assert memory(matrix, 600) > MAX_GROWTH * memory(matrix, 300)
+    assert memory(np.ones, (600, 600)) > MAX_GROWTH * memory(np.ones, (300, 300))
 
 
 @pytest.mark.slow
@@ -177,14 +169,8 @@ def test_the_page_grows_by_less_than_3000_bytes_per_class(tmp_path, task):
     sizes = []
     for n_classes in (220, 440):
         classes = [f"class {i:04}" for i in range(n_classes)]
-        run = Run(
-            tmp_path / str(n_classes),
-            classes=classes,
-            each=1,
-            n_test=n_classes,
-            n_right=n_classes // 2,
-            task=task,
-        )
+        test = {"each": 1, "n_test": n_classes, "n_right": n_classes // 2}
+        run = Run(tmp_path / str(n_classes), classes=classes, task=task, **test)
         sizes.append(len(run.page()))
     assert 0 < sizes[1] - sizes[0] < 220 * 3000
 
@@ -222,12 +208,7 @@ def test_reading_labels_needs_no_matrix_of_images_and_classes(tmp_path):
         images = [image._replace(group=image.id) for image in load.images]
         write_splits(path, images, ["test"] * len(images))
         classes = sorted({label for image in images for label in image.labels})
-
-        def labels():
-            return read_labeled_images(
-                path / "test.csv", decisions={"classes": classes, "task": "single"}
-            )
-
-        return memory(labels)
+        decisions = {"classes": classes, "task": "single"}
+        return memory(lambda: read_labeled_images(path / "test.csv", decisions=decisions))
 
     assert read(Load(800, each=5)) < MAX_GROWTH * read(Load(400, each=5))

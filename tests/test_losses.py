@@ -48,14 +48,6 @@ def test_a_softmax_loss_of_mixed_images_weights_labels_by_their_target_probabili
     torch.testing.assert_close(loss(LOGITS, MIXED), expected)
 
 
-def test_cross_entropy_with_smoothing_by_hand():
-    loss = make_loss(name="cross_entropy", task="single", label_smoothing=0.3)
-    logits = torch.log(torch.tensor([[0.7, 0.2, 0.1]]))
-    # Of the right class 0.7 + 0.3 / 3, of each other 0.3 / 3.
-    expected = -(0.8 * math.log(0.7) + 0.1 * math.log(0.2) + 0.1 * math.log(0.1))
-    assert loss(logits, torch.tensor([[1.0, 0, 0]])).item() == pytest.approx(expected)
-
-
 @pytest.mark.parametrize("weights", [None, WEIGHTS])
 def test_binary_cross_entropy_is_torchs_with_pos_weight_averaged_over_classes(weights):
     loss = make_loss(name="binary_cross_entropy", task="multi", weights=weights)
@@ -73,18 +65,14 @@ def test_mean_squared_error_is_torchs_of_sigmoids():
 
 
 @pytest.mark.parametrize(
-    ("targets", "weights", "expected"),
+    ("targets", "expected"),
     [
-        ([1.0, 0.0], None, (0.2**2 + 0.4**2) / 2),
-        ([1.0, 1.0], None, (0.2**2 + 0.6**2) / 2),
-        ([0.5, 0.4], None, (0.3**2 + 0**2) / 2),
-        ([1.0, 0.0], [3.0, 5.0], (3 * 0.2**2 + 0.4**2) / 2),
-        ([1.0, 1.0], [3.0, 5.0], (3 * 0.2**2 + 5 * 0.6**2) / 2),
+        ([1.0, 0.0], (3 * 0.2**2 + 0.4**2) / 2),
+        ([1.0, 1.0], (3 * 0.2**2 + 5 * 0.6**2) / 2),
     ],
 )
-def test_mean_squared_error_by_hand(targets, weights, expected):
-    weights = torch.tensor(weights) if weights else None
-    loss = make_loss(name="mean_squared_error", task="multi", weights=weights)
+def test_a_weighted_mean_squared_error_by_hand(targets, expected):
+    loss = make_loss(name="mean_squared_error", task="multi", weights=torch.tensor([3.0, 5.0]))
     logits = torch.tensor([[log_odds(0.8), log_odds(0.4)]])
     assert loss(logits, torch.tensor([targets])).item() == pytest.approx(expected)
 
@@ -172,8 +160,6 @@ def test_weights_of_softmax_losses_are_scikit_learns_balanced(settings):
     weights = class_weights(labels, n_classes=3, loss=settings["name"])
     expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
     np.testing.assert_allclose(weights, expected, rtol=1e-6)
-    np.testing.assert_allclose(weights, [10 / (3 * 6), 10 / (3 * 3), 10 / (3 * 1)], rtol=1e-6)
-    assert weights[labels].mean() == pytest.approx(1)
     # Then the loss is the mean over classes of the mean over each one's images.
     logits = torch.from_numpy(np.random.default_rng(0).normal(size=(10, 3))).float()
     targets = torch.from_numpy(one_hot(labels, 3))

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from classifold.cli.app import app
@@ -19,7 +18,7 @@ from classifold.reporting.lr_plot import write_lr_plot
 from classifold.search.lr_finder import RangeTest, run_range_test
 from classifold.training.loop import fit
 from shared_fixtures import noisy_pack
-from tiny_model import NO_POLICY, config_of
+from tiny_model import NO_POLICY, config_of, write_params
 
 ROOT = Path(__file__).parents[1]
 CONFIG = config_of(noisy_pack(), phases={})
@@ -214,12 +213,7 @@ def test_images_that_grow_have_the_size_of_the_middle_epoch(draw_pack, tried):
 
 
 def write_project(folder, write_packs, model):
-    yaml = YAML(typ="safe", pure=True)
-    params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
-    params["models"] = {"m": {"normalize": "half", "online": "none", "seed": 1} | model}
-    params["stack"]["members"] = "all"
-    with (folder / "params.yaml").open("w") as file:
-        yaml.dump(params, file)
+    write_params(folder, {"normalize": "half", "online": "none", "seed": 1} | model)
     write_packs(folder / "data/augmented", train=6, validation=6)
 
 

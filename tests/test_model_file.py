@@ -61,12 +61,8 @@ def test_published_weights_are_not_fetched_again(tmp_path, monkeypatch):
     seed_torch(1)
     arguments = {"name": "squeezenet1_1"}
     network = build_network("torchvision", n_classes=3, image_size=32, arguments=arguments)
-    folder = save(
-        tmp_path / "m",
-        network,
-        network="torchvision",
-        arguments=arguments | {"weights": "NO_SUCH_WEIGHTS"},
-    )
+    settings = {"network": "torchvision", "arguments": arguments | {"weights": "NO_SUCH_WEIGHTS"}}
+    folder = save(tmp_path / "m", network, **settings)
     loaded = load_model(folder).network.state_dict()
     assert all(torch.equal(loaded[name], value) for name, value in network.state_dict().items())
 
@@ -75,13 +71,9 @@ def test_published_weights_are_not_fetched_again(tmp_path, monkeypatch):
 @pytest.mark.parametrize("damage", ["missing", "cut short", "empty"])
 def test_an_error_for_a_damaged_model_has_the_remedy(tmp_path, network, name, damage):
     path = save(tmp_path / "mlp", network) / name
-    match damage:
-        case "missing":
-            path.unlink()
-        case "cut short":
-            path.write_bytes(path.read_bytes()[:-10])
-        case "empty":
-            path.write_bytes(b"")
+    path.write_bytes(path.read_bytes()[:-10] if damage == "cut short" else b"")
+    if damage == "missing":
+        path.unlink()
     message = r"mlp.* (is damaged|is incomplete) .*.*'dvc repro'"
     with pytest.raises(UserError, match=message):
         load_model(tmp_path / "mlp")

@@ -14,13 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from classifold.project.pipeline_file import stage_code
-from classifold.runtime.source_code import (
-    NO_DEPENDENCIES,
-    PACKAGE,
-    code_behind,
-    file_of,
-    imports,
-)
+from classifold.runtime.source_code import NO_DEPENDENCIES, PACKAGE, code_behind, file_of, imports
 from synthetic_clone import CLASSES, MODELS, ROOT, draw, draw_data, shorten_analyses
 from watched_files import AVAILABLE, WatchedFiles
 
@@ -62,64 +56,47 @@ for line in sys.stdin:
     print("\0" + json.dumps([recorded, loaded]), flush=True)
 """
 
-# Stages that break a promise, each with the complaint that it must cause.
+# Stages that break a promise: what each does, what it declares, and the complaints it must cause.
+TEST = "data/split/test.csv"
+NETWORK = "src/classifold/networks/mlp.py"
 PLANTED = {
-    "reads": (
-        "def main():\n    Path('data/split/test.csv').read_text()",
-        {},
-        "opens data/split/test.csv",
-    ),
-    "reads_in_cpp": (
-        "def main():\n    import pyarrow.csv\n    pyarrow.csv.read_csv('data/split/test.csv')",
-        {},
-        "opens data/split/test.csv",
-    ),
+    "reads": (f"Path('{TEST}').read_text()", {}, f"opens {TEST}"),
+    "reads_in_cpp": (f"import pyarrow.csv; pyarrow.csv.read_csv('{TEST}')", {}, f"opens {TEST}"),
     "reads_in_a_child": (
-        "from classifold.runtime.parallel import ordered_map\n"
-        "def main():\n    file = Path('data/split/test.csv')\n"
-        "    list(ordered_map(Path.read_bytes, [file, file], n_items=5000))",
-        {},
-        "opens data/split/test.csv",
+        "from classifold.runtime.parallel import ordered_map; "
+        f"list(ordered_map(Path.read_bytes, [Path('{TEST}')] * 2, n_items=5000))",
+        *({}, f"opens {TEST}"),
     ),
-    "lists": ("def main():\n    list(Path('data/split').iterdir())", {}, "opens data/split"),
-    "writes": ("def main():\n    Path('data/more.csv').touch()", {}, "writes data/more.csv"),
-    "overwrites": (
-        "def main():\n    Path('data/split/test.csv').write_text('')",
-        {"deps": ["data/split/test.csv"]},
-        "writes data/split/test.csv",
-    ),
+    "lists": ("list(Path('data/split').iterdir())", {}, "opens data/split"),
+    "writes": ("Path('data/more.csv').touch()", {}, "writes data/more.csv"),
+    "overwrites": (f"Path('{TEST}').write_text('')", {"deps": [TEST]}, f"writes {TEST}"),
     "connects": (
-        "def main():\n    import socket\n    socket.socket().connect_ex(('127.0.0.1', 9))",
-        {},
-        "writes connections",
+        "import socket; socket.socket().connect_ex(('127.0.0.1', 9))",
+        *({}, "writes connections"),
     ),
-    "imports": (
-        "def main():\n    from classifold.gan import losses",
-        {},
-        "opens src/classifold/gan/losses.py",
-    ),
+    "imports": ("from classifold.gan import losses", {}, "opens src/classifold/gan/losses.py"),
     "loads_a_network": (
-        "def main():\n    import importlib\n    importlib.import_module('classifold.networks.mlp')",
-        {},
-        "opens src/classifold/networks/mlp.py",
+        "import importlib; importlib.import_module('classifold.networks.mlp')",
+        *({}, f"opens {NETWORK}"),
     ),
     "reads_a_param": (
-        "from classifold.params.reader import read_params\ndef main():\n    read_params('pca')",
-        {"deps": ["src/classifold/params/reader.py"]},
-        "reads the param pca",
+        "from classifold.params.reader import read_params; read_params('pca')",
+        *({"deps": ["src/classifold/params/reader.py"]}, "reads the param pca"),
     ),
     "declares_too_much": (
-        "def main():\n    pass",
-        {"deps": ["data/ingested"], "params": ["pca"], "outs": ["data/nothing"]},
-        "does not open data/ingested",
-        "does not read the param pca",
+        *("pass", {"deps": ["data/ingested"], "params": ["pca"], "outs": ["data/nothing"]}),
+        *("does not open data/ingested", "does not read the param pca"),
         "does not write data/nothing",
     ),
 }
 SCRIPT = """from pathlib import Path
 
 from classifold.runtime.stage import run_stage
-{code}
+
+
+def main():
+    {code}
+
 
 if __name__ == "__main__":
     run_stage(main)
@@ -200,19 +177,14 @@ def runs(tmp_path_factory) -> dict[str, Run]:
     stages = make_project(root)
     watched = WatchedFiles(root)
     runs = {}
+    environment = {"PYTHONPATH": str(root / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     with subprocess.Popen(
         [sys.executable, "-c", DRIVER],
         cwd=root,
-        env=os.environ
-        | {
-            "PYTHONPATH": str(root / "src"),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "OMP_WAIT_POLICY": "PASSIVE",
-        },
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        env=os.environ | environment | {"OMP_WAIT_POLICY": "PASSIVE"},
         text=True,
+        **streams,
     ) as process:
         for name, stage in stages.items():
             (command,) = [line for line in commands(stage) if " stages/" in line]
@@ -315,10 +287,9 @@ def test_the_hash_of_a_stages_code_covers_the_code_that_it_opened(runs):
         if name in PLANTED:
             continue
         hashed = stage_code(name.partition("@")[0])
-        for network in re.findall(
-            r"src/classifold/networks/\w+\.py", " ".join(run.declared["deps"])
-        ):
-            hashed |= code_behind(ROOT / network)
+        for network in run.declared["deps"]:
+            if re.fullmatch(r"src/classifold/networks/\w+\.py", network):
+                hashed |= code_behind(ROOT / network)
         covered = {file.relative_to(ROOT).as_posix() for file in hashed}
         opened = {path for path in run.read if path.startswith("src/") and Path(path).suffix}
         missed = opened - NOT_DECLARED - covered

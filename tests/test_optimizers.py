@@ -1,7 +1,6 @@
 """Optimizers: they step as torch's of their names, and layers differ only where that is set."""
 
 import copy
-import math
 
 import pytest
 import torch
@@ -78,53 +77,6 @@ def test_each_optimizer_goes_its_own_way():
     ends = [torch.cat([parameter.flatten() for parameter in end]) for end in ends]
     for i, end in enumerate(ends):
         assert all((end - other).abs().max() > 1e-4 for other in ends[:i])
-
-
-def one_weight(value, gradients, **settings):
-    """Where a single weight is after steps along the given gradients."""
-    network = nn.Linear(1, 1, bias=False)
-    with torch.no_grad():
-        network.weight.fill_(value)
-    optimizer = make_optimizer(network, **settings)
-    for gradient in gradients:
-        network.weight.grad = torch.full((1, 1), gradient)
-        optimizer.step()
-    return network.weight.item()
-
-
-@pytest.mark.parametrize(
-    ("settings", "gradients", "expected"),
-    [
-        (SGD, [6.0], 3 - 0.1 * 6),
-        (SGD | {"weight_decay": 0.5}, [6.0], 3 - 0.1 * (6 + 0.5 * 3)),
-        # Velocities 6, then 0.9 x 6 + 2.
-        (SGD | {"momentum": 0.9}, [6.0, 2.0], 3 - 0.1 * 6 - 0.1 * 7.4),
-        # The same velocities, looked ahead along: 6 + 0.9 x 6, 2 + 0.9 x 7.4.
-        (
-            SGD | {"momentum": 0.9, "nesterov": True},
-            *([6.0, 2.0], 3 - 0.1 * 11.4 - 0.1 * 8.66),
-        ),
-        ({"name": "adam", "lr": 0.1}, [6.0], 3 - 0.1),  # a first step is the rate
-        # Decay apart from the step.
-        ({"name": "adamw", "lr": 0.1, "weight_decay": 0.5}, [6.0], 3 * (1 - 0.1 * 0.5) - 0.1),
-        (
-            # Without correction m = 0.5 x 4, then 0.25 x 4 + 0.5 x 1; v = 0.5 x 16 stays the
-            # largest (0.5 x 8 + 0.5 x 1 = 4.5), corrected by 1 - 0.5^2.
-            {"name": "adam", "lr": 0.1, "betas": [0.5, 0.5], "amsgrad": True},
-            *([4.0, 1.0], 3 - 0.1 - 0.1 * (1.5 / 0.75) / math.sqrt(8 / 0.75)),
-        ),
-        (
-            {"name": "rmsprop", "lr": 0.1, "alpha": 0.75},
-            *([6.0], 3 - 0.1 * 6 / math.sqrt(0.25 * 36)),
-        ),
-        (
-            {"name": "adadelta", "lr": 1.0, "rho": 0.75, "eps": 0.01},
-            *([6.0], 3 - 6 * math.sqrt(0.01) / math.sqrt(0.25 * 36 + 0.01)),
-        ),
-    ],
-)
-def test_steps_by_hand(settings, gradients, expected):
-    assert one_weight(3.0, gradients, **settings) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", CLASSES)

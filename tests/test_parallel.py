@@ -48,9 +48,8 @@ def test_results_of_processes_are_in_order_and_their_window_is_bounded():
 def test_the_window_is_also_bounded_in_bytes(monkeypatch):
     monkeypatch.setattr(chunks, "MAX_BYTES_PER_CHUNK", 100)
     taken = []
-    results = ordered_map(
-        operator.neg, counted(range(200), taken), n_items=MANY, n_bytes=lambda _: 60
-    )
+    items, settings = counted(range(200), taken), {"n_items": MANY, "n_bytes": lambda _: 60}
+    results = ordered_map(operator.neg, items, **settings)
     assert next(results) == 0
     assert len(taken) <= 2 * chunks.CHUNKS_PER_WORKER * 2  # two items of 60 bytes are over 100
     assert list(results) == [-item for item in range(1, 200)]

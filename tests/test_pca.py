@@ -74,10 +74,9 @@ def test_components_needed_by_hand():
     # Variances of 16, 4, 4 and 1, in all 25; singular values of 4, 2, 2 and 1, in all 9.
     variances = np.array([16.0, 4.0, 4.0, 1.0])
     found = pca.Components(np.zeros((2, 2)), np.zeros((4, 2, 2)), variances)
-    np.testing.assert_allclose(found.cumulative_ratios()["variance"], [0.64, 0.80, 0.96, 1])
-    np.testing.assert_allclose(
-        found.cumulative_ratios()["singular_values"], [4 / 9, 6 / 9, 8 / 9, 1]
-    )
+    ratios = found.cumulative_ratios()
+    np.testing.assert_allclose(ratios["variance"], [0.64, 0.80, 0.96, 1])
+    np.testing.assert_allclose(ratios["singular_values"], [4 / 9, 6 / 9, 8 / 9, 1])
     assert count_components(found) == {
         "components_90_variance": 3,
         "components_95_variance": 3,
@@ -90,23 +89,19 @@ def test_components_of_one_image_are_those_of_its_rows():
     image = draw_images(1, size=8)[0]
     found = image_components(image)
     for i, channel in enumerate(CHANNELS):
-        pixels = image[..., i] / 255
-        reference = PCA().fit(pixels)
-        ratio = np.cumsum(reference.explained_variance_ratio_)
-        np.testing.assert_allclose(
-            found[channel].cumulative_ratios()["variance"], ratio, atol=1e-12
-        )
-        np.testing.assert_allclose(found[channel].reconstruct(8), pixels, atol=1e-12)
+        pixels, ours = image[..., i] / 255, found[channel]
+        ratio = np.cumsum(PCA().fit(pixels).explained_variance_ratio_)
+        np.testing.assert_allclose(ours.cumulative_ratios()["variance"], ratio, atol=1e-12)
+        np.testing.assert_allclose(ours.reconstruct(8), pixels, atol=1e-12)
         two = PCA(2).fit(pixels)
         expected = two.inverse_transform(two.transform(pixels))
-        np.testing.assert_allclose(found[channel].reconstruct(2), expected, atol=1e-12)
+        np.testing.assert_allclose(ours.reconstruct(2), expected, atol=1e-12)
 
 
 def test_an_image_of_equal_rows_needs_one_component():
     image = np.tile(np.arange(8, dtype=np.uint8)[None, :, None], (8, 1, 3))
     metrics = image_metrics(image_components(image), image_id="a.png")
-    assert metrics["id"] == "a.png"
-    assert metrics["n_components"] == 8
+    assert (metrics["id"], metrics["n_components"]) == ("a.png", 8)
     assert set(metrics["blue"].values()) == {1}
 
 
@@ -120,7 +115,7 @@ def test_metrics_have_every_channel():
         assert metrics[channel]["components_90_variance"] == expected
 
 
-def test_tables_have_every_component_and_pictures_one_row_per_channel(tmp_path):
+def test_tables_have_every_component_and_all_of_them_reconstruct_the_picture(tmp_path):
     images = draw_images()
     found = principal_components(images, size=6)
     write_components(tmp_path, found, reason=None)
@@ -130,21 +125,11 @@ def test_tables_have_every_component_and_pictures_one_row_per_channel(tmp_path):
     assert [row["channel"] for row in rows] == [name for name in CHANNELS for _ in range(36)]
     assert float(rows[35]["explained_variance_ratio"]) == pytest.approx(1)
     assert len(read_rows(tmp_path / "image_components.csv")) == 18
-    sizes = {}
-    for name in ("components", "reconstruction", "image_components"):
+    for name, size in (("components", (900, 300)), ("image_components", (600, 300))):
         with Image.open(tmp_path / f"{name}.png") as picture:
-            sizes[name] = picture.size
-    assert sizes == {
-        "components": (900, 300),
-        "reconstruction": (400, 100),
-        "image_components": (600, 300),
-    }
-
-
-def test_all_components_reconstruct_the_picture(tmp_path):
-    images = draw_images()
-    write_reconstruction(tmp_path, principal_components(images, size=6), images[0])
+            assert picture.size == size
     with Image.open(tmp_path / "reconstruction.png") as picture:
+        assert picture.size == (400, 100)
         pixels = np.asarray(picture).astype(int)
     itself, _, fifty, five_hundred = np.split(pixels, 4, axis=1)  # of 36 components
     assert abs(fifty - itself).max() <= 1

@@ -1,5 +1,9 @@
 """A model and a stack that train in a moment; tests change what they are about."""
 
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
 from classifold.training.config import TrainingConfig
 
 PHASE = {
@@ -35,3 +39,16 @@ def config_of(pack, **changes):
     settings = {name: MODEL[name] for name in ("phases", "batch_size", "seed", "normalize")}
     loss = {"name": "cross_entropy" if pack.task == "single" else "binary_cross_entropy"}
     return TrainingConfig(**settings | {"image_size": pack.size, "loss": loss} | changes)
+
+
+def write_params(folder, model, **sections):
+    """Write the params of the project, with the model `m` alone, and changes of sections."""
+    yaml = YAML(typ="safe", pure=True)
+    params = yaml.load((Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8"))
+    params["models"] = {"m": model}
+    params["explain"]["model"] = "m"
+    params["train"] |= {"device": "cpu", "precision": "fp32", "threads": 1}
+    for section, settings in sections.items():
+        params[section] |= settings
+    with (folder / "params.yaml").open("w", encoding="utf-8") as file:
+        yaml.dump(params, file)
