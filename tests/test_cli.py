@@ -69,6 +69,17 @@ def test_an_error_of_a_command_is_its_message_and_exit_code(settings, error, exi
     assert re.search(message, done.stderr)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [["fit", "x.zip", "--minutes"], ["lr-find", "x", "--lowest"], ["drift", "x", "--alpha"]],
+)
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_numbers_of_options_are_finite(command, value):
+    done = CliRunner().invoke(app, [*command, value])
+    assert done.exit_code == 2
+    assert f"Invalid value for '{command[-1]}'" in done.output
+
+
 def test_a_mistake_of_ours_keeps_its_traceback():
     assert isinstance(invoke(ZeroDivisionError()).exception, ZeroDivisionError)
 

@@ -13,6 +13,7 @@ from classifold.cli.options import (
     ImageFolders,
     PresetName,
     PresetOption,
+    finite,
     given_paths,
     start_folder,
 )
@@ -33,6 +34,7 @@ def fit(
         float | None,
         typer.Option(
             min=0.1,
+            callback=finite,
             help="The time for everything: models and epochs are chosen by the measured speed.",
         ),
     ] = None,

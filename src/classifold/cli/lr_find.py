@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from classifold.cli.errors import report_errors
-from classifold.cli.options import given_paths
+from classifold.cli.options import finite, given_paths
 from classifold.errors import UserError
 
 
@@ -19,8 +19,12 @@ def lr_find(
             callback=given_paths, help="The figure to write; a CSV file is written beside it."
         ),
     ] = Path("lr_find.png"),
-    lowest: Annotated[float, typer.Option(min=1e-12, help="The first learning rate.")] = 1e-6,
-    highest: Annotated[float, typer.Option(min=1e-12, help="The last learning rate.")] = 10.0,
+    lowest: Annotated[
+        float, typer.Option(min=1e-12, callback=finite, help="The first learning rate.")
+    ] = 1e-6,
+    highest: Annotated[
+        float, typer.Option(min=1e-12, callback=finite, help="The last learning rate.")
+    ] = 10.0,
     steps: Annotated[int, typer.Option(min=10, help="The number of learning rates.")] = 100,
     *,
     phase: Annotated[

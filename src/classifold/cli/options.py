@@ -1,5 +1,6 @@
 """Options that several commands have, and paths as the user gave them."""
 
+import math
 import os
 from collections.abc import Sequence
 from enum import StrEnum
@@ -33,6 +34,13 @@ def given_paths(context: typer.Context, option: typer.CallbackParam, value: Any)
 def expand_home(paths: list[str]) -> list[str]:
     """Expand `~` in paths that a command names in its output as they were given; a callback."""
     return [_from_start(path, None) for path in paths]
+
+
+def finite(value: float | None) -> float | None:
+    """Refuse infinity, which no minimum excludes; a callback of options."""
+    if value is not None and math.isinf(value):
+        raise typer.BadParameter(f"must be a finite number, got {value}.")
+    return value
 
 
 def start_folder(context: typer.Context) -> Path:
