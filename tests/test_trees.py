@@ -15,6 +15,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+import archives
+from archives import KINDS, entry, member, rewrite
 from classifold.errors import UserError
 from classifold.ingest import entries, tar_archive, zip_archive
 from classifold.ingest.detection import find_source
@@ -28,31 +30,16 @@ FILES = {
     "Cat/2.png": b"another cat",
     "README": b"text",
 }
-TARS = {"tar": "w:", "tar.gz": "w:gz", "tar.bz2": "w:bz2", "tar.xz": "w:xz"}
-KINDS = ["folder", "zip", *TARS]
+LINK = "a link; links of archives are not followed"
+OUTSIDE = "its name is a path outside the archive"
 
 
 @pytest.fixture
 def pack(tmp_path):
     """Files as a folder or an archive of some kind."""
 
-    def to_path(files, kind):
-        path = tmp_path / f"source.{kind}"
-        if kind == "folder":
-            for name, content in files.items():
-                file = path / name
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_bytes(content)
-        elif kind == "zip":
-            with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-                archive.mkdir("empty")
-                for name, content in files.items():
-                    archive.writestr(name, content)
-        else:
-            with tarfile.open(path, TARS[kind]) as archive:
-                for name, content in files.items():
-                    archive.addfile(member(name, content), io.BytesIO(content))
-        return path
+    def to_path(files, kind, **options):
+        return archives.pack(tmp_path / f"source.{kind}", files, kind, **options)
 
     return to_path
 
@@ -83,14 +70,6 @@ def refused(opened):
     return refuse
 
 
-def member(name, content=b"", **fields):
-    entry = tarfile.TarInfo(name)
-    entry.size = len(content)
-    for field, value in fields.items():
-        setattr(entry, field, value)
-    return entry
-
-
 def contents(tree):
     return {name: tree.read(name) for name in tree.names()}
 
@@ -99,41 +78,14 @@ def refusals(tree):
     return {item.id: item.reason for item in tree.refused}
 
 
-def entry(name, **fields):
-    info = zipfile.ZipInfo(name)
-    for field, value in fields.items():
-        setattr(info, field, value)
-    return info
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_folder_and_its_archives_hold_the_same_files_in_the_same_order(pack, opened, kind):
-    with opened(pack(FILES, kind)) as tree:
+    empty = ["dog/none/", "emu/chick/"]
+    with opened(pack(FILES | dict.fromkeys(empty, b""), kind)) as tree:
         assert tree.names() == sorted(FILES)
         assert contents(tree) == FILES
         assert tree.refused == []
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_folders_without_files_are_listed(tmp_path, opened, kind):
-    path = tmp_path / f"source.{kind}"
-    folders = ["cat", "dog", "emu/chick"]
-    if kind == "folder":
-        for name in folders:
-            (path / name).mkdir(parents=True)
-        (path / "cat/1.png").write_bytes(b"")
-    elif kind == "zip":
-        with zipfile.ZipFile(path, "w") as archive:
-            for name in folders:
-                archive.mkdir(name)
-            archive.writestr("cat/1.png", b"")
-    else:
-        with tarfile.open(path, TARS[kind]) as archive:
-            for name in folders:
-                archive.addfile(member(name, type=tarfile.DIRTYPE))
-            archive.addfile(member("./cat/1.png"), io.BytesIO())
-    with opened(path) as tree:
-        assert tree.empty_folders == ["dog", "emu/chick"]
+        assert tree.empty_folders == ["dog/none", "emu/chick"]
 
 
 LAYOUTS = {
@@ -174,61 +126,49 @@ CLIMBING = [
 ]
 
 
-@pytest.mark.parametrize("name", [*CLIMBING, "..\\outside.png", "\\absolute.png"])
-def test_an_entry_of_a_zip_that_climbs_out_is_refused_and_nothing_is_written(
-    tmp_path, pack, opened, name
-):
-    path = pack({"cat/1.png": b"x", name: b"evil"}, "zip")
-    with opened(path) as tree:
-        assert contents(tree) == {"cat/1.png": b"x"}
-        assert refusals(tree) == {name: "its name is a path outside the archive"}
-    assert {file.name for file in tmp_path.rglob("*")} == {"scratch", path.name}
-
-
-@pytest.mark.parametrize("kind", ["tar", "tar.gz"])
-@pytest.mark.parametrize("name", CLIMBING)
-def test_an_entry_of_a_tar_that_climbs_out_is_refused_and_nothing_is_written(
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *((name, kind) for name in CLIMBING for kind in ("zip", "tar", "tar.gz")),
+        *(("..\\outside.png", "zip"), ("\\absolute.png", "zip")),
+    ],
+)
+def test_an_entry_that_climbs_out_is_refused_and_nothing_is_written(
     tmp_path, pack, opened, name, kind
 ):
     path = pack({"cat/1.png": b"x", name: b"evil"}, kind)
     with opened(path) as tree:
         assert contents(tree) == {"cat/1.png": b"x"}
-        assert refusals(tree) == {name: "its name is a path outside the archive"}
+        assert refusals(tree) == {name: OUTSIDE}
     assert {file.name for file in tmp_path.rglob("*")} == {"scratch", path.name}
 
 
-def test_a_link_in_a_zip_is_refused(tmp_path, opened):
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr(entry("cat/1.png", external_attr=0o120777 << 16), "/etc/passwd")
-    with opened(tmp_path / "a.zip") as tree:
+@pytest.mark.parametrize(
+    "kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK]
+)
+def test_links_devices_and_pipes_in_a_zip_are_refused(pack, opened, kind):
+    odd = entry("cat/1.png", external_attr=(kind | 0o666) << 16)
+    with opened(pack({odd: b"/etc/passwd"}, "zip")) as tree:
         assert tree.names() == []
-        assert refusals(tree) == {"cat/1.png": "a link; links of archives are not followed"}
+        reason = LINK if kind == stat.S_IFLNK else "not a regular file"
+        assert refusals(tree) == {"cat/1.png": reason}
 
 
-def test_links_and_devices_in_a_tar_are_refused_but_one_file_may_have_two_names(tmp_path, opened):
-    with tarfile.open(tmp_path / "a.tar", "w") as archive:
-        archive.addfile(member("cat/1.png", b"x"), io.BytesIO(b"x"))
-        for name, kind, target in [
-            ("cat/inside.png", tarfile.LNKTYPE, "cat/1.png"),
-            ("cat/outside.png", tarfile.LNKTYPE, "/etc/passwd"),
-            ("cat/climbing.png", tarfile.LNKTYPE, "../../etc/passwd"),
-            ("cat/soft.png", tarfile.SYMTYPE, "1.png"),
-            ("cat/pipe.png", tarfile.FIFOTYPE, ""),
-            ("cat/disk.png", tarfile.BLKTYPE, ""),
-            ("cat/terminal.png", tarfile.CHRTYPE, ""),
-        ]:
-            archive.addfile(member(name, type=kind, linkname=target))
-    link = "a link; links of archives are not followed"
-    with opened(tmp_path / "a.tar") as tree:
+def test_links_and_devices_in_a_tar_are_refused_but_one_file_may_have_two_names(pack, opened):
+    others = [
+        member("cat/inside.png", type=tarfile.LNKTYPE, linkname="cat/1.png"),
+        member("cat/outside.png", type=tarfile.LNKTYPE, linkname="/etc/passwd"),
+        member("cat/climbing.png", type=tarfile.LNKTYPE, linkname="../../etc/passwd"),
+        member("cat/soft.png", type=tarfile.SYMTYPE, linkname="1.png"),
+        member("cat/pipe.png", type=tarfile.FIFOTYPE),
+        member("cat/disk.png", type=tarfile.BLKTYPE),
+        member("cat/terminal.png", type=tarfile.CHRTYPE),
+        member("cat/sparse.png", type=tarfile.GNUTYPE_SPARSE),
+    ]
+    with opened(pack({"cat/1.png": b"x"} | dict.fromkeys(others, b""), "tar")) as tree:
         assert contents(tree) == {"cat/1.png": b"x", "cat/inside.png": b"x"}
-        assert refusals(tree) == {
-            "cat/outside.png": link,
-            "cat/climbing.png": link,
-            "cat/soft.png": link,
-            "cat/pipe.png": "not a regular file",
-            "cat/disk.png": "not a regular file",
-            "cat/terminal.png": "not a regular file",
-        }
+        reasons = [LINK] * 3 + ["not a regular file"] * 4
+        assert refusals(tree) == dict(zip([m.name for m in others[1:]], reasons, strict=True))
 
 
 @pytest.mark.promise("limit-pipes")
@@ -253,65 +193,39 @@ def test_in_a_folder_links_to_files_are_followed_and_others_and_pipes_are_listed
         assert refusals(tree) == {"dog": reason, "up": reason}
 
 
-def test_a_later_entry_replaces_one_of_its_name_and_is_listed(tmp_path, opened):
-    with (
-        pytest.warns(UserWarning, match="Duplicate name"),
-        zipfile.ZipFile(tmp_path / "a.zip", "w") as archive,
-    ):
-        for name, content in [("cat/1.png", b"1st"), ("./cat//1.png", b"2nd"), ("cat/1.png", b"3")]:
-            archive.writestr(name, content)
-    with tarfile.open(tmp_path / "a.tar", "w") as archive:
-        for name, content in [("cat/1.png", b"1st"), ("./cat//1.png", b"2nd"), ("cat/1.png", b"3")]:
-            archive.addfile(member(name, content), io.BytesIO(content))
-    for kind in ("zip", "tar"):
-        with opened(tmp_path / f"a.{kind}") as tree:
-            assert contents(tree) == {"cat/1.png": b"3"}
-            replaced = ("cat/1.png", "replaced by a later entry of the same name")
-            assert tree.refused == [replaced, replaced]
+REPLACED = "replaced by a later entry of the same name"
 
 
-def test_a_second_name_of_a_file_that_replaces_an_entry_is_listed(tmp_path, opened):
-    with tarfile.open(tmp_path / "a.tar", "w") as archive:
-        for name, content in [("cat/1.png", b"1"), ("cat/2.png", b"2")]:
-            archive.addfile(member(name, content), io.BytesIO(content))
-        archive.addfile(member("cat/2.png", type=tarfile.LNKTYPE, linkname="cat/1.png"))
-    with opened(tmp_path / "a.tar") as tree:
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_later_entry_replaces_one_of_its_name_and_is_listed(pack, opened, kind):
+    files = [("cat/1.png", b"1st"), ("./cat//1.png", b"2nd"), ("cat/1.png", b"3")]
+    with opened(pack(files, kind)) as tree:
+        assert contents(tree) == {"cat/1.png": b"3"}
+        assert tree.refused == [("cat/1.png", REPLACED)] * 2
+
+
+def test_a_second_name_of_a_file_that_replaces_an_entry_is_listed(pack, opened):
+    again = member("cat/2.png", type=tarfile.LNKTYPE, linkname="cat/1.png")
+    with opened(pack({"cat/1.png": b"1", "cat/2.png": b"2", again: b""}, "tar")) as tree:
         assert contents(tree) == {"cat/1.png": b"1", "cat/2.png": b"1"}
-        assert refusals(tree) == {"cat/2.png": "replaced by a later entry of the same name"}
-
-
-def flip(path, offset, value):
-    content = bytearray(path.read_bytes())
-    content[offset] = value
-    path.write_bytes(content)
+        assert refusals(tree) == {"cat/2.png": REPLACED}
 
 
 @pytest.mark.promise("refused-entries")
 def test_an_encrypted_entry_names_a_remedy(pack, opened):
     path = pack({"cat/1.png": b"secret", "cat/2.png": b"open"}, "zip")
-    directory = path.read_bytes().find(b"PK\1\2", path.read_bytes().find(b"PK\1\2") + 1)
-    flip(path, directory + 8, 1)
+    rewrite(path, 8, b"\1")
     with opened(path) as tree:
         assert contents(tree) == {"cat/2.png": b"open"}
         assert "unpack the archive with its password" in refusals(tree)["cat/1.png"]
 
 
-def rewrite(path, field, value, *, after=b"PK\1\2"):
-    """Overwrite bytes of the first entry of a zip's list."""
-    start = path.read_bytes().find(after) + field
-    content = bytearray(path.read_bytes())
-    content[start : start + len(value)] = value
-    path.write_bytes(content)
-
-
 @pytest.mark.parametrize("claimed", [0, 1, 500, 2**22 - 1])
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 @pytest.mark.promise("limit-entry")
-def test_an_entry_that_claims_too_few_bytes_is_read_no_further(tmp_path, opened, method, claimed):
-    path = tmp_path / "a.zip"
-    with zipfile.ZipFile(path, "w", method) as archive:
-        archive.writestr("cat/1.png", bytes(2**22))
-        archive.writestr("cat/2.png", b"x")
+def test_an_entry_that_claims_too_few_bytes_is_read_no_further(pack, opened, method, claimed):
+    path = pack({"cat/1.png": bytes(2**22), "cat/2.png": b"x"}, "zip", method=method)
     rewrite(path, 24, struct.pack("<I", claimed))
     with opened(path) as tree:
         tracemalloc.start()
@@ -323,29 +237,25 @@ def test_an_entry_that_claims_too_few_bytes_is_read_no_further(tmp_path, opened,
     assert peak < 3 * claimed + 2**17
 
 
-def test_an_entry_that_claims_too_many_bytes_is_an_error(tmp_path, opened):
-    path = tmp_path / "a.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("cat/1.png", b"content")
-        archive.writestr("cat/2.png", b"x")
-    rewrite(path, 24, struct.pack("<I", 8))
-    with opened(path) as tree:
-        with pytest.raises(OSError, match="unpacks to fewer bytes than the 8 that it claims"):
-            tree.read("cat/1.png")
-        assert tree.read("cat/2.png") == b"x"
+def in_64_bits(claimed):
+    return struct.pack("<HHQ", 1, 8, claimed)
 
 
-@pytest.mark.parametrize("claimed", [2**28 + 1, 2**63, 2**64 - 1])
-def test_an_entry_that_claims_too_much_in_64_bits_is_an_error(tmp_path, opened, claimed):
-    path = tmp_path / "a.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        entry = zipfile.ZipInfo("cat/1.png")
-        entry.extra = struct.pack("<HHQ", 1, 8, claimed)
-        archive.writestr(entry, b"x")
-        archive.writestr("cat/2.png", b"x")
-    rewrite(path, 24, b"\xff" * 4)
+@pytest.mark.parametrize(
+    ("extra", "claimed", "message"),
+    [
+        (b"", 8, "unpacks to fewer bytes than the 8 that it claims"),
+        *(
+            (in_64_bits(n), 2**32 - 1, "maximum is 268,435,456")
+            for n in (2**28 + 1, 2**63, 2**64 - 1)
+        ),
+    ],
+)
+def test_an_entry_that_claims_too_many_bytes_is_an_error(pack, opened, extra, claimed, message):
+    path = pack({entry("cat/1.png", extra=extra): b"content", "cat/2.png": b"x"}, "zip")
+    rewrite(path, 24, struct.pack("<I", claimed))
     with opened(path) as tree:
-        with pytest.raises(OSError, match="the maximum is 268,435,456"):
+        with pytest.raises(OSError, match=message):
             tree.read("cat/1.png")
         assert tree.read("cat/2.png") == b"x"
 
@@ -357,20 +267,16 @@ def test_an_entry_that_claims_too_much_in_64_bits_is_an_error(tmp_path, opened, 
         *((zipfile.ZIP_LZMA, "LZMA"), (93, "zstd"), (99, "AES encryption"), (77, "method 77")),
     ],
 )
-def test_an_entry_of_another_compression_is_refused_by_its_name(tmp_path, opened, method, name):
-    path = tmp_path / "a.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("cat/1.png", b"x")
+def test_an_entry_of_another_compression_is_refused_by_its_name(pack, opened, method, name):
+    path = pack({"cat/1.png": b"x"}, "zip")
     rewrite(path, 10, struct.pack("<H", method))
     with opened(path) as tree:
         assert tree.names() == []
         assert refusals(tree)["cat/1.png"].startswith(f"compressed by {name} instead of deflate")
 
 
-def test_a_zip_of_encrypted_images_is_refused_for_that_reason(tmp_path, opened):
-    path = tmp_path / "a.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("cat/1.png", b"x")
+def test_a_zip_of_encrypted_images_is_refused_for_that_reason(pack, opened):
+    path = pack({"cat/1.png": b"x"}, "zip")
     rewrite(path, 8, b"\1")
     with (
         opened(path) as tree,
@@ -379,20 +285,18 @@ def test_a_zip_of_encrypted_images_is_refused_for_that_reason(tmp_path, opened):
         find_source(tree, layout="auto", task="single", where="a.zip")
 
 
-@pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK])
-def test_devices_and_pipes_in_a_zip_are_refused(tmp_path, opened, kind):
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr(entry("cat/1.png", external_attr=(kind | 0o666) << 16), b"")
-    with opened(tmp_path / "a.zip") as tree:
-        assert refusals(tree) == {"cat/1.png": "not a regular file"}
-
-
-def test_a_name_that_goes_on_after_a_null_character_is_refused(pack, opened):
-    path = pack({"cat/1.png": b"x", "cat/2.png+.txt": b"y"}, "zip")
-    path.write_bytes(path.read_bytes().replace(b"+", b"\0"))
+@pytest.mark.parametrize(
+    ("name", "spoilt", "listed"),
+    [(b"cat/2.png+.txt", b"cat/2.png\0.txt", "cat/2.png"), (b"nameless", bytes(8), "(no name)")],
+)
+def test_a_name_that_is_empty_or_goes_on_after_a_null_character_is_refused(
+    pack, opened, name, spoilt, listed
+):
+    path = pack({"cat/1.png": b"x", name.decode(): b"y"}, "zip")
+    path.write_bytes(path.read_bytes().replace(name, spoilt))
     with opened(path) as tree:
-        assert tree.names() == ["cat/1.png"]
-        assert refusals(tree) == {"cat/2.png": "its name is empty or has a null character"}
+        assert contents(tree) == {"cat/1.png": b"x"}
+        assert refusals(tree) == {listed: "its name is empty or has a null character"}
 
 
 def test_a_zip_behind_a_program_is_read(pack, opened):
@@ -402,7 +306,7 @@ def test_a_zip_behind_a_program_is_read(pack, opened):
         assert contents(tree) == FILES
 
 
-def test_a_tar_whose_last_file_is_a_zip_is_a_tar(tmp_path, pack, opened):
+def test_a_tar_whose_last_file_is_a_zip_is_a_tar(pack, opened):
     inner = pack({"x": b"y"}, "zip").read_bytes()
     with opened(pack({"cat/1.png": b"x", "inner.zip": inner}, "tar")) as tree:
         assert tree.names() == ["cat/1.png", "inner.zip"]
@@ -415,22 +319,17 @@ def test_a_zip_that_unpacks_to_too_much_in_all_is_refused(pack, refused, monkeyp
     refused(path, r"unpacks to more than [\d,]+ bytes, over 100.*folder")
 
 
-def test_one_file_of_many_names_unpacks_to_too_much_in_all(tmp_path, refused, monkeypatch):
+def test_one_file_of_many_names_unpacks_to_too_much_in_all(pack, refused, monkeypatch):
     monkeypatch.setattr(entries, "BYTES_UNPACKED_BEYOND_SUSPICION", 10_000)
-    path = tmp_path / "a.tar"
-    with tarfile.open(path, "w") as archive:
-        archive.addfile(member("0.png", bytes(90_000)), io.BytesIO(bytes(90_000)))
-        for number in range(1, 400):
-            archive.addfile(member(f"{number}.png", type=tarfile.LNKTYPE, linkname="0.png"))
+    names = [member(f"{i}.png", type=tarfile.LNKTYPE, linkname="0.png") for i in range(1, 400)]
+    path = pack({"0.png": bytes(90_000)} | dict.fromkeys(names, b""), "tar")
     refused(path, "unpacks to more than")
 
 
 @pytest.mark.promise("limit-file")
 def test_an_entry_that_unpacks_to_far_more_than_its_size_is_not_unpacked(pack, opened, monkeypatch):
     monkeypatch.setattr(zip_archive, "BYTES_BEYOND_SUSPICION", 10_000)
-    with (
-        opened(pack({"cat/1.png": bytes(20_000), "cat/2.png": bytes(9_000)}, "zip")) as tree,
-    ):
+    with opened(pack({"cat/1.png": bytes(20_000), "cat/2.png": bytes(9_000)}, "zip")) as tree:
         with pytest.raises(OSError, match=r"\d+ bytes would unpack to 20,000"):
             tree.read("cat/1.png")
         assert tree.read("cat/2.png") == bytes(9_000)
@@ -450,8 +349,7 @@ def test_files_too_large_to_be_read_safely_are_refused(pack, opened, monkeypatch
 @pytest.mark.promise("limit-files")
 def test_more_files_than_memory_has_room_for_are_refused(pack, refused, monkeypatch, kind):
     monkeypatch.setattr(entries, "MAX_FILES", 2)
-    path = pack({f"cat/{i}.png": b"" for i in range(3)}, kind)
-    refused(path, r"more than 2 files.*Divide it")
+    refused(pack({f"cat/{i}.png": b"" for i in range(3)}, kind), "more than 2 files.*Divide it")
 
 
 @pytest.mark.parametrize("kind", ["tar.gz", "tar.bz2", "tar.xz"])
@@ -460,8 +358,9 @@ def test_a_tar_that_unpacks_to_far_more_than_its_size_is_not_unpacked(
     tmp_path, pack, refused, monkeypatch, kind
 ):
     monkeypatch.setattr(entries, "BYTES_UNPACKED_BEYOND_SUSPICION", 10_000)
-    path = pack({"cat/1.png": bytes(2 * 2**20)}, kind)
-    refused(path, r"unpacks to more than [\d,]+ bytes, over 100")
+    refused(
+        pack({"cat/1.png": bytes(2 * 2**20)}, kind), r"unpacks to more than [\d,]+ bytes, over 100"
+    )
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
@@ -469,15 +368,12 @@ def test_a_full_disk_is_a_message(pack, refused, monkeypatch):
     monkeypatch.setattr(
         tar_archive.shutil, "disk_usage", lambda _: tar_archive.shutil._ntuple_diskusage(1, 1, 0)
     )
-    path = pack(FILES, "tar.gz")
-    refused(path, r"the disk is full")
+    refused(pack(FILES, "tar.gz"), "the disk is full")
 
 
-def test_a_damaged_entry_is_an_error_of_that_file_alone(tmp_path, opened):
-    path = tmp_path / "a.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a.png", b"content of a")
-        archive.writestr("b.png", b"content of b")
+def test_a_damaged_entry_is_an_error_of_that_file_alone(pack, opened):
+    files = {"a.png": b"content of a", "b.png": b"content of b"}
+    path = pack(files, "zip", method=zipfile.ZIP_STORED)
     path.write_bytes(path.read_bytes().replace(b"content of a", b"CONTENT of a"))
     with opened(path) as tree:
         with pytest.raises(OSError, match="BadZipFile: Bad CRC-32"):
@@ -500,8 +396,9 @@ def test_an_archive_cut_short_is_a_message(pack, refused, kind, kept):
 @pytest.mark.parametrize("kind", ["tar.gz", "tar.bz2", "tar.xz"])
 def test_one_wrong_byte_in_a_compressed_tar_is_a_message(pack, refused, kind):
     path = pack(LARGE, kind)
-    where = len(path.read_bytes()) // 2
-    flip(path, where, path.read_bytes()[where] ^ 255)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
     refused(path, r"ownload (it|the file) again")
 
 
@@ -524,9 +421,7 @@ def headers_without_end(kind):
     if kind == "sparse":
         first = bytearray(header(type=tarfile.GNUTYPE_SPARSE))
         first[482] = 1
-        first[148:156] = b" " * 8
-        first[148:156] = b"%06o\0 " % sum(first)
-        return bytes(first) + (b"0" * 504 + b"\1" + bytes(7)) * (megabytes // 512)
+        return checked(first) + (b"0" * 504 + b"\1" + bytes(7)) * (megabytes // 512)
     return header(type=kind, size=megabytes) + bytes(megabytes) + header() + bytes(1024)
 
 
@@ -565,10 +460,11 @@ def test_many_small_files_have_headers_of_their_own(pack, opened):
         assert len(tree.names()) == 3000
 
 
-def test_a_sparse_file_in_a_tar_is_refused(tmp_path, opened):
-    (tmp_path / "a.tar").write_bytes(header(type=tarfile.GNUTYPE_SPARSE) + bytes(1024))
-    with opened(tmp_path / "a.tar") as tree:
-        assert refusals(tree) == {"cat/1.png": "not a regular file"}
+def checked(block):
+    """A header with the checksum of its bytes."""
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
 
 
 def header(**fields):
@@ -578,9 +474,7 @@ def header(**fields):
 def backwards(**fields):
     block = bytearray(header(**fields))
     block[124:136] = tarfile.itn(-512, 12, tarfile.GNU_FORMAT)
-    block[148:156] = b" " * 8
-    block[148:156] = b"%06o\0 " % sum(block)
-    return bytes(block)
+    return checked(block)
 
 
 @pytest.mark.parametrize(
@@ -628,12 +522,10 @@ NO_UTF_8 = "its name is not in UTF-8, although it claims to be"
     ],
 )
 def test_one_damaged_entry_does_not_keep_the_others_of_a_zip_from_being_read(
-    tmp_path, opened, field, value, reason
+    pack, opened, field, value, reason
 ):
-    path = tmp_path / "a.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(entry("cat/é.png", comment=b"\1\0\xff\xff"), b"damaged")
-        archive.writestr("dog/é.png", b"x")
+    damaged = entry("cat/é.png", comment=b"\1\0\xff\xff")
+    path = pack({damaged: b"damaged", "dog/é.png": b"x"}, "zip")
     rewrite(path, field, value)
     if field == 30:  # the comment becomes extra fields
         rewrite(path, 32, b"\0")
@@ -646,12 +538,9 @@ def test_one_damaged_entry_does_not_keep_the_others_of_a_zip_from_being_read(
 
 def test_a_wrong_place_in_a_zips_list_is_an_error_of_that_file_alone(pack, opened):
     path = pack({"a.png": b"a", "b.png": b"b"}, "zip")
-    whole = path.read_bytes()
-    directory = whole.find(b"PK\1\2", whole.find(b"PK\1\2") + 1)  # behind that of empty/
-    for offset in (1, len(whole) - 25, len(whole) + 5, 2**32 - 2):
-        spoilt = bytearray(whole)
-        spoilt[directory + 42 : directory + 46] = struct.pack("<I", offset)
-        path.write_bytes(spoilt)
+    length = len(path.read_bytes())
+    for offset in (1, length - 25, length + 5, 2**32 - 2):
+        rewrite(path, 42, struct.pack("<I", offset))
         with opened(path) as tree:
             with pytest.raises(OSError):
                 tree.read("a.png")
@@ -664,7 +553,7 @@ def test_names_that_are_no_unicode_are_spelled_out_and_read(tmp_path, opened):
     (root / "cat").mkdir(parents=True)
     (root / "cat" / os.fsdecode(raw)).write_bytes(b"x")
     with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.GNU_FORMAT) as archive:
-        archive.addfile(member(f"cat/{os.fsdecode(raw)}", b"x"), io.BytesIO(b"x"))
+        archive.addfile(member(f"cat/{os.fsdecode(raw)}", size=1), io.BytesIO(b"x"))
     for path in (root, tmp_path / "a.tar"):
         with opened(path) as tree:
             assert contents(tree) == {r"cat/caf\xe9.png": b"x"}
@@ -684,14 +573,6 @@ def test_a_name_of_255_bytes_is_a_name(pack, opened):
     for kind in KINDS:
         with opened(pack(files, kind)) as tree:
             assert contents(tree) == files
-
-
-def test_an_entry_without_a_name_is_refused(pack, opened):
-    path = pack({"cat/1.png": b"x", "nameless": b"y"}, "zip")
-    path.write_bytes(path.read_bytes().replace(b"nameless", bytes(8)))
-    with opened(path) as tree:
-        assert contents(tree) == {"cat/1.png": b"x"}
-        assert list(refusals(tree)) == ["(no name)"]
 
 
 def test_folders_parted_by_backslashes_are_folders(pack, opened):
