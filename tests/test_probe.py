@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from classifold.analysis.explain.saliency import explain_class
-from classifold.data.pack import Pack, join
+from classifold.data.pack import join
 from classifold.errors import UserError
 from classifold.models.feature_cache import FeatureCache
 from classifold.models.inference import predict_features, predict_logits
@@ -28,7 +28,6 @@ from classifold.serving.predict import Classifier
 from classifold.training.config import TrainingConfig
 from classifold.training.folds import fit_folds
 from classifold.training.loop import fit, refit
-from classifold.training.machine import set_up
 from classifold.training.probe import LOWEST_LOGIT, _assign_folds, out_of_fold_logits
 from classifold.training.scores import score_logits
 from classifold.training.setup import Training
@@ -62,18 +61,22 @@ def new_probe(weights):
 
 
 @pytest.fixture
+def draw(draw_pack, draw_multi_pack):
+    """A pack of a task."""
+
+    def of_task(task, *arguments, **options):
+        return (draw_pack if task == "single" else draw_multi_pack)(*arguments, **options)
+
+    return of_task
+
+
+@pytest.fixture
 def fit_head(machine, tmp_path):
-    def run(network, pack, validation, head, **options):
-        return fit(
-            network,
-            pack,
-            validation,
-            config=config_of(pack, head),
-            policy=NO_POLICY,
-            machine=machine,
-            cache=FeatureCache(tmp_path / "features"),
-            **options,
-        )
+    features = FeatureCache(tmp_path / "features")
+
+    def run(network, pack, validation, head, *, cache=features):
+        work = {"config": config_of(pack, head), "policy": NO_POLICY, "machine": machine}
+        return fit(network, pack, validation, cache=cache, **work)
 
     return run
 
@@ -91,31 +94,25 @@ def logits_of(network, pack):
     return predict_logits(network, pack.images, device=CPU, **SIZE)
 
 
-def test_the_linear_head_is_the_logistic_regression_of_scikit_learn(draw_pack, new_probe, fit_head):
-    pack, validation = draw_pack(60), draw_pack(24, seed=1)
-    network = new_probe()
+def scikit_learns(c):
+    """The regression of scikit-learn that the linear head is to be."""
+    return make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000))
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_the_linear_head_is_the_logistic_regression_of_scikit_learn(
+    draw_pack, new_probe, fit_head, n_classes
+):
+    pack, validation = (draw_pack(n, n_classes=n_classes, seed=i) for i, n in enumerate((60, 24)))
+    network = new_probe(n_classes)
     fitted = fit_head(network, pack, validation, {"name": "logistic", "c": 0.1})
-    scaler = StandardScaler().fit(features_of(network, pack))
-    reference = LogisticRegression(C=0.1, max_iter=1000)
-    reference.fit(scaler.transform(features_of(network, pack)), pack.labels)
-    expected = reference.predict_proba(scaler.transform(features_of(network, validation)))
+    reference = scikit_learns(0.1).fit(features_of(network, pack), pack.labels)
+    expected = reference.predict_proba(features_of(network, validation))
     found = torch.from_numpy(logits_of(network, validation)).softmax(1).numpy()
     np.testing.assert_allclose(found, expected, atol=0.002)
     assert fitted.phases["head"]["c"] == 0.1
-    assert fitted.phases["head"]["n_trainable_parameters"] == 3 * network.head.in_features + 3
-
-
-def test_with_two_classes_the_softmax_of_the_logits_is_the_sigmoid_of_scikit_learn(
-    draw_pack, new_probe, fit_head
-):
-    pack = draw_pack(40, n_classes=2)
-    network = new_probe(2)
-    fit_head(network, pack, pack, {"name": "logistic", "c": 0.01})
-    scaler = StandardScaler().fit(features_of(network, pack))
-    scaled = scaler.transform(features_of(network, pack))
-    reference = LogisticRegression(C=0.01, max_iter=1000).fit(scaled, pack.labels)
-    found = torch.from_numpy(logits_of(network, pack)).softmax(1).numpy()
-    np.testing.assert_allclose(found, reference.predict_proba(scaled), atol=0.005)
+    n_parameters = n_classes * (network.head.in_features + 1)
+    assert fitted.phases["head"]["n_trainable_parameters"] == n_parameters
 
 
 def test_each_of_several_labels_has_a_logistic_regression(draw_multi_pack, new_probe, fit_head):
@@ -123,12 +120,11 @@ def test_each_of_several_labels_has_a_logistic_regression(draw_multi_pack, new_p
     pack.labels[:, 2] = 1  # on every image: there is nothing to learn
     network = new_probe()
     fitted = fit_head(network, pack, draw_multi_pack(16, seed=1), {"name": "logistic", "c": 0.1})
-    scaler = StandardScaler().fit(features_of(network, pack))
-    scaled = scaler.transform(features_of(network, pack))
+    features = features_of(network, pack)
     found = torch.from_numpy(logits_of(network, pack)).sigmoid().numpy()
     for label in range(2):
-        reference = LogisticRegression(C=0.1, max_iter=1000).fit(scaled, pack.labels[:, label])
-        expected = reference.predict_proba(scaled)[:, 1]
+        reference = scikit_learns(0.1).fit(features, pack.labels[:, label])
+        expected = reference.predict_proba(features)[:, 1]
         np.testing.assert_allclose(found[:, label], expected, atol=0.01)
     np.testing.assert_allclose(found[:, 2], 40.5 / 41, atol=1e-6)
     assert "validation_micro_f1" in fitted.phases["head"]
@@ -224,17 +220,14 @@ def with_variants(pack, groups=()):
 
 
 @pytest.mark.parametrize("task", ["single", "multi"])
-def test_cross_validation_chooses_c_as_scikit_learn_does(
-    draw_pack, draw_multi_pack, new_probe, fit_head, task
-):
-    draw = draw_pack if task == "single" else draw_multi_pack
+def test_cross_validation_chooses_c_as_scikit_learn_does(draw, new_probe, fit_head, task):
     first = np.repeat(np.arange(20), 2)  # each image has a duplicate
-    plain = draw(20).subset(first)
+    plain = draw(task, 20).subset(first)
     plain = plain._replace(images=plain.images[:], ids=[str(number) for number in range(40)])
     pack, network = with_variants(plain, [str(number) for number in first]), new_probe()
     candidates = [0.00001, 0.001, 1.0]
     head = by_folds({"name": "logistic", "c": candidates})
-    fitted = fit_head(network, pack, draw(24, seed=1), head)
+    fitted = fit_head(network, pack, draw(task, 24, seed=1), head)
 
     folds = _assign_folds(pack, seed=1)
     assert len(np.unique(folds)) == 5
@@ -243,18 +236,18 @@ def test_cross_validation_chooses_c_as_scikit_learn_does(
 
     inputs, losses = features_of(network, pack), {}
     for c in candidates:
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000))
-        model = model if task == "single" else OneVsRestClassifier(model)
+        model = scikit_learns(c) if task == "single" else OneVsRestClassifier(scikit_learns(c))
         probabilities = np.zeros((80, 3))
         for fold in range(5):
             model.fit(inputs[folds != fold], pack.labels[folds != fold])
             probabilities[folds == fold] = model.predict_proba(inputs[folds == fold])
         originals = probabilities[:40]
-        if task == "single":
-            losses[c] = -np.log(originals[np.arange(40), plain.labels]).mean()
-        else:
-            right = np.where(plain.labels, originals, 1 - originals)
-            losses[c] = -np.log(right).mean()
+        right = (
+            originals[np.arange(40), plain.labels]
+            if task == "single"
+            else np.where(plain.labels, originals, 1 - originals)
+        )
+        losses[c] = -np.log(right).mean()
     tried = fitted.phases["head"]["tried"]
     for c, loss in losses.items():
         assert tried[f"{c:g}"]["cross_validation_loss"] == pytest.approx(loss, abs=0.01)
@@ -281,13 +274,15 @@ def test_cross_validation_chooses_the_number_of_neighbors(draw_pack, new_probe, 
     assert summary["k"] == 9
 
 
-def test_cross_validation_needs_two_groups(draw_pack, new_probe, fit_head):
-    pack = draw_pack(6)._replace(groups=["a"] * 6)
-    head = by_folds(LOGISTIC)
+def test_cross_validation_and_out_of_fold_logits_need_two_groups(draw_pack, new_probe, fit_head):
+    pack, network = draw_pack(6)._replace(groups=["a"] * 6), new_probe()
     with pytest.raises(UserError, match=r"head\.choose_by: .*got 6 training images"):
-        fit_head(new_probe(), pack, pack, head)
+        fit_head(network, pack, pack, by_folds(LOGISTIC))
     single = by_folds({"name": "logistic", "c": 0.1})  # there is nothing to choose
-    assert fit_head(new_probe(), pack, pack, single).phases["head"]["c"] == 0.1
+    fitted = fit_head(network, pack, pack, single)
+    assert fitted.phases["head"]["c"] == 0.1
+    config = config_of(pack, single)
+    assert out_of_fold_logits(network, fitted.body, pack, config=config) is None
 
 
 def test_out_of_fold_logits_are_those_of_a_head_fitted_without_the_fold(
@@ -313,18 +308,10 @@ def test_out_of_fold_logits_are_those_of_a_head_fitted_without_the_fold(
     assert np.isnan(found.logits[rare]).all() and np.isfinite(found.logits[~rare]).all()
     for fold in np.unique(folds[~rare]):
         rest, held_out = folds != fold, (folds == fold) & ~rare
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
-        expected = model.fit(inputs[rest], plain.labels[rest]).predict_proba(inputs[held_out])
+        model = scikit_learns(0.1).fit(inputs[rest], plain.labels[rest])
+        expected = model.predict_proba(inputs[held_out])
         probabilities = torch.from_numpy(found.logits[held_out]).softmax(1).numpy()
         np.testing.assert_allclose(probabilities[:, model.classes_], expected, atol=0.01)
-
-
-def test_out_of_fold_logits_need_two_groups(draw_pack, new_probe, fit_head):
-    pack = draw_pack(6)._replace(groups=["a"] * 6)
-    network, head = new_probe(), {"name": "logistic", "c": 0.1}
-    fitted = fit_head(network, pack, pack, head)
-    config = config_of(pack, head)
-    assert out_of_fold_logits(network, fitted.body, pack, config=config) is None
 
 
 def test_features_that_do_not_fit_into_the_memory_are_an_error(
@@ -359,12 +346,11 @@ def test_the_body_is_not_changed_and_a_second_head_reads_no_image(
 
 
 def test_without_room_for_files_features_are_kept_in_memory(
-    draw_pack, new_probe, machine, tmp_path, capsys
+    draw_pack, new_probe, fit_head, tmp_path, capsys
 ):
-    pack, config = draw_pack(30), config_of(draw_pack(3), LOGISTIC)
-    networks = [new_probe(), new_probe()]
+    pack, networks = draw_pack(30), [new_probe(), new_probe()]
     for network, cache in zip(networks, [FeatureCache(tmp_path, max_bytes=9), None], strict=True):
-        fit(network, pack, pack, config=config, policy=NO_POLICY, machine=machine, cache=cache)
+        fit_head(network, pack, pack, LOGISTIC, cache=cache)
     assert "features are kept in memory" in capsys.readouterr().out
     assert torch.equal(networks[0].head.weight, networks[1].head.weight)
 
@@ -374,58 +360,40 @@ def test_more_neighbors_than_images_is_an_error(draw_pack, new_probe, fit_head):
         fit_head(new_probe(), draw_pack(8), draw_pack(8), {"name": "neighbors", "k": [3, 9]})
 
 
-@pytest.fixture(scope="module", params=["logistic", "neighbors"])
-def saved(request, tmp_path_factory, weights):
-    """Folders of saved probes for one and for several labels per image."""
-    root = tmp_path_factory.mktemp(request.param)
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (20, 16, 16, 3), np.uint8)
-    heads = {"logistic": LOGISTIC, "neighbors": NEIGHBORS}
-    for task in ("single", "multi"):
-        labels = random.permutation(np.arange(20) % 3)
-        pack = Pack(
-            images=images,
-            labels=labels if task == "single" else np.eye(3, dtype=np.uint8)[labels],
-            ids=[str(number) for number in range(20)],
-            variants=np.zeros(20, np.int32),
-            transformations=["none"] * 20,
-            task=task,
-            classes=["cat", "dog", "owl"],
-            size=16,
-            resize="lanczos",
-        )
-        network = build(weights)
-        fit(
-            network, pack, pack, config=config_of(pack, heads[request.param]), policy=NO_POLICY,
-            machine=set_up(device=CPU, precision="fp32"),
-        )  # fmt: skip
-        (root / task).mkdir()
+@pytest.fixture(params=[LOGISTIC, NEIGHBORS], ids=["logistic", "neighbors"])
+def saved(request, tmp_path, weights, fit_head, draw):
+    """Save a probe of a task in a folder; images and their logits."""
+
+    def save(task):
+        network, pack, folder = build(weights), draw(task, 20), tmp_path / "saved"
+        fit_head(network, pack, pack, request.param)
+        folder.mkdir()
         save_model(
-            root / task,
+            folder,
             network,
             network="probe",
             arguments={"name": NAME, "weights": weights},
-            classes=pack.classes,
+            classes=["cat", "dog", "owl"],
             preprocessing={"pack_size": 16, "resize": "lanczos", **SIZE},
             training={"task": task, "threads": 1},
         )
-        np.save(root / task / "logits.npy", logits_of(network, pack))
-    np.save(root / "images.npy", images)
-    return root
+        return folder, pack.images, logits_of(network, pack)
+
+    return save
 
 
 @pytest.mark.parametrize("task", ["single", "multi"])
 def test_a_probe_is_loaded_as_it_was_saved(saved, weights, task):
-    model = load_model(saved / task)
-    images = np.load(saved / "images.npy")
+    folder, images, expected = saved(task)
+    model = load_model(folder)
     logits = predict_logits(model.network, images, device=CPU, **SIZE)
-    np.testing.assert_array_equal(logits, np.load(saved / task / "logits.npy"))
+    np.testing.assert_array_equal(logits, expected)
     assert model.description["weights"]["sha256"] == weights["sha256"]
 
 
 def test_a_probe_is_explained(saved):
     maps = explain_class(
-        load_model(saved / "single").network,
+        load_model(saved("single")[0]).network,
         torch.linspace(-1, 1, 3 * 32 * 32).view(1, 3, 32, 32),
         1,
         smooth_samples=1,
@@ -442,14 +410,14 @@ def test_a_probe_is_explained(saved):
 
 @pytest.mark.slow  # the exporter takes seconds
 @pytest.mark.parametrize("task", ["single", "multi"])
-def test_a_stack_with_a_probe_is_one_onnx_file(saved, project, tmp_path, task):
+def test_a_stack_with_a_probe_is_one_onnx_file(saved, project, draw_pack, tmp_path, task):
     root = project(task, method="mean")
     shutil.rmtree(root / "models/deep")
-    shutil.copytree(saved / task, root / "models/deep")
+    saved(task)[0].rename(root / "models/deep")
     classifier = Classifier.load(root)
     assert "backbone" in dict(classifier.members["deep"].network.named_children())
     path = tmp_path / "exported/model.onnx"
-    exported = export_onnx(path, classifier, np.load(saved / "images.npy"))
+    exported = export_onnx(path, classifier, draw_pack(20, size=16).images)
     assert exported.max_difference < 1e-4
     assert list(path.parent.iterdir()) == [path]
 
@@ -470,17 +438,11 @@ def test_probes_predict_folds_that_they_were_not_fitted_on(draw_pack, new_probe,
             model={},
         )
         logits, best_epochs = fit_folds(
-            training,
-            folds=folds,
-            policy=NO_POLICY,
-            checkpoints=tmp_path / head["name"],
-            key="0",
+            training, folds=folds, policy=NO_POLICY, checkpoints=tmp_path / head["name"], key="0"
         )
         assert best_epochs == [1, 1]
         network = new_probe()
-        others = pack.subset(np.flatnonzero(folds != 1))
-        config = config_of(pack, head)
-        fit(network, others, validation, config=config, policy=NO_POLICY, machine=machine)
+        fit_head(network, pack.subset(np.flatnonzero(folds != 1)), validation, head, cache=None)
         expected = logits_of(network, pack.subset(np.flatnonzero(folds == 1)))
         np.testing.assert_allclose(logits[folds == 1], expected, atol=0.02)
     assert len(list((tmp_path / "features").glob("*.npy"))) == 2
@@ -494,17 +456,11 @@ def test_a_refit_uses_the_chosen_candidate_and_all_images(
     config = config_of(pack, LOGISTIC).as_trained(fitted.phases)
     assert config.head == LOGISTIC | {"c": fitted.phases["head"]["c"]}
     network, expected, both = new_probe(), new_probe(), join(pack, validation)
-    (row,) = refit(
-        network,
-        both,
-        config=config,
-        policy=NO_POLICY,
-        machine=machine,
-        recorded=fitted.history,
-        cache=FeatureCache(tmp_path / "features"),
-    )
+    work = {"config": config, "policy": NO_POLICY, "machine": machine}
+    cache = FeatureCache(tmp_path / "features")
+    (row,) = refit(network, both, recorded=fitted.history, cache=cache, **work)
     assert not [name for name in row if name.startswith("validation")]
-    fit(expected, both, both, config=config, policy=NO_POLICY, machine=machine)
+    fit(expected, both, both, **work)
     np.testing.assert_allclose(logits_of(network, both), logits_of(expected, both), atol=0.05)
 
 

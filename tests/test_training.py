@@ -40,6 +40,11 @@ TINY = {
 }
 
 
+def one(**changes):
+    """A single phase that is `PHASE` but for the changes."""
+    return {"p1": PHASE | changes}
+
+
 def tiny(name="mlp", *, image_size=8, seed=1):
     seed_torch(seed, "weights")
     return build_network(name, n_classes=3, image_size=image_size, arguments=TINY[name])
@@ -62,11 +67,11 @@ def train(network, pack, validation=None, *, policy=NO_POLICY, precision="fp32",
     )
 
 
-def score_of(network, pack, **loss):
+def score_of(network, pack):
     logits = predict_logits(
         network, pack.images, image_size=pack.size, normalize="half", device=CPU
     )
-    return score_logits(logits, pack.labels, loss=loss or config_of(pack).loss)
+    return score_logits(logits, pack.labels, loss=config_of(pack).loss)
 
 
 def weights_of(network):
@@ -81,32 +86,36 @@ def same_weights(state, other):
 def test_a_tiny_network_of_each_kind_memorizes_32_images(draw_pack, name):
     pack = draw_pack(32, size=16 if name == "initial_cnn" else 8)
     network = tiny(name, image_size=pack.size)
-    fitted = train(network, pack, phases={"p1": PHASE | {"epochs": 20}})
+    fitted = train(network, pack, phases=one(epochs=20))
     assert score_of(network, pack).accuracy == 1
     assert fitted.history[0]["train_loss"] > 2 * fitted.history[-1]["train_loss"]
 
 
-def test_training_takes_images_of_its_own_size_and_validation_those_of_the_network(draw_pack):
+@pytest.fixture
+def sides():
+    """A large network, and the sides of images that come: by whether the network trains."""
+    network, found = tiny("small_resnet", image_size=16), {True: [], False: []}
+    network.register_forward_pre_hook(
+        lambda network, images: found[network.training].append(images[0].shape[-1])
+    )
+    return network, found
+
+
+def test_training_takes_images_of_its_own_size_and_validation_those_of_the_network(
+    draw_pack, sides
+):
+    network, found = sides
     pack = draw_pack(24, size=16)
-    network = tiny("small_resnet", image_size=16)
-    sides = {True: set(), False: set()}
-    network.register_forward_pre_hook(
-        lambda network, images: sides[network.training].add(images[0].shape[-1])
-    )
-    train(network, pack, train_size=8, policy=CROP_FLIP, phases={"p1": PHASE | {"epochs": 1}})
-    assert sides == {True: {8}, False: {16}}
+    train(network, pack, train_size=8, policy=CROP_FLIP, phases=one(epochs=1))
+    assert {training: set(of) for training, of in found.items()} == {True: {8}, False: {16}}
 
 
-def test_training_images_grow_from_the_first_to_the_last_epoch_of_all_phases(draw_pack):
-    network = tiny("small_resnet", image_size=16)
-    sides = []
-    network.register_forward_pre_hook(
-        lambda network, images: sides.append(images[0].shape[-1]) if network.training else None
-    )
-    phases = {"p1": PHASE | {"epochs": 3}, "p2": PHASE | {"epochs": 2}}
+def test_training_images_grow_from_the_first_to_the_last_epoch_of_all_phases(draw_pack, sides):
+    network, found = sides
+    phases = one(epochs=3) | {"p2": PHASE | {"epochs": 2}}
     pack = draw_pack(24, size=16)
     train(network, pack, train_size=[8, 24], policy=CROP_FLIP, phases=phases, batch_size=24)
-    assert sides == [8, 8, 16, 24, 24]
+    assert found[True] == [8, 8, 16, 24, 24]
 
 
 @pytest.mark.parametrize(
@@ -128,7 +137,7 @@ def test_sizes_of_training_images(train_size, n_epochs, expected):
 
 @pytest.mark.promise("only-training-augmented")
 def test_images_are_augmented_in_training_and_not_in_validation(draw_pack):
-    still = {"p1": PHASE | {"epochs": 1, "optimizer": STILL}}
+    still = one(epochs=1, optimizer=STILL)
     plain, augmented = (
         train(tiny(), draw_pack(24), policy=policy, phases=still).history[0]
         for policy in (NO_POLICY, CROP_FLIP)
@@ -148,7 +157,6 @@ OPTIMIZERS = {
     "layers": {"name": "sgd", "lr": 0.05, "lr_factors": {"hidden": 0.5, "head": 2.0}},
 }
 SCHEDULES = {
-    "constant": CONSTANT,
     "plateau": {"name": "plateau", "factor": 0.3, "patience": 1},
     "cyclical": {"name": "cyclical", "min_lr": 0.001, "step_size": 6},
     "cosine": {"name": "cosine", "warmup_epochs": 2},
@@ -166,9 +174,9 @@ LOSSES = {
 
 def memorizes(pack, *, optimizer=ADAM, schedule=CONSTANT, **changes):
     network = tiny()
-    phase = PHASE | {"epochs": 15, "optimizer": optimizer, "schedule": schedule}
+    phases = one(epochs=15, optimizer=optimizer, schedule=schedule)
     before = score_of(network, pack).accuracy
-    train(network, pack, phases={"p1": phase}, **changes)
+    train(network, pack, phases=phases, **changes)
     return before < 0.7 and score_of(network, pack).accuracy == 1
 
 
@@ -205,9 +213,8 @@ def test_each_sigmoid_loss_memorizes_images_with_several_labels(
 ):
     pack, network = draw_multi_pack(32), tiny_multi()
     assert set(pack.labels.sum(1).tolist()) == {0, 1, 2, 3}  # of any number of labels
-    phase = PHASE | {"epochs": 25, "optimizer": ADAM | {"lr": 0.02}}
-    changes = {"loss": LOSSES[loss], "class_weights": class_weights}
-    fitted = train(network, pack, phases={"p1": phase}, **changes)
+    phases = one(epochs=25, optimizer=ADAM | {"lr": 0.02})
+    fitted = train(network, pack, phases=phases, loss=LOSSES[loss], class_weights=class_weights)
     assert fitted.history[0]["validation_micro_f1"] < 1
     score = score_of(network, pack)
     assert (score.accuracy, score.micro_f1) == (1, 1)
@@ -234,26 +241,25 @@ def test_bf16_learns_too_and_keeps_its_weights_in_fp32(draw_pack):
     assert score_of(network, draw_pack(32)).accuracy == 1
 
 
-def test_the_same_seed_gives_the_same_weights_bit_for_bit(draw_pack):
-    def weights(seed):
-        network = tiny("small_resnet")
-        phases = {"p1": PHASE | {"epochs": 2}}
-        train(network, draw_pack(24), phases=phases, seed=seed, policy=CROP_FLIP)
-        return network.state_dict()
+def trained_weights(pack, name, *, n_drawn=1, **changes):
+    network = tiny(name)
+    torch.rand(n_drawn)
+    train(network, pack, phases=one(epochs=2), **changes)
+    return network.state_dict()
 
-    first = weights(1)
-    assert same_weights(first, weights(1))
-    assert not same_weights(first, weights(2))
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(draw_pack):
+    first, again, other = (
+        trained_weights(draw_pack(24), "small_resnet", seed=seed, policy=CROP_FLIP)
+        for seed in (1, 1, 2)
+    )
+    assert same_weights(first, again)
+    assert not same_weights(first, other)
 
 
 def test_dropout_does_not_depend_on_earlier_random_numbers(draw_pack):
-    def weights(n_drawn):
-        network = tiny("mlp")
-        torch.rand(n_drawn)
-        train(network, draw_pack(24), phases={"p1": PHASE | {"epochs": 2}})
-        return network.head.weight
-
-    assert torch.equal(weights(1), weights(5))
+    first, other = (trained_weights(draw_pack(24), "mlp", n_drawn=n) for n in (1, 5))
+    assert same_weights(first, other)
 
 
 def test_dropout_leaves_out_other_units_in_every_batch_and_epoch(draw_pack, tiny_mlp):
@@ -267,7 +273,7 @@ def test_dropout_leaves_out_other_units_in_every_batch_and_epoch(draw_pack, tiny
 
     layer.register_forward_pre_hook(lambda _, inputs: torch.ones_like(inputs[0]))
     layer.register_forward_hook(record)
-    train(network, draw_pack(16), phases={"p1": PHASE | {"epochs": 3}})
+    train(network, draw_pack(16), phases=one(epochs=3))
     masks = {tuple((units > 0).ravel().tolist()) for units in kept}
     assert len(masks) == len(kept) == 3 * 2  # epochs, batches
 
@@ -277,19 +283,13 @@ def test_dropout_leaves_out_other_units_in_every_batch_and_epoch(draw_pack, tiny
 def test_micro_batches_end_with_the_weights_of_whole_batches(
     draw_pack, tiny_mlp, gradient_clip_norm, n_images
 ):
+    sgd = {"name": "sgd", "lr": 0.1, "momentum": 0.9}
+    changes = {"phases": one(epochs=3, optimizer=sgd), "gradient_clip_norm": gradient_clip_norm}
+
     def weights(gradient_accumulation_steps):
         network = tiny_mlp()  # without batch norm and dropout
-        sgd = {"name": "sgd", "lr": 0.1, "momentum": 0.9}
-        phases = {"p1": PHASE | {"epochs": 3, "optimizer": sgd}}
-        pack = draw_pack(n_images)
-        fitted = train(
-            network,
-            pack,
-            phases=phases,
-            gradient_clip_norm=gradient_clip_norm,
-            gradient_accumulation_steps=gradient_accumulation_steps,
-            policy=CROP_FLIP,
-        )
+        changes["gradient_accumulation_steps"] = gradient_accumulation_steps
+        fitted = train(network, draw_pack(n_images), policy=CROP_FLIP, **changes)
         return network.state_dict(), fitted
 
     (whole, fitted), first = weights(1), tiny_mlp().state_dict()
@@ -308,9 +308,9 @@ def test_the_moving_average_of_weights_is_validated_and_saved(draw_pack, tiny_ml
 
     def after(n_epochs, ema_decay):
         network = tiny_mlp()
-        phase = PHASE | {"epochs": n_epochs, "stop": {"metric": "loss"}}
+        phases = one(epochs=n_epochs, stop={"metric": "loss"})
         # One step an epoch.
-        fitted = train(network, pack, batch_size=32, phases={"p1": phase}, ema_decay=ema_decay)
+        fitted = train(network, pack, batch_size=32, phases=phases, ema_decay=ema_decay)
         assert fitted.best_epoch == n_epochs
         return network, fitted.history[-1]
 
@@ -324,43 +324,40 @@ def test_the_moving_average_of_weights_is_validated_and_saved(draw_pack, tiny_ml
     assert fitted["validation_loss"] == pytest.approx(score_of(network, pack).loss, abs=1e-6)
 
 
-@pytest.mark.parametrize("gradient_accumulation_steps", [1, 3])
-def test_the_training_score_is_that_of_the_weights_at_each_step(
-    draw_pack, tiny_mlp, gradient_accumulation_steps
-):
+def assert_scored(row, score):
+    """An epoch had this score, in training and in validation."""
+    columns = score.columns("train") | score.columns("validation")
+    assert {name: row[name] for name in columns} == pytest.approx(columns, abs=2e-6)
+
+
+ONCE_STILL = one(epochs=1, optimizer=STILL)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_training_score_is_that_of_the_weights_at_each_step(draw_pack, tiny_mlp, steps):
     pack, network = draw_pack(32), tiny_mlp()
-    (row,) = train(
-        network, pack, phases={"p1": PHASE | {"epochs": 1, "optimizer": STILL}},
-        gradient_accumulation_steps=gradient_accumulation_steps,
-    ).history  # fmt: skip
+    changes = {"phases": ONCE_STILL, "gradient_accumulation_steps": steps}
+    (row,) = train(network, pack, **changes).history
     score = score_of(network, pack)
     assert 0 < score.accuracy < 1
-    for part in ("train", "validation"):
-        assert row[f"{part}_loss"] == pytest.approx(score.loss, abs=2e-6)
-        assert row[f"{part}_accuracy"] == pytest.approx(score.accuracy, abs=1e-6)
+    assert_scored(row, score)
 
 
 def test_the_training_score_of_several_labels_has_micro_f1(draw_multi_pack, tiny_mlp):
     pack, network = draw_multi_pack(32), tiny_mlp(image_size=9)
-    once = PHASE | {"epochs": 1}
-    phases = {"p1": once, "p2": once | {"optimizer": STILL}}
+    phases = one(epochs=1) | {"p2": ONCE_STILL["p1"]}
     *_, row = train(network, pack, phases=phases).history
     score = score_of(network, pack)
     assert 0 < score.micro_f1 < 1
-    for part in ("train", "validation"):
-        assert row[f"{part}_loss"] == pytest.approx(score.loss, abs=2e-6)
-        assert row[f"{part}_accuracy"] == pytest.approx(score.accuracy, abs=1e-6)
-        assert row[f"{part}_micro_f1"] == pytest.approx(score.micro_f1, abs=1e-6)
+    assert_scored(row, score)
 
 
 def test_class_weights_count_in_training_and_not_in_validation(draw_pack, tiny_mlp):
     pack, network = draw_pack(32), tiny_mlp()
     rows = np.flatnonzero((pack.labels > 0) | (np.arange(32) < 12))  # 4, 11 and 10 images
     pack = pack._replace(images=pack.images[rows], labels=pack.labels[rows])
-    (row,) = train(
-        network, pack, phases={"p1": PHASE | {"epochs": 1, "optimizer": STILL}},
-        class_weights="balanced", batch_size=32,
-    ).history  # fmt: skip
+    changes = {"phases": ONCE_STILL, "class_weights": "balanced", "batch_size": 32}
+    (row,) = train(network, pack, **changes).history
     of_classes = []
     for label in range(3):
         rows = np.flatnonzero(pack.labels == label)
@@ -373,10 +370,8 @@ def test_class_weights_count_in_training_and_not_in_validation(draw_pack, tiny_m
 
 def test_smoothing_counts_in_training_and_not_in_validation(draw_pack, tiny_mlp):
     pack, network = draw_pack(32), tiny_mlp()
-    (row,) = train(
-        network, pack, phases={"p1": PHASE | {"epochs": 1, "optimizer": STILL}},
-        loss=ENTROPY | {"label_smoothing": 0.5},
-    ).history  # fmt: skip
+    smoothed = ENTROPY | {"label_smoothing": 0.5}
+    (row,) = train(network, pack, phases=ONCE_STILL, loss=smoothed).history
     assert row["validation_loss"] == pytest.approx(score_of(network, pack).loss, abs=2e-6)
     assert abs(row["train_loss"] - row["validation_loss"]) > 0.001
 
@@ -396,8 +391,8 @@ def test_the_weights_of_the_best_epoch_are_restored_and_not_those_of_the_last(dr
     validation = draw_pack(30, seed=5)
     validation = validation._replace(labels=(validation.labels + 1) % 3)
     network = tiny()
-    slow = PHASE | {"optimizer": {"name": "adam", "lr": 0.0005}}
-    fitted = train(network, pack, validation, phases={"p1": slow})
+    slow = one(optimizer={"name": "adam", "lr": 0.0005})
+    fitted = train(network, pack, validation, phases=slow)
     accuracies = [row["validation_accuracy"] for row in fitted.history]
     best = max(fitted.history, key=lambda r: (r["validation_accuracy"], -r["validation_loss"]))
     assert accuracies[-1] < max(accuracies)
@@ -459,7 +454,7 @@ def test_training_stops_after_its_patience_and_the_best_epoch_by_its_metric_is_r
 ):
     seen = scripted_scores(*SCRIPT)
     network = tiny(image_size=9)
-    fitted = train(network, draw_multi_pack(16), phases={"p1": PHASE | {"stop": stop}})
+    fitted = train(network, draw_multi_pack(16), phases=one(stop=stop))
     assert [row["epoch"] for row in fitted.history] == list(range(1, epochs_run + 1))
     assert fitted.best_epoch == fitted.phases["p1"]["best_epoch"] == best_epoch
     assert same_weights(network.state_dict(), seen[best_epoch - 1])
@@ -479,7 +474,7 @@ def test_each_phase_starts_from_the_best_epoch_of_the_previous_one(draw_pack, sc
     pack, network = draw_pack(16), tiny()
     seen = scripted_scores((1, 0.1), (1, 0.9), (1, 0.2), (1, 0.3), (1, 0.2))
     still = {"epochs": 2, "optimizer": STILL, "stop": {"metric": "accuracy", "patience": 1}}
-    fitted = train(network, pack, phases={"p1": PHASE | {"epochs": 3}, "p2": PHASE | still})
+    fitted = train(network, pack, phases=one(epochs=3) | {"p2": PHASE | still})
     assert same_weights(seen[3], seen[1])
     assert not same_weights(seen[3], seen[2])
     # An earlier phase's best does not count in the next, nor does its patience.
@@ -491,36 +486,26 @@ def test_each_phase_starts_from_the_best_epoch_of_the_previous_one(draw_pack, sc
 def test_a_plateau_watches_the_metric_that_stops(draw_pack, scripted_scores, metric):
     # Accuracy rises while the loss does, too.
     scripted_scores(*((1 + 0.1 * epoch, 0.1 * epoch) for epoch in range(4)))
-    phase = PHASE | {
-        "epochs": 4,
-        "schedule": {"name": "plateau", "factor": 0.5, "patience": 0},
-        "stop": {"metric": metric},
-    }
-    fitted = train(tiny(), draw_pack(16), phases={"p1": phase})
+    plateau = {"name": "plateau", "factor": 0.5, "patience": 0}
+    phases = one(epochs=4, schedule=plateau, stop={"metric": metric})
+    fitted = train(tiny(), draw_pack(16), phases=phases)
     rates = [row["learning_rate"] for row in fitted.history]
     assert rates == {"accuracy": [0.01] * 4, "loss": [0.01, 0.01, 0.005, 0.0025]}[metric]
 
 
 def test_early_stopping_is_logged(draw_pack, scripted_scores, capsys):
     scripted_scores(*[(1, 0.5)] * 9)
-    train(tiny(), draw_pack(16), phases={"p1": PHASE | {"stop": {"patience": 2}}})
+    train(tiny(), draw_pack(16), phases=one(stop={"patience": 2}))
     assert "validation accuracy has not improved for 2 epochs" in capsys.readouterr().out
 
 
 def test_phases_run_in_the_order_of_their_names_with_epochs_counted_on(draw_pack):
-    phases = {
-        "p2": PHASE | {"epochs": 2, "optimizer": {"name": "sgd", "lr": 0.5}},
-        "p1": PHASE | {"epochs": 3, "trainable": "head"},
-    }
+    phases = {"p2": PHASE | {"epochs": 2, "optimizer": {"name": "sgd", "lr": 0.5}}}
+    phases |= one(epochs=3, trainable="head")
     fitted = train(tiny(), draw_pack(), phases=phases)
-    assert [(row["phase"], row["epoch"], row["learning_rate"]) for row in fitted.history] == [
-        ("p1", 1, 0.01),
-        ("p1", 2, 0.01),
-        ("p1", 3, 0.01),
-        ("p2", 4, 0.5),
-        ("p2", 5, 0.5),
-    ]
+    expected = [*(("p1", epoch, 0.01) for epoch in (1, 2, 3)), ("p2", 4, 0.5), ("p2", 5, 0.5)]
     columns = ["phase", "epoch", "learning_rate"]
+    assert [tuple(row[name] for name in columns) for row in fitted.history] == expected
     columns += [
         f"{part}_{name}" for part in ("train", "validation") for name in ("loss", "accuracy")
     ]
@@ -530,10 +515,7 @@ def test_phases_run_in_the_order_of_their_names_with_epochs_counted_on(draw_pack
 
 def test_summaries_of_phases_have_epochs_rates_scores_and_trainable_parameters(draw_pack):
     cyclical = {"name": "cyclical", "min_lr": 0.002, "step_size": 4}
-    phases = {
-        "p1": PHASE | {"epochs": 3, "trainable": "head", "schedule": cyclical},
-        "p2": PHASE | {"epochs": 2},
-    }
+    phases = one(epochs=3, trainable="head", schedule=cyclical) | {"p2": PHASE | {"epochs": 2}}
     fitted = train(tiny(), draw_pack(32), phases=phases)  # 4 steps an epoch
     best = {name: fitted.history[fitted.phases[name]["best_epoch"] - 1] for name in phases}
     assert fitted.phases["p1"] == {
@@ -557,7 +539,7 @@ def test_a_phase_changes_what_it_trains_and_nothing_else(draw_pack):
     def changed(trainable):
         network = tiny("small_resnet")
         before = weights_of(network)
-        train(network, draw_pack(), phases={"p1": PHASE | {"epochs": 2, "trainable": trainable}})
+        train(network, draw_pack(), phases=one(epochs=2, trainable=trainable))
         after = network.state_dict()
         return {name for name in before if not torch.equal(before[name], after[name])}
 
@@ -568,28 +550,22 @@ def test_a_phase_changes_what_it_trains_and_nothing_else(draw_pack):
 
 
 def test_a_nan_loss_is_an_error_with_epoch_step_and_remedy(draw_pack):
-    phase = PHASE | {"optimizer": {"name": "sgd", "lr": 1e30}}
+    wild = one(optimizer={"name": "sgd", "lr": 1e30})
     message = (
         r"^phases\.p1\.optimizer\.lr: .*epoch 1, step 2 is NaN, .*1e\+30.*Lower it.*"
         "gradient_clip_norm to 1.0.*classifold lr-find"
     )
-    for gradient_clip_norm in (None, 1.0):  # which does not help here
+    for norm in (None, 1.0):  # which does not help here
         with pytest.raises(UserError, match=message):
-            train(
-                tiny("small_resnet"),
-                draw_pack(),
-                phases={"p1": phase},
-                gradient_clip_norm=gradient_clip_norm,
-            )
+            train(tiny("small_resnet"), draw_pack(), phases=wild, gradient_clip_norm=norm)
 
 
 def test_an_exploding_loss_is_an_error_with_its_value_phase_and_epoch(draw_pack, tiny_mlp):
     pack = draw_pack()
     # Random labels cannot be learned, least of all by large steps.
     pack = pack._replace(labels=np.random.default_rng(0).permutation(pack.labels))
-    phases = {
-        "p1": PHASE | {"epochs": 2},
-        "p2": PHASE | {"trainable": "head", "optimizer": {"name": "sgd", "lr": 1e7}},
+    phases = one(epochs=2) | {
+        "p2": PHASE | {"trainable": "head", "optimizer": {"name": "sgd", "lr": 1e7}}
     }
     message = (
         r"^phases\.p2\.optimizer\.lr: .*epoch 3, step 2 has grown to \d(\.\d+)?e\+\d\d, "
@@ -609,18 +585,18 @@ def test_losses_are_checked_periodically_and_at_the_end_of_an_epoch(draw_pack, m
 
     monkeypatch.setattr(Epochs, "_check", watched)
     monkeypatch.setattr(epochs_module, "STEPS_BETWEEN_CHECKS", 3)
-    train(tiny(), draw_pack(32), phases={"p1": PHASE | {"epochs": 1}}, batch_size=4)
+    train(tiny(), draw_pack(32), phases=one(epochs=1), batch_size=4)
     assert looked == [3, 6, 8]
     looked.clear()
-    wild = PHASE | {"optimizer": {"name": "sgd", "lr": 1e30}}
+    wild = one(optimizer={"name": "sgd", "lr": 1e30})
     with pytest.raises(UserError, match=r"epoch 1, step [23] is NaN"):
-        train(tiny(), draw_pack(32), phases={"p1": wild}, batch_size=4)
+        train(tiny(), draw_pack(32), phases=wild, batch_size=4)
     assert looked == [3]  # it does not go on to the end
 
 
 def test_the_metrics_of_a_training_have_the_accuracy_gap_and_the_last_phase(draw_pack):
     network = tiny()
-    phases = {"p1": PHASE | {"epochs": 2, "trainable": "head"}, "p2": PHASE | {"epochs": 1}}
+    phases = one(epochs=2, trainable="head") | {"p2": PHASE | {"epochs": 1}}
     fitted = train(network, draw_pack(), phases=phases)
     metrics = training_metrics(network, fitted, train=Score(0.1, 1.0), validation=Score(0.5, 2 / 3))
     assert metrics == {
@@ -639,17 +615,19 @@ def test_the_metrics_of_a_training_have_the_accuracy_gap_and_the_last_phase(draw
 
 def test_the_metrics_of_a_training_on_several_labels_have_micro_f1(draw_multi_pack, tiny_multi):
     network = tiny_multi()
-    fitted = train(network, draw_multi_pack(16), phases={"p1": PHASE | {"epochs": 2}})
-    metrics = training_metrics(
-        network, fitted, train=Score(0.1, 0.75, 0.9), validation=Score(0.5, 0.5, 0.8)
-    )
-    assert metrics["train_micro_f1"] == 0.9
-    assert metrics["validation_micro_f1"] == 0.8
-    assert metrics["accuracy_gap"] == 0.25
+    fitted = train(network, draw_multi_pack(16), phases=one(epochs=2))
+    scores = {"train": Score(0.1, 0.75, 0.9), "validation": Score(0.5, 0.5, 0.8)}
+    metrics = training_metrics(network, fitted, **scores)
+    n_parameters = 243 * 16 + 16 + 16 * 3 + 3
+    assert metrics == metrics | {
+        "train_micro_f1": 0.9,
+        "validation_micro_f1": 0.8,
+        "accuracy_gap": 0.25,
+        "n_trainable_parameters": n_parameters,
+        "n_parameters": n_parameters,
+    }
     best = fitted.history[fitted.best_epoch - 1]
     assert metrics["phases"]["p1"]["validation_micro_f1"] == best["validation_micro_f1"]
-    n_parameters = 243 * 16 + 16 + 16 * 3 + 3
-    assert metrics["n_trainable_parameters"] == metrics["n_parameters"] == n_parameters
 
 
 def test_a_training_is_described_by_what_its_weights_depend_on(draw_pack, draw_multi_pack):

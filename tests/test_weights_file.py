@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 import random
 
 import pytest
@@ -12,6 +11,7 @@ from torch import nn
 
 from classifold.errors import UserError
 from classifold.models.weights_file import read_weights
+from evil_pickle import Evil
 
 TENSORS = {"body.weight": torch.arange(6.0).view(2, 3), "head.bias": torch.tensor([7.0])}
 SUFFIXES = [".safetensors", ".pth", ".pt", ".bin"]
@@ -38,20 +38,17 @@ def write(path, tensors):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_file_gives_back_the_tensors_it_was_written_with(tmp_path, suffix):
-    assert is_same(read(write(tmp_path / f"w{suffix}", TENSORS)), TENSORS)
+@pytest.mark.parametrize("make", [torch.clone, nn.Parameter])
+def test_a_file_gives_back_the_tensors_it_was_written_with(tmp_path, suffix, make):
+    tensors = {name: make(tensor) for name, tensor in TENSORS.items()}
+    path = write(tmp_path / f"w{suffix}", tensors)
+    assert is_same(read_weights(path, sha256_of(path).upper()), TENSORS)
 
 
 def test_a_file_of_torchs_old_format_is_read_too(tmp_path):
     path = tmp_path / "w.pth"
     torch.save(TENSORS, path, _use_new_zipfile_serialization=False)
     assert is_same(read(path), TENSORS)
-
-
-def test_parameters_are_tensors_and_digits_of_the_sha256_may_be_capitals(tmp_path):
-    path = tmp_path / "w.pth"
-    torch.save({name: nn.Parameter(tensor) for name, tensor in TENSORS.items()}, path)
-    assert is_same(read_weights(path, sha256_of(path).upper()), TENSORS)
 
 
 @pytest.mark.parametrize(
@@ -105,22 +102,14 @@ def test_a_missing_file_is_an_error_with_its_path(tmp_path, path):
         b"PK\x05\x06" + bytes(18),  # an empty zip
         b"\x80\x02}q\x00",  # a pickle that ends too early
         b"\xff" * 8 + b"{}",  # a header of safetensors of 2**64 - 1 bytes
+        None,  # half of a file
     ],
-    ids=["empty", "page", "pointer", "zip", "pickle", "header"],
+    ids=["empty", "page", "pointer", "zip", "pickle", "header", "half"],
 )
 def test_a_file_without_weights_is_an_error(tmp_path, suffix, content):
-    path = tmp_path / f"w{suffix}"
-    path.write_bytes(content)
+    path = write(tmp_path / f"w{suffix}", TENSORS)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if content is None else content)
     with pytest.raises(UserError, match=rf"w{suffix}: must .*Download it again"):
-        read(path)
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_truncated_file_is_an_error(tmp_path, suffix):
-    whole = write(tmp_path / f"w{suffix}", TENSORS).read_bytes()
-    path = tmp_path / f"half{suffix}"
-    path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match=rf"must be a {suffix} file of weights.*Download it again"):
         read(path)
 
 
@@ -153,21 +142,11 @@ def test_a_file_with_another_suffix_is_an_error(tmp_path):
         read(path)
 
 
-class Planted:
-    """Leaves a mark where a reader runs the code of a pickle."""
-
-    def __init__(self, mark):
-        self.mark = mark
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.mark),)
-
-
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.promise("torch-weights")
 def test_code_in_a_file_is_named_and_not_run(tmp_path, zipped):
     path, mark = tmp_path / "w.pth", tmp_path / "mark"
-    content = TENSORS | {"planted": Planted(mark)}
+    content = TENSORS | {"planted": Evil(mark)}
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(UserError, match=r"must hold only tensors, got posix.mkdir, .*not read"):
         read(path)
