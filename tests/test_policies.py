@@ -51,9 +51,6 @@ def augmented(steps, images=IMAGES, *, fill="reflect", **kwargs):
     return augment_arrays(images, plan_of(steps, n_images=len(images), **kwargs), fill=fill)
 
 
-# Policies.
-
-
 def test_a_policy_without_steps_changes_nothing():
     assert augmented([]) is IMAGES
 
@@ -134,9 +131,6 @@ def test_every_random_number_of_a_step_changes_something(name):
         assert plan(others) != plan(draws), column
 
 
-# Geometry.
-
-
 def crops(image, padding):
     """Every window of an image padded by reflection."""
     size = len(image)
@@ -214,8 +208,6 @@ def test_geometry_is_uniform_in_its_range(step, low, high, measure):
         assert found.mean() == pytest.approx((low + high) / 2, abs=0.03 * (high - low))
 
 
-# Colors.
-
 COLORS = np.array([[[[10, 20, 30], [200, 100, 0]]]], np.uint8)  # one image of two pixels
 
 
@@ -279,9 +271,6 @@ def test_about_as_many_images_become_gray_as_the_probability_says():
     assert gray.mean() == pytest.approx(0.25, abs=0.07)
 
 
-# Tones.
-
-
 @pytest.mark.parametrize(
     ("name", "amount", "picture", "tensor"),
     [
@@ -341,9 +330,6 @@ def test_erasing_paints_one_box_of_its_area_gray_and_spares_the_rest():
     np.testing.assert_array_equal(boxes, erased.sum(axis=(1, 2)))
 
 
-# Mixing.
-
-
 def test_cutmix_weights_labels_by_the_area_of_the_partners_box():
     plan = plan_of([{"mix": {"cutmix": 1.0}}])
     partners = IMAGES[plan.mix.partners]
@@ -380,9 +366,6 @@ def test_mixing_on_a_device_is_the_same(way):
     first, second = (torch.from_numpy(a).permute(0, 3, 1, 2).float() for a in (IMAGES, partners))
     tensors = mix_tensors(first, second, plan.mix).permute(0, 2, 3, 1).numpy()
     assert abs(arrays - tensors).max() <= 1
-
-
-# Automatic policies.
 
 
 def test_trivial_augment_takes_each_operation_about_as_often():

@@ -422,7 +422,9 @@ def test_a_stack_with_a_probe_is_one_onnx_file(saved, project, draw_pack, tmp_pa
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_probes_predict_folds_that_they_were_not_fitted_on(draw_pack, new_probe, machine, tmp_path):
+def test_probes_predict_folds_that_they_were_not_fitted_on(
+    draw_pack, new_probe, fit_head, machine, tmp_path
+):
     pack, validation = draw_pack(30), draw_pack(12, seed=1)
     folds = np.arange(30) % 2 + 1
     for head in (LOGISTIC, NEIGHBORS):

@@ -1,10 +1,9 @@
 """Scores: what an epoch is judged by, against scikit-learn's or by hand."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
+from scipy.special import expit, softmax
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from classifold.training.scores import SELECTION_METRIC, Score, count, rank, score_logits, to_score
@@ -13,24 +12,14 @@ ENTROPY = {"name": "cross_entropy"}
 BINARY = {"name": "binary_cross_entropy"}
 
 
-def test_loss_and_accuracy_of_one_label_by_hand():
-    logits = np.log(np.array([[0.5, 0.4, 0.1], [0.9, 0.1, 0.0001], [0.2, 0.8, 0.0001]], np.float32))
-    score = score_logits(logits, np.array([0, 1, 1]), loss=ENTROPY)
-    assert score.accuracy == pytest.approx(2 / 3)
-    assert score.loss == pytest.approx(
-        -(math.log(0.5) + math.log(0.1) + math.log(0.8)) / 3, abs=1e-3
-    )
-    assert score.micro_f1 is None
-
-
 def test_scores_of_one_label_are_scikit_learns():
     random = np.random.default_rng(0)
     logits = random.normal(size=(50, 4)).astype(np.float32)
     labels = random.integers(0, 4, 50)
     score = score_logits(logits, labels, loss=ENTROPY)
     assert score.accuracy == accuracy_score(labels, logits.argmax(1))
-    expected = torch.from_numpy(logits).double().softmax(1).numpy()
-    assert score.loss == pytest.approx(log_loss(labels, expected))
+    assert score.loss == pytest.approx(log_loss(labels, softmax(logits.astype(float), axis=1)))
+    assert score.micro_f1 is None
 
 
 LABELS = np.array([[1, 0, 1], [0, 1, 0], [0, 0, 0], [1, 1, 0]], np.uint8)
@@ -38,39 +27,27 @@ LABELS = np.array([[1, 0, 1], [0, 1, 0], [0, 0, 0], [1, 1, 0]], np.uint8)
 LOGITS = np.array([[2, -1, -3], [-2, 0.5, -1], [-1, -1, -1], [1, 1, 4]], np.float32)
 
 
-def test_scores_of_several_labels_by_hand():
-    score = score_logits(LOGITS, LABELS, loss=BINARY)
-    assert score.accuracy == 2 / 4  # the second and the third image, wholly
-    # 4 true positives; 5 predicted and 5 actual labels.
-    assert score.micro_f1 == pytest.approx(2 * 4 / (5 + 5))
-
-    def binary_cross_entropy(logit, positive):
-        return math.log(1 + math.exp(-logit if positive else logit))
-
-    pairs = zip(LOGITS.ravel().tolist(), LABELS.ravel().tolist(), strict=True)
-    assert score.loss == pytest.approx(sum(binary_cross_entropy(*pair) for pair in pairs) / 12)
-
-
 @pytest.mark.parametrize("fraction", [0.05, 0.5, 0.95])
 def test_scores_of_several_labels_are_scikit_learns(fraction):
     random = np.random.default_rng(0)
-    labels = (random.random((80, 5)) < fraction).astype(np.uint8)
+    labels = (random.random((80, 5)) < fraction).astype(int)
     logits = (2 * labels - 1 + random.normal(0, 1.5, (80, 5))).astype(np.float32)
     score = score_logits(logits, labels, loss=BINARY)
-    predicted = torch.from_numpy(logits).sigmoid().numpy() > 0.5
-    assert score.micro_f1 == pytest.approx(f1_score(labels, predicted, average="micro"))
-    assert score.accuracy == pytest.approx(accuracy_score(labels, predicted))
-    assert 0 < score.accuracy < score.micro_f1 < 1 or fraction == 0.05
+    predicted = expit(logits.astype(float))
+    assert score.micro_f1 == pytest.approx(f1_score(labels, predicted > 0.5, average="micro"))
+    assert score.accuracy == pytest.approx(accuracy_score(labels, predicted > 0.5))
+    assert score.loss == pytest.approx(log_loss(labels.ravel(), predicted.ravel()))
+    assert 0 < score.accuracy != score.micro_f1 < 1
 
 
 @pytest.mark.parametrize(
     ("labels", "logit", "accuracy", "micro_f1"),
     [
-        pytest.param(0, -1.0, 1, 0, id="no label, none predicted"),
-        pytest.param(0, 1.0, 0, 0, id="no label, all predicted"),
-        pytest.param(1, -1.0, 0, 0, id="all labels, none predicted"),
-        pytest.param(1, 1.0, 1, 1, id="all labels, all predicted"),
-        pytest.param(1, 0.0, 0, 0, id="a probability of a half is not predicted"),
+        (0, -1.0, 1, 0),  # no label, none predicted
+        (0, 1.0, 0, 0),  # no label, all predicted
+        (1, -1.0, 0, 0),  # all labels, none predicted
+        (1, 1.0, 1, 1),  # all labels, all predicted
+        (1, 0.0, 0, 0),  # a probability of a half is not predicted
     ],
 )
 def test_scores_at_their_limits(labels, logit, accuracy, micro_f1):

@@ -11,6 +11,7 @@ from classifold.evaluation.slices import brightness, find_slices
 from classifold.filtering.files import read_candidates, write_selection
 from classifold.filtering.metrics import selection_metrics
 from classifold.filtering.selection import select
+from synthetic_run import EMPTY_ROW
 
 SETTINGS = {
     "size": {"rule": "modal", "tolerance": 0},
@@ -19,18 +20,11 @@ SETTINGS = {
 NONE = {"exact": "off", "near": "off", "distance": 0, "conflicting": "off"}
 
 
-def row(image_id, label, *, split=None, sha256=None, size=8, mode="RGB"):
-    return {
-        "id": image_id,
-        "image": {"bytes": b"", "path": image_id},
-        "labels": [label],
-        "split": split,
-        "width": size,
-        "height": size,
-        "mode": mode,
-        "sha256": sha256 or image_id,
-        "perceptual_hash": "0" * 16,
-    }
+def row(image_id, label, *, size=8, **fields):
+    image = {"bytes": b"", "path": image_id}
+    of_all = {"id": image_id, "image": image, "labels": [label], "width": size, "height": size}
+    hashes = {"sha256": image_id, "perceptual_hash": "0" * 16}
+    return EMPTY_ROW | of_all | hashes | {"mode": "RGB"} | fields
 
 
 TRAIN = [
