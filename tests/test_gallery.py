@@ -29,6 +29,7 @@ from classifold.pictures.examples import (
 )
 from classifold.pictures.glyphs import printable
 from classifold.pictures.thumbnails import fit_into
+from synthetic_run import EMPTY_ROW
 
 EXCLUDED = ("id", "label", "reason", "measured")
 DUPLICATES = ("group", "id", "label", "split", "kind", "kept")
@@ -85,14 +86,7 @@ def words(monkeypatch):
 def _row(image_id, image):
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
-    return {
-        **dict.fromkeys(("split", "group", "boxes", "mode", "sha256", "perceptual_hash")),
-        "id": image_id,
-        "image": {"bytes": buffer.getvalue(), "path": image_id},
-        "labels": [],
-        "width": image.width,
-        "height": image.height,
-    }
+    return EMPTY_ROW | {"id": image_id, "image": {"bytes": buffer.getvalue(), "path": image_id}}
 
 
 def plain(width, height, color=RED):

@@ -446,14 +446,13 @@ def test_an_interrupted_comparison_resumes_in_the_same_fold(
     pack = draw_pack(36)
     whole = run_added(pack, machine, tmp_path / "whole")
 
-    def stop(*_, **__):
-        raise Stopped
-
     real_fit, calls = added_images.fit, []
 
     def fit_three(*arguments, **settings):
         calls.append(1)
-        return (stop if len(calls) == 4 else real_fit)(*arguments, **settings)
+        if len(calls) == 4:
+            raise Stopped
+        return real_fit(*arguments, **settings)
 
     monkeypatch.setattr(added_images, "fit", fit_three)
     with pytest.raises(Stopped):

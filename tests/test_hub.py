@@ -112,9 +112,8 @@ def test_timm_alone_predicts_by_the_code_of_the_card(timm_project, tmp_path, mon
     classifier, result = exported(root, tmp_path / "out")
     assert (result.library, result.n_images, result.n_changed) == ("timm", 20, 0)
     assert result.max_difference <= tolerance
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        *("README.md", "config.json", "model.safetensors", "decision.json")
-    }
+    names = {"README.md", "config.json", "model.safetensors", "decision.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names
     variables, shown = run_card(tmp_path / "out", monkeypatch)
     (prediction,) = classifier.predict(["photo.jpg"])
     expected = [prediction.probabilities[label] for label in classifier.classes]

@@ -25,6 +25,7 @@ GRADIENT = np.arange(0, 240, 5, dtype=np.uint8).reshape(6, 8)
 COLORED = np.stack([GRADIENT, 255 - GRADIENT, GRADIENT // 2], axis=2)
 WIDE = np.zeros((16, 32, 3), np.uint8)
 WIDE[:, :16] = (250, 0, 0)  # left half red, right half black
+EXACT = {"WEBP": {"lossless": True}, "AVIF": {"quality": 100, "subsampling": "4:4:4"}}
 
 
 @pytest.mark.parametrize("file_format", sorted(set(KEPT_FORMATS) - {"GIF", "MPO"}))
@@ -228,8 +229,7 @@ def test_a_jpeg_that_exif_marks_as_turned_keeps_its_bytes_and_is_read_upright(
 
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF", "WEBP"])
 def test_exif_turns_images_of_other_formats_too(encode, file_format):
-    options = {"lossless": True} if file_format == "WEBP" else {}
-    decoded = decode(encode(COLORED, file_format, exif=oriented(6), **options))
+    decoded = decode(encode(COLORED, file_format, exif=oriented(6), **EXACT.get(file_format, {})))
     assert decoded.turned
     np.testing.assert_array_equal(rgb_pixels(decoded.encoded), np.rot90(COLORED, -1))
 
@@ -243,11 +243,8 @@ def test_exif_of_an_upright_image_changes_nothing(encode):
 @pytest.mark.parametrize("file_format", ["PNG", "GIF", "WEBP", "AVIF", "TIFF"])
 def test_of_an_animation_the_first_frame_stays(encode, file_format):
     frames = [Image.new("RGB", (4, 4), color) for color in ((255, 0, 0), (0, 0, 255))]
-    options = {"lossless": True} if file_format == "WEBP" else {}
-    options |= {"quality": 100, "subsampling": "4:4:4"} if file_format == "AVIF" else {}
-    decoded = decode(
-        encode(frames[0], file_format, save_all=True, append_images=frames[1:], **options)
-    )
+    options = {"save_all": True, "append_images": frames[1:]} | EXACT.get(file_format, {})
+    decoded = decode(encode(frames[0], file_format, **options))
     assert decoded.animated
     stored = Image.open(io.BytesIO(decoded.encoded))
     assert getattr(stored, "n_frames", 1) == 1
@@ -293,8 +290,8 @@ def test_what_was_decoded_once_is_stored_as_it_is(image):
     ["BMP", "DIB", "TIFF", "WEBP", "PPM", "TGA", "PCX", "QOI", "SGI", "JPEG2000", "ICO"],
 )
 def test_equal_pixels_have_equal_hashes_in_any_format(encode, file_format):
-    options = {"lossless": True} if file_format == "WEBP" else {}
-    png, other = decode(encode(COLORED)), decode(encode(COLORED, file_format, **options))
+    png = decode(encode(COLORED))
+    other = decode(encode(COLORED, file_format, **EXACT.get(file_format, {})))
     assert other.pixels_sha256 == png.pixels_sha256
     assert other.perceptual_hash == png.perceptual_hash
 
@@ -367,13 +364,8 @@ def test_formats_that_people_do_not_keep_pictures_in_meet_no_decoder(
     def started(*_, **__):
         raise AssertionError("a program was started")
 
-    image = Image.fromarray(GRADIENT)
-    if file_format in ("XBM", "MSP"):
-        image = image.convert("1")
-    elif file_format in ("BLP", "PALM"):
-        image = image.convert("P")
-    elif file_format == "SPIDER":
-        image = image.convert("F")
+    modes = {"XBM": "1", "MSP": "1", "BLP": "P", "PALM": "P", "SPIDER": "F"}
+    image = Image.fromarray(GRADIENT).convert(modes.get(file_format, "L"))
     encoded = encode(image, file_format)
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", started)
     monkeypatch.setattr(subprocess, "Popen", started)

@@ -215,8 +215,7 @@ def test_the_maximum_fraction_or_count_of_unreadable_files_is_accepted(
     stale = in_project / ".cache/unreadable.csv"
     stale.parent.mkdir()
     stale.write_text("of an earlier run")
-    counts = read_all(mixed, fraction=fraction, count=count)[1]
-    assert counts["n_unreadable"] == 3
+    assert read_all(mixed, fraction=fraction, count=count)[1]["n_unreadable"] == 3
     assert not stale.exists()
 
 

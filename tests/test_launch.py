@@ -38,8 +38,7 @@ def test_processes_where_there_are_four_gpus(four_gpus, changes, batch_size, exp
 
 
 def test_each_process_needs_its_own_gpu(four_gpus):
-    message = r"train\.launcher\.torchrun: .* 4 \(cuda\), got 5.*auto"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=r"train\.launcher\.torchrun: .* 4 \(cuda\), got 5.*auto"):
         count_processes(SETTINGS | {"launcher": {"torchrun": 5}}, batch_size=64)
 
 

@@ -168,18 +168,10 @@ def test_a_missing_prediction_is_an_error():
 
 def test_the_table_has_scores_costs_and_reasons():
     common = {"images": "fruit", "budget": 120, "commands": False, "lines": 7}
-    done = common | {
-        "peer": "ours",
-        "version": "1.0",
-        "end": "ok",
-        "metric": "accuracy",
-        "score": 0.92,
-        "interval": [0.9, 0.94],
-        "baseline": 0.336,
-        "n_test": 1535,
-        "first_result_seconds": 61.2,
-        "seconds": 125.9,
-        "cpu_seconds": 59.4,
+    done = common | {"peer": "ours", "version": "1.0", "end": "ok", "metric": "accuracy"}
+    done |= {"score": 0.92, "interval": [0.9, 0.94], "baseline": 0.336, "n_test": 1535}
+    done |= {"first_result_seconds": 61.2, "seconds": 125.9, "cpu_seconds": 59.4}
+    done |= {
         "images_per_second": 12.34,
         "peak_gib": 1.25,
         "weights": "ImageNet",
