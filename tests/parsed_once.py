@@ -13,11 +13,8 @@ from ruamel.yaml import YAML
 def parse_yaml_once(folder: Path | None = None) -> Callable[[YAML, str, Any], None]:
     """Change YAML.load of type "safe": a text is parsed once, and each caller gets a copy.
 
-    Args:
-        folder: where other processes find the parsed content, too.
-
-    Returns:
-        A function that keeps the content of a text that was written, so that it is never parsed.
+    Other processes find the parsed content in the folder, too. Returns a function that keeps the
+    content of a text that was written, so that it is never parsed.
     """
     load, parsed = YAML.load, dict[str, bytes]()
 

@@ -32,30 +32,19 @@ def run_stages(
     *,
     python: str | None = None,
     environment: Mapping[str, str] | None = None,
-    cores: int = 0,
-    umask: int = -1,
+    cores: int = 0,  # all
+    umask: int = -1,  # the current one
     then: str = "",
 ) -> str:
     """Run stages, such as "train mlp", in a folder that holds `stages/` and `params.yaml`.
 
-    Args:
-        python: an interpreter; by default the process is forked.
-        environment: complete; by default that of this process.
-        cores: number of cores, or 0 for all.
-        umask: as in the shell, or -1 for the current one.
-        then: Python code, run at the end in the same process.
-
-    Returns:
-        Everything that was printed.
+    The process is forked, unless an interpreter is given. `then` is Python code that runs at its
+    end. Returns everything that was printed.
     """
-    done = subprocess.run(
-        [python or forked_tools() / "python", "-c", DRIVER, ",".join(stages), str(cores), then],
-        cwd=root,
-        env=environment,
-        umask=umask,
-        capture_output=True,
-        check=False,
-    )
+    driven = ["-c", DRIVER, ",".join(stages), str(cores), then]
+    place = {"cwd": root, "env": environment, "umask": umask}
+    command = [python or forked_tools() / "python", *driven]
+    done = subprocess.run(command, **place, capture_output=True, check=False)
     output = (done.stdout + done.stderr).decode()
     assert done.returncode == 0, output
     return output

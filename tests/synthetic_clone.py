@@ -55,11 +55,7 @@ class Clone:
         self.root = root
 
     def environment(self, *, forked: bool = False) -> dict[str, str]:
-        """The project's own tools first, and no configuration of the user.
-
-        Args:
-            forked: whether Python's commands leave out the import of libraries (forked_python.py).
-        """
+        """The project's tools first, perhaps forked (forked_python.py); no settings of the user."""
         tools = [forked_tools()] if forked else []
         return os.environ | {
             "PATH": os.pathsep.join(map(str, [*tools, TOOLS, os.environ["PATH"]])),
@@ -69,12 +65,7 @@ class Clone:
         }
 
     def run(self, *command: str, expect: int | None = 0, forked: bool = True) -> str:
-        """Run a command there, and return everything that it printed.
-
-        Args:
-            expect: its exit status, or None for any.
-            forked: as in `environment`.
-        """
+        """Run a command, whose exit status is as expected (None for any); return its output."""
         files = {"stdin": DEVNULL, "stdout": PIPE, "stderr": STDOUT}
         place = {"cwd": self.root, "env": self.environment(forked=forked)}
         done = subprocess.run(command, **place, **files, text=True, check=False)

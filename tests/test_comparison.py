@@ -203,8 +203,7 @@ def test_a_folder_without_results_is_an_error_with_the_command_to_run(tmp_path, 
     assert re.search(r"\S+: no such file.*'dvc repro'", result.stderr)
 
 
-def test_without_git_a_revision_is_an_error(repository, monkeypatch):
-    run, _ = repository
+def test_without_git_a_revision_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(revision, "run_git", lambda *_: None)
     with pytest.raises(UserError, match="branch, tag, commit or experiment"):
-        read_revision(Path(run.root), "main")
+        read_revision(tmp_path, "main")

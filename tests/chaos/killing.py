@@ -48,14 +48,7 @@ class Kill(NamedTuple):
 
 
 class Repro:
-    """A running `dvc repro`, in its own process group.
-
-    Args:
-        clone: where it runs.
-        arguments: of `dvc repro`.
-        log: file for its output.
-        forked: as in `Clone.environment`; only a run that is not killed can be.
-    """
+    """A running `dvc repro`, in its own process group; one that is not killed can be forked."""
 
     def __init__(
         self, clone: Clone, arguments: Sequence[str], log: Path, *, forked: bool = False
@@ -121,16 +114,10 @@ class Orphans:
 def run_killed(
     clone: Clone, moments: Sequence[Moment], *, order: Sequence[str], arguments: Sequence[str] = ()
 ) -> tuple[list[Kill], list[Moment]]:
-    """Run to the end; kill at each moment in turn, and resume each time.
+    """Run outdated stages to the end; kill at each moment in turn, and resume each time.
 
-    Args:
-        clone: with outdated stages.
-        moments: in the order of their stages.
-        order: order of all stages; `START` is the first.
-        arguments: arguments of `dvc repro`.
-
-    Returns:
-        The kills, and the moments that were not reached.
+    The first of all stages in `order` is `START`; moments are in this order. Returns the kills, and
+    the moments that were not reached.
     """
     kills, missed, watched = [], [], []
     left = list(moments)
