@@ -39,7 +39,7 @@ def table(keys, rows):
     return {name: dict(zip(keys.split(), row, strict=True)) for name, row in rows.items()}
 
 
-def write_table_rows(path, keys, rows):
+def write_tuples(path, keys, rows):
     """Write a CSV file of tuples."""
     write_rows(path, table(keys, dict(enumerate(rows))).values(), columns=keys.split())
 
@@ -223,7 +223,7 @@ class Run:
         conversions = {"8-bit RGB": n_images - (n_gone > 0)}
         conversions |= {"grayscale": 1, "animated": 2} if n_gone else {}
         path = self.folders.ingested / "conversions.csv"
-        write_table_rows(path, "kind n_images", conversions.items())
+        write_tuples(path, "kind n_images", conversions.items())
         per_reason = {
             reason: {name: int(self.labels.get(i) == name) for name in self.classes}
             for i, reason in zip_longest(self.excluded, ("size", "duplicate", "limit"))
@@ -244,7 +244,7 @@ class Run:
         why = (("size", "4x4"), ("duplicate", self.ids[2]))
         excluded = [(i, self.labels[i], *of) for i, of in zip(self.excluded, why, strict=False)]
         folder = self.folders.filtered
-        write_table_rows(folder / "excluded.csv", "id label reason measured", excluded)
+        write_tuples(folder / "excluded.csv", "id label reason measured", excluded)
         first, second, third = self.ids[1], self.ids[2], self.ids[-1]
         duplicates = [
             (first, first, self.labels[first], "", "exact", "false"),
@@ -252,10 +252,10 @@ class Run:
             (first, third, "|".join(self.classes[:2]), "test", "near", "true"),
         ]
         columns = "group id label split kind kept"
-        write_table_rows(folder / "duplicates.csv", columns, duplicates if n_gone else [])
+        write_tuples(folder / "duplicates.csv", columns, duplicates if n_gone else [])
         sizes = [("8x8", "kept", n_images - n_gone), ("4x4", "size", 1), ("8x8", "duplicate", 1)]
         shown = sizes if n_gone else sizes[:1]
-        write_table_rows(folder / "sizes.csv", "size outcome n_images", shown)
+        write_tuples(folder / "sizes.csv", "size outcome n_images", shown)
 
     def _training(self):
         n_images, n_classes = len(self.ids), len(self.classes)
@@ -365,7 +365,7 @@ class Run:
         self._metric("pca", found)
         curve = [(channel, k, k / 4, k / 5) for channel in channels for k in (1, 2, 3, 4)]
         columns = "channel component explained_variance_ratio singular_value_ratio"
-        write_table_rows(self.folders.pca / "explained.csv", columns, curve)
+        write_tuples(self.folders.pca / "explained.csv", columns, curve)
         for name in ("components", "reconstruction", "image_components"):
             Image.new("RGB", (30, 10)).save(self.folders.pca / f"{name}.png")
         tried = {"5": {"kl_divergence": 0.5, "trustworthiness": 0.98}}
@@ -377,7 +377,7 @@ class Run:
             for x, i in enumerate(self.ids)
         ]
         columns = "space perplexity id label x y"
-        write_table_rows(self.folders.tsne / "chosen.csv", columns, points)
+        write_tuples(self.folders.tsne / "chosen.csv", columns, points)
         calibrated = {"calibrated_on": "validation", "n_calibration_images": 40}
         self._metric("novelty", {"model": "one", "threshold": 0.25, **calibrated})
         n_explained = min(self.n_test, 2)

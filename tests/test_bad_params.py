@@ -281,16 +281,10 @@ PHASE = "models.mlp.phases.p1"
     [
         ("models.mlp.arguments.hidden", "255", "models.mlp.arguments.hidden: must be a list, got"),
         ("models.mlp.arguments.hidden", [True], "models.mlp.arguments.hidden.0: must be an int"),
-        ("models.mlp.arguments.dropout", 7, "models.mlp.network: mlp cannot be built for images"),
         ("models.mlp.arguments.hidden", [-1], "models.mlp.network: mlp cannot be built for"),
         ("models.small_resnet.arguments.widths", [], "models.small_resnet.network: small_resnet"),
         ("models.small_resnet.arguments.stem_stride", 0, "models.small_resnet.network:"),
-        (
-            "models.initial_cnn",
-            PARAMS["models"]["initial_cnn"] | {"image_size": 8},
-            "models.initial_cnn.network: initial_cnn cannot be built for images of 8 pixels",
-        ),
-        ("augment.size", 8, "models.initial_cnn.network: initial_cnn cannot be built for images"),
+        ("augment.size", 8, "models.initial_cnn.network: initial_cnn cannot be built for"),
         (
             f"{PHASE}.trainable",
             ["x"],

@@ -23,6 +23,10 @@ ROOT = Path(__file__).parents[1]
 COMMANDS = [command.callback.__name__.replace("_", "-") for command in app.registered_commands]
 
 
+def run(*arguments):
+    return CliRunner().invoke(app, arguments)
+
+
 def invoke(error, **settings):
     """A command that raises an error."""
     one_command = typer.Typer()
@@ -37,21 +41,20 @@ def invoke(error, **settings):
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=["", *COMMANDS])
 def test_short_and_long_help_options_are_equal(command):
-    short, long = (CliRunner().invoke(app, [*command, option]) for option in ("-h", "--help"))
+    short, long = (run(*command, option) for option in ("-h", "--help"))
     assert short.exit_code == long.exit_code == 0
     assert short.output == long.output
     assert "Usage: " in short.output
 
 
 def test_help_lists_every_command_for_people():
-    text = CliRunner().invoke(app, ["-h"]).output
+    text = run("-h").output
     assert len(COMMANDS) == 17
     assert [name for name in COMMANDS if f" {name} " not in text] == ["plots-page"]  # hidden
 
 
 def test_the_version_is_that_of_the_package():
-    done = CliRunner().invoke(app, ["--version"])
-    assert (done.exit_code, done.output) == (0, f"classifold {version('classifold')}\n")
+    assert run("--version").output == f"classifold {version('classifold')}\n"
 
 
 @pytest.mark.parametrize(
@@ -98,10 +101,6 @@ def small_project(tmp_path, monkeypatch):
     (root / "recipes/own.yaml").write_text("# Our own\n" + text)
     monkeypatch.chdir(root)
     return root
-
-
-def run(*arguments):
-    return CliRunner().invoke(app, arguments)
 
 
 def test_commands_find_the_project_from_a_subfolder(small_project, monkeypatch):

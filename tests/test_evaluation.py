@@ -51,9 +51,7 @@ MULTI_LABELS = (RANDOM.random((80, 6)) < 0.3).astype(np.uint8)
 
 
 def single_label(probabilities):
-    return Predictions(
-        probabilities, probabilities, probabilities.argmax(axis=1), {"temperature": 1.0}
-    )
+    return decide(np.log(probabilities), {"temperature": 1.0}, task="single")
 
 
 def multi_label(seed):
@@ -243,6 +241,8 @@ def pixels_of(trained):
 
 
 def test_decisions_are_applied_to_every_listed_model_and_the_stack(trained):
+    without_images = predict(trained, [])
+    assert {given.probabilities.shape for given in without_images.values()} == {(0, 3)}
     predictions = predict(trained, IDS[::-1])
     assert list(predictions) == ["flat", "deep", STACK]
     pixels = pixels_of(trained)[::-1]
@@ -370,11 +370,6 @@ def test_the_baseline_predicts_the_classes_chosen_on_training_images():
     found = constant_predictions(2, decisions=several, baseline=baseline)
     np.testing.assert_array_equal(found.probabilities, [[0.4, 0.45, 0.1]] * 2)
     assert found.predicted.tolist() == [[True, True, False]] * 2
-
-
-def test_without_test_images_predictions_are_empty(trained):
-    predictions = predict(trained, [])
-    assert {given.probabilities.shape for given in predictions.values()} == {(0, 3)}
 
 
 def test_a_model_with_other_classes_is_named_with_the_command_to_run(trained):

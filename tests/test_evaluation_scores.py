@@ -43,7 +43,6 @@ def multi(seed, *, n_images=40, fraction=0.3):
 
 
 def with_probabilities(probabilities, **decision):
-    """Predictions with given probabilities."""
     probabilities = np.array(probabilities)
     predicted = probabilities > decision["threshold"] if decision else probabilities.argmax(axis=1)
     return Predictions(probabilities, probabilities, predicted, decision)
@@ -128,10 +127,8 @@ def test_scores_of_equal_images_are_finite(labels):
 
 
 def test_the_comparison_of_two_models_by_hand():
-    right, labels = np.array([0, 1, 0, 1, 0, 1]), np.array([0, 1, 0, 1, 0, 1])
-    wrong = np.array([1, 0, 1, 0, 1, 1])
-    probabilities = np.eye(2)
-    one, other = (Predictions(probabilities[p], probabilities[p], p, {}) for p in (right, wrong))
+    labels, wrong = np.array([0, 1, 0, 1, 0, 1]), np.array([1, 0, 1, 0, 1, 1])
+    one, other = (with_probabilities(np.eye(2)[predicted]) for predicted in (labels, wrong))
     found = compare(other, one, labels)
     assert found["difference"] == pytest.approx(-5 / 6)
     assert found["p_value"] == pytest.approx(2 / 32)
@@ -151,10 +148,9 @@ def test_the_comparison_of_two_models_with_several_labels():
 
 def test_a_test_score_is_formatted_with_its_interval():
     numbers = {"n_images": 4, "n_classes": 2, "n_classes_present": 2}
-    words = format_test_scores({"accuracy": 0.5, "accuracy_ci95": [0.25, 0.75], **numbers})
-    assert words == "test accuracy 0.5000 (0.2500-0.7500)"
-    words = format_test_scores({"micro_f1": 0.5, "micro_f1_ci95": [0.25, 0.75], **numbers})
-    assert words == "test micro f1 0.5000 (0.2500-0.7500)"
+    for metric, name in (("accuracy", "accuracy"), ("micro_f1", "micro f1")):
+        scores = {metric: 0.5, f"{metric}_ci95": [0.25, 0.75], **numbers}
+        assert format_test_scores(scores) == f"test {name} 0.5000 (0.2500-0.7500)"
     assert "split.fractions.test is 0" in format_test_scores({"n_images": 0})
 
 
@@ -203,10 +199,8 @@ def test_curves_are_a_limited_number_of_scikit_learns_points():
     predictions, labels = multi(1, n_images=400)
     labels[:, 3] = 0
     rows = list(precision_recall_rows(predictions, labels, [*"abcd"]))
-    assert {(row["curve"], row["class"]) for row in rows} == {
-        ("micro", ""),
-        *(("class", name) for name in "abc"),  # no image has d
-    }
+    curves = {(row["curve"], row["class"]) for row in rows}
+    assert curves == {("micro", ""), *(("class", name) for name in "abc")}  # no image has d
     for name, actual, probabilities in [
         ("", labels.ravel(), predictions.probabilities.ravel()),
         ("b", labels[:, 1], predictions.probabilities[:, 1]),
@@ -225,11 +219,8 @@ def test_the_most_confident_mistakes_come_first():
     predictions = with_probabilities([[0.6, 0.4], [0.1, 0.9], [0.2, 0.8], [0.3, 0.7]])
     labels = np.array([1, 0, 1, 0])
     rows = worst_mistakes(predictions, labels, ids=[*"wxyz"], classes=["cat", "dog"])
-    assert [(row["id"], row["label"], row["predicted"], row["probability"]) for row in rows] == [
-        ("x", "cat", "dog", 0.9),
-        ("z", "cat", "dog", 0.7),
-        ("w", "dog", "cat", 0.6),
-    ]
+    found = [(row["id"], row["label"], row["predicted"], row["probability"]) for row in rows]
+    assert found == [("x", "cat", "dog", 0.9), ("z", "cat", "dog", 0.7), ("w", "dog", "cat", 0.6)]
 
 
 def test_mistakes_of_several_labels_are_pairs_of_image_and_class():

@@ -65,10 +65,9 @@ def test_metrics_and_table_by_hand(plan, tmp_path):
 
 
 def test_the_setting_that_decides_has_all_the_importance():
-    random = np.random.default_rng(1)
-    sampled = [{NAME: random.choice(["adam", "sgd"]).item(), LR: random.uniform(0.001, 0.1)}
-             for _ in range(40)]  # fmt: skip
-    rows = [row(n, each[LR] * 5, each) for n, each in enumerate(sampled, start=1)]
+    rates = np.random.default_rng(1).uniform(0.001, 0.1, 40).tolist()
+    names = ["adam", "sgd"] * 20
+    rows = [row(n, rate * 5, {NAME: names[n], LR: rate}) for n, rate in enumerate(rates)]
     found = importances(rows, SEARCHED)
     assert found[LR] > 0.95
     assert sum(found.values()) == pytest.approx(1)
@@ -81,9 +80,9 @@ HOSTILE = "</script><b onclick=alert(1)>&amp;"
 
 def test_the_page_shows_every_trial_works_offline_and_escapes_names(plan, tmp_path):
     found = plan()._replace(search=search_of("adam", HOSTILE), name=HOSTILE)
-    rows = [each._replace(sampled=each.sampled | {NAME: HOSTILE}) if n == 1 else each
-            for n, each in enumerate(ROWS)]  # fmt: skip
-    rows.append(row(5, None, {NAME: "adam", LR: 0.05}, state="failed", failure=HOSTILE, outcome={}))
+    failed = {"state": "failed", "failure": HOSTILE, "outcome": {}}
+    rows = [*ROWS, row(5, None, {NAME: "adam", LR: 0.05}, **failed)]
+    rows[1] = rows[1]._replace(sampled=rows[1].sampled | {NAME: HOSTILE})
     write_search_page(tmp_path / "index.html", rows, found)
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert HOSTILE not in page and "<b onclick" not in page
