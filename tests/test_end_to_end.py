@@ -150,7 +150,7 @@ def test_the_gan_study_runs_only_when_named(clone):
     assert stages_run(clone.run(*study)) == []
     assert "up to date" in clone.run("dvc", "status")
     added = read_json(clone.root / "studies/gan/metrics/add_generated.json")
-    assert added["n_images"] == clone.metrics("split")["n_train"]
+    assert added["n_images"] == clone.metrics("split")["n_train"] and "augmented" in added
 
     params["sample_gan"]["n_images"] = 30
     yaml.dump(params, clone.root / file)
