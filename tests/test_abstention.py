@@ -5,12 +5,8 @@ import pytest
 from scipy.stats import binomtest
 
 from classifold.evaluation.risk_coverage import risk_coverage_curve
-from classifold.models.abstention import (
-    all_correct,
-    confidences,
-    fit_confidence_threshold,
-    lower_limits,
-)
+from classifold.models import abstention
+from classifold.models.abstention import confidences, fit_confidence_threshold, lower_limits
 
 
 def test_confidence_is_the_probability_of_the_prediction():
@@ -24,8 +20,8 @@ def test_confidence_is_the_probability_of_the_prediction():
 def test_with_several_labels_a_prediction_is_correct_if_all_its_classes_are():
     predicted = np.array([[True, False], [True, True], [False, False]])
     labels = np.array([[1, 0], [1, 0], [0, 0]], np.uint8)
-    assert all_correct(predicted, labels).tolist() == [True, False, True]
-    assert all_correct(np.array([1, 0]), np.array([1, 2])).tolist() == [True, False]
+    assert abstention.all_correct(predicted, labels).tolist() == [True, False, True]
+    assert abstention.all_correct(np.array([1, 0]), np.array([1, 2])).tolist() == [True, False]
 
 
 def test_lower_limits_are_those_of_scipy():

@@ -18,18 +18,10 @@ from classifold.data.model_settings import seed_folder
 from classifold.data.pixels import mean_luma, rgb_pixels
 from classifold.data.predictions import MAJORITY, STACK, read_predictions
 from classifold.errors import UserError
-from classifold.evaluation import block_inference
+from classifold.evaluation import block_inference, inference
 from classifold.evaluation.block_inference import predict_test_images
 from classifold.evaluation.files import write_evaluation
-from classifold.evaluation.inference import (
-    Predictions,
-    constant_predictions,
-    decide,
-    model_logits,
-    predict_all,
-    read_pixels,
-    untrained_logits,
-)
+from classifold.evaluation.inference import Predictions, decide, model_logits
 from classifold.evaluation.intervals import accuracy_interval
 from classifold.evaluation.labels import LabeledImages, read_labeled_images
 from classifold.evaluation.set_scores import score_sets
@@ -230,9 +222,9 @@ def trained(project):
 
 def predict(trained, ids=IDS, decisions=DECISIONS, **test_time):
     ingested, folders = trained["ingested"], {k: trained[k] for k in ("models", "ensemble")}
-    pixels = read_pixels(ids, ingested=ingested, model=trained["models"] / "flat")
+    pixels = inference.read_pixels(ids, ingested=ingested, model=trained["models"] / "flat")
     settings = {"decisions": decisions, "device": CPU, "test_time": VIEW | test_time}
-    return predict_all(pixels, **folders, **settings)
+    return inference.predict_all(pixels, **folders, **settings)
 
 
 def pixels_of(trained):
@@ -284,8 +276,8 @@ def test_test_time_flips_average_logits_over_views(trained):
 
 
 def test_untrained_logits_depend_on_the_seed_alone(trained):
-    seeds = {"flat": 7, "deep": 8}
-    found = untrained_logits(pixels_of(trained), models=trained["models"], seeds=seeds, device=CPU)
+    settings = {"models": trained["models"], "seeds": {"flat": 7, "deep": 8}, "device": CPU}
+    found = inference.untrained_logits(pixels_of(trained), **settings)
     network = new_network(**MEMBERS["flat"], n_classes=3, seed=7)
     began = load_model(trained["models"] / "flat")._replace(network=network.eval())
     expected = model_logits(began, pixels_of(trained), **PLAIN)
@@ -325,7 +317,8 @@ def test_blocks_of_images_and_files_of_probabilities_change_no_bit(trained, monk
         assert given.decision == whole.decision
     np.testing.assert_array_equal(found.seeds["flat"][3], expected["deep"].predicted)
     pixels = pixels_of(trained)[::-1]
-    logits = untrained_logits(pixels, models=trained["models"], seeds={"flat": 7}, device=CPU)
+    settings = {"models": trained["models"], "seeds": {"flat": 7}, "device": CPU}
+    logits = inference.untrained_logits(pixels, **settings)
     predicted = logits["flat"].argmax(axis=1) if task == "single" else logits["flat"] > 0
     np.testing.assert_array_equal(found.untrained["flat"], predicted)
     np.testing.assert_array_equal(found.luma, mean_luma(pixels))
@@ -361,13 +354,14 @@ def test_scores_and_tables_are_the_same_in_blocks_of_one_image(tmp_path, monkeyp
 
 
 def test_the_baseline_predicts_the_classes_chosen_on_training_images():
-    found = constant_predictions(3, decisions=DECISIONS, baseline={"predicted_class": "dog"})
+    baseline = {"predicted_class": "dog"}
+    found = inference.constant_predictions(3, decisions=DECISIONS, baseline=baseline)
     np.testing.assert_array_equal(found.probabilities, [[0.25, 0.75, 0]] * 3)
     assert found.predicted.tolist() == [1, 1, 1]
     proportions = {"cat": 0.4, "dog": 0.45, "owl": 0.1}
     several = DECISIONS | {"task": "multi", "class_proportions": proportions}
     baseline = {"predicted_classes": ["dog", "cat"]}
-    found = constant_predictions(2, decisions=several, baseline=baseline)
+    found = inference.constant_predictions(2, decisions=several, baseline=baseline)
     np.testing.assert_array_equal(found.probabilities, [[0.4, 0.45, 0.1]] * 2)
     assert found.predicted.tolist() == [[True, True, False]] * 2
 

@@ -4,16 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import (
-    accuracy_score,
-    average_precision_score,
-    f1_score,
-    hamming_loss,
-    log_loss,
-    precision_recall_curve,
-    precision_recall_fscore_support,
-    top_k_accuracy_score,
-)
+from sklearn import metrics
 
 from classifold.evaluation.inference import Predictions, decide
 from classifold.evaluation.intervals import accuracy_interval
@@ -54,14 +45,14 @@ def test_scores_agree_with_scikit_learn(seed, n_images, n_classes):
     found = score(predictions, labels, **SETTINGS)
     probabilities, classes = predictions.probabilities, range(n_classes)
     predicted = probabilities.argmax(axis=1)
-    assert found["accuracy"] == pytest.approx(accuracy_score(labels, predicted))
-    assert found["macro_f1"] == pytest.approx(
-        f1_score(labels, predicted, labels=classes, average="macro", zero_division=0)
-    )
-    assert found["log_loss"] == pytest.approx(log_loss(labels, probabilities, labels=classes))
+    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(labels, predicted))
+    f1 = metrics.f1_score(labels, predicted, labels=classes, average="macro", zero_division=0)
+    assert found["macro_f1"] == pytest.approx(f1)
+    log_loss = metrics.log_loss(labels, probabilities, labels=classes)
+    assert found["log_loss"] == pytest.approx(log_loss)
     for k in (3, 5):
         if k < n_classes:
-            expected = top_k_accuracy_score(labels, probabilities, k=k, labels=classes)
+            expected = metrics.top_k_accuracy_score(labels, probabilities, k=k, labels=classes)
             assert found[f"top{k}_accuracy"] == pytest.approx(expected)
         else:
             assert found[f"top{k}_accuracy"] == 1
@@ -79,7 +70,7 @@ def test_scores_of_several_labels_agree_with_scikit_learn(seed, n_images, fracti
     predicted = probabilities > 0.4
 
     def f1(predicted, average):
-        return pytest.approx(f1_score(labels, predicted, average=average, zero_division=0))
+        return pytest.approx(metrics.f1_score(labels, predicted, average=average, zero_division=0))
 
     assert found["micro_f1"] == f1(predicted, "micro")
     assert found["macro_f1"] == f1(predicted, "macro")
@@ -87,13 +78,13 @@ def test_scores_of_several_labels_agree_with_scikit_learn(seed, n_images, fracti
     assert found["micro_f1_at_class_thresholds"] == f1(
         probabilities > MANY_LABELS["thresholds"], "micro"
     )
-    assert found["subset_accuracy"] == accuracy_score(labels, predicted)
-    assert found["hamming_loss"] == hamming_loss(labels, predicted)
-    losses = [log_loss(labels[:, i], probabilities[:, i], labels=[0, 1]) for i in range(4)]
+    assert found["subset_accuracy"] == metrics.accuracy_score(labels, predicted)
+    assert found["hamming_loss"] == metrics.hamming_loss(labels, predicted)
+    pairs = [(labels[:, i], probabilities[:, i]) for i in range(4)]
+    losses = [metrics.log_loss(*pair, labels=[0, 1]) for pair in pairs]
     assert found["log_loss"] == pytest.approx(np.mean(losses))
-    actual = [i for i in range(4) if labels[:, i].any()]
-    precisions = [average_precision_score(labels[:, i], probabilities[:, i]) for i in actual]
-    expected = pytest.approx(np.mean(precisions)) if actual else None
+    precisions = [metrics.average_precision_score(*pair) for pair in pairs if pair[0].any()]
+    expected = pytest.approx(np.mean(precisions)) if precisions else None
     assert found["mean_average_precision"] == expected
     low, high = found["micro_f1_ci95"]
     assert 0 <= low <= high <= 1
@@ -159,8 +150,8 @@ def test_the_per_class_table_agrees_with_scikit_learn_and_has_classes_without_im
     predictions, labels = draw(3)
     n_classes = predictions.probabilities.shape[1]
     probabilities = np.pad(predictions.probabilities, ((0, 0), (0, 1)))
-    expected = precision_recall_fscore_support(labels, predictions.predicted, zero_division=0)
     predicted, decision = predictions.predicted, predictions.decision
+    expected = metrics.precision_recall_fscore_support(labels, predicted, zero_division=0)
     if labels.ndim > 1:
         predicted, labels = (np.pad(a, ((0, 0), (0, 1))) for a in (predicted, labels))
         decision = decision | {"thresholds": [*decision["thresholds"], 0.5]}
@@ -207,7 +198,7 @@ def test_curves_are_a_limited_number_of_scikit_learns_points():
     ]:
         curve = [row for row in rows if row["class"] == name]
         assert len(curve) == MAX_POINTS
-        precision, recall, thresholds = precision_recall_curve(actual, probabilities)
+        precision, recall, thresholds = metrics.precision_recall_curve(actual, probabilities)
         points = np.round(np.stack([thresholds, precision[:-1], recall[:-1]], 1), 6)
         expected = {tuple(point) for point in points.tolist()}
         assert {(row["threshold"], row["precision"], row["recall"]) for row in curve} <= expected

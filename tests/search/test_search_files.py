@@ -8,19 +8,10 @@ from search_project import BATCH, GRID, LR, NAME, ROOT, SEARCH
 
 from classifold.errors import UserError
 from classifold.params.validation import check_params
+from classifold.search import space as module
 from classifold.search.plan import make_plan
 from classifold.search.samplers import sampler_of
 from classifold.search.search_file import Search, read_search
-from classifold.search.space import (
-    cells,
-    corners,
-    distributions,
-    format_values,
-    n_trials,
-    short_names,
-    values_of,
-    with_values,
-)
 
 M = "models.m"
 SEARCHES = sorted((ROOT / "studies/search/searches").glob("*.yaml"))
@@ -136,7 +127,7 @@ def test_a_value_that_is_invalid_in_one_cell_of_a_grid_is_found(project, params)
 def test_values_are_set_at_their_paths_and_other_values_stay():
     content = {"a": {"b": [1, {"c": 2}]}, "d": 3}
     before = copy.deepcopy(content)
-    changed = with_values(content, {"a.b.1.c": 5, "a.new": [6], "d": {"e": 7}, "d.e": 8})
+    changed = module.with_values(content, {"a.b.1.c": 5, "a.new": [6], "d": {"e": 7}, "d.e": 8})
     assert changed == {"a": {"b": [1, {"c": 5}], "new": [6]}, "d": {"e": 8}}
     assert content == before
 
@@ -145,10 +136,10 @@ def test_the_cells_of_a_grid_by_hand():
     search = Search.model_validate(
         SEARCH | GRID | {"space": {"a.b": {"choices": [1, 2]}, "c.d": {"choices": ["x", [3]]}}}
     )
-    assert n_trials(search) == 4
-    found = [tuple(cell.values()) for cell in cells(search)]
+    assert module.n_trials(search) == 4
+    found = [tuple(cell.values()) for cell in module.cells(search)]
     assert found == [(1, "x"), (1, "[3]"), (2, "x"), (2, "[3]")]
-    assert values_of(cells(search)[3], search) == {"a.b": 2, "c.d": [3]}
+    assert module.values_of(module.cells(search)[3], search) == {"a.b": 2, "c.d": [3]}
 
 
 def test_a_range_is_of_integers_if_both_ends_are():
@@ -157,7 +148,7 @@ def test_a_range_is_of_integers_if_both_ends_are():
         "b": {"low": 1, "high": 9.0},
         "c": {"low": 2, "high": 64, "log": True},
     }
-    found = distributions(Search.model_validate(SEARCH | {"space": space}))
+    found = module.distributions(Search.model_validate(SEARCH | {"space": space}))
     assert found["a"] == optuna.distributions.IntDistribution(1, 9, step=4)
     assert found["b"] == optuna.distributions.FloatDistribution(1.0, 9.0)
     assert found["c"] == optuna.distributions.IntDistribution(2, 64, log=True)
@@ -165,7 +156,7 @@ def test_a_range_is_of_integers_if_both_ends_are():
 
 def test_corners_have_every_choice_and_both_ends_by_hand():
     space = {"a.x": {"choices": [1, 2, 3]}, "a.y": {"low": 0.1, "high": 0.2}}
-    found = corners(Search.model_validate(SEARCH | {"space": space}))
+    found = module.corners(Search.model_validate(SEARCH | {"space": space}))
     pairs = [(sampled["a.x"], sampled["a.y"]) for sampled in found]
     assert pairs == [(1, 0.1), (2, 0.1), (3, 0.1), (1, 0.2)]
 
@@ -180,11 +171,11 @@ def test_corners_have_every_choice_and_both_ends_by_hand():
     ],
 )
 def test_short_names_are_distinct(paths, names):
-    assert list(short_names(paths).values()) == names
+    assert list(module.short_names(paths).values()) == names
 
 
 def test_sampled_values_are_formatted_with_short_names():
-    assert format_values({LR: 0.00123456, BATCH: 8}) == "optimizer.lr 0.001235, batch_size 8"
+    assert module.format_values({LR: 0.00123456, BATCH: 8}) == "optimizer.lr 0.001235, batch_size 8"
 
 
 @pytest.mark.parametrize("name", ["random", "tpe"])
@@ -195,7 +186,7 @@ def test_the_values_of_a_trial_depend_on_the_seed_and_its_number_alone(name):
 
     def sample(number):
         study.sampler = sampler_of(search, number)
-        return study.ask(distributions(search)).params[LR]
+        return study.ask(module.distributions(search)).params[LR]
 
     sampled = [sample(number) for number in range(1, 41)]
     assert [sample(number) for number in (7, 3, 40)] == [sampled[6], sampled[2], sampled[39]]

@@ -10,20 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from search_project import (
-    BATCH,
-    DATABASE,
-    GRID,
-    LR,
-    TPE,
-    all_trials,
-    invoke,
-    kill_at,
-    let_go,
-    read_until,
-    results_of,
-    start,
-)
+import search_project as runs
+from search_project import BATCH, DATABASE, GRID, LR, TPE
 
 from classifold.errors import UserError
 from classifold.search.storage import storage_url
@@ -49,7 +37,7 @@ def test_unknown_storages_are_refused_without_showing_the_password(given, messag
 def test_a_file_that_is_not_a_database_is_reported_without_a_traceback(project):
     root = project()
     (root / "s.sqlite3").write_text("something else, and long enough to be no database at all")
-    result = invoke(root, "--storage", "sqlite:///s.sqlite3")
+    result = runs.invoke(root, "--storage", "sqlite:///s.sqlite3")
     assert result.exit_code == 1
     assert re.search("sqlite:///s.sqlite3: .*file is not a database", result.stderr)
 
@@ -99,12 +87,12 @@ def test_a_search_in_postgresql_that_is_killed_and_resumed_has_the_results_of_sq
 ):
     """The password is in the environment, and in no output."""
     alone, killed = project("alone", **TPE), project("killed", **TPE)
-    assert invoke(alone).exit_code == 0
+    assert runs.invoke(alone).exit_code == 0
     environment = {"CLASSIFOLD_SEARCH_STORAGE": postgres}
-    kill_at("  trial 3 of 6", start(killed, HOLD="3", **environment))
-    output = invoke(killed, **environment).output
+    runs.kill_at("  trial 3 of 6", runs.start(killed, HOLD="3", **environment))
+    output = runs.invoke(killed, **environment).output
     assert "search: 2 of 6 trials have ended" in output
-    assert results_of(killed) == results_of(alone)
+    assert runs.results_of(killed) == runs.results_of(alone)
     assert not (killed / DATABASE).exists()
     written = [path for path in killed.rglob("*") if path.is_file()]
     assert len(written) > 6
@@ -118,10 +106,10 @@ def test_workers_share_a_grid_in_postgresql(project, postgres):
     root = project(**GRID, space=space)
     (root / "search.yaml").rename(root / "shared.yaml")
     options = ("--storage", postgres, "--workers", "2")
-    process = start(root, *options, file="shared.yaml", HOLD="1,2")
-    read_until("  trial 2 of 6", process)  # by one worker, while trial 1 is held by the other
-    let_go(root, process)
-    trials = all_trials(storage_url(postgres, default=root), "shared")
+    process = runs.start(root, *options, file="shared.yaml", HOLD="1,2")
+    runs.read_until("  trial 2 of 6", process)  # by one worker, while trial 1 is held by the other
+    runs.let_go(root, process)
+    trials = runs.all_trials(storage_url(postgres, default=root), "shared")
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 6
     assert len({tuple(sorted(trial.params.items())) for trial in trials}) == 6
 
@@ -130,31 +118,31 @@ def test_workers_share_a_grid_in_postgresql(project, postgres):
 def test_a_worker_in_postgresql_takes_over_the_trial_of_one_that_was_killed(project, postgres):
     """Each in a folder of its own, as on two machines."""
     alone, left, lost = (project(name, n_trials=5) for name in ("alone", "left", "lost"))
-    assert invoke(alone).exit_code == 0
+    assert runs.invoke(alone).exit_code == 0
     environment = {"CLASSIFOLD_SEARCH_STORAGE": postgres}
-    killed = start(lost, HOLD="1", **environment)
-    read_until("  trial 1 of 5", killed)
-    others = start(left, **environment)
-    output = read_until("  waiting for trials of other workers: 1\n", others)
+    killed = runs.start(lost, HOLD="1", **environment)
+    runs.read_until("  trial 1 of 5", killed)
+    others = runs.start(left, **environment)
+    output = runs.read_until("  waiting for trials of other workers: 1\n", others)
     assert "  trial 5 of 5" in output
     killed.kill()
     killed.communicate()
     output = others.communicate(timeout=300)[0]
     assert output.startswith("  trial 1 of 5")
     assert others.returncode == 0
-    assert results_of(left) == results_of(alone)
-    trials = all_trials(storage_url(postgres, default=left))
+    assert runs.results_of(left) == runs.results_of(alone)
+    trials = runs.all_trials(storage_url(postgres, default=left))
     mine = [trial.state.name for trial in trials if trial.params in parameters_of(alone)]
     assert sorted(mine) == ["COMPLETE"] * 5 + ["FAIL"]
 
 
 def parameters_of(root):
-    return [trial.params for trial in all_trials(root / DATABASE)]
+    return [trial.params for trial in runs.all_trials(root / DATABASE)]
 
 
 def test_a_wrong_password_is_reported_but_not_shown(project, postgres):
     wrong = postgres.replace("top-secret", "mistaken")
-    result = invoke(project(), CLASSIFOLD_SEARCH_STORAGE=wrong)
+    result = runs.invoke(project(), CLASSIFOLD_SEARCH_STORAGE=wrong)
     assert result.exit_code == 1
     assert "password authentication failed" in result.stderr
     assert "seeker:***@127.0.0.1" in result.stderr

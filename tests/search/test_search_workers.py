@@ -4,22 +4,8 @@ import contextlib
 import shutil
 
 import pytest
-from search_project import (
-    BATCH,
-    DATABASE,
-    GRID,
-    LR,
-    SEARCH,
-    TPE,
-    all_trials,
-    invoke,
-    kill_at,
-    let_go,
-    read_until,
-    results_of,
-    run,
-    start,
-)
+import search_project as runs
+from search_project import BATCH, DATABASE, GRID, LR, SEARCH, TPE
 
 from classifold.runtime.source_code import PACKAGE, code_behind
 from classifold.search import plan as plan_module
@@ -31,44 +17,44 @@ from classifold.search.storage import open_search, storage_url
 @pytest.mark.slow
 def test_a_search_that_is_killed_and_resumed_has_the_same_results(project):
     whole, killed = project("whole", **TPE), project("killed", **TPE)
-    assert invoke(whole).exit_code == 0
-    kill_at("  trial 5 of 6", start(killed, HOLD="5"))
+    assert runs.invoke(whole).exit_code == 0
+    runs.kill_at("  trial 5 of 6", runs.start(killed, HOLD="5"))
     assert not (killed / "metrics").exists()
 
-    output = invoke(killed).output
+    output = runs.invoke(killed).output
     assert "search: 4 of 6 trials have ended" in output
     assert "trial 4 of 6" not in output and "trial 5 of 6" in output
     # The values of later trials depend on the results of earlier ones.
-    assert results_of(killed) == results_of(whole)
-    states = [trial.state.name for trial in all_trials(killed / DATABASE)]
+    assert runs.results_of(killed) == runs.results_of(whole)
+    states = [trial.state.name for trial in runs.all_trials(killed / DATABASE)]
     assert states == ["COMPLETE"] * 4 + ["FAIL"] + ["COMPLETE"] * 2
-    assert "6 of 6 trials have ended" in invoke(killed).output
+    assert "6 of 6 trials have ended" in runs.invoke(killed).output
 
 
 @pytest.mark.slow
 def test_workers_end_with_their_parent_and_the_rest_of_a_grid_is_run_once(project):
     space = {LR: {"choices": [0.01, 0.02, 0.03]}, BATCH: {"choices": [8, 16]}}
     alone, shared = (project(name, **GRID, space=space) for name in ("alone", "shared"))
-    assert invoke(alone).exit_code == 0
+    assert runs.invoke(alone).exit_code == 0
     command = (shared, "--workers", "2")
-    kill_at("  trial 3 of 6", start(*command, HOLD="2,3"))
+    runs.kill_at("  trial 3 of 6", runs.start(*command, HOLD="2,3"))
 
-    process = start(*command, HOLD="2,3")
-    read_until("  trial 3 of 6", process)  # by one worker, while trial 2 is held by the other
-    let_go(shared, process)
-    complete = [t for t in all_trials(shared / DATABASE) if t.state.name == "COMPLETE"]
+    process = runs.start(*command, HOLD="2,3")
+    runs.read_until("  trial 3 of 6", process)  # by one worker, while trial 2 is held by the other
+    runs.let_go(shared, process)
+    complete = [t for t in runs.all_trials(shared / DATABASE) if t.state.name == "COMPLETE"]
     assert len(complete) == len({tuple(sorted(trial.params.items())) for trial in complete}) == 6
-    assert results_of(shared) == results_of(alone)
+    assert runs.results_of(shared) == runs.results_of(alone)
 
 
 @pytest.mark.slow
 def test_separate_processes_share_the_trials_and_report_the_same_results(project):
     root = project(n_trials=7)
-    processes = [start(root, HOLD="1,2") for _ in range(2)]
+    processes = [runs.start(root, HOLD="1,2") for _ in range(2)]
     for process in processes:
-        read_until("  trial ", process)
-    outputs = let_go(root, *processes)
-    trials = all_trials(root / DATABASE)
+        runs.read_until("  trial ", process)
+    outputs = runs.let_go(root, *processes)
+    trials = runs.all_trials(root / DATABASE)
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 7
     assert sorted(trial.user_attrs["trial"] for trial in trials) == list(range(1, 8))
     assert len({text.splitlines()[-1] for text in outputs}) == 1  # the same best trial
@@ -83,26 +69,27 @@ def test_a_trial_that_another_process_runs_is_not_started(plan, tmp_path, monkey
         held.enter_context(opened.locks.take("trial-2"))
 
         def release(_):
-            naps.append(len(all_trials(file)))
+            naps.append(len(runs.all_trials(file)))
             held.close()
 
         monkeypatch.setattr(worker.time, "sleep", release)
-        rows = run(found, file)
+        rows = runs.run(found, file)
     assert naps == [2]  # all but the one that was held
     assert [each.trial for each in rows] == [1, 2, 3]
-    numbers = [trial.user_attrs["trial"] for trial in all_trials(file)]
+    numbers = [trial.user_attrs["trial"] for trial in runs.all_trials(file)]
     assert numbers == [1, 3, 2]
 
 
 def test_more_trials_extend_a_search_and_another_space_begins_a_new_one(plan, tmp_path):
     file = tmp_path / "s.sqlite3"
-    two = run(plan(n_trials=2), file)
-    three = run(plan(n_trials=3), file)
+    two = runs.run(plan(n_trials=2), file)
+    three = runs.run(plan(n_trials=3), file)
     assert [each.sampled for each in three[:2]] == [each.sampled for each in two]
-    assert len(all_trials(file)) == 3
-    run(plan(n_trials=2, space={LR: {"low": 0.001, "high": 0.1, "log": True}}), file)
-    assert len(all_trials(file)) == 5
-    assert [each.sampled for each in run(plan(n_trials=2), file)] == [each.sampled for each in two]
+    assert len(runs.all_trials(file)) == 3
+    runs.run(plan(n_trials=2, space={LR: {"low": 0.001, "high": 0.1, "log": True}}), file)
+    assert len(runs.all_trials(file)) == 5
+    again = runs.run(plan(n_trials=2), file)
+    assert [each.sampled for each in again] == [each.sampled for each in two]
 
 
 def test_the_key_depends_on_the_params_that_trials_use_alone(plan, params, write_packs):
