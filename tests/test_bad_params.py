@@ -149,6 +149,11 @@ def test_any_value_is_valid_or_an_error_that_is_safe_to_print(path, data):
         assert line.startswith(("the whole file: ", *map(str, content_of(path)))), line
 
 
+def test_a_long_message_is_shortened_in_the_middle():
+    (line,) = validation_errors(Params, PARAMS | {"x" * 5000: 1})
+    assert len(line) == MAX_MESSAGE_CHARACTERS and "xx … xx" in line
+
+
 @given(st.text(max_size=30))
 def test_any_text_is_yaml_or_one_message(text):
     try:
