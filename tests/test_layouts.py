@@ -324,18 +324,27 @@ def test_images_in_no_row_are_counted_unless_their_folders_are_classes():
         (b"path,label\n1.png,a|b\n2.png,a", r"dataset\.task: 1 images .* got single\. .*multi"),
         (b"x,kind\n1.gif,a\n", r"dataset\.layout: .*no CSV, .* got table.*no column of paths"),
         (None, r"t\.csv cannot be read \(a broken link\)\. Fix"),
-        # Lines are counted with comments, empty lines, and the line breaks in fields.
-        (b"# by me\n#, with care\npath,label\n1.png,a\n2.png\n", r"t\.csv: line 5 must have 2 fi"),
-        (b"# by me\n#path,label\n1.png,a\n2.png\n", r"t\.csv: line 4 must have 2 fields"),
-        (
-            b'path,label,note\n1.png,a,"two\nlines"\n\n2.png,b\n',
-            r"t\.csv: line 5 must have 3 fields .* got 2: '2\.png,b'",
-        ),
     ],
 )
 def test_an_invalid_table_is_an_error(table, message):
     with pytest.raises(UserError, match=message):
         find_listed(table, layout="table")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (b"# by me\n#, with care\npath,label\n1.png,a\n2.png\n", "line 5 must have 2 fields"),
+        (b"# by me\n#path,label\n1.png,a\n2.png\n", "line 4 must have 2 fields"),
+        (
+            b'path,label,note\n1.png,a,"two\nlines"\n\n2.png,b\n',
+            r"line 5 must have 3 fields .* got 2: '2\.png,b'",
+        ),
+    ],
+)
+def test_lines_are_counted_with_comments_and_with_line_breaks_in_fields(table, message):
+    with pytest.raises(UserError, match=rf"t\.csv: {message}"):
+        find_listed(table)
 
 
 @pytest.mark.parametrize(
