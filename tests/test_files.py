@@ -158,10 +158,11 @@ def old_folder(tmp_path):
 
 
 def test_a_new_folder_replaces_the_old_one_completely(old_folder):
-    with new_folder(old_folder) as folder:
-        (folder / "new").write_text("y")
-    assert [path.name for path in old_folder.iterdir()] == ["new"]
-    assert list(old_folder.parent.iterdir()) == [old_folder]
+    for path in (old_folder, old_folder.with_name("another")):
+        with new_folder(path) as folder:
+            (folder / "new").write_text("y")
+        assert [file.name for file in path.iterdir()] == ["new"]
+    assert {path.name for path in old_folder.parent.iterdir()} == {"out", "another"}
 
 
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
