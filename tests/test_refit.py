@@ -20,8 +20,8 @@ from classifold.training.config import TrainingConfig
 from classifold.training.loop import fit, refit
 from classifold.training.refit import refit_model
 from stopping_checkpoint import Stopped, StoppingCheckpoint
+from tiny_model import MODEL, PHASE
 
-ADAM = {"name": "adam", "lr": 0.01}
 SCHEDULES = {
     "constant": {"name": "constant"},
     "plateau": {"name": "plateau", "factor": 0.1, "patience": 0},
@@ -30,11 +30,21 @@ SCHEDULES = {
 NO_POLICY = {"fill": "reflect", "steps": []}
 
 
-def config_of(schedule, **changes):
-    phase = {"epochs": 4, "trainable": "all", "optimizer": ADAM, "schedule": schedule}
-    settings = {"phases": {"p1": phase, "p2": phase}, "batch_size": 8, "seed": 1}
-    settings |= {"normalize": "half", "image_size": 8, "loss": {"name": "cross_entropy"}}
-    return TrainingConfig(**settings | changes)
+def model_of(schedule, **changes):
+    phase = PHASE | {"epochs": 4, "schedule": schedule}
+    hidden = {"arguments": {"hidden": [16], "dropout": 0.0}}
+    return MODEL | hidden | {"phases": {"p1": phase, "p2": phase}} | changes
+
+
+@pytest.fixture
+def work(machine):
+    """The settings of a training with a schedule."""
+
+    def of(schedule, **changes):
+        config = TrainingConfig.of(model_of(SCHEDULES[schedule], **changes))
+        return {"config": config, "policy": NO_POLICY, "machine": machine}
+
+    return of
 
 
 def kept(fitted):
@@ -48,16 +58,15 @@ def weights_of(network):
     return torch.cat([p.detach().flatten() for p in network.parameters()])
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("ema_decay", [None, 0.9])
 def test_a_refit_on_the_same_images_ends_with_the_saved_weights(
-    draw_pack, tiny_mlp, machine, schedule, ema_decay
+    draw_pack, tiny_mlp, work, schedule, ema_decay
 ):
-    pack, config = draw_pack(40), config_of(schedule, ema_decay=ema_decay)
+    pack, work = draw_pack(40), work(schedule, ema_decay=ema_decay)
     # What is learned from `pack` is wrong here, so that early epochs are the best.
     validation = draw_pack(30, seed=5)
     validation = validation._replace(labels=(validation.labels + 1) % 3)
-    work = {"config": config, "policy": NO_POLICY, "machine": machine}
     network, again = tiny_mlp(), tiny_mlp()
     fitted = fit(network, pack, validation, **work)
     rows = kept(fitted)
@@ -71,14 +80,13 @@ def test_a_refit_on_the_same_images_ends_with_the_saved_weights(
     torch.testing.assert_close(weights_of(again), weights_of(network))
 
 
-def test_an_interrupted_refit_continues_and_ends_with_the_same_weights(
-    draw_pack, tiny_mlp, machine, tmp_path
+def test_an_interrupted_refit_on_more_images_continues_and_ends_with_the_same_new_weights(
+    draw_pack, tiny_mlp, work, tmp_path
 ):
-    pack, more, config = draw_pack(40), draw_pack(24, seed=3), config_of(SCHEDULES["plateau"])
-    work = {"config": config, "policy": NO_POLICY, "machine": machine}
-    rows = kept(fit(tiny_mlp(), pack, more, **work))
-    work |= {"recorded": rows}
-    images, expected, resumed = join(pack, more), tiny_mlp(), tiny_mlp()
+    pack, more, work = draw_pack(40), draw_pack(24, seed=3), work("plateau")
+    network, expected, resumed = tiny_mlp(), tiny_mlp(), tiny_mlp()
+    work["recorded"] = kept(fit(network, pack, more, **work))
+    images = join(pack, more)
     history = refit(expected, images, **work)
     assert len(history) > 3
     path = tmp_path / "m.safetensors"
@@ -86,38 +94,22 @@ def test_an_interrupted_refit_continues_and_ends_with_the_same_weights(
         refit(tiny_mlp(), images, checkpoint=StoppingCheckpoint(path, "key", after=3), **work)
     assert refit(resumed, images, checkpoint=Checkpoint(path, "key"), **work) == history
     assert torch.equal(weights_of(resumed), weights_of(expected))
-
-
-def test_a_refit_on_more_images_changes_the_weights(draw_pack, tiny_mlp, machine):
-    pack, more, config = draw_pack(40), draw_pack(24, seed=3), config_of(SCHEDULES["one_cycle"])
-    work = {"config": config, "policy": NO_POLICY, "machine": machine}
-    network, again = tiny_mlp(), tiny_mlp()
-    rows = kept(fit(network, pack, more, **work))
-    refit(again, join(pack, more), recorded=rows, **work)
-    assert not torch.equal(weights_of(again), weights_of(network))
-    assert not again.training
+    assert not torch.equal(weights_of(expected), weights_of(network))
+    assert not expected.training
 
 
 @pytest.fixture
-def project(tmp_path, write_packs, draw_pack, tiny_mlp, machine):
+def project(tmp_path, write_packs, tiny_mlp, work):
     """A folder with packs and a model `m` that was trained on them; and its params."""
     write_packs(tmp_path / "data/augmented", train=40, validation=20)
-    model = {
-        "network": "mlp",
-        "arguments": {"hidden": [16], "dropout": 0.0},
-        "online": "none",
-        **config_of(SCHEDULES["constant"])._asdict(),
-    }
     params = {
         "train": {"device": "cpu", "precision": "fp32", "threads": 1, "compile": False},
         "limit": {"images_per_class": None, "epochs": None},
         "policies": {"none": NO_POLICY},
-        "models": {"m": model},
+        "models": {"m": model_of(SCHEDULES["constant"])},
     }
     packs = [read_pack(tmp_path / "data/augmented" / split) for split in ("train", "validation")]
-    fitted = fit(
-        tiny_mlp(), *packs, config=TrainingConfig.of(model), policy=NO_POLICY, machine=machine
-    )
+    fitted = fit(tiny_mlp(), *packs, **work("constant"))
     with new_folder(tmp_path / "models/m") as folder:
         write_rows(folder / "history.csv", fitted.history, columns=list(fitted.history[0]))
     (tmp_path / "metrics/train").mkdir(parents=True)
@@ -158,7 +150,7 @@ def test_a_short_form_is_refitted_with_its_epochs(project):
     refit_model("m", params, root=root, folder=root / "refit/m")
     assert load_model(root / "refit/m").description["max_epochs"] == 4
     rates = [float(row["learning_rate"]) for row in read_rows(root / "refit/m/history.csv")]
-    assert max(rates) > 0.9 * ADAM["lr"]  # of 40 epochs the peak would come in the twelfth
+    assert max(rates) > 0.9 * PHASE["optimizer"]["lr"]  # of 40 epochs the peak is in the twelfth
 
 
 def test_a_model_that_was_trained_with_other_phases_is_not_refitted(project):

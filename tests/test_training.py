@@ -19,6 +19,7 @@ from classifold.training.freezing import count_parameters
 from classifold.training.loop import fit
 from classifold.training.machine import set_up
 from classifold.training.scores import Score, score_logits
+from tiny_model import config_of
 
 CPU = torch.device("cpu")
 ADAM = {"name": "adam", "lr": 0.01}
@@ -50,18 +51,12 @@ def tiny(name="mlp", *, image_size=8, seed=1):
     return build_network(name, n_classes=3, image_size=image_size, arguments=TINY[name])
 
 
-def config_of(pack, **changes):
-    loss = ENTROPY if pack.task == "single" else BINARY
-    settings = {"phases": {"p1": PHASE}, "batch_size": 8, "seed": 1, "normalize": "half"}
-    return TrainingConfig(**settings | {"image_size": pack.size, "loss": loss} | changes)
-
-
 def train(network, pack, validation=None, *, policy=NO_POLICY, precision="fp32", **changes):
     return fit(
         network,
         pack,
         validation or pack,
-        config=config_of(pack, **changes),
+        config=config_of(pack, **{"phases": one()} | changes),
         policy=policy,
         machine=set_up(device=CPU, precision=precision),
     )

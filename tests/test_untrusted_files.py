@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from ruamel.yaml import YAML
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 from typer.testing import CliRunner
@@ -37,6 +36,7 @@ from classifold.serving.predict import Classifier
 from classifold.stacking.ensemble import load_ensemble
 from classifold.training.checkpoints import Checkpoint
 from evil_pickle import Evil
+from tiny_model import MODEL, write_params
 
 ROOT = Path(__file__).parents[1]
 
@@ -436,10 +436,9 @@ def stage(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(root)
 
     def run(name, *, expect=0, **dataset):
-        params = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text())
-        params["dataset"] |= {"layout": "auto", "task": "single"} | dataset
-        params["ingest"]["max_unreadable"]["fraction"] = 1.0
-        YAML(typ="safe", pure=True).dump(params, Path("params.yaml"))
+        dataset = {"layout": "auto", "task": "single"} | dataset
+        unreadable = {"max_unreadable": {"fraction": 1.0, "count": 0}}
+        write_params(Path(), MODEL, dataset=dataset, ingest=unreadable)
         script = str(ROOT / f"stages/{name}.py")
         monkeypatch.setattr(sys, "argv", [script])
         code = 0
