@@ -36,6 +36,7 @@ def test_the_given_numbers_of_classes_and_images_are_sampled_by_the_seed_alone()
     assert sorted(Counter(labels).values()) == [5, 5, 5]
     assert (np.diff(rows) > 0).all()
     assert rows.tolist() == again.rows.tolist() != other.rows.tolist()
+    assert set(labels) != set(other.labels)
     every = sample_images(LABELS, **SETTINGS | {"classes": 99, "images_per_class": 99})
     assert every.rows.tolist() == list(range(120))  # there are fewer
 
