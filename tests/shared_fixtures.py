@@ -260,8 +260,8 @@ def keep_training_images():
         labels = {row["id"]: row["labels"][0] for row in rows if row["labels"]}
         pixels = load_pixels(root / "data/ingested", list(labels), size=16, resize="lanczos")
         features = compute_features(load_model(explained), pixels, device=torch.device("cpu"))
-        rows = as_stored(features), list(labels), list(labels.values())
-        images = TrainingImages(model, *rows, threshold, len(labels))
+        ids, names = list(labels), list(labels.values())
+        images = TrainingImages(model, as_stored(features), ids, names, threshold, len(ids))
         save_training_images(novelty, images)
         return images, features
 

@@ -46,10 +46,16 @@ def write_tuples(path, keys, rows):
 
 # Numbers that occur nowhere else on the page.
 OF_EITHER = {
-    **{"macro_f1": 0.654321, "macro_f1_present": 0.654321, "n_classes_present": 2, "n_classes": 2},
-    **{"log_loss": 0.543219, "n_duplicates_of_train": 2},
-    **{"calibration_error": 0.043219, "calibration_error_uncalibrated": 0.087654},
-    **{"train_test_gap": 0.277655, "validation_test_gap": 0.120988},
+    "macro_f1": 0.654321,
+    "macro_f1_present": 0.654321,
+    "n_classes_present": 2,
+    "n_classes": 2,
+    "log_loss": 0.543219,
+    "n_duplicates_of_train": 2,
+    "calibration_error": 0.043219,
+    "calibration_error_uncalibrated": 0.087654,
+    "train_test_gap": 0.277655,
+    "validation_test_gap": 0.120988,
 }
 CONFORMAL = {
     "calibrated_on": "validation",
@@ -78,18 +84,27 @@ OF_MODELS = {"versus_stack", "untrained_accuracy", "untrained_micro_f1"}
 DIFFERENCE = {"difference": -0.0234, "difference_ci95": [-0.0567, 0.0089]}
 SCORES = {
     "single": {
-        **{"accuracy": 0.712345, "accuracy_ci95": [0.612345, 0.812345]},
-        **{"top3_accuracy": 0.912345, "top5_accuracy": 0.962345},
-        **{"macro_f1_ci95": [0.512345, 0.787654], "accuracy_without_duplicates": 0.693456},
-        **{"untrained_accuracy": 0.134567, "versus_stack": DIFFERENCE | {"p_value": 0.345678}},
+        "accuracy": 0.712345,
+        "accuracy_ci95": [0.612345, 0.812345],
+        "top3_accuracy": 0.912345,
+        "top5_accuracy": 0.962345,
+        "macro_f1_ci95": [0.512345, 0.787654],
+        "accuracy_without_duplicates": 0.693456,
+        "untrained_accuracy": 0.134567,
+        "versus_stack": DIFFERENCE | {"p_value": 0.345678},
         **OF_EITHER,
     },
     "multi": {
-        **{"micro_f1": 0.712345, "micro_f1_ci95": [0.612345, 0.812345]},
-        **{"micro_f1_at_half": 0.676543, "micro_f1_at_class_thresholds": 0.734567},
-        **{"subset_accuracy": 0.412345, "mean_average_precision": 0.765432},
-        **{"hamming_loss": 0.098765, "micro_f1_without_duplicates": 0.693456},
-        **{"untrained_micro_f1": 0.134567, "versus_stack": DIFFERENCE},
+        "micro_f1": 0.712345,
+        "micro_f1_ci95": [0.612345, 0.812345],
+        "micro_f1_at_half": 0.676543,
+        "micro_f1_at_class_thresholds": 0.734567,
+        "subset_accuracy": 0.412345,
+        "mean_average_precision": 0.765432,
+        "hamming_loss": 0.098765,
+        "micro_f1_without_duplicates": 0.693456,
+        "untrained_micro_f1": 0.134567,
+        "versus_stack": DIFFERENCE,
         **OF_EITHER,
     },
 }
@@ -137,7 +152,10 @@ class Run:
             "evaluate": {"bootstrap": {"resamples": 200, "seed": 1}},
             "models": {
                 name: {
-                    **{"network": "mlp", "seed": 1, "online": "turned", "image_size": SIDE},
+                    "network": "mlp",
+                    "seed": 1,
+                    "online": "turned",
+                    "image_size": SIDE,
                     "loss": {"name": "cross_entropy"},
                 }
                 for name in MODELS
@@ -211,13 +229,20 @@ class Run:
         broken = [{"id": "b<i>.png", "reason": "cut <b>off</b>"}] * (25 if n_gone else 0)
         converted = {"grayscale": 1 if n_gone else 0, "palette": 0}
         ingested = {
-            **{"n_files": n_images + len(broken), "n_images": n_images},
-            **{"n_unreadable": len(broken), "n_ignored": 0, "n_labels_without_image": 0},
-            **{"n_converted_to_rgb": sum(converted.values()), "converted": converted},
-            **{"n_turned_upright": 0, "n_animated": 2 if n_gone else 0},
-            **{"n_unlabelled": self.official.get("unlabelled", 0)},
-            **{"images_per_split": self.official, "n_classes": len(self.classes)},
-            **{"images_per_class": counts, "unreadable_per_class": dict.fromkeys(counts, 0)},
+            "n_files": n_images + len(broken),
+            "n_images": n_images,
+            "n_unreadable": len(broken),
+            "n_ignored": 0,
+            "n_labels_without_image": 0,
+            "n_converted_to_rgb": sum(converted.values()),
+            "converted": converted,
+            "n_turned_upright": 0,
+            "n_animated": 2 if n_gone else 0,
+            "n_unlabelled": self.official.get("unlabelled", 0),
+            "images_per_split": self.official,
+            "n_classes": len(self.classes),
+            "images_per_class": counts,
+            "unreadable_per_class": dict.fromkeys(counts, 0),
         }
         self._metric("ingest", ingested)
         conversions = {"8-bit RGB": n_images - (n_gone > 0)}
@@ -229,8 +254,10 @@ class Run:
             for i, reason in zip_longest(self.excluded, ("size", "duplicate", "limit"))
         }
         filtered = {
-            **{"n_images": n_images, "n_kept": n_images - n_gone, "n_excluded": n_gone},
-            **{"excluded": {"size": n_gone // 2, "duplicate": n_gone // 2, "limit": 0}},
+            "n_images": n_images,
+            "n_kept": n_images - n_gone,
+            "n_excluded": n_gone,
+            "excluded": {"size": n_gone // 2, "duplicate": n_gone // 2, "limit": 0},
             "modal_size": [SIDE, SIDE],
             "kept_per_class": {name: counts[name] - gone[name] for name in self.classes},
             "excluded_per_class": {name: gone[name] for name in self.classes},
@@ -262,10 +289,13 @@ class Run:
         proportions = {name: 1 / n_classes for name in self.classes}
         of_test = proportions if self.n_test else {}
         split = {
-            **{"n_train": n_images, "n_validation": 6, "n_test": self.n_test},
+            "n_train": n_images,
+            "n_validation": 6,
+            "n_test": self.n_test,
             "class_proportions": {"train": proportions, "validation": proportions, "test": of_test},
             "max_proportion_gap": 0.0123,
-            **{"n_groups": n_images, "n_groups_across_splits": 0},
+            "n_groups": n_images,
+            "n_groups_across_splits": 0,
         }
         self._metric("split", split)
         augmented = {"n_source": n_images, "n_images": n_images * VARIANTS, "variants": VARIANTS}
@@ -302,12 +332,20 @@ class Run:
         write_rows(self.folders.compared / "history.csv", history, columns=list(history[0]))
         self.start_from(dict.fromkeys(MODELS))
         stack = {
-            **{"method": "dense", "fitted_on": "validation", "n_images": 6},
-            **{"members": list(MODELS), "n_members": len(MODELS)},
-            **{"weights": {"one": 0.25, "two": 0.75}, f"validation_{metric}": 0.666667},
-            **{"best_member": "two", f"best_member_{metric}": 0.833333, f"mean_{metric}": 0.5},
-            **{"gain": -0.166667, "gain_ci95": [-0.4, 0.1]},
-            **{"gain_of_mean": -0.333333, "gain_of_mean_ci95": [-0.5, -0.123]},
+            "method": "dense",
+            "fitted_on": "validation",
+            "n_images": 6,
+            "members": list(MODELS),
+            "n_members": len(MODELS),
+            "weights": {"one": 0.25, "two": 0.75},
+            f"validation_{metric}": 0.666667,
+            "best_member": "two",
+            f"best_member_{metric}": 0.833333,
+            f"mean_{metric}": 0.5,
+            "gain": -0.166667,
+            "gain_ci95": [-0.4, 0.1],
+            "gain_of_mean": -0.333333,
+            "gain_of_mean_ci95": [-0.5, -0.123],
         }
         self._metric("stack", stack)
         for name in ("ingest", "train/one", "train/two", "stack"):
@@ -384,27 +422,42 @@ class Run:
         fraction = 0.3 if n_explained else None
         n_novel = min(self.n_test, 1)
         neighbors = {
-            **{"n_train_images": 20, "n_compared": 10, "n_per_image": 1},
+            "n_train_images": 20,
+            "n_compared": 10,
+            "n_per_image": 1,
             "correct": {"agreement": 0.875 if n_explained else None},
             "incorrect": {"agreement_with_predicted": None, "agreement_with_actual": None},
         }
         novelty = {
-            **{"n_images": self.n_test, "n_novel": n_novel, "expected_fraction": 0.05},
+            "n_images": self.n_test,
+            "n_novel": n_novel,
+            "expected_fraction": 0.05,
             "novel_fraction": n_novel / self.n_test if n_novel else None,
             "correct": {"novel": 0.0 if n_novel else None, "other": 1.0},
         }
         explained = {
-            **{"model": "one", "n_images": n_explained, "saliency_in_tenth": fraction},
-            **{"n_correct": n_explained, "n_incorrect": 0},
-            **{"n_with_boxes": 2, "saliency_in_boxes": 0.6, "boxes_area": 0.4},
-            **{"neighbors": neighbors, "novelty": novelty},
+            "model": "one",
+            "n_images": n_explained,
+            "saliency_in_tenth": fraction,
+            "n_correct": n_explained,
+            "n_incorrect": 0,
+            "n_with_boxes": 2,
+            "saliency_in_boxes": 0.6,
+            "boxes_area": 0.4,
+            "neighbors": neighbors,
+            "novelty": novelty,
             **({} if n_explained else {"reason": "there are no test images"}),
         }
         self._metric("explain", explained)
         rows = [
             {
-                **{"id": i, "label": self.labels[i], "predicted": self.labels[i], "rank": 1},
-                **{"neighbor": HOSTILE[0], "neighbor_label": self.labels[i], "similarity": 0.75},
+                "id": i,
+                "label": self.labels[i],
+                "predicted": self.labels[i],
+                "rank": 1,
+                "neighbor": HOSTILE[0],
+                "neighbor_label": self.labels[i],
+                "similarity": 0.75,
             }
             for i in self.ids[:n_explained]
         ]

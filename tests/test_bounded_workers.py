@@ -16,7 +16,10 @@ from classifold.runtime.bounded_workers import BoundedWorkers
         pytest.param(time.sleep, 60, module.TimeLimitError, 0, id="time"),
         pytest.param(os._exit, 3, module.CrashError, None, id="crash"),
         pytest.param(
-            *(bytes, 2**28, module.MemoryLimitError, 3),
+            bytes,
+            2**28,
+            module.MemoryLimitError,
+            3,
             id="memory",
             marks=pytest.mark.skipif(sys.platform != "linux", reason="Linux limits the memory"),
         ),

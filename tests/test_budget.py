@@ -21,7 +21,9 @@ SMALLER = Candidate(Speed(once=0, each=20, epoch=40, image=0.01), 10)
 THREE = {"tuned": TUNED, "smaller": SMALLER, "probe": PROBE}
 EXPLAIN = {"images": 6, "smooth_samples": 16, "integrated_steps": 32}
 ROBUSTNESS = {
-    **{"images": 0, "corruptions": "all", "severities": [1, 3]},
+    "images": 0,
+    "corruptions": "all",
+    "severities": [1, 3],
     "adversarial": {"images": 3, "epsilons": [1, 2], "steps": 4},
 }
 COSTS = Costs(2, 0, n_test=100, n_rows=900, explain=EXPLAIN, trained={}, robustness=ROBUSTNESS)

@@ -54,8 +54,9 @@ def train(pack, phases, checkpoint=None, *, ema_decay=None):
     return fit(network, pack, pack, **options), network.state_dict()
 
 
-def same_bits(weights, others):
-    return all(torch.equal(tensor, others[name]) for name, tensor in weights.items())
+def assert_same_bits(weights, others):
+    for name, tensor in weights.items():
+        assert torch.equal(tensor, others[name]), name
 
 
 def two_phases(optimizer, schedule):
@@ -78,7 +79,8 @@ def test_a_training_interrupted_in_its_second_phase_ends_with_the_same_bits(
     with pytest.raises(Stopped):
         train(pack, phases, StoppingCheckpoint(path, "key", after=4), ema_decay=ema_decay)
     fitted, resumed = train(pack, phases, Checkpoint(path, "key"), ema_decay=ema_decay)
-    assert fitted == expected and same_bits(weights, resumed)
+    assert fitted == expected
+    assert_same_bits(weights, resumed)
 
 
 @pytest.mark.parametrize("after", range(1, 7))
@@ -92,7 +94,8 @@ def test_a_training_may_be_interrupted_after_any_epoch_and_more_than_once(
         with suppress(Stopped):
             train(pack, phases, StoppingCheckpoint(path, "key", after=after))
     fitted, resumed = train(pack, phases, Checkpoint(path, "key"))
-    assert fitted == expected and same_bits(weights, resumed)
+    assert fitted == expected
+    assert_same_bits(weights, resumed)
 
 
 def test_early_stopping_continues_after_an_interruption(draw_pack, tmp_path):

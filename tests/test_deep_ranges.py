@@ -155,9 +155,17 @@ def test_the_fraction_of_clipped_values_is_that_outside_of_the_range():
 @pytest.mark.parametrize(
     ("low", "high", "dtype"),
     [
-        *[(0, 1, "f4"), (0, 1.0001, "f4"), (0, 255, "f4"), (0, 256.5, "f4"), (0, 70000, "f4")],
-        *[(280, 320, "f4"), (-5, 35, "f4"), (0, 255, "i4"), (0, 300, "i4")],
-        *[(0, 1023, "u2"), (0, 4095, "u2")],
+        (0, 1, "f4"),
+        (0, 1.0001, "f4"),  # overshoots
+        (0, 255, "f4"),
+        (0, 256.5, "f4"),
+        (0, 70000, "f4"),
+        (280, 320, "f4"),  # Kelvin
+        (-5, 35, "f4"),  # degrees Celsius
+        (0, 255, "i4"),
+        (0, 300, "i4"),
+        (0, 1023, "u2"),  # 10 bits
+        (0, 4095, "u2"),  # 12 bits
     ],
 )
 def test_an_image_keeps_its_gray_levels(low, high, dtype):

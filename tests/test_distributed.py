@@ -27,12 +27,17 @@ ROOT = Path(__file__).parents[1]
 
 ONE_CYCLE = {"name": "one_cycle", "pct_start": 0.3, "div_factor": 10, "final_div_factor": 10}
 PHASE = {
-    **{"epochs": 4, "trainable": "all", "stop": {"patience": 4}, "schedule": ONE_CYCLE},
+    "epochs": 4,
+    "trainable": "all",
+    "stop": {"patience": 4},
+    "schedule": ONE_CYCLE,
     "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9},
 }
 MODEL = tiny_model.MODEL | {
     "arguments": {"hidden": [16], "dropout": 0.0},
-    **{"online": "crop_flip", "batch_size": 10, "phases": {"p1": PHASE}},
+    "online": "crop_flip",
+    "batch_size": 10,
+    "phases": {"p1": PHASE},
 }
 
 

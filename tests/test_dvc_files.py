@@ -96,13 +96,20 @@ def test_a_lock_with_a_merge_conflict_is_not_changed(project):
     assert (project / "dvc.lock").read_text() == merged
 
 
-@pytest.mark.parametrize("content", ["", '{"write": {"/a"', "{}"])
+@pytest.mark.parametrize("content", ["", '{"write": {"/a"'])
 def test_a_list_of_running_processes_is_deleted_if_it_was_cut_short(project, content):
-    (project / ".dvc/tmp/rwlock").write_text(content)
-    repairs, is_kept = "".join(repair_dvc_files(project)), content == "{}"
-    assert repairs == "" if is_kept else "rwlock was cut short, deleted" in repairs
-    left = [path.read_text() for path in (project / ".dvc/tmp").glob("rwlock")]
-    assert left == ["{}"] * is_kept
+    locks = project / ".dvc/tmp/rwlock"
+    locks.write_text(content)
+    (repair,) = repair_dvc_files(project)
+    assert "rwlock was cut short, deleted" in repair
+    assert not locks.exists()
+
+
+def test_a_whole_list_of_running_processes_is_kept(project):
+    locks = project / ".dvc/tmp/rwlock"
+    locks.write_text("{}")
+    assert repair_dvc_files(project) == []
+    assert locks.read_text() == "{}"
 
 
 @pytest.mark.filterwarnings("ignore:_NoneStep.value:DeprecationWarning")  # of DVC

@@ -80,7 +80,9 @@ def test_of_many_classes_the_worst_are_named():
 
 def ingest_metrics(n_cats, *, unreadable=0, unreadable_cats=0, absent=0):
     return {
-        **{"n_images": n_cats + 90, "n_unreadable": unreadable, "n_labels_without_image": absent},
+        "n_images": n_cats + 90,
+        "n_unreadable": unreadable,
+        "n_labels_without_image": absent,
         "images_per_class": {"cat": n_cats, "dog": 90},
         "unreadable_per_class": {"cat": unreadable_cats, "dog": 0},
     }

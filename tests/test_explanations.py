@@ -71,8 +71,11 @@ class Channels(nn.Module):
 
 
 ATTRIBUTION = {
-    **{"smooth_samples": 2, "smooth_noise": 0.1, "integrated_steps": 8},
-    **{"occluded_fraction": 0.25, "seed": 1},
+    "smooth_samples": 2,
+    "smooth_noise": 0.1,
+    "integrated_steps": 8,
+    "occluded_fraction": 0.25,
+    "seed": 1,
 }
 
 

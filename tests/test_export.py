@@ -67,8 +67,12 @@ def test_predictions_of_the_file_equal_pytorchs_for_any_number_of_images(
     metadata = {entry.key: entry.value for entry in onnx.load(path).metadata_props}
     assert (metadata["task"], metadata["model"], metadata["resize"]) == (task, model, "lanczos")
     expected = {
-        **{"classes": CLASSES, "prediction_sets": {}, "abstention": {}, "size": 16},
-        **{"background": [255, 255, 255], "temperature": 1.3 if model == "stack" else 1.7},
+        "classes": CLASSES,
+        "prediction_sets": {},
+        "abstention": {},
+        "size": 16,
+        "background": [255, 255, 255],
+        "temperature": 1.3 if model == "stack" else 1.7,
         "threshold": 0.45 if task == "multi" else None,
         "thresholds": [0.4] * 3 if task == "multi" else None,
     }

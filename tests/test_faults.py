@@ -1,6 +1,7 @@
 """Damaged files, full disks and other external causes are reported in one message."""
 
 import errno
+import os
 import re
 
 import numpy as np
@@ -138,11 +139,17 @@ FULL = "No space left on device"
     ("error", "message"),
     [
         (OSError(errno.ENOSPC, FULL, "data/x"), "the disk is full .*data/x.*same command again"),
-        (OSError(errno.EDQUOT, "Disk quota"), "the disk is full .*quota.*same command again"),
+        (
+            OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
+            "the disk is full .*quota.*same command again",
+        ),
         (OSError(errno.EFBIG, "File too large"), "the disk is full .*same command again"),
         (SafetensorError(f"{FULL} (os error 28)"), "the disk is full .*same command again"),
-        (OSError(errno.EROFS, "Read-only files", "data"), "^data: Read-only files. Change"),
-        (PermissionError(errno.EACCES, "Not permitted", "m"), "^m: Not permitted. Change"),
+        (
+            OSError(errno.EROFS, "Read-only file system", "data"),
+            "^data: Read-only file system. Change",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied", "m"), "^m: Permission denied. Change"),
         (
             EOFError("marshal data too short"),
             r"compiled file of Python is damaged \(marshal.*__pycache__ in .*classifold",

@@ -106,7 +106,9 @@ IMAGENET = {"layout": "tiny-imagenet", "sample": sized(64)}
     ("changes", "machine", "installed", "values"),
     [
         (
-            *({}, CPU, True),
+            {},
+            CPU,
+            True,
             {"models": ["lite0"], "augment.size": 224, "augment.flips": ["none"]}
             | {"filter.duplicates.near": "group", "train.threads": 2},
         ),
@@ -115,26 +117,36 @@ IMAGENET = {"layout": "tiny-imagenet", "sample": sized(64)}
         (MANY, CPU, True, {"models": ["lite0"], "split.fractions.train": 0.8}),
         (MANY, GPU, True, {"models": ["lite0"]}),
         (
-            *({"task": "multi", "labels_per_image": Counter({0: 9, 1: 500, 2: 500})}, CPU, False),
+            {"task": "multi", "labels_per_image": Counter({0: 9, 1: 500, 2: 500})},
+            CPU,
+            False,
             {"models": ["resnet"], "dataset.task": "multi", "augment.size": 96},
         ),
         ({"sample": sized(70)}, CPU, False, {"models": ["resnet"], "augment.size": 64}),
         (
-            *({"sample": sized(32)}, CPU, True),
+            {"sample": sized(32)},
+            CPU,
+            True,
             {"augment.size": 32, "augment.flips": ["none", "horizontal"], "augment.warped": 7}
             | {"filter.duplicates.near": "group"},
         ),
         (
-            *(DIGITS, CPU, True),
+            DIGITS,
+            CPU,
+            True,
             {"augment.flips": ["none"], "augment.warped": 0, "filter.duplicates.near": "off"},
         ),
         (
-            *({"images_per_class": {"turn left": 9, "ahead": 9}, "sample": sized(40)}, CPU, True),
+            {"images_per_class": {"turn left": 9, "ahead": 9}, "sample": sized(40)},
+            CPU,
+            True,
             {"augment.flips": ["none"], "augment.size": 48},
         ),
         (
             # Frames of a video.
-            *({"sample": PHOTOS._replace(n_near=300, largest_group=200)}, CPU, True),
+            {"sample": PHOTOS._replace(n_near=300, largest_group=200)},
+            CPU,
+            True,
             {"filter.duplicates.near": "off"},
         ),
         (IMAGENET, CPU, True, {"models": ["alphanet_a", "alphanet_c"]}),
@@ -174,16 +186,21 @@ SMALL = {"sample": sized(28)}
         ("quick", {}, ["lite0"], {}),
         ("timed quick", {}, ["lite0", "lite1", "lite2"], {}),
         (
-            *("good", {}, ["lite2_tuned", "lite1_tuned", "lite2"]),
+            "good",
+            {},
+            ["lite2_tuned", "lite1_tuned", "lite2"],
             {"lite2_tuned": 10, "lite1_tuned": 10},
         ),
         (
-            *("best", {"task": "multi", "sample": sized(128)}, GOOD_PHOTOS),
+            "best",
+            {"task": "multi", "sample": sized(128)},
+            GOOD_PHOTOS,
             {"lite0_tuned": 10, "lite2_tuned": 5, "folds": 5},
         ),
         ("good", MANY, ["lite2_tuned", "lite2"], {"lite2_tuned": 3}),
         ("quick", SMALL, ["mlp", "small_resnet"], {"mlp": 5, "small_resnet": 3}),
         ("good", SMALL, NETWORKS, {"mlp": 15}),
+        ("good", IMAGENET, ["resnet_1", "resnet_2"], {"resnet_2": 120}),
         ("best", SMALL, NETWORKS, {"mlp": 15, "folds": 5}),
     ],
 )
@@ -204,6 +221,15 @@ def test_a_preset_decides_on_models_epochs_and_folds(tmp_path, preset, changes, 
     losses = {model["loss"]["name"] for model in params["models"].values() if "loss" in model}
     assert losses <= {"binary_cross_entropy" if found.task == "multi" else "cross_entropy"}
     assert f"preset {name}" in file.read_text()
+
+
+def test_with_a_gpu_many_images_get_all_networks_and_epochs_of_the_recipe(tmp_path):
+    file, found = tmp_path / "params.yaml", FOUND._replace(**MANY)
+    write_params(file, Path("x"), found, GPU, preset=Preset("good"), is_installed=lambda _: True)
+    models = check_params(file)["models"]
+    tuned = {name: epochs_of(model) for name, model in models.items() if "phases" in model}
+    assert tuned == {"lite2_tuned": 10, "lite1_tuned": 10}
+    assert list(models) == [*tuned, "lite2"]
 
 
 def test_no_policy_mirrors_characters(tmp_path):

@@ -49,7 +49,7 @@ def with_variants(pack, n_variants=2):
 
 @pytest.fixture
 def out_of_fold(tmp_path, machine, tiny_mlp):
-    """Train without each fold, and ask about it."""
+    """Train without each fold, and predict it."""
 
     def run(train, validation, folds, *, epochs=2, policy=POLICY, key="key", network=None):
         network = network or tiny_mlp(image_size=train.size)
@@ -98,9 +98,19 @@ def test_every_image_is_predicted_once_by_a_network_trained_without_it_its_varia
         patch.setattr(folds_module, "predict_distributed", ask)
         patch.setattr(Checkpoint, "save", lambda *_: None)
         machine, cache = set_up(device=CPU, precision="fp32"), FeatureCache(Path("nowhere"))
-        several = with_variants(pack), "validation", config_of(pack), machine, "fp32", cache
+        training = Training(
+            network=torch.nn.Linear(1, 1),
+            train=with_variants(pack),
+            validation="validation",
+            config=config_of(pack),
+            machine=machine,
+            precision="fp32",
+            cache=cache,
+            settings={},
+            model={},
+        )
         logits, best_epochs = fit_folds(
-            Training(torch.nn.Linear(1, 1), *several, {}, {}),
+            training,
             folds=folds,
             policy=NO_POLICY,
             checkpoints=Path("nowhere"),

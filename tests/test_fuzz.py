@@ -18,9 +18,21 @@ from classifold.ingest.tree import open_tree
 from ingested import ingest_all
 
 EXTENSIONS = {
-    **{"JPEG": "jpg", "PNG": "png", "GIF": "gif", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp"},
-    **{"PPM": "ppm", "TGA": "tga", "ICO": "ico", "JPEG2000": "jp2", "AVIF": "avif", "PCX": "pcx"},
-    **{"QOI": "qoi", "SGI": "sgi", "DIB": "dib"},
+    "JPEG": "jpg",
+    "PNG": "png",
+    "GIF": "gif",
+    "BMP": "bmp",
+    "TIFF": "tif",
+    "WEBP": "webp",
+    "PPM": "ppm",
+    "TGA": "tga",
+    "ICO": "ico",
+    "JPEG2000": "jp2",
+    "AVIF": "avif",
+    "PCX": "pcx",
+    "QOI": "qoi",
+    "SGI": "sgi",
+    "DIB": "dib",
 }
 MODES = ("RGB", "L", "P", "RGBA", "1", "I;16", "CMYK")
 N_DAMAGED = 6000

@@ -229,9 +229,21 @@ def test_a_jpeg_that_exif_marks_as_turned_keeps_its_bytes_and_is_read_upright(
 
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF", "WEBP"])
 def test_exif_turns_images_of_other_formats_too(encode, file_format):
-    decoded = decode(encode(COLORED, file_format, exif=oriented(6), **EXACT.get(file_format, {})))
+    encoded = encode(COLORED, file_format, exif=oriented(6), **EXACT.get(file_format, {}))
+    decoded = decode(encoded)
     assert decoded.turned
-    np.testing.assert_array_equal(rgb_pixels(decoded.encoded), np.rot90(COLORED, -1))
+    assert decoded.encoded == encoded
+    assert (decoded.height, decoded.width) == (8, 6)
+    np.testing.assert_array_equal(rgb_pixels(encoded), np.rot90(COLORED, -1))
+
+
+def test_an_image_that_is_stored_again_is_turned_once(encode):
+    decoded = decode(encode(GRADIENT, exif=oriented(6)))
+    assert decoded.turned
+    upright = np.rot90(GRADIENT, -1)
+    np.testing.assert_array_equal(rgb_pixels(decoded.encoded), np.dstack([upright] * 3))
+    again = decode(decoded.encoded)
+    assert (again.encoded, again.turned) == (decoded.encoded, False)
 
 
 def test_exif_of_an_upright_image_changes_nothing(encode):

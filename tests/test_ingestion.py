@@ -112,10 +112,15 @@ def test_the_table_has_every_decodable_image_with_its_properties(read_all, mixed
     assert images["cat/1.jpg"] == mixed["cat/1.jpg"]
     for name, image in images.items():
         assert rgb_pixels(image).shape == (rows[name]["height"], rows[name]["width"], 3)
-    for name, image in open_images(folder, rows, side=96):
-        assert image.size == (rows[name]["width"], rows[name]["height"])
     assert images["cat/turned.jpg"] == mixed["cat/turned.jpg"]
     assert (rows["cat/turned.jpg"]["width"], rows["cat/turned.jpg"]["height"]) == (8, 4)
+
+
+def test_images_of_the_table_are_shown_upright(read_all, mixed):
+    folder, _ = read_all(mixed)
+    rows = {row["id"]: row for row in iter_columns(folder, ["id", "width", "height"])}
+    for name, image in open_images(folder, rows, side=96):
+        assert image.size == (rows[name]["width"], rows[name]["height"])
 
 
 def test_the_background_is_visible_through_transparent_pixels(read_all, mixed):
@@ -153,9 +158,11 @@ def test_groups_and_several_labels_reach_the_table(read_all, encode):
     files = {f"{name}.png": encode(RED) for name in "abc"} | {"t.csv": table}
     folder, counts = read_all(files, task="multi")
     rows = list(iter_columns(folder, ["labels", "group", "split"]))
-    assert [(*row.values(),) for row in rows] == [
-        (["cat", "dog"], "p1", None), (["dog"], None, None), ([], None, None),
-    ]  # fmt: skip
+    assert [tuple(row.values()) for row in rows] == [
+        (["cat", "dog"], "p1", None),
+        (["dog"], None, None),
+        ([], None, None),
+    ]
     assert counts["images_per_class"] == {"cat": 1, "dog": 2}
     assert counts["n_unlabelled"] == 0
 

@@ -26,7 +26,9 @@ def labels_of(source):
     """Image -> its labels, and in brackets its split if it has one: "cat|dog [train]"."""
     assert not [image for image in source.images if "" in image.labels]
     return {
-        image.id: ("|".join(image.labels) + f" [{image.split}]" * bool(image.split)).strip()
+        image.id: " ".join(
+            filter(None, ["|".join(image.labels), image.split and f"[{image.split}]"])
+        )
         for image in source.images
     }
 
@@ -51,10 +53,16 @@ FOLDERS = [
     {"cat/1.png": "cat", "Cat/1.png": "Cat"},  # capitals distinguish classes
     {"cat/1.png": "cat", "dog/2.png": "dog", "unlabelled/3.png": "[unlabelled]"},
     {
-        **{"cat/1.png": "cat", "dog/2.png": "dog", "cat/notes.md": None, "README": None},
+        "cat/1.png": "cat",
+        "dog/2.png": "dog",
+        "cat/notes.md": None,
+        "README": None,
         # What systems leave behind.
-        **{".DS_Store": None, "cat/._1.png": None, "__MACOSX/cat/1.png": None},
-        **{".git/dog/2.png": None, "cat/png": None},
+        ".DS_Store": None,
+        "cat/._1.png": None,
+        "__MACOSX/cat/1.png": None,
+        ".git/dog/2.png": None,
+        "cat/png": None,
     },
     # Pictures of unsupported formats are not ignored.
     {"cat/1.heic": "cat", "dog/2.svg": "dog", "dog/3.nef": "dog"},
@@ -62,17 +70,25 @@ FOLDERS = [
     {"train/a/1.png": "a", "train/b/1.png": "b"},
     {"train/a/1.png": "a", "train/b/1.png": "b", "unlabelled/1.png": "[unlabelled]"},
     {
-        **{"x/Train/a/1.png": "a [train]", "x/Train/b/1.png": "b [train]"},
-        **{"x/VAL/a/1.png": "a [validation]", "x/Testing/b/1.png": "b [test]"},
+        "x/Train/a/1.png": "a [train]",
+        "x/Train/b/1.png": "b [train]",
+        "x/VAL/a/1.png": "a [validation]",
+        "x/Testing/b/1.png": "b [test]",
     },
-    # Without a test split the validation split is the test, and so if that has no classes.
+    # Without a test split the validation images are the test images.
     {"train/a/1.png": "a [train]", "train/b/1.png": "b [train]", "val/a/1.png": "a [test]"},
+    # So are they if the test folder has no classes: its images are unlabeled.
     {
-        **{"train/a/1.png": "a [train]", "train/b/1.png": "b [train]", "dev/a/1.png": "a [test]"},
-        **{"test/7.png": "[unlabelled]", "test/images/8.png": "[unlabelled]"},
+        "train/a/1.png": "a [train]",
+        "train/b/1.png": "b [train]",
+        "dev/a/1.png": "a [test]",
+        "test/7.png": "[unlabelled]",
+        "test/images/8.png": "[unlabelled]",
     },
     {
-        **{"train/a/1.png": "a [train]", "train/b/1.png": "b [train]", "test/a/1.png": "a [test]"},
+        "train/a/1.png": "a [train]",
+        "train/b/1.png": "b [train]",
+        "test/a/1.png": "a [test]",
         "train/unlabelled/1.png": "[unlabelled]",
     },
     {"test/1.png": "test", "other/2.png": "other"},  # without train it is a class
@@ -250,16 +266,21 @@ def test_a_table_labels_the_images_that_it_lists(name, content):
     [
         (
             b"path,labels\n1.png,dog|cat\n2.png, cat | cat |\n3.png,\n",
-            *("multi", ["cat|dog", "cat", "", "[unlabelled]"]),
+            "multi",
+            ["cat|dog", "cat", "", "[unlabelled]"],
         ),
         (b"path,label\n1.png,a\n2.png,b\n1.png,a\n", "single", ["a", "b"]),  # an equal row
-        (b"# by me\n#, with care\npath,label\n1.png,a\n2.png,b\n", "single", ["a", "b"]),
-        (b"# by me\n#path,label\n1.png,a\n2.png,b\n", "single", ["a", "b"]),
     ],
 )
 def test_cells_of_a_table_are_labels(content, task, expected):
     source = find_listed(content, n=len(expected), layout="table", task=task)
     assert list(labels_of(source).values()) == expected
+
+
+@pytest.mark.parametrize("comments", [b"# by me\n#, with care\n", b"# by me\n#"])
+def test_comments_before_the_header_are_skipped(comments):
+    source = find_listed(comments + b"path,label\n1.png,a\n2.png,b\n", n=2, layout="table")
+    assert list(labels_of(source).values()) == ["a", "b"]
 
 
 def test_classes_may_be_numbers():
@@ -527,7 +548,8 @@ def test_the_setting_that_an_error_names_is_accepted(names, setting):
         *(
             (
                 " ".join(f"{split}/{label}/1" for split in ("entrenar", other) for label in "ab"),
-                *("split/class", ".* 'entrenar'.* got split/class\\. Rename"),
+                "split/class",
+                ".* 'entrenar'.* got split/class\\. Rename",
             )
             for other in ("probar", "test")
         ),

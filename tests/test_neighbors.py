@@ -211,7 +211,9 @@ def near(image_id, label, similarity):
     [
         (("cat", "dog", "owl"), ("cat", "owl"), ("owl", "owl"), (0.5, 1, 0)),
         (
-            *(("cat|dog", "dog", "cat"), ("cat|dog", "cat"), ("cat|dog", "")),
+            ("cat|dog", "dog", "cat"),
+            ("cat|dog", "cat"),
+            ("cat|dog", ""),
             (0.75, 0.25, 0.25),
         ),
     ],

@@ -65,27 +65,33 @@ PLANTED = {
     "reads_in_a_child": (
         "from classifold.runtime.parallel import ordered_map; "
         f"list(ordered_map(Path.read_bytes, [Path('{TEST}')] * 2, n_items=5000))",
-        *({}, f"opens {TEST}"),
+        {},
+        f"opens {TEST}",
     ),
     "lists": ("list(Path('data/split').iterdir())", {}, "opens data/split"),
     "writes": ("Path('data/more.csv').touch()", {}, "writes data/more.csv"),
     "overwrites": (f"Path('{TEST}').write_text('')", {"deps": [TEST]}, f"writes {TEST}"),
     "connects": (
         "import socket; socket.socket().connect_ex(('127.0.0.1', 9))",
-        *({}, "writes connections"),
+        {},
+        "writes connections",
     ),
     "imports": ("from classifold.gan import losses", {}, "opens src/classifold/gan/losses.py"),
     "loads_a_network": (
         "import importlib; importlib.import_module('classifold.networks.mlp')",
-        *({}, f"opens {NETWORK}"),
+        {},
+        f"opens {NETWORK}",
     ),
     "reads_a_param": (
         "from classifold.params.reader import read_params; read_params('pca')",
-        *({"deps": ["src/classifold/params/reader.py"]}, "reads the param pca"),
+        {"deps": ["src/classifold/params/reader.py"]},
+        "reads the param pca",
     ),
     "declares_too_much": (
-        *("pass", {"deps": ["data/ingested"], "params": ["pca"], "outs": ["data/nothing"]}),
-        *("does not open data/ingested", "does not read the param pca"),
+        "pass",
+        {"deps": ["data/ingested"], "params": ["pca"], "outs": ["data/nothing"]},
+        "does not open data/ingested",
+        "does not read the param pca",
         "does not write data/nothing",
     ),
 }

@@ -36,8 +36,11 @@ def steps(network, optimizer, n_steps=6):
 
 
 CLASSES = {
-    **{"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW},
-    **{"rmsprop": torch.optim.RMSprop, "adadelta": torch.optim.Adadelta},
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "rmsprop": torch.optim.RMSprop,
+    "adadelta": torch.optim.Adadelta,
 }
 SGD = {"name": "sgd", "lr": 0.1}
 SETTINGS = [
@@ -152,7 +155,8 @@ def test_every_optimizer_accepts_rate_factors_and_weight_decay_without_norms(nam
     assert found == {
         **dict.fromkeys(norms_and_biases, (0.25, 0)),
         **dict.fromkeys(("stem.0.weight", "body.0.weight"), (0.25, 0.1)),
-        **{"head.weight": (0.5, 0.1), "head.bias": (0.5, 0)},
+        "head.weight": (0.5, 0.1),
+        "head.bias": (0.5, 0),
     }
 
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from classifold.data.image_table import write_table
+from classifold.ingest.deep_image import ORIENTATION_TAG
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
@@ -39,9 +40,9 @@ bench.report(files, labels, weights="none", done=str(bench.epochs))
 """
 
 
-def encoded(color):
+def encoded(color, **options):
     file = io.BytesIO()
-    Image.new("RGB", (8, 8), color).save(file, "PNG")
+    Image.new("RGB", (8, 4), color).save(file, "PNG", **options)
     return file.getvalue()
 
 
@@ -57,6 +58,9 @@ def folder(tmp_path):
         for one in ids
         for label in [one.split("/")[0]]
     ]
+    turned = Image.Exif()
+    turned[ORIENTATION_TAG] = 6
+    rows[0]["image"]["bytes"] = encoded(COLORS["red"], exif=turned)
     # An image that looks red, and has the label blue.
     rows[-1]["image"]["bytes"] = encoded(COLORS["red"])
     write_table(ingested, rows)
@@ -89,6 +93,8 @@ def test_peers_get_the_splits_without_the_labels_of_test_images(folder):
     for row in train:
         pixel = Image.open(images / row["image"]).getpixel((0, 0))
         assert pixel == COLORS[row["labels"]] == COLORS[Path(row["image"]).parent.name]
+    sizes = [Image.open(images / row["image"]).convert("RGB").size for row in train]
+    assert sizes == [(4, 8), (8, 4), (8, 4), (8, 4)]  # the first one was turned upright
     names = [path.relative_to(images).as_posix() for path in images.rglob("*")]
     assert sum(name.startswith("test/") for name in names) == 4
     assert not [name for name in names if "test" in name and ("red" in name or "blue" in name)]

@@ -165,10 +165,14 @@ def test_the_summary_has_the_rates_of_all_steps(tiny_mlp, machine, images):
         losses | {"epoch": epoch, "validation_accuracy": epoch / 10} for epoch in (3, 4, 5, 6)
     ]
     assert phase.summary(history, history[1]) == {
-        **{"n_epochs": 4, "first_epoch": 3, "last_epoch": 6, "best_epoch": 4},
+        "n_epochs": 4,
+        "first_epoch": 3,
+        "last_epoch": 6,
+        "best_epoch": 4,
         "lowest_learning_rate": pytest.approx(0.02),
         "highest_learning_rate": pytest.approx(0.08),
-        **{"validation_loss": 0.5, "validation_accuracy": 0.4},
+        "validation_loss": 0.5,
+        "validation_accuracy": 0.4,
         "n_trainable_parameters": 192 * 16 + 16 + 16 * 3 + 3,
     }
 

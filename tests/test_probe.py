@@ -94,7 +94,7 @@ def logits_of(network, pack):
     return predict_logits(network, pack.images, device=CPU, **SIZE)
 
 
-def scikit_learns(c):
+def reference_regression(c):
     """The regression of scikit-learn that the linear head is to be."""
     return make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=1000))
 
@@ -103,10 +103,11 @@ def scikit_learns(c):
 def test_the_linear_head_is_the_logistic_regression_of_scikit_learn(
     draw_pack, new_probe, fit_head, n_classes
 ):
-    pack, validation = (draw_pack(n, n_classes=n_classes, seed=i) for i, n in enumerate((60, 24)))
+    pack = draw_pack(60, n_classes=n_classes)
+    validation = draw_pack(24, n_classes=n_classes, seed=1)
     network = new_probe(n_classes)
     fitted = fit_head(network, pack, validation, {"name": "logistic", "c": 0.1})
-    reference = scikit_learns(0.1).fit(features_of(network, pack), pack.labels)
+    reference = reference_regression(0.1).fit(features_of(network, pack), pack.labels)
     expected = reference.predict_proba(features_of(network, validation))
     found = torch.from_numpy(logits_of(network, validation)).softmax(1).numpy()
     np.testing.assert_allclose(found, expected, atol=0.002)
@@ -123,7 +124,7 @@ def test_each_of_several_labels_has_a_logistic_regression(draw_multi_pack, new_p
     features = features_of(network, pack)
     found = torch.from_numpy(logits_of(network, pack)).sigmoid().numpy()
     for label in range(2):
-        reference = scikit_learns(0.1).fit(features, pack.labels[:, label])
+        reference = reference_regression(0.1).fit(features, pack.labels[:, label])
         expected = reference.predict_proba(features)[:, 1]
         np.testing.assert_allclose(found[:, label], expected, atol=0.01)
     np.testing.assert_allclose(found[:, 2], 40.5 / 41, atol=1e-6)
@@ -236,7 +237,11 @@ def test_cross_validation_chooses_c_as_scikit_learn_does(draw, new_probe, fit_he
 
     inputs, losses = features_of(network, pack), {}
     for c in candidates:
-        model = scikit_learns(c) if task == "single" else OneVsRestClassifier(scikit_learns(c))
+        model = (
+            reference_regression(c)
+            if task == "single"
+            else OneVsRestClassifier(reference_regression(c))
+        )
         probabilities = np.zeros((80, 3))
         for fold in range(5):
             model.fit(inputs[folds != fold], pack.labels[folds != fold])
@@ -308,7 +313,7 @@ def test_out_of_fold_logits_are_those_of_a_head_fitted_without_the_fold(
     assert np.isnan(found.logits[rare]).all() and np.isfinite(found.logits[~rare]).all()
     for fold in np.unique(folds[~rare]):
         rest, held_out = folds != fold, (folds == fold) & ~rare
-        model = scikit_learns(0.1).fit(inputs[rest], plain.labels[rest])
+        model = reference_regression(0.1).fit(inputs[rest], plain.labels[rest])
         expected = model.predict_proba(inputs[held_out])
         probabilities = torch.from_numpy(found.logits[held_out]).softmax(1).numpy()
         np.testing.assert_allclose(probabilities[:, model.classes_], expected, atol=0.01)

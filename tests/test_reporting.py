@@ -204,7 +204,13 @@ def test_without_test_images_models_have_validation_scores_only(tmp_path, task, 
     assert [row[-1].text for row in table.rows] == [gap, gap, "–", none]
 
 
-OF_EITHER = ["0.654", "0.543", "0.043", "0.088", "4 test images", "2 duplicates"]
+@pytest.mark.parametrize(("task", "name"), [("single", "Wilson"), ("multi", "Agresti-Coull")])
+@pytest.mark.promise("intervals-and-baseline")
+def test_the_chart_of_models_names_its_intervals(page_of, task, name):
+    assert f"on 4 test images with 95 % intervals ({name})" in text_of(page_of(task=task))
+
+
+SHARED_NUMBERS = ["0.654", "0.543", "0.043", "0.088", "4 test images", "2 duplicates"]
 # Settings of a run, what its page states, and what it does not.
 STATED = {
     "nothing is wrong": (
@@ -257,8 +263,7 @@ STATED = {
     "one label": (
         {},
         [
-            *("71.2 %", "61.2 to 81.2 %", "69.3 %", "0.512 to 0.788", *OF_EITHER),
-            "on 4 test images with 95 % intervals (Wilson)",
+            *("71.2 %", "61.2 to 81.2 %", "69.3 %", "0.512 to 0.788", *SHARED_NUMBERS),
             *("−16.7", "−40.0 to +10.0", "−33.3", "−50.0 to −12.3"),  # gains, of the mean too
             "in the mean over sets of such held-out images",  # images unlike the training images
             "Of 4 test images, 1 is (25.0 %; 95 % interval 4.6 to 69.9 %).",  # Wilson's, of 1 of 4
@@ -270,8 +275,7 @@ STATED = {
         {"task": "multi"},
         [
             *("0.712", "0.612 to 0.812", "0.677", "0.735", "41.2 %", "0.765", "0.099", "0.693"),
-            *OF_EITHER,
-            "on 4 test images with 95 % intervals (Agresti-Coull)",
+            *SHARED_NUMBERS,
             *("−0.167", "−0.500 to −0.123"),
             "any number of labels per image",
             "Best constant prediction",
@@ -287,8 +291,7 @@ STATED = {
 
 
 @pytest.mark.parametrize(("settings", "present", "absent"), STATED.values(), ids=STATED)
-@pytest.mark.promise("intervals-and-baseline")
-def test_the_page_states_what_a_run_has_and_nothing_else(page_of, settings, present, absent):
+def test_sentences_of_the_page_follow_from_the_run(page_of, settings, present, absent):
     text = text_of(page_of(**settings))
     assert [sentence for sentence in present if sentence not in text] == []
     assert [sentence for sentence in absent if sentence in text] == []

@@ -10,8 +10,11 @@ import pytest
 from PIL import Image
 
 from classifold.data.image_table import write_table
+from classifold.ingest.deep_image import ORIENTATION_TAG
 
 COLORS = [(200, 0, 0), (0, 200, 0), (0, 0, 200)]
+TURNED = Image.Exif()
+TURNED[ORIENTATION_TAG] = 6
 
 
 @pytest.fixture
@@ -20,7 +23,8 @@ def shards(tmp_path, encode):
         name = f"class/{number}.png"
         return {
             "id": name,
-            "image": {"bytes": encode(np.full((4, 5, 3), color, np.uint8)), "path": name},
+            "image": {"bytes": encode(np.full((5, 4, 3), color, np.uint8), exif=TURNED)}
+            | {"path": name},
             "labels": ["class", "other"][: number + 1],
             "split": None,
             "group": "patient" if number else None,
@@ -47,6 +51,7 @@ def test_hugging_face_datasets_read_it_and_decode_its_images(shards, tmp_path, m
     ).cast_column("image", datasets.Image())
     assert dataset[1]["labels"] == ["class", "other"]
     assert [image.getpixel((0, 0)) for image in dataset["image"]] == COLORS
+    assert [image.size for image in dataset["image"]] == [(5, 4)] * 3  # upright
 
 
 def test_polars_reads_it(shards):

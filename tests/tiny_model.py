@@ -25,8 +25,12 @@ MODEL = {
 }
 STACK = {  # the settings of all methods of `fit_ensemble`
     "dense": {
-        **{"hidden": [9], "dropout": 0.0, "lr": 0.05, "weight_decay": 0.0},
-        **{"epochs": 3, "patience": None},
+        "hidden": [9],
+        "dropout": 0.0,
+        "lr": 0.05,
+        "weight_decay": 0.0,
+        "epochs": 3,
+        "patience": None,
     },
     "logistic": {"c": 1.0},
     "greedy": {"rounds": 5},
