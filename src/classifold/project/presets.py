@@ -51,7 +51,8 @@ def choose_recipe(
     """Choose the recipe to begin with, and state why; None is the repository's `params.yaml`."""
     side = findings.sample.median_side
     if findings.layout == "tiny-imagenet":
-        recipe = "tiny_imagenet_64" if machine.gpu else "tiny_imagenet_alphastack"
+        small = "tiny_imagenet_alphastack" if preset.name == "quick" else "tiny_imagenet_40"
+        recipe = "tiny_imagenet_64" if machine.gpu else small
         return recipe, (
             f"recipe {recipe}, from random weights: these images come from ImageNet, on which "
             "pretrained networks were trained, so that their score would be too good"
