@@ -1,4 +1,4 @@
-"""Stage `ingest`: read images of all formats into one table of upright 8-bit RGB images."""
+"""Stage `ingest`: read images of all formats into one table of 8-bit RGB images."""
 
 from pathlib import Path
 

@@ -13,8 +13,8 @@ from classifold.cli.options import (
     ImageFolders,
     PresetName,
     PresetOption,
-    finite,
     given_paths,
+    refuse_infinity,
     start_folder,
 )
 
@@ -34,7 +34,7 @@ def fit(
         float | None,
         typer.Option(
             min=0.1,
-            callback=finite,
+            callback=refuse_infinity,
             help="The time for everything: models and epochs are chosen by the measured speed.",
         ),
     ] = None,

@@ -36,7 +36,7 @@ def expand_home(paths: list[str]) -> list[str]:
     return [_from_start(path, None) for path in paths]
 
 
-def finite(value: float | None) -> float | None:
+def refuse_infinity(value: float | None) -> float | None:
     """Refuse infinity, which no minimum excludes; a callback of options."""
     if value is not None and math.isinf(value):
         raise typer.BadParameter(f"must be a finite number, got {value}.")

@@ -29,7 +29,7 @@ SCHEMA = pa.schema(
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("mode", pa.string()),  # Pillow's mode of the original file
-        ("sha256", pa.string()),  # hash of the RGB pixels
+        ("sha256", pa.string()),  # hash of the upright RGB pixels
         ("perceptual_hash", pa.string()),
     ],
     metadata={key: str(value) for key, value in WRITTEN.items()},
@@ -105,7 +105,8 @@ def iter_columns(folder: Path, columns: Collection[str]) -> Iterator[dict[str, A
 def iter_images(folder: Path, ids: Collection[str]) -> Iterator[tuple[str, bytes]]:
     """Iterate over the encoded images of `ids`, in the order of the table.
 
-    Memory holds one row group. Row groups without one of these images are not read.
+    An image may have an EXIF orientation, which `rgb_pixels` applies. Memory holds one row group.
+    Row groups without one of these images are not read.
 
     Raises:
         KeyError: if an id is not in the table.

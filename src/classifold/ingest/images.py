@@ -68,15 +68,15 @@ class Hashes(NamedTuple):
 class Decoded(NamedTuple):
     """An image as the table stores it, and how it was converted."""
 
-    encoded: bytes  # the original file, or PNG where its values had to change
+    encoded: bytes  # the original file if `Rgb.kept`, else a PNG
     width: int  # upright, in pixels
     height: int
-    mode: str  # these as of `Rgb`
+    mode: str  # this and the next four as in `Rgb`
     conversion: Conversion | None
     turned: bool
     animated: bool
     deep: DeepUse | None
-    pixels_sha256: str  # these as of `Hashes`
+    pixels_sha256: str  # this and the next as in `Hashes`
     perceptual_hash: str
 
 
@@ -85,8 +85,8 @@ def decode(
 ) -> Decoded:
     """Decode an image file into upright 8-bit RGB, as the table stores it.
 
-    An 8-bit RGB file of `KEPT_FORMATS` keeps its bytes, also if EXIF marks it as turned:
-    `rgb_pixels` turns it. Any other is stored again as PNG, without loss. The arguments and errors
+    An 8-bit RGB file of `KEPT_FORMATS` keeps its bytes, and its EXIF orientation, which
+    `rgb_pixels` applies. Any other is stored again as PNG, without loss. The arguments and errors
     are those of `decode_rgb`.
     """
     with _explained():
@@ -184,7 +184,15 @@ def _convert_shallow(image: Image.Image, encoded: bytes, *, background: Sequence
     changed = conversion is not None or animated or rare
     if changed:
         image = _compose(image.size, partial(_rows, image), background)
-    return Rgb(image, not changed, mode, conversion, turned, animated, deep=None)
+    return Rgb(
+        image,
+        kept=not changed,
+        mode=mode,
+        conversion=conversion,
+        turned=turned,
+        animated=animated,
+        deep=None,
+    )
 
 
 def _convert_deep(source: DeepImage, *, background: Sequence[int], ranges: Ranges) -> Rgb:
@@ -216,15 +224,15 @@ def _store(rgb: Rgb, encoded: bytes) -> Decoded:
         image.save(buffer, "PNG", compress_level=3)
         encoded = buffer.getvalue()
     return Decoded(
-        encoded,
-        image.width,
-        image.height,
-        rgb.mode,
-        rgb.conversion,
-        rgb.turned,
-        rgb.animated,
-        rgb.deep,
-        *hash_pixels(image),
+        encoded=encoded,
+        width=image.width,
+        height=image.height,
+        mode=rgb.mode,
+        conversion=rgb.conversion,
+        turned=rgb.turned,
+        animated=rgb.animated,
+        deep=rgb.deep,
+        **hash_pixels(image)._asdict(),
     )
 
 

@@ -50,7 +50,7 @@ class Sample(NamedTuple):
         return size, count / self.sizes.total()
 
 
-class _Decoded(NamedTuple):
+class _Look(NamedTuple):
     """What is counted of a decoded image."""
 
     size: tuple[int, int]  # width and height, upright
@@ -168,7 +168,7 @@ def _decode_sample(tree: Tree, source: Source) -> Sample:
         on_crash=lambda _: CRASHED,
     )
     outcomes = track(outcomes, task="look at images", total=len(names), unit="images")
-    decoded: list[_Decoded] = []
+    decoded: list[_Look] = []
     unreadable = []
     for name, outcome in zip(names, outcomes, strict=True):
         if isinstance(outcome, str):
@@ -194,9 +194,9 @@ def _decode_sample(tree: Tree, source: Source) -> Sample:
     )
 
 
-def _decode(read: Read) -> _Decoded | str:
-    """Decode in a worker process, without keeping pixels: a description, or the reason for none."""
+def _decode(read: Read) -> _Look | str:
+    """Decode in a worker process: what is counted of the image, or why it is unreadable."""
     rgb = decode_rgb_read(read, background=WHITE, ranges=None)
     if isinstance(rgb, str):
         return rgb
-    return _Decoded(rgb.image.size, rgb.conversion, hash_pixels(rgb.image))
+    return _Look(rgb.image.size, rgb.conversion, hash_pixels(rgb.image))

@@ -201,7 +201,14 @@ def _new(
         if image.pixels is None or image.hashes is None:
             unreadable.append(name)
             continue
-        yield ImageToDescribe(name, image.pixels, image.width, image.height, *image.hashes)
+        yield ImageToDescribe(
+            name,
+            image.pixels,
+            image.width,
+            image.height,
+            sha256=image.hashes.pixels_sha256,
+            perceptual_hash=image.hashes.perceptual_hash,
+        )
 
 
 def _near_distance(root: Path) -> int | None:

@@ -1,7 +1,7 @@
 """Export a classifier as one ONNX file, from stored pixels to probabilities.
 
 The graph's input is uint8 (N, size, size, 3) RGB, as in the pack, and its output float32
-(N, n_classes). The steps before it (decoding, rotation to upright, one resize by Pillow) are
+(N, n_classes). The steps before it (decoding, turning upright, one resize by Pillow) are
 described in the file's metadata.
 """
 
