@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 from PIL import Image
 
-from classifold.ingest.deep_image import ORIENTATION_TAG
+from classifold.data.orientation import ORIENTATION_TAG
 from image_scene import (
     ALPHA,
     GRAY,

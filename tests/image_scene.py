@@ -7,7 +7,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from classifold.ingest.deep_image import ORIENTATION_TAG
+from classifold.data.orientation import ORIENTATION_TAG
 
 HEIGHT, WIDTH = 16, 24
 Y, X = np.mgrid[:HEIGHT, :WIDTH]

@@ -22,10 +22,10 @@ from classifold.analysis.features.training_images import (
 )
 from classifold.data.image_table import iter_columns
 from classifold.data.json_file import write_json
+from classifold.data.orientation import ORIENTATION_TAG
 from classifold.data.pack import Pack, new_pack
 from classifold.data.pixels import load_pixels
 from classifold.data.seeding import seed_torch
-from classifold.ingest.deep_image import ORIENTATION_TAG
 from classifold.models.explained_model import copy_explained_model
 from classifold.models.model_file import build_network, load_model, save_model
 from classifold.stacking.ensemble import fit_ensemble, save_ensemble

@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from classifold.cli.app import app
 from classifold.data.image_table import SCHEMA, iter_columns, iter_images, write_table
+from classifold.data.orientation import ORIENTATION_TAG
 from classifold.data.pack import new_pack
 from classifold.errors import UserError
-from classifold.ingest.deep_image import ORIENTATION_TAG
 from classifold.serving import export, module
 from classifold.serving.export import export_onnx, read_validation_images
 from classifold.serving.module import interpolation_weights

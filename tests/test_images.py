@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import EpsImagePlugin, Image, PngImagePlugin
 
+from classifold.data.orientation import ORIENTATION_TAG
 from classifold.data.pixels import FILTERS, rgb_pixels
-from classifold.ingest.deep_image import ORIENTATION_TAG
 from classifold.ingest.formats import FORMATS, KEPT_FORMATS
-from classifold.ingest.images import decode
+from classifold.ingest.images import decode, decode_rgb
 from classifold.ingest.limits import MAX_PIXELS, UnreadableImageError, check_size
 from classifold.ingest.perceptual_hash import perceptual_hash
 
@@ -250,6 +250,74 @@ def test_exif_of_an_upright_image_changes_nothing(encode):
     encoded = encode(WIDE, "JPEG", exif=oriented(1))
     assert decode(encoded).encoded == encoded
     assert not decode(encoded).turned
+
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+DESCRIBED = Image.Exif()
+DESCRIBED[0x010E] = "no orientation"
+ITXT = b"XML:com.adobe.xmp\0\0\0\0\0" + XMP
+
+
+def png_with(encoded, *, before=b"", after=b""):
+    """Add chunks of metadata before and after the pixels of a PNG, which begin after 33 bytes."""
+    return encoded[:33] + before + encoded[33:-12] + after + encoded[-12:]
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+@pytest.mark.parametrize("before", [b"", chunk(b"eXIf", DESCRIBED.tobytes()[6:])])
+@pytest.mark.parametrize(
+    "after",
+    [
+        chunk(b"iTXt", ITXT),
+        chunk(b"eXIf", oriented(6).tobytes()[6:]),
+        chunk(b"eXIf", b"junkjunk"),
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_metadata_after_the_pixels_of_a_png_are_read_wherever_it_is_read(
+    encode, before, after, dtype
+):
+    image = COLORED if dtype == np.uint8 else GRADIENT.astype(np.uint16) * 257
+    decoded = decode(png_with(encode(image), before=before, after=after))
+    pixels = rgb_pixels(decoded.encoded)
+    assert pixels.shape == (decoded.height, decoded.width, 3)
+    assert decoded.pixels_sha256 == decode(encode(pixels)).pixels_sha256
+    assert decoded.turned == (b"junk" not in after)
+
+
+@pytest.mark.parametrize(
+    ("tag", "kind", "value"),
+    [
+        (0x011A, 2, b"72\0\0"),  # the resolution as text
+        (0x0100, 2, b"10\0\0"),  # the width as text
+        (0x0128, 2, b"in\0\0"),  # the unit of the resolution as text
+        (0x0100, 9, b"\xff\xff\xff\xff"),  # a negative width
+    ],
+)
+def test_a_photo_is_turned_whatever_its_other_tags_are(encode, tag, kind, value):
+    entries = sorted([(tag, kind, 4 if kind == 2 else 1, value), (ORIENTATION_TAG, 3, 1, b"\0\6")])
+    tags = b"".join(struct.pack(">HHI4s", *entry) for entry in entries)
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x02" + tags + bytes(4)
+    decoded = decode(encode(WIDE, "JPEG", exif=exif))
+    assert decoded.turned
+    assert rgb_pixels(decoded.encoded).shape == (32, 16, 3)
+
+
+@pytest.mark.filterwarnings("ignore:(Tag data|Corrupt EXIF|Metadata):UserWarning")
+def test_damaged_metadata_turn_nothing(encode):
+    tag = struct.pack("<HHII", ORIENTATION_TAG, 2, 70_000, 2**31)
+    damaged = b"Exif\0\0II*\0\x08\0\0\0\x01\0" + tag
+    assert not decode(encode(WIDE, "JPEG", exif=damaged)).turned
+
+
+def test_a_jpeg_with_a_wrong_bit_depth_is_unreadable(encode):
+    encoded = bytearray(encode(COLORED, "JPEG"))
+    encoded[encoded.index(b"\xff\xc0") + 4] = 16
+    with pytest.raises(UnreadableImageError, match="a JPEG of 16 bits per channel that cannot be"):
+        decode_rgb(bytes(encoded), background=(0, 0, 0), ranges={})
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "GIF", "WEBP", "AVIF", "TIFF"])

@@ -17,10 +17,10 @@ from PIL import Image
 from classifold.data.csv_file import read_rows
 from classifold.data.image_table import SCHEMA, iter_columns, iter_images
 from classifold.data.json_file import read_json
+from classifold.data.orientation import ORIENTATION_TAG
 from classifold.data.pixels import rgb_pixels
 from classifold.errors import UserError
 from classifold.ingest import ingestion
-from classifold.ingest.deep_image import ORIENTATION_TAG
 from classifold.ingest.formats import UNREAD_EXTENSIONS
 from classifold.pictures.thumbnails import open_images
 from classifold.runtime import parallel

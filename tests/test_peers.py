@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from classifold.data.image_table import write_table
-from classifold.ingest.deep_image import ORIENTATION_TAG
+from classifold.data.orientation import ORIENTATION_TAG
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.append(str(BENCHMARKS))

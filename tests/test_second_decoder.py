@@ -36,11 +36,11 @@ UNREAD = (
 
 # Kinds that OpenCV 5.0 reads as it likes, and what it does.
 DIFFERENT = {
-    r"TIFF (RGB[Aax]|gray and)": "colors are multiplied with alpha, or with what is no alpha",
+    r"TIFF (RGB[Ax]|(RGB|gray) and)": "colors are multiplied with alpha, or with what is no alpha",
     r"TIFF uint16 (RGBx|gray and)": "so they are",
     r"TIFF uint16, white is zero": "white stays black",
     r"TIFF uint16 (planes|of three)": "planes and bands are mixed up",
-    r"PNG (2|4|8|16) gray, a gray transparent": "it stays opaque",
+    r"PNG (2|4|8) gray, a gray transparent|PNG 16 gray, one color": "it stays opaque",
     r"AVIF orientation [2-8]": "it is not turned",
     r"GIF in part, None": "black where the frame is not",
     r"(JPEG 2000|AVIF) 1[024] bits": "values are returned as they are stored",

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from classifold.data.image_table import write_table
-from classifold.ingest.deep_image import ORIENTATION_TAG
+from classifold.data.orientation import ORIENTATION_TAG
 
 COLORS = [(200, 0, 0), (0, 200, 0), (0, 0, 200)]
 TURNED = Image.Exif()

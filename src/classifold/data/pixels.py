@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from classifold.data.image_table import iter_images
+from classifold.data.orientation import turn_upright
 
 # Weights of red, green and blue by Rec. 601, as in grayscale conversions of Pillow and torchvision.
 LUMA = np.array([0.299, 0.587, 0.114])
@@ -35,8 +36,7 @@ def rgb_pixels(encoded: bytes, *, size: int | None = None, resize: str = "lanczo
     Returns:
         uint8 array (height, width, 3).
     """
-    image = Image.open(io.BytesIO(encoded))
-    ImageOps.exif_transpose(image, in_place=True)
+    image = turn_upright(Image.open(io.BytesIO(encoded)))
     return to_pixels(image, size=size, resize=resize)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from classifold.ingest.deep_image import ORIENTATION_TAG, DeepImage, scale_to_8_bit
+from classifold.data.orientation import read_orientation
+from classifold.ingest.deep_image import DeepImage, scale_to_8_bit
 from classifold.ingest.limits import UnreadableImageError, check_size
 from classifold.ingest.shallow_files import PNG_DEPTH
 
@@ -65,9 +66,10 @@ def _read_jpeg(encoded: bytes) -> DeepImage | None:
     import imagecodecs  # noqa: PLC0415 - slow to import, and most data sets have no deep image
 
     top = None if bits == 16 else 2**bits - 1
-    return DeepImage(
-        imagecodecs.jpeg_decode(encoded), mode="I;16" if n_components == 1 else "RGB", top=top
-    )
+    values = imagecodecs.jpeg_decode(encoded)
+    if values.shape[:2] != (height, width):  # such as 0 x 0, of damaged ones
+        raise UnreadableImageError(f"a JPEG of {bits} bits per channel that cannot be decoded")
+    return DeepImage(values, mode="I;16" if n_components == 1 else "RGB", top=top)
 
 
 def _jpeg_frame(encoded: bytes) -> tuple[int, int, int, int] | None:
@@ -102,12 +104,15 @@ def _read_png(encoded: bytes, image: Image.Image) -> DeepImage:
     if values.ndim == 3 and values.shape[2] in (2, 4):
         alpha = scale_to_8_bit(values[..., -1])
         colors = values[..., 0] if values.shape[2] == 2 else values[..., :3]
-    may_be_turned = any(mark in encoded for mark in PNG_ORIENTATION)
+    orientation = 1
+    if any(mark in encoded for mark in PNG_ORIENTATION):
+        image.load()
+        orientation = read_orientation(image)
     return DeepImage(
         colors,
         mode=image.mode if alpha is None else "LA" if colors.ndim == 2 else "RGBA",
         alpha=alpha,
-        orientation=image.getexif().get(ORIENTATION_TAG, 1) if may_be_turned else 1,
+        orientation=orientation,
         animated=getattr(image, "is_animated", False),
     )
 

@@ -7,8 +7,6 @@ import numpy as np
 from classifold.data.deep_ranges import ANY, Ranges
 from classifold.ingest.limits import PIXELS_PER_BAND, row_bands
 
-ORIENTATION_TAG = 0x0112  # orientation tag of EXIF and TIFF
-
 FLOAT = "float"
 
 # Values that stand for missing ones by convention; `fit_ranges` decides which are data.

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from classifold.ingest.deep_image import ORIENTATION_TAG, DeepImage, scale_to_8_bit
+from classifold.data.orientation import ORIENTATION_TAG
+from classifold.ingest.deep_image import DeepImage, scale_to_8_bit
 from classifold.ingest.limits import UnreadableImageError, check_size
 
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -108,6 +109,8 @@ def _check(page: Any, *, n_bytes: int) -> None:
         )
     if page.dtype is None or page.dtype.kind not in "buif":
         raise UnreadableImageError(f"a TIFF with values of type {page.dtype}")
+    if page.planarconfig not in (1, 2):
+        raise UnreadableImageError(f"a TIFF with the planar configuration {page.planarconfig}")
     if page.imagedepth != 1:
         raise UnreadableImageError(f"a volume of {page.imagedepth} layers")
     samples = page.samplesperpixel

@@ -9,13 +9,13 @@ from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from classifold.data.deep_ranges import Ranges
+from classifold.data.orientation import METHODS
 from classifold.ingest.deep_files import read_deep, read_unknown
 from classifold.ingest.deep_fit import fit_ranges
 from classifold.ingest.deep_image import (
-    ORIENTATION_TAG,
     DeepImage,
     DeepUse,
     Measure,
@@ -198,10 +198,9 @@ def _convert_shallow(image: Image.Image, encoded: bytes, *, background: Sequence
 def _convert_deep(source: DeepImage, *, background: Sequence[int], ranges: Ranges) -> Rgb:
     scaler = Scaler(source, ranges)
     rgb = _compose(source.size, partial(_scaled_rows, source, scaler), background)
-    turned = source.orientation in range(2, 9)
-    if turned:
-        rgb.getexif()[ORIENTATION_TAG] = source.orientation
-        rgb = ImageOps.exif_transpose(rgb)
+    method = METHODS.get(source.orientation)
+    if method is not None:
+        rgb = rgb.transpose(method)
     # Of 8-bit values only scaled ones have a largest value: a text map's, by Pillow.
     deep = source.is_deep or source.mode == "CMYK" or source.top is not None
     return Rgb(
@@ -209,7 +208,7 @@ def _convert_deep(source: DeepImage, *, background: Sequence[int], ranges: Range
         kept=False,
         mode=source.mode,
         conversion="deep" if deep else "other",
-        turned=turned,
+        turned=method is not None,
         animated=source.animated,
         deep=scaler.use() if source.is_deep else None,
     )

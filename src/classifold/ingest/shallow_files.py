@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-from PIL import Image, ImageOps
+from PIL import Image
 
-from classifold.ingest.deep_image import ORIENTATION_TAG
+from classifold.data.orientation import read_orientation, turn_upright
 
 PNG_DEPTH = 24  # the position of the byte in a file
 
@@ -28,7 +28,7 @@ def load(image: Image.Image, encoded: bytes) -> Loaded:
     # JPEG decoders ignore further images of an MPO (a JPEG of a phone).
     animated = image.format != "MPO" and getattr(image, "is_animated", False)
     # Loading a TIFF turns it and removes the tag.
-    turned = image.getexif().get(ORIENTATION_TAG, 1) in range(2, 9)
+    turned = image.format == "TIFF" and read_orientation(image) != 1
     # Loading a GIF forgets which part of it the first frame covers.
     covered = image.tile[0][1] if image.format == "GIF" else None  # type: ignore[attr-defined]
     image.load()
@@ -37,9 +37,8 @@ def load(image: Image.Image, encoded: bytes) -> Loaded:
         image = _clear_outside(image, covered)
     elif image.format == "PNG":
         _scale_transparent_gray(image, depth=encoded[PNG_DEPTH])
-    if turned:
-        image = ImageOps.exif_transpose(image)
-    return Loaded(image, mode, turned, animated)
+    upright = turn_upright(image)
+    return Loaded(upright, mode, turned or upright is not image, animated)
 
 
 def _clear_outside(image: Image.Image, covered: tuple[int, int, int, int]) -> Image.Image:

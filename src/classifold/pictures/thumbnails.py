@@ -4,9 +4,10 @@ import io
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from classifold.data.image_table import iter_images
+from classifold.data.orientation import turn_upright
 
 
 def open_images(
@@ -24,8 +25,7 @@ def open_images(
         with Image.open(io.BytesIO(encoded)) as image:
             # A JPEG may be decoded at a fraction of its size, many times faster.
             image.draft("RGB", (side * 2, side * 2))
-            ImageOps.exif_transpose(image, in_place=True)
-            yield image_id, image.convert("RGB")
+            yield image_id, turn_upright(image).convert("RGB")
 
 
 def fit_into(image: Image.Image, *, side: int) -> Image.Image:
