@@ -20,6 +20,7 @@ from classifold.ingest.formats import FORMATS, KEPT_FORMATS
 from classifold.ingest.images import decode, decode_rgb
 from classifold.ingest.limits import MAX_PIXELS, UnreadableImageError, check_size
 from classifold.ingest.perceptual_hash import perceptual_hash
+from image_scene import tiff
 
 GRADIENT = np.arange(0, 240, 5, dtype=np.uint8).reshape(6, 8)
 COLORED = np.stack([GRADIENT, 255 - GRADIENT, GRADIENT // 2], axis=2)
@@ -318,6 +319,14 @@ def test_a_jpeg_with_a_wrong_bit_depth_is_unreadable(encode):
     encoded[encoded.index(b"\xff\xc0") + 4] = 16
     with pytest.raises(UnreadableImageError, match="a JPEG of 16 bits per channel that cannot be"):
         decode_rgb(bytes(encoded), background=(0, 0, 0), ranges={})
+
+
+def test_a_tiff_with_an_unknown_order_of_planes_is_unreadable():
+    encoded = tiff(COLORED.astype(np.uint16) * 257, photometric="rgb")
+    entry = struct.pack("<HHI", 284, 3, 1)  # the tag, a short, one of it
+    assert entry + b"\1" in encoded
+    with pytest.raises(UnreadableImageError, match="a TIFF with the planar configuration 3"):
+        decode(encoded.replace(entry + b"\1", entry + b"\3"))
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "GIF", "WEBP", "AVIF", "TIFF"])

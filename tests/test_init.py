@@ -123,9 +123,18 @@ def made(project):
     return {name: text for name, text in project.content().items() if "data/raw" not in name}
 
 
+@pytest.fixture
+def project(tmp_path, new_project):
+    """A project of this test's own in which no stage has run, and the code that it runs."""
+    for name in ("project", "clone"):
+        shutil.copytree(new_project.root.parent / name, tmp_path / name, symlinks=True)
+    project = Project(tmp_path / "project", tmp_path / "clone")
+    project.output = new_project.output
+    return project
+
+
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """A project in which no stage has run, and a copy of the code that it runs."""
+def new_project(tmp_path_factory):
     root = tmp_path_factory.mktemp("init")
     copy_clone(root / "clone")
     draw_data(root / "shapes")

@@ -124,15 +124,17 @@ def test_a_damaged_file_in_the_cache_is_an_error_with_its_path(small, tmp_path):
         build("torchvision", name=SMALL, weights="V1")
 
 
-def test_an_error_for_a_failed_download_names_the_address_the_folder_and_packages(tmp_path):
-    torch.hub.set_dir(str(tmp_path))
+def test_an_error_for_a_failed_download_names_the_address_the_folder_and_packages(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(UserError) as caught:
         build("torchvision", name="resnet18", weights="IMAGENET1K_V1")
     message = str(caught.value)
     for part in (
         "arguments.weights: IMAGENET1K_V1 of resnet18 could not be downloaded (no network)",
         "https://download.pytorch.org/models/resnet18-f37072fd.pth",
-        f"{tmp_path}/checkpoints",
+        f"{tmp_path}/hub/checkpoints",
         "classifold[weights]",
     ):
         assert part in message
