@@ -65,9 +65,19 @@ def test_changed_images_are_other_images(written, tmp_path):
     (written / "data/raw/fruit.zip.dvc").write_text("outs:\n- {size: 6, nfiles: 2}\n")
     assert continues(written, tmp_path / "fruit.zip")
     (images / "2.png").touch()
-    with pytest.raises(UserError, match=r"run 'dvc add .*fruit.zip -o data/raw/fruit.zip'"):
+    with pytest.raises(UserError, match=r"cd .* && dvc add .*fruit.zip -o data/raw/fruit.zip$"):
         continues(written, tmp_path / "fruit.zip")
     assert continues(written, tmp_path / "deleted/fruit.zip")  # DVC has a copy
+
+
+def test_images_that_moved_to_another_class_are_other_images(written, tmp_path):
+    for folder in (written / "data/raw/fruit.zip", tmp_path / "renamed"):
+        (folder / "cherry").mkdir(parents=True)
+        (folder / "cherry/1.png").write_bytes(b"123")
+    assert continues(written, tmp_path / "renamed")  # the same images
+    (tmp_path / "renamed/cherry").rename(tmp_path / "renamed/tomato")
+    with pytest.raises(UserError, match=r"dvc add .*renamed -o data/raw/fruit.zip$"):
+        continues(written, tmp_path / "renamed")
 
 
 @pytest.mark.parametrize(("name", "content"), [("fruit.zip", b"1"), ("other.zip", b"12345")])

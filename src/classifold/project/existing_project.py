@@ -18,37 +18,47 @@ def continues(folder: Path, data: Path) -> bool:
 
     Args:
         folder: a folder that may not exist.
-        data: a folder or an archive with images. If it still exists, sizes are compared, too.
+        data: a folder or an archive with images. If it still exists, names and sizes of its files
+            are compared, too.
 
     Raises:
         UserError: if the project is for other images.
     """
     if find_project(folder.resolve()) != folder.resolve():
         return False
-    place = path_in_project(data)
     known = str(dict(read_mapping(folder / PARAMS_FILE).get("dataset") or {}).get("path"))
-    tracked = folder / f"{place}.dvc"
-    if (
-        known != place.as_posix()
-        or not tracked.is_file()
-        or (data.exists() and _differ(data, tracked))
-    ):
+    if not _is_for(folder, known, data):
         raise UserError(
             f"--out: {folder} has a project for other images ({known}), got {data}. Name another "
-            f"folder with --out. If these are its images and you changed them, run 'dvc add "
-            f"{shlex.quote(str(data.resolve()))} -o {place}' in it first."
+            "folder with --out. If these are its images and you changed them, first run: "
+            f"cd {shlex.quote(str(folder))} && dvc add {shlex.quote(str(data.resolve()))} -o "
+            f"{shlex.quote(known)}"
         )
     return True
 
 
-def _differ(data: Path, tracked: Path) -> bool:
-    """Compare the number and sizes of files with those that DVC has noted."""
+def _is_for(folder: Path, known: str, data: Path) -> bool:
+    """Compare images with those of a project: a folder by its files, an archive by its name."""
+    tracked = folder / f"{known}.dvc"
+    if not tracked.is_file():
+        return False
+    has_name = path_in_project(data).as_posix() == known
+    if not data.exists():
+        return has_name
+    sizes, copy = _sizes(data), folder / known
+    if data.is_dir() and copy.is_dir():
+        return sizes == _sizes(copy)
+    noted = read_mapping(tracked)["outs"][0]
+    same = (noted["size"], noted.get("nfiles", 1)) == (sum(sizes.values()), len(sizes))
+    return has_name and same
+
+
+def _sizes(path: Path) -> dict[str, int]:
+    """The size of each file, by its path inside a folder."""
     # DVC follows links to files and not to folders, as this does.
-    inside = (Path(top) / name for top, _, names in os.walk(data) for name in names)
-    files = [data] if data.is_file() else list(inside)
-    size = sum(path.stat().st_size for path in files)
-    known = read_mapping(tracked)["outs"][0]
-    return (known["size"], known.get("nfiles", 1)) != (size, len(files))
+    inside = (Path(top) / name for top, _, names in os.walk(path) for name in names)
+    files = [path] if path.is_file() else list(inside)
+    return {file.relative_to(path).as_posix(): file.stat().st_size for file in files}
 
 
 def require_preset(folder: Path, preset: str) -> None:
