@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,19 @@ def cluster():
 @pytest.fixture
 def on_cluster(cluster, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    wait_for_lost_nodes(cluster)
     return cluster
+
+
+def wait_for_lost_nodes(cluster):
+    """Wait until Ray has noticed which nodes an earlier test has removed."""
+    ray = importlib.import_module("ray")
+    deadline = time.monotonic() + 60
+    while ray.is_initialized():
+        if sum(node["Alive"] for node in ray.nodes()) == len(cluster.list_all_nodes()):
+            return
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from classifold.cli.errors import report_errors
-from classifold.cli.options import ModelName, expand_home, start_folder
+from classifold.cli.options import ModelName, expand_home, require_finite, start_folder
 
 FOUND, ERROR = 1, 2  # exit codes
 
@@ -26,7 +26,10 @@ def drift(
     alpha: Annotated[
         float,
         typer.Option(
-            min=0.005, max=0.5, help="The probability of a false alarm, for all tests together."
+            min=0.005,
+            max=0.5,
+            callback=require_finite,
+            help="The probability of a false alarm, for all tests together.",
         ),
     ] = 0.05,
     top: Annotated[int, typer.Option(min=0, help="The number of images listed.")] = 5,

@@ -14,7 +14,7 @@ from classifold.cli.options import (
     PresetName,
     PresetOption,
     given_paths,
-    refuse_infinity,
+    require_finite,
     start_folder,
 )
 
@@ -34,7 +34,7 @@ def fit(
         float | None,
         typer.Option(
             min=0.1,
-            callback=refuse_infinity,
+            callback=require_finite,
             help="The time for everything: models and epochs are chosen by the measured speed.",
         ),
     ] = None,

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from classifold.cli.errors import report_errors
-from classifold.cli.options import given_paths, refuse_infinity
+from classifold.cli.options import given_paths, require_finite
 from classifold.errors import UserError
 
 
@@ -20,10 +20,10 @@ def lr_find(
         ),
     ] = Path("lr_find.png"),
     lowest: Annotated[
-        float, typer.Option(min=1e-12, callback=refuse_infinity, help="The first learning rate.")
+        float, typer.Option(min=1e-12, callback=require_finite, help="The first learning rate.")
     ] = 1e-6,
     highest: Annotated[
-        float, typer.Option(min=1e-12, callback=refuse_infinity, help="The last learning rate.")
+        float, typer.Option(min=1e-12, callback=require_finite, help="The last learning rate.")
     ] = 10.0,
     steps: Annotated[int, typer.Option(min=10, help="The number of learning rates.")] = 100,
     *,

@@ -36,9 +36,9 @@ def expand_home(paths: list[str]) -> list[str]:
     return [_from_start(path, None) for path in paths]
 
 
-def refuse_infinity(value: float | None) -> float | None:
-    """Refuse infinity, which no minimum excludes; a callback of options."""
-    if value is not None and math.isinf(value):
+def require_finite(value: float | None) -> float | None:
+    """Refuse infinity and NaN, which no range excludes; a callback of options."""
+    if value is not None and not math.isfinite(value):
         raise typer.BadParameter(f"must be a finite number, got {value}.")
     return value
 
