@@ -28,7 +28,10 @@ def main() -> None:
     log(
         f"  {counts['n_images']:,} images of {counts['n_classes']} classes, "
         f"{counts['n_unlabelled']:,} unlabeled; {counts['n_converted_to_rgb']:,} converted to "
-        f"RGB, {counts['n_unreadable']:,} unreadable (data/ingested/unreadable.csv), "
+        f"RGB, {counts['n_turned_upright']:,} turned upright"
+    )
+    log(
+        f"  {counts['n_unreadable']:,} unreadable (data/ingested/unreadable.csv), "
         f"{counts['n_ignored']:,} other files ignored (data/ingested/ignored.csv)"
     )
     warn(ingest_warnings(counts))

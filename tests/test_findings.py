@@ -22,6 +22,7 @@ PHOTOS = Sample(
     unreadable=[],
     sizes=Counter({(400, 300): 990, (300, 400): 10}),
     conversions=Counter(),
+    n_turned=0,
     n_exact=4,
     n_near=6,
     largest_group=2,
@@ -36,6 +37,7 @@ FOUND = Findings(
     n_unlabeled=0,
     remarks=[],
     sample=PHOTOS,
+    failure=None,
 )
 MANY = {"labels_per_image": Counter({1: 50_000})}
 
@@ -57,7 +59,9 @@ def test_a_folder_is_described(images):
     assert found.images_per_class == {"circle": 41, "cross": 41, "square": 42}
     sample = found.sample
     assert sample.n_images == 124
-    assert [name for name, _ in sample.unreadable] == ["square/cut.png"]
+    assert [item.id for item in sample.unreadable] == ["square/cut.png"]
+    assert sample.n_turned == 0
+    assert found.failure is None
     assert sample.modal_size == ((24, 24), 122 / 123)
     assert sample.median_side == 24
     assert sample.conversions == {"grayscale": 1}
@@ -90,8 +94,33 @@ def test_images_that_cannot_be_read_are_an_error(tmp_path):
     for shape in CLASSES:
         draw(tmp_path / shape / "1.png", shape, 1)
         (tmp_path / shape / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(UserError, match="--data: none of 3 images can be read, such as 'circle/1"):
+    with pytest.raises(UserError, match=r"dataset.path: no image can be read: 3 times 'damaged: "):
         find(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("damaged", "failure"),
+    [
+        ([f"square/{number}" for number in range(6)], "ingest.max_unreadable: 6 of 23 files"),
+        (["circle/0"], "dataset.path: no image of class 'circle' can be read: 1 times 'an empty"),
+    ],
+)
+def test_init_and_fit_know_before_they_copy_that_ingest_will_stop(
+    tmp_path, monkeypatch, damaged, failure
+):
+    monkeypatch.chdir(tmp_path)
+    draw(tmp_path / "shapes/circle/0.png", "circle", 1)
+    for number in range(22):
+        draw(tmp_path / f"shapes/square/{number}.png", "square", number)
+    for name in damaged:
+        (tmp_path / f"shapes/{name}.png").write_bytes(b"")
+    done = CliRunner().invoke(app, ["fit", "shapes"])
+    assert (done.exit_code, done.stderr.startswith(failure)) == (1, True), done.stderr
+    assert "or make a project with classifold init" in done.stderr
+    assert list(tmp_path.iterdir()) == [tmp_path / "shapes"]
+    done = CliRunner().invoke(app, ["init", "new", "--data", "shapes"])
+    assert done.exit_code == 0, done.stderr
+    assert f"  WARNING: the stage ingest will stop\n    {failure}" in done.output
 
 
 DIGITS = {

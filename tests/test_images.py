@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import EpsImagePlugin, Image, PngImagePlugin
+from PIL import EpsImagePlugin, Image, PngImagePlugin, TiffImagePlugin
 
 from classifold.data.orientation import ORIENTATION_TAG
 from classifold.data.pixels import FILTERS, rgb_pixels
@@ -307,6 +307,20 @@ def test_a_photo_is_turned_whatever_its_other_tags_are(encode, tag, kind, value)
     assert rgb_pixels(decoded.encoded).shape == (32, 16, 3)
 
 
+@pytest.mark.parametrize("kind", [bytes, str, int], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("orientation", [None, 6])
+def test_the_xmp_of_a_tiff_has_any_type(encode, kind, orientation):
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    value, tag_type = {bytes: (XMP, 7), str: (XMP.decode(), 2), int: (5, 3)}[kind]
+    tags.tagtype[TiffImagePlugin.XMP] = tag_type
+    tags[TiffImagePlugin.XMP] = value
+    if orientation:
+        tags[ORIENTATION_TAG] = orientation
+    decoded = decode(encode(COLORED, "TIFF", tiffinfo=tags))
+    assert decoded.turned == (bool(orientation) or kind is not int)
+    assert rgb_pixels(decoded.encoded).shape == (decoded.height, decoded.width, 3)
+
+
 @pytest.mark.filterwarnings("ignore:(Tag data|Corrupt EXIF|Metadata):UserWarning")
 def test_damaged_metadata_turn_nothing(encode):
     tag = struct.pack("<HHII", ORIENTATION_TAG, 2, 70_000, 2**31)
@@ -437,12 +451,6 @@ def test_a_png_with_wrong_bytes_is_refused(encode):
         decode(bytes(encoded))
 
 
-@pytest.mark.parametrize("content", [b"", b"a text file", b"<svg></svg>", b"\xff\xd8"])
-def test_what_is_no_image_is_refused(content):
-    with pytest.raises(UnreadableImageError, match="not an image"):
-        decode(content)
-
-
 @pytest.mark.parametrize(
     "file_format", ["EPS", "PDF", "BLP", "DDS", "ICNS", "SPIDER", "XBM", "MSP", "PALM"]
 )
@@ -458,7 +466,7 @@ def test_formats_that_people_do_not_keep_pictures_in_meet_no_decoder(
     encoded = encode(image, file_format)
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", started)
     monkeypatch.setattr(subprocess, "Popen", started)
-    with pytest.raises(UnreadableImageError, match="not an image"):
+    with pytest.raises(UnreadableImageError, match=r"not an image|DDS is not supported"):
         decode(encoded)
 
 
@@ -538,3 +546,22 @@ def test_resizing_stretches_the_whole_picture(encode):
 def test_an_image_of_the_wanted_size_is_not_resampled(encode):
     noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
     np.testing.assert_array_equal(rgb_pixels(encode(noise), size=8), noise)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"\0\0\0\x18ftypheic", "HEIC or HEIF is not supported; convert it to JPEG or PNG"),
+        (b"8BPS\0\1", "Photoshop is not supported; convert it to JPEG or PNG"),
+        (bytes(128) + b"DICM", "DICOM is not supported; convert it to JPEG or PNG"),
+        (b"", "an empty file"),
+        (b"\x89PNG\r\n\x1a\n", "damaged: it only begins as an image"),
+        (b"BM" + bytes(28), "damaged: Unsupported BMP header type \\(0\\)"),
+        (b"\xff\xd8", "not an image in a supported format"),
+        (b"a text file", "not an image in a supported format"),
+        (b"<svg></svg>", "not an image in a supported format"),
+    ],
+)
+def test_the_reason_says_what_the_file_is(content, reason):
+    with pytest.raises(UnreadableImageError, match=f"^{reason}$"):
+        decode(content)

@@ -97,6 +97,7 @@ def test_ignored_and_unreadable_files_are_listed_in_order_with_the_reason(read_a
     assert rows[2]["reason"] == "not an image by its extension"
     rows = read_rows(folder / "unreadable.csv")
     assert [row["id"] for row in rows] == ["dog/broken.jpg", "dog/phone.heic", "dog/text.png"]
+    assert rows[1]["reason"] == "HEIC or HEIF is not supported; convert it to JPEG or PNG"
     assert rows[2]["reason"] == "not an image in a supported format"
 
 
@@ -207,10 +208,11 @@ def in_project(tmp_path, monkeypatch):
 
 def test_more_unreadable_files_than_the_maximum_are_an_error(read_all, mixed, in_project):
     message = (
-        r"ingest\.max_unreadable: 3 of 9 files .* fraction 0\.3 and count 2 allow: 2 times 'not an "
-        r"image .*', such as 'dog/phone\.heic'; 1 times .*\. Fix or remove the files, or raise "
-        r"fraction or count: all are in \.cache/unreadable\.csv\."
+        r"ingest\.max_unreadable: 4 of 10 files .* fraction 0\.3 and count 2 allow: 2 times 'HEIC "
+        r".*', such as 'dog/more\.heic'; 1 times .*\. Fix or remove the files, or raise fraction "
+        r"or count: all are in \.cache/unreadable\.csv\."
     )
+    mixed["dog/more.heic"] = mixed["dog/phone.heic"]
     with pytest.raises(UserError, match=message):
         read_all(mixed, fraction=0.3, count=2)
 

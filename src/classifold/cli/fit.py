@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from classifold.cli.errors import report_errors
-from classifold.cli.init import write_chosen
+from classifold.cli.init import look, write_chosen
 from classifold.cli.options import (
     ImageFolders,
     PresetName,
@@ -56,6 +56,7 @@ def fit(
     prints the result again after a finished one. Nothing is committed.
     """
     started = time.monotonic()
+    from classifold.errors import UserError
     from classifold.project.existing_project import continues, require_preset
     from classifold.project.new_project import default_folder, require_new
     from classifold.project.pipeline_run import repro
@@ -68,10 +69,17 @@ def fit(
         source = context.get_parameter_source("preset")
         if source and source.name != "DEFAULT":
             require_preset(folder, preset)
-        log(f"{folder}: continues this project")
+        log(f"{folder}: continues this project, with its copy of the images")
     else:
         require_new(folder, data, folder_option="--out", data_option="PATH")
-        write_chosen(folder, data, folders=folders, preset=preset, timed=minutes is not None)
+        findings = look(data, folders=folders)
+        if findings.failure:
+            raise UserError(
+                f"{findings.failure}. Fix or remove the files, and run the same command again; or "
+                "make a project with classifold init, and raise ingest.max_unreadable in its "
+                "params.yaml."
+            )
+        write_chosen(folder, data, findings, preset=preset, timed=minutes is not None)
     if minutes is None:
         repro(folder)
     else:

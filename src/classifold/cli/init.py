@@ -2,12 +2,15 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from classifold.cli.errors import report_errors
 from classifold.cli.options import ImageFolders, PresetName, PresetOption, given_paths
+
+if TYPE_CHECKING:
+    from classifold.project.findings import Findings
 
 
 @report_errors(kept="the folder is as before")
@@ -32,23 +35,27 @@ def init(
     'classifold fit' also runs the pipeline.
     """
     from classifold.project.new_project import require_new
-    from classifold.runtime.progress import log
+    from classifold.runtime.progress import log, warn
 
     require_new(folder, data)
-    write_chosen(folder, data, folders=folders, preset=preset)
+    findings = look(data, folders=folders)
+    write_chosen(folder, data, findings, preset=preset)
+    if findings.failure:
+        warn(
+            [
+                "the stage ingest will stop",
+                f"{findings.failure}.",
+                "Fix or remove the files, and run classifold init again in a new folder; or raise "
+                "ingest.max_unreadable in params.yaml, and the files will be excluded.",
+            ]
+        )
     log(f"Next: cd {shlex.quote(str(folder))} && git commit -m 'New project' && dvc repro")
 
 
-def write_chosen(
-    folder: Path, data: Path, *, folders: str, preset: str, timed: bool = False
-) -> None:
-    """Look at images, write a project, and print what was found and chosen."""
+def look(data: Path, *, folders: str) -> "Findings":
+    """Look at images, and print what was found."""
     from classifold.errors import UserError
-    from classifold.project.choices import wrap
     from classifold.project.findings import describe, find
-    from classifold.project.new_project import path_in_project, write_project
-    from classifold.project.presets import Machine, Preset
-    from classifold.runtime.chunks import count_cores
     from classifold.runtime.progress import log
 
     try:
@@ -60,6 +67,19 @@ def write_chosen(
     log(f"{data}:")
     for line in describe(findings):
         log(f"  {line}")
+    return findings
+
+
+def write_chosen(
+    folder: Path, data: Path, findings: "Findings", *, preset: str, timed: bool = False
+) -> None:
+    """Write a project, and print what was chosen."""
+    from classifold.project.choices import wrap
+    from classifold.project.new_project import path_in_project, write_project
+    from classifold.project.presets import Machine, Preset
+    from classifold.runtime.chunks import count_cores
+    from classifold.runtime.progress import log
+
     machine = Machine(count_cores(), _gpu())
     choices = write_project(folder, data, findings, machine, preset=Preset(preset, timed))
     log("Choices, in params.yaml:")

@@ -26,6 +26,7 @@ def read_orientation(image: Image.Image) -> int:
     An image must be loaded first, except for a TIFF, which Pillow turns while it loads it: a PNG
     may have metadata after its pixels.
     """
+    _correct_xmp(image)
     try:
         orientation = image.getexif().get(ORIENTATION_TAG, 1)
     except Exception:  # damaged metadata make Pillow raise any exception
@@ -38,6 +39,16 @@ def turn_upright(image: Image.Image) -> Image.Image:
 
     `ImageOps.exif_transpose` also writes all EXIF again, which fails if any of it is unusual.
     """
+    _correct_xmp(image)
     image.load()
     method = METHODS.get(read_orientation(image))
     return image if method is None else image.transpose(method)
+
+
+def _correct_xmp(image: Image.Image) -> None:
+    """Make the XMP of a TIFF bytes, which Pillow requires of it, whatever its type in the file."""
+    xmp = image.info.get("xmp", b"")
+    if isinstance(xmp, str):
+        image.info["xmp"] = xmp.encode()
+    elif not isinstance(xmp, bytes):
+        del image.info["xmp"]

@@ -45,17 +45,32 @@ TEXT_EXTENSIONS = frozenset(
     )
 )
 
-# How image files begin, those that are not read here too, so that they are not passed over.
-_HEADS = re.compile(
+# How image files begin.
+_READ = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|BM.{4}\0\0\0\0.{4}[\x0c-\x7c]\0\0\0"
-    rb"|II[*+]\0|MM\0[*+]|RIFF.{4}WEBP|\0\0\0.ftyp(?:avi[fs]|hei[cfmsx]|hev[cx]|mif1|msf1)"
+    rb"|II[*+]\0|MM\0[*+]|RIFF.{4}WEBP|\0\0\0.ftypavi[fs]"
     rb"|\0\0\0\x0cjP  \r\n|\xff\x4f\xff\x51|qoif|\x01\xda[\0\x01][\x01\x02]"
-    rb"|P[1-6]\s+(?:#[^\n]*\s+)*\d+\s+\d|P[Ff]\s+\d+\s+\d"
-    rb"|\xff\x0a|\0\0\0\x0cJXL |8BPS|DDS |\x76\x2f\x31\x01|.{128}DICM|SIMPLE  =",
+    rb"|P[1-6]\s+(?:#[^\n]*\s+)*\d+\s+\d|P[Ff]\s+\d+\s+\d",
     re.DOTALL,
 )
+
+# How images begin that are not read here: they are not passed over, but listed by their format.
+_UNREAD = {
+    "HEIC or HEIF": re.compile(rb"\0\0\0.ftyp(?:hei[cfmsx]|hev[cx]|mif1|msf1)", re.DOTALL),
+    "JPEG XL": re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "),
+    "Photoshop": re.compile(rb"8BPS"),
+    "DDS": re.compile(rb"DDS "),
+    "OpenEXR": re.compile(rb"\x76\x2f\x31\x01"),
+    "DICOM": re.compile(rb".{128}DICM", re.DOTALL),
+    "FITS": re.compile(rb"SIMPLE  ="),
+}
 
 
 def is_image(head: bytes) -> bool:
     """Check whether a file is an image by its first 160 bytes."""
-    return bool(_HEADS.match(head))
+    return bool(_READ.match(head)) or unread_format(head) is not None
+
+
+def unread_format(head: bytes) -> str | None:
+    """Name the format of an image that is not read here by its first bytes."""
+    return next((name for name, begin in _UNREAD.items() if begin.match(head)), None)

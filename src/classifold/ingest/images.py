@@ -23,7 +23,8 @@ from classifold.ingest.deep_image import (
     measure,
 )
 from classifold.ingest.deep_tiff import is_deep_tiff, is_tiff, read_tiff
-from classifold.ingest.formats import FORMATS, KEPT_FORMATS
+from classifold.ingest.entries import BYTES_OF_HEAD
+from classifold.ingest.formats import FORMATS, KEPT_FORMATS, is_image, unread_format
 from classifold.ingest.limits import UnreadableImageError, check_size, row_bands
 from classifold.ingest.perceptual_hash import perceptual_hash
 from classifold.ingest.shallow_files import load
@@ -32,6 +33,7 @@ Conversion = Literal["grayscale", "palette", "alpha", "cmyk", "deep", "other"]
 CONVERSION_NAMES: tuple[Conversion, ...] = get_args(Conversion)
 
 WHITE = (255, 255, 255)
+PLAIN = (OSError, SyntaxError, ValueError)  # of decoders: their messages are sentences
 
 CONVERSIONS: dict[str, Conversion] = {
     "1": "grayscale",
@@ -89,7 +91,7 @@ def decode(
     `rgb_pixels` applies. Any other is stored again as PNG, without loss. The arguments and errors
     are those of `decode_rgb`.
     """
-    with _explained():
+    with _explained(encoded):
         return _store(_decode(encoded, background=background, ranges=ranges), encoded)
 
 
@@ -99,7 +101,7 @@ def decode_or_measure(encoded: bytes, *, background: Sequence[int]) -> Decoded |
     Raises:
         UnreadableImageError: with the reason.
     """
-    with _explained():
+    with _explained(encoded):
         source = _open(encoded)
         if isinstance(source, DeepImage) and source.top is None:
             return measure(source)
@@ -118,7 +120,7 @@ def decode_rgb(encoded: bytes, *, background: Sequence[int], ranges: Ranges | No
     Raises:
         UnreadableImageError: with the reason.
     """
-    with _explained():
+    with _explained(encoded):
         return _decode(encoded, background=background, ranges=ranges)
 
 
@@ -131,8 +133,8 @@ def hash_pixels(image: Image.Image) -> Hashes:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
-    """Convert any exception to an UnreadableImageError."""
+def _explained(encoded: bytes) -> Iterator[None]:
+    """Convert any exception of decoding a file to an UnreadableImageError."""
     try:
         with warnings.catch_warnings():
             # Pillow warns of unusual metadata in files whose pixels are intact.
@@ -141,9 +143,25 @@ def _explained() -> Iterator[None]:
     except UnreadableImageError:
         raise
     except UnidentifiedImageError:
-        raise UnreadableImageError("not an image in a supported format") from None
+        raise UnreadableImageError(_explain_unidentified(encoded)) from None
     except Exception as error:  # damaged bytes make decoders raise any exception
-        raise UnreadableImageError(f"{type(error).__name__}: {error}") from None
+        text = str(error)
+        if not (text and isinstance(error, PLAIN)):
+            text = f"{type(error).__name__}: {text}"
+        raise UnreadableImageError(f"damaged: {text}") from None
+
+
+def _explain_unidentified(encoded: bytes) -> str:
+    head = encoded[:BYTES_OF_HEAD]
+    if name := unread_format(head):
+        return f"{name} is not supported; convert it to JPEG or PNG"
+    if not encoded:
+        return "an empty file"
+    return (
+        "damaged: it only begins as an image"
+        if is_image(head)
+        else "not an image in a supported format"
+    )
 
 
 def _open(encoded: bytes) -> Image.Image | DeepImage:

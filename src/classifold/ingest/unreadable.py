@@ -4,13 +4,20 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from classifold.data.csv_file import write_rows
 from classifold.errors import UserError
 from classifold.ingest.entries import NotRead
 
 REASONS_SHOWN = 5
+
+
+class Failure(NamedTuple):
+    """Why too few images can be read."""
+
+    cause: str
+    remedy: str
 
 
 def check_readable(
@@ -20,20 +27,39 @@ def check_readable(
     n_images: int,
     max_unreadable: Mapping[str, Any],
 ) -> None:
-    """Check that enough images could be read.
-
-    Args:
-        unreadable: the files that could not be read.
-        images_per_class: number of readable images of each class.
-        n_images: number of all readable images.
-        max_unreadable: `fraction` and `count` of files; the larger of the two is tolerated.
+    """Check that enough images could be read; the arguments are those of `find_failure`.
 
     Raises:
-        UserError: if there is no image, no image of a class, or there are too few images. All
-            unreadable files are then listed in `list_of_failed_run`.
+        UserError: if not. All unreadable files are then listed in `list_of_failed_run`.
     """
     listed = list_of_failed_run()
     listed.unlink(missing_ok=True)
+    failure = find_failure(
+        unreadable,
+        images_per_class=images_per_class,
+        n_images=n_images,
+        max_unreadable=max_unreadable,
+    )
+    if failure:
+        write_list(listed, unreadable)
+        raise UserError(f"{failure.cause}. {failure.remedy}: all are in {listed}.")
+
+
+def find_failure(
+    unreadable: Sequence[NotRead],
+    *,
+    images_per_class: Mapping[str, int],
+    n_images: int,
+    max_unreadable: Mapping[str, Any],
+) -> Failure | None:
+    """Find out whether there is no image, no image of a class, or too few images.
+
+    Args:
+        unreadable: the files that cannot be read.
+        images_per_class: number of readable images of each class.
+        n_images: number of all readable images.
+        max_unreadable: `fraction` and `count` of files; the larger of the two is tolerated.
+    """
     n_bad, n_files = len(unreadable), n_images + len(unreadable)
     fraction, count = max_unreadable["fraction"], max_unreadable["count"]
     lost = [name for name, number in images_per_class.items() if not number]
@@ -49,9 +75,8 @@ def check_readable(
         failure = f"dataset.path: no image of class {', '.join(map(repr, lost))} can be read"
         remedy = "Fix the files, or remove the class"
     else:
-        return
-    write_list(listed, unreadable)
-    raise UserError(f"{failure}: {format_reasons(unreadable)}. {remedy}: all are in {listed}.")
+        return None
+    return Failure(f"{failure}: {format_reasons(unreadable)}", remedy)
 
 
 def list_of_failed_run() -> Path:

@@ -13,11 +13,15 @@ from classifold.data.image_table import UNLABELED
 from classifold.errors import UserError
 from classifold.filtering.duplicates import equal_groups, near_groups
 from classifold.ingest.detection import open_source
+from classifold.ingest.entries import NotRead
 from classifold.ingest.folder_pattern import AUTO
 from classifold.ingest.images import WHITE, Conversion, Hashes, hash_pixels
 from classifold.ingest.ingestion import CRASHED, Read, decode_rgb_read, read_image
 from classifold.ingest.layout import Source
 from classifold.ingest.tree import Tree
+from classifold.ingest.unreadable import find_failure
+from classifold.params.reader import PARAMS_FILE, read_mapping
+from classifold.project.repository import REPOSITORY
 from classifold.runtime.parallel import ordered_map
 from classifold.runtime.progress import track
 
@@ -30,9 +34,10 @@ class Sample(NamedTuple):
     """What decoding a sample of the images showed."""
 
     n_images: int  # of the sample
-    unreadable: list[tuple[str, str]]  # id and reason
+    unreadable: list[NotRead]
     sizes: Counter[tuple[int, int]]  # width and height, upright
     conversions: Counter[str]  # how images became 8-bit RGB: grayscale, alpha, deep …
+    n_turned: int  # turned or mirrored, as EXIF requires
     n_exact: int  # images in groups of exact duplicates
     n_near: int  # images in groups of exact or near duplicates
     largest_group: int  # images in the largest group of near duplicates
@@ -55,6 +60,7 @@ class _Look(NamedTuple):
 
     size: tuple[int, int]  # width and height, upright
     conversion: Conversion | None
+    turned: bool
     hashes: Hashes
 
 
@@ -70,6 +76,7 @@ class Findings(NamedTuple):
     n_unlabeled: int
     remarks: list[str]
     sample: Sample
+    failure: str | None  # why `ingest` would stop: too few images can be read
 
     @property
     def n_labeled(self) -> int:
@@ -123,8 +130,10 @@ def describe(findings: Findings) -> Iterator[str]:
     yield f"  sizes: {', '.join(sizes)}" + (f" and {more:,} other sizes" if more > 0 else "")
     converted = [f"{name} {count:,}" for name, count in sample.conversions.most_common()]
     yield f"  not 8-bit RGB, to be converted: {', '.join(converted) or 'none'}"
+    if sample.n_turned:
+        yield f"  turned upright, as EXIF requires: {sample.n_turned:,}"
     yield f"  unreadable: {len(sample.unreadable):,}" + (
-        f", such as {sample.unreadable[0][0]!r} ({sample.unreadable[0][1]})"
+        f", such as {sample.unreadable[0].id!r} ({sample.unreadable[0].reason})"
         if sample.unreadable
         else ""
     )
@@ -141,6 +150,18 @@ def _find(tree: Tree, source: Source, *, folders: str, task: str) -> Findings:
         if image.labels or (task == "multi" and image.split != UNLABELED)
     ]
     per_class = Counter(label for image in source.images for label in image.labels)
+    decoded, unreadable = _decode_sample(tree, source)
+    labels = {image.id: image.labels for image in source.images}
+    lost = Counter(label for item in unreadable for label in labels[item.id])
+    # Of a sample, these are the most images that can be readable.
+    failure = find_failure(
+        [*tree.refused, *unreadable],
+        images_per_class={name: count - lost[name] for name, count in per_class.items()},
+        n_images=len(source.images) - len(unreadable),
+        max_unreadable=read_mapping(REPOSITORY / PARAMS_FILE)["ingest"]["max_unreadable"],
+    )
+    if failure and not decoded:
+        raise UserError(f"{failure.cause}. {failure.remedy}.")
     return Findings(
         layout=source.layout,
         folders=folders,
@@ -150,11 +171,12 @@ def _find(tree: Tree, source: Source, *, folders: str, task: str) -> Findings:
         images_per_split=Counter(image.split for image in source.images),
         n_unlabeled=len(source.images) - len(labeled),
         remarks=source.remarks,
-        sample=_decode_sample(tree, source),
+        sample=_summarize(decoded, unreadable),
+        failure=failure and failure.cause,
     )
 
 
-def _decode_sample(tree: Tree, source: Source) -> Sample:
+def _decode_sample(tree: Tree, source: Source) -> tuple[list[_Look], list[NotRead]]:
     """Decode pairs of images whose names follow one another: duplicates often do."""
     names = [image.id for image in source.images]
     if len(names) > SAMPLE:
@@ -172,22 +194,21 @@ def _decode_sample(tree: Tree, source: Source) -> Sample:
     unreadable = []
     for name, outcome in zip(names, outcomes, strict=True):
         if isinstance(outcome, str):
-            unreadable.append((name, outcome))
+            unreadable.append(NotRead(name, outcome))
         else:
             decoded.append(outcome)
-    if not decoded:
-        name, reason = unreadable[0]
-        raise UserError(
-            f"--data: none of {len(names):,} images can be read, such as {name!r}, got {reason}. "
-            "Fix the files."
-        )
+    return decoded, unreadable
+
+
+def _summarize(decoded: list[_Look], unreadable: list[NotRead]) -> Sample:
     exact = equal_groups([image.hashes.pixels_sha256 for image in decoded])
     near = near_groups([image.hashes.perceptual_hash for image in decoded], distance=NEAR)
     return Sample(
-        n_images=len(names),
+        n_images=len(decoded) + len(unreadable),
         unreadable=unreadable,
         sizes=Counter(image.size for image in decoded),
         conversions=Counter(image.conversion for image in decoded if image.conversion),
+        n_turned=sum(image.turned for image in decoded),
         n_exact=sum(map(len, exact)),
         n_near=sum(map(len, near)),
         largest_group=max(map(len, near), default=0),
@@ -199,4 +220,4 @@ def _decode(read: Read) -> _Look | str:
     rgb = decode_rgb_read(read, background=WHITE, ranges=None)
     if isinstance(rgb, str):
         return rgb
-    return _Look(rgb.image.size, rgb.conversion, hash_pixels(rgb.image))
+    return _Look(rgb.image.size, rgb.conversion, rgb.turned, hash_pixels(rgb.image))
