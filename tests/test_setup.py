@@ -104,6 +104,8 @@ def test_the_default_loss_is_that_of_the_task(task, loss):
     ("sizes", "expected"),
     [
         ({"image_size": 32}, []),
+        ({"image_size": 24}, []),  # as in recipes
+        ({"image_size": 16, "normalize": "pretrained"}, []),
         ({"image_size": 16}, ["image_size: reduces .* 32 pixels, to 16"]),
         ({"image_size": 64}, ["image_size: enlarges .* 32 pixels, to 64"]),
         ({"image_size": 32, "train_size": 24}, []),

@@ -17,6 +17,9 @@ from classifold.training.freezing import parameters_under, set_trainable
 # Of the recommended size; networks lose little accuracy above.
 MIN_SCALE = 0.7
 
+# Of augment.size. Models may share a pack of the largest size; far fewer pixels are an oversight.
+SMALLEST_REDUCTION = 0.7
+
 
 def try_model(name: str, model: Mapping[str, Any]) -> None:
     """Build a model's network without data (torch's meta device), which costs hardly any time.
@@ -62,15 +65,15 @@ def describe_scaling(model: Mapping[str, Any], *, size: int) -> Iterator[str]:
         model: its section of params, completed by `with_defaults`.
         size: width and height of the packed images, `augment.size`.
     """
+    if model["normalize"] == "pretrained":
+        return  # published weights expect objects of the size that they were trained on
     image_size = model["image_size"]
     train_size = int(np.max(model.get("train_size") or 0))
-    if image_size < size:  # a smaller train_size is a method of its own
+    if image_size < SMALLEST_REDUCTION * size:  # a smaller train_size is a method of its own
         yield (
             f"image_size: reduces the images of augment.size, {size} pixels, to {image_size}. "
             "Remove image_size to use all pixels"
         )
-    if model["normalize"] == "pretrained":
-        return  # published weights expect objects of the size that they were trained on
     for key, pixels in {"image_size": image_size, "train_size": train_size}.items():
         if pixels > size:
             yield (
