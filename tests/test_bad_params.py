@@ -11,9 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
-from typer.testing import CliRunner
 
-from classifold.cli.app import app
 from classifold.errors import UserError
 from classifold.gan.params import GanParams
 from classifold.params.reader import MAX_MESSAGE_CHARACTERS, parse_yaml, read_mapping
@@ -22,6 +20,7 @@ from classifold.params.schema.params import Params
 from classifold.params.validation import check_params, validation_errors
 from classifold.plain_text import plain_text
 from classifold.search.search_file import Search
+from command_line import classifold
 
 ROOT = Path(__file__).parents[1]
 SCHEMAS = {
@@ -266,7 +265,7 @@ def check(tmp_path, monkeypatch):
         content = changed(content, ("train", "device"), "cpu")
         with Path("params.yaml").open("w", encoding="utf-8") as file:
             YAML(typ="safe", pure=True).dump(changed(content, tuple(key.split(".")), value), file)
-        return CliRunner().invoke(app, ["check"])
+        return classifold("check")
 
     return run
 

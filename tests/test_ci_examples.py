@@ -8,9 +8,8 @@ import pytest
 from dvc.cli import DvcParserError
 from dvc.cli.parser import get_main_parser
 from ruamel.yaml import YAML
-from typer.testing import CliRunner
 
-from classifold.cli.app import app
+from command_line import classifold
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = {
@@ -49,7 +48,7 @@ def require(command):
             get_main_parser().parse_args(arguments)
         case ["classifold", *arguments]:
             # Options are read before the help is shown.
-            assert CliRunner().invoke(app, [*arguments, "--help"]).exit_code == 0
+            assert classifold(*arguments, "--help").exit_code == 0
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import typer
-from typer.testing import CliRunner
 
 from classifold.cli.app import app
 from classifold.cli.errors import report_errors
@@ -18,17 +17,14 @@ from classifold.errors import UserError
 from classifold.params.reader import read_params
 from classifold.project import check_cache
 from classifold.project.root import find_project
+from command_line import classifold
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = [command.callback.__name__.replace("_", "-") for command in app.registered_commands]
 
 
-def run(*arguments):
-    return CliRunner().invoke(app, arguments)
-
-
-def invoke(error, **settings):
-    """A command that raises an error."""
+def end_of_failing_command(error, **settings):
+    """The end of a command that raises an error."""
     one_command = typer.Typer()
 
     @one_command.command()
@@ -36,25 +32,25 @@ def invoke(error, **settings):
     def command():
         raise error
 
-    return CliRunner().invoke(one_command)
+    return classifold(command=one_command)
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=["", *COMMANDS])
 def test_short_and_long_help_options_are_equal(command):
-    short, long = (run(*command, option) for option in ("-h", "--help"))
+    short, long = (classifold(*command, option) for option in ("-h", "--help"))
     assert short.exit_code == long.exit_code == 0
     assert short.output == long.output
     assert "Usage: " in short.output
 
 
 def test_help_lists_every_command_for_people():
-    text = run("-h").output
+    text = classifold("-h").output
     assert len(COMMANDS) == 17
     assert [name for name in COMMANDS if f" {name} " not in text] == ["plots-page"]  # hidden
 
 
 def test_the_version_is_that_of_the_package():
-    done = run("--version")
+    done = classifold("--version")
     assert (done.exit_code, done.output) == (0, f"classifold {version('classifold')}\n")
 
 
@@ -67,7 +63,7 @@ def test_the_version_is_that_of_the_package():
     ],
 )
 def test_an_error_of_a_command_is_its_message_and_exit_code(settings, error, exit_code, message):
-    done = invoke(error, **settings)
+    done = end_of_failing_command(error, **settings)
     assert done.exit_code == exit_code
     assert re.search(message, done.stderr)
 
@@ -78,14 +74,14 @@ def test_an_error_of_a_command_is_its_message_and_exit_code(settings, error, exi
 )
 @pytest.mark.parametrize("value", ["inf", "nan"])
 def test_numbers_of_options_are_finite(command, value):
-    done = CliRunner().invoke(app, [*command, value])
+    done = classifold(*command, value)
     assert done.exit_code == 2
     assert f"Invalid value for '{command[-1]}'" in done.output
 
 
 def test_a_mistake_of_ours_keeps_its_traceback():
-    assert isinstance(invoke(ZeroDivisionError()).exception, ZeroDivisionError)
-    done = invoke(ZeroDivisionError(), exit_code=2)
+    assert isinstance(end_of_failing_command(ZeroDivisionError()).exception, ZeroDivisionError)
+    done = end_of_failing_command(ZeroDivisionError(), exit_code=2)
     assert done.exit_code == 2
     assert re.search("(?s)^Traceback.*ZeroDivisionError", done.stderr)
 
@@ -112,7 +108,7 @@ def test_commands_find_the_project_from_a_subfolder(small_project, monkeypatch):
     outputs = {"check": "digits: layout folder, 2 images, 2 classes", "recipe": "own: Our own\n"}
     for command, words in outputs.items():
         monkeypatch.chdir(below)
-        assert words in run(command).stdout
+        assert words in classifold(command).stdout
 
 
 def test_given_paths_start_where_the_user_is_and_defaults_in_the_project(
@@ -121,35 +117,35 @@ def test_given_paths_start_where_the_user_is_and_defaults_in_the_project(
     text = Path("params.yaml").read_text()
     Path("data/mine.yaml").write_text(text.replace("batch_size: 64", "batch_size: 0", 1))
     monkeypatch.chdir(small_project / "data")
-    assert "data/mine.yaml: 1 validation error" in run("check", "mine.yaml").stderr
+    assert "data/mine.yaml: 1 validation error" in classifold("check", "mine.yaml").stderr
     monkeypatch.chdir(small_project / "data")
-    assert run("check").exit_code == 0
+    assert classifold("check").exit_code == 0
     monkeypatch.setenv("HOME", str(small_project / "data"))
-    assert "mine.yaml: 1 validation error" in run("check", "~/mine.yaml").stderr
+    assert "mine.yaml: 1 validation error" in classifold("check", "~/mine.yaml").stderr
 
 
 def test_outside_of_a_project_the_message_names_the_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for arguments in (["recipe", "fruit_64"], ["check"]):
-        done = run(*arguments)
+        done = classifold(*arguments)
         assert done.exit_code == 1
         assert "Run in the folder of a project" in done.stderr, arguments
     assert not list(tmp_path.iterdir())
-    assert "fruit_64: Fruit" in run("recipe").stdout  # those of the package
+    assert "fruit_64: Fruit" in classifold("recipe").stdout  # those of the package
 
 
 def test_params_alone_are_checked_without_the_data_set(small_project):
     text = Path("params.yaml").read_text()
     Path("params.yaml").write_text(text.replace("raw/digits", "raw/nothing"))
-    done = run("check", "--params-only")
+    done = classifold("check", "--params-only")
     assert (done.exit_code, done.output) == (0, "")
     Path("params.yaml").write_text(text.replace("  mlp:", "  a;b:"))
-    done = run("check", "--params-only")
+    done = classifold("check", "--params-only")
     assert done.exit_code == 1 and "models.a;b: " in done.stderr
 
 
 def test_an_unknown_stage_is_named_with_those_that_exist(small_project):
-    done = run("stage", "trian")
+    done = classifold("stage", "trian")
     assert done.exit_code == 1
     assert "train" in done.stderr and "'trian'" in done.stderr
 
@@ -158,7 +154,7 @@ def test_home_in_the_path_of_the_data_set_is_expanded(small_project, monkeypatch
     monkeypatch.setenv("HOME", str(small_project / "data"))
     before = Path("params.yaml").read_text()
     Path("params.yaml").write_text(before.replace("path: data/raw", "path: ~/raw"))
-    done, path = run("check"), f"{small_project}/data/raw/digits"
+    done, path = classifold("check"), f"{small_project}/data/raw/digits"
     assert done.exit_code == 0, done.output
     assert f"params.yaml: dataset.path is now {path}, since DVC does not expand ~" in done.stdout
     after = Path("params.yaml").read_text()
@@ -176,31 +172,31 @@ def test_home_in_the_path_of_the_data_set_is_expanded(small_project, monkeypatch
     ],
 )
 def test_check_looks_at_the_data(small_project, files, message):
-    assert run("check").exit_code == 0  # and its outcome is known
+    assert classifold("check").exit_code == 0  # and its outcome is known
     for path in Path("data/raw/digits").rglob("*.png"):
         path.unlink()
     for name in files:
         (Path("data/raw/digits") / name).touch()
-    done = run("check")
+    done = classifold("check")
     assert done.exit_code == 1 and message in done.stderr
 
 
 def test_data_that_dvc_tracks_may_be_missing(small_project):
     text = Path("params.yaml").read_text()
     Path("params.yaml").write_text(text.replace("data/raw/digits", "photos/train"))
-    assert "photos/train does not exist" in run("check").stderr
+    assert "photos/train does not exist" in classifold("check").stderr
     Path("photos.dvc").touch()
-    assert "'dvc pull' fetches it" in run("check").stdout
+    assert "'dvc pull' fetches it" in classifold("check").stdout
 
 
 def test_only_what_changed_is_checked_again(small_project, monkeypatch):
-    assert run("check").exit_code == 0
+    assert classifold("check").exit_code == 0
     cache = Path(".cache/check.json")
 
     def comes_from_the_cache():
         content = json.loads(cache.read_text())
         cache.write_text(json.dumps(content | {"lines": ["marked"]}))
-        done = run("check")
+        done = classifold("check")
         assert done.exit_code == 0, done.output
         return "marked" in done.stdout
 
@@ -216,7 +212,7 @@ def test_only_what_changed_is_checked_again(small_project, monkeypatch):
     Path("params.yaml").write_text(text.replace("seed: 1", "seed: 2", 1))
     assert not comes_from_the_cache()
     cache.write_text("[")
-    assert run("check").exit_code == 0
+    assert classifold("check").exit_code == 0
     assert comes_from_the_cache()
 
 
@@ -232,7 +228,7 @@ def test_warnings_of_check_are_repeated_if_nothing_changed(small_project):
     text = Path("params.yaml").read_text()
     smaller = text.replace("    seed: 1", "    image_size: 8\n    seed: 1", 1)
     Path("params.yaml").write_text(smaller)
-    first, second = run("check"), run("check")
+    first, second = classifold("check"), classifold("check")
     assert first.exit_code == 0, first.output
     (warning,) = (line for line in first.stdout.splitlines() if "WARNING" in line)
     assert re.match(r"  WARNING: models\.mlp\.image_size: reduces .* to 8\. Remove", warning)
@@ -251,14 +247,14 @@ finally:
 
 @pytest.mark.parametrize("command", ["--help", "recipe", "check"])
 def test_quick_commands_import_no_slow_library(small_project, command):
-    assert run("check").exit_code == 0
+    assert classifold("check").exit_code == 0
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     subprocess.run([sys.executable, "-c", WITHOUT_TORCH, command], env=environment, check=True)
 
 
 def test_tab_completion_knows_the_commands():
     completion = {"_CLASSIFOLD_COMPLETE": "complete_bash", "COMP_WORDS": "classifold re"}
-    done = CliRunner().invoke(app, prog_name="classifold", env=completion | {"COMP_CWORD": "1"})
+    done = classifold(prog_name="classifold", env=completion | {"COMP_CWORD": "1"})
     assert done.stdout.split() == ["report", "refit", "recipe"]
 
 

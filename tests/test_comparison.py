@@ -8,9 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dvc.repo import Repo
-from typer.testing import CliRunner
 
-from classifold.cli.app import app
 from classifold.data.json_file import read_json
 from classifold.errors import UserError
 from classifold.evaluation.intervals import accuracy_gain_interval, micro_f1_gain_interval
@@ -19,6 +17,7 @@ from classifold.reporting import revision
 from classifold.reporting.comparison import compare, paired
 from classifold.reporting.page import write_page
 from classifold.reporting.revision import METRICS, Revision, read_revision
+from command_line import classifold, error_of
 from synthetic_run import HOSTILE, PROVENANCE, TASKS, Run
 
 
@@ -198,9 +197,8 @@ def test_a_revision_without_results_is_an_error(repository):
 def test_a_folder_without_results_is_an_error_with_the_command_to_run(tmp_path, monkeypatch):
     shutil.copy(Path(__file__).parents[1] / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(app, ["report", "--against", "main"])
-    assert result.exit_code == 1
-    assert re.search(r"\S+: no such file.*'dvc repro'", result.stderr)
+    error = error_of(classifold("report", "--against", "main"))
+    assert re.search(r"\S+: no such file.*'dvc repro'", error)
 
 
 def test_without_git_a_revision_is_an_error(tmp_path, monkeypatch):

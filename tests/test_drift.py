@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 from scipy.stats import ks_2samp, mannwhitneyu, permutation_test
 from sklearn.metrics import roc_auc_score
-from typer.testing import CliRunner
 
 from classifold.analysis.drift.comparison import compare_images
 from classifold.analysis.drift.features import aurocs, compare_features, place
@@ -18,9 +17,9 @@ from classifold.analysis.drift.images import COLUMNS, DescribedImages, keep_dist
 from classifold.analysis.drift.properties import measure_properties
 from classifold.analysis.drift.relabeling import assign_folds, p_values, permute_sets
 from classifold.analysis.drift.shifts import compare_classes, compare_properties, ks_statistics
-from classifold.cli.app import app
 from classifold.data.csv_file import write_rows
 from classifold.data.image_table import iter_columns
+from command_line import classifold
 from ingested import ingest_all
 
 CLASSES = ["a", "b", "c"]
@@ -221,7 +220,7 @@ def tested(project, keep_training_images, monkeypatch):
 
 
 def run(*arguments):
-    return CliRunner().invoke(app, ["drift", *arguments], catch_exceptions=False)
+    return classifold("drift", *arguments, catch_exceptions=False)
 
 
 def test_the_command_finds_no_drift_in_new_images_of_the_same_source(tested):

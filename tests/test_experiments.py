@@ -1,10 +1,9 @@
 """The table of experiments: all commits, validation scores only, and 120 columns at most."""
 
 import pytest
-from typer.testing import CliRunner
 
-from classifold.cli.app import app
 from classifold.project.experiments import list_experiments
+from command_line import classifold, error_of
 from synthetic_clone import Clone
 
 pytestmark = pytest.mark.dvc
@@ -103,7 +102,7 @@ def test_params_that_were_changed_since_the_last_run_have_no_scores(project):
 def test_the_table_fits_the_screen_and_shows_no_test_score(project, monkeypatch, columns):
     monkeypatch.chdir(project)
     monkeypatch.setenv("COLUMNS", columns)
-    done = CliRunner().invoke(app, ["experiments"])
+    done = classifold("experiments")
     assert done.exit_code == 0, done.output
     assert max(map(len, done.stdout.splitlines())) <= min(int(columns), 120)
     assert "0.1235" not in done.stdout
@@ -115,6 +114,4 @@ def test_the_table_fits_the_screen_and_shows_no_test_score(project, monkeypatch,
 
 def test_without_a_commit_the_message_names_the_remedy(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(app, ["experiments"])
-    assert done.exit_code == 1
-    assert "Run in a Git repository with a commit" in done.stderr
+    assert "Run in a Git repository with a commit" in error_of(classifold("experiments"))

@@ -13,9 +13,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from typer.testing import CliRunner
 
-from classifold.cli.app import app
 from classifold.data.image_table import SCHEMA, iter_columns, iter_images, write_table
 from classifold.data.orientation import ORIENTATION_TAG
 from classifold.data.pack import new_pack
@@ -26,6 +24,7 @@ from classifold.serving.module import interpolation_weights
 from classifold.serving.predict import Classifier
 from classifold.stacking.ensemble import Ensemble, ensemble_logits, fit_ensemble
 from classifold.stacking.module import EnsembleModule
+from command_line import classifold, error_of
 from tiny_model import STACK
 
 RANDOM = np.random.default_rng(0)
@@ -234,15 +233,11 @@ def test_the_file_is_checked_on_official_validation_images_or_else_on_the_packs(
 )
 def test_mistakes_of_the_command_are_one_message(project, monkeypatch, arguments, message):
     monkeypatch.chdir(project())
-    done = CliRunner().invoke(app, ["export", *arguments])
-    assert done.exit_code == 1
-    assert done.stderr.startswith(message)
-    assert done.stderr.count("\n") == 1
+    assert error_of(classifold("export", *arguments)).startswith(message)
 
 
 def test_without_the_packages_the_command_names_what_to_install(project, monkeypatch):
     monkeypatch.chdir(project())
     monkeypatch.setattr(export, "PACKAGES", ("onnx", "onnx_that_is_not_there"))
-    done = CliRunner().invoke(app, ["export", "--out", "m.onnx"])
-    assert done.exit_code == 1
-    assert "'pip install classifold[onnx]'" in done.stderr
+    error = error_of(classifold("export", "--out", "m.onnx"))
+    assert "'pip install classifold[onnx]'" in error

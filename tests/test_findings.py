@@ -4,9 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from classifold.cli.app import app
 from classifold.errors import UserError
 from classifold.params.validation import check_params
 from classifold.project import findings as looking
@@ -14,6 +12,7 @@ from classifold.project import new_project
 from classifold.project.chosen_params import write_params
 from classifold.project.findings import Findings, Sample, describe, find
 from classifold.project.presets import Machine, Preset, epochs_of
+from command_line import classifold, error_of
 from synthetic_clone import CLASSES, draw, draw_data
 
 CPU, GPU = Machine(2, None), Machine(16, "NVIDIA H200")
@@ -329,8 +328,7 @@ def test_init_refuses_and_changes_nothing(tmp_path, monkeypatch, folder, data, m
         draw(tmp_path / "mixed" / name, "circle", 1)
     before = sorted(tmp_path.rglob("*"))
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(app, ["init", folder, "--data", data])
-    assert done.exit_code == 1
-    assert done.stderr.startswith(message)
-    assert ("--folders" in done.stderr) == message.startswith("dataset.folders")
+    error = error_of(classifold("init", folder, "--data", data))
+    assert error.startswith(message)
+    assert ("--folders" in error) == message.startswith("dataset.folders")
     assert sorted(tmp_path.rglob("*")) == before

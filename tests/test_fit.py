@@ -7,12 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from classifold.cli.app import app
 from classifold.errors import UserError
 from classifold.project.existing_project import continues, require_preset
 from classifold.project.new_project import default_folder
+from command_line import classifold, error_of
 from synthetic_clone import ROOT, Clone, draw, draw_data, stages_run
 
 
@@ -98,8 +97,7 @@ def test_fit_refuses_with_the_names_of_its_own_options(tmp_path, monkeypatch):
         (["shapes", "--out", "full"], "--out: must be a new or an empty folder, got full"),
         (["shapes", "--out", "file/new"], f"--out: cannot be written in {tmp_path / 'file'}"),
     ]:
-        done = CliRunner().invoke(app, ["fit", *arguments])
-        assert (done.exit_code, done.stderr.startswith(message)) == (1, True), done.stderr
+        assert error_of(classifold("fit", *arguments)).startswith(message)
 
 
 @pytest.mark.dvc

@@ -11,15 +11,14 @@ import timm
 import timm.models._hub
 from huggingface_hub import ModelCard
 from PIL import Image
-from typer.testing import CliRunner
 
-from classifold.cli.app import app
 from classifold.data.json_file import write_json
 from classifold.data.seeding import seed_torch
 from classifold.models.model_file import build_network, save_model
 from classifold.serving import hub, timm_folder
 from classifold.serving.hub import check_license, export_hub
 from classifold.serving.predict import Classifier
+from command_line import classifold, error_of
 
 RANDOM = np.random.default_rng(0)
 CLASSES = ("cat", "dog", "owl")
@@ -224,10 +223,7 @@ def test_of_refitted_networks_no_score_is_claimed(timm_project, tmp_path):
 )
 def test_mistakes_of_the_command_are_one_message(project, monkeypatch, arguments, message):
     monkeypatch.chdir(project())
-    done = CliRunner().invoke(app, ["export", "--format", "hub", *arguments])
-    assert done.exit_code == 1
-    assert done.stderr.startswith(message)
-    assert done.stderr.count("\n") == 1
+    assert error_of(classifold("export", "--format", "hub", *arguments)).startswith(message)
 
 
 def test_identifiers_of_licenses_are_accepted():
@@ -239,7 +235,7 @@ def test_the_command_writes_the_folder(timm_project, monkeypatch):
     monkeypatch.chdir(timm_project())
     monkeypatch.setattr("classifold.serving.export.read_validation_images", lambda *_, **__: IMAGES)
     arguments = ["export", "--format", "hub", "--out", "fruit", "--model", "flat"]
-    done = CliRunner().invoke(app, [*arguments, "--repo", REPOSITORY])
+    done = classifold(*arguments, "--repo", REPOSITORY)
     assert done.exit_code == 0, done.output
     assert "timm loads it" in done.output and "hf upload alice/fruit fruit" in done.output
     assert hub.timm.create_model("local-dir:fruit", pretrained=True).num_classes == 3

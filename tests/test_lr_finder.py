@@ -6,9 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
 
-from classifold.cli.app import app
 from classifold.data.csv_file import read_rows
 from classifold.errors import UserError
 from classifold.models.feature_cache import FeatureCache
@@ -17,6 +15,7 @@ from classifold.project import speed
 from classifold.reporting.lr_plot import write_lr_plot
 from classifold.search.lr_finder import RangeTest, run_range_test
 from classifold.training.loop import fit
+from command_line import classifold, error_of
 from shared_fixtures import noisy_pack
 from tiny_model import NO_POLICY, config_of, write_params
 
@@ -185,9 +184,7 @@ def test_a_figure_that_cannot_be_written_is_refused_before_training(
     tmp_path, monkeypatch, out, message
 ):
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(app, ["lr-find", "mlp", "--out", out])
-    assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
-    assert done.stderr.startswith(message)
+    assert error_of(classifold("lr-find", "mlp", "--out", out)).startswith(message)
 
 
 def test_rates_are_tried_on_features_of_a_frozen_body(draw_pack, tried, tmp_path):
@@ -242,6 +239,5 @@ def test_a_probe_has_no_learning_rate(tmp_path, monkeypatch, write_packs):
     head = {"name": "neighbors", "k": 5}
     model = {"network": "probe", "arguments": {"name": "resnet18"}, "head": head}
     write_project(tmp_path, write_packs, model)
-    done = CliRunner().invoke(app, ["lr-find", "m"])
-    assert done.exit_code == 1
-    assert done.stderr.startswith("models.m.network: must be trained in phases, got probe")
+    error = error_of(classifold("lr-find", "m"))
+    assert error.startswith("models.m.network: must be trained in phases, got probe")

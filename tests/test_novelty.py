@@ -3,15 +3,14 @@
 import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
-from typer.testing import CliRunner
 
 from classifold.analysis.features.nearest import find_nearest, unit_rows
-from classifold.cli.app import app
 from classifold.data.csv_file import read_rows
 from classifold.data.json_file import write_json
 from classifold.data.pixels import load_pixels
 from classifold.errors import UserError
 from classifold.serving.predict import Classifier
+from command_line import classifold
 
 
 @pytest.mark.parametrize("model", ["stack", "flat"])
@@ -22,7 +21,7 @@ def test_the_column_is_the_distance_to_the_fifth_training_image_of_scikit_learn(
     images, features = keep_training_images(root)
     monkeypatch.chdir(root)
     command = ["predict", "source", "--out", "p.csv", "--model", model]
-    done = CliRunner().invoke(app, command, catch_exceptions=False)
+    done = classifold(*command, catch_exceptions=False)
     rows = {row["image"].removeprefix("source/"): row for row in read_rows(root / "p.csv")}
     reference = NearestNeighbors(n_neighbors=5, metric="cosine").fit(images.features)
     distances, _ = reference.kneighbors(features)
@@ -78,7 +77,7 @@ def test_the_novelty_is_the_same_however_many_images_are_compared_at_once():
 def test_without_features_of_training_images_there_is_no_column(project, tmp_path, monkeypatch):
     root = project()
     monkeypatch.chdir(root)
-    CliRunner().invoke(app, ["predict", "source", "--out", "p.csv"], catch_exceptions=False)
+    classifold("predict", "source", "--out", "p.csv", catch_exceptions=False)
     assert all("novelty" not in row for row in read_rows(root / "p.csv"))
     classifier = Classifier.load(root)
     with pytest.raises(UserError, match="Make them with 'dvc repro novelty'"):

@@ -9,9 +9,7 @@ import torch
 from dvc.parsing import DataResolver
 from dvc.repo import Repo
 from ruamel.yaml import YAML
-from typer.testing import CliRunner
 
-from classifold.cli.app import app
 from classifold.data.model_settings import with_defaults
 from classifold.errors import UserError
 from classifold.models.model_file import build_network
@@ -26,6 +24,7 @@ from classifold.project.recipes import (
     read_recipe,
 )
 from classifold.training.freezing import count_parameters, set_trainable
+from command_line import classifold
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(list_recipes(ROOT))
@@ -232,9 +231,9 @@ def test_an_invalid_recipe_does_not_change_params(project):
 
 def test_the_command_lists_recipes_and_reports_missing_data(project, monkeypatch):
     monkeypatch.chdir(project)
-    listed = CliRunner().invoke(app, ["recipe"]).output.splitlines()
+    listed = classifold("recipe").output.splitlines()
     assert [line.split(":")[0] for line in listed] == NAMES
-    done = CliRunner().invoke(app, ["recipe", "fruit_64", "--short"])
+    done = classifold("recipe", "fruit_64", "--short")
     assert done.exit_code == 0
     assert "params.yaml is now recipes/fruit_64.yaml in its short form" in done.output
     assert "limit.epochs: null -> 2" in done.output

@@ -5,9 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
 
-from classifold.cli.app import app
 from classifold.data.csv_file import read_rows, write_rows
 from classifold.data.json_file import read_json, write_json
 from classifold.data.pack import join, new_pack, read_pack
@@ -19,6 +17,7 @@ from classifold.training.checkpoints import Checkpoint
 from classifold.training.config import TrainingConfig
 from classifold.training.loop import fit, refit
 from classifold.training.refit import refit_model
+from command_line import classifold
 from stopping_checkpoint import Stopped, StoppingCheckpoint
 from tiny_model import MODEL, PHASE
 
@@ -134,7 +133,7 @@ def test_the_command_writes_the_model_and_its_card(project, monkeypatch):
     monkeypatch.chdir(root)
     params["dataset"] = {"task": "single"}
     monkeypatch.setattr(validation, "check_params", lambda: params)
-    done = CliRunner().invoke(app, ["refit", "m"])
+    done = classifold("refit", "m")
     assert done.exit_code == 0, done.output
     assert load_model(Path("refit/m")).description["n_train_images"] == 60
     card = Path("refit/m/MODEL_CARD.md").read_text(encoding="utf-8")

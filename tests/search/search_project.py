@@ -11,14 +11,13 @@ from pathlib import Path
 import optuna
 import pytest
 from ruamel.yaml import YAML
-from typer.testing import CliRunner
 
 import tiny_model
-from classifold.cli.app import app
 from classifold.data.csv_file import read_rows
 from classifold.search.results import Row
 from classifold.search.storage import storage_url
 from classifold.search.worker import run_search
+from command_line import classifold
 from forked_python import forked_tools
 
 ROOT = Path(__file__).parents[2]
@@ -127,7 +126,7 @@ def let_go(root, *processes):
 def invoke(root, *arguments, **environment):
     """The command in this process."""
     with contextlib.chdir(root):
-        return CliRunner().invoke(app, ["search", "search.yaml", *arguments], env=environment)
+        return classifold("search", "search.yaml", *arguments, env=environment)
 
 
 def results_of(root):

@@ -15,6 +15,7 @@ from search_project import BATCH, DATABASE, GRID, LR, TPE
 
 from classifold.errors import UserError
 from classifold.search.storage import storage_url
+from command_line import error_of
 
 POSTGRES = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path())  # where Debian puts it
 
@@ -37,9 +38,8 @@ def test_unknown_storages_are_refused_without_showing_the_password(given, messag
 def test_a_file_that_is_not_a_database_is_reported_without_a_traceback(project):
     root = project()
     (root / "s.sqlite3").write_text("something else, and long enough to be no database at all")
-    result = runs.invoke(root, "--storage", "sqlite:///s.sqlite3")
-    assert result.exit_code == 1
-    assert re.search("sqlite:///s.sqlite3: .*file is not a database", result.stderr)
+    error = error_of(runs.invoke(root, "--storage", "sqlite:///s.sqlite3"))
+    assert re.search("sqlite:///s.sqlite3: .*file is not a database", error)
 
 
 @pytest.fixture(scope="module")

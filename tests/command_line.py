@@ -1,0 +1,17 @@
+"""The command `classifold` in the process of the test."""
+
+from typer.testing import CliRunner, Result
+
+from classifold.cli.app import app
+
+
+def classifold(*arguments: str, command=app, **options) -> Result:
+    """Run the command: its exit code, output, and errors."""
+    return CliRunner().invoke(command, arguments, **options)
+
+
+def error_of(done: Result) -> str:
+    """The error of a command that was given a mistake: one line, without a traceback."""
+    assert isinstance(done.exception, SystemExit), done.exception
+    assert (done.exit_code, done.stderr.count("\n")) == (1, 1), done.output
+    return done.stderr
