@@ -33,3 +33,20 @@ def kill_when(begins, folder, *words):
         time.sleep(0.002)
     process.kill()
     process.communicate()  # until the forked process has ended
+
+
+def assert_a_killed_stage_writes_the_same(outputs, begins, folder, *words):
+    """Run a stage, then again until it is killed, and once more; returns what the last one prints.
+
+    `outputs(folder)` has the bytes of each file that the stage makes.
+    """
+    run_python(folder, *words)
+    expected = outputs(folder)
+    assert expected
+    for path in expected:
+        path.unlink()
+    kill_when(begins, folder, *words)
+    assert outputs(folder) == {}
+    output = run_python(folder, *words).stdout
+    assert outputs(folder) == expected
+    return output

@@ -4,6 +4,7 @@ import importlib
 import os
 import re
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -17,7 +18,7 @@ from classifold.training.checkpoints import Checkpoint, training_key
 from classifold.training.loop import fit
 from classifold.training.machine import set_up
 from classifold.training.optimizers import make_optimizer, match_memory_layout
-from stopping_checkpoint import Stopped, StoppingCheckpoint
+from interruptions import Stopped, StoppingCheckpoint, bits_of, interrupted
 from tiny_model import config_of
 
 STEPS = [{"pad_crop": 0.2}, {"flip": "horizontal"}, {"mix": {"cutmix": 1.0}}]
@@ -51,12 +52,7 @@ def train(pack, phases, checkpoint=None, *, ema_decay=None):
     config = config_of(pack, phases=phases, **settings)
     machine = set_up(device=torch.device("cpu"), precision="fp32")
     options = {"config": config, "policy": POLICY, "machine": machine, "checkpoint": checkpoint}
-    return fit(network, pack, pack, **options), network.state_dict()
-
-
-def assert_same_bits(weights, others):
-    for name, tensor in weights.items():
-        assert torch.equal(tensor, others[name]), name
+    return fit(network, pack, pack, **options), bits_of(network)
 
 
 def two_phases(optimizer, schedule):
@@ -73,41 +69,30 @@ def two_phases(optimizer, schedule):
 def test_a_training_interrupted_in_its_second_phase_ends_with_the_same_bits(
     draw_pack, tmp_path, way, ema_decay
 ):
-    pack, phases = draw_pack(24), two_phases(*WAYS[way])
-    expected, weights = train(pack, phases, ema_decay=ema_decay)
-    path = tmp_path / "x.safetensors"
-    with pytest.raises(Stopped):
-        train(pack, phases, StoppingCheckpoint(path, "key", after=4), ema_decay=ema_decay)
-    fitted, resumed = train(pack, phases, Checkpoint(path, "key"), ema_decay=ema_decay)
-    assert fitted == expected
-    assert_same_bits(weights, resumed)
+    phases = two_phases(*WAYS[way])
+    train_way = partial(train, draw_pack(24), phases, ema_decay=ema_decay)
+    assert interrupted(train_way, tmp_path, after=4) == train_way()
 
 
 @pytest.mark.parametrize("after", range(1, 7))
 def test_a_training_may_be_interrupted_after_any_epoch_and_more_than_once(
     draw_pack, tmp_path, after
 ):
-    pack, phases = draw_pack(24), two_phases(*WAYS["one_cycle"])
-    expected, weights = train(pack, phases)
+    train_way = partial(train, draw_pack(24), two_phases(*WAYS["one_cycle"]))
     path = tmp_path / "x.safetensors"
     for _ in range(2):
         with suppress(Stopped):
-            train(pack, phases, StoppingCheckpoint(path, "key", after=after))
-    fitted, resumed = train(pack, phases, Checkpoint(path, "key"))
-    assert fitted == expected
-    assert_same_bits(weights, resumed)
+            train_way(StoppingCheckpoint(path, "key", after=after))
+    assert train_way(Checkpoint(path, "key")) == train_way()
 
 
 def test_early_stopping_continues_after_an_interruption(draw_pack, tmp_path):
-    pack = draw_pack(24)
     still = {"epochs": 9, "trainable": "all", "optimizer": {"name": "sgd", "lr": 1e-12}}
     phases = {"p1": still | {"schedule": CONSTANT, "stop": {"metric": "loss", "patience": 3}}}
-    expected, _ = train(pack, phases)
-    assert len(expected.history) < 9
-    path = tmp_path / "x.safetensors"
-    with pytest.raises(Stopped):
-        train(pack, phases, StoppingCheckpoint(path, "key", after=2))
-    assert train(pack, phases, Checkpoint(path, "key"))[0] == expected
+    train_still = partial(train, draw_pack(24), phases)
+    expected = train_still()
+    assert len(expected[0].history) < 9
+    assert interrupted(train_still, tmp_path, after=2) == expected
 
 
 def test_a_saved_state_is_loaded_unchanged(tmp_path):

@@ -23,13 +23,12 @@ from classifold.models.model_file import build_network
 from classifold.runtime.experiment_folders import original_project
 from classifold.search.trial import run_trial
 from classifold.training import epochs
-from classifold.training.checkpoints import Checkpoint
 from classifold.training.distributed_prediction import predict_distributed
 from classifold.training.freezing import set_trainable
 from classifold.training.frozen_body import find_tail
 from classifold.training.loop import fit, refit
 from classifold.training.setup import prepare
-from stopping_checkpoint import Stopped, StoppingCheckpoint
+from interruptions import bits_of, interrupted
 from tiny_model import MODEL, NO_POLICY
 
 CPU = torch.device("cpu")
@@ -445,14 +444,13 @@ def test_trials_of_a_search_compute_features_once(tmp_path, write_packs, monkeyp
 
 
 def test_an_interrupted_training_on_features_ends_with_the_same_bits(draw_pack, machine, tmp_path):
-    pack, path = draw_pack(40), tmp_path / "m.safetensors"
+    pack = draw_pack(40)
     options = {"policy": NO_POLICY, "machine": machine, "cache": FeatureCache(tmp_path)}
     options["config"] = config_of(pack, ema_decay=0.8)
-    expected, network = small_resnet(), small_resnet()
-    fit(expected, pack, pack, **options)
-    with pytest.raises(Stopped):
-        stopping = StoppingCheckpoint(path, "key", after=2)
-        fit(small_resnet(), pack, pack, checkpoint=stopping, **options)
-    fit(network, pack, pack, checkpoint=Checkpoint(path, "key"), **options)
-    for name, tensor in expected.state_dict().items():
-        assert torch.equal(network.state_dict()[name], tensor), name
+
+    def fit_new(checkpoint=None):
+        network = small_resnet()
+        fitted = fit(network, pack, pack, checkpoint=checkpoint, **options)
+        return fitted.history, bits_of(network)
+
+    assert interrupted(fit_new, tmp_path, after=2) == fit_new()

@@ -25,9 +25,9 @@ from classifold.training.loop import Fitted, fit
 from classifold.training.machine import set_up
 from classifold.training.scores import score_logits
 from classifold.training.setup import Training
+from interruptions import Stopped
 from shared_fixtures import noisy_pack
-from stage_process import kill_when, run_python
-from stopping_checkpoint import Stopped
+from stage_process import assert_a_killed_stage_writes_the_same, run_python
 from tiny_model import NO_POLICY, write_params
 
 ROOT = Path(__file__).parents[1]
@@ -360,20 +360,12 @@ def test_every_training_image_is_predicted_and_scored(workplace):
 @pytest.mark.slow
 def test_a_stage_killed_in_its_second_fold_continues_and_ends_with_the_same_bytes(workplace):
     folder = workplace(folds=2, epochs=80)
-    run_python(folder, *STAGE)
-    expected = outputs(folder)
-    assert {path.name for path in expected} == {"logits.npz", "folds.csv", "m.json"}
-    assert not (folder / ".cache/folds/m").exists()
-    for path in expected:
-        path.unlink()
-
-    kill_when((folder / ".cache/folds/m/2.safetensors").exists, folder, *STAGE)
-    assert outputs(folder) == {}
-    output = run_python(folder, *STAGE).stdout
+    begins = (folder / ".cache/folds/m/2.safetensors").exists
+    output = assert_a_killed_stage_writes_the_same(outputs, begins, folder, *STAGE)
     assert "fold 1/2: finished before the interruption" in output
     assert "fold 2/2: 24 training images" in output
     assert "continues after epoch" in output
-    assert outputs(folder) == expected
+    assert {path.name for path in outputs(folder)} == {"logits.npz", "folds.csv", "m.json"}
     assert not (folder / ".cache/folds/m").exists()
 
 

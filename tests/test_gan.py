@@ -3,6 +3,7 @@
 import copy
 import math
 import os
+from functools import partial
 
 import numpy as np
 import pytest
@@ -26,8 +27,7 @@ from classifold.gan.quality import measure_quality
 from classifold.gan.sampling import generate, generated_pack, sample_labels, sample_noise
 from classifold.gan.trainer import GanConfig, GanTrainer, new_generator
 from classifold.models.model_file import Model, new_network
-from classifold.training.checkpoints import Checkpoint
-from stopping_checkpoint import Stopped, StoppingCheckpoint
+from interruptions import Stopped, bits_of, interrupted, stopping_at_call
 from tiny_model import MODEL, NO_POLICY, PHASE, config_of
 
 CPU = torch.device("cpu")
@@ -164,7 +164,7 @@ def fitted_with(pack, machine, folder, checkpoint=None, **settings):
         grid=Grid(folder / "grids", rows=3, columns=4),
     )
     pictures = {path.name: path.read_bytes() for path in (folder / "grids").iterdir()}
-    return fitted.history, fitted.generator.state_dict(), pictures
+    return fitted.history, bits_of(fitted.generator), pictures
 
 
 @pytest.mark.parametrize("after", [1, 2, 3])
@@ -174,18 +174,12 @@ def fitted_with(pack, machine, folder, checkpoint=None, **settings):
 def test_a_resumed_training_gives_the_same_bits_as_an_uninterrupted_one(
     draw_pack, machine, tmp_path, after, settings
 ):
-    pack = draw_pack(40)
-    history, weights, pictures = fitted_with(pack, machine, tmp_path / "whole", **settings)
+    fit_into = partial(fitted_with, draw_pack(40), machine, **settings)
+    history, weights, pictures = fit_into(tmp_path / "whole")
     assert len(history) == 3
     assert set(pictures) == {f"epoch_{epoch:04}.png" for epoch in range(4)}
-    path = tmp_path / "kept.safetensors"
-    with pytest.raises(Stopped):
-        checkpoint = StoppingCheckpoint(path, "key", after=after)
-        fitted_with(pack, machine, tmp_path / "cut", checkpoint, **settings)
-    resumed = fitted_with(pack, machine, tmp_path / "cut", Checkpoint(path, "key"), **settings)
-    assert resumed[0] == history
-    assert resumed[2] == pictures
-    assert all(torch.equal(tensor, resumed[1][name]) for name, tensor in weights.items())
+    resumed = interrupted(partial(fit_into, tmp_path / "cut"), tmp_path, after=after)
+    assert resumed == (history, weights, pictures)
 
 
 def test_sample_grids_of_an_earlier_training_are_removed(draw_pack, machine, tmp_path):
@@ -445,16 +439,7 @@ def test_an_interrupted_comparison_resumes_in_the_same_fold(
 ):
     pack = draw_pack(36)
     whole = run_added(pack, machine, tmp_path / "whole")
-
-    real_fit, calls = added_images.fit, []
-
-    def fit_three(*arguments, **settings):
-        calls.append(1)
-        if len(calls) == 4:
-            raise Stopped
-        return real_fit(*arguments, **settings)
-
-    monkeypatch.setattr(added_images, "fit", fit_three)
+    monkeypatch.setattr(added_images, "fit", stopping_at_call(4, added_images.fit))
     with pytest.raises(Stopped):
         run_added(pack, machine, tmp_path / "cut")
     capsys.readouterr()

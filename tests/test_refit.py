@@ -13,12 +13,11 @@ from classifold.errors import UserError
 from classifold.models.model_file import load_model
 from classifold.params import validation
 from classifold.runtime.atomic_files import new_folder
-from classifold.training.checkpoints import Checkpoint
 from classifold.training.config import TrainingConfig
 from classifold.training.loop import fit, refit
 from classifold.training.refit import refit_model
 from command_line import classifold
-from stopping_checkpoint import Stopped, StoppingCheckpoint
+from interruptions import bits_of, interrupted
 from tiny_model import MODEL, PHASE
 
 SCHEDULES = {
@@ -83,18 +82,19 @@ def test_an_interrupted_refit_on_more_images_continues_and_ends_with_the_same_ne
     draw_pack, tiny_mlp, work, tmp_path
 ):
     pack, more, work = draw_pack(40), draw_pack(24, seed=3), work("plateau")
-    network, expected, resumed = tiny_mlp(), tiny_mlp(), tiny_mlp()
-    work["recorded"] = kept(fit(network, pack, more, **work))
-    images = join(pack, more)
-    history = refit(expected, images, **work)
+    network, images = tiny_mlp(), join(pack, more)
+    recorded = kept(fit(network, pack, more, **work))
+
+    def refit_new(checkpoint=None):
+        again = tiny_mlp()
+        history = refit(again, images, recorded=recorded, checkpoint=checkpoint, **work)
+        assert not again.training
+        return history, bits_of(again)
+
+    history, bits = refit_new()
     assert len(history) > 3
-    path = tmp_path / "m.safetensors"
-    with pytest.raises(Stopped):
-        refit(tiny_mlp(), images, checkpoint=StoppingCheckpoint(path, "key", after=3), **work)
-    assert refit(resumed, images, checkpoint=Checkpoint(path, "key"), **work) == history
-    assert torch.equal(weights_of(resumed), weights_of(expected))
-    assert not torch.equal(weights_of(expected), weights_of(network))
-    assert not expected.training
+    assert interrupted(refit_new, tmp_path, after=3) == (history, bits)
+    assert bits != bits_of(network)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from classifold.models.decisions import fit_decision
 from classifold.models.model_file import load_model
 from classifold.training import train_model
 from classifold.training.train_model import metrics_of_seeds, train_seeds, write_seeds
+from interruptions import Stopped, stopping_at_call
 from tiny_model import MODEL
 
 SETTINGS = {"device": "cpu", "precision": "fp32", "threads": 1, "compile": False}
@@ -86,16 +87,8 @@ def test_an_interrupted_run_keeps_finished_seeds_and_ends_with_the_same_bytes(
     train, tmp_path, monkeypatch, capsys
 ):
     expected = train(tmp_path / "expected", seeds=3)
-    fits, fit = [], train_model.fit
-
-    def interrupt(*args, **options):
-        fits.append(options["title"])
-        if len(fits) == 3:
-            raise KeyboardInterrupt
-        return fit(*args, **options)
-
-    monkeypatch.setattr(train_model, "fit", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(train_model, "fit", stopping_at_call(3, train_model.fit))
+    with pytest.raises(Stopped):
         train(tmp_path / "interrupted", seeds=3)
     capsys.readouterr()
     assert train(tmp_path / "continued", seeds=3) == expected

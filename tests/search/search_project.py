@@ -115,6 +115,23 @@ def kill_at(beginning, process):
     assert process.returncode == -signal.SIGKILL
 
 
+def kill_and_resume(project, *, trial, **environment):
+    """Kill a search in a trial, and resume it: its results are those of one that is not killed.
+
+    Returns its folder and what it prints at the end.
+    """
+    alone, killed = project("alone", **TPE), project("killed", **TPE)
+    assert invoke(alone).exit_code == 0
+    kill_at(f"  trial {trial} of 6", start(killed, HOLD=str(trial), **environment))
+    assert not (killed / "metrics").exists()
+    output = invoke(killed, **environment).output
+    assert f"search: {trial - 1} of 6 trials have ended" in output
+    assert f"trial {trial - 1} of 6" not in output and f"trial {trial} of 6" in output
+    # The values of later trials depend on the results of earlier ones.
+    assert results_of(killed) == results_of(alone)
+    return killed, output
+
+
 def let_go(root, *processes):
     """Let held trials go on; return the rest of the output of each process, once all have ended."""
     (root / "go").touch()

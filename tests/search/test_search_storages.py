@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import search_project as runs
-from search_project import BATCH, DATABASE, GRID, LR, TPE
+from search_project import BATCH, DATABASE, GRID, LR
 
 from classifold.errors import UserError
 from classifold.search.storage import storage_url
@@ -86,13 +86,8 @@ def test_a_search_in_postgresql_that_is_killed_and_resumed_has_the_results_of_sq
     project, postgres
 ):
     """The password is in the environment, and in no output."""
-    alone, killed = project("alone", **TPE), project("killed", **TPE)
-    assert runs.invoke(alone).exit_code == 0
-    environment = {"CLASSIFOLD_SEARCH_STORAGE": postgres}
-    runs.kill_at("  trial 3 of 6", runs.start(killed, HOLD="3", **environment))
-    output = runs.invoke(killed, **environment).output
-    assert "search: 2 of 6 trials have ended" in output
-    assert runs.results_of(killed) == runs.results_of(alone)
+    storage = {"CLASSIFOLD_SEARCH_STORAGE": postgres}
+    killed, output = runs.kill_and_resume(project, trial=3, **storage)
     assert not (killed / DATABASE).exists()
     written = [path for path in killed.rglob("*") if path.is_file()]
     assert len(written) > 6

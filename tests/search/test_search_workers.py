@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import search_project as runs
-from search_project import BATCH, DATABASE, GRID, LR, SEARCH, TPE
+from search_project import BATCH, DATABASE, GRID, LR, SEARCH
 
 from classifold.runtime.source_code import PACKAGE, code_behind
 from classifold.search import plan as plan_module
@@ -16,16 +16,7 @@ from classifold.search.storage import open_search, storage_url
 
 @pytest.mark.slow
 def test_a_search_that_is_killed_and_resumed_has_the_same_results(project):
-    whole, killed = project("whole", **TPE), project("killed", **TPE)
-    assert runs.invoke(whole).exit_code == 0
-    runs.kill_at("  trial 5 of 6", runs.start(killed, HOLD="5"))
-    assert not (killed / "metrics").exists()
-
-    output = runs.invoke(killed).output
-    assert "search: 4 of 6 trials have ended" in output
-    assert "trial 4 of 6" not in output and "trial 5 of 6" in output
-    # The values of later trials depend on the results of earlier ones.
-    assert runs.results_of(killed) == runs.results_of(whole)
+    killed, _ = runs.kill_and_resume(project, trial=5)
     states = [trial.state.name for trial in runs.all_trials(killed / DATABASE)]
     assert states == ["COMPLETE"] * 4 + ["FAIL"] + ["COMPLETE"] * 2
     assert "6 of 6 trials have ended" in runs.invoke(killed).output
