@@ -16,12 +16,7 @@ def pack(path, files, kind, *, method=zipfile.ZIP_DEFLATED):
     """
     pairs = list(files.items()) if isinstance(files, dict) else files
     if kind == "folder":
-        for name, content in pairs:
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            if name.endswith("/"):
-                (path / name).mkdir()
-            else:
-                (path / name).write_bytes(content)
+        write_files(path, dict(pairs))
     elif kind == "zip":
         with zipfile.ZipFile(path, "w", method, compresslevel=1) as archive:
             for name, content in pairs:
@@ -33,6 +28,16 @@ def pack(path, files, kind, *, method=zipfile.ZIP_DEFLATED):
                 entry.size = len(content)
                 archive.addfile(entry, io.BytesIO(content))
     return path
+
+
+def write_files(folder, files):
+    """Write the content of each file below a folder; a name that ends with / is a folder."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith("/"):
+            (folder / name).mkdir()
+        else:
+            (folder / name).write_bytes(content)
 
 
 def entry(name, **fields):

@@ -14,6 +14,7 @@ from lightning_fabric.utilities import registry
 from PIL import Image
 from threadpoolctl import ThreadpoolController
 
+from archives import write_files
 from classifold.analysis.features.compute import compute_features
 from classifold.analysis.features.training_images import (
     TrainingImages,
@@ -204,9 +205,7 @@ def project(tmp_path, odd_images):
 
     def train(task="single", *, method="dense", classes=("cat", "dog", "owl"), resize="lanczos"):
         root = tmp_path / "project"
-        for name, content in odd_images.items():
-            (root / "source" / name).parent.mkdir(parents=True, exist_ok=True)
-            (root / "source" / name).write_bytes(content)
+        write_files(root / "source", odd_images)
         shutil.copy(ROOT / "params.yaml", root)
         ingest_all(root / "source", root / "data/ingested", layout="folder", fraction=0)
         random = np.random.default_rng(3)

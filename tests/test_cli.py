@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from archives import write_files
 from classifold.cli.app import app
 from classifold.cli.errors import report_errors
 from classifold.errors import UserError
@@ -90,9 +91,8 @@ def test_a_mistake_of_ours_keeps_its_traceback():
 def small_project(tmp_path, monkeypatch):
     """A project with two classes of images, which nothing decodes; the process is in it."""
     root = tmp_path / "project"
-    for name in ("dvc.yaml", "stages/a.py", "data/raw/digits/a/1.png", "data/raw/digits/b/1.png"):
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
+    names = ("dvc.yaml", "stages/a.py", "data/raw/digits/a/1.png", "data/raw/digits/b/1.png")
+    write_files(root, dict.fromkeys(names, b""))
     text = (ROOT / "params.yaml").read_text()
     text = text.replace("device: auto", "device: cpu").replace("digits.zip ", "digits ")
     (root / "params.yaml").write_text(text)

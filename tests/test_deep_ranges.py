@@ -10,6 +10,7 @@ import onnx
 import pytest
 from PIL import Image
 
+from archives import write_files
 from classifold.data.deep_ranges import ANY, read_ranges
 from classifold.data.image_table import iter_images
 from classifold.data.json_file import read_json, write_json
@@ -185,9 +186,7 @@ FILES = {
 
 
 def ingest_files(root, files, **settings):
-    for name, content in files.items():
-        (root / "deep" / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / "deep" / name).write_bytes(content)
+    write_files(root / "deep", files)
     ingest_all(root / "deep", root / "deep-ingested", layout="folder", fraction=0, **settings)
     return root / "deep-ingested"
 

@@ -1,6 +1,5 @@
 """Every file becomes a row of the table, or a row of unreadable.csv with the reason."""
 
-import io
 import os
 import re
 import tarfile
@@ -14,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from archives import member, pack, write_files
 from classifold.data.csv_file import read_rows
 from classifold.data.image_table import SCHEMA, iter_columns, iter_images
 from classifold.data.json_file import read_json
@@ -37,9 +37,7 @@ def read_all(tmp_path):
         path = files
         if isinstance(files, dict):
             path = tmp_path / "source"
-            for name, content in files.items():
-                (path / name).parent.mkdir(parents=True, exist_ok=True)
-                (path / name).write_bytes(content)
+            write_files(path, files)
         return tmp_path / "ingested", ingest_all(path, tmp_path / "ingested", **options)
 
     return run
@@ -290,17 +288,14 @@ def test_whatever_the_names_in_a_zip_no_file_is_lost_and_none_is_written(tmp_pat
 
 
 def test_a_folder_of_hostile_names_and_links_is_read_completely(tmp_path, read_all, encode):
-    image = encode(RED)
     root = tmp_path / "source"
     names = [
         "line\nfeed.png", "quo\"te's.png", "<script>alert(1)</script>.png".replace("/", "\u2044"),
         "ü" * 125 + "1.png", os.fsdecode(b"\xff\xfe.png"), "=cmd|'x'!A1.png", "%s%n {0}.png",
         "\u202egnp.png", "A.png", "a.png", " .png", "\x1b[31m.png", "back\\slash.png",
     ]  # fmt: skip
-    (root / "cat").mkdir(parents=True)
-    (root / "dog").mkdir()
-    for name in (*(f"cat/{name}" for name in names), "dog/1.png"):
-        (root / name).write_bytes(image)
+    files = [*(f"cat/{name}" for name in names), "dog/1.png"]
+    write_files(root, dict.fromkeys(files, encode(RED)))
     os.mkfifo(root / "dog" / "pipe.png")
     (root / "dog" / "broken.png").symlink_to("nowhere")
     (root / "dog" / "link").symlink_to("/")
@@ -311,22 +306,15 @@ def test_a_folder_of_hostile_names_and_links_is_read_completely(tmp_path, read_a
 
 
 def test_a_hostile_tar_is_read_completely(tmp_path, read_all, encode):
-    image = encode(RED)
-
-    def add(archive, name, content=image, **fields):
-        entry = tarfile.TarInfo(name)
-        entry.size = len(content)
-        for field, value in fields.items():
-            setattr(entry, field, value)
-        archive.addfile(entry, io.BytesIO(content))
-
-    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
-        for name in ["cat/1.png", "cat/1.png", "dog/1.png", os.fsdecode(b"dog/\xff\n.png"),
-                     "../../evil.png", "/etc/evil.png", f"cat/{'x' * 255}.png"]:  # fmt: skip
-            add(archive, name)
-        add(archive, "dog/soft.png", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd")
-        add(archive, "dog/hard.png", b"", type=tarfile.LNKTYPE, linkname="dog/1.png")
-        add(archive, "dog/pipe.png", b"", type=tarfile.FIFOTYPE)
+    names = ["cat/1.png", "cat/1.png", "dog/1.png", os.fsdecode(b"dog/\xff\n.png"),
+             "../../evil.png", "/etc/evil.png", f"cat/{'x' * 255}.png"]  # fmt: skip
+    entries = [
+        *((name, encode(RED)) for name in names),
+        (member("dog/soft.png", type=tarfile.SYMTYPE, linkname="/etc/passwd"), b""),
+        (member("dog/hard.png", type=tarfile.LNKTYPE, linkname="dog/1.png"), b""),
+        (member("dog/pipe.png", type=tarfile.FIFOTYPE), b""),
+    ]
+    pack(tmp_path / "a.tar.gz", entries, "tar.gz")
     before = set(tmp_path.rglob("*"))
     folder, counts = read_all(tmp_path / "a.tar.gz")
     assert counts["images_per_class"] == {"cat": 2, "dog": 3}

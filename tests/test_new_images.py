@@ -1,11 +1,11 @@
 """Images on the command line are found, named, and read, without PyTorch."""
 
 import os
-import zipfile
 
 import numpy as np
 import pytest
 
+from archives import pack, write_files
 from classifold.errors import UserError
 from classifold.runtime import parallel
 from classifold.serving import new_images
@@ -22,10 +22,8 @@ def image(encode):
 
 def test_images_come_in_the_order_of_the_arguments_with_their_names(tmp_path, monkeypatch, image):
     monkeypatch.chdir(tmp_path)
-    for name in ("z.png", "in/b.png", "in/deep/a.JPG", "in/.hidden.png", "in/notes.md", "noname"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(image)
+    names = ("z.png", "in/b.png", "in/deep/a.JPG", "in/.hidden.png", "in/notes.md", "noname")
+    write_files(tmp_path, dict.fromkeys(names, image))
     (tmp_path / "linked").symlink_to("in")
     (tmp_path / "in/link").symlink_to("..")
     with open_images(["z.png", "./in", "noname"], ingested=tmp_path) as opened:
@@ -39,8 +37,7 @@ def test_images_come_in_the_order_of_the_arguments_with_their_names(tmp_path, mo
 
 
 def test_names_are_relative_to_the_folder_that_the_user_is_in(tmp_path, image):
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub/a.png").write_bytes(image)
+    write_files(tmp_path, {"sub/a.png": image})
     for given, name in (("a.png", "a.png"), ("../sub", "../sub/a.png")):
         with open_images([given], ingested=tmp_path, start=tmp_path / "sub") as opened:
             assert opened.names == [name]
@@ -72,14 +69,9 @@ def test_bytes_of_names_that_are_not_unicode_are_escaped(tmp_path, image):
 )
 def test_wrong_arguments_are_one_message(tmp_path, monkeypatch, image, images, message):
     monkeypatch.chdir(tmp_path)
-    for folder in ("empty", "in"):
-        (tmp_path / folder).mkdir()
-    for name in ("a.png", "in/b.png"):
-        (tmp_path / name).write_bytes(image)
-    with zipfile.ZipFile(tmp_path / "cut.zip", "w") as archive:
-        archive.writestr("a.png", image)
-    content = (tmp_path / "cut.zip").read_bytes()
-    (tmp_path / "cut.zip").write_bytes(content[:-30])
+    content = pack(tmp_path / "cut.zip", {"a.png": image}, "zip").read_bytes()
+    files = {"empty/": b"", "a.png": image, "in/b.png": image, "cut.zip": content[:-30]}
+    write_files(tmp_path, files)
     with (
         pytest.raises(UserError, match=message),
         open_images(images, ingested=tmp_path / "data/ingested"),
@@ -89,8 +81,7 @@ def test_wrong_arguments_are_one_message(tmp_path, monkeypatch, image, images, m
 
 def test_a_folder_named_unlabelled_is_given_with_a_dot(tmp_path, monkeypatch, image):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "unlabelled").mkdir()
-    (tmp_path / "unlabelled/a.png").write_bytes(image)
+    write_files(tmp_path, {"unlabelled/a.png": image})
     with open_images(["./unlabelled"], ingested=tmp_path) as opened:
         assert opened.names == ["unlabelled/a.png"]
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from dvc.utils.hydra import apply_overrides
 
-from archives import member, pack
+from archives import member, pack, write_files
 from classifold.data.csv_file import read_rows
 from classifold.data.json_file import read_json, write_json
 from classifold.data.pixels import load_pixels
@@ -166,11 +166,9 @@ def test_unlabeled_images_are_those_of_the_table(project):
 
 def test_an_unreadable_image_keeps_its_place_and_has_a_reason(project, odd_images, tmp_path):
     root = project()
-    photo = tmp_path / "photo.jpg"
-    photo.write_bytes(odd_images["cat/photo.jpg"])
-    (tmp_path / "rubbish.jpg").write_bytes(b"rubbish")
-    (tmp_path / "cut.jpg").write_bytes(odd_images["cat/photo.jpg"][:400])
-    (tmp_path / "notes.txt").write_bytes(b"no image")
+    photo = odd_images["cat/photo.jpg"]
+    others = {"rubbish.jpg": b"rubbish", "notes.txt": b"no image"}
+    write_files(tmp_path, {"photo.jpg": photo, "cut.jpg": photo[:400]} | others)
     os.mkfifo(tmp_path / "pipe.png")
     names = ("rubbish.jpg", "cut.jpg", "photo.jpg", "notes.txt", "pipe.png")
     predictions = classify(root, [tmp_path / name for name in names])
@@ -197,9 +195,8 @@ def test_links_and_climbing_names_of_archives_are_rows_with_reasons(project, odd
 
 def test_background_is_that_of_the_params(project, encode, tmp_path):
     root = project()
-    red = np.zeros((16, 16, 4), np.uint8)
-    (tmp_path / "clear.png").write_bytes(encode(red))
-    (tmp_path / "red.png").write_bytes(encode(np.full((16, 16, 3), (250, 0, 0), np.uint8)))
+    clear, red = np.zeros((16, 16, 4), np.uint8), np.full((16, 16, 3), (250, 0, 0), np.uint8)
+    write_files(tmp_path, {"clear.png": encode(clear), "red.png": encode(red)})
     apply_overrides(root / "params.yaml", ["ingest.background=[250, 0, 0]"])
     clear, plain = probabilities_of(classify(root, [tmp_path / "clear.png", tmp_path / "red.png"]))
     np.testing.assert_array_equal(clear, plain)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from archives import write_files
 from classifold.ingest.detection import find_source
 from classifold.ingest.files import sort_files
 from classifold.ingest.formats import EXTENSIONS, FORMATS, UNREAD_EXTENSIONS, is_image
@@ -65,10 +66,8 @@ def test_the_content_of_text_files_is_not_looked_at():
 
 
 def test_a_link_to_a_class_folder_is_named_since_it_is_not_followed(tmp_path):
-    for name in ("cat", "dog", "elsewhere"):
-        (tmp_path / "source" / name).mkdir(parents=True)
-        (tmp_path / "source" / name / "1.png").write_bytes(b"")
-    (tmp_path / "source/elsewhere").rename(tmp_path / "elsewhere")
+    names = ("source/cat/1.png", "source/dog/1.png", "elsewhere/1.png")
+    write_files(tmp_path, dict.fromkeys(names, b""))
     (tmp_path / "source/emu").symlink_to(tmp_path / "elsewhere")
     with open_tree(tmp_path / "source", scratch=tmp_path) as tree:
         assert tree.empty_folders == ["emu"]

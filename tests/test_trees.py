@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import archives
-from archives import KINDS, entry, member, rewrite
+from archives import KINDS, entry, member, rewrite, write_files
 from classifold.errors import UserError
 from classifold.ingest import entries, tar_archive, zip_archive
 from classifold.ingest.detection import find_source
@@ -181,9 +181,7 @@ def test_links_and_devices_in_a_tar_are_refused_but_one_file_may_have_two_names(
 @pytest.mark.promise("limit-pipes")
 def test_in_a_folder_links_to_files_are_followed_and_others_and_pipes_are_listed(tmp_path, opened):
     root = tmp_path / "source"
-    (root / "cat").mkdir(parents=True)
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere/1.png").write_bytes(b"cached by DVC")
+    write_files(tmp_path, {"elsewhere/1.png": b"cached by DVC", "source/cat/": b""})
     (root / "cat/1.png").symlink_to(tmp_path / "elsewhere/1.png")
     (root / "cat/broken.png").symlink_to("nowhere.png")
     (root / "cat/loop.png").symlink_to("loop.png")
@@ -557,8 +555,7 @@ def test_a_wrong_place_in_a_zips_list_is_an_error_of_that_file_alone(pack, opene
 def test_names_that_are_no_unicode_are_spelled_out_and_read(tmp_path, opened):
     raw = b"caf\xe9.png"
     root = tmp_path / "source"
-    (root / "cat").mkdir(parents=True)
-    (root / "cat" / os.fsdecode(raw)).write_bytes(b"x")
+    write_files(root, {f"cat/{os.fsdecode(raw)}": b"x"})
     with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.GNU_FORMAT) as archive:
         archive.addfile(member(f"cat/{os.fsdecode(raw)}", size=1), io.BytesIO(b"x"))
     for path in (root, tmp_path / "a.tar"):
@@ -567,9 +564,8 @@ def test_names_that_are_no_unicode_are_spelled_out_and_read(tmp_path, opened):
 
 
 def test_two_names_that_are_spelled_alike_are_not_mistaken_for_one_another(tmp_path, opened):
-    (tmp_path / "source").mkdir()
-    (tmp_path / "source" / os.fsdecode(b"\xe9.png")).write_bytes(b"latin 1")
-    (tmp_path / "source" / r"\xe9.png").write_bytes(b"spelled out")
+    names = {os.fsdecode(b"\xe9.png"): b"latin 1", r"\xe9.png": b"spelled out"}
+    write_files(tmp_path / "source", names)
     with opened(tmp_path / "source") as tree:
         assert contents(tree) == {r"\xe9.png": b"spelled out"}
         assert list(refusals(tree)) == [r"\xe9.png"]

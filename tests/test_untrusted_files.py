@@ -22,7 +22,7 @@ from PIL import Image
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
-from archives import entry, member, pack, rewrite
+from archives import entry, member, pack, rewrite, write_files
 from classifold.data.csv_file import read_rows
 from classifold.data.json_file import read_json, write_json
 from classifold.data.logits_file import load_logits
@@ -123,9 +123,7 @@ def predict(project, monkeypatch):
     monkeypatch.chdir(root)
 
     def run(name, content):
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        write_files(root, {name: content})
         return classifold("predict", "source/cat", "--out", "p.csv")
 
     return run
@@ -400,7 +398,7 @@ def test_an_untrusted_stack_is_run_once_before_it_is_used(project, change):
 
 
 @pytest.mark.promise("no-pickle")
-def test_a_parquet_table_with_pickled_types_is_read_as_plain_columns(tmp_path, encode, mark):
+def test_a_parquet_table_with_pickled_types_is_read_as_plain_columns(tmp_path, mark):
     columns = {"path": ["1.png", "2.png"], "label": ["a", "b"]}
     evil = {
         b"ARROW:extension:name": b"arrow.py_extension_type",
@@ -409,9 +407,7 @@ def test_a_parquet_table_with_pickled_types_is_read_as_plain_columns(tmp_path, e
     fields = [pa.field(name, pa.string(), metadata=evil) for name in columns]
     table = pa.table(list(columns.values()), schema=pa.schema(fields))
     source = tmp_path / "source"
-    source.mkdir()
-    for name in columns["path"]:
-        (source / name).write_bytes(encode(np.zeros((8, 8, 3), np.uint8)))
+    write_files(source, dict.fromkeys(columns["path"], picture()))
     pq.write_table(table, source / "t.parquet")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -569,10 +565,8 @@ def test_entries_that_share_bytes_are_refused(tmp_path, ingest):
 @pytest.mark.promise("limit-files")
 def test_names_of_classes_and_groups_have_an_end(tmp_path, stage):
     source = tmp_path / "source"
-    source.mkdir()
-    (source / "1.png").write_bytes(picture())
-    (source / "2.png").write_bytes(picture())
-    (source / "t.csv").write_text(f"path,label\n1.png,a\n2.png,{'b' * 100_000}\n")
+    table = f"path,label\n1.png,a\n2.png,{'b' * 100_000}\n"
+    write_files(source, {"1.png": picture(), "2.png": picture(), "t.csv": table.encode()})
     output = stage("ingest", path=str(source), expect=1)
     assert "at most 255 characters, got 100,000: 'bbbb" in output
     assert len(output) < 500
@@ -582,10 +576,8 @@ def test_names_of_classes_and_groups_have_an_end(tmp_path, stage):
 @pytest.mark.promise("escaped-terminal")
 def test_untrusted_names_in_log_lines_control_no_terminal(tmp_path, stage):
     source = tmp_path / "source"
-    for folder in ("cat", "dog", "\x1b[31mred\u202e"):
-        (source / folder).mkdir(parents=True)
-        (source / folder / "1.png").write_bytes(picture())
-    (source / "\x1b]0;title\x07.png").write_bytes(picture())
+    names = ("cat/1.png", "dog/1.png", "\x1b[31mred\u202e/1.png", "\x1b]0;title\x07.png")
+    write_files(source, dict.fromkeys(names, picture()))
     output = stage("ingest", path=str(source), expect=1)
     assert "are in no class folder" in output
     assert not {"\x1b", "\x07", "\u202e"} & set(output)
