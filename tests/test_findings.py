@@ -113,11 +113,11 @@ def test_init_and_fit_know_before_they_copy_that_ingest_will_stop(
         draw(tmp_path / f"shapes/square/{number}.png", "square", number)
     for name in damaged:
         (tmp_path / f"shapes/{name}.png").write_bytes(b"")
-    done = CliRunner().invoke(app, ["fit", "shapes"])
-    assert (done.exit_code, done.stderr.startswith(failure)) == (1, True), done.stderr
-    assert "or make a project with classifold init" in done.stderr
+    error = error_of(classifold("fit", "shapes"))
+    assert error.startswith(failure)
+    assert "or make a project with classifold init" in error
     assert list(tmp_path.iterdir()) == [tmp_path / "shapes"]
-    done = CliRunner().invoke(app, ["init", "new", "--data", "shapes"])
+    done = classifold("init", "new", "--data", "shapes")
     assert done.exit_code == 0, done.stderr
     assert f"  WARNING: the stage ingest will stop\n    {failure}" in done.output
 
