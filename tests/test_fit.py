@@ -73,10 +73,28 @@ def test_images_that_moved_to_another_class_are_other_images(written, tmp_path):
     for folder in (written / "data/raw/fruit.zip", tmp_path / "renamed"):
         (folder / "cherry").mkdir(parents=True)
         (folder / "cherry/1.png").write_bytes(b"123")
+    os.utime(written / "data/raw/fruit.zip.dvc", (0, 0))
     assert continues(written, tmp_path / "renamed")  # the same images
     (tmp_path / "renamed/cherry").rename(tmp_path / "renamed/tomato")
     with pytest.raises(UserError, match=r"dvc add .*renamed -o data/raw/fruit.zip$"):
         continues(written, tmp_path / "renamed")
+
+
+@pytest.mark.parametrize("kind", ["folder", "archive"])
+def test_images_of_the_same_name_and_size_and_other_content_are_other_images(
+    written, tmp_path, kind
+):
+    given, copy = (place / "data/raw/fruit.zip" for place in (tmp_path / "given", written))
+    for path in (given, copy):
+        file = path / "cherry/1.png" if kind == "folder" else path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"12345")
+    os.utime(written / "data/raw/fruit.zip.dvc", (0, 0))
+    assert continues(written, given)
+    file = given / "cherry/1.png" if kind == "folder" else given
+    file.write_bytes(b"54321")
+    with pytest.raises(UserError, match="has a project for other images"):
+        continues(written, given)
 
 
 @pytest.mark.parametrize(("name", "content"), [("fruit.zip", b"1"), ("other.zip", b"12345")])

@@ -1,8 +1,10 @@
 """Find out whether a folder has a project for some images, which a run can continue."""
 
+import filecmp
 import os
 import re
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 
 from classifold.errors import UserError
@@ -19,7 +21,7 @@ def continues(folder: Path, data: Path) -> bool:
     Args:
         folder: a folder that may not exist.
         data: a folder or an archive with images. If it still exists, names and sizes of its files
-            are compared, too.
+            are compared, too, and the content of those that are newer than the project's copy.
 
     Raises:
         UserError: if the project is for other images.
@@ -38,7 +40,7 @@ def continues(folder: Path, data: Path) -> bool:
 
 
 def _is_for(folder: Path, known: str, data: Path) -> bool:
-    """Compare images with those of a project: a folder by its files, an archive by its name."""
+    """Compare images with those of a project; an archive must also have the same name."""
     tracked = folder / f"{known}.dvc"
     if not tracked.is_file():
         return False
@@ -46,11 +48,20 @@ def _is_for(folder: Path, known: str, data: Path) -> bool:
     if not data.exists():
         return has_name
     sizes, copy = _sizes(data), folder / known
-    if data.is_dir() and copy.is_dir():
-        return sizes == _sizes(copy)
-    noted = read_mapping(tracked)["outs"][0]
-    same = (noted["size"], noted.get("nfiles", 1)) == (sum(sizes.values()), len(sizes))
-    return has_name and same
+    if copy.exists():
+        same = sizes == _sizes(copy) and not _changed_since(tracked, data, copy, names=sizes)
+    else:
+        noted = read_mapping(tracked)["outs"][0]
+        same = (noted["size"], noted.get("nfiles", 1)) == (sum(sizes.values()), len(sizes))
+    return same and (has_name or (data.is_dir() and copy.is_dir()))
+
+
+def _changed_since(tracked: Path, data: Path, copy: Path, *, names: Iterable[str]) -> bool:
+    """Compare the content of those files that are newer than the copy; the others have its time."""
+    copied = tracked.stat().st_mtime
+    times = ((name, (data / name).stat()) for name in names)
+    newer = [name for name, stat in times if max(stat.st_mtime, stat.st_ctime) > copied]
+    return not all(filecmp.cmp(data / name, copy / name, shallow=False) for name in newer)
 
 
 def _sizes(path: Path) -> dict[str, int]:
