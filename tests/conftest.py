@@ -1,8 +1,10 @@
-"""The order of the tests, and the fixtures of `shared_fixtures.py`."""
+"""The order and the names of the tests, and the fixtures of `shared_fixtures.py`."""
 
 import atexit
 import gc
+import json
 import os
+from contextlib import suppress
 
 import pytest
 
@@ -37,6 +39,17 @@ def pytest_collection_finish():
     gc.freeze()
     gc.enable()
     atexit.register(gc.unfreeze)  # otherwise, libraries report what is left at the end
+
+
+def pytest_make_parametrize_id(val):
+    """Name collections, arrays and errors in a table by their content, not by a number."""
+    if isinstance(val, BaseException):
+        return repr(val)[:60]
+    if isinstance(val, dict | list | tuple | set) or hasattr(val, "tolist"):
+        with suppress(TypeError):  # other objects in it
+            text = json.dumps(val, default=lambda v: getattr(v, "tolist", lambda: sorted(v))())
+            return (text.translate(dict.fromkeys(map(ord, '{}"'))) or text)[:60]
+    return None
 
 
 @pytest.hookimpl(trylast=True)  # after xdist has chosen its plugins

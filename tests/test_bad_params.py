@@ -69,10 +69,14 @@ def is_free(path):
     return bool(ANYTHING & set(map(str, path)))
 
 
-FILES = [path for path in SCHEMAS if path.parent.name != "recipes"]
+of_each_file = pytest.mark.parametrize(
+    "path",
+    [path for path in SCHEMAS if path.parent.name != "recipes"],
+    ids=lambda path: path.relative_to(ROOT).as_posix(),
+)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@of_each_file
 def test_values_of_other_types_are_errors_everywhere(path):
     content, schema = content_of(path), SCHEMAS[path]
     assert validation_errors(schema, content) == []
@@ -87,7 +91,7 @@ def test_values_of_other_types_are_errors_everywhere(path):
                 assert are_named(lines, place), (place, value, lines)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@of_each_file
 def test_unknown_keys_are_errors_in_every_section(path):
     content, schema = content_of(path), SCHEMAS[path]
     sections = [place for place in [(), *places(content)] if isinstance(at(content, place), dict)]
@@ -100,7 +104,7 @@ def test_unknown_keys_are_errors_in_every_section(path):
         assert any(line.startswith(f"{name}: unknown key. ") for line in lines)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@of_each_file
 def test_missing_keys_are_errors_or_optional(path):
     content, schema = content_of(path), SCHEMAS[path]
     for place in places(content):
@@ -220,8 +224,8 @@ def test_odd_yaml_is_one_message_without_delay(tmp_path, oddity):
 @pytest.mark.parametrize(
     ("encoded", "message"),
     [
-        (b"a: \xff", "byte 4 is not UTF-8. Save it as UTF-8"),
-        ("a: ü".encode("utf-16"), "byte 1 is not UTF-8"),
+        pytest.param(b"a: \xff", "byte 4 is not UTF-8. Save it as UTF-8", id="latin 1"),
+        pytest.param("a: ü".encode("utf-16"), "byte 1 is not UTF-8", id="UTF-16"),
         pytest.param(b"#" * (2**18 + 1), "must have at most 262,144 bytes", id="huge"),
         pytest.param(b"", "must have sections such as 'dataset:', got None", id="empty"),
         pytest.param(b"[1, 2]", "must have sections such as 'dataset:', got [1, 2]", id="list"),

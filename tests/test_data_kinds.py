@@ -331,7 +331,9 @@ def test_tables_are_read_or_refused(kind):
 
 
 @pytest.mark.parametrize(
-    ("title", "kinds"), [("Kinds of folders", FOLDER_KINDS), ("Kinds of tables", TABLE_KINDS)]
+    ("title", "kinds"),
+    [("Kinds of folders", FOLDER_KINDS), ("Kinds of tables", TABLE_KINDS)],
+    ids=["folders", "tables"],
 )
 def test_the_documentation_has_a_row_per_kind(title, kinds):
     text = (ROOT / "docs/DATA.md").read_text(encoding="utf-8")

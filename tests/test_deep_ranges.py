@@ -137,6 +137,7 @@ def test_a_range_set_by_hand_is_for_all_sample_types():
         (range(300), (0, 2410), False),  # 32 levels again
         (range(300), (0, 2550), True),  # 31
     ],
+    ids=["1", "all 20", "32", "32 of 300", "31 of 300"],
 )
 def test_an_image_that_keeps_fewer_than_32_gray_levels_is_remarked(values, limits, few):
     image = image_of(list(values), "u2")

@@ -6,7 +6,11 @@ from classifold.data import exclusions
 from classifold.data.exclusions import Exclusion, filter_warnings, ingest_warnings
 
 
-@pytest.mark.parametrize(("n_excluded", "large"), [(0, False), (5, False), (6, True), (100, True)])
+@pytest.mark.parametrize(
+    ("n_excluded", "large"),
+    [(0, False), (5, False), (6, True), (100, True)],
+    ids=["none", "5 %", "6 %", "all"],
+)
 def test_more_than_five_percent_of_a_class_is_a_large_exclusion(n_excluded, large):
     kept, excluded = {"cat": 100 - n_excluded, "dog": 100}, {"size": {"cat": n_excluded}}
     found = exclusions.large_exclusions(kept, excluded)

@@ -313,6 +313,7 @@ def tail_of(network, *, image_size=8):
         ([nn.Tanh(), nn.Dropout(), nn.AlphaDropout()], [nn.Dropout, nn.AlphaDropout, nn.Linear]),
         ([nn.Dropout(0.0), nn.ReLU()], [nn.Linear]),
     ],
+    ids=["head", "dropout", "dropout in place", "two kinds of dropout", "dropout of 0"],
 )
 def test_what_follows_the_features_is_dropout_and_the_head(layers, expected):
     network, before = Odd(*layers), torch.get_rng_state()
@@ -328,6 +329,7 @@ def test_what_follows_the_features_is_dropout_and_the_head(layers, expected):
         ("squeezenet1_1", "head is not its last layer"),
         ("alexnet", "dropout before other layers"),
     ],
+    ids=["dropout", "noise", "squeezenet", "alexnet"],
 )
 def test_a_network_whose_features_change_is_not_cached(network, reason):
     if isinstance(network, str):
@@ -384,6 +386,7 @@ def test_a_refit_uses_the_features_of_both_splits(draw_pack, machine, tmp_path):
         (large_network, 32),
         (lambda: large_network(name="test_vit", image_size=160), 160),
     ],
+    ids=["small_resnet", "test_efficientnet", "test_vit"],
 )
 def test_folded_batch_norms_change_no_output(network, size):
     network, inputs = network().eval(), torch.randn(2, 3, size, size)

@@ -82,6 +82,7 @@ def test_halves_fill_floats():
             r"9 of .* 9 tensors match, unexpected 2 \(4.weight, 30.bias\)",
         ),
     ],
+    ids=["missing", "of another shape", "of another type", "unexpected"],
 )
 def test_weights_that_match_partly_are_an_error_and_change_nothing(change, message):
     network = small(0)

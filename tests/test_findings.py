@@ -180,6 +180,11 @@ IMAGENET = {"layout": "tiny-imagenet", "sample": sized(64)}
         (IMAGENET, CPU, True, {"models": ["alphanet_a", "alphanet_c"]}),
         (IMAGENET, GPU, True, {"augment.size": 64, "split.fractions.test": 0.15}),
     ],
+    ids=[
+        *("photos", "without weights", "many images", "many images and a GPU", "several labels"),
+        *("70 pixels", "32 pixels", "digits", "directions", "frames of a video"),
+        *("ImageNet", "ImageNet and a GPU"),
+    ],
 )
 @pytest.mark.promise("fit")
 def test_params_suit_the_images(tmp_path, changes, machine, installed, values):
@@ -230,6 +235,11 @@ SMALL = {"sample": sized(28)}
         ("good", SMALL, NETWORKS, {"mlp": 15}),
         ("good", IMAGENET, ["resnet_1", "resnet_2"], {"resnet_2": 120}),
         ("best", SMALL, NETWORKS, {"mlp": 15, "folds": 5}),
+    ],
+    ids=[
+        *("quick", "timed quick", "good", "best of several labels", "good for many images"),
+        *("quick for small images", "good for small images", "good for ImageNet"),
+        "best for small images",
     ],
 )
 @pytest.mark.promise("preset-good")

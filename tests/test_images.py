@@ -87,23 +87,23 @@ DARKEST_TO_BRIGHTEST = np.array([[-10, 0, 10]], np.float32)
 NOT_FINITE = np.array([[np.nan, 0, 1, np.inf, -np.inf]], np.float32)
 
 
-@pytest.mark.parametrize(
-    ("image", "file_format", "mode", "gray"),
-    [
-        (GRADIENT > 100, "PNG", "1", np.where(GRADIENT > 100, 255, 0)),
-        (GRADIENT, "PNG", "L", GRADIENT),
-        (DEEP, "PNG", "I;16", GRADIENT),
-        (DEEP, "TIFF", "I;16", GRADIENT),
-        (Image.fromarray(DEEP).convert("I"), "PPM", "I", GRADIENT),
-        (GRADIENT.astype(np.int32), "TIFF", "I", GRADIENT),
-        (DEEP.astype(np.int32), "TIFF", "I", GRADIENT),
-        ((GRADIENT / 255).astype(np.float32), "TIFF", "F", GRADIENT),
-        (GRADIENT.astype(np.float32), "TIFF", "F", GRADIENT),
-        (DARKEST_TO_BRIGHTEST, "TIFF", "F", [[0, 128, 255]]),
-        (NOT_FINITE, "TIFF", "F", [[0, 0, 255, 255, 0]]),
-        (np.full((1, 2), np.nan, np.float32), "TIFF", "F", [[0, 0]]),
-    ],
-)
+GRAYS = {
+    "bits": (GRADIENT > 100, "PNG", "1", np.where(GRADIENT > 100, 255, 0)),
+    "8 bits": (GRADIENT, "PNG", "L", GRADIENT),
+    "PNG of 16 bits": (DEEP, "PNG", "I;16", GRADIENT),
+    "TIFF of 16 bits": (DEEP, "TIFF", "I;16", GRADIENT),
+    "PGM of 16 bits": (Image.fromarray(DEEP).convert("I"), "PPM", "I", GRADIENT),
+    "32 bits up to 255": (GRADIENT.astype(np.int32), "TIFF", "I", GRADIENT),
+    "32 bits up to 65535": (DEEP.astype(np.int32), "TIFF", "I", GRADIENT),
+    "floats up to 1": ((GRADIENT / 255).astype(np.float32), "TIFF", "F", GRADIENT),
+    "floats up to 255": (GRADIENT.astype(np.float32), "TIFF", "F", GRADIENT),
+    "negative floats": (DARKEST_TO_BRIGHTEST, "TIFF", "F", [[0, 128, 255]]),
+    "NaN and infinity": (NOT_FINITE, "TIFF", "F", [[0, 0, 255, 255, 0]]),
+    "NaN alone": (np.full((1, 2), np.nan, np.float32), "TIFF", "F", [[0, 0]]),
+}
+
+
+@pytest.mark.parametrize(("image", "file_format", "mode", "gray"), GRAYS.values(), ids=GRAYS)
 def test_every_gray_comes_out_as_three_equal_channels(encode, image, file_format, mode, gray):
     decoded = decode(encode(image, file_format))
     assert decoded.mode == mode
@@ -128,19 +128,18 @@ def palette_image(**info):
     return image
 
 
-@pytest.mark.parametrize(
-    ("image", "conversion", "expected"),
-    [
-        (palette_image(), "palette", [10, 20, 30]),
-        (palette_image(transparency=0), "palette", [255, 255, 255]),
-        (Image.new("RGBA", (2, 2), (10, 20, 30, 255)), "alpha", [10, 20, 30]),
-        (Image.new("RGBA", (2, 2), (10, 20, 30, 0)), "alpha", [255, 255, 255]),
-        # A fifth of it, four of white.
-        (Image.new("RGBA", (2, 2), (0, 100, 255, 51)), "alpha", [204, 224, 255]),
-        (Image.new("LA", (2, 2), (40, 255)), "alpha", [40, 40, 40]),
-        (Image.new("LA", (2, 2), (40, 0)), "alpha", [255, 255, 255]),
-    ],
-)
+TRANSPARENT = {
+    "palette": (palette_image(), "palette", [10, 20, 30]),
+    "clear palette": (palette_image(transparency=0), "palette", [255, 255, 255]),
+    "opaque": (Image.new("RGBA", (2, 2), (10, 20, 30, 255)), "alpha", [10, 20, 30]),
+    "clear": (Image.new("RGBA", (2, 2), (10, 20, 30, 0)), "alpha", [255, 255, 255]),
+    "a fifth of it": (Image.new("RGBA", (2, 2), (0, 100, 255, 51)), "alpha", [204, 224, 255]),
+    "opaque gray": (Image.new("LA", (2, 2), (40, 255)), "alpha", [40, 40, 40]),
+    "clear gray": (Image.new("LA", (2, 2), (40, 0)), "alpha", [255, 255, 255]),
+}
+
+
+@pytest.mark.parametrize(("image", "conversion", "expected"), TRANSPARENT.values(), ids=TRANSPARENT)
 def test_palettes_are_looked_up_and_transparency_lies_over_white(
     encode, image, conversion, expected
 ):
@@ -151,7 +150,9 @@ def test_palettes_are_looked_up_and_transparency_lies_over_white(
 
 
 @pytest.mark.parametrize(
-    "image", [Image.new("RGBA", (2, 2)), Image.new("LA", (2, 2)), palette_image(transparency=0)]
+    "image",
+    [Image.new("RGBA", (2, 2)), Image.new("LA", (2, 2)), palette_image(transparency=0)],
+    ids=["colors", "gray", "palette"],
 )
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF", "WEBP", "GIF"])
 def test_what_shines_through_is_the_background_one_chooses(encode, image, file_format):
@@ -214,6 +215,7 @@ def oriented(value):
         (7, lambda pixels: np.rot90(pixels.transpose(1, 0, 2), 2)),
         (8, np.rot90),
     ],
+    ids=range(2, 9),
 )
 def test_a_jpeg_that_exif_marks_as_turned_keeps_its_bytes_and_is_read_upright(
     encode, orientation, turn
@@ -268,7 +270,9 @@ def chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-@pytest.mark.parametrize("before", [b"", chunk(b"eXIf", DESCRIBED.tobytes()[6:])])
+@pytest.mark.parametrize(
+    "before", [b"", chunk(b"eXIf", DESCRIBED.tobytes()[6:])], ids=["alone", "after a description"]
+)
 @pytest.mark.parametrize(
     "after",
     [
@@ -276,6 +280,7 @@ def chunk(kind, data):
         chunk(b"eXIf", oriented(6).tobytes()[6:]),
         chunk(b"eXIf", b"junkjunk"),
     ],
+    ids=["XMP", "Exif", "damaged Exif"],
 )
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_metadata_after_the_pixels_of_a_png_are_read_wherever_it_is_read(
@@ -292,10 +297,10 @@ def test_metadata_after_the_pixels_of_a_png_are_read_wherever_it_is_read(
 @pytest.mark.parametrize(
     ("tag", "kind", "value"),
     [
-        (0x011A, 2, b"72\0\0"),  # the resolution as text
-        (0x0100, 2, b"10\0\0"),  # the width as text
-        (0x0128, 2, b"in\0\0"),  # the unit of the resolution as text
-        (0x0100, 9, b"\xff\xff\xff\xff"),  # a negative width
+        pytest.param(0x011A, 2, b"72\0\0", id="the resolution as text"),
+        pytest.param(0x0100, 2, b"10\0\0", id="the width as text"),
+        pytest.param(0x0128, 2, b"in\0\0", id="the unit of the resolution as text"),
+        pytest.param(0x0100, 9, b"\xff\xff\xff\xff", id="a negative width"),
     ],
 )
 def test_a_photo_is_turned_whatever_its_other_tags_are(encode, tag, kind, value):
@@ -561,6 +566,7 @@ def test_an_image_of_the_wanted_size_is_not_resampled(encode):
         (b"a text file", "not an image in a supported format"),
         (b"<svg></svg>", "not an image in a supported format"),
     ],
+    ids=["HEIC", "Photoshop", "DICOM", "empty", "PNG", "BMP", "JPEG", "text", "SVG"],
 )
 def test_the_reason_says_what_the_file_is(content, reason):
     with pytest.raises(UnreadableImageError, match=f"^{reason}$"):

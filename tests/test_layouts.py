@@ -251,6 +251,8 @@ EXPECTED = {"data/1.png": "cat", "data/sub/ü,2.png": "dog", "data/3.png": "[unl
                                       {"bytes": b"", "path": "sub/ü,2.png"}],
                             "label": ["cat", "dog"]}),
     ],
+    ids=["an empty label", "quotes", "other columns", "semicolons", "TSV", "label first",
+         "Parquet", "lists of labels", "images in Parquet"],
 )  # fmt: skip
 @pytest.mark.promise("layouts")
 def test_a_table_labels_the_images_that_it_lists(name, content):
@@ -345,6 +347,10 @@ def test_images_in_no_row_are_counted_unless_their_folders_are_classes():
         (b"path,label\n1.png,a|b\n2.png,a", r"dataset\.task: 1 images .* got single\. .*multi"),
         (b"x,kind\n1.gif,a\n", r"dataset\.layout: .*no CSV, .* got table.*no column of paths"),
         (None, r"t\.csv cannot be read \(a broken link\)\. Fix"),
+    ],
+    ids=[
+        *("a path twice", "an unknown split", "other paths", "no rows", "no UTF-8"),
+        *("several labels", "no paths", "a broken link"),
     ],
 )
 def test_an_invalid_table_is_an_error(table, message):

@@ -369,8 +369,8 @@ def test_names_are_valid_as_file_name_as_key_and_in_a_command(valid, section, na
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("a" * 300, "at most 100 characters, .* got 300"),
-        ("a" * 101, "at most 100 characters, .* got 101"),
+        pytest.param("a" * 300, "at most 100 characters, .* got 300", id="300 characters"),
+        pytest.param("a" * 101, "at most 100 characters, .* got 101", id="101 characters"),
         *((name, "Windows reserves") for name in ("con", "NUL", "Com1", "lpt9")),
         ("MLP", "must differ from mlp in more than"),
         *(
@@ -491,7 +491,7 @@ def test_a_probe_has_a_head_and_no_phases(valid, change):
     [
         ({"phases": {}}, "phases: unknown key. Known keys: network, arguments"),
         ({"batch_size": 8}, "batch_size: unknown key"),
-        ({"head": ABSENT}, "head: missing. Add it"),
+        pytest.param({"head": ABSENT}, "head: missing. Add it", id="no head"),
         ({"seeds": 3}, "seeds: must be 1 for network probe"),
         ({"head": {"name": "forest"}}, "head.name: must be one of 'logistic'"),
         ({"head": {"name": "logistic", "c": 0}}, "head.c: must be > 0, got 0"),

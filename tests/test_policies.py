@@ -155,6 +155,7 @@ def test_pad_crop_shifts_by_whole_pixels_up_to_its_fraction():
         ("vertical", [lambda a: a[:, ::-1]]),
         ("both", [lambda a: a[:, :, ::-1], lambda a: a[:, ::-1], lambda a: a[:, ::-1, ::-1]]),
     ],
+    ids=["horizontal", "vertical", "both"],
 )
 def test_flips_mirror_about_half_of_the_images_exactly(axes, mirrored):
     found = augmented([{"flip": axes}])
@@ -199,6 +200,7 @@ def test_random_crops_keep_to_the_image_their_area_and_their_aspect():
         ({"shift": [0.0, 0.5]}, -8, 8, lambda m: -m[:, 1, 2]),
         ({"shear": 30}, -30, 30, lambda m: -np.degrees(np.arcsin(m[:, 1, 0]))),
     ],
+    ids=["rotate", "scale", "zoom", "shift columns", "shift rows", "shear"],
 )
 def test_geometry_is_uniform_in_its_range(step, low, high, measure):
     found = measure(plan_of([step], n_images=4000).geometry)
@@ -281,6 +283,7 @@ def test_about_as_many_images_become_gray_as_the_probability_says():
         ("sharpness", 1.7, lambda i: ImageEnhance.Sharpness(i).enhance(1.7),
          lambda t: v2.adjust_sharpness(t, 1.7)),
     ],
+    ids=["posterize", "solarize", "autocontrast", "equalize", "sharpness"],
 )  # fmt: skip
 def test_tones_are_those_of_pillow_and_torchvision(name, amount, picture, tensor):
     kinds = np.zeros(len(SMOOTH), int)

@@ -268,6 +268,10 @@ STACK, DEEP = "ensemble/ensemble.json", "models/deep/model.json"
         (DEEP, dict, "vgg", r"--model: .* no trained model vgg.* stack, flat, deep"),
         (DEEP, dict, "majority_baseline", r"majority_baseline \(it is the same for all images"),
     ],
+    ids=[
+        *("decisions", "stack", "weights", "member", "packs of another size"),
+        *("model", "majority_baseline"),
+    ],
 )
 def test_a_missing_model_is_reported_with_the_command_that_trains_it(
     project, file, change, model, message

@@ -49,6 +49,7 @@ def test_images_without_extension_are_recognized_by_their_content(file_format, o
     "head",
     [b"", b"BM is a text about BM, long enough for a header", b"P5 is a model", b"MM* text",
      b"%PDF-1.7", b"\x7fELF\2\1\1", b"II*", b"RIFF\0\0\0\0WAVEfmt ", b"\0\0\0\x18ftypmp42"],
+    ids=["empty", "BM", "P5", "MM", "PDF", "ELF", "II", "WAVE", "MP4"],
 )  # fmt: skip
 def test_other_files_without_extension_are_no_images(head):
     assert not is_image(head)

@@ -161,6 +161,7 @@ def test_the_photos_report_cycles_its_rate_to_a_ten_millionth_and_its_momentum_a
         ("adamw", "betas", lambda momentum: (momentum, 0.999)),
         ("rmsprop", "momentum", lambda momentum: momentum),
     ],
+    ids=["adam", "adamw", "rmsprop"],
 )
 def test_one_cycle_cycles_what_an_optimizer_has_as_momentum(name, key, value_of):
     optimizer = optimizer_of(0.01, name=name)

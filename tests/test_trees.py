@@ -255,6 +255,7 @@ def in_64_bits(claimed):
             for n in (2**28 + 1, 2**63, 2**64 - 1)
         ),
     ],
+    ids=["8 bytes", "256 MiB and one", "2 to the 63", "the largest number"],
 )
 def test_an_entry_that_claims_too_many_bytes_is_an_error(pack, opened, extra, claimed, message):
     path = pack({entry("cat/1.png", extra=extra): b"content", "cat/2.png": b"x"}, "zip")
@@ -293,6 +294,7 @@ def test_a_zip_of_encrypted_images_is_refused_for_that_reason(pack, opened):
 @pytest.mark.parametrize(
     ("name", "spoilt", "listed"),
     [(b"cat/2.png+.txt", b"cat/2.png\0.txt", "cat/2.png"), (b"nameless", bytes(8), "(no name)")],
+    ids=["null character", "empty"],
 )
 def test_a_name_that_is_empty_or_goes_on_after_a_null_character_is_refused(
     pack, opened, name, spoilt, listed
@@ -593,6 +595,7 @@ def test_a_path_to_nothing_names_a_remedy(tmp_path, refused):
         b"", b"a text file", b"PK", b"\x1f\x8b\x08\x00 cut", gzip.compress(b"no tar", mtime=0),
         bz2.compress(b"no tar"), b"\xfd7zXZ\x00\x00", bytes(100),
     ],
+    ids=["empty", "text", "PK", "cut gzip", "gzip", "bzip2", "cut xz", "zeros"],
 )  # fmt: skip
 def test_a_file_that_is_no_archive_names_a_remedy(tmp_path, refused, content):
     (tmp_path / "file").write_bytes(content)
