@@ -36,16 +36,16 @@ FREE = {"policies", "models", "phases", "lr_factors", "fixed", "space"}
 ANYTHING = {"fixed", "choices"}
 
 
-def places(content, path=()):
+def paths_in(content, path=()):
     """The path of every value in a content, of sections and lists too."""
     if path:
         yield path
     if isinstance(content, dict | list):
         for name, value in content.items() if isinstance(content, dict) else enumerate(content):
-            yield from places(value, (*path, name))
+            yield from paths_in(value, (*path, name))
 
 
-def at(content, path):
+def value_at(content, path):
     for step in path:
         content = content[step]
     return content
@@ -80,8 +80,8 @@ of_each_file = pytest.mark.parametrize(
 def test_values_of_other_types_are_errors_everywhere(path):
     content, schema = content_of(path), SCHEMAS[path]
     assert validation_errors(schema, content) == []
-    for place in places(content):
-        before = at(content, place)
+    for place in paths_in(content):
+        before = value_at(content, place)
         wrong = [{"surprise": 1}, [{"surprise": [1]}], datetime.date(2020, 1, 1), b"bytes"]
         if isinstance(before, int | float) and not isinstance(before, bool):
             wrong += [math.nan, math.inf, -math.inf, "1", True]
@@ -94,11 +94,13 @@ def test_values_of_other_types_are_errors_everywhere(path):
 @of_each_file
 def test_unknown_keys_are_errors_in_every_section(path):
     content, schema = content_of(path), SCHEMAS[path]
-    sections = [place for place in [(), *places(content)] if isinstance(at(content, place), dict)]
+    sections = [
+        place for place in [(), *paths_in(content)] if isinstance(value_at(content, place), dict)
+    ]
     for place in sections:
         if is_free(place) or (place and place[-1] in FREE):
             continue
-        surprising = at(content, place) | {"surprise": None}
+        surprising = value_at(content, place) | {"surprise": None}
         lines = validation_errors(schema, changed(content, place, surprising))
         name = ".".join(map(str, (*place, "surprise")))
         assert any(line.startswith(f"{name}: unknown key. ") for line in lines)
@@ -107,9 +109,9 @@ def test_unknown_keys_are_errors_in_every_section(path):
 @of_each_file
 def test_missing_keys_are_errors_or_optional(path):
     content, schema = content_of(path), SCHEMAS[path]
-    for place in places(content):
+    for place in paths_in(content):
         *parents, key = place
-        section = at(content, parents)
+        section = value_at(content, parents)
         if not isinstance(section, dict):
             continue
         rest = {name: value for name, value in section.items() if name != key}
@@ -141,7 +143,7 @@ WRONG = st.one_of(
 def test_any_value_is_valid_or_an_error_that_is_safe_to_print(path, data):
     content = content_of(path)
     for _ in range(data.draw(st.integers(1, 3))):
-        place = data.draw(st.sampled_from(list(places(content_of(path)))))
+        place = data.draw(st.sampled_from(list(paths_in(content_of(path)))))
         try:
             content = changed(content, place, data.draw(WRONG))
         except (TypeError, LookupError):  # the place is gone by an earlier change
@@ -166,7 +168,7 @@ def test_any_text_is_yaml_or_one_message(text):
         assert plain_text(str(error)) == str(error)
 
 
-def laughs(levels, *, merge=False):
+def billion_laughs(levels, *, merge=False):
     """Aliases of ten aliases each: 10 ** levels of the first one."""
     lines = ["a0: &a0 {x: 1}"]
     for level in range(1, levels + 1):
@@ -179,8 +181,8 @@ def laughs(levels, *, merge=False):
 TOO_MANY = "aliases (*name) expand to too many values"
 NO_TAG = "could not determine a constructor for the tag"
 ODD = {
-    "aliases of aliases": (laughs(20), TOO_MANY),
-    "merges of merges": (laughs(20, merge=True), TOO_MANY),
+    "aliases of aliases": (billion_laughs(20), TOO_MANY),
+    "merges of merges": (billion_laughs(20, merge=True), TOO_MANY),
     "a long text many times": (f"a: &a {'x' * 50_000}\nb: [{'*a, ' * 100}]", TOO_MANY),
     "what holds itself": ("a: &a [*a]", TOO_MANY),
     "a mapping that holds itself": ("a: &a {b: *a}", TOO_MANY),

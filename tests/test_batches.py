@@ -30,17 +30,17 @@ def epoch_of(
     return list(epoch_batches(images, image_size=image_size, **settings))
 
 
-def together(batches, column="inputs"):
+def joined(batches, column="inputs"):
     return torch.cat([getattr(batch, column) for batch in batches])
 
 
-def shown(batches):
+def numbers_of(batches):
     """Which image of a pack of plain grays was shown, in the order of an epoch."""
-    return torch.round(together(batches)[:, 0, 0, 0] * 255).int().tolist()
+    return torch.round(joined(batches)[:, 0, 0, 0] * 255).int().tolist()
 
 
 @pytest.fixture
-def grays(draw_pack):
+def gray_pack(draw_pack):
     """Image i is plain gray i, and its label is its remainder by 3."""
     pack = draw_pack(33)
     images = np.broadcast_to(np.arange(33, dtype=np.uint8)[:, None, None, None], (33, 8, 8, 3))
@@ -48,12 +48,12 @@ def grays(draw_pack):
 
 
 @pytest.mark.parametrize("batch_size", [2, 8, 16, 32, 100])
-def test_an_epoch_shows_every_image_once_with_its_label_in_equal_steps(grays, batch_size):
-    batches = epoch_of(grays, batch_size=batch_size)
-    numbers = shown(batches)
+def test_an_epoch_shows_every_image_once_with_its_label_in_equal_steps(gray_pack, batch_size):
+    batches = epoch_of(gray_pack, batch_size=batch_size)
+    numbers = numbers_of(batches)
     assert sorted(numbers) == list(range(33))
-    assert together(batches, "labels").tolist() == [number % 3 for number in numbers]
-    assert torch.equal(together(batches, "targets"), torch.eye(3)[[n % 3 for n in numbers]])
+    assert joined(batches, "labels").tolist() == [number % 3 for number in numbers]
+    assert torch.equal(joined(batches, "targets"), torch.eye(3)[[n % 3 for n in numbers]])
     assert len(batches) == count_batches(33, batch_size) == -(-33 // batch_size)
     sizes = [len(batch.labels) for batch in batches]
     assert max(sizes) <= batch_size and max(sizes) - min(sizes) <= 1
@@ -61,12 +61,12 @@ def test_an_epoch_shows_every_image_once_with_its_label_in_equal_steps(grays, ba
     assert all(batch.ends_step for batch in batches)
 
 
-def test_the_order_depends_only_on_seed_and_epoch(grays):
-    first = shown(epoch_of(grays))
+def test_the_order_depends_only_on_seed_and_epoch(gray_pack):
+    first = numbers_of(epoch_of(gray_pack))
     assert first != list(range(33))
-    assert shown(epoch_of(grays)) == first
-    assert shown(epoch_of(grays, epoch=2)) != first
-    assert shown(epoch_of(grays, seed=2)) != first
+    assert numbers_of(epoch_of(gray_pack)) == first
+    assert numbers_of(epoch_of(gray_pack, epoch=2)) != first
+    assert numbers_of(epoch_of(gray_pack, seed=2)) != first
 
 
 @pytest.mark.parametrize("policy", [CROP_FLIP, MIX])
@@ -75,10 +75,10 @@ def test_online_augmentation_does_not_depend_on_the_size_of_batches(draw_pack, p
     pack = draw_pack(16)
     small, large = (epoch_of(pack, batch_size=n, policy=policy, sampler=sampler) for n in (4, 16))
     for column in ("inputs", "labels", "targets"):
-        assert torch.equal(together(small, column), together(large, column))
+        assert torch.equal(joined(small, column), joined(large, column))
     plain = epoch_of(pack, sampler=sampler)
-    assert torch.equal(together(small, "labels"), together(plain, "labels"))
-    assert not torch.equal(together(small), together(plain))
+    assert torch.equal(joined(small, "labels"), joined(plain, "labels"))
+    assert not torch.equal(joined(small), joined(plain))
 
 
 @pytest.mark.parametrize(
@@ -108,18 +108,18 @@ def test_processes_and_micro_batches_split_the_images_of_each_step_and_change_no
         expected = np.array_split(np.arange(15), n_own * n_processes)
         assert [len(batch.labels) for batch in parts] == [len(each) for each in expected]
         for column in ("inputs", "labels", "targets"):
-            assert torch.equal(together(parts, column), getattr(step, column))
+            assert torch.equal(joined(parts, column), getattr(step, column))
 
 
 @pytest.mark.parametrize(("n_processes", "n_micro"), [(1, 8), (8, 1), (3, 4)])
-def test_a_step_with_fewer_images_than_micro_batches_is_an_error(grays, n_processes, n_micro):
+def test_a_step_with_fewer_images_than_micro_batches_is_an_error(gray_pack, n_processes, n_micro):
     # 33 images in 7 steps: some of them have 4.
     message = (
         rf"batch_size: steps of 4 images .* {n_processes} processes .*"
         rf"gradient_accumulation_steps: {n_micro}, got 5.*lower gradient_accumulation_steps"
     )
     with pytest.raises(UserError, match=message):
-        epoch_of(grays, batch_size=5, n_processes=n_processes, micro_batches=n_micro)
+        epoch_of(gray_pack, batch_size=5, n_processes=n_processes, micro_batches=n_micro)
 
 
 class CountedImages(ImageArray):
@@ -157,21 +157,21 @@ def test_reading_ahead_changes_no_batch(draw_pack):
             assert all(map(torch.equal, one[:3], other[:3]))
 
 
-def test_a_micro_batch_may_have_one_image(grays):
-    batches = epoch_of(grays, batch_size=5, micro_batches=4)
-    assert sorted(shown(batches)) == list(range(33))
+def test_a_micro_batch_may_have_one_image(gray_pack):
+    batches = epoch_of(gray_pack, batch_size=5, micro_batches=4)
+    assert sorted(numbers_of(batches)) == list(range(33))
     assert min(len(batch.labels) for batch in batches) == 1
 
 
 SKEWED = np.repeat([0, 1, 2], [270, 20, 10])
 
 
-def draw(labels, *, n_classes=3, epoch=1):
+def draw_balanced(labels, *, n_classes=3, epoch=1):
     return draw_rows(labels, n_classes=n_classes, seed=1, epoch=epoch, sampler="balanced")
 
 
 def test_a_balanced_sampler_shows_classes_about_alike():
-    rows = draw(SKEWED)
+    rows = draw_balanced(SKEWED)
     assert len(rows) == 300
     shown_of = np.bincount(SKEWED[rows], minlength=3)
     # 100 each expected, with a standard deviation of sqrt(300 x 1/3 x 2/3) = 8.
@@ -183,7 +183,7 @@ def test_a_balanced_sampler_shows_classes_about_alike():
 
 
 def test_a_balanced_sampler_samples_differently_in_every_epoch():
-    first, again, second = (draw(SKEWED, epoch=epoch) for epoch in (1, 1, 2))
+    first, again, second = (draw_balanced(SKEWED, epoch=epoch) for epoch in (1, 1, 2))
     assert first.tolist() == again.tolist() != second.tolist()
 
 
@@ -193,7 +193,7 @@ def test_a_balanced_sampler_of_several_labels_goes_by_the_rarest_and_counts_none
     positive = [[1, 0, 0], [1, 1, 0], [0, 0, 1], [0, 0, 0]]
     labels = np.repeat(np.array(positive, np.uint8), [240, 40, 10, 10], axis=0)
     kinds = np.repeat(np.arange(4), [240, 40, 10, 10])
-    epochs = [draw(labels, epoch=epoch) for epoch in range(20)]
+    epochs = [draw_balanced(labels, epoch=epoch) for epoch in range(20)]
     found = np.bincount(kinds[np.concatenate(epochs)]) / 6000
     expected = np.array([240 / 280, 1, 1, 1]) / (240 / 280 + 3)
     # The standard deviation is sqrt(0.26 x 0.74 / 6000) = 0.006.
@@ -201,15 +201,15 @@ def test_a_balanced_sampler_of_several_labels_goes_by_the_rarest_and_counts_none
 
 
 def test_a_balanced_sampler_accepts_classes_without_images():
-    rows = draw(np.array([0, 0, 2]), n_classes=4)
+    rows = draw_balanced(np.array([0, 0, 2]), n_classes=4)
     assert set(rows.tolist()) <= {0, 1, 2}
 
 
-def test_an_image_that_is_sampled_twice_is_augmented_differently(grays):
-    grays = grays._replace(images=np.full((33, 8, 8, 3), 200, np.uint8))
-    batches = epoch_of(grays, policy=BRIGHTNESS, sampler="balanced", batch_size=33)
-    assert len(set(draw(grays.labels).tolist())) < 33  # some are shown again
-    levels = together(batches)[:, 0, 0, 0] * 255
+def test_an_image_that_is_sampled_twice_is_augmented_differently(gray_pack):
+    gray_pack = gray_pack._replace(images=np.full((33, 8, 8, 3), 200, np.uint8))
+    batches = epoch_of(gray_pack, policy=BRIGHTNESS, sampler="balanced", batch_size=33)
+    assert len(set(draw_balanced(gray_pack.labels).tolist())) < 33  # some are shown again
+    levels = joined(batches)[:, 0, 0, 0] * 255
     draws = epoch_draws(BRIGHTNESS, n_images=33, seed=1, epoch=1)[:, 0]
     # All images are of the same gray: what differs is the draw of each place in the epoch.
     np.testing.assert_allclose(levels.numpy(), 200 * (0.5 + 0.5 * draws), atol=1)
@@ -226,20 +226,20 @@ def test_targets_of_mixed_images_are_probabilities_of_both_classes(draw_pack):
 
 @pytest.mark.parametrize("way", ["mixup", "cutmix"])
 @pytest.mark.parametrize("sampler", ["shuffle", "balanced"])
-def test_targets_of_mixed_images_with_several_labels_are_weighted_by_lam(grays, way, sampler):
+def test_targets_of_mixed_images_with_several_labels_are_weighted_by_lam(gray_pack, way, sampler):
     # White images have the first two labels, black ones the last: the brightness of a mixed
     # image is its fraction of white.
     white = np.arange(33) % 2
     images = np.broadcast_to((255 * white).astype(np.uint8)[:, None, None, None], (33, 8, 8, 3))
     labels = np.stack([white, white, 1 - white], axis=1).astype(np.uint8)
-    pack = grays._replace(images=images, labels=labels, task="multi")
+    pack = gray_pack._replace(images=images, labels=labels, task="multi")
     policy = {"fill": "reflect", "steps": [{"mix": {way: 1.0}}]}
     batches = epoch_of(pack, policy=policy, batch_size=33, sampler=sampler)
-    bright = together(batches).mean((1, 2, 3))
+    bright = joined(batches).mean((1, 2, 3))
     expected = torch.stack([bright, bright, 1 - bright], 1)
-    torch.testing.assert_close(together(batches, "targets"), expected, atol=0.003, rtol=0)
+    torch.testing.assert_close(joined(batches, "targets"), expected, atol=0.003, rtol=0)
     assert ((bright > 0.1) & (bright < 0.9)).sum() > 3
-    assert set(together(batches, "labels").flatten().tolist()) == {0, 1}  # never mixed
+    assert set(joined(batches, "labels").flatten().tolist()) == {0, 1}  # never mixed
 
 
 def test_images_are_enlarged_by_the_warp_or_else_by_preprocessing(draw_pack):

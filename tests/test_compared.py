@@ -26,7 +26,7 @@ OTHERS = Logits(  # of six other images
 
 
 @pytest.fixture
-def trained(tmp_path):
+def train_model(tmp_path):
     """Leaves what training a model leaves, as far as it is compared."""
 
     def leave(name, labels, *, ids="abcd"):
@@ -58,8 +58,8 @@ def compare(root, *names, other_seeds=None, **evaluate):
     return table, read_json(folder / "decisions.json")
 
 
-def test_the_baseline_of_one_label_is_the_most_frequent_training_class(trained):
-    root = trained("m", SINGLE)
+def test_the_baseline_of_one_label_is_the_most_frequent_training_class(train_model):
+    root = train_model("m", SINGLE)
     table, decisions = compare(root, "m")
     assert table[MAJORITY] == {
         "train_accuracy": 0.5,
@@ -71,10 +71,10 @@ def test_the_baseline_of_one_label_is_the_most_frequent_training_class(trained):
     assert table["m"].keys() == {"validation_accuracy", "temperature"}
 
 
-def test_the_baseline_of_several_labels_has_the_best_micro_f1_on_training_images(trained):
+def test_the_baseline_of_several_labels_has_the_best_micro_f1_on_training_images(train_model):
     # Of 10 training images 8 have cat, 5 dog, 1 owl. One class: 2 * 8 / (10 + 14) = 0.667; two:
     # 2 * 13 / (20 + 14) = 0.765; three: 2 * 14 / (30 + 14) = 0.636.
-    root = trained("m", SEVERAL)
+    root = train_model("m", SEVERAL)
     table, _ = compare(root, "m")
     baseline = table[MAJORITY]
     assert baseline["predicted_classes"] == ["cat", "dog"]
@@ -83,8 +83,8 @@ def test_the_baseline_of_several_labels_has_the_best_micro_f1_on_training_images
     assert baseline["validation_accuracy"] == 0.25  # only the first image has exactly these classes
 
 
-def test_a_fitted_threshold_is_reported_with_the_score_at_it(trained):
-    root = trained("m", SEVERAL)
+def test_a_fitted_threshold_is_reported_with_the_score_at_it(train_model):
+    root = train_model("m", SEVERAL)
     table, decisions = compare(root, "m")
     assert table["m"]["micro_f1_at_threshold"] == 1.0
     assert table["m"]["micro_f1_at_class_thresholds"] == 1.0
@@ -95,9 +95,11 @@ def test_a_fitted_threshold_is_reported_with_the_score_at_it(trained):
     assert micro_f1(np.zeros((4, 3), bool), SEVERAL) == 0
 
 
-def test_sets_are_calibrated_on_validation_images_or_on_out_of_fold_logits_if_there_are(trained):
-    root = trained("m", SINGLE)
-    trained("folded", SINGLE)
+def test_sets_are_calibrated_on_validation_images_or_on_out_of_fold_logits_if_there_are(
+    train_model,
+):
+    root = train_model("m", SINGLE)
+    train_model("folded", SINGLE)
     save_logits(root / "folds/folded/logits.npz", OTHERS)
     evaluate = {"prediction_sets": {"levels": [0.8]}, "abstention": {"accuracies": [0.3]}}
     _, decisions = compare(root, "m", "folded", **evaluate)
@@ -117,8 +119,8 @@ def test_sets_are_calibrated_on_validation_images_or_on_out_of_fold_logits_if_th
     assert of_folded["abstention"]["0.3"] == pytest.approx(scaled[0] / scaled.sum(), abs=2e-6)
 
 
-def test_sets_are_calibrated_on_the_calibration_split_if_there_is_one(trained):
-    root = trained("m", SINGLE)
+def test_sets_are_calibrated_on_the_calibration_split_if_there_is_one(train_model):
+    root = train_model("m", SINGLE)
     save_logits(root / "models/m/calibration.npz", OTHERS)
     save_logits(root / "folds/m/logits.npz", OTHERS._replace(logits=OTHERS.logits[::-1]))
     _, decisions = compare(root, "m", prediction_sets={"levels": [0.8]})
@@ -135,8 +137,8 @@ def test_sets_are_calibrated_on_the_calibration_split_if_there_is_one(trained):
     np.testing.assert_array_equal(copied.logits, OTHERS.logits)
 
 
-def test_other_seeds_have_their_own_decisions(trained):
-    root = trained("m", SEVERAL)
+def test_other_seeds_have_their_own_decisions(train_model):
+    root = train_model("m", SEVERAL)
     logits = np.where(SEVERAL > 0, 0.5, -3.0).astype(np.float32)
     folder = seed_folder(root / "models/m", 2)
     folder.mkdir(parents=True)
@@ -150,9 +152,9 @@ def test_other_seeds_have_their_own_decisions(trained):
     assert read_decisions(root / "compared/decisions.json") == decisions
 
 
-def test_models_of_different_splits_are_not_compared(trained):
-    trained("m", SINGLE)
-    root = trained("n", SINGLE, ids="abce")
+def test_models_of_different_splits_are_not_compared(train_model):
+    train_model("m", SINGLE)
+    root = train_model("n", SINGLE, ids="abce")
     with pytest.raises(UserError, match=r"'n'.*validation images.*'m'"):
         compare(root, "m", "n")
 

@@ -34,14 +34,14 @@ def image_of(values, dtype):
     return DeepImage(np.array([values], dtype), mode="I;16")
 
 
-def fitted(*rows, dtype, split=None):
+def fitted_range(*rows, dtype, split=None):
     """The range of images of one row each: black, white and why."""
     images = [image_of(row, dtype) for row in rows]
     (found,) = fit_ranges((split, measure(image)) for image in images).values()
     return found.low, found.high, found.reason
 
 
-def scaled(values, dtype, ranges):
+def scaled_values(values, dtype, ranges):
     image = image_of(values, dtype)
     return Scaler(image, ranges).scale(slice(0, 1))[0].tolist()
 
@@ -81,7 +81,7 @@ WHOLE = "the type's range"  # of floats 0 to 1
     ],
 )
 def test_the_range_of_a_data_set_by_hand(dtype, rows, expected):
-    low, high, reason = fitted(*rows, dtype=dtype)
+    low, high, reason = fitted_range(*rows, dtype=dtype)
     assert (low, high) == pytest.approx(expected[:2])
     assert reason == expected[2]
 
@@ -102,7 +102,7 @@ def test_the_range_of_a_data_set_by_hand(dtype, rows, expected):
 )
 def test_gray_levels_by_hand(dtype, limits, values, grays):
     kind = image_of(values, dtype).kind
-    assert scaled(values, dtype, {kind: limits}) == grays
+    assert scaled_values(values, dtype, {kind: limits}) == grays
 
 
 def test_each_sample_type_of_a_mixed_set_has_its_range():
@@ -122,8 +122,8 @@ def test_images_of_the_official_test_split_do_not_set_the_range():
 
 def test_a_range_set_by_hand_is_for_all_sample_types():
     ranges = {ANY: (0, 100)}
-    assert scaled([0, 20, 100, 65535], "u2", ranges) == [0, 51, 255, 255]
-    assert scaled([-1, 20, 100], "f4", ranges) == [0, 51, 255]
+    assert scaled_values([0, 20, 100, 65535], "u2", ranges) == [0, 51, 255, 255]
+    assert scaled_values([-1, 20, 100], "f4", ranges) == [0, 51, 255]
     with pytest.raises(UserError, match=r"ingest\.range: must be two values that differ"):
         set_by_hand(1, 1 + 1e-9)
 
@@ -193,23 +193,23 @@ def ingest_files(root, files, **settings):
 
 
 @pytest.fixture
-def files(encode):
+def deep_files(encode):
     return FILES | {"dog/8-bit.png": encode((RAMP * 255).astype(np.uint8))}
 
 
-def grays(folder):
+def grays_of_files(folder):
     names = list(FILES)
     return {name: rgb_pixels(content)[..., 0] for name, content in iter_images(folder, names)}
 
 
-def test_ingest_converts_a_data_set_with_one_range_per_sample_type(tmp_path, files, capsys):
-    folder = ingest_files(tmp_path, files)
+def test_ingest_converts_a_data_set_with_one_range_per_sample_type(tmp_path, deep_files, capsys):
+    folder = ingest_files(tmp_path, deep_files)
     described = read_json(folder / "ranges.json")
     assert read_ranges(folder) == {"uint16": [0, 4095], "float": [280, 310]}
     assert described["uint16"]["reason"] == "12 bits"
     assert described["uint16"]["seen"] == [0, 4000]
     assert described["float"]["n_images"] == 2
-    found = {name: (gray.min(), gray.max()) for name, gray in grays(folder).items()}
+    found = {name: (gray.min(), gray.max()) for name, gray in grays_of_files(folder).items()}
     # 400 * 255 / 4095 = 24.9; 1000 * 255 / 4095 = 62.3; 290 is a third of 280 to 310
     assert (found["cat/dark.tif"], found["cat/bright.tif"]) == ((0, 25), (62, 249))
     assert (found["dog/cold.tif"], found["dog/warm.tif"]) == ((0, 85), (170, 255))
@@ -221,10 +221,10 @@ def test_ingest_converts_a_data_set_with_one_range_per_sample_type(tmp_path, fil
     assert "'cat/dark.tif'. Set ingest.range" in said
 
 
-def test_a_range_set_by_hand_is_recorded_and_clips(tmp_path, files, capsys):
-    folder = ingest_files(tmp_path, files, range=[0, 400])
+def test_a_range_set_by_hand_is_recorded_and_clips(tmp_path, deep_files, capsys):
+    folder = ingest_files(tmp_path, deep_files, range=[0, 400])
     assert read_ranges(folder) == {"any": [0, 400]}
-    found = grays(folder)
+    found = grays_of_files(folder)
     assert found["cat/dark.tif"].max() == 255
     assert found["cat/bright.tif"].min() == 255
     assert found["dog/cold.tif"].min() == 178  # 280 * 255 / 400 = 178.5, to even
@@ -234,8 +234,10 @@ def test_a_range_set_by_hand_is_recorded_and_clips(tmp_path, files, capsys):
 
 
 @pytest.mark.parametrize("setting", ["auto", [0, 1000]])
-def test_ingest_predict_and_the_exported_file_use_the_same_range(project, tmp_path, files, setting):
-    folder = ingest_files(tmp_path, files, range=setting)
+def test_ingest_predict_and_the_exported_file_use_the_same_range(
+    project, tmp_path, deep_files, setting
+):
+    folder = ingest_files(tmp_path, deep_files, range=setting)
     ranges = read_ranges(folder)
     root = project()
     for name in ("flat", "deep"):

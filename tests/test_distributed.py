@@ -67,8 +67,9 @@ STAGE = [str(ROOT / "stages/train.py"), "m"]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
 
-def place(folder, **environment):
-    return {"cwd": folder, "env": os.environ | {"OMP_NUM_THREADS": "1"} | environment}
+def process_settings(folder, **environment):
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    return {"cwd": folder, "env": environment, "start_new_session": True}
 
 
 @pytest.mark.cluster
@@ -129,7 +130,7 @@ def start_node(folder, port, *, python, **environment):
     ]
     command = [python, *elastic, str(ROOT / "tests/watched_train.py"), *STAGE]
     with (folder / "output.txt").open("a") as output:
-        settings = place(folder, **ELASTIC, **environment) | {"start_new_session": True}
+        settings = process_settings(folder, **ELASTIC, **environment)
         return subprocess.Popen(command, **settings, stdout=output, stderr=subprocess.STDOUT)
 
 
@@ -211,15 +212,15 @@ def is_open(port):
         return asking.connect_ex(("127.0.0.1", port)) == 0
 
 
-def launched(workplace, python, **changes):
+def launch_stage(workplace, python, **changes):
     """Let the stage start two processes by itself, with other settings of its model."""
     with params_of(workplace) as params:
         params["train"]["launcher"] = {"torchrun": 2}
         params["models"]["m"] |= changes
     # In the background of a script Ctrl-C is ignored, by children too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    files = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([python, *STAGE], **place(workplace), **files, start_new_session=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([python, *STAGE], **process_settings(workplace), **pipes)
 
 
 @pytest.mark.cluster
@@ -230,12 +231,12 @@ def test_the_stage_starts_two_processes_and_reports_an_error_once_without_a_trac
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
     python = forked_tools() / "python"
-    process = launched(workplace, python, arguments={"hidden": [-3]})
+    process = launch_stage(workplace, python, arguments={"hidden": [-3]})
     output, errors = process.communicate(timeout=400)
     assert (output, len(errors.splitlines())) == ("", 1)
     assert "models.m.network: mlp cannot be built" in errors
 
-    process = launched(workplace, python, arguments={"hidden": [16]})
+    process = launch_stage(workplace, python, arguments={"hidden": [16]})
     output, errors = process.communicate(timeout=400)
     assert (process.returncode, errors) == (0, "")
     assert output.count("train/m: done") == 1
@@ -251,7 +252,7 @@ def test_whatever_ends_the_stage_ends_its_processes(workplace, ending, status):
     phase = PHASE | {"epochs": 100_000, "stop": {"patience": 100_000}}
     # Forked processes have another parent, so they do not end with a stage that is killed.
     python = sys.executable if ending == signal.SIGKILL else forked_tools() / "python"
-    process = launched(workplace, python, phases={"p1": phase})
+    process = launch_stage(workplace, python, phases={"p1": phase})
     while "epoch 1/" not in (line := process.stdout.readline()):
         assert line, process.stderr.read()
     # torchrun and two processes; each forked one has its command, too.

@@ -26,7 +26,7 @@ CLASSES = ["a", "b", "c"]
 
 
 @pytest.fixture
-def describe():
+def random_images():
     """Random images of one source."""
 
     def draw(n_images, *, seed):
@@ -41,12 +41,12 @@ def describe():
     return draw
 
 
-def both(n_reference, n_new):
+def mask_of_new(n_reference, n_new):
     return np.repeat([False, True], [n_reference, n_new])
 
 
 def test_permutations_keep_the_numbers_of_each_fold():
-    is_new = both(33, 21)
+    is_new = mask_of_new(33, 21)
     folds = assign_folds(is_new, seed=1)
     sets = permute_sets(is_new, folds, seed=1, n=50)
     np.testing.assert_array_equal(sets[0], is_new)
@@ -65,7 +65,7 @@ def test_p_values_by_hand():
 def test_the_auroc_is_that_of_scikit_learn_and_of_places():
     random = np.random.default_rng(1)
     scores = random.integers(0, 6, (3, 40)).astype(float)  # with ties
-    sets = np.stack([random.permutation(both(25, 15)) for _ in range(3)])
+    sets = np.stack([random.permutation(mask_of_new(25, 15)) for _ in range(3)])
     expected = [roc_auc_score(is_new, one) for is_new, one in zip(sets, scores, strict=True)]
     np.testing.assert_allclose(aurocs(scores, sets), expected)
     places = place(scores[0], sets[0])
@@ -76,7 +76,7 @@ def test_the_auroc_is_that_of_scikit_learn_and_of_places():
 def test_ks_statistics_are_those_of_scipy():
     random = np.random.default_rng(2)
     values = random.integers(0, 9, 50).astype(float)
-    sets = np.stack([random.permutation(both(30, 20)) for _ in range(4)])
+    sets = np.stack([random.permutation(mask_of_new(30, 20)) for _ in range(4)])
     expected = [ks_2samp(values[is_new], values[~is_new]).statistic for is_new in sets]
     np.testing.assert_allclose(ks_statistics(values, sets), expected)
 
@@ -84,7 +84,7 @@ def test_ks_statistics_are_those_of_scipy():
 def test_the_p_value_of_one_property_is_that_of_scipys_permutation_test():
     random = np.random.default_rng(3)
     values = np.concatenate([random.normal(0, 1, 30), random.normal(0.7, 1, 25)])
-    is_new = both(30, 25)
+    is_new = mask_of_new(30, 25)
     sets = permute_sets(is_new, np.zeros(55, int), seed=1, n=4000)
     (row,) = compare_properties(values[:, None], sets, ["x"]).values()
     both_sets = values[is_new], values[~is_new]
@@ -98,7 +98,7 @@ def test_classes_by_hand():
     # 40 and 20 images; of class a 10 and 15, of b 30 and 5, of c none.
     predicted = np.zeros((60, 3), bool)
     predicted[:10, 0] = predicted[10:40, 1] = predicted[40:55, 0] = predicted[55:, 1] = True
-    sets = permute_sets(both(40, 20), np.zeros(60, int), seed=1, n=999)
+    sets = permute_sets(mask_of_new(40, 20), np.zeros(60, int), seed=1, n=999)
     compared = compare_classes(predicted, sets, CLASSES)
     assert compared["a"]["reference_fraction"] == 0.25
     assert compared["a"]["new_fraction"] == 0.75
@@ -112,7 +112,7 @@ def test_classes_by_hand():
 def test_the_classifier_finds_what_differs_and_its_auroc_is_that_of_the_shift():
     random = np.random.default_rng(5)
     features = random.normal(0, 1, (800, 3))
-    is_new = both(500, 300)
+    is_new = mask_of_new(500, 300)
     features[is_new, 0] += 1.5
     folds = assign_folds(is_new, seed=1)
     found = compare_features(features, permute_sets(is_new, folds, seed=1, n=99), folds, alpha=0.05)
@@ -126,11 +126,11 @@ def test_the_classifier_finds_what_differs_and_its_auroc_is_that_of_the_shift():
 
 
 @pytest.mark.slow
-def test_false_alarms_are_as_rare_as_promised(describe):
+def test_false_alarms_are_as_rare_as_promised(random_images):
     alarms, features = [], []
     settings = {"classes": CLASSES, "alpha": 0.1, "n_permutations": 99}
     for seed in range(300):
-        reference, new = describe(60, seed=2 * seed), describe(30, seed=2 * seed + 1)
+        reference, new = random_images(60, seed=2 * seed), random_images(30, seed=2 * seed + 1)
         drift = compare_images(reference, new, seed=seed, **settings)
         alarms.append(drift.found)
         features.append(drift.features.p_value <= 0.1)
@@ -139,7 +139,7 @@ def test_false_alarms_are_as_rare_as_promised(describe):
 
 
 def test_an_auroc_is_found_at_least_as_often_as_promised():
-    is_new, tests = both(100, 50), []
+    is_new, tests = mask_of_new(100, 50), []
     for seed in range(60):
         features = np.random.default_rng(seed).normal(0, 1, (150, 8))
         features[is_new, 0] += 0.97
@@ -151,8 +151,8 @@ def test_an_auroc_is_found_at_least_as_often_as_promised():
     assert np.mean([test.p_value <= 0.01 for test in tests]) >= 0.8
 
 
-def test_duplicates_are_no_independent_images(describe):
-    reference, new = describe(6, seed=1), describe(5, seed=2)
+def test_duplicates_are_no_independent_images(random_images):
+    reference, new = random_images(6, seed=1), random_images(5, seed=2)
     new.hashes[1] = new.hashes[0]  # two equal new images
     new.hashes[2] = reference.hashes[4]  # a copy of a reference image
     new.perceptual_hashes[4] = f"{int(new.perceptual_hashes[3], 16) ^ 1:016x}"  # a near duplicate
@@ -172,9 +172,9 @@ def test_duplicates_are_no_independent_images(describe):
     assert {"2-3", "2-4"} <= set(keep_distinct(reference, new, distance=None, seed=1).new.names)
 
 
-def test_duplicates_with_other_properties_are_no_drift(describe):
+def test_duplicates_with_other_properties_are_no_drift(random_images):
     # A smaller set would lose more of them if they were kept by set: a false alarm.
-    images = describe(600, seed=1)
+    images = random_images(600, seed=1)
     images.properties[:450, 0] += 2
     images.hashes[:450] = [str(row // 3) for row in range(450)]
     rows = np.random.default_rng(1).permutation(600)
@@ -195,7 +195,7 @@ def test_properties_by_hand():
 
 
 @pytest.fixture
-def tested(project, keep_training_images, monkeypatch):
+def write_images(project, keep_training_images, monkeypatch):
     """A project with 60 test images of noise, and a function that writes others."""
     root = project()
     shutil.rmtree(root / "data/ingested")
@@ -219,13 +219,13 @@ def tested(project, keep_training_images, monkeypatch):
     return write
 
 
-def run(*arguments):
+def run_drift(*arguments):
     return classifold("drift", *arguments, catch_exceptions=False)
 
 
-def test_the_command_finds_no_drift_in_new_images_of_the_same_source(tested):
-    tested("new", seed=2)
-    done = run("new", "--json")
+def test_the_command_finds_no_drift_in_new_images_of_the_same_source(write_images):
+    write_images("new", seed=2)
+    done = run_drift("new", "--json")
     found = json.loads(done.stdout)
     assert (done.exit_code, found["drift"]) == (0, False)
     assert (found["n_reference_images"], found["n_new_images"]) == (60, 60)
@@ -234,15 +234,15 @@ def test_the_command_finds_no_drift_in_new_images_of_the_same_source(tested):
     assert found["most_different"] == []  # no image is different where no difference was found
     low, high = found["features"]["auroc_ci95"]
     assert low < 0.5 < high
-    done = run("new")
+    done = run_drift("new")
     assert done.exit_code == 0 and "No drift found" in done.stdout
     assert "60 new images are compared with 60 test images." in done.stdout
     assert "new/" not in done.stdout
 
 
-def test_the_command_finds_dark_images_and_says_so(tested):
-    tested("new", seed=2, bright=180)
-    done = run("new", "--top", "1")
+def test_the_command_finds_dark_images_and_says_so(write_images):
+    write_images("new", seed=2, bright=180)
+    done = run_drift("new", "--top", "1")
     assert done.exit_code == 1, done.stderr
     assert done.stdout.count("new/") == 1  # of the most different images
     assert "Drift: the new images are not like the test images" in done.stdout
@@ -250,15 +250,15 @@ def test_the_command_finds_dark_images_and_says_so(tested):
     assert "  width" not in done.stdout
 
 
-def test_few_images_and_missing_features_are_errors_and_duplicates_are_counted(tested):
-    tested("few", seed=2, n=19)
-    done = run("few")
+def test_few_images_and_missing_features_are_errors_and_duplicates_are_counted(write_images):
+    write_images("few", seed=2, n=19)
+    done = run_drift("few")
     assert done.exit_code == 2
     assert "at least 20 readable images, duplicates not counted, got 19. Give" in done.stderr
     assert "describe" not in done.stderr  # refused before anything is computed
     Path("few/19.png").write_bytes(b"no image")
-    assert "got 19 of 20 (1 unreadable). Give" in run("few").stderr
-    done = run("many")
+    assert "got 19 of 20 (1 unreadable). Give" in run_drift("few").stderr
+    done = run_drift("many")
     assert done.exit_code == 0, done.stderr
     assert "60 new images are duplicates of test images." in done.stdout
     assert re.search(r"^Not compared: \d\d duplicates of images that are\.", done.stdout, re.M)
@@ -266,23 +266,23 @@ def test_few_images_and_missing_features_are_errors_and_duplicates_are_counted(t
     for i in range(10):
         shutil.copy(f"repeated/{i:02}.png", f"repeated/{i}-again.png")
     Path("repeated/19.png").unlink()
-    assert "got 19 of 29 (10 duplicates). Give" in run("repeated").stderr
+    assert "got 19 of 29 (10 duplicates). Give" in run_drift("repeated").stderr
     shutil.rmtree("data/novelty")
-    done = run("few")
+    done = run_drift("few")
     assert done.exit_code == 2 and "Make them with 'dvc repro novelty'" in done.stderr
 
 
-def test_new_images_that_are_the_test_images_are_named(tested):
-    tested("new", seed=2)
+def test_new_images_that_are_the_test_images_are_named(write_images):
+    write_images("new", seed=2)
     rows = Path("data/split/test.csv").read_text().splitlines(keepends=True)
     Path("data/split/test.csv").write_text("".join(rows[:26]))
-    done = run("many", "new")
+    done = run_drift("many", "new")
     assert done.exit_code == 2
     assert "25 of the new images are duplicates of test images. Give images that" in done.stderr
 
 
-def test_without_test_images_validation_images_are_compared(tested):
-    tested("new", seed=2)
+def test_without_test_images_validation_images_are_compared(write_images):
+    write_images("new", seed=2)
     shutil.move("data/split/test.csv", "data/split/validation.csv")
     write_rows(Path("data/split/test.csv"), [], columns=["id", "label", "group"])
-    assert "60 validation images" in run("new").stdout
+    assert "60 validation images" in run_drift("new").stdout

@@ -15,7 +15,7 @@ from classifold.data.image_table import write_table
 from classifold.models.model_file import Model
 
 
-def prediction(image_id, label, predicted, probability, *top):
+def row_of_predictions(image_id, label, predicted, probability, *top):
     """A row of predictions.parquet; `top` is the most probable class and its probability."""
     row = {"id": image_id, "label": label, "predicted": predicted, "probability": probability}
     top_class, top_probability = top or (predicted, probability)
@@ -23,20 +23,20 @@ def prediction(image_id, label, predicted, probability, *top):
 
 
 ONE = [
-    prediction("a", "cat", "cat", 0.9),
-    prediction("b", "cat", "dog", 0.5),
-    prediction("c", "dog", "cat", 0.8),
-    prediction("d", "dog", "dog", 0.4),
-    prediction("e", "cat", "cat", 0.95),
-    prediction("f", "owl", "cat", 0.6),
+    row_of_predictions("a", "cat", "cat", 0.9),
+    row_of_predictions("b", "cat", "dog", 0.5),
+    row_of_predictions("c", "dog", "cat", 0.8),
+    row_of_predictions("d", "dog", "dog", 0.4),
+    row_of_predictions("e", "cat", "cat", 0.95),
+    row_of_predictions("f", "owl", "cat", 0.6),
 ]
 
 SEVERAL = [
-    prediction("a", "cat|dog", "cat|dog", 0.5, "dog", 0.9),
-    prediction("b", "cat", "cat|dog", 0.6, "cat", 0.8),
-    prediction("c", "", "", 0.7, "cat", 0.2),
-    prediction("d", "dog", "", 0.8, "cat", 0.1),
-    prediction("e", "dog", "dog", 0.4, "dog", 0.7),
+    row_of_predictions("a", "cat|dog", "cat|dog", 0.5, "dog", 0.9),
+    row_of_predictions("b", "cat", "cat|dog", 0.6, "cat", 0.8),
+    row_of_predictions("c", "", "", 0.7, "cat", 0.2),
+    row_of_predictions("d", "dog", "", 0.8, "cat", 0.1),
+    row_of_predictions("e", "dog", "dog", 0.4, "dog", 0.7),
 ]
 
 
@@ -79,7 +79,7 @@ ATTRIBUTION = {
 }
 
 
-def explained(predictions, boxes=(), network=None):
+def explain_images(predictions, boxes=(), network=None):
     preprocessing = {"image_size": 8, "normalize": "imagenet"}
     model = Model(network or Channels(), ["cat", "dog", "x$_", "y"], preprocessing, {})
     pixels = np.random.default_rng(1).integers(0, 256, (len(predictions), 8, 8, 3), np.uint8)
@@ -88,7 +88,7 @@ def explained(predictions, boxes=(), network=None):
 
 
 def test_the_most_probable_of_several_classes_is_explained():
-    found = explained(SEVERAL)
+    found = explain_images(SEVERAL)
     columns = [int(one.maps.saliency.sum(axis=0).argmax()) for one in found]
     assert columns == [1, 0, 0, 0, 1]  # dog, cat, cat, cat, dog
     metrics = explanation_metrics(found, model="m")
@@ -98,10 +98,10 @@ def test_the_most_probable_of_several_classes_is_explained():
 def test_names_with_dollar_signs_and_of_any_length_are_drawn(tmp_path):
     name = "x$_"
     rows = [
-        prediction("a", f"{name}|{'long ' * 30}", "", 0.5, name, 0.5),
-        prediction("b", name, name, 0.5),
+        row_of_predictions("a", f"{name}|{'long ' * 30}", "", 0.5, name, 0.5),
+        row_of_predictions("b", name, name, 0.5),
     ]
-    draw_explanations(tmp_path / "drawn.png", explained(rows))
+    draw_explanations(tmp_path / "drawn.png", explain_images(rows))
     assert (tmp_path / "drawn.png").stat().st_size > 1000
 
 
@@ -187,12 +187,12 @@ def test_which_pixels_lie_in_boxes_by_hand():
 
 def test_saliency_in_boxes_is_reported_with_their_area():
     # The prediction depends on the first column of eight, which is in the box of the left half.
-    rows = [prediction("a", "cat", "cat", 0.9), prediction("b", "cat", "cat", 0.8)]
-    metrics = explanation_metrics(explained(rows, boxes={"a": [Box(0, 0, 0.5, 1)]}), model="m")
+    rows = [row_of_predictions("a", "cat", "cat", 0.9), row_of_predictions("b", "cat", "cat", 0.8)]
+    metrics = explanation_metrics(explain_images(rows, boxes={"a": [Box(0, 0, 0.5, 1)]}), model="m")
     assert metrics["n_with_boxes"] == 1
     assert metrics["saliency_in_boxes"] == pytest.approx(1)
     assert metrics["boxes_area"] == 0.5
-    assert explanation_metrics(explained(rows), model="m")["n_with_boxes"] == 0
+    assert explanation_metrics(explain_images(rows), model="m")["n_with_boxes"] == 0
 
 
 def test_boxes_are_read_as_fractions_of_the_image(tmp_path, encode):
@@ -204,8 +204,8 @@ def test_boxes_are_read_as_fractions_of_the_image(tmp_path, encode):
 
 
 def test_layers_are_drawn_for_a_mistake_and_a_correct_prediction(tmp_path):
-    rows = [prediction("a", "cat", "dog", 0.9), prediction("b", "dog", "dog", 0.8)]
-    found = explained(rows, network=Corner())
+    rows = [row_of_predictions("a", "cat", "dog", 0.9), row_of_predictions("b", "dog", "dog", 0.8)]
+    found = explain_images(rows, network=Corner())
     draw_layers(tmp_path, found, filters_of=1, activations_of=[1, 3])
     with Image.open(tmp_path / "filters.png") as filters:
         assert filters.size == (200, 100)
@@ -214,5 +214,5 @@ def test_layers_are_drawn_for_a_mistake_and_a_correct_prediction(tmp_path):
 
 
 def test_a_network_without_convolutions_has_no_layers_to_draw(tmp_path):
-    draw_layers(tmp_path, explained(SEVERAL), filters_of=1, activations_of=[1])
+    draw_layers(tmp_path, explain_images(SEVERAL), filters_of=1, activations_of=[1])
     assert list(tmp_path.iterdir()) == []

@@ -140,45 +140,45 @@ def test_a_search_in_several_processes_finds_the_same_groups(monkeypatch, n_hash
     assert near_groups(hashes, distance=4) == expected
 
 
-def chosen(*images, size=MODAL, **duplicates):
+def choose(*images, size=MODAL, **duplicates):
     return select(list(images), size=size, duplicates=DROP | duplicates)
 
 
-def reasons(selection):
+def reasons_of(selection):
     return {item.image.id: (item.reason, item.measured) for item in selection.excluded}
 
 
-def kept(selection):
+def kept_ids(selection):
     return [found.id for found in selection.kept]
 
 
 def test_images_of_unusual_size_are_excluded_with_their_size():
     images = [image("a"), image("b"), image("c", size=(8, 9)), image("d", "dog")]
-    selection = chosen(*images)
-    assert kept(selection) == ["a", "b", "d"]
-    assert reasons(selection) == {"c": ("size", "8x9")}
+    selection = choose(*images)
+    assert kept_ids(selection) == ["a", "b", "d"]
+    assert reasons_of(selection) == {"c": ("size", "8x9")}
     for size in (MODAL | {"tolerance": 1}, ANY_SIZE):
-        assert kept(chosen(*images, size=size)) == list("abcd")
+        assert kept_ids(choose(*images, size=size)) == list("abcd")
 
 
 def test_of_equal_images_the_first_stays():
-    selection = chosen(*(image(name, pixels="x") for name in "abc"))
-    assert kept(selection) == ["a"]
-    assert reasons(selection) == {"b": ("duplicate", "a"), "c": ("duplicate", "a")}
+    selection = choose(*(image(name, pixels="x") for name in "abc"))
+    assert kept_ids(selection) == ["a"]
+    assert reasons_of(selection) == {"b": ("duplicate", "a"), "c": ("duplicate", "a")}
     found = [(item.image.id, item.group, item.kept) for item in selection.duplicates]
     assert found == [("a", "a", True), ("b", "a", False), ("c", "a", False)]
 
 
 def test_unlabeled_images_are_never_excluded():
     of_another_size = image("a", None, pixels="x", size=(9, 9))
-    selection = chosen(of_another_size, image("b", None, pixels="x"), image("c", pixels="x"))
-    assert kept(selection) == ["a", "b", "c"]
+    selection = choose(of_another_size, image("b", None, pixels="x"), image("c", pixels="x"))
+    assert kept_ids(selection) == ["a", "b", "c"]
     assert [item.image.id for item in selection.duplicates] == ["a", "b", "c"]
 
 
 @pytest.mark.promise("official-test")
 def test_an_official_test_split_loses_no_image_and_its_duplicates_are_counted():
-    selection = chosen(
+    selection = choose(
         image("a", split="train", pixels="x"),
         image("b", split="train", pixels="x"),
         image("c", split="test", pixels="x"),
@@ -188,28 +188,28 @@ def test_an_official_test_split_loses_no_image_and_its_duplicates_are_counted():
         image("g", "cat", split="test", pixels="y"),
         image("h", "dog", split="train"),
     )
-    assert kept(selection) == ["a", "c", "d", "e", "g", "h"]
+    assert kept_ids(selection) == ["a", "c", "d", "e", "g", "h"]
     conflict = ("conflicting_labels", "cat / dog")
-    assert reasons(selection) == {"b": ("duplicate", "a"), "f": conflict}
+    assert reasons_of(selection) == {"b": ("duplicate", "a"), "f": conflict}
     assert selection_metrics(selection)["n_test_images_with_duplicates"] == 2  # of g none is left
 
 
 @pytest.mark.parametrize("exact", ["drop", "group"])
 def test_of_duplicates_in_official_train_and_validation_the_validation_image_stays(exact):
     same = [image("a", split="train", pixels="x"), image("b", split="validation", pixels="x")]
-    selection = chosen(*same, image("c", split="train"), image("d", split="test"), exact=exact)
-    assert reasons(selection) == {"a": ("duplicate", "b")}
+    selection = choose(*same, image("c", split="train"), image("d", split="test"), exact=exact)
+    assert reasons_of(selection) == {"a": ("duplicate", "b")}
 
 
 @pytest.mark.promise("never-in-two-splits")
 def test_near_duplicates_are_grouped_with_near_group():
     images = [image("a", looks=0), image("b", "dog", looks=0b1111), image("c", looks=0b11111)]
-    assert chosen(*images).groups == {}
-    selection = chosen(*images, near="group")
-    assert kept(selection) == ["a", "b", "c"]
+    assert choose(*images).groups == {}
+    selection = choose(*images, near="group")
+    assert kept_ids(selection) == ["a", "b", "c"]
     assert selection.groups == {"a": "a", "b": "a", "c": "a"}  # c by way of b
     assert [item.kind for item in selection.duplicates] == ["near"] * 3
-    assert chosen(*images, near="group", distance=3).groups == {"b": "b", "c": "b"}
+    assert choose(*images, near="group", distance=3).groups == {"b": "b", "c": "b"}
 
 
 def test_the_largest_near_duplicate_of_a_label_stays_with_near_drop():
@@ -220,30 +220,30 @@ def test_the_largest_near_duplicate_of_a_label_stays_with_near_drop():
         image("d", looks=0b1111111, size=(7, 7)),  # near to none that stays
         image("e", looks=0b0011111),  # exactly 4 bits from b
     ]
-    selection = chosen(*images, size=ANY_SIZE, near="drop")
-    assert reasons(selection) == {"a": ("duplicate", "b"), "e": ("duplicate", "b")}
+    selection = choose(*images, size=ANY_SIZE, near="drop")
+    assert reasons_of(selection) == {"a": ("duplicate", "b"), "e": ("duplicate", "b")}
     assert selection.groups == dict.fromkeys("bcd", "a")
 
 
 def test_a_declared_group_acts_as_a_group_of_duplicates_and_merges_with_it():
     first = [image("a", group="patient 1"), image("b", group="patient 1", pixels="x")]
     second = [image("c", group="patient 2", pixels="x"), image("d", "dog", group="patient 2")]
-    selection = chosen(*first, *second, image("e"), exact="group")
+    selection = choose(*first, *second, image("e"), exact="group")
     assert selection.groups == dict.fromkeys("abcd", "a")
     assert [item.image.id for item in selection.duplicates] == ["b", "c"]
 
 
 def test_equal_images_with_different_labels_are_all_excluded():
     equal = [image("a", pixels="x"), image("b", "dog", pixels="x"), image("c", pixels="x")]
-    selection = chosen(*equal, image("d"), image("e", "dog"))
-    assert kept(selection) == ["d", "e"]
-    assert reasons(selection) == dict.fromkeys("abc", ("conflicting_labels", "cat / dog"))
+    selection = choose(*equal, image("d"), image("e", "dog"))
+    assert kept_ids(selection) == ["d", "e"]
+    assert reasons_of(selection) == dict.fromkeys("abc", ("conflicting_labels", "cat / dog"))
 
 
 @pytest.mark.promise("reasons")
 def test_an_image_is_excluded_for_one_reason_the_first():
-    selection = chosen(image("a", pixels="x"), image("b", pixels="x", size=(9, 9)), image("c"))
-    assert reasons(selection) == {"b": ("size", "9x9")}
+    selection = choose(image("a", pixels="x"), image("b", pixels="x", size=(9, 9)), image("c"))
+    assert reasons_of(selection) == {"b": ("size", "9x9")}
     assert selection.duplicates == []  # the duplicate of another size is excluded before the search
 
 
@@ -252,26 +252,26 @@ def test_an_image_is_excluded_for_one_reason_the_first():
 )
 def test_duplicates_that_stay_are_in_one_group(label, settings):
     images = [image("a", pixels="x"), image("b", label, pixels="x"), image("c")]
-    selection = chosen(*images, **settings)
-    assert kept(selection) == ["a", "b", "c"]
+    selection = choose(*images, **settings)
+    assert kept_ids(selection) == ["a", "b", "c"]
     assert selection.groups == {"a": "a", "b": "a"}
 
 
 def test_with_all_rules_off_every_image_stays():
     images = [image("a", pixels="x"), image("b", "dog", pixels="x", size=(1, 1))]
-    selection = chosen(*images, size=ANY_SIZE, exact="off", conflicting="off")
+    selection = choose(*images, size=ANY_SIZE, exact="off", conflicting="off")
     assert selection[:4] == (images, [], [], {})
 
 
 def test_a_class_without_a_remaining_image_is_an_error_with_a_remedy():
     message = r"filter: .*'dog' remains, got 1 excluded \(1 size\)\. filter\.size\.rule: none"
     with pytest.raises(UserError, match=message):
-        chosen(image("a"), image("b"), image("c", "dog", size=(9, 9)))
+        choose(image("a"), image("b"), image("c", "dog", size=(9, 9)))
 
 
 def test_classes_of_equal_images_alone_are_an_error_that_names_the_conflict():
     with pytest.raises(UserError) as error:
-        chosen(image("a", pixels="x"), image("b", "dog", pixels="x"), image("c", pixels="x"))
+        choose(image("a", pixels="x"), image("b", "dog", pixels="x"), image("c", pixels="x"))
     assert "'cat', 'dog' remains, got 3 excluded (3 conflicting labels)" in str(error.value)
     assert "Correct the labels of equal images" in str(error.value)
     assert "filter." not in str(error.value)
@@ -309,9 +309,11 @@ WAYS = st.fixed_dictionaries(
 @pytest.mark.promise("reasons")
 def test_every_image_is_kept_or_excluded_exactly_once_in_order(images, duplicates):
     selection = select(images, size=ANY_SIZE, duplicates=duplicates)
-    assert sorted(kept(selection) + list(reasons(selection))) == [found.id for found in images]
-    assert len(reasons(selection)) == len(selection.excluded)
-    assert kept(selection) == sorted(kept(selection))
+    assert sorted(kept_ids(selection) + list(reasons_of(selection))) == [
+        found.id for found in images
+    ]
+    assert len(reasons_of(selection)) == len(selection.excluded)
+    assert kept_ids(selection) == sorted(kept_ids(selection))
 
 
 @given(CANDIDATES)
@@ -336,7 +338,7 @@ def test_equal_images_that_stay_share_one_group(images, duplicates):
 
 
 def test_the_metrics_of_a_selection_by_hand():
-    selection = chosen(
+    selection = choose(
         image("a", "cat", pixels="x"),
         image("b", "cat", pixels="x"),
         image("c", "dog"),
@@ -367,7 +369,7 @@ def test_the_metrics_of_a_selection_by_hand():
 
 def test_the_files_list_kept_images_excluded_images_and_duplicates(tmp_path):
     equal = [image("a", pixels="x"), image("b", pixels="x")]
-    selection = chosen(*equal, image("c", None), image("d", size=(9, 8)), exact="group")
+    selection = choose(*equal, image("c", None), image("d", size=(9, 8)), exact="group")
     write_selection(tmp_path, selection)
     assert read_rows(tmp_path / "kept.csv") == [
         {"id": "a", "label": "cat", "split": "", "group": "a"},
@@ -421,7 +423,7 @@ def test_real_fruit_images_of_unusual_size_are_counted_as_by_zipfile_and_pillow(
         sizes = {name: Image.open(io.BytesIO(archive.read(name))).size for name in names}
     candidates = [image(name, name.split("/")[-2], size=sizes[name]) for name in names]
     for tolerance in (0, 5):
-        metrics = selection_metrics(chosen(*candidates, size=MODAL | {"tolerance": tolerance}))
+        metrics = selection_metrics(choose(*candidates, size=MODAL | {"tolerance": tolerance}))
         outcomes = Counter(
             (name.split("/")[-2], max(abs(width - 300), abs(height - 300)) <= tolerance)
             for name, (width, height) in sizes.items()

@@ -41,7 +41,7 @@ FOUND = Findings(
 MANY = {"labels_per_image": Counter({1: 50_000})}
 
 
-def sized(side, **changes):
+def photos_of_size(side, **changes):
     return PHOTOS._replace(sizes=Counter({(side, side): 1000}), **changes)
 
 
@@ -125,9 +125,9 @@ def test_init_and_fit_know_before_they_copy_that_ingest_will_stop(
 DIGITS = {
     "images_per_class": dict.fromkeys("0123456789", 6000),
     "labels_per_image": Counter({1: 60_000}),
-    "sample": sized(28, conversions=Counter(grayscale=1000)),
+    "sample": photos_of_size(28, conversions=Counter(grayscale=1000)),
 }
-IMAGENET = {"layout": "tiny-imagenet", "sample": sized(64)}
+IMAGENET = {"layout": "tiny-imagenet", "sample": photos_of_size(64)}
 
 
 @pytest.mark.parametrize(
@@ -150,9 +150,9 @@ IMAGENET = {"layout": "tiny-imagenet", "sample": sized(64)}
             False,
             {"models": ["resnet"], "dataset.task": "multi", "augment.size": 96},
         ),
-        ({"sample": sized(70)}, CPU, False, {"models": ["resnet"], "augment.size": 64}),
+        ({"sample": photos_of_size(70)}, CPU, False, {"models": ["resnet"], "augment.size": 64}),
         (
-            {"sample": sized(32)},
+            {"sample": photos_of_size(32)},
             CPU,
             True,
             {"augment.size": 32, "augment.flips": ["none", "horizontal"], "augment.warped": 7}
@@ -165,7 +165,7 @@ IMAGENET = {"layout": "tiny-imagenet", "sample": sized(64)}
             {"augment.flips": ["none"], "augment.warped": 0, "filter.duplicates.near": "off"},
         ),
         (
-            {"images_per_class": {"turn left": 9, "ahead": 9}, "sample": sized(40)},
+            {"images_per_class": {"turn left": 9, "ahead": 9}, "sample": photos_of_size(40)},
             CPU,
             True,
             {"augment.flips": ["none"], "augment.size": 48},
@@ -210,7 +210,7 @@ def test_params_suit_the_images(tmp_path, changes, machine, installed, values):
 
 GOOD_PHOTOS = ["lite0_tuned", "lite2_tuned", "lite0", "lite1", "lite2"]
 NETWORKS = ["mlp", "initial_cnn", "alphanet_a", "small_resnet"]
-SMALL = {"sample": sized(28)}
+SMALL = {"sample": photos_of_size(28)}
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ SMALL = {"sample": sized(28)}
         ),
         (
             "best",
-            {"task": "multi", "sample": sized(128)},
+            {"task": "multi", "sample": photos_of_size(128)},
             GOOD_PHOTOS,
             {"lite0_tuned": 10, "lite2_tuned": 5, "folds": 5},
         ),

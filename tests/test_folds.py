@@ -62,7 +62,7 @@ def out_of_fold(tmp_path, machine, tiny_mlp):
     return run
 
 
-def grouped(pack, *, of):
+def with_groups(pack, *, of):
     """Each so many images that follow one another are a group."""
     return pack._replace(groups=[f"g{i // of}" for i in range(len(pack.ids))])
 
@@ -133,7 +133,7 @@ def _numbered(n_images):
     return noisy_pack(n_images)._replace(images=images, ids=[str(i) for i in range(n_images)])
 
 
-def memorized(draw_pack, *, of):
+def pack_of_random_labels(draw_pack, *, of):
     """Pairs of equal images with random labels, many times each."""
     random = np.random.default_rng(4)
     once = draw_pack(100)
@@ -141,7 +141,7 @@ def memorized(draw_pack, *, of):
     labels = random.integers(0, 3, 100)
     rows = np.repeat(np.arange(100), 2)
     pack = draw_pack(200)._replace(images=noise[rows], labels=labels[rows])
-    return with_variants(grouped(pack, of=of), 15)
+    return with_variants(with_groups(pack, of=of), 15)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def memorized(draw_pack, *, of):
 def test_a_network_that_memorizes_is_at_chance_out_of_fold(
     draw_pack, tiny_mlp, out_of_fold, of, between
 ):
-    train = memorized(draw_pack, of=of)
+    train = pack_of_random_labels(draw_pack, of=of)
     originals = train.originals()
     folds = assign_folds(originals, n_folds=4, seed=1)
     network = tiny_mlp()
@@ -264,7 +264,7 @@ def test_with_several_labels_an_image_folds_are_measured_by_micro_f1(draw_multi_
 def test_folds_are_of_their_seed_and_of_nothing_else(draw_pack):
     pack = draw_pack(30)
     first, again, other = (
-        assign_folds(grouped(pack, of=2), n_folds=3, seed=seed).tolist() for seed in (1, 1, 2)
+        assign_folds(with_groups(pack, of=2), n_folds=3, seed=seed).tolist() for seed in (1, 1, 2)
     )
     assert first == again != other
 

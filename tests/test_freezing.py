@@ -26,21 +26,21 @@ def resnet18():
     return build_network("torchvision", n_classes=3, image_size=32, arguments=arguments)
 
 
-def trained(network):
+def trained_parameters(network):
     return {name for name, p in network.named_parameters() if p.requires_grad}
 
 
 def test_all_trains_everything_whatever_was_frozen_before(network):
     set_trainable(network, "head")
     set_trainable(network, "all")
-    assert trained(network) == {name for name, _ in network.named_parameters()}
+    assert trained_parameters(network) == {name for name, _ in network.named_parameters()}
     assert count_parameters(network, trainable=True) == count_parameters(network)
 
 
 @pytest.mark.parametrize("trainable", ["head", ["head"]])
 def test_head_trains_only_its_weight_and_bias(network, trainable):
     set_trainable(network, trainable)
-    assert trained(network) == {"head.weight", "head.bias"}
+    assert trained_parameters(network) == {"head.weight", "head.bias"}
     assert count_parameters(network, trainable=True) == 10 * 3 + 3
 
 
@@ -48,21 +48,21 @@ def test_prefixes_train_only_the_parameters_under_them(network):
     set_trainable(network, ["blocks.1", "norm"])
     expected = {name for name, _ in network.named_parameters() if name.startswith("blocks.1.")}
     assert len(expected) == 7  # two norms of two, two convolutions and a projection
-    assert trained(network) == expected | {"norm.weight", "norm.bias"}
+    assert trained_parameters(network) == expected | {"norm.weight", "norm.bias"}
     set_trainable(network, ["head", "blocks.0.conv1.weight"])
-    assert trained(network) == {"head.weight", "head.bias", "blocks.0.conv1.weight"}
+    assert trained_parameters(network) == {"head.weight", "head.bias", "blocks.0.conv1.weight"}
 
 
 def test_a_prefix_ends_at_a_dot():
     network = nn.ModuleDict({"layer1": nn.Linear(2, 2), "layer10": nn.Linear(2, 2)})
     set_trainable(network, ["layer1"])
-    assert trained(network) == {"layer1.weight", "layer1.bias"}
+    assert trained_parameters(network) == {"layer1.weight", "layer1.bias"}
 
 
 def test_in_a_network_of_torchvision_the_head_is_named_head_too(resnet18):
     set_trainable(resnet18, ["head", "backbone.layer4.1.bn2"])
     names = {"fc.weight", "fc.bias", "layer4.1.bn2.weight", "layer4.1.bn2.bias"}
-    assert trained(resnet18) == {f"backbone.{name}" for name in names}
+    assert trained_parameters(resnet18) == {f"backbone.{name}" for name in names}
     layers = "head, backbone.conv1, backbone.bn1, backbone.layer1, backbone.layer2"
     with pytest.raises(UserError, match=f"got 'layer4'.*{layers}"):
         set_trainable(resnet18, ["layer4"])
@@ -97,13 +97,13 @@ def test_frozen_batch_norms_keep_parameters_and_statistics_while_other_layers_tr
     norms = {name for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
     frozen = {f"{name}.{kind}" for name in norms for kind in ("weight", "bias")}
     assert frozen
-    assert trained(network) == {name for name, _ in network.named_parameters()} - frozen
+    assert trained_parameters(network) == {name for name, _ in network.named_parameters()} - frozen
     before = {name: buffer.clone() for name, buffer in network.named_buffers()}
     train_mode(network)
     network(torch.randn(8, 3, 8, 8))
     assert all(torch.equal(before[name], buffer) for name, buffer in network.named_buffers())
     set_trainable(network, "all")
-    assert trained(network) == {name for name, _ in network.named_parameters()}
+    assert trained_parameters(network) == {name for name, _ in network.named_parameters()}
 
 
 def test_frozen_first_layers_record_no_gradients(network):

@@ -17,7 +17,7 @@ from classifold.errors import UserError
 from classifold.ingest.tree import open_tree
 from ingested import ingest_all
 
-EXTENSIONS = {
+EXTENSION_OF_FORMAT = {
     "JPEG": "jpg",
     "PNG": "png",
     "GIF": "gif",
@@ -49,7 +49,7 @@ def scene(mode):
 def samples():
     """Intact files of every format and mode that can be written."""
     whole = {}
-    for file_format in EXTENSIONS:
+    for file_format in EXTENSION_OF_FORMAT:
         options = {"speed": 10} if file_format == "AVIF" else {}
         for mode in MODES:
             buffer = io.BytesIO()
@@ -67,7 +67,7 @@ def samples():
     return whole
 
 
-def damaged(content, chance, others):
+def damaged_copy(content, chance, others):
     """A copy with one to three errors."""
     content = bytearray(content)
     for _ in range(chance.randint(1, 3)):
@@ -97,14 +97,14 @@ def damaged(content, chance, others):
 def test_each_of_thousands_of_damaged_images_is_decoded_or_listed(tmp_path):
     chance = random.Random(20240607)
     whole = samples()
-    assert {file_format for file_format, _ in whole} == set(EXTENSIONS)
+    assert {file_format for file_format, _ in whole} == set(EXTENSION_OF_FORMAT)
     with zipfile.ZipFile(tmp_path / "damaged.zip", "w") as archive:
         for number in range(N_DAMAGED):
             (file_format, mode), content = chance.choice(list(whole.items()))
-            name = f"{file_format}/{mode}-{number}.{EXTENSIONS[file_format]}"
-            archive.writestr(name, damaged(content, chance, list(whole.values())))
+            name = f"{file_format}/{mode}-{number}.{EXTENSION_OF_FORMAT[file_format]}"
+            archive.writestr(name, damaged_copy(content, chance, list(whole.values())))
         for (file_format, mode), content in whole.items():
-            archive.writestr(f"{file_format}/{mode}.{EXTENSIONS[file_format]}", content)
+            archive.writestr(f"{file_format}/{mode}.{EXTENSION_OF_FORMAT[file_format]}", content)
         names = set(archive.namelist())
     folder = tmp_path / "ingested"
     counts = ingest_all(tmp_path / "damaged.zip", folder, layout="folder")
@@ -147,7 +147,7 @@ def test_a_damaged_archive_is_one_error_or_has_errors_of_single_files(tmp_path, 
     path = tmp_path / "archive"
     outcomes = Counter()
     for _ in range(500):
-        spoilt = bytearray(damaged(whole, chance, [whole[::-1]]))
+        spoilt = bytearray(damaged_copy(whole, chance, [whole[::-1]]))
         if kind == "zip":  # most errors are in the directory at the end
             list_starts = max(spoilt.find(b"PK\1\2"), 0)
             for _ in range(chance.randint(0, 3)):

@@ -69,7 +69,7 @@ class Galleries:
 
 
 @pytest.fixture
-def words(monkeypatch):
+def drawn_texts(monkeypatch):
     """Every text that is drawn in galleries."""
     written = []
     write = Figure.text
@@ -111,7 +111,7 @@ def test_an_excluded_image_keeps_its_aspect_ratio(tmp_path, size, shown):
     assert fit_into(plain(*size), side=SIDE).size == shown
 
 
-def test_an_excluded_image_has_its_file_name_reason_and_measured_value(tmp_path, words):
+def test_an_excluded_image_has_its_file_name_reason_and_measured_value(tmp_path, drawn_texts):
     reasons = [
         ("dogs/a.png", "dog", "size", "64x500, height 500"),
         ("dogs/b.png", "dog", "duplicate", "dogs/c.png"),
@@ -123,10 +123,10 @@ def test_an_excluded_image_has_its_file_name_reason_and_measured_value(tmp_path,
         *("b.png", "duplicate", "duplicate of dogs/c.png"),
         *("d.png", "conflicting labels", "labeled cat / dog"),
         "3 images excluded: 1 for size, 1 for duplicate, 1 for conflicting labels",
-    } <= set(words)
+    } <= set(drawn_texts)
 
 
-def test_duplicates_are_side_by_side_with_labels_and_outcomes(tmp_path, words):
+def test_duplicates_are_side_by_side_with_labels_and_outcomes(tmp_path, drawn_texts):
     duplicates = [
         ("a.png", "a.png", "cat|dog", "", "exact", "true"),
         ("a.png", "b.png", "", "unlabelled", "exact", "true"),
@@ -139,8 +139,8 @@ def test_duplicates_are_side_by_side_with_labels_and_outcomes(tmp_path, words):
     )
     assert near[:, 0].min() == exact[:, 0].min()
     assert near[:, 1].min() > exact[:, 1].max()
-    assert "1 group of duplicates (2 exact, 1 near)" in words
-    below = words[words.index("a.png") :]
+    assert "1 group of duplicates (2 exact, 1 near)" in drawn_texts
+    below = drawn_texts[drawn_texts.index("a.png") :]
     assert below == [
         *("a.png", "cat, dog", "kept", "exact duplicate"),
         *("b.png", "no label", "kept, unlabeled", "exact duplicate"),
@@ -148,9 +148,9 @@ def test_duplicates_are_side_by_side_with_labels_and_outcomes(tmp_path, words):
     ]
 
 
-def test_a_gallery_without_images_has_a_title_that_reports_it(tmp_path, words):
+def test_a_gallery_without_images_has_a_title_that_reports_it(tmp_path, drawn_texts):
     galleries = Galleries(tmp_path, {"a.png": plain(8, 8)})
-    assert words == [
+    assert drawn_texts == [
         "No image was excluded.",
         "No duplicates were found with these settings of filter.duplicates.",
     ]
@@ -159,17 +159,17 @@ def test_a_gallery_without_images_has_a_title_that_reports_it(tmp_path, words):
 
 
 @pytest.mark.promise("escaped-pictures")
-def test_names_are_drawn_as_text_and_shortened(tmp_path, words):
+def test_names_are_drawn_as_text_and_shortened(tmp_path, drawn_texts):
     excluded = [(name, name, "duplicate", name) for name in HOSTILE]
     duplicates = [(HOSTILE[0], name, name, "", "exact", "true") for name in HOSTILE]
     # Warnings are errors here: a letter that no font has would be one.
     Galleries(
         tmp_path, {name: plain(8, 8) for name in HOSTILE}, excluded=excluded, duplicates=duplicates
     )
-    assert r"$\frac{1}{0}$ $.png" in words
-    assert r"two\nlines\r.png" in words
-    assert "\N{CYRILLIC CAPITAL LETTER ZHE}" * 13 + "…" + "Ж" * 13 in words
-    below = [text for text in words if "image" not in text and "duplicates" not in text]
+    assert r"$\frac{1}{0}$ $.png" in drawn_texts
+    assert r"two\nlines\r.png" in drawn_texts
+    assert "\N{CYRILLIC CAPITAL LETTER ZHE}" * 13 + "…" + "Ж" * 13 in drawn_texts
+    below = [text for text in drawn_texts if "image" not in text and "duplicates" not in text]
     assert max(map(len, below)) <= CHARACTERS
 
 

@@ -170,12 +170,12 @@ def workplace(tmp_path, write_packs, valid):
     return configure
 
 
-def run(folder, stage, *, expect=0):
+def run_script(folder, stage, *, expect=0):
     done = run_python(folder, str(ROOT / script(stage)), expect=expect)
     return done.stdout if expect == 0 else done.stderr
 
 
-def made(folder):
+def files_made(folder):
     files = [*(folder / "studies/gan/made").rglob("*.*"), *(folder / OWN).parent.glob("metrics/*")]
     return {path: path.read_bytes() for path in files if path.is_file()}
 
@@ -184,7 +184,7 @@ def made(folder):
 def test_the_scripts_run_without_dvc_and_write_the_same_bytes_twice(workplace):
     folder = workplace()
     for stage in STAGES:
-        run(folder, stage)
+        run_script(folder, stage)
     home = folder / "studies/gan"
     generated = read_pack(home / "made/generated")
     assert len(generated.labels) == 60
@@ -201,10 +201,10 @@ def test_the_scripts_run_without_dvc_and_write_the_same_bytes_twice(workplace):
     assert len(list((home / "made/added/samples").iterdir())) == 3
     assert not list((folder / ".cache/gan").iterdir())
 
-    expected = made(folder)
+    expected = files_made(folder)
     for stage in STAGES:
-        run(folder, stage)
-    assert made(folder) == expected
+        run_script(folder, stage)
+    assert files_made(folder) == expected
 
 
 @pytest.mark.slow
@@ -212,12 +212,12 @@ def test_a_training_that_is_killed_and_resumed_writes_the_same_bytes(workplace):
     folder = workplace(epochs=60)
     begins = (folder / ".cache/gan/train/grids/epoch_0005.png").exists
     stage = str(ROOT / script("train_gan"))
-    output = assert_a_killed_stage_writes_the_same(made, begins, folder, stage)
+    output = assert_a_killed_stage_writes_the_same(files_made, begins, folder, stage)
     assert "resuming after epoch" in output
 
 
 @pytest.mark.slow
 def test_a_mistake_in_the_params_of_the_study_is_reported_in_one_message(workplace):
     folder = workplace(batch_size=1)
-    output = run(folder, "train_gan", expect=1)
+    output = run_script(folder, "train_gan", expect=1)
     assert re.search("train_gan.batch_size: .*got 1", output)

@@ -17,7 +17,7 @@ OWN = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
 MADE = YAML(typ="safe").load(make_pipeline())
 
 
-def body(stage):
+def body_of_stage(stage):
     return stage.get("do", stage)
 
 
@@ -31,7 +31,7 @@ def is_code(dep):
 
 @pytest.mark.parametrize("name", OWN["stages"])
 def test_a_stage_of_a_project_differs_only_in_its_command_and_its_code(name):
-    own, made = body(OWN["stages"][name]), body(MADE["stages"][name])
+    own, made = body_of_stage(OWN["stages"][name]), body_of_stage(MADE["stages"][name])
     assert without_code(own) == without_code(made)
     data = [dep for dep in own["deps"] if not is_code(dep)]
     assert [dep for dep in made["deps"] if not is_code(dep)] == data

@@ -107,7 +107,7 @@ def test_with_several_labels_each_class_is_a_task_of_its_own():
     assert found[0]["suggested_probability"] == pytest.approx(0.9)
 
 
-def flipped(n_images, *, n_classes, fraction, seed):
+def flip_labels(n_images, *, n_classes, fraction, seed):
     """Probabilities of a good model, labels a fraction of which is flipped, and which ones."""
     random = np.random.default_rng(seed)
     truth = random.integers(0, n_classes, n_images)
@@ -119,7 +119,9 @@ def flipped(n_images, *, n_classes, fraction, seed):
 
 @pytest.mark.parametrize("n_classes", [2, 5, 20])
 def test_most_of_5_percent_flipped_labels_are_listed_and_few_others(n_classes):
-    probabilities, labels, wrong = flipped(4000, n_classes=n_classes, fraction=0.05, seed=n_classes)
+    probabilities, labels, wrong = flip_labels(
+        4000, n_classes=n_classes, fraction=0.05, seed=n_classes
+    )
     found = [int(row["id"]) for row in errors(probabilities, labels, classes=range(n_classes))]
     assert wrong[found].sum() >= 0.9 * wrong.sum()
     assert wrong[found].mean() >= 0.9
@@ -143,7 +145,7 @@ def test_flipped_labels_among_several_per_image_are_listed():
 
 @given(st.integers(0, 10_000), st.integers(2, 6))
 def test_rows_are_unique_per_image_and_ranked_by_margin(seed, n_classes):
-    probabilities, labels, _ = flipped(60, n_classes=n_classes, fraction=0.2, seed=seed)
+    probabilities, labels, _ = flip_labels(60, n_classes=n_classes, fraction=0.2, seed=seed)
     rows = errors(probabilities, labels, classes=range(n_classes))
     assert [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
     assert len({row["id"] for row in rows}) == len(rows)

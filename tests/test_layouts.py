@@ -227,7 +227,7 @@ def test_an_invalid_file_of_tiny_imagenet_is_an_error_that_names_it(file, conten
 # table
 
 
-def parquet(**columns):
+def parquet_file(**columns):
     buffer = io.BytesIO()
     pq.write_table(pa.table(columns), buffer)
     return buffer.getvalue()
@@ -256,7 +256,7 @@ EXPECTED = {"data/1.png": "cat", "data/sub/ü,2.png": "dog", "data/3.png": "[unl
 )  # fmt: skip
 @pytest.mark.promise("layouts")
 def test_a_table_labels_the_images_that_it_lists(name, content):
-    content = parquet(**content) if isinstance(content, dict) else content.encode()
+    content = parquet_file(**content) if isinstance(content, dict) else content.encode()
     source = find(pictures(*EXPECTED) | {name: content})
     assert source.layout == "table"
     assert labels_of(source) == EXPECTED
@@ -287,7 +287,7 @@ def test_comments_before_the_header_are_skipped(comments):
 
 def test_classes_may_be_numbers():
     columns = {"path": ["1.png", "2.png", "3.png"], "label": [0, 1, None]}
-    source = find(pictures("1.png", "2.png", "3.png") | {"t.parquet": parquet(**columns)})
+    source = find(pictures("1.png", "2.png", "3.png") | {"t.parquet": parquet_file(**columns)})
     assert labels_of(source) == {"1.png": "0", "2.png": "1", "3.png": "[unlabelled]"}
 
 
@@ -381,13 +381,13 @@ def test_lines_are_counted_with_comments_and_with_line_breaks_in_fields(table, m
 @pytest.mark.promise("limit-parquet")
 def test_a_parquet_file_of_kilobytes_with_millions_of_rows_is_refused(monkeypatch, limit, message):
     monkeypatch.setattr(table_files, limit, 999)
-    content = parquet(path=[f"{i}.png" for i in range(1000)], label=["a"] * 1000)
+    content = parquet_file(path=[f"{i}.png" for i in range(1000)], label=["a"] * 1000)
     with pytest.raises(UserError, match=rf"t\.parquet: .* at most .*999 {message}"):
         find(pictures("1.png") | {"t.parquet": content})
 
 
 def test_a_damaged_parquet_file_is_an_error():
-    whole = parquet(path=["1.png", "2.png"] * 500, label=["a", "b"] * 500)
+    whole = parquet_file(path=["1.png", "2.png"] * 500, label=["a", "b"] * 500)
     spoilt = whole[:4] + bytes(60) + whole[64:]
     with pytest.raises(UserError, match=r"t\.parquet"):
         find(pictures("1.png", "2.png") | {"t.parquet": spoilt}, layout="table")

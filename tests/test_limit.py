@@ -22,11 +22,11 @@ def image(name, *labels, split=None, group=None, pixels=None):
     return Candidate(name, labels, split, group, (8, 8), pixels or name, f"{0:016x}")
 
 
-def ids(selection):
+def kept_ids(selection):
     return {kept.id for kept in selection.kept}
 
 
-def limited(images, n, *, seed=1):
+def limit_to(images, n, *, seed=1):
     return limit_images(select(images, **ALL), images_per_class=n, seed=seed)
 
 
@@ -37,7 +37,7 @@ LABELED = st.lists(st.tuples(st.sampled_from("abc"), SPLITS), min_size=1, max_si
 @given(LABELED, st.integers(1, 9), st.integers(0, 3))
 def test_each_class_keeps_the_limit_or_all_of_its_images_in_each_split(images_of, n, seed):
     images = [image(f"{i:03}", label, split=split) for i, (label, split) in enumerate(images_of)]
-    selection = limited(images, n, seed=seed)
+    selection = limit_to(images, n, seed=seed)
     kept = Counter((i.labels[0], i.split) for i in selection.kept)
     assert kept == {key: min(n, number) for key, number in Counter(images_of).items()}
     assert len(selection.kept) + len(selection.excluded) == len(images)
@@ -46,22 +46,22 @@ def test_each_class_keeps_the_limit_or_all_of_its_images_in_each_split(images_of
 @given(LABELED, st.integers(1, 9), st.randoms())
 def test_a_larger_limit_keeps_the_images_of_a_smaller_one_in_any_order(images_of, n, random):
     images = [image(f"{i:03}", label, split=split) for i, (label, split) in enumerate(images_of)]
-    fewer = ids(limited(images, n))
+    fewer = kept_ids(limit_to(images, n))
     random.shuffle(images)
-    assert fewer <= ids(limited(images, n + 3))
-    assert fewer == ids(limited(images, n))
+    assert fewer <= kept_ids(limit_to(images, n + 3))
+    assert fewer == kept_ids(limit_to(images, n))
 
 
 def test_another_seed_keeps_other_images():
     images = [image(f"{i:03}", "a") for i in range(50)]
-    assert len({frozenset(ids(limited(images, 5, seed=seed))) for seed in range(4)}) == 4
+    assert len({frozenset(kept_ids(limit_to(images, 5, seed=seed))) for seed in range(4)}) == 4
 
 
 def test_images_of_a_group_are_kept_or_excluded_together():
     images = [image(f"{i:02}", "a", group=f"patient {i // 4}") for i in range(40)]
     images += [image(f"copy {i}", "a", pixels="same") for i in range(3)]
     for seed in range(5):
-        selection = limited(images, 6, seed=seed)
+        selection = limit_to(images, 6, seed=seed)
         groups = Counter(kept.group or kept.sha256 for kept in selection.kept)
         assert groups == {name: 3 if name == "same" else 4 for name in groups}
         assert 6 <= len(selection.kept) <= 6 + 3  # the last group brings it over the limit
@@ -73,7 +73,7 @@ def test_with_several_labels_the_rarest_is_filled_first_and_adds_images_of_other
     images = [image(f"rare {i}", "baby", "people") for i in range(4)]
     images += [image(f"people {i}", "people") for i in range(9)]
     images += [image(f"nothing {i}") for i in range(9)]
-    kept = ids(limited(images, 3))
+    kept = kept_ids(limit_to(images, 3))
     # Three of the four with a baby are people enough; an image on no list is a kind of its own.
     assert Counter(name.split()[0] for name in kept) == {"rare": 3, "nothing": 3}
 
@@ -82,7 +82,7 @@ def test_unlabeled_images_stay_and_an_official_test_split_is_limited():
     images = [image(f"t{i}", "a", split="test") for i in range(9)]
     images += [image(f"l{i}", "a", split="train") for i in range(9)]
     images += [image(f"u{i}", split="unlabelled") for i in range(9)]
-    selection = limited(images, 4)
+    selection = limit_to(images, 4)
     splits = Counter(kept.split for kept in selection.kept)
     assert splits == {"test": 4, "train": 4, "unlabelled": 9}
     reasons = {(item.reason, item.measured) for item in selection.excluded}

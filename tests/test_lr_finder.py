@@ -30,7 +30,7 @@ def phases_of(optimizer, **changes):
 
 
 @pytest.fixture
-def tried(machine, tiny_mlp):
+def try_rates(machine, tiny_mlp):
     def run(pack, optimizer=SGD, *, network=None, config=CONFIG, trainable="all", **changes):
         settings = {"lowest": 1e-5, "highest": 100.0, "n_steps": 60} | changes
         # Neither the rate nor the schedule of the phase counts.
@@ -45,10 +45,10 @@ def tried(machine, tiny_mlp):
 
 @pytest.mark.parametrize("optimizer", [SGD, SGD | {"momentum": 0.9}, {"name": "adam"}])
 def test_the_suggested_rate_learns_but_a_thousandth_of_it_does_not(
-    draw_pack, tiny_mlp, machine, tried, optimizer
+    draw_pack, tiny_mlp, machine, try_rates, optimizer
 ):
     pack = draw_pack(48)
-    rate = tried(pack, optimizer).suggestion()
+    rate = try_rates(pack, optimizer).suggestion()
 
     def loss_after(factor):
         config = CONFIG._replace(phases=phases_of(optimizer | {"lr": factor * rate}))
@@ -59,11 +59,11 @@ def test_the_suggested_rate_learns_but_a_thousandth_of_it_does_not(
     assert loss_after(0.001) > 0.9  # of log 3 = 1.1
 
 
-def test_rates_are_evenly_spaced_and_end_when_the_loss_diverges(draw_pack, tried):
+def test_rates_are_evenly_spaced_and_end_when_the_loss_diverges(draw_pack, try_rates):
     pack = draw_pack(48)
     # Random labels cannot be learned, least of all with large steps.
     pack = pack._replace(labels=np.random.default_rng(0).permutation(pack.labels))
-    found = tried(pack, highest=1e6, trainable="head")
+    found = try_rates(pack, highest=1e6, trainable="head")
     n_tried = len(found.rates)
     assert 10 < n_tried < 60
     assert len(found.losses) == len(found.smoothed) == n_tried
@@ -71,8 +71,8 @@ def test_rates_are_evenly_spaced_and_end_when_the_loss_diverges(draw_pack, tried
     assert np.isfinite(found.losses).all()
 
 
-def test_all_low_rates_are_tried_and_losses_are_smoothed(draw_pack, tried):
-    found = tried(draw_pack(33), lowest=1e-4, highest=0.1, n_steps=30)
+def test_all_low_rates_are_tried_and_losses_are_smoothed(draw_pack, try_rates):
+    found = try_rates(draw_pack(33), lowest=1e-4, highest=0.1, n_steps=30)
     assert len(found.rates) == 30  # more than two epochs
     assert (found.rates[0], found.rates[-1]) == pytest.approx((1e-4, 0.1))
     # Weights are a normal density with a standard deviation of 0.04 * 30 steps.
@@ -81,9 +81,9 @@ def test_all_low_rates_are_tried_and_losses_are_smoothed(draw_pack, tried):
     assert found.smoothed[15] == pytest.approx(expected)
 
 
-def test_losses_do_not_depend_on_the_number_of_micro_batches(draw_pack, tried):
+def test_losses_do_not_depend_on_the_number_of_micro_batches(draw_pack, try_rates):
     whole, cut = (
-        tried(
+        try_rates(
             draw_pack(32),
             config=CONFIG._replace(gradient_accumulation_steps=n),
             **{"n_steps": 20, "highest": 0.1},
@@ -94,12 +94,12 @@ def test_losses_do_not_depend_on_the_number_of_micro_batches(draw_pack, tried):
     assert 0.5 < whole.losses[0] < 3  # about log 3
 
 
-def test_layers_keep_their_factors_and_frozen_layers_do_not_change(draw_pack, tiny_mlp, tried):
+def test_layers_keep_their_factors_and_frozen_layers_do_not_change(draw_pack, tiny_mlp, try_rates):
     def moved(optimizer=SGD, **changes):
         network = tiny_mlp()
         before = {name: p.detach().clone() for name, p in network.named_parameters()}
         rates = {"lowest": 0.001, "highest": 0.01, "n_steps": 2}
-        tried(draw_pack(32), optimizer, network=network, **rates, **changes)
+        try_rates(draw_pack(32), optimizer, network=network, **rates, **changes)
         return {
             name: (p.detach() - before[name]).norm().item()
             for name, p in network.named_parameters()
@@ -130,9 +130,9 @@ def test_the_phase_to_try_is_the_first_or_comes_after_those_before_it(draw_pack,
 
 
 @pytest.mark.parametrize("gradient_clip_norm", [None, 1.0])
-def test_rates_that_are_all_too_high_are_refused(draw_pack, tried, gradient_clip_norm):
+def test_rates_that_are_all_too_high_are_refused(draw_pack, try_rates, gradient_clip_norm):
     config = CONFIG._replace(gradient_clip_norm=gradient_clip_norm)
-    found = tried(draw_pack(48), lowest=1e5, highest=1e30, config=config)
+    found = try_rates(draw_pack(48), lowest=1e5, highest=1e30, config=config)
     with pytest.raises(UserError, match=r"the loss did not decrease.*--lowest"):
         found.suggestion()
 
@@ -187,17 +187,17 @@ def test_a_figure_that_cannot_be_written_is_refused_before_training(
     assert error_of(classifold("lr-find", "mlp", "--out", out)).startswith(message)
 
 
-def test_rates_are_tried_on_features_of_a_frozen_body(draw_pack, tried, tmp_path):
+def test_rates_are_tried_on_features_of_a_frozen_body(draw_pack, try_rates, tmp_path):
     pack = draw_pack(48)
-    plain = tried(pack, trainable="head")
-    cached = tried(pack, trainable="head", cache=FeatureCache(tmp_path))
+    plain = try_rates(pack, trainable="head")
+    cached = try_rates(pack, trainable="head", cache=FeatureCache(tmp_path))
     assert list(tmp_path.glob("*.npy"))
     n_steps = min(len(plain.losses), len(cached.losses)) - 5  # at the end the loss diverges
     assert n_steps > 30
     np.testing.assert_allclose(cached.losses[:n_steps], plain.losses[:n_steps], rtol=0.01)
 
 
-def test_images_that_grow_have_the_size_of_the_middle_epoch(draw_pack, tried):
+def test_images_that_grow_have_the_size_of_the_middle_epoch(draw_pack, try_rates):
     network = build_network(
         "small_resnet", n_classes=3, image_size=16, arguments={"widths": [16], "depth": 1}
     )
@@ -205,7 +205,7 @@ def test_images_that_grow_have_the_size_of_the_middle_epoch(draw_pack, tried):
     network.register_forward_pre_hook(lambda _, images: sides.append(images[0].shape[-1]))
     config = CONFIG._replace(image_size=16, train_size=[4, 20])
     # More steps than in the three epochs of the phase.
-    tried(draw_pack(8, size=16), network=network, config=config, highest=1e-3)
+    try_rates(draw_pack(8, size=16), network=network, config=config, highest=1e-3)
     assert sides == [12] * 60
 
 

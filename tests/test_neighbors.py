@@ -72,7 +72,7 @@ def test_neighbors_by_cosine_similarity_by_hand(training_images, ingested):
     nearest = train.nearest(np.array([[2.0, 0], [0, 0.5]]), k=3)
     found = find_neighbors(nearest, train, ingested=ingested, size=8, resize="box")
     # Lengths make no difference. 001 and 004 are in the same direction: the first comes first.
-    assert [[(one.id, one.label) for one in near] for near in found] == [
+    assert [[(one.id, one.label) for one in nearest] for nearest in found] == [
         [("003", "class0"), ("001", "class1"), ("004", "class1")],
         [("000", "class0"), ("001", "class1"), ("004", "class1")],
     ]
@@ -170,7 +170,7 @@ def test_damaged_features_of_training_images_are_an_error(
 
 def test_the_novelty_of_test_images_is_summarized_by_hand(training_images):
     train = training_images([[1, 0], [0, 1]])
-    predictions = [predicted("a", "cat", "cat"), predicted("b", "cat", "dog")]
+    predictions = [prediction_row("a", "cat", "cat"), prediction_row("b", "cat", "dog")]
     nearest = train.nearest(np.array([[1.0, 1], [1, 0]]))
     rows = novelty_rows(predictions, nearest, train)
     assert [tuple(row) for row in rows] == [NOVELTY_COLUMNS] * 2
@@ -197,12 +197,12 @@ def test_the_overlap_of_labels_is_those_in_common_of_those_in_either(first, seco
     assert label_overlap(first, second) == label_overlap(second, first) == overlap
 
 
-def predicted(image_id, label, prediction):
+def prediction_row(image_id, label, prediction):
     top = {"top_class": prediction, "top_probability": 0.9}
     return {"id": image_id, "label": label, "predicted": prediction, **top}
 
 
-def near(image_id, label, similarity):
+def neighbor(image_id, label, similarity):
     return Neighbor(image_id, label, similarity, np.zeros((4, 4, 3), np.uint8))
 
 
@@ -222,9 +222,9 @@ def test_the_agreement_of_neighbors_by_hand(
     labels, of_correct, of_incorrect, agreements, training_images
 ):
     actual, other, prediction = labels
-    predictions = [predicted("a", actual, actual), predicted("b", other, prediction)]
+    predictions = [prediction_row("a", actual, actual), prediction_row("b", other, prediction)]
     neighbors = [
-        [near("x", of[0], 0.9), near("y", of[1], 0.8)] for of in (of_correct, of_incorrect)
+        [neighbor("x", of[0], 0.9), neighbor("y", of[1], 0.8)] for of in (of_correct, of_incorrect)
     ]
     rows = neighbor_rows(predictions, neighbors)
     assert [row["rank"] for row in rows] == [1, 2, 1, 2]
@@ -267,8 +267,8 @@ def test_the_frame_of_a_neighbor_shows_whether_its_labels_are_those_of_the_test_
     def frames(label, neighbor_labels):
         maps = Maps(*[np.zeros((4, 4))] * 3, None, np.zeros((4, 4)))
         pixels = np.zeros((4, 4, 3), np.uint8)
-        one = Explanation(predicted("a", label, "x$_"), pixels, maps, [], [])
-        neighbors = [near("n", label, 0.5) for label in neighbor_labels]
+        one = Explanation(prediction_row("a", label, "x$_"), pixels, maps, [], [])
+        neighbors = [neighbor("n", label, 0.5) for label in neighbor_labels]
         draw_neighbors(tmp_path / "drawn.png", [one], [neighbors])
         with Image.open(tmp_path / "drawn.png") as picture:
             colors = {bytes(color) for _, color in picture.convert("RGB").getcolors(10**6)}

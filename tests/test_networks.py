@@ -316,7 +316,7 @@ def test_an_unknown_classifier_is_an_error():
         torchvision_network.build(5, image_size=32, name="resnet19")
 
 
-def put(path, tensors):
+def weights_setting(path, tensors):
     """Write a weights file, and return its `weights` setting of params."""
     if path.suffix == ".safetensors":
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
@@ -325,7 +325,7 @@ def put(path, tensors):
     return {"file": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-def changed(network, published):
+def changed_tensors(network, published):
     """The tensors of a network that are not those of a file."""
     return {
         key
@@ -338,19 +338,19 @@ def changed(network, published):
 def test_a_file_fills_every_layer_but_the_head(tmp_path, suffix):
     torch.manual_seed(1)
     published = torchvision.models.resnet18().state_dict()
-    weights = put(tmp_path / f"resnet18{suffix}", published)
+    weights = weights_setting(tmp_path / f"resnet18{suffix}", published)
     network = torchvision_network.build(7, image_size=64, name="resnet18", weights=weights)
-    assert changed(network.backbone, published) == {"fc.weight", "fc.bias"}
+    assert changed_tensors(network.backbone, published) == {"fc.weight", "fc.bias"}
     assert network.head.out_features == 7
 
 
 def test_what_we_trained_starts_another_training(tmp_path):
     arguments = {"name": "squeezenet1_1"}
     trained = build_network("torchvision", n_classes=3, image_size=32, arguments=arguments)
-    arguments["weights"] = put(tmp_path / "w.safetensors", trained.state_dict())
+    arguments["weights"] = weights_setting(tmp_path / "w.safetensors", trained.state_dict())
     network = build_network("torchvision", n_classes=4, image_size=32, arguments=arguments)
     head = {"backbone.classifier.1.weight", "backbone.classifier.1.bias"}
-    assert changed(network, trained.state_dict()) == head
+    assert changed_tensors(network, trained.state_dict()) == head
 
 
 @pytest.mark.parametrize(
@@ -361,7 +361,7 @@ def test_what_we_trained_starts_another_training(tmp_path):
     ],
 )
 def test_weights_of_another_network_are_an_error(tmp_path, given, advice):
-    weights = put(tmp_path / "w.pth", torchvision.models.get_model(given).state_dict())
+    weights = weights_setting(tmp_path / "w.pth", torchvision.models.get_model(given).state_dict())
     with pytest.raises(UserError, match=rf"arguments.weights \(.*w.pth\): must match .*{advice}"):
         torchvision_network.build(5, image_size=32, name="resnet18", weights=weights)
 
@@ -373,9 +373,9 @@ def test_published_names_of_densenet_are_those_of_an_older_torchvision(tmp_path)
         for key, value in state.items()
     }
     assert "features.denseblock1.denselayer1.norm.1.weight" in older
-    weights = put(tmp_path / "w.pth", older)
+    weights = weights_setting(tmp_path / "w.pth", older)
     network = torchvision_network.build(5, image_size=32, name="densenet121", weights=weights)
-    assert changed(network.backbone, state) == {"classifier.weight", "classifier.bias"}
+    assert changed_tensors(network.backbone, state) == {"classifier.weight", "classifier.bias"}
 
 
 def test_a_vision_transformers_positions_are_interpolated_to_our_images(monkeypatch):
@@ -397,7 +397,7 @@ def test_a_vision_transformers_positions_are_interpolated_to_our_images(monkeypa
     monkeypatch.setattr(torchvision_network, "find_weights", lambda *_, **__: found)
     network = torchvision_network.build(5, image_size=112, name="vit_b_16", weights="DEFAULT")
     new = {"encoder.pos_embedding", "heads.head.weight", "heads.head.bias"}
-    assert changed(network.backbone, published) == new
+    assert changed_tensors(network.backbone, published) == new
     ours = network.backbone.encoder.pos_embedding.detach()
     assert torch.equal(ours[:, 0], positions[:, 0])
     assert ours.shape == (1, 1 + 7 * 7, 8)
@@ -409,9 +409,9 @@ def test_auxiliary_heads_are_ignored_and_pixels_are_as_for_other_weights(tmp_pat
     torch.manual_seed(0)
     theirs = torchvision.models.googlenet(aux_logits=True, init_weights=False, num_classes=5)
     published = theirs.state_dict()
-    weights = put(tmp_path / "w.pth", published)
+    weights = weights_setting(tmp_path / "w.pth", published)
     network = torchvision_network.build(5, image_size=32, name="googlenet", weights=weights)
-    assert changed(network.backbone, published) == {"fc.weight", "fc.bias"}
+    assert changed_tensors(network.backbone, published) == {"fc.weight", "fc.bias"}
 
     # torchvision trained it on pixels from -1 to 1; ours are normalized as ImageNet's.
     images = torch.rand(2, 3, 32, 32)
@@ -430,10 +430,10 @@ def test_published_weights_fill_the_convolutions_of_vgg(tmp_path):
     convolutions = vgg.build(3, image_size=32, depths=depths).features.state_dict()
     published = {f"features.{key}": value for key, value in convolutions.items()}
     published |= {"classifier.0.weight": torch.ones(3), "classifier.6.bias": torch.ones(3)}
-    weights = put(tmp_path / "w.pth", published)
+    weights = weights_setting(tmp_path / "w.pth", published)
     network = vgg.build(4, image_size=32, depths=depths, weights=weights)
     assert network.weights == {"source": "file", **weights}
-    assert changed(network.features, convolutions) == set()
+    assert changed_tensors(network.features, convolutions) == set()
 
 
 def test_a_vgg_of_other_sizes_has_no_published_weights():
@@ -503,29 +503,29 @@ def test_a_file_fills_all_of_timms_networks_but_the_head(name, tmp_path, no_conn
     torch.manual_seed(1)
     sized = {"img_size": 224} if name == "test_vit" else {}  # which was made for 160 pixels
     published = timm.create_model(name, num_classes=9, **sized).state_dict()
-    network = build_timm(name, weights=put(tmp_path / "w.safetensors", published))
-    assert changed(network.backbone, published) == set()
+    network = build_timm(name, weights=weights_setting(tmp_path / "w.safetensors", published))
+    assert changed_tensors(network.backbone, published) == set()
 
 
 def test_what_we_trained_with_timm_starts_another_training(tmp_path):
     trained = build_timm("test_convnext")
     torch.nn.init.normal_(trained.backbone.stem[0].weight)
-    weights = put(tmp_path / "w.safetensors", trained.state_dict())
+    weights = weights_setting(tmp_path / "w.safetensors", trained.state_dict())
     network = build_timm("test_convnext", weights=weights)
-    assert changed(network.backbone, trained.backbone.state_dict()) == set()
+    assert changed_tensors(network.backbone, trained.backbone.state_dict()) == set()
 
 
 def test_timms_positions_are_interpolated_to_our_images(tmp_path):
     published = timm.create_model("test_vit", num_classes=9, img_size=64).state_dict()
-    weights = put(tmp_path / "w.pth", published)
+    weights = weights_setting(tmp_path / "w.pth", published)
     network = timm_network.build(5, image_size=96, name="test_vit", weights=weights)
-    assert changed(network.backbone, published) == {"pos_embed"}
+    assert changed_tensors(network.backbone, published) == {"pos_embed"}
     assert network.backbone.pos_embed.shape[1] == 1 + (96 // 16) ** 2
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "levit_128s"])
 def test_timm_refuses_the_weights_of_another_network(name, tmp_path):
-    weights = put(tmp_path / "w.pth", build_small("mlp").state_dict())
+    weights = weights_setting(tmp_path / "w.pth", build_small("mlp").state_dict())
     with pytest.raises(UserError, match=r"arguments.weights.*Use weights of this network"):
         build_timm(name, weights=weights)
 

@@ -14,7 +14,7 @@ NOTEBOOK = Path(__file__).parents[1] / "docs/tutorial.ipynb"
 DIGITS = "load_digits(return_X_y=True)"
 
 
-def printed(notebook):
+def printed_by_cells(notebook):
     """What each cell of code prints, one text per cell."""
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     return ["".join(output.get("text", "") for output in cell.outputs) for cell in cells]
@@ -33,7 +33,7 @@ def accuracy(texts):
 @pytest.mark.dvc
 def test_the_notebook_prints_what_it_shows(tmp_path):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    shown = printed(notebook)
+    shown = printed_by_cells(notebook)
     (loads,) = (cell for cell in notebook.cells if DIGITS in cell.source)
     # More than the 1,000 images at which `fit` looks, as the notebook shows.
     loads.source = loads.source.replace(DIGITS, f"(array[:1010] for array in {DIGITS})")
@@ -46,7 +46,7 @@ def test_the_notebook_prints_what_it_shows(tmp_path):
         startup_timeout=600,  # on a busy machine
         resources={"metadata": {"path": str(tmp_path)}},
     ).execute(env=os.environ | person | {"PATH": tools})
-    assert [without_numbers(text) for text in printed(notebook)] == [
+    assert [without_numbers(text) for text in printed_by_cells(notebook)] == [
         without_numbers(text) for text in shown
     ]
-    assert accuracy(printed(notebook)) == pytest.approx(accuracy(shown), abs=0.05)
+    assert accuracy(printed_by_cells(notebook)) == pytest.approx(accuracy(shown), abs=0.05)

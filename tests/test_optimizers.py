@@ -25,7 +25,7 @@ class Layers(nn.Module):
         return self.head(self.body(self.stem(images).flatten(1)))
 
 
-def steps(network, optimizer, n_steps=6):
+def take_steps(network, optimizer, n_steps=6):
     """Descend on a loss that grows flatter, so that all of an optimizer's memory counts."""
     images = torch.linspace(-1, 1, 8 * 3 * 4 * 4).view(8, 3, 4, 4)
     for _ in range(n_steps):
@@ -35,7 +35,7 @@ def steps(network, optimizer, n_steps=6):
     return [parameter.detach().clone() for parameter in network.parameters()]
 
 
-CLASSES = {
+TORCH_CLASSES = {
     "sgd": torch.optim.SGD,
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
@@ -59,30 +59,30 @@ SETTINGS = [
 ]
 
 
-def torchs(network, *, name, **settings):
+def torch_optimizer(network, *, name, **settings):
     """The plain optimizer of torch, whose settings have the names of ours."""
-    return CLASSES[name](network.parameters(), foreach=False, **settings)
+    return TORCH_CLASSES[name](network.parameters(), foreach=False, **settings)
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_an_optimizer_steps_as_torchs_plain_one_of_its_name(settings):
     ours, theirs = Layers(), Layers()
     before = [parameter.detach().clone() for parameter in ours.parameters()]
-    found = steps(ours, make_optimizer(ours, **settings))
-    expected = steps(theirs, torchs(theirs, **settings))
+    found = take_steps(ours, make_optimizer(ours, **settings))
+    expected = take_steps(theirs, torch_optimizer(theirs, **settings))
     for parameter, other in zip(found, expected, strict=True):
         torch.testing.assert_close(parameter, other, rtol=1e-4, atol=1e-6)
     assert max((a - b).abs().max() for a, b in zip(before, found, strict=True)) > 1e-3
 
 
 def test_each_optimizer_goes_its_own_way():
-    ends = [steps(network := Layers(), make_optimizer(network, **s)) for s in SETTINGS]
+    ends = [take_steps(network := Layers(), make_optimizer(network, **s)) for s in SETTINGS]
     ends = [torch.cat([parameter.flatten() for parameter in end]) for end in ends]
     for i, end in enumerate(ends):
         assert all((end - other).abs().max() > 1e-4 for other in ends[:i])
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", TORCH_CLASSES)
 def test_decay_pulls_on_all_or_only_on_what_is_no_norm_and_no_bias(name):
     weights = {"stem.0.weight", "body.0.weight", "head.weight"}
     everything = {name for name, _ in Layers().named_parameters()}
@@ -102,7 +102,7 @@ def test_decay_pulls_on_all_or_only_on_what_is_no_norm_and_no_bias(name):
         assert {name for name, value in values.items() if (value == 1).all()} == everything - pulled
 
 
-def moved(network, **settings):
+def distances_moved(network, **settings):
     """How far each parameter goes along a gradient of one."""
     network = copy.deepcopy(network)
     before = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
@@ -118,14 +118,14 @@ def moved(network, **settings):
 
 def test_the_longest_matching_prefix_sets_the_rate_factor_of_a_layer():
     factors = {"head": 2.0, "stem.1": 5.0, "stem": 0.1}
-    found = moved(Layers(), name="sgd", lr=0.1, lr_factors=factors)
+    found = distances_moved(Layers(), name="sgd", lr=0.1, lr_factors=factors)
     expected = {"stem.0": 0.01, "stem.1": 0.5, "body.0": 0.1, "body.1": 0.1, "head": 0.2}
     for name, distance in found.items():
         assert distance == pytest.approx(expected[name.rpartition(".")[0]], rel=1e-4), name
 
 
 def test_rates_decrease_from_the_head_to_the_first_layer():
-    found = moved(
+    found = distances_moved(
         Layers(), name="sgd", lr=0.1, lr_decay_per_layer=0.5, lr_factors={"body": 3.0, "head": 2.0}
     )
     # A norm belongs to the layer before it.
@@ -134,7 +134,7 @@ def test_rates_decrease_from_the_head_to_the_first_layer():
         assert distance == pytest.approx(expected[name.partition(".")[0]], rel=1e-4), name
 
 
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", TORCH_CLASSES)
 def test_every_optimizer_accepts_rate_factors_and_weight_decay_without_norms(name):
     network = Layers()
     settings = {"lr_factors": {"head": 2.0}, "weight_decay": 0.1, "weight_decay_on_norm": False}
@@ -168,7 +168,7 @@ def test_a_rate_factor_of_an_unknown_layer_is_an_error():
 def test_frozen_parameters_are_not_optimized():
     network = Layers()
     set_trainable(network, ["body", "head"])
-    distances = moved(network, name="sgd", lr=0.1, lr_factors={"stem": 3.0, "head": 0.5})
+    distances = distances_moved(network, name="sgd", lr=0.1, lr_factors={"stem": 3.0, "head": 0.5})
     for name, distance in distances.items():
         expected = {"stem": 0, "body": 0.1, "head": 0.05}[name.partition(".")[0]]
         assert distance == pytest.approx(expected, rel=1e-4), name

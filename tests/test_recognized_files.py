@@ -14,7 +14,7 @@ from classifold.ingest.tree import open_tree
 from files_in_memory import FilesInMemory, find
 
 
-def written(file_format, **options):
+def encoded_image(file_format, **options):
     buffer = io.BytesIO()
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(buffer, file_format, **options)
     return buffer.getvalue()
@@ -38,7 +38,7 @@ def test_every_extension_of_a_format_that_is_read_is_an_image():
     ],
 )
 def test_images_without_extension_are_recognized_by_their_content(file_format, options):
-    content = written(file_format, **options)
+    content = encoded_image(file_format, **options)
     assert sort_files(FilesInMemory({"cat/1": content, "cat/2.dat": content})).images == [
         "cat/1",
         "cat/2.dat",

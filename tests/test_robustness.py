@@ -53,7 +53,7 @@ def test_all_models_see_the_same_corrupted_images_in_chunks_of_any_size(monkeypa
     assert predict_corrupted(nothing, pixels[:0], **settings, predict=predict) == ({}, set())
 
 
-def summarized(found, labels, attacked=None, **settings):
+def summary_of(found, labels, attacked=None, **settings):
     sample = Sample(LabeledImages([str(i) for i in range(len(labels))], labels), 10)
     return summarize_robustness(found, attacked or {}, sample, image_size=28, **settings)
 
@@ -67,7 +67,7 @@ def test_scores_of_a_model_by_hand(tmp_path):
     attacked = {
         name: {("fgsm", 2): labels[:2], ("pgd", 2): np.array([0, 2])} for name in ("m", STACK)
     }
-    metrics = summarized({"m": model, STACK: stack}, labels, attacked)
+    metrics = summary_of({"m": model, STACK: stack}, labels, attacked)
     assert (metrics["n_images"], metrics["n_test_images"]) == (4, 10)
     assert (metrics["image_size"], metrics["calibrated_size"]) == (28, 32)
     assert metrics["n_attacked_images"] == 2
@@ -109,7 +109,7 @@ def test_only_the_difference_of_the_stack_to_itself_is_a_point():
     labels = np.array([0, 1, 2, 0])
     predicted = {CLEAN: labels, ("fog", 1): (labels + 1) % 3}
     found = {"m": predicted, "n": dict(predicted), STACK: dict(predicted)}
-    models = summarized(found, labels, equal_to_stack={"m"})["models"]
+    models = summary_of(found, labels, equal_to_stack={"m"})["models"]
     of_both = [models[name]["corrupted_versus_stack"] for name in ("m", "n")]
     assert [versus["difference"] for versus in of_both] == [0, 0]
     (low, high), of_other = (versus["difference_ci95"] for versus in of_both)
@@ -119,7 +119,7 @@ def test_only_the_difference_of_the_stack_to_itself_is_a_point():
 def test_a_quotient_by_a_score_of_zero_has_no_interval():
     labels = np.array([0, 1, 2, 0])
     predicted = {CLEAN: (labels + 1) % 3, ("fog", 1): labels}
-    entry = summarized({STACK: predicted}, labels)["models"][STACK]
+    entry = summary_of({STACK: predicted}, labels)["models"][STACK]
     assert (entry["accuracy"], entry["corrupted_accuracy"]) == (0, 1)
     assert entry["relative_accuracy"] is entry["relative_accuracy_ci95"] is None
 
@@ -128,7 +128,7 @@ def test_with_several_labels_the_score_is_micro_f1_over_all_corrupted_images():
     labels = (RANDOM.random((30, 3)) < 0.4).astype(np.uint8)
     conditions = [CLEAN, ("fog", 1), ("fog", 3)]
     stack = {condition: RANDOM.random((30, 3)) < 0.4 for condition in conditions}
-    entry = summarized({STACK: stack}, labels)["models"][STACK]
+    entry = summary_of({STACK: stack}, labels)["models"][STACK]
     assert entry["micro_f1"] == pytest.approx(micro_f1(stack[CLEAN], labels))
     both = np.concatenate([stack["fog", 1], stack["fog", 3]])
     expected = micro_f1(both, np.concatenate([labels, labels]))
@@ -168,6 +168,6 @@ def test_without_images_nothing_is_attacked(tmp_path):
     pixels = np.zeros((0, 8, 8, 3), np.uint8)
     device = torch.device("cpu")
     assert predict_attacked(nothing, pixels, settings=settings, device=device, **paths) == {}
-    assert summarized({}, np.zeros(0, int))["models"] == {}
+    assert summary_of({}, np.zeros(0, int))["models"] == {}
     write_tables(tmp_path, {}, {}, np.zeros(0, int))
     assert read_rows(tmp_path / "attacks.csv") == []

@@ -20,7 +20,7 @@ def optimizer_of(lr=1.0, *, name="sgd", momentum=0.9):
     return make_optimizer(network, name=name, lr=lr, lr_factors=by_layer, **own)
 
 
-def follow(optimizer, after_step, n_steps, key="lr"):
+def settings_of_steps(optimizer, after_step, n_steps, key="lr"):
     """The setting `key` of each group at each step, and what it would be at the next."""
     found = []
     for _ in range(n_steps):
@@ -30,13 +30,13 @@ def follow(optimizer, after_step, n_steps, key="lr"):
     return [*found, [group[key] for group in optimizer.param_groups]]
 
 
-def rates(n_epochs, steps_per_epoch, *, lr=1.0, key="lr", optimizer=None, **settings):
+def rates_of_steps(n_epochs, steps_per_epoch, *, lr=1.0, key="lr", optimizer=None, **settings):
     """What `make_schedule` makes of two groups, a row a step."""
     optimizer = optimizer or optimizer_of(lr)
     schedule = make_schedule(
         optimizer, n_epochs=n_epochs, steps_per_epoch=steps_per_epoch, **settings
     )
-    return follow(optimizer, schedule.after_step, n_epochs * steps_per_epoch, key)
+    return settings_of_steps(optimizer, schedule.after_step, n_epochs * steps_per_epoch, key)
 
 
 def in_groups(first):
@@ -48,7 +48,7 @@ def test_a_constant_rate_stays():
     optimizer = optimizer_of(0.3)
     schedule = make_schedule(optimizer, name="constant", n_epochs=2, steps_per_epoch=3)
     schedule.after_epoch(0.5)
-    assert follow(optimizer, schedule.after_step, 6) == in_groups([0.3] * 7)
+    assert settings_of_steps(optimizer, schedule.after_step, 6) == in_groups([0.3] * 7)
 
 
 def after_epochs(scores, **settings):
@@ -86,32 +86,32 @@ def test_a_plateau_lowers_the_rate_when_the_score_has_not_risen_for_its_patience
 
 
 def test_a_cyclical_rate_is_torchs_triangle():
-    found = rates(5, 7, lr=0.6, name="cyclical", min_lr=0.1, step_size=4)
+    found = rates_of_steps(5, 7, lr=0.6, name="cyclical", min_lr=0.1, step_size=4)
     theirs = optimizer_of(0.6)
     reference = CyclicLR(
         theirs, base_lr=[0.1, 0.01], max_lr=[0.6, 0.06], step_size_up=4, cycle_momentum=False
     )
-    expected = follow(theirs, reference.step, 35)
+    expected = settings_of_steps(theirs, reference.step, 35)
     assert found == [pytest.approx(row, abs=1e-12) for row in expected]
 
 
 def test_a_cyclical_rate_does_not_change_momentum():
-    found = rates(3, 2, key="momentum", name="cyclical", min_lr=0.1, step_size=2)
+    found = rates_of_steps(3, 2, key="momentum", name="cyclical", min_lr=0.1, step_size=2)
     assert found == [[0.9, 0.9]] * 7
 
 
 def test_a_cosine_without_warm_up_is_torchs():
     theirs = optimizer_of()
     reference = CosineAnnealingLR(theirs, T_max=20)
-    expected = follow(theirs, reference.step, 20)
-    found = rates(4, 5, name="cosine", warmup_epochs=0)
+    expected = settings_of_steps(theirs, reference.step, 20)
+    found = rates_of_steps(4, 5, name="cosine", warmup_epochs=0)
     assert found == [pytest.approx(row, abs=1e-12) for row in expected]
 
 
 def test_a_cosine_with_warm_up_by_hand():
     # 1.5 epochs of 2 steps rise: 3 steps; the other 5 fall, to 0 after the last.
     falling = [0.5 * (1 + math.cos(math.pi * i / 5)) for i in range(6)]
-    found = rates(4, 2, name="cosine", warmup_epochs=1.5)
+    found = rates_of_steps(4, 2, name="cosine", warmup_epochs=1.5)
     assert found == in_groups([1 / 4, 2 / 4, 3 / 4, *falling])
 
 
@@ -122,10 +122,10 @@ ONE_CYCLE = {"pct_start": 0.3, "div_factor": 25, "final_div_factor": 1000}
 @pytest.mark.parametrize("key", ["lr", "momentum"])
 def test_one_cycle_is_torchs_with_the_optimizers_rates_as_its_peaks(extra, key):
     settings = ONE_CYCLE | extra
-    found = rates(5, 4, lr=0.4, key=key, name="one_cycle", **settings)
+    found = rates_of_steps(5, 4, lr=0.4, key=key, name="one_cycle", **settings)
     theirs = optimizer_of(0.4)
     reference = OneCycleLR(theirs, max_lr=[0.4, 0.04], total_steps=21, **settings)
-    expected = follow(theirs, reference.step, 20, key)
+    expected = settings_of_steps(theirs, reference.step, 20, key)
     assert found == [pytest.approx(row) for row in expected]
     assert len({row[0] for row in found}) > 10  # it is a cycle
 
@@ -141,8 +141,8 @@ def test_the_photos_report_cycles_its_rate_to_a_ten_millionth_and_its_momentum_a
         "name": "one_cycle", "pct_start": 0.3, "div_factor": div_factor,
         "final_div_factor": final_div_factor, "base_momentum": 0.85, "max_momentum": 0.95,
     }  # fmt: skip
-    first = [row[0] for row in rates(1, 199, lr=0.01, **settings)]
-    momenta = rates(1, 199, lr=0.01, key="momentum", **settings)
+    first = [row[0] for row in rates_of_steps(1, 199, lr=0.01, **settings)]
+    momenta = rates_of_steps(1, 199, lr=0.01, key="momentum", **settings)
     peak = first.index(max(first))
     assert (first[0], first[peak], first[-1]) == pytest.approx((beginning, 0.01, 1e-7))
     assert momenta[0] == momenta[-1] == pytest.approx([0.95, 0.95])
@@ -165,7 +165,7 @@ def test_the_photos_report_cycles_its_rate_to_a_ten_millionth_and_its_momentum_a
 )
 def test_one_cycle_cycles_what_an_optimizer_has_as_momentum(name, key, value_of):
     optimizer = optimizer_of(0.01, name=name)
-    found = rates(1, 19, optimizer=optimizer, key=key, name="one_cycle", **ONE_CYCLE)
+    found = rates_of_steps(1, 19, optimizer=optimizer, key=key, name="one_cycle", **ONE_CYCLE)
     # Torch's own limits: 0.95 and 0.85.
     assert found[0] == found[-1] == [pytest.approx(value_of(0.95))] * 2
     assert found[5] == [pytest.approx(value_of(0.85))] * 2
@@ -174,7 +174,7 @@ def test_one_cycle_cycles_what_an_optimizer_has_as_momentum(name, key, value_of)
 @pytest.mark.parametrize(("name", "momentum"), [("sgd", 0), ("rmsprop", 0), ("adadelta", None)])
 def test_one_cycle_changes_only_the_rate_without_momentum(name, momentum):
     optimizer = optimizer_of(0.5, name=name, momentum=momentum)
-    found = rates(1, 19, optimizer=optimizer, name="one_cycle", **ONE_CYCLE)
+    found = rates_of_steps(1, 19, optimizer=optimizer, name="one_cycle", **ONE_CYCLE)
     assert found[5] == pytest.approx([0.5, 0.05])
     assert {group.get("momentum", momentum) for group in optimizer.param_groups} == {momentum}
 

@@ -23,7 +23,7 @@ NO_AUGMENTATION = {"steps": [], "fill": "reflect"}
 LABELS = np.zeros(10, int)
 
 
-def right(n_images):
+def right_for(n_images):
     """Predictions that are correct for the first images."""
     return (np.arange(10) >= n_images).astype(int)
 
@@ -126,7 +126,7 @@ def test_other_seeds_predict_with_their_own_weights_and_decision(train, tmp_path
 
 
 def test_models_are_compared_over_seeds_by_hand():
-    a, b = [right(9), right(8), right(10)], [right(5), right(6), right(7)]
+    a, b = [right_for(9), right_for(8), right_for(10)], [right_for(5), right_for(6), right_for(7)]
     seeds = {"a": dict(enumerate(a)), "two": {0: a[0], 1: a[1]}, "b": dict(enumerate(b))}
     found = score_seeds(seeds, LABELS)
     assert found["a"]["mean"] == pytest.approx(0.9) and found["a"]["sd"] == pytest.approx(0.1)
@@ -143,7 +143,7 @@ def test_models_are_compared_over_seeds_by_hand():
     assert versus["difference"] == pytest.approx(-0.3)
     assert versus["difference_ci95"] == pytest.approx([-0.3 - half, -0.3 + half])
     assert not versus["larger_than_both"]
-    far = {"a": seeds["a"], "b": {0: right(1), 1: right(1), 2: right(2)}}
+    far = {"a": seeds["a"], "b": {0: right_for(1), 1: right_for(1), 2: right_for(2)}}
     assert score_seeds(far, LABELS)["b"]["versus"]["a"]["larger_than_both"]
 
 
@@ -159,7 +159,7 @@ def test_with_many_images_the_interval_over_seeds_is_that_of_welch():
 
 
 def test_if_all_seeds_predict_the_same_the_interval_is_that_of_the_images():
-    a, b = right(9), right(6)
+    a, b = right_for(9), right_for(6)
     found = seeds_gain_interval(
         [a] * 3, [b] * 3, LABELS, scores=[0.9] * 3, reference_scores=[0.6] * 3
     )

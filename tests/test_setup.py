@@ -80,11 +80,13 @@ def test_a_training_is_made_of_the_packs_and_the_params(packs):
     )
 
 
-def without(*keys):
+def model_without(*keys):
     return {key: value for key, value in MODEL.items() if key not in keys}
 
 
-@pytest.mark.parametrize("model", [without("image_size", "loss"), MODEL | {"image_size": None}])
+@pytest.mark.parametrize(
+    "model", [model_without("image_size", "loss"), MODEL | {"image_size": None}]
+)
 def test_image_size_and_loss_are_by_default_those_of_the_packs(packs, model):
     config = prepare(SETTINGS, model, packs=packs).config
     assert (config.image_size, config.loss) == (8, {"name": "cross_entropy"})
@@ -141,8 +143,8 @@ def test_a_null_in_params_means_the_default():
     assert config.gradient_clip_norm is None
 
 
-OF_CUDA = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee more")
-OF_MPS = RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)")
+FULL_CUDA = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee more")
+FULL_MPS = RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)")
 
 
 @pytest.mark.parametrize(
@@ -154,8 +156,8 @@ OF_MPS = RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)")
         ),
         (lambda: np.empty(10**15), "Unable to allocate"),
         (Mock(side_effect=MemoryError), "out of memory"),
-        (Mock(side_effect=OF_CUDA), r"CUDA out of memory. Tried to allocate 2.00 GiB\.\)"),
-        (Mock(side_effect=OF_MPS), "MPS backend out of memory"),
+        (Mock(side_effect=FULL_CUDA), r"CUDA out of memory. Tried to allocate 2.00 GiB\.\)"),
+        (Mock(side_effect=FULL_MPS), "MPS backend out of memory"),
     ],
     ids=["torch", "numpy", "python", "cuda", "mps"],
 )

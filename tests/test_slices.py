@@ -42,7 +42,7 @@ TEST = [
 
 
 @pytest.fixture
-def sliced(tmp_path):
+def slices_of(tmp_path):
     """Filter a table, and slice some of its images."""
 
     def find(rows, ids, settings=SETTINGS):
@@ -65,8 +65,8 @@ def sliced(tmp_path):
     return find
 
 
-def test_an_official_test_split_is_sliced_by_the_result_of_the_filter(sliced):
-    slices, selection = sliced(TRAIN + TEST, [row["id"] for row in TEST])
+def test_an_official_test_split_is_sliced_by_the_result_of_the_filter(slices_of):
+    slices, selection = slices_of(TRAIN + TEST, [row["id"] for row in TEST])
     assert slices["filter"] == {
         "kept": ["test/new"],
         "size": ["test/large"],
@@ -84,20 +84,20 @@ def test_an_official_test_split_is_sliced_by_the_result_of_the_filter(sliced):
     assert len(duplicates) == selection_metrics(selection)["n_test_images_with_duplicates"]
 
 
-def test_rules_of_the_filter_that_are_off_make_no_slice(sliced):
+def test_rules_of_the_filter_that_are_off_make_no_slice(slices_of):
     settings = {"size": {"rule": "none", "tolerance": 0}, "duplicates": NONE}
-    slices, _ = sliced(TRAIN + TEST, [row["id"] for row in TEST], settings)
+    slices, _ = slices_of(TRAIN + TEST, [row["id"] for row in TEST], settings)
     assert list(slices["filter"]) == ["kept"]
     assert list(slices["duplicates"]) == ["no duplicate"]
 
 
-def test_without_an_official_test_split_there_are_no_slices_of_the_filter(sliced):
-    slices, _ = sliced(TRAIN, ["train/3", "train/4"])
+def test_without_an_official_test_split_there_are_no_slices_of_the_filter(slices_of):
+    slices, _ = slices_of(TRAIN, ["train/3", "train/4"])
     assert list(slices) == ["brightness", "mode"]
 
 
-def test_without_test_images_there_are_no_slices(sliced):
-    slices, _ = sliced(TRAIN, [])
+def test_without_test_images_there_are_no_slices(slices_of):
+    slices, _ = slices_of(TRAIN, [])
     assert slices == {"brightness": {}, "mode": {}}
 
 

@@ -40,7 +40,7 @@ def split_by_class(labels, groups, *, fractions, seed):
     return stratify([(label,) for label in labels], groups, fractions=fractions, seed=seed)
 
 
-def synthetic(class_sizes):
+def labels_and_groups(class_sizes):
     labels = [f"class{i}" for i, size in enumerate(class_sizes) for _ in range(size)]
     return labels, [f"{i:03}" for i in range(len(labels))]
 
@@ -52,7 +52,7 @@ def are_whole(groups, splits):
 
 @given(CLASS_SIZES, FRACTION_TRIPLES, st.integers(0, 9))
 def test_every_image_is_in_one_split_and_every_class_in_every_split(class_sizes, fractions, seed):
-    labels, ids = synthetic(class_sizes)
+    labels, ids = labels_and_groups(class_sizes)
     splits = split_by_class(labels, ids, fractions=fractions, seed=seed)
     assert len(splits) == len(labels)
     assert set(zip(labels, splits, strict=True)) == set(itertools.product(set(labels), SPLITS))
@@ -62,7 +62,7 @@ def test_every_image_is_in_one_split_and_every_class_in_every_split(class_sizes,
 def test_no_other_split_of_a_class_comes_closer_to_the_fractions(size, fractions):
     assume(min(fractions.values()) * size >= 1)
     counts = Counter(
-        split_by_class(["cat"] * size, synthetic([size])[1], fractions=fractions, seed=0)
+        split_by_class(["cat"] * size, labels_and_groups([size])[1], fractions=fractions, seed=0)
     )
 
     def distance(n_images):
@@ -93,7 +93,7 @@ COMMON = {"label03", "label05", "label07", "label09", "label10"}
 
 def common_labels(n_images, seed):
     """Labels of photos that occur often enough for every split."""
-    several = photos(n_images, unlabeled=True, seed=seed)
+    several = label_sets_of_photos(n_images, unlabeled=True, seed=seed)
     return [tuple(label for label in of_image if label in COMMON) for of_image in several]
 
 
@@ -168,7 +168,7 @@ PROPORTIONS = (
 )
 
 
-def photos(n_images, *, unlabeled, seed):
+def label_sets_of_photos(n_images, *, unlabeled, seed):
     """Sample label sets of photos; with `unlabeled`, some of them are empty."""
     draw = np.random.default_rng(seed).random((n_images * 3, len(PROPORTIONS)))
     labels = [tuple(f"label{i:02}" for i in np.flatnonzero(row)) for row in draw < PROPORTIONS]
@@ -188,7 +188,7 @@ def largest_gap(labels, splits):
 def test_class_proportions_of_20000_photos_of_14_labels_are_as_close_as_in_the_report(
     unlabeled, fractions
 ):
-    labels = photos(20_000, unlabeled=unlabeled, seed=1)
+    labels = label_sets_of_photos(20_000, unlabeled=unlabeled, seed=1)
     splits = stratify(labels, [str(i) for i in range(20_000)], fractions=fractions, seed=0)
     assert largest_gap(labels, splits) <= 0.0005
     assert [Counter(splits)[split] for split in SPLITS] == [
@@ -236,7 +236,7 @@ folds_of = partial(stratify_folds, setting="stack.folds")
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=8), st.integers(2, 7), st.integers(0, 9))
 def test_folds_have_as_many_images_of_each_class_as_in_scikit_learn(class_sizes, n_folds, seed):
     assume(max(class_sizes) >= n_folds)
-    labels, ids = synthetic(class_sizes)
+    labels, ids = labels_and_groups(class_sizes)
     folds = folds_of([(label,) for label in labels], ids, n_folds=n_folds, seed=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of classes with fewer images than folds
@@ -274,13 +274,13 @@ def test_more_folds_than_groups_are_an_error():
         folds_of([("cat",)] * 9, list("aaabbbccc"), n_folds=4, seed=0)
 
 
-def listed(labels, *, split=None, name="image"):
+def images_of(labels, *, split=None, name="image"):
     return [
         Image(f"{name}{i:03}", (label,), f"{name}{i:03}", split) for i, label in enumerate(labels)
     ]
 
 
-def assigned(images, *, method="grouped"):
+def splits_and_counts(images, *, method="grouped"):
     splits = assign_splits(images, fractions=FRACTIONS, method=method, seed=0)
     return splits, Counter(splits)
 
@@ -313,7 +313,9 @@ def test_official_splits_stay_and_the_others_are_filled(n_images, fractions, exp
     images = [
         image
         for split, n in n_images.items()
-        for image in listed(["cat", "dog"] * (n // 2) + ["cat"] * (n % 2), split=split, name=split)
+        for image in images_of(
+            ["cat", "dog"] * (n // 2) + ["cat"] * (n % 2), split=split, name=split
+        )
     ]
     splits = assign_splits(images, fractions=fractions, method=method, seed=0)
     for image, split in zip(images, splits, strict=True):
@@ -323,7 +325,7 @@ def test_official_splits_stay_and_the_others_are_filled(n_images, fractions, exp
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_calibration_split_is_a_fourth_split_with_the_same_proportions(method):
-    images = listed(["cat"] * 120 + ["dog"] * 80, name="new")
+    images = images_of(["cat"] * 120 + ["dog"] * 80, name="new")
     fractions = {"train": 0.4, "validation": 0.2, "test": 0.2, "calibration": 0.2}
     splits = assign_splits(images, fractions=fractions, method=method, seed=0)
     if method == "grouped":
@@ -333,15 +335,15 @@ def test_a_calibration_split_is_a_fourth_split_with_the_same_proportions(method)
     assert metrics["n_calibration"] == pytest.approx(40, abs=4)
     assert sum(metrics[f"n_{split}"] for split in fractions) == 200
     none = assign_splits(images, fractions=FRACTIONS | {"calibration": 0}, method=method, seed=0)
-    assert none == assigned(images, method=method)[0]
+    assert none == splits_and_counts(images, method=method)[0]
 
 
 def test_duplicates_of_official_test_images_may_stay_in_train():
     images = [
-        *listed(["cat", "dog"] * 20, split="train", name="train"),
+        *images_of(["cat", "dog"] * 20, split="train", name="train"),
         Image("test0", ("cat",), "train000", "test"),
     ]
-    splits, counts = assigned(images)
+    splits, counts = splits_and_counts(images)
     assert (splits[-1], counts["test"]) == ("test", 1)
     assert split_metrics(images, splits)["n_groups_across_splits"] == 1
 
@@ -442,12 +444,12 @@ def test_large_and_small_classes_are_split_exactly():
     }
 
 
-def iterative(labels, groups, *, fractions=FRACTIONS, seed=0):
+def stratify_iteratively(labels, groups, *, fractions=FRACTIONS, seed=0):
     return stratify_with_scikit_multilearn(labels, groups, fractions=fractions, seed=seed)
 
 
 def test_without_groups_scikit_multilearn_gives_the_result_of_its_own_call():
-    labels = photos(2000, unlabeled=True, seed=4)
+    labels = label_sets_of_photos(2000, unlabeled=True, seed=4)
     ids = [f"{i:04}" for i in range(2000)]
     matrix = np.array([[f"label{i:02}" in of_image for i in range(14)] for of_image in labels], int)
     np.random.seed(7)
@@ -460,7 +462,7 @@ def test_without_groups_scikit_multilearn_gives_the_result_of_its_own_call():
     for split, (_, rows) in zip(SPLITS, folds, strict=True):
         for row in order[rows]:
             expected[row] = split
-    assert iterative(labels, ids, seed=7) == expected
+    assert stratify_iteratively(labels, ids, seed=7) == expected
 
 
 @given(
@@ -474,7 +476,7 @@ def test_scikit_multilearn_keeps_groups_whole(images, seed):
     labels = [tuple(sorted(of_image)) for of_image, _ in images]
     groups = [str(group) for _, group in images]
     try:
-        splits = iterative(labels, groups, seed=seed)
+        splits = stratify_iteratively(labels, groups, seed=seed)
     except UserError:
         reject()  # too few groups
     assert set(splits) == set(SPLITS)
@@ -484,9 +486,9 @@ def test_scikit_multilearn_keeps_groups_whole(images, seed):
 @pytest.mark.parametrize("unlabeled", [True, False])
 @pytest.mark.parametrize("images_per_group", [1, 3])
 def test_scikit_multilearn_is_within_tolerance_of_the_fractions(unlabeled, images_per_group):
-    labels = photos(3000, unlabeled=unlabeled, seed=5)
+    labels = label_sets_of_photos(3000, unlabeled=unlabeled, seed=5)
     groups = [str(i // images_per_group) for i in range(3000)]
-    splits = iterative(labels, groups)
+    splits = stratify_iteratively(labels, groups)
     counts = Counter(splits)
     for split, fraction in FRACTIONS.items():
         assert counts[split] / 3000 == pytest.approx(fraction, abs=0.02)
@@ -499,21 +501,22 @@ def test_scikit_multilearn_counts_the_images_of_a_label_and_not_the_groups():
     groups = [str(i) for i in range(300) for _ in range(1 + i % 9)]
     halves = {"train": 0.5, "validation": 0.5}
     for seed in range(5):
-        splits = iterative([("cat",)] * len(groups), groups, fractions=halves, seed=seed)
+        splits = stratify_iteratively([("cat",)] * len(groups), groups, fractions=halves, seed=seed)
         assert splits.count("train") == pytest.approx(len(groups) / 2, abs=12)
 
 
 def test_scikit_multilearn_gives_one_result_per_seed_in_any_order_of_images():
     labels = common_labels(200, seed=6)
     groups = [f"{i // 2:03}" for i in range(200)]
-    splits = [iterative(labels, groups, seed=seed) for seed in (1, 1, 2)]
+    splits = [stratify_iteratively(labels, groups, seed=seed) for seed in (1, 1, 2)]
     assert splits[0] == splits[1] != splits[2]
-    backwards = iterative(labels[::-1], groups[::-1], seed=1)
+    backwards = stratify_iteratively(labels[::-1], groups[::-1], seed=1)
     assert backwards[::-1] == splits[0]
 
 
 @pytest.mark.parametrize(
-    ("split", "error"), [(stratify, None), (iterative, None), (iterative, ZeroDivisionError)]
+    ("split", "error"),
+    [(stratify, None), (stratify_iteratively, None), (stratify_iteratively, ZeroDivisionError)],
 )
 def test_the_global_state_of_numpy_does_not_change(monkeypatch, split, error):
     if error:
@@ -528,7 +531,7 @@ def test_the_global_state_of_numpy_does_not_change(monkeypatch, split, error):
 def test_a_split_that_scikit_multilearn_would_leave_empty_is_an_error():
     message = r"split\.method: .*validation.* empty, got 2 groups.*grouped"
     with pytest.raises(UserError, match=message):
-        iterative([(), ()], ["a", "b"])
+        stratify_iteratively([(), ()], ["a", "b"])
 
 
 def test_scikit_multilearn_is_imported_only_where_it_is_used():

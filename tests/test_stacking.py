@@ -46,7 +46,7 @@ def cross_fit(logits, labels, *, method, settings=SETTINGS):
     )
 
 
-def members(n_images=160, *, n_classes=4, seed=0):
+def logits_and_labels(n_images=160, *, n_classes=4, seed=0):
     """Two members, each of which knows only one half of the classes, and labels."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, n_classes, n_images)
@@ -59,7 +59,7 @@ def members(n_images=160, *, n_classes=4, seed=0):
     return logits, labels
 
 
-def joined(logits):
+def log_probabilities(logits):
     """The log probabilities of all members, float64 (N, members, classes)."""
     return join(list(logits.values()), task="single")
 
@@ -73,7 +73,7 @@ def test_the_mean_averages_probabilities(n_members, n_classes):
 
 
 def test_the_method_mean_is_the_mean_and_has_no_fitted_weights():
-    logits, labels = members()
+    logits, labels = logits_and_labels()
     fitted = cross_fit(logits, labels, method="mean")
     expected = mean_logits(list(logits.values()), task="single")
     np.testing.assert_allclose(fitted.logits, expected)
@@ -83,7 +83,7 @@ def test_the_method_mean_is_the_mean_and_has_no_fitted_weights():
 
 @pytest.mark.parametrize("n_classes", [2, 4])
 def test_the_method_logistic_is_scikit_learns_regression_on_log_probabilities(n_classes):
-    logits, labels = members(n_classes=n_classes)
+    logits, labels = logits_and_labels(n_classes=n_classes)
     fitted = cross_fit(logits, labels, method="logistic")
     inputs = np.concatenate([log_softmax(v.astype(np.float64), axis=1) for v in logits.values()], 1)
     reference = LogisticRegression(max_iter=2000).fit(inputs, labels)
@@ -92,7 +92,7 @@ def test_the_method_logistic_is_scikit_learns_regression_on_log_probabilities(n_
 
 
 def test_a_class_without_images_to_fit_on_is_never_predicted():
-    logits, labels = members()
+    logits, labels = logits_and_labels()
     labels[labels == 3] = 2
     fitted = cross_fit(logits, labels, method="logistic")
     found = softmax(ensemble_logits(fitted.ensemble, logits), axis=1)
@@ -115,17 +115,17 @@ def same_weights(network, other, **tolerances):
 
 
 def test_dense_layers_have_the_weights_of_their_best_epoch():
-    logits, labels = members(100)
+    logits, labels = logits_and_labels(100)
     settings = DENSE | {"lr": 0.1, "seed": 1}
-    stopped, n_epochs = fit_dense(joined(logits), labels, **settings | {"epochs": 200})
+    stopped, n_epochs = fit_dense(log_probabilities(logits), labels, **settings | {"epochs": 200})
     assert 0 < n_epochs < 200 - DENSE["patience"]
-    exact, same = fit_dense(joined(logits), labels, **settings | {"epochs": n_epochs})
+    exact, same = fit_dense(log_probabilities(logits), labels, **settings | {"epochs": n_epochs})
     assert same == n_epochs
     same_weights(exact, stopped, rtol=0, atol=0)
 
 
 def test_dense_layers_are_fitted_on_all_images_for_the_median_of_the_folds_epochs(monkeypatch):
-    logits, labels = members(60)
+    logits, labels = logits_and_labels(60)
     epochs, given = iter([2, 30, 5, 8, 0]), []
 
     def fit(*arguments, settings, **others):
@@ -140,27 +140,27 @@ def test_dense_layers_are_fitted_on_all_images_for_the_median_of_the_folds_epoch
 
 
 def test_many_weights_are_fitted_in_one_pass_and_are_the_same_but_for_rounding(monkeypatch):
-    logits, labels = members(60)
-    exact, n_epochs = fit_dense(joined(logits), labels, **DENSE, seed=1)
+    logits, labels = logits_and_labels(60)
+    exact, n_epochs = fit_dense(log_probabilities(logits), labels, **DENSE, seed=1)
     monkeypatch.setattr(dense, "MIN_FUSED", 0)
-    fused, same = fit_dense(joined(logits), labels, **DENSE, seed=1)
+    fused, same = fit_dense(log_probabilities(logits), labels, **DENSE, seed=1)
     assert same == n_epochs > 0
     same_weights(exact, fused, rtol=1e-3, atol=1e-4)
 
 
 def test_members_are_joined_in_blocks_with_the_same_bits(monkeypatch):
-    logits, _ = members(60)
+    logits, _ = logits_and_labels(60)
     expected = log_softmax(np.stack(list(logits.values()), 1).astype(np.float64), axis=2)
     monkeypatch.setattr(row_blocks, "MAX_VALUES", 1)
-    np.testing.assert_array_equal(joined(logits), expected)
+    np.testing.assert_array_equal(log_probabilities(logits), expected)
     single = join(list(logits.values()), task="single", dtype=np.float32)
     np.testing.assert_array_equal(single, expected.astype(np.float32))
 
 
 @pytest.mark.parametrize("n_epochs", [0, 7])
 def test_without_patience_exactly_the_given_epochs_are_fitted_starting_from_the_mean(n_epochs):
-    logits, labels = members()
-    inputs = joined(logits).astype(np.float32)
+    logits, labels = logits_and_labels()
+    inputs = log_probabilities(logits).astype(np.float32)
     settings = DENSE | {"hidden": [16, 8], "epochs": n_epochs, "patience": None}
     stack, fitted = fit_dense(inputs, labels, **settings, seed=1)
     assert fitted == n_epochs
@@ -169,8 +169,8 @@ def test_without_patience_exactly_the_given_epochs_are_fitted_starting_from_the_
 
 
 def test_dense_layers_learn_which_member_is_right_and_beat_the_mean_on_new_images():
-    logits, labels = members(400)
-    new, new_labels = members(400, seed=9)
+    logits, labels = logits_and_labels(400)
+    new, new_labels = logits_and_labels(400, seed=9)
     scores = {}
     for method in ("mean", "dense"):
         ensemble = cross_fit(logits, labels, method=method).ensemble
@@ -187,10 +187,10 @@ def test_early_stopping_ends_the_fit_after_its_patience(monkeypatch):
         return generator(seed, *counters)
 
     monkeypatch.setattr(dense, "generator", spy)
-    logits, _ = members(60)
+    logits, _ = logits_and_labels(60)
     labels = np.random.default_rng(5).integers(0, 4, 60)  # nothing to learn
     settings = DENSE | {"epochs": 1000, "patience": 3, "lr": 0.1}
-    _, n_epochs = fit_dense(joined(logits), labels, **settings, seed=1)
+    _, n_epochs = fit_dense(log_probabilities(logits), labels, **settings, seed=1)
     assert n_epochs < 20
     assert epochs == list(range(1, n_epochs + 4))
 
@@ -221,7 +221,7 @@ def test_an_ensemble_is_scored_on_images_that_it_was_not_fitted_on(method):
 @functools.cache
 def fitted_once(method, task="single"):
     """Logits of two members, labels, and the ensemble that is fitted on them."""
-    logits, labels = {"single": members, "multi": several_labels}[task](60)
+    logits, labels = {"single": logits_and_labels, "multi": logits_and_columns}[task](60)
     return logits, labels, cross_fit(logits, labels, method=method)
 
 
@@ -249,14 +249,14 @@ def test_a_stored_ensemble_has_the_logits_of_the_fitted_one_for_members_in_any_o
 
 
 def test_a_member_with_nan_logits_is_named_with_a_remedy():
-    logits, labels = members()
+    logits, labels = logits_and_labels()
     logits["high"][3, 1] = np.nan
     message = r"'high'.*logits.*NaN.*stack.members"
     with pytest.raises(UserError, match=message):
         cross_fit(logits, labels, method="mean")
 
 
-def several_labels(n_images=200, seed=0):
+def logits_and_columns(n_images=200, seed=0):
     """Two members, each of which knows some of three labels, and labels (N, 3)."""
     random = np.random.default_rng(seed)
     labels = (random.random((n_images, 3)) < [0.5, 0.3, 0.2]).astype(np.uint8)
@@ -268,7 +268,7 @@ def several_labels(n_images=200, seed=0):
 
 
 def test_with_several_labels_the_mean_averages_the_probability_of_each_class():
-    logits, _ = several_labels()
+    logits, _ = logits_and_columns()
     logits["low"][0] = [800, -800, 0]  # beyond what a sigmoid can distinguish from 1 and 0
     logits["high"][0] = [700, -700, 0]
     expected = np.mean([expit(values.astype(np.float64)) for values in logits.values()], axis=0)
@@ -279,8 +279,8 @@ def test_with_several_labels_the_mean_averages_the_probability_of_each_class():
 
 @pytest.mark.parametrize("method", ["weighted", "greedy", "logistic", "dense"])
 def test_with_several_labels_a_fitted_stack_beats_the_mean_on_new_images(method):
-    logits, labels = several_labels(400)
-    new, new_labels = several_labels(400, seed=9)
+    logits, labels = logits_and_columns(400)
+    new, new_labels = logits_and_columns(400, seed=9)
     logits["noise"] = np.random.default_rng(1).normal(0, 5, labels.shape)
     new["noise"] = np.random.default_rng(2).normal(0, 5, labels.shape)
     losses = {}
@@ -292,7 +292,7 @@ def test_with_several_labels_a_fitted_stack_beats_the_mean_on_new_images(method)
 
 
 def test_with_several_labels_the_regression_of_each_class_is_scikit_learns():
-    logits, labels = several_labels()
+    logits, labels = logits_and_columns()
     labels[:, 2] = 0  # a class without images to fit on
     found = expit(ensemble_logits(cross_fit(logits, labels, method="logistic").ensemble, logits))
     inputs = np.concatenate(list(logits.values()), axis=1)
@@ -304,7 +304,7 @@ def test_with_several_labels_the_regression_of_each_class_is_scikit_learns():
 
 def test_the_probability_of_the_truth_by_hand():
     logits = [np.log([[0.7, 0.3], [0.2, 0.8]]), np.log([[0.5, 0.5], [0.9, 0.1]])]
-    truth = probability_of_truth(joined(dict(enumerate(logits))), np.array([0, 1]))
+    truth = probability_of_truth(log_probabilities(dict(enumerate(logits))), np.array([0, 1]))
     np.testing.assert_allclose(truth, [[0.7, 0.5], [0.8, 0.1]])
 
     odds = [logit([[0.7, 0.3]]), logit([[0.5, 0.9]])]
@@ -349,7 +349,7 @@ def test_with_many_rounds_greedy_selection_comes_near_the_best_weights():
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("several", [False, True])
 def test_a_stack_of_one_member_is_exactly_the_member(method, several):
-    logits, labels = several_labels(80) if several else members(80)
+    logits, labels = logits_and_columns(80) if several else logits_and_labels(80)
     name = next(iter(logits))
     one = {name: logits[name]}
     fitted = cross_fit(one, labels, method=method)
@@ -366,7 +366,7 @@ def test_a_stack_of_one_member_is_exactly_the_member(method, several):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_stack_of_equal_members_has_the_logits_of_one_of_them(method):
-    logits, labels = members(120)
+    logits, labels = logits_and_labels(120)
     equal = {"a": logits["low"], "b": logits["low"]}
     found = cross_fit(equal, labels, method=method)
     assert np.isfinite(found.logits).all()
@@ -442,7 +442,7 @@ def test_the_best_member_is_the_first_listed_in_case_of_a_tie():
 
 
 def test_an_ensemble_is_described_with_the_weight_of_each_member():
-    logits, labels = members(60)
+    logits, labels = logits_and_labels(60)
     ensemble = fit_ensemble(logits, labels, method="mean", settings={}, seed=1).ensemble
     assert describe_ensemble(ensemble, method="mean", n_folds=5) == {
         "method": "mean",
@@ -465,7 +465,7 @@ def test_logits_of_different_images_are_refused(tmp_path):
 
 @pytest.mark.parametrize("several", [False, True])
 def test_images_of_a_group_are_in_one_fold_of_cross_fitting(several):
-    _, labels = several_labels(60) if several else members(60)
+    _, labels = logits_and_columns(60) if several else logits_and_labels(60)
     ids = [str(i) for i in range(60)]
     groups = {image_id: f"g{i // 3}" for i, image_id in enumerate(ids)}
     folds = assign_folds(MemberLogits(ids, labels, {}), groups, n_folds=5, seed=1)
@@ -478,7 +478,7 @@ def test_images_of_a_group_are_in_one_fold_of_cross_fitting(several):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("n_images", [1, 2, 3])
 def test_an_ensemble_of_few_images_is_fitted_or_the_mean_and_says_so(method, n_images, capsys):
-    logits, labels = members(n_images)
+    logits, labels = logits_and_labels(n_images)
     found = cross_fit(logits, labels, method=method)
     description = describe_ensemble(found.ensemble, method=method, n_folds=0)
     assert np.isfinite(found.logits).all()
@@ -494,7 +494,7 @@ def test_an_ensemble_of_few_images_is_fitted_or_the_mean_and_says_so(method, n_i
         assert "reason" not in description
 
 
-def numbered(letter, logits, labels):
+def member_logits(letter, logits, labels):
     return MemberLogits([f"{letter}{i}" for i in range(len(labels))], labels, logits)
 
 
@@ -509,9 +509,12 @@ def fitted_stack(validation, *others, groups):
 
 
 def test_a_stack_is_scored_by_logits_of_images_that_it_was_not_fitted_on():
-    (logits, labels), (train_logits, train_labels) = members(), members(120, seed=1)
-    validation = numbered("v", logits, labels)
-    train = numbered("t", train_logits, train_labels)
+    (logits, labels), (train_logits, train_labels) = (
+        logits_and_labels(),
+        logits_and_labels(120, seed=1),
+    )
+    validation = member_logits("v", logits, labels)
+    train = member_logits("t", train_logits, train_labels)
     groups = validation.ids + train.ids
 
     alone = fitted_stack(validation, None, groups=groups)
@@ -539,8 +542,11 @@ def test_a_stack_is_scored_by_logits_of_images_that_it_was_not_fitted_on():
 
 
 def test_the_sets_of_a_stack_are_calibrated_on_the_calibration_split():
-    (logits, labels), (other, of_other) = members(), members(40, seed=2)
-    validation, calibration = numbered("v", logits, labels), numbered("c", other, of_other)
+    (logits, labels), (other, of_other) = logits_and_labels(), logits_and_labels(40, seed=2)
+    validation, calibration = (
+        member_logits("v", logits, labels),
+        member_logits("c", other, of_other),
+    )
     alone, stack = (
         fitted_stack(validation, None, each, groups=validation.ids) for each in (None, calibration)
     )

@@ -41,12 +41,12 @@ TINY = {
 }
 
 
-def one(**changes):
+def single_phase(**changes):
     """A single phase that is `PHASE` but for the changes."""
     return {"p1": PHASE | changes}
 
 
-def tiny(name="mlp", *, image_size=8, seed=1):
+def tiny_network(name="mlp", *, image_size=8, seed=1):
     seed_torch(seed, "weights")
     return build_network(name, n_classes=3, image_size=image_size, arguments=TINY[name])
 
@@ -56,7 +56,7 @@ def train(network, pack, validation=None, *, policy=NO_POLICY, precision="fp32",
         network,
         pack,
         validation or pack,
-        config=config_of(pack, **{"phases": one()} | changes),
+        config=config_of(pack, **{"phases": single_phase()} | changes),
         policy=policy,
         machine=set_up(device=CPU, precision=precision),
     )
@@ -80,16 +80,16 @@ def same_weights(state, other):
 @pytest.mark.parametrize("name", TINY)
 def test_a_tiny_network_of_each_kind_memorizes_32_images(draw_pack, name):
     pack = draw_pack(32, size=16 if name == "initial_cnn" else 8)
-    network = tiny(name, image_size=pack.size)
-    fitted = train(network, pack, phases=one(epochs=20))
+    network = tiny_network(name, image_size=pack.size)
+    fitted = train(network, pack, phases=single_phase(epochs=20))
     assert score_of(network, pack).accuracy == 1
     assert fitted.history[0]["train_loss"] > 2 * fitted.history[-1]["train_loss"]
 
 
 @pytest.fixture
-def sides():
+def watched_network():
     """A large network, and the sides of images that come: by whether the network trains."""
-    network, found = tiny("small_resnet", image_size=16), {True: [], False: []}
+    network, found = tiny_network("small_resnet", image_size=16), {True: [], False: []}
     network.register_forward_pre_hook(
         lambda network, images: found[network.training].append(images[0].shape[-1])
     )
@@ -97,17 +97,19 @@ def sides():
 
 
 def test_training_takes_images_of_its_own_size_and_validation_those_of_the_network(
-    draw_pack, sides
+    draw_pack, watched_network
 ):
-    network, found = sides
+    network, found = watched_network
     pack = draw_pack(24, size=16)
-    train(network, pack, train_size=8, policy=CROP_FLIP, phases=one(epochs=1))
+    train(network, pack, train_size=8, policy=CROP_FLIP, phases=single_phase(epochs=1))
     assert {training: set(of) for training, of in found.items()} == {True: {8}, False: {16}}
 
 
-def test_training_images_grow_from_the_first_to_the_last_epoch_of_all_phases(draw_pack, sides):
-    network, found = sides
-    phases = one(epochs=3) | {"p2": PHASE | {"epochs": 2}}
+def test_training_images_grow_from_the_first_to_the_last_epoch_of_all_phases(
+    draw_pack, watched_network
+):
+    network, found = watched_network
+    phases = single_phase(epochs=3) | {"p2": PHASE | {"epochs": 2}}
     pack = draw_pack(24, size=16)
     train(network, pack, train_size=[8, 24], policy=CROP_FLIP, phases=phases, batch_size=24)
     assert found[True] == [8, 8, 16, 24, 24]
@@ -132,9 +134,9 @@ def test_sizes_of_training_images(train_size, n_epochs, expected):
 
 @pytest.mark.promise("only-training-augmented")
 def test_images_are_augmented_in_training_and_not_in_validation(draw_pack):
-    still = one(epochs=1, optimizer=STILL)
+    still = single_phase(epochs=1, optimizer=STILL)
     plain, augmented = (
-        train(tiny(), draw_pack(24), policy=policy, phases=still).history[0]
+        train(tiny_network(), draw_pack(24), policy=policy, phases=still).history[0]
         for policy in (NO_POLICY, CROP_FLIP)
     )
     assert augmented["validation_loss"] == plain["validation_loss"]
@@ -168,8 +170,8 @@ LOSSES = {
 
 
 def memorizes(pack, *, optimizer=ADAM, schedule=CONSTANT, **changes):
-    network = tiny()
-    phases = one(epochs=15, optimizer=optimizer, schedule=schedule)
+    network = tiny_network()
+    phases = single_phase(epochs=15, optimizer=optimizer, schedule=schedule)
     before = score_of(network, pack).accuracy
     train(network, pack, phases=phases, **changes)
     return before < 0.7 and score_of(network, pack).accuracy == 1
@@ -196,19 +198,19 @@ SIGMOID = ["binary_cross_entropy", "mean_squared_error", "focal", "mild focal"]
 
 
 @pytest.fixture
-def tiny_multi():
+def tiny_multi_network():
     """A network for images of `draw_multi_pack`."""
-    return lambda: tiny(image_size=9)
+    return lambda: tiny_network(image_size=9)
 
 
 @pytest.mark.parametrize("loss", SIGMOID)
 @pytest.mark.parametrize("class_weights", ["none", "balanced"])
 def test_each_sigmoid_loss_memorizes_images_with_several_labels(
-    draw_multi_pack, tiny_multi, loss, class_weights
+    draw_multi_pack, tiny_multi_network, loss, class_weights
 ):
-    pack, network = draw_multi_pack(32), tiny_multi()
+    pack, network = draw_multi_pack(32), tiny_multi_network()
     assert set(pack.labels.sum(1).tolist()) == {0, 1, 2, 3}  # of any number of labels
-    phases = one(epochs=25, optimizer=ADAM | {"lr": 0.02})
+    phases = single_phase(epochs=25, optimizer=ADAM | {"lr": 0.02})
     fitted = train(network, pack, phases=phases, loss=LOSSES[loss], class_weights=class_weights)
     assert fitted.history[0]["validation_micro_f1"] < 1
     score = score_of(network, pack)
@@ -230,16 +232,16 @@ def test_a_network_learns_in_each_other_way_too(draw_pack, changes):
 
 
 def test_bf16_learns_too_and_keeps_its_weights_in_fp32(draw_pack):
-    network = tiny()
+    network = tiny_network()
     train(network, draw_pack(32), precision="bf16")
     assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
     assert score_of(network, draw_pack(32)).accuracy == 1
 
 
 def trained_weights(pack, name, *, n_drawn=1, **changes):
-    network = tiny(name)
+    network = tiny_network(name)
     torch.rand(n_drawn)
-    train(network, pack, phases=one(epochs=2), **changes)
+    train(network, pack, phases=single_phase(epochs=2), **changes)
     return network.state_dict()
 
 
@@ -268,7 +270,7 @@ def test_dropout_leaves_out_other_units_in_every_batch_and_epoch(draw_pack, tiny
 
     layer.register_forward_pre_hook(lambda _, inputs: torch.ones_like(inputs[0]))
     layer.register_forward_hook(record)
-    train(network, draw_pack(16), phases=one(epochs=3))
+    train(network, draw_pack(16), phases=single_phase(epochs=3))
     masks = {tuple((units > 0).ravel().tolist()) for units in kept}
     assert len(masks) == len(kept) == 3 * 2  # epochs, batches
 
@@ -279,7 +281,10 @@ def test_micro_batches_end_with_the_weights_of_whole_batches(
     draw_pack, tiny_mlp, gradient_clip_norm, n_images
 ):
     sgd = {"name": "sgd", "lr": 0.1, "momentum": 0.9}
-    changes = {"phases": one(epochs=3, optimizer=sgd), "gradient_clip_norm": gradient_clip_norm}
+    changes = {
+        "phases": single_phase(epochs=3, optimizer=sgd),
+        "gradient_clip_norm": gradient_clip_norm,
+    }
 
     def weights(gradient_accumulation_steps):
         network = tiny_mlp()  # without batch norm and dropout
@@ -303,7 +308,7 @@ def test_the_moving_average_of_weights_is_validated_and_saved(draw_pack, tiny_ml
 
     def after(n_epochs, ema_decay):
         network = tiny_mlp()
-        phases = one(epochs=n_epochs, stop={"metric": "loss"})
+        phases = single_phase(epochs=n_epochs, stop={"metric": "loss"})
         # One step an epoch.
         fitted = train(network, pack, batch_size=32, phases=phases, ema_decay=ema_decay)
         assert fitted.best_epoch == n_epochs
@@ -325,7 +330,7 @@ def assert_scored(row, score):
     assert {name: row[name] for name in columns} == pytest.approx(columns, abs=2e-6)
 
 
-ONCE_STILL = one(epochs=1, optimizer=STILL)
+ONCE_STILL = single_phase(epochs=1, optimizer=STILL)
 
 
 @pytest.mark.parametrize("steps", [1, 3])
@@ -340,7 +345,7 @@ def test_the_training_score_is_that_of_the_weights_at_each_step(draw_pack, tiny_
 
 def test_the_training_score_of_several_labels_has_micro_f1(draw_multi_pack, tiny_mlp):
     pack, network = draw_multi_pack(32), tiny_mlp(image_size=9)
-    phases = one(epochs=1) | {"p2": ONCE_STILL["p1"]}
+    phases = single_phase(epochs=1) | {"p2": ONCE_STILL["p1"]}
     *_, row = train(network, pack, phases=phases).history
     score = score_of(network, pack)
     assert 0 < score.micro_f1 < 1
@@ -385,8 +390,8 @@ def test_the_weights_of_the_best_epoch_are_restored_and_not_those_of_the_last(dr
     # What is learned from `pack` is wrong here, so that the first epochs are the best.
     validation = draw_pack(30, seed=5)
     validation = validation._replace(labels=(validation.labels + 1) % 3)
-    network = tiny()
-    slow = one(optimizer={"name": "adam", "lr": 0.0005})
+    network = tiny_network()
+    slow = single_phase(optimizer={"name": "adam", "lr": 0.0005})
     fitted = train(network, pack, validation, phases=slow)
     accuracies = [row["validation_accuracy"] for row in fitted.history]
     best = max(fitted.history, key=lambda r: (r["validation_accuracy"], -r["validation_loss"]))
@@ -448,8 +453,8 @@ def test_training_stops_after_its_patience_and_the_best_epoch_by_its_metric_is_r
     draw_multi_pack, scripted_scores, stop, epochs_run, best_epoch
 ):
     seen = scripted_scores(*SCRIPT)
-    network = tiny(image_size=9)
-    fitted = train(network, draw_multi_pack(16), phases=one(stop=stop))
+    network = tiny_network(image_size=9)
+    fitted = train(network, draw_multi_pack(16), phases=single_phase(stop=stop))
     assert [row["epoch"] for row in fitted.history] == list(range(1, epochs_run + 1))
     assert fitted.best_epoch == fitted.phases["p1"]["best_epoch"] == best_epoch
     assert same_weights(network.state_dict(), seen[best_epoch - 1])
@@ -459,17 +464,17 @@ def test_training_stops_after_its_patience_and_the_best_epoch_by_its_metric_is_r
 def test_with_one_label_an_image_accuracy_is_the_metric_and_a_phase_may_have_no_patience(
     draw_pack, scripted_scores
 ):
-    seen, network = scripted_scores(*(scores[:2] for scores in SCRIPT)), tiny()
+    seen, network = scripted_scores(*(scores[:2] for scores in SCRIPT)), tiny_network()
     assert train(network, draw_pack(16)).best_epoch == 2
     assert len(seen) == 8
     assert same_weights(network.state_dict(), seen[1])
 
 
 def test_each_phase_starts_from_the_best_epoch_of_the_previous_one(draw_pack, scripted_scores):
-    pack, network = draw_pack(16), tiny()
+    pack, network = draw_pack(16), tiny_network()
     seen = scripted_scores((1, 0.1), (1, 0.9), (1, 0.2), (1, 0.3), (1, 0.2))
     still = {"epochs": 2, "optimizer": STILL, "stop": {"metric": "accuracy", "patience": 1}}
-    fitted = train(network, pack, phases=one(epochs=3) | {"p2": PHASE | still})
+    fitted = train(network, pack, phases=single_phase(epochs=3) | {"p2": PHASE | still})
     assert same_weights(seen[3], seen[1])
     assert not same_weights(seen[3], seen[2])
     # An earlier phase's best does not count in the next, nor does its patience.
@@ -482,22 +487,22 @@ def test_a_plateau_watches_the_metric_that_stops(draw_pack, scripted_scores, met
     # Accuracy rises while the loss does, too.
     scripted_scores(*((1 + 0.1 * epoch, 0.1 * epoch) for epoch in range(4)))
     plateau = {"name": "plateau", "factor": 0.5, "patience": 0}
-    phases = one(epochs=4, schedule=plateau, stop={"metric": metric})
-    fitted = train(tiny(), draw_pack(16), phases=phases)
+    phases = single_phase(epochs=4, schedule=plateau, stop={"metric": metric})
+    fitted = train(tiny_network(), draw_pack(16), phases=phases)
     rates = [row["learning_rate"] for row in fitted.history]
     assert rates == {"accuracy": [0.01] * 4, "loss": [0.01, 0.01, 0.005, 0.0025]}[metric]
 
 
 def test_early_stopping_is_logged(draw_pack, scripted_scores, capsys):
     scripted_scores(*[(1, 0.5)] * 9)
-    train(tiny(), draw_pack(16), phases=one(stop={"patience": 2}))
+    train(tiny_network(), draw_pack(16), phases=single_phase(stop={"patience": 2}))
     assert "validation accuracy has not improved for 2 epochs" in capsys.readouterr().out
 
 
 def test_phases_run_in_the_order_of_their_names_with_epochs_counted_on(draw_pack):
     phases = {"p2": PHASE | {"epochs": 2, "optimizer": {"name": "sgd", "lr": 0.5}}}
-    phases |= one(epochs=3, trainable="head")
-    fitted = train(tiny(), draw_pack(), phases=phases)
+    phases |= single_phase(epochs=3, trainable="head")
+    fitted = train(tiny_network(), draw_pack(), phases=phases)
     expected = [*(("p1", epoch, 0.01) for epoch in (1, 2, 3)), ("p2", 4, 0.5), ("p2", 5, 0.5)]
     columns = ["phase", "epoch", "learning_rate"]
     assert [tuple(row[name] for name in columns) for row in fitted.history] == expected
@@ -510,8 +515,10 @@ def test_phases_run_in_the_order_of_their_names_with_epochs_counted_on(draw_pack
 
 def test_summaries_of_phases_have_epochs_rates_scores_and_trainable_parameters(draw_pack):
     cyclical = {"name": "cyclical", "min_lr": 0.002, "step_size": 4}
-    phases = one(epochs=3, trainable="head", schedule=cyclical) | {"p2": PHASE | {"epochs": 2}}
-    fitted = train(tiny(), draw_pack(32), phases=phases)  # 4 steps an epoch
+    phases = single_phase(epochs=3, trainable="head", schedule=cyclical) | {
+        "p2": PHASE | {"epochs": 2}
+    }
+    fitted = train(tiny_network(), draw_pack(32), phases=phases)  # 4 steps an epoch
     best = {name: fitted.history[fitted.phases[name]["best_epoch"] - 1] for name in phases}
     assert fitted.phases["p1"] == {
         "n_epochs": 3,
@@ -532,9 +539,9 @@ def test_summaries_of_phases_have_epochs_rates_scores_and_trainable_parameters(d
 
 def test_a_phase_changes_what_it_trains_and_nothing_else(draw_pack):
     def changed(trainable):
-        network = tiny("small_resnet")
+        network = tiny_network("small_resnet")
         before = weights_of(network)
-        train(network, draw_pack(), phases=one(epochs=2, trainable=trainable))
+        train(network, draw_pack(), phases=single_phase(epochs=2, trainable=trainable))
         after = network.state_dict()
         return {name for name in before if not torch.equal(before[name], after[name])}
 
@@ -545,21 +552,21 @@ def test_a_phase_changes_what_it_trains_and_nothing_else(draw_pack):
 
 
 def test_a_nan_loss_is_an_error_with_epoch_step_and_remedy(draw_pack):
-    wild = one(optimizer={"name": "sgd", "lr": 1e30})
+    wild = single_phase(optimizer={"name": "sgd", "lr": 1e30})
     message = (
         r"^phases\.p1\.optimizer\.lr: .*epoch 1, step 2 is NaN, .*1e\+30.*Lower it.*"
         "gradient_clip_norm to 1.0.*classifold lr-find"
     )
     for norm in (None, 1.0):  # which does not help here
         with pytest.raises(UserError, match=message):
-            train(tiny("small_resnet"), draw_pack(), phases=wild, gradient_clip_norm=norm)
+            train(tiny_network("small_resnet"), draw_pack(), phases=wild, gradient_clip_norm=norm)
 
 
 def test_an_exploding_loss_is_an_error_with_its_value_phase_and_epoch(draw_pack, tiny_mlp):
     pack = draw_pack()
     # Random labels cannot be learned, least of all by large steps.
     pack = pack._replace(labels=np.random.default_rng(0).permutation(pack.labels))
-    phases = one(epochs=2) | {
+    phases = single_phase(epochs=2) | {
         "p2": PHASE | {"trainable": "head", "optimizer": {"name": "sgd", "lr": 1e7}}
     }
     message = (
@@ -580,18 +587,18 @@ def test_losses_are_checked_periodically_and_at_the_end_of_an_epoch(draw_pack, m
 
     monkeypatch.setattr(Epochs, "_check", watched)
     monkeypatch.setattr(epochs_module, "STEPS_BETWEEN_CHECKS", 3)
-    train(tiny(), draw_pack(32), phases=one(epochs=1), batch_size=4)
+    train(tiny_network(), draw_pack(32), phases=single_phase(epochs=1), batch_size=4)
     assert looked == [3, 6, 8]
     looked.clear()
-    wild = one(optimizer={"name": "sgd", "lr": 1e30})
+    wild = single_phase(optimizer={"name": "sgd", "lr": 1e30})
     with pytest.raises(UserError, match=r"epoch 1, step [23] is NaN"):
-        train(tiny(), draw_pack(32), phases=wild, batch_size=4)
+        train(tiny_network(), draw_pack(32), phases=wild, batch_size=4)
     assert looked == [3]  # it does not go on to the end
 
 
 def test_the_metrics_of_a_training_have_the_accuracy_gap_and_the_last_phase(draw_pack):
-    network = tiny()
-    phases = one(epochs=2, trainable="head") | {"p2": PHASE | {"epochs": 1}}
+    network = tiny_network()
+    phases = single_phase(epochs=2, trainable="head") | {"p2": PHASE | {"epochs": 1}}
     fitted = train(network, draw_pack(), phases=phases)
     metrics = training_metrics(network, fitted, train=Score(0.1, 1.0), validation=Score(0.5, 2 / 3))
     assert metrics == {
@@ -608,9 +615,11 @@ def test_the_metrics_of_a_training_have_the_accuracy_gap_and_the_last_phase(draw
     assert list(metrics["phases"]) == ["p1", "p2"]
 
 
-def test_the_metrics_of_a_training_on_several_labels_have_micro_f1(draw_multi_pack, tiny_multi):
-    network = tiny_multi()
-    fitted = train(network, draw_multi_pack(16), phases=one(epochs=2))
+def test_the_metrics_of_a_training_on_several_labels_have_micro_f1(
+    draw_multi_pack, tiny_multi_network
+):
+    network = tiny_multi_network()
+    fitted = train(network, draw_multi_pack(16), phases=single_phase(epochs=2))
     scores = {"train": Score(0.1, 0.75, 0.9), "validation": Score(0.5, 0.5, 0.8)}
     metrics = training_metrics(network, fitted, **scores)
     n_parameters = 243 * 16 + 16 + 16 * 3 + 3

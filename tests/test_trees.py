@@ -428,7 +428,7 @@ def headers_without_end(kind):
     if kind == "sparse":
         first = bytearray(header(type=tarfile.GNUTYPE_SPARSE))
         first[482] = 1
-        return checked(first) + (b"0" * 504 + b"\1" + bytes(7)) * (megabytes // 512)
+        return with_checksum(first) + (b"0" * 504 + b"\1" + bytes(7)) * (megabytes // 512)
     return header(type=kind, size=megabytes) + bytes(megabytes) + header() + bytes(1024)
 
 
@@ -467,7 +467,7 @@ def test_many_small_files_have_headers_of_their_own(pack, opened):
         assert len(tree.names()) == 3000
 
 
-def checked(block):
+def with_checksum(block):
     """A header with the checksum of its bytes."""
     block[148:156] = b" " * 8
     block[148:156] = b"%06o\0 " % sum(block)
@@ -478,19 +478,21 @@ def header(**fields):
     return member("cat/1.png", **fields).tobuf(tarfile.GNU_FORMAT)
 
 
-def backwards(**fields):
+def header_of_negative_size(**fields):
     block = bytearray(header(**fields))
     block[124:136] = tarfile.itn(-512, 12, tarfile.GNU_FORMAT)
-    return checked(block)
+    return with_checksum(block)
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        pytest.param(backwards() + bytes(1024), id="an entry of less than no bytes"),
+        pytest.param(header_of_negative_size() + bytes(1024), id="an entry of less than no bytes"),
         pytest.param(header(size=2**62) + bytes(1024), id="an entry of endless bytes"),
         pytest.param(header(type=b"x", size=2**80) + bytes(1024), id="endless attributes"),
-        pytest.param(backwards(type=b"x") + bytes(1024), id="attributes of less than no bytes"),
+        pytest.param(
+            header_of_negative_size(type=b"x") + bytes(1024), id="attributes of less than no bytes"
+        ),
         pytest.param(header(size=2**80) + bytes(1024), id="an entry of more than endless bytes"),
         pytest.param(
             header() + (header(type=b"L", size=4) + b"abc".ljust(512, b"\0")) * 3000 + bytes(1024),

@@ -471,7 +471,7 @@ def files_around(folder):
 
 
 TO_PASSWORDS = {"linkname": "/etc/passwd"}
-OF_KIND = {  # entries of one kind of archive alone, with their contents, and why they are refused
+ENTRIES_OF_ONE_KIND = {  # entries of one kind of archive alone, and why they are refused
     "zip": (
         {
             entry("cat/link.png", external_attr=(stat.S_IFLNK | 0o777) << 16): b"/etc/passwd",
@@ -490,14 +490,14 @@ OF_KIND = {  # entries of one kind of archive alone, with their contents, and wh
 }
 
 
-@pytest.mark.parametrize("kind", OF_KIND)
+@pytest.mark.parametrize("kind", ENTRIES_OF_ONE_KIND)
 @pytest.mark.promise("not-extracted", "refused-entries", "limit-files")
 def test_an_archive_that_would_break_out_is_read_completely_but_not_written(
     tmp_path, ingest, pickles, kind
 ):
     images = ["cat/1.png", "cat/CON.png", "cat/aux", "dog/nul.png", "dog/=cmd().png"]
     outside = ["../evil.png", "cat/../../evil.png", "/evil.png", "C:\\evil.png"]
-    odd, reasons = OF_KIND[kind]
+    odd, reasons = ENTRIES_OF_ONE_KIND[kind]
     files = dict.fromkeys([*images, *outside, LONG], picture()) | odd
     files["cat/pickle.png"] = pickles["pkl"]
     files |= {f"cat/beside.{suffix}": content for suffix, content in pickles.items()}

@@ -24,7 +24,7 @@ from classifold.augmentation.online.warp import (
 NOISE = np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8)
 
 
-def one(value):
+def array(value):
     return np.array([float(value)])
 
 
@@ -33,7 +33,7 @@ def warp(image, matrix, *, size=None, fill="reflect"):
 
 
 def turned(image, *, degrees=0, scale=1, fill="reflect"):
-    return warp(image, rotations(one(degrees)) @ scalings(one(scale), one(scale)), fill=fill)
+    return warp(image, rotations(array(degrees)) @ scalings(array(scale), array(scale)), fill=fill)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_flip_undoes_itself_and_is_a_scaling_by_minus_one(name):
     np.testing.assert_array_equal(flip(flip(NOISE, name), name), NOISE)
     columns = -1 if name in ("horizontal", "both") else 1
     rows = -1 if name in ("vertical", "both") else 1
-    mirrored = warp(NOISE, scalings(one(columns), one(rows)))
+    mirrored = warp(NOISE, scalings(array(columns), array(rows)))
     np.testing.assert_array_equal(mirrored, flip(NOISE, name))
 
 
@@ -70,12 +70,12 @@ GRAY = np.repeat(np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9]], np.uint8)[..., None
 @pytest.mark.parametrize(
     ("matrix", "fill", "expected"),
     [
-        (shifts(one(1), one(0)), "black", [[0, 1, 2], [0, 4, 5], [0, 7, 8]]),  # to the right
-        (shifts(one(0), one(-1)), "edge", [[4, 5, 6], [7, 8, 9], [7, 8, 9]]),  # up
+        (shifts(array(1), array(0)), "black", [[0, 1, 2], [0, 4, 5], [0, 7, 8]]),  # to the right
+        (shifts(array(0), array(-1)), "edge", [[4, 5, 6], [7, 8, 9], [7, 8, 9]]),  # up
         # Reflected about the outermost pixel.
-        (shifts(one(1), one(0)), "reflect", [[2, 1, 2], [5, 4, 5], [8, 7, 8]]),
-        (slants(one(1), one(0)), "edge", [[2, 3, 3], [4, 5, 6], [7, 7, 8]]),  # rows slide
-        (rotations(one(90)), "black", [[3, 6, 9], [2, 5, 8], [1, 4, 7]]),  # counter-clockwise
+        (shifts(array(1), array(0)), "reflect", [[2, 1, 2], [5, 4, 5], [8, 7, 8]]),
+        (slants(array(1), array(0)), "edge", [[2, 3, 3], [4, 5, 6], [7, 7, 8]]),  # rows slide
+        (rotations(array(90)), "black", [[3, 6, 9], [2, 5, 8], [1, 4, 7]]),  # counter-clockwise
     ],
 )
 def test_matrices_by_hand(matrix, fill, expected):
@@ -118,15 +118,19 @@ def test_a_plain_image_stays_plain_where_borders_are_filled_from_it(degrees, sca
 def test_shear_is_that_of_keras():
     """Keras looks up row - sin(s) * column and cos(s) * column, from the center."""
     sine, cosine = np.sin(np.radians(20)), np.cos(np.radians(20))
-    found = shears(one(20))[0] @ [3, 5, 1]  # column, row
+    found = shears(array(20))[0] @ [3, 5, 1]  # column, row
     np.testing.assert_allclose(found[:2], [cosine * 3, 5 - sine * 3])
 
 
 def test_the_first_step_is_done_first():
     image = np.zeros((9, 9, 3), np.uint8)
     image[4, 6] = 255
-    moved_then_turned = warp(image, shifts(one(-2), one(0)) @ rotations(one(90)), fill="black")
-    turned_then_moved = warp(image, rotations(one(90)) @ shifts(one(-2), one(0)), fill="black")
+    moved_then_turned = warp(
+        image, shifts(array(-2), array(0)) @ rotations(array(90)), fill="black"
+    )
+    turned_then_moved = warp(
+        image, rotations(array(90)) @ shifts(array(-2), array(0)), fill="black"
+    )
     assert moved_then_turned[4, 4, 0] == 255  # into the center, where it stays
     assert turned_then_moved[2, 2, 0] == 255  # up, then to the left
 

@@ -56,7 +56,7 @@ def hub(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def small(tmp_path, monkeypatch):
+def small_published(tmp_path, monkeypatch):
     """A small network of torchvision with weights of ours, at an address on this machine."""
     torch.manual_seed(1)
     state = torchvision.models.shufflenet_v2_x0_5(num_classes=7).state_dict()
@@ -83,16 +83,18 @@ def build(network, *, image_size=64, **arguments):
     return build_network(network, n_classes=5, image_size=image_size, arguments=arguments)
 
 
-def differing(network, state):
+def tensors_that_differ(network, state):
     own = network.backbone.state_dict()
     return {name for name in own if name not in state or not torch.equal(own[name], state[name])}
 
 
 @pytest.mark.parametrize("weights", ["pretrained", "DEFAULT", "V1"])
-def test_weights_of_torchvision_are_downloaded_once_and_fill_all_but_the_head(small, weights):
-    state, published = small
+def test_weights_of_torchvision_are_downloaded_once_and_fill_all_but_the_head(
+    small_published, weights
+):
+    state, published = small_published
     network = build("torchvision", name=SMALL, weights=weights)
-    assert differing(network, state) == {"fc.weight", "fc.bias"}
+    assert tensors_that_differ(network, state) == {"fc.weight", "fc.bias"}
     assert network.weights == {
         "source": "torchvision",
         "tag": "V1",
@@ -103,11 +105,11 @@ def test_weights_of_torchvision_are_downloaded_once_and_fill_all_but_the_head(sm
     }
     published.unlink()  # from now on from the cache
     network = build("torchvision", name=SMALL, weights=weights)
-    assert differing(network, state) == {"fc.weight", "fc.bias"}
+    assert tensors_that_differ(network, state) == {"fc.weight", "fc.bias"}
 
 
-def test_a_download_with_another_sha256_is_an_error_and_is_not_kept(small, tmp_path):
-    _, published = small
+def test_a_download_with_another_sha256_is_an_error_and_is_not_kept(small_published, tmp_path):
+    _, published = small_published
     published.write_bytes(published.read_bytes()[:-1] + b"!")
     for _ in range(2):
         with pytest.raises(UserError, match=rf"V1 of {SMALL} could not be downloaded .*hash"):
@@ -115,8 +117,8 @@ def test_a_download_with_another_sha256_is_an_error_and_is_not_kept(small, tmp_p
     assert not list(tmp_path.glob("torch/hub/checkpoints/*"))
 
 
-def test_a_damaged_file_in_the_cache_is_an_error_with_its_path(small, tmp_path):
-    _, published = small
+def test_a_damaged_file_in_the_cache_is_an_error_with_its_path(small_published, tmp_path):
+    _, published = small_published
     cached = tmp_path / "torch/hub/checkpoints" / published.name
     cached.parent.mkdir(parents=True)
     cached.write_bytes(published.read_bytes()[:100])
@@ -147,7 +149,7 @@ def test_weights_of_timm_come_from_the_hub_and_fill_all_but_the_head(hub):
     path = hub(f"timm/test_resnet.{tag}", state)
     for weights in ("pretrained", tag):
         network = build("timm", name="test_resnet", weights=weights)
-        assert differing(network, state) == set()
+        assert tensors_that_differ(network, state) == set()
         assert network.weights == {
             "source": "timm",
             "tag": tag,
