@@ -13,7 +13,7 @@ from classifold.project.budget import Candidate, Costs, Speed, choose_epochs
 from classifold.project.chosen_params import write_params
 from classifold.project.presets import Preset, epochs_of, set_epochs
 from classifold.project.timed_run import STATE, TimedRun
-from test_findings import CPU, FOUND, sized
+from test_findings import CPU, FOUND, photos_of_size
 
 PROBE = Candidate(Speed(once=20, each=5, epoch=0, image=0.01), 0)
 TUNED = Candidate(Speed(once=0, each=30, epoch=60, image=0.02), 10)
@@ -178,7 +178,7 @@ def test_too_few_minutes_are_an_error_and_more_continue(tmp_path):
 
 
 def test_the_head_has_no_choice_of_a_model_that_is_left_out(tmp_path):
-    run = Simulated(tmp_path, "quick", found=FOUND._replace(sample=sized(28)))
+    run = Simulated(tmp_path, "quick", found=FOUND._replace(sample=photos_of_size(28)))
     assert "# models.mlp: 5 epochs" in (tmp_path / "params.yaml").read_text()
     run.run(7)
     text = (tmp_path / "params.yaml").read_text()
@@ -217,7 +217,7 @@ def test_an_interrupted_run_finishes_a_network_with_its_epochs(tmp_path):
 
 
 def test_params_that_the_user_changed_are_kept(tmp_path, capsys):
-    run = Simulated(tmp_path, "quick", found=FOUND._replace(sample=sized(28)))
+    run = Simulated(tmp_path, "quick", found=FOUND._replace(sample=photos_of_size(28)))
     run.run(12)
     file = tmp_path / "params.yaml"
     changed = file.read_text().replace("seed: 1\n", "seed: 2\n")
