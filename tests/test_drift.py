@@ -272,6 +272,18 @@ def test_few_images_and_missing_features_are_errors_and_duplicates_are_counted(w
     assert done.exit_code == 2 and "Make them with 'dvc repro novelty'" in done.stderr
 
 
+def test_both_sets_that_are_too_small_are_one_error(write_images):
+    write_images("few", seed=2, n=19)
+    path = Path("data/split/test.csv")
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:13]))
+    reference, new = run_drift("few").stderr.splitlines()
+    assert "data/split/test.csv: must have at least 20 distinct images" in reference
+    assert "got 12. Raise split.fractions.test" in reference
+    assert new.startswith("IMAGES: must have at least 20") and "got 19. Give more" in new
+    write_images("new", seed=3)
+    assert run_drift("new").stderr.splitlines() == [reference]
+
+
 def test_new_images_that_are_the_test_images_are_named(write_images):
     write_images("new", seed=2)
     rows = Path("data/split/test.csv").read_text().splitlines(keepends=True)

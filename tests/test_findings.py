@@ -208,6 +208,17 @@ def test_params_suit_the_images(tmp_path, changes, machine, installed, values):
     assert all(len(line) <= 100 for line in head.splitlines())
 
 
+def test_near_duplicates_that_do_not_exist_do_not_stay_in_one_split(tmp_path):
+    for n_near, expected in (
+        (6, "6 images of the sample have near"),
+        (0, "has no near duplicates"),
+    ):
+        found = FOUND._replace(sample=PHOTOS._replace(n_near=n_near))
+        choices = write_params(tmp_path / "params.yaml", Path("x"), found, CPU)
+        (why,) = (choice.reason for choice in choices if choice.key == "filter.duplicates.near")
+        assert expected in why and ("they stay" in why) == (n_near > 0)
+
+
 GOOD_PHOTOS = ["lite0_tuned", "lite2_tuned", "lite0", "lite1", "lite2"]
 NETWORKS = ["mlp", "initial_cnn", "alphanet_a", "small_resnet"]
 SMALL = {"sample": photos_of_size(28)}

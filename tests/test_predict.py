@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from dvc.utils.hydra import apply_overrides
+from rich.cells import cell_len
 
 from archives import member, pack, write_files
 from classifold.data.csv_file import read_rows
@@ -23,7 +24,7 @@ from classifold.runtime import chunks, parallel
 from classifold.serving import new_images, predict
 from classifold.serving.predict import N_IMAGES_AT_ONCE, Classifier, Prediction
 from classifold.serving.predictions_file import write_predictions
-from classifold.serving.predictions_table import print_predictions
+from classifold.serving.predictions_table import print_predictions, shorten
 from classifold.stacking.ensemble import load_ensemble
 from command_line import classifold, error_of
 
@@ -390,10 +391,11 @@ def test_without_a_file_the_command_prints_a_table(command, monkeypatch):
     expected = evaluated(Path(), ["owl/deep.png"])["stack"][0]
     ranked = sorted(zip(expected, CLASSES, strict=True), reverse=True)
     first, second, third = (f"{name} {p:.3f}" for p, name in ranked)
-    (row,) = (line for line in done.stdout.splitlines() if "deep.png" in line)
-    assert row.split("  ") and first in row and f"{second}, {third}" in row
+    row, remark = (line for line in done.stdout.splitlines() if "deep.png" in line)
+    assert first in row and f"{second}, {third}" in row
+    assert "a deep image" in remark and "a deep image" not in row
     (row,) = (line for line in done.stdout.splitlines() if "rubbish [red].jpg" in line)
-    assert "not an image in a supported format" in row
+    assert row.strip().endswith("  not an image in a supported format")
     assert "predictions of the stack for 1 image" in done.stdout
     assert sorted(Path().rglob("*")) == before
 
@@ -439,11 +441,72 @@ def test_the_table_lists_each_class_once(capsys, monkeypatch, labels, cells):
     assert [cell.strip() for cell in row.split("  ") if cell.strip()] == cells
 
 
-def set_thresholds(root, **thresholds):
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["cherry", "tomato", "strawberry"],
+        ["Prunus avium (sweet cherry, ripe)", "Fragaria × ananassa", "x" * 90],
+        ["x" * 90, "さくらんぼ", "トマト"],
+    ],
+)
+def test_the_table_fits_the_terminal_and_has_the_whole_predicted_class(
+    capsys, monkeypatch, width, names
+):
+    monkeypatch.setenv("COLUMNS", str(width))
+    probabilities = dict(zip(names, (0.6, 0.3, 0.1), strict=True))
+    prediction = Prediction("a.jpg", names[:1], probabilities, None, sets={"0.9": names})
+    print_predictions([prediction], top=3)
+    lines = capsys.readouterr().out.splitlines()
+    start = next(line.index("predicted") for line in lines if "predicted" in line)
+    first = next(number for number, line in enumerate(lines) if "a.jpg" in line)
+    predicted = [re.split(r"\s{2,}", line[start:])[0] for line in lines[first:]]
+    assert "".join("".join(predicted).split()) == f"{names[0]}0.600".replace(" ", "")
+    images = ["夏休み/写真/木の写真その一.png", f"{'long/' * 9}IMG_1.jpg"]
+    print_predictions(
+        [prediction._replace(image=image, remark="…" * 99) for image in images], top=2
+    )
+    lines += capsys.readouterr().out.splitlines()
+    assert max(map(cell_len, lines)) <= width
+    assert sum("IMG_1.jpg" in line for line in lines) == 2  # with its prediction, and its remark
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "short"),
+    [
+        ("cherry", 6, "cherry"),
+        ("strawberry", 7, "str…rry"),
+        ("さくらんぼ", 8, "さく…ぼ"),  # two cells each
+        ("new/photos/IMG_1.jpg", 19, "…/photos/IMG_1.jpg"),
+        ("new/photos/IMG_1.jpg", 12, "…/IMG_1.jpg"),
+        ("new/photos/IMG_1.jpg", 9, "new/….jpg"),
+        ("ab", 1, "…"),
+    ],
+)
+def test_names_are_shortened_in_the_middle(text, width, short):
+    assert shorten(text, width) == short
+    assert cell_len(short) <= width
+
+
+def set_thresholds(root, *, n_images=50, **thresholds):
     """Add thresholds to the decision of the stack."""
     path = root / "ensemble/decision.json"
-    calibration = {"calibrated_on": "train", "n_calibration_images": 50}
+    calibration = {"calibrated_on": "train", "n_calibration_images": n_images}
     write_json(path, read_json(path) | calibration | thresholds)
+
+
+def test_sets_of_too_few_calibration_images_are_explained_once(command):
+    set_thresholds(Path(), n_images=12, prediction_sets={"0.9": 0.2, "0.95": 0.0})
+    assert "sets have all classes" not in command("unlabelled").stdout  # those of 90 % are shown
+    *_, line = command("unlabelled", "--out", "p.csv").stdout.splitlines()
+    assert line.replace("\u00a0", " ") == (
+        "At a level of 95 %, sets have all classes: the level takes at least 19 calibration images,"
+        " and there are 12. Add images, or set lower levels in params.yaml, such as "
+        "evaluate.prediction_sets: {levels: [0.92]}; then run 'dvc repro'."
+    )
+    set_thresholds(Path(), n_images=8, prediction_sets={"0.9": 0.0, "0.95": 0.0})
+    shown = command("unlabelled").stdout
+    assert shown.count("sets have all classes") == 1 and "at least 9 calibration im" in shown
 
 
 @pytest.mark.parametrize("task", ["single", "multi"])
@@ -503,7 +566,7 @@ def test_the_command_abstains_and_counts(command, monkeypatch):
         assert sorted(row["set_0.9"].split("|")) == ["cat", "dog", "owl"]
         assert row["class_1"]
     shown = command("unlabelled", "--abstain", "0.95", "--top", "1").stdout
-    assert "90 % set" in shown and "and 2 others" in shown and "below 1.000" in shown
+    assert "90 % set" in shown and "2 more" in shown and "below 1.000" in shown
 
 
 @pytest.mark.parametrize(
@@ -520,7 +583,7 @@ def test_the_command_abstains_and_counts(command, monkeypatch):
             r"accuracy of 0.99 on the 50 training .*\(0.95\), or",
         ),
         ({}, "2", r"0<=x<=1|less than or equal to 1"),
-        (None, "0.95", r"\(there are none\), got 0.95.*dvc repro"),  # of an earlier version
+        (None, "0.95", r"\(there are none\), got 0.95. Add 0.95.*dvc repro"),  # earlier version
     ],
 )
 def test_only_accuracies_with_a_threshold_can_be_wanted(command, thresholds, accuracy, message):

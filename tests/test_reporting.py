@@ -689,13 +689,16 @@ def test_the_guarantee_depends_on_the_calibration_images():
     assert "coverage of 83.4 to 95.0 %" in text.replace("\u00a0", " ")
     assert "the guarantee is not exact" in text
     assert "split.fractions.calibration: 0.1" in text and "stack.folds: 5" in text
-    assert len(describe_calibration(conformal, task="multi")) == 1
+    assert "At a level" not in " ".join(describe_calibration(conformal, task="multi"))
     few = {"n_calibration_images": 8, "calibrated_on": "train", "levels": {"0.9": {"threshold": 0}}}
     for task in TASKS:
         text = " ".join(describe_calibration(few, task=task)).replace("\u00a0", " ")
-        assert "At a level of 90 %, sets have all classes: " in text and "at least 9 images" in text
+        assert "At a level of 90 %, sets have all classes: the level takes at least 9 cal" in text
+        assert "and there are 8. Add images, or set lower levels" in text and "[0.88]" in text
         assert "out-of-fold predictions for 8 training images" in text
         assert "not exact" not in text
+    text = " ".join(describe_calibration(few | {"calibrated_on": "validation"}, task="single"))
+    assert "set stack.folds: 5 to calibrate" in text and "calibration: 0.1" not in text
     text = " ".join(
         describe_calibration(conformal | {"calibrated_on": "calibration"}, task="multi")
     )
@@ -711,13 +714,13 @@ def test_a_level_that_improbable_labels_need_is_not_explained_by_few_images(n_ze
     assert (threshold == 0) == described
     conformal = {"calibrated_on": "train", "n_calibration_images": 500}
     conformal["levels"] = {"0.99": {"threshold": threshold}}
-    *_, sentence = describe_calibration(conformal, task="single")
+    sentence = " ".join(describe_calibration(conformal, task="single"))
     # Sets need 496 of 500 labels, so five improbable ones decide.
-    expected = "labels of at least 5 of these images have a probability below 0.000001"
+    expected = "labels of at least 5 of 500 calibration images have a probability below 0.000001"
     assert (expected in sentence) == described
     assert "takes at least" not in sentence
-    *_, sentence = describe_calibration(conformal, task="multi")
-    assert ("at least 99 images with a label, or too many" in sentence) == described
+    sentence = " ".join(describe_calibration(conformal, task="multi"))
+    assert ("99 calibration images with a label, or too many" in sentence) == described
 
 
 def test_a_calibration_split_is_listed_if_there_is_one(tmp_path, page_of):

@@ -365,7 +365,9 @@ def test_explanations_are_of_the_class_that_is_asked_for(served, odd_images, mod
     )
     assert [first["explained"]] == predicted and first["method"] == method
     assert second["explained"] == "owl" and second["map"] != first["map"]
-    assert post(client, image, "/v1/explain", params={"class": "x"}).status_code == 400
+    unknown = post(client, image, "/v1/explain", params={"class": "owls"})
+    assert unknown.status_code == 400
+    assert "Did you mean 'owl'? Choose one of cat, dog, owl." in unknown.json()["error"]
     bad = post(client, {"a": b"no"}, "/v1/explain")
     assert bad.status_code == 400 and "not an image" in bad.json()["error"]
 
@@ -381,6 +383,47 @@ def test_the_card_is_shown_as_text(served):
     page = client.get("/model-card").text
     assert "<h1>Card</h1>" in page and '<td class="number">1</td>' in page
     assert not [tag for tag in ("<script", "<img", "style=") if tag in page]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "texts"),
+    [
+        ("GET", "/predict", 404, ["Did you mean '/v1/predict'? Choose one of /, ", "/model-card"]),
+        ("POST", "/nothing", 404, ["/nothing: no such path. Choose one of /, /v1/predict, "]),
+        ("GET", "/v1/predict", 405, ["must be POST, got GET", "GET for /, /v1/model, /health"]),
+        ("POST", "/", 405, ["must be GET, got POST", "or POST for /v1/predict, /v1/explain"]),
+        ("PUT", "/page.js", 405, ["must be GET, got PUT. Use GET."]),
+    ],
+)
+def test_paths_and_methods_that_do_not_exist_get_those_that_do(served, method, path, status, texts):
+    client, _ = served()
+    reply = client.request(method, path)
+    assert reply.status_code == status
+    for text in texts:
+        assert text in reply.json()["error"]
+    assert "page.css" not in reply.text
+
+
+def test_a_browser_gets_errors_as_a_page(served):
+    client, _ = served()
+    client.headers["Accept"] = "text/html,*/*;q=0.8"
+    for path in ("/<b>", "/v1/predict", "/model-card"):
+        reply = client.get(path)
+        assert reply.status_code in (404, 405)
+        assert reply.headers["content-type"].startswith("text/html")
+        assert "<title>Error" in reply.text and "<b>" not in reply.text
+    assert client.post("/nothing").json()["error"].startswith("/nothing")
+
+
+def test_sets_of_too_few_calibration_images_are_explained(served, odd_images):
+    client, classifier = served()
+    assert client.get("/v1/model").json()["full_sets"] == []
+    classifier.decision.update({"prediction_sets": {"0.9": 0.0}, "n_calibration_images": 8})
+    explanation = client.get("/v1/model").json()["full_sets"]
+    assert "at least 9 calibration images, and there are 8." in explanation[0]
+    reply = post(client, {"a.jpg": odd_images["cat/photo.jpg"]}).json()
+    assert reply["full_sets"] == explanation
+    assert len(reply["predictions"][0]["sets"]["0.9"]) == 3
 
 
 def test_a_model_that_predicts_nan_is_an_error_and_no_traceback(served, odd_images, monkeypatch):

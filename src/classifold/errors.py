@@ -1,7 +1,10 @@
 """The exceptions for mistakes in settings or data."""
 
-from collections.abc import Iterator, Sequence
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+
+MAX_CHOICES = 30
 
 
 class UserError(ValueError):
@@ -34,4 +37,18 @@ def in_section(path: str) -> Iterator[None]:
 def list_names(names: Sequence[str], *, max_names: int = 3) -> str:
     """List names for a message: if there are many, the first ones and the number of others."""
     more = len(names) - max_names
-    return ", ".join(names[:max_names]) + (f" and {more:,} others" if more > 0 else "")
+    rest = f" and {more:,} other{'s' if more > 1 else ''}" if more > 0 else ""
+    return ", ".join(names[:max_names]) + rest
+
+
+def closest_name(name: str, known: Iterable[str]) -> str | None:
+    """Find the known name that is most similar to an unknown one; None if none is similar."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
+
+
+def describe_choices(name: str, known: Iterable[str]) -> str:
+    """Suggest the known name that is most similar to an unknown one, and list known names."""
+    known = list(known)
+    close = closest_name(name, known)
+    hint = f"Did you mean '{close}'? " if close else ""
+    return f"{hint}Choose one of {list_names(known, max_names=MAX_CHOICES)}."

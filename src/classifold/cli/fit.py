@@ -93,13 +93,15 @@ def _print_verdict(folder: Path) -> None:
     from classifold.params.validation import check_params
     from classifold.project.verdict import describe_verdict
     from classifold.reporting.facts import Folders, read_facts
+    from classifold.reporting.git import run_git
     from classifold.runtime.progress import log
 
     params = check_params(folder / PARAMS_FILE)
     facts = read_facts(Folders.of(folder), params=params, params_text="")
     for line in describe_verdict(facts, folder):
         log(line)
+    has_changes = run_git(folder, "status", "--porcelain", "--", ".")
     log(
         f"next: cd {shlex.quote(str(folder))}, then: classifold predict <images>, or: classifold "
-        "serve; git add -A && git commit -m 'First results'"
+        "serve" + ("; git add -A && git commit -m 'First results'" if has_changes else "")
     )

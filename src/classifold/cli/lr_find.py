@@ -7,7 +7,7 @@ import typer
 
 from classifold.cli.errors import report_errors
 from classifold.cli.options import given_paths, require_finite
-from classifold.errors import UserError
+from classifold.errors import UserError, describe_choices
 
 
 @report_errors()
@@ -58,8 +58,8 @@ def lr_find(
         )
     phases = settings["phases"]
     if phase is not None and phase not in phases:
-        known = ", ".join(sorted(phases))
-        raise UserError(f"--phase: must be one of {known}, got '{phase}'. Choose one of them.")
+        choices = describe_choices(phase, sorted(phases))
+        raise UserError(f"--phase: models.{model} has no phase '{phase}'. {choices}")
     with explain_errors_of(model):
         training = prepare(params["train"], settings, packs=PACKS)
         tried = run_range_test(

@@ -56,7 +56,7 @@ def predict(
     from classifold.serving.new_images import open_images
     from classifold.serving.predict import Classifier
     from classifold.serving.predictions_file import write_predictions
-    from classifold.serving.predictions_table import print_predictions
+    from classifold.serving.predictions_table import lowest_level, print_predictions
 
     start = start_folder(context)
     if out is not None:
@@ -98,6 +98,9 @@ def predict(
             f"{counts.n_remarks:,} of {n_images:,} images are unusual, such as unlike the training "
             "images; see the remarks"
         )
+    shown = lowest_level(classifier.levels) if out is None else classifier.levels
+    if explanation := classifier.explain_full_sets(shown):
+        print(" ".join(explanation))
 
 
 def _refuse_to_overwrite(out: Path, images: list[Path]) -> None:

@@ -20,13 +20,13 @@ def stage(
 
     Its inputs must be there, and its outputs are replaced.
     """
-    from classifold.errors import UserError
+    from classifold.errors import UserError, describe_choices
     from classifold.project.pipeline_file import check_code
     from classifold.project.repository import list_stages
 
     scripts = list_stages()
     if name not in scripts:
-        raise UserError(f"stage: must be one of {', '.join(scripts)}, got '{name}'. Correct it.")
+        raise UserError(f"stage: there is no stage '{name}'. {describe_choices(name, scripts)}")
     check_code(name, item)
     # As if it were started as a script: torchrun and worker processes start it again.
     sys.argv = [str(scripts[name]), *([] if item is None else [item])]

@@ -5,17 +5,16 @@ code that uses it has the default. Sections mirror the signatures of the functio
 are passed to.
 """
 
-import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from classifold.errors import UserError
+from classifold.errors import UserError, closest_name
 from classifold.params.reader import MAX_MESSAGE_CHARACTERS, PARAMS_FILE, read_mapping
 from classifold.params.schema.params import Params
 from classifold.params.schema.section import RULES, UNKNOWN_KEYS, Section
@@ -103,7 +102,7 @@ def validation_errors(schema: type[BaseModel], content: Any) -> list[str]:
             suggested |= {
                 (*path, close)
                 for key in problem["ctx"]["unknown"]
-                if (close := _closest(key, problem["ctx"]["known"]))
+                if (close := closest_name(str(key), problem["ctx"]["known"]))
             }
             valid_keys = _without(valid_keys, path, problem["ctx"]["unknown"])
         content = valid_keys
@@ -225,7 +224,7 @@ def _errors(problem: Any, name: str, limits: str) -> Iterator[str]:
         case str(kind) if kind == UNKNOWN_KEYS:
             known = context["known"]
             for key in context["unknown"]:
-                close = _closest(key, known)
+                close = closest_name(str(key), known)
                 hint = f"Did you mean {close}? " if close else ""
                 if type(key) in (int, float):  # YAML's flow style: {lr: 0,001}
                     hint = "If it is a part of a number, write decimals with a point. "
@@ -246,11 +245,6 @@ def _errors(problem: Any, name: str, limits: str) -> Iterator[str]:
                 rule = re.sub(pydantic_wording, wording, rule)
             rule += limits + problem.get("alternative", "")
             yield f"{name or 'the whole file'}: {rule}, got {_format(problem['input'])}"
-
-
-def _closest(key: Any, known: Iterable[str]) -> str | None:
-    """Find the known key that is most similar to an unknown one; None if none is similar."""
-    return next(iter(difflib.get_close_matches(str(key), list(known), n=1)), None)
 
 
 def _format(value: Any) -> str:

@@ -131,7 +131,12 @@ def _choose_filter(params: Any, findings: Findings) -> Iterator[Choice]:
         )
     else:
         near = "group"
-        why = f"{sample.n_near:,} images of the sample have near duplicates; they stay in one split"
+        why = "the sample has no near duplicates"
+        if sample.n_near:
+            why = (
+                f"{sample.n_near:,} images of the sample have near duplicates; they stay in one "
+                "split"
+            )
     duplicates["near"] = near
     yield Choice("filter.duplicates.near", near, why)
 

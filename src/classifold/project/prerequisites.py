@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from classifold.errors import UserError
+from classifold.errors import UserError, describe_choices
 from classifold.project.root import find_project
 
 EMBEDDED = Path("data/raw/digits.zip")  # in Git
@@ -93,6 +93,4 @@ def require_name(name: str, section: str, known: Iterable[str]) -> None:
         UserError: if it has none.
     """
     if name not in known:
-        raise UserError(
-            f"{section}: params.yaml has no '{name}'. Choose one of {', '.join(known)}."
-        )
+        raise UserError(f"{section}: params.yaml has no '{name}'. {describe_choices(name, known)}")

@@ -1,13 +1,12 @@
 """Recipes: whole params files, for published systems and our own, that replace params.yaml."""
 
-import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from classifold.errors import UserError
+from classifold.errors import UserError, describe_choices
 from classifold.params.differences import differing_keys
 from classifold.params.reader import PARAMS_FILE, read_mapping
 from classifold.params.validation import check_params
@@ -87,11 +86,7 @@ def read_recipe(name: str, *, short: bool, root: Path) -> str:
     """
     known = list_recipes(root)
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"Did you mean '{close[0]}'? " if close else ""
-        raise UserError(
-            f"{RECIPES}: there is no recipe '{name}'. {hint}Choose one of {', '.join(known)}."
-        )
+        raise UserError(f"{RECIPES}: there is no recipe '{name}'. {describe_choices(name, known)}")
     path = _recipes_of(root) / f"{name}.yaml"
     text = path.read_text(encoding="utf-8")
     if not short:

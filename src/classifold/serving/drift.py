@@ -103,14 +103,17 @@ def _describe_distinct(
 
     Sets that are too small are refused as early as that is known.
     """
-    _require_enough_new(len(images.names), n_given=len(images.names), excluded={})
-    _require_enough_reference(len(set(groups.values())), split)
+    n_given = len(images.names)
+    _refuse(
+        _too_few_reference(len(set(groups.values())), split),
+        _too_few_new(n_given, n_given=n_given, excluded={}),
+    )
     chosen = set(sample(len(images.names), max_images=MAX_IMAGES, seed=SEED).tolist())
     unreadable: list[str] = []
     describe = partial(describe_images, classifier, comparison)
     new = describe(_new(classifier, images, chosen=chosen, unreadable=unreadable), len(chosen))
     excluded = {"unreadable": len(unreadable)}
-    _require_enough_new(len(new.names), n_given=len(chosen), excluded=excluded)
+    _refuse(_too_few_new(len(new.names), n_given=len(chosen), excluded=excluded))
     reference = describe(_of_table(classifier, list(groups)), len(groups))
     distinct = keep_distinct(
         reference._replace(groups=list(groups.values())),
@@ -119,9 +122,11 @@ def _describe_distinct(
         seed=SEED,
     )
     excluded["duplicates"] = distinct.n_excluded
-    _require_enough_new(len(distinct.new.names), n_given=len(chosen), excluded=excluded)
-    _require_enough_reference(
-        len(distinct.reference.names), split, n_given=distinct.n_duplicates_of_reference
+    _refuse(
+        _too_few_reference(
+            len(distinct.reference.names), split, n_given=distinct.n_duplicates_of_reference
+        ),
+        _too_few_new(len(distinct.new.names), n_given=len(chosen), excluded=excluded),
     )
     return distinct, len(unreadable)
 
@@ -216,29 +221,36 @@ def _near_distance(root: Path) -> int | None:
     return None if duplicates["near"] == "off" else duplicates["distance"]
 
 
-def _require_enough_new(n_kept: int, *, n_given: int, excluded: Mapping[str, int]) -> None:
+def _refuse(*messages: str | None) -> None:
+    """Report what is wrong with both sets together."""
+    if any(messages):
+        raise UserError("\n".join(message for message in messages if message))
+
+
+def _too_few_new(n_kept: int, *, n_given: int, excluded: Mapping[str, int]) -> str | None:
     if n_kept >= MIN_IMAGES:
-        return
+        return None
     counts = ", ".join(f"{n:,} {name}" for name, n in excluded.items() if n)
-    raise UserError(
+    return (
         f"IMAGES: must have at least {MIN_IMAGES} readable images, duplicates not counted, got "
         f"{n_kept:,}" + (f" of {n_given:,} ({counts})" if counts else "") + ". Give more images."
     )
 
 
-def _require_enough_reference(n_images: int, split: str, *, n_given: int = 0) -> None:
-    if n_images < MIN_IMAGES and n_given:
-        raise UserError(
+def _too_few_reference(n_images: int, split: str, *, n_given: int = 0) -> str | None:
+    if n_images >= MIN_IMAGES:
+        return None
+    if n_given:
+        return (
             f"IMAGES: must leave at least {MIN_IMAGES} {split} images to compare with, got "
             f"{n_images:,}, since {n_given:,} of the new images are duplicates of {split} images. "
             "Give images that are not of the data set."
         )
-    if n_images < MIN_IMAGES:
-        raise UserError(
-            f"data/split/{split}.csv: must have at least {MIN_IMAGES} distinct images to compare "
-            f"with (one of each group), got {n_images:,}. Raise split.fractions.{split}, or ingest "
-            "more images."
-        )
+    return (
+        f"data/split/{split}.csv: must have at least {MIN_IMAGES} distinct images to compare "
+        f"with (one of each group), got {n_images:,}. Raise split.fractions.{split}, or ingest "
+        "more images."
+    )
 
 
 def _most_different(

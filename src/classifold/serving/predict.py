@@ -12,7 +12,7 @@ from PIL import Image
 from classifold.analysis.features.nearest import N_NEIGHBORS
 from classifold.data.image_table import LABEL_SEPARATOR
 from classifold.data.predictions import MAJORITY, STACK
-from classifold.errors import UserError
+from classifold.errors import UserError, describe_choices
 from classifold.evaluation.inference import (
     Predictions,
     decide,
@@ -30,6 +30,7 @@ from classifold.params.reader import PARAMS_FILE
 from classifold.params.validation import check_params
 from classifold.pictures.thumbnails import fit_into
 from classifold.pictures.thumbnails import open_images as open_table_images
+from classifold.reporting.full_sets import explain_full_sets
 from classifold.runtime.parallel import ordered_map
 from classifold.serving.comparison import MISSING, Comparison
 from classifold.serving.new_images import NewImages, NewPixels, open_images
@@ -114,11 +115,9 @@ class Classifier(NamedTuple):
         elif model in decisions["models"]:
             decision = decisions["models"][model]
         else:
-            known = ", ".join([STACK, *decisions["models"]])
+            choices = describe_choices(model, [STACK, *decisions["models"]])
             hint = " (it is the same for all images)" if model == MAJORITY else ""
-            raise UserError(
-                f"--model: there is no trained model {model}{hint}. Choose one of {known}."
-            )
+            raise UserError(f"--model: there is no trained model {model}{hint}. {choices}")
         accuracy = None if abstain is None else _fitted_accuracy(abstain, decision)
         if missing := [name for name in names if not (root / models / name).is_dir()]:
             raise UserError(
@@ -211,6 +210,23 @@ class Classifier(NamedTuple):
     def levels(self) -> list[str]:
         """The levels of prediction sets."""
         return list(self.decision.get("prediction_sets", {}))
+
+    def explain_full_sets(self, levels: Collection[str]) -> list[str]:
+        """Explain why the prediction sets of some levels have all classes, and what to do.
+
+        Args:
+            levels: of `levels`.
+
+        Returns:
+            Sentences; none if no set of these levels must have all classes.
+        """
+        thresholds = self.decision.get("prediction_sets", {})
+        return explain_full_sets(
+            {level: thresholds[level] for level in levels},
+            n_images=self.decision.get("n_calibration_images", 0),
+            split=self.decision.get("calibrated_on", "validation"),
+            task=self.task,
+        )
 
     def predict_decoded(self, named: Sequence[tuple[str, NewPixels]]) -> list[Prediction]:
         """Classify pairs of a name and pixels; no prediction depends on the other pairs."""
@@ -361,18 +377,19 @@ def _fitted_accuracy(accuracy: float, decision: Mapping[str, Any]) -> str:
     if key is not None and key in reached:
         return key
     known = ", ".join(reached) or "there are none"
-    add = "to evaluate.abstention.accuracies in params.yaml (add the section if it is missing)"
+    choose = f"Choose one that has a threshold ({known}), or add" if reached else "Add"
+    to = "to evaluate.abstention.accuracies in params.yaml (add the section if it is missing)"
     if key is None:
         raise UserError(
             f"--abstain: must be an accuracy that has a threshold ({known}), got {accuracy:g}. "
-            f"Choose one, or add {accuracy:g} {add} and run 'dvc repro'."
+            f"{choose} {accuracy:g} {to} and run 'dvc repro'."
         )
     split = decision["calibrated_on"].replace("train", "training")
     raise UserError(
         f"--abstain: no threshold reaches an accuracy of {key} on the "
-        f"{decision['n_calibration_images']:,} {split} images. Choose an accuracy that has a "
-        f"threshold ({known}), or add a lower one {add} and run 'dvc repro'. Models with fewer "
-        f"errors and more {split} images raise the accuracy that is reached."
+        f"{decision['n_calibration_images']:,} {split} images. {choose} a lower one {to} and "
+        f"run 'dvc repro'. Models with fewer errors and more {split} images raise the accuracy "
+        "that is reached."
     )
 
 

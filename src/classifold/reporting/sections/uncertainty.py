@@ -1,13 +1,11 @@
 """Prediction sets and abstention: what is guaranteed, and what test images show."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import plotly.graph_objects as go
 from scipy.stats import beta
 
-from classifold.data.json_file import DECIMAL_PLACES
 from classifold.data.predictions import STACK
 from classifold.pictures.palette import BLUE, VERMILION
 from classifold.reporting.facts import Facts
@@ -20,6 +18,7 @@ from classifold.reporting.figures import (
     text,
 )
 from classifold.reporting.formats import NOT_AVAILABLE, PERCENT, count, interval, percent
+from classifold.reporting.full_sets import describe_level, explain_full_sets, n_covered
 from classifold.reporting.sections.score_chart import error_bars
 from classifold.reporting.tables import (
     Cell,
@@ -32,8 +31,6 @@ from classifold.reporting.tables import (
 )
 
 MAX_MODEL_CURVES = 6  # besides the stack
-ROUNDING = 1e-9  # of products of a level
-MIN_THRESHOLD = 10**-DECIMAL_PLACES  # a lower probability is rounded down to 0
 
 
 def uncertainty(facts: Facts) -> dict[str, Any]:
@@ -53,11 +50,6 @@ def uncertainty(facts: Facts) -> dict[str, Any]:
             "has_thresholds": bool(reached_accuracies(facts)),
         }
     return shown
-
-
-def describe_level(level: str) -> str:
-    """Format a level or an accuracy, such as 90 %."""
-    return f"{100 * float(level):g}{PERCENT}"
 
 
 def sets_table(facts: Facts) -> Table:
@@ -127,6 +119,7 @@ def describe_calibration(conformal: Mapping[str, Any], *, task: str) -> list[str
         task: `single` or `multi`.
     """
     n_images, levels = conformal["n_calibration_images"], conformal["levels"]
+    full = _explain_full_sets(conformal, task=task)
     if conformal["calibrated_on"] == "calibration":
         sentences = [
             f"The sets were calibrated on {count(n_images, 'image')} of the calibration split, on "
@@ -144,45 +137,34 @@ def describe_calibration(conformal: Mapping[str, Any], *, task: str) -> list[str
         sentences = [
             f"The sets were calibrated on {count(n_images, 'validation image')}. The same images "
             "chose the epochs or the regularization of the models, and the temperatures, so the "
-            "guarantee is not exact: the coverage may be somewhat lower. To calibrate on images "
-            "that choose nothing, set split.fractions.calibration: 0.1 in params.yaml and reduce "
-            "the other fractions by as much, or set stack.folds: 5; then run 'dvc repro'."
+            "guarantee is not exact: the coverage may be somewhat lower."
         ]
+        if not full:
+            sentences.append(
+                "To calibrate on images that choose nothing, set split.fractions.calibration: 0.1 "
+                "in params.yaml and reduce the other fractions by as much, or set stack.folds: 5; "
+                "then run 'dvc repro'."
+            )
     for level, found in levels.items():
-        if not found["threshold"]:
-            sentences.append(_explain_all_classes(level, n_images=n_images, task=task))
-        elif task == "single":
+        if found["threshold"] and task == "single":
             # The coverage of sets that were calibrated on n images: Vovk 2012, arXiv:1209.2673.
-            k = _rank(level, n_images=n_images)
+            k = n_covered(level, n_images=n_images)
             low, high = beta(k, n_images + 1 - k).ppf([0.025, 0.975])
             sentences.append(
                 f"At a level of {describe_level(level)}, {n_images:,} calibration images give a "
                 f"coverage of {interval([low, high])} on many new images, in 95{PERCENT} of cases, "
                 "or of the accuracy where that is higher."
             )
-    return sentences
+    return [*sentences, *full]
 
 
-def _explain_all_classes(level: str, *, n_images: int, task: str) -> str:
-    """Explain why the threshold of a level is 0, so that its sets have all classes."""
-    n_needed = math.ceil(float(level) / (1 - float(level)) - ROUNDING)
-    n_improbable = n_images - _rank(level, n_images=n_images) + 1
-    too_few = f"the level takes at least {n_needed:,} images with a label"
-    if n_images < n_needed:
-        why = too_few
-    elif task == "single":
-        why = (
-            f"the labels of at least {n_improbable:,} of these images have a probability below "
-            f"{MIN_THRESHOLD:f}"
-        )
-    else:
-        why = f"{too_few}, or too many labels have a probability below {MIN_THRESHOLD:f}"
-    return f"At a level of {describe_level(level)}, sets have all classes: {why}."
-
-
-def _rank(level: str, *, n_images: int) -> int:
-    """How many of the calibration images the sets must contain the label of."""
-    return math.ceil((n_images + 1) * float(level) - ROUNDING)
+def _explain_full_sets(conformal: Mapping[str, Any], *, task: str) -> list[str]:
+    return explain_full_sets(
+        {level: found["threshold"] for level, found in conformal["levels"].items()},
+        n_images=conformal["n_calibration_images"],
+        split=conformal["calibrated_on"],
+        task=task,
+    )
 
 
 def abstention_table(facts: Facts) -> Table:
@@ -277,11 +259,14 @@ def _of_all(facts: Facts) -> str:
 
 def describe_coverage(facts: Facts) -> list[str]:
     """State the empirical coverage and size of the stack's sets, one sentence per level."""
-    conformal = facts.metrics["test"][STACK].get("conformal", {"levels": {}})
-    return [
+    conformal = facts.metrics["test"][STACK].get("conformal")
+    if not conformal:
+        return []
+    measured = [
         f"Prediction sets at a level of {describe_level(level)}: empirical coverage "
         f"{percent(found['coverage'])} ({interval(found['coverage_ci95'])}), "
         f"{found['mean_size']:.2f} classes in the mean."
         for level, found in conformal["levels"].items()
         if found["coverage"] is not None
     ]
+    return [*measured, *_explain_full_sets(conformal, task=facts.task)]

@@ -4,6 +4,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
+from http import HTTPStatus
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from classifold.errors import UserError
+from classifold.errors import UserError, describe_choices
+from classifold.plain_text import one_line
 from classifold.runtime.faults import describe_error
 from classifold.serving.predict import Classifier, Prediction
 from classifold.serving.predictions_file import write_predictions
@@ -25,7 +27,7 @@ from classifold.serving.web.explanations import Explainer
 from classifold.serving.web.inference import InferenceThread
 from classifold.serving.web.limits import Admission, Limits
 from classifold.serving.web.openapi import describe_api
-from classifold.serving.web.pages import ASSETS, card_page, read_asset
+from classifold.serving.web.pages import ASSETS, card_page, error_page, read_asset
 from classifold.serving.web.schema import ImagePrediction, Predictions
 from classifold.serving.web.security import Guard
 from classifold.serving.web.uploads import (
@@ -50,6 +52,11 @@ class Service:
         self.networks = InferenceThread(classifier, self.admission)
         self.explainer = Explainer(classifier, explained_model=root / "data/explained_model")
 
+    @property
+    def full_sets(self) -> list[str]:
+        """Why the sets of some levels have all classes, and what to do."""
+        return self.classifier.explain_full_sets(self.classifier.levels)
+
     def stop(self) -> None:
         """Finish what waits; end the thread and the processes."""
         self.networks.stop()
@@ -63,6 +70,7 @@ class Service:
             predictions = await asyncio.gather(*map(self._prediction, uploads))
         content = {
             "model": self.classifier.name,
+            "full_sets": self.full_sets,
             "predictions": [ImagePrediction.describe(one, top=top) for one in predictions],
         }
         return JSONResponse(content)
@@ -71,7 +79,8 @@ class Service:
         """POST /v1/explain."""
         class_name = request.query_params.get("class")
         if class_name is not None and class_name not in self.classifier.classes:
-            raise HTTPException(400, f"class: must be a class of the model, got '{class_name}'.")
+            got, choices = class_name[:40], describe_choices(class_name, self.classifier.classes)
+            raise HTTPException(400, f"class: the model has no class '{got}'. {choices}")
         with ExitStack() as held:
             uploads = await self._uploads(request, held)
             if len(uploads) > 1:
@@ -105,6 +114,7 @@ class Service:
                 "task": classifier.task,
                 "classes": classifier.classes,
                 "levels": classifier.levels,
+                "full_sets": self.full_sets,
                 "has_card": self.card.is_file(),
                 "max_bytes": self.limits.max_body,
                 "max_images": self.limits.max_images,
@@ -231,9 +241,26 @@ async def _openapi(_: Request) -> Response:
     return JSONResponse(describe_api())
 
 
-async def _report_http(_: Request, error: Exception) -> Response:
+async def _report_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - for mypy
-    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+    message = _describe_address(request, error) or error.detail
+    if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+        return HTMLResponse(error_page(message), error.status_code, headers=error.headers)
+    return JSONResponse({"error": message}, error.status_code, headers=error.headers)
+
+
+def _describe_address(request: Request, error: HTTPException) -> str | None:
+    """Describe the error of a path or a method that does not exist; None for other errors."""
+    method, path = request.method, one_line(request.url.path, max_characters=60)
+    routes = [one for one in request.app.routes if one.path.removeprefix("/") not in ASSETS]
+    if error.detail == HTTPStatus.NOT_FOUND.phrase:
+        return f"{path}: no such path. {describe_choices(path, [one.path for one in routes])}"
+    if error.detail == HTTPStatus.METHOD_NOT_ALLOWED.phrase:
+        (allowed,) = set((error.headers or {})["Allow"].split(", ")) - {"HEAD"}
+        paths = ", ".join(one.path for one in routes if method in one.methods)
+        others = f", or {method} for {paths}" if paths else ""
+        return f"{path}: the method must be {allowed}, got {method}. Use {allowed}{others}."
+    return None
 
 
 async def _report_user_error(_: Request, error: Exception) -> Response:

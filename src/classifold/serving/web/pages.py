@@ -1,6 +1,7 @@
 """The page, its style and script, and the model card as a page."""
 
 from functools import cache
+from html import escape
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -29,4 +30,14 @@ def card_page(markdown: str) -> str:
     parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
     # The policy of the page allows no style in the place of a class.
     card = parser.render(markdown).replace('style="text-align:right"', 'class="number"')
-    return read_asset("card.html").replace("<!-- card -->", card)
+    return _document("Model card", card)
+
+
+def error_page(message: str) -> str:
+    """Show why there is no page, as text."""
+    return _document("Error", f"<h1>Error</h1>\n<p>{escape(message)}</p>\n")
+
+
+def _document(title: str, content: str) -> str:
+    page = read_asset("document.html").replace("<!-- title -->", title)
+    return page.replace("<!-- content -->", content)

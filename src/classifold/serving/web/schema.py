@@ -67,6 +67,10 @@ class Predictions(BaseModel):
     """The predictions for the images of a request, in their order."""
 
     model: Annotated[str, Field(description="`stack` or the name of the model.")]
+    full_sets: Annotated[
+        list[str],
+        Field(description="Why sets of some level have all classes, and what to do."),
+    ] = []
     # Each error takes memory, far more than the item that it is about.
     predictions: Annotated[list[ImagePrediction], FailFast()]
 
@@ -103,6 +107,10 @@ class ServedModel(BaseModel):
     task: Annotated[str, Field(description="`single` or `multi`: labels per image.")]
     classes: list[str]
     levels: Annotated[list[str], Field(description="Levels of prediction sets.")]
+    full_sets: Annotated[
+        list[str],
+        Field(description="Why sets of some level have all classes, and what to do."),
+    ]
     has_card: Annotated[bool, Field(description="Whether /model-card exists.")]
     max_bytes: Annotated[int, Field(description="The maximum size of a request.")]
     max_images: Annotated[int, Field(description="The maximum number of images of a request.")]

@@ -24,6 +24,7 @@ async function start() {
   byId("version").textContent = `Classifold ${served.version}`;
   byId("card").hidden = !served.has_card;
   byId("level-label").hidden = !served.levels.length;
+  byId("full-sets").textContent = served.full_sets.join(" ");
   for (const level of served.levels) {
     byId("level").add(new Option(`at ${+(100 * level).toFixed(4)} %`, level));
   }
@@ -221,6 +222,7 @@ function report() {
   const failed = done.filter((one) => one.prediction.reason).length;
   document.body.classList.toggle("has-results", n > 0);
   byId("bar").hidden = !n;
+  byId("full-sets").hidden = !n || !byId("full-sets").textContent;
   byId("csv").disabled = done.length < n;
   const noun = n === 1 ? "image" : "images";
   byId("status").textContent = !n ? "" :
