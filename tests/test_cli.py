@@ -167,7 +167,11 @@ def test_home_in_the_path_of_the_data_set_is_expanded(small_project, monkeypatch
     ("files", "message"),
     [
         ([], "data/raw/digits has 0 files and no image among them"),
-        (["a/1.png", "a/2.png"], "must have at least 2 classes, got 1 (a)"),
+        (
+            ["a/1.png", "a/2.png"],
+            "must have at least 2 classes, got 1 (a). Add images of another class. In the layout "
+            "folder, each class is a folder, as in data/raw/digits/cherry/1.jpg and",
+        ),
         (["1.png", "2.png"], "are in no class folder"),
     ],
 )

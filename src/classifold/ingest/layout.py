@@ -89,8 +89,9 @@ def check_labels(
         described = f" Remarks: {'; '.join(remarks)}." if remarks else ""
         raise UserError(
             f"dataset.path: {where} must have at least {min_classes} classes, got "
-            f"{len(per_class)} ({', '.join(per_class) or 'none'}). In the layout folder, each "
-            f"class is a folder.{described}"
+            f"{len(per_class)} ({', '.join(per_class) or 'none'}). Add images of another class. In "
+            f"the layout folder, each class is a folder, as in {where}/cherry/1.jpg and "
+            f"{where}/tomato/1.jpg.{described}"
         )
     joined = [label for label in per_class if LABEL_SEPARATOR in label]
     if joined:
