@@ -154,8 +154,9 @@ def test_fit_from_images_to_the_result_with_an_interruption(tmp_path):
     assert (place.root / "shapes/reports/index.html").is_file()
     advice = "; git add -A && git commit -m 'First results'"
     assert advice in output
-    place.run("git", "-C", "shapes", "add", "-A")
-    place.run("git", "-C", "shapes", "commit", "--quiet", "-m", "First results")
+    start, place.root = place.root, place.root / "shapes"
+    place.commit()
+    place.root = start
     again = place.run("classifold", "fit", "shapes.v1", "--out", "shapes")
     assert stages_run(again) == []
     summaries = [text.partition("Done in")[2].partition("\n")[2] for text in (again, output)]
