@@ -51,12 +51,11 @@ def three(gray):
     return np.dstack([np.asarray(gray).astype(np.uint8)] * 3)
 
 
-def pillow(image, file_format, **options):
-    """Write a file with Pillow."""
+def pillow(image, file_format="PNG", **options):
+    """Encode an image (array or Pillow's) with Pillow, as the bytes of a file."""
     buffer = io.BytesIO()
-    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(
-        buffer, file_format, **options
-    )
+    image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    image.save(buffer, file_format, **options)
     return buffer.getvalue()
 
 

@@ -1,7 +1,6 @@
 """Synthetic images for all tests, one thread per process, and the settings of hypothesis."""
 
 import functools
-import io
 import os
 import shutil
 from pathlib import Path
@@ -31,6 +30,7 @@ from classifold.models.explained_model import copy_explained_model
 from classifold.models.model_file import build_network, load_model, save_model
 from classifold.stacking.ensemble import fit_ensemble, save_ensemble
 from classifold.training.machine import set_up
+from image_scene import pillow
 from ingested import ingest_all
 from parsed_once import parse_yaml_once
 from tiny_model import STACK
@@ -76,15 +76,7 @@ def one_thread(thread_pools):
 @pytest.fixture
 def encode():
     """An image (array or Pillow's) as the bytes of a file."""
-
-    def to_bytes(image, file_format="PNG", **options):
-        if isinstance(image, np.ndarray):
-            image = Image.fromarray(image)
-        buffer = io.BytesIO()
-        image.save(buffer, file_format, **options)
-        return buffer.getvalue()
-
-    return to_bytes
+    return pillow
 
 
 def noisy_pack(n_images=32, *, n_classes=3, size=8, seed=0):

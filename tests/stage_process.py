@@ -1,6 +1,7 @@
 """Scripts of stages in processes of their own, which run to their end or are killed."""
 
 import os
+import socket
 import subprocess
 import time
 
@@ -21,6 +22,12 @@ def run_python(folder, *words, python=None, expect=0):
     assert done.returncode == expect, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done
+
+
+def free_port():
+    """A port of this machine that no program uses."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
 
 
 def kill_when(begins, folder, *words):

@@ -1,14 +1,16 @@
 """Models and epochs that fit into a given time."""
 
+import json
 from pathlib import Path
 
 import pytest
 from dvc.utils.serialize import modify_yaml
 
+import tiny_model
 from classifold.data.json_file import read_json, write_json
 from classifold.errors import UserError
 from classifold.params.validation import check_params
-from classifold.project import budget
+from classifold.project import budget, speed
 from classifold.project.budget import Candidate, Costs, Speed, choose_epochs
 from classifold.project.chosen_params import write_params
 from classifold.project.presets import Preset, epochs_of, set_epochs
@@ -225,3 +227,23 @@ def test_params_that_the_user_changed_are_kept(tmp_path, capsys):
     run.run(30)
     assert file.read_text() == changed
     assert "params.yaml: you changed it" in capsys.readouterr().out
+
+
+def test_speed_is_measured_at_the_middle_size(tmp_path, monkeypatch, write_packs, capsys):
+    monkeypatch.chdir(tmp_path)
+    small_resnet = {"network": "small_resnet", "arguments": {"widths": [16], "depth": 1}}
+    sizes = {"image_size": 16, "train_size": [8, 20], "batch_size": 3}
+    tiny_model.write_params(tmp_path, tiny_model.MODEL | small_resnet | sizes)
+    write_packs(tmp_path / "data/augmented", train=6, validation=6)
+    measured = []
+
+    class Recorded(speed.Epochs):
+        def __init__(self, pack, *, config, **options):
+            measured.append(config.training_sizes())
+            super().__init__(pack, config=config, **options)
+
+    monkeypatch.setattr(speed, "Epochs", Recorded)
+    monkeypatch.setattr(speed, "SECONDS", 0)
+    speed.main()
+    assert json.loads(capsys.readouterr().out).keys() == {"m"}
+    assert measured == [(14, 14)]

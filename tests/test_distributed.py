@@ -21,7 +21,7 @@ from safetensors.numpy import load_file
 import tiny_model
 from classifold.data.json_file import read_json
 from forked_python import forked_tools
-from stage_process import run_python
+from stage_process import free_port, run_python
 
 ROOT = Path(__file__).parents[1]
 
@@ -161,9 +161,7 @@ def test_a_node_that_is_killed_and_comes_back_costs_no_epoch_and_every_image_is_
     shutil.copytree(first, second)
     watched = first / "watched.jsonl"
     watched.touch()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
 
     def processes():
         return [json.loads(line)["processes"] for line in watched.read_text().splitlines()]

@@ -5,6 +5,7 @@ import random
 import tarfile
 import zipfile
 from collections import Counter
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from classifold.data.image_table import iter_columns, iter_images
 from classifold.data.pixels import rgb_pixels
 from classifold.errors import UserError
 from classifold.ingest.tree import open_tree
+from image_scene import pillow
 from ingested import ingest_all
 
 EXTENSION_OF_FORMAT = {
@@ -52,18 +54,12 @@ def samples():
     for file_format in EXTENSION_OF_FORMAT:
         options = {"speed": 10} if file_format == "AVIF" else {}
         for mode in MODES:
-            buffer = io.BytesIO()
-            try:
-                scene(mode).save(buffer, file_format, **options)
-            except (OSError, KeyError, ValueError):
-                continue  # this format has no such mode
-            whole[file_format, mode] = buffer.getvalue()
+            with suppress(OSError, KeyError, ValueError):  # this format has no such mode
+                whole[file_format, mode] = pillow(scene(mode), file_format, **options)
     for file_format in ("TIFF", "GIF", "PNG", "WEBP"):
-        buffer = io.BytesIO()
         more = {"compression": "tiff_lzw"} if file_format == "TIFF" else {}
-        frames = [scene("L"), scene("RGB").convert("L")]
-        frames[0].save(buffer, file_format, save_all=True, append_images=frames[1:], **more)
-        whole[file_format, "frames"] = buffer.getvalue()
+        more |= {"save_all": True, "append_images": [scene("RGB").convert("L")]}
+        whole[file_format, "frames"] = pillow(scene("L"), file_format, **more)
     return whole
 
 

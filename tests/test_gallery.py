@@ -1,6 +1,5 @@
 """Galleries show the excluded images and duplicates; names are drawn as plain text."""
 
-import io
 from collections import Counter
 from operator import itemgetter
 
@@ -29,6 +28,7 @@ from classifold.pictures.examples import (
 )
 from classifold.pictures.glyphs import printable
 from classifold.pictures.thumbnails import fit_into
+from image_scene import pillow
 from synthetic_run import EMPTY_ROW
 
 EXCLUDED = ("id", "label", "reason", "measured")
@@ -84,9 +84,7 @@ def drawn_texts(monkeypatch):
 
 
 def _row(image_id, image):
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return EMPTY_ROW | {"id": image_id, "image": {"bytes": buffer.getvalue(), "path": image_id}}
+    return EMPTY_ROW | {"id": image_id, "image": {"bytes": pillow(image), "path": image_id}}
 
 
 def plain(width, height, color=RED):

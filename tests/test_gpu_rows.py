@@ -1,7 +1,6 @@
 """The prepared run on a GPU, in a tiny form without one."""
 
 import importlib.util
-import io
 import json
 import os
 import subprocess
@@ -10,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from forked_python import forked_tools
+from image_scene import pillow
 
 ROOT = Path(__file__).parents[1]
 
@@ -52,10 +51,8 @@ def make_archive(path):
         lines = [f"{name}\t{wnid}\t0\t0\t9\t9\n" for name, wnid in of_validation]
         archive.writestr("tiny/val/val_annotations.txt", "".join(lines))
         for name in [*names, *(f"val/images/{name}" for name, _ in of_validation)]:
-            encoded = io.BytesIO()
             pixels = random.integers(0, 256, (64, 64, 3), np.uint8)
-            Image.fromarray(pixels).save(encoded, "JPEG")
-            archive.writestr(f"tiny/{name}", encoded.getvalue())
+            archive.writestr(f"tiny/{name}", pillow(pixels, "JPEG"))
 
 
 @pytest.mark.slow

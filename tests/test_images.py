@@ -20,7 +20,7 @@ from classifold.ingest.formats import FORMATS, KEPT_FORMATS
 from classifold.ingest.images import decode, decode_rgb
 from classifold.ingest.limits import MAX_PIXELS, UnreadableImageError, check_size
 from classifold.ingest.perceptual_hash import perceptual_hash
-from image_scene import tiff
+from image_scene import pillow, tiff
 
 GRADIENT = np.arange(0, 240, 5, dtype=np.uint8).reshape(6, 8)
 COLORED = np.stack([GRADIENT, 255 - GRADIENT, GRADIENT // 2], axis=2)
@@ -386,9 +386,7 @@ IMAGES = st.tuples(st.integers(1, 6), st.integers(1, 6)).flatmap(
 
 @given(IMAGES)
 def test_what_was_decoded_once_is_stored_as_it_is(image):
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    once = decode(buffer.getvalue())
+    once = decode(pillow(image))
     twice = decode(once.encoded)
     assert twice == once._replace(mode="RGB", conversion=None)
 

@@ -1,6 +1,5 @@
 """The learning rate range test: its learning rates, its suggestion, and its errors."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ from classifold.data.csv_file import read_rows
 from classifold.errors import UserError
 from classifold.models.feature_cache import FeatureCache
 from classifold.models.model_file import build_network
-from classifold.project import speed
 from classifold.reporting.lr_plot import write_lr_plot
 from classifold.search.lr_finder import RangeTest, run_range_test
 from classifold.training.loop import fit
@@ -209,35 +207,11 @@ def test_images_that_grow_have_the_size_of_the_middle_epoch(draw_pack, try_rates
     assert sides == [12] * 60
 
 
-def write_project(folder, write_packs, model):
-    write_params(folder, {"normalize": "half", "online": "none", "seed": 1} | model)
-    write_packs(folder / "data/augmented", train=6, validation=6)
-
-
-def test_speed_is_measured_at_the_middle_size(tmp_path, monkeypatch, write_packs, capsys):
-    monkeypatch.chdir(tmp_path)
-    phases = phases_of({"name": "sgd", "lr": 0.1})
-    sizes = {"image_size": 16, "train_size": [8, 20]}
-    model = {"network": "small_resnet", "arguments": {"widths": [16], "depth": 1}, "batch_size": 3}
-    write_project(tmp_path, write_packs, model | sizes | {"phases": phases})
-    measured = []
-
-    class Recorded(speed.Epochs):
-        def __init__(self, pack, *, config, **options):
-            measured.append(config.training_sizes())
-            super().__init__(pack, config=config, **options)
-
-    monkeypatch.setattr(speed, "Epochs", Recorded)
-    monkeypatch.setattr(speed, "SECONDS", 0)
-    speed.main()
-    assert json.loads(capsys.readouterr().out).keys() == {"m"}
-    assert measured == [(14, 14)]
-
-
 def test_a_probe_has_no_learning_rate(tmp_path, monkeypatch, write_packs):
     monkeypatch.chdir(tmp_path)
     head = {"name": "neighbors", "k": 5}
     model = {"network": "probe", "arguments": {"name": "resnet18"}, "head": head}
-    write_project(tmp_path, write_packs, model)
+    write_params(tmp_path, {"normalize": "half", "online": "none", "seed": 1} | model)
+    write_packs(tmp_path / "data/augmented", train=6, validation=6)
     error = error_of(classifold("lr-find", "m"))
     assert error.startswith("models.m.network: must be trained in phases, got probe")

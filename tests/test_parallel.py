@@ -9,6 +9,7 @@ import pytest
 from classifold.errors import UserError
 from classifold.runtime import chunks, parallel
 from classifold.runtime.parallel import ordered_map, threaded_map
+from worker_functions import counted, failing_items, negative
 
 MANY = 10**6  # enough items for processes
 
@@ -22,19 +23,6 @@ def two_cores(monkeypatch):
 def small_chunks(monkeypatch):
     monkeypatch.setattr(chunks, "ITEMS_PER_CHUNK", 2)
     monkeypatch.setattr(chunks, "CHUNKS_PER_WORKER", 2)
-
-
-def negative(item):
-    """Negate `item`; 13, 113 and so on end the process, like a fault in a decoder."""
-    if item % 100 == 13:
-        os._exit(1)
-    return -item
-
-
-def counted(items, taken):
-    for item in items:
-        taken.append(item)
-        yield item
 
 
 def test_results_of_processes_are_in_order_and_their_window_is_bounded():
@@ -66,12 +54,8 @@ def test_an_error_in_a_worker_process_is_raised_unchanged():
 
 
 def test_an_error_of_the_items_is_raised_unchanged():
-    def items():
-        yield from range(100)
-        raise OSError("the disk is gone")
-
     with pytest.raises(OSError, match="the disk is gone"):
-        list(ordered_map(operator.neg, items(), n_items=MANY))
+        list(ordered_map(operator.neg, failing_items(), n_items=MANY))
 
 
 def test_a_killed_worker_process_is_an_error_and_not_a_hang():

@@ -1,7 +1,6 @@
 """The bench of peers, with peers that take a moment and images made here."""
 
 import csv
-import io
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from PIL import Image
 
 from classifold.data.image_table import write_table
 from classifold.data.orientation import ORIENTATION_TAG
+from image_scene import pillow
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
@@ -41,9 +41,7 @@ bench.report(files, labels, weights="none", done=str(bench.epochs))
 
 
 def encoded(color, **options):
-    file = io.BytesIO()
-    Image.new("RGB", (8, 4), color).save(file, "PNG", **options)
-    return file.getvalue()
+    return pillow(Image.new("RGB", (8, 4), color), **options)
 
 
 @pytest.fixture

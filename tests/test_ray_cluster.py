@@ -30,8 +30,8 @@ from classifold.ingest.tree import FolderTree
 from classifold.runtime import chunks, parallel, ray_cluster
 from classifold.runtime.parallel import ordered_map
 from classifold.serving.predict import Classifier
-from cluster_work import negative, slowly
 from forked_python import forked_tools
+from worker_functions import counted, failing_items, negative, slowly
 
 MANY = 10**6  # enough items for other processes to pay
 N_IMAGES = 1100
@@ -88,12 +88,6 @@ def no_engine_selected(monkeypatch):
     monkeypatch.delenv("CLASSIFOLD_ENGINE", raising=False)
 
 
-def counted(items, taken):
-    for item in items:
-        taken.append(item)
-        yield item
-
-
 @pytest.mark.cluster
 def test_results_of_a_cluster_are_in_order_and_its_window_is_bounded(on_cluster):
     taken = []
@@ -119,13 +113,8 @@ def test_large_items_are_not_all_sent_to_the_cluster_at_once(on_cluster):
 def test_errors_of_the_function_and_of_the_items_are_raised_unchanged(on_cluster):
     with pytest.raises(TypeError, match="bad operand type"):
         list(ordered_map(operator.neg, [1, 2, "three", *range(100)], n_items=MANY))
-
-    def items():
-        yield from range(100)
-        raise OSError("the disk is gone")
-
     with pytest.raises(OSError, match="the disk is gone"):
-        list(ordered_map(operator.neg, items(), n_items=MANY))
+        list(ordered_map(operator.neg, failing_items(), n_items=MANY))
 
 
 @pytest.mark.cluster
@@ -265,7 +254,7 @@ def test_predictions_for_new_images_are_equal_bit_for_bit(project, on_cluster, m
 STAGE_ON_OWN_CLUSTER = """
 from classifold.runtime.parallel import ordered_map
 from classifold.runtime.stage import run_stage
-from cluster_work import slowly
+from worker_functions import slowly
 
 def main():
     for _, value in ordered_map(slowly, range(10**6), n_items=10**6):
@@ -389,12 +378,6 @@ def silent_port():
 
 
 @pytest.fixture
-def free_port():
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
-
-
 @pytest.mark.parametrize("port", ["free_port", "silent_port"])
 def test_an_address_without_a_cluster_is_one_message_soon(monkeypatch, request, capfd, port):
     ray = pytest.importorskip("ray", reason="Ray is not installed (pip install classifold[ray])")

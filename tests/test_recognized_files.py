@@ -1,7 +1,5 @@
 """Files of a source are images by extension or content, or they are ignored with a reason."""
 
-import io
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,12 +10,6 @@ from classifold.ingest.files import sort_files
 from classifold.ingest.formats import EXTENSIONS, FORMATS, UNREAD_EXTENSIONS, is_image
 from classifold.ingest.tree import open_tree
 from files_in_memory import FilesInMemory, find
-
-
-def encoded_image(file_format, **options):
-    buffer = io.BytesIO()
-    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(buffer, file_format, **options)
-    return buffer.getvalue()
 
 
 def test_every_extension_of_a_format_that_is_read_is_an_image():
@@ -37,8 +29,8 @@ def test_every_extension_of_a_format_that_is_read_is_an_image():
         ("TIFF", {"big_tiff": True}),
     ],
 )
-def test_images_without_extension_are_recognized_by_their_content(file_format, options):
-    content = encoded_image(file_format, **options)
+def test_images_without_extension_are_recognized_by_their_content(encode, file_format, options):
+    content = encode(np.zeros((9, 9, 3), np.uint8), file_format, **options)
     assert sort_files(FilesInMemory({"cat/1": content, "cat/2.dat": content})).images == [
         "cat/1",
         "cat/2.dat",

@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
@@ -35,6 +34,7 @@ from classifold.stacking.ensemble import load_ensemble
 from classifold.training.checkpoints import Checkpoint
 from command_line import classifold, error_of
 from evil_pickle import Evil
+from image_scene import pillow
 from tiny_model import MODEL, write_params
 
 ROOT = Path(__file__).parents[1]
@@ -455,9 +455,7 @@ def ingest(stage):
 
 
 def picture():
-    buffer = io.BytesIO()
-    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue()
+    return pillow(np.zeros((8, 8, 3), np.uint8))
 
 
 LINK = "a link; links of archives are not followed"

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from search_project import BATCH, DATABASE, GRID, LR
 from classifold.errors import UserError
 from classifold.search.storage import storage_url
 from command_line import error_of
+from stage_process import free_port
 
 POSTGRES = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path())  # where Debian puts it
 
@@ -55,9 +55,7 @@ def postgres(tmp_path_factory):
         user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
         shutil.chown(folder, "postgres", "postgres")
     (folder / "password").write_text("top-secret")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     subprocess.run(
         [*user, POSTGRES / "initdb", "-D", folder / "data", "-U", "seeker", "-A", "scram-sha-256",
          "--pwfile", folder / "password", "--no-sync"],
