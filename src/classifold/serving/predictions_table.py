@@ -39,10 +39,12 @@ def print_predictions(predictions: Iterable[Prediction], *, top: int) -> Counts:
     listed = list(predictions)
     console = Console()
     decoded = [each for each in listed if each.reason is None]
+    remarked = [each for each in listed if _remark(each)]
     if decoded:
-        console.print(_predictions(decoded, top=top, width=console.width))
-    if remarked := [each for each in listed if _remark(each)]:
-        console.print(_remarks(remarked, width=console.width))
+        console.print("", _predictions(decoded, top=top, width=console.width), sep="\n")
+    if remarked:
+        console.print("", _remarks(remarked, width=console.width), sep="\n")
+    console.print()
     return Counts.of(listed)
 
 
@@ -109,7 +111,7 @@ def _predictions(predictions: Sequence[Prediction], *, top: int, width: int) -> 
     widest = int(MAX_FRACTION * width)
     of_labels = min(_width("predicted", labels), widest)
     of_images = min(_width("image", images), widest, width // 2 - of_labels)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = _new_table()
     table.add_column("image", width=of_images)
     table.add_column("predicted", width=of_labels)
     table.add_column("other classes")
@@ -127,12 +129,16 @@ def _predictions(predictions: Sequence[Prediction], *, top: int, width: int) -> 
     return table
 
 
+def _new_table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+
+
 def _width(header: str, cells: Iterable[_List]) -> int:
     return max(len(header), *(cell.width for cell in cells))
 
 
 def _remarks(predictions: Iterable[Prediction], *, width: int) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = _new_table()
     table.add_column("image", max_width=int(MAX_FRACTION * width))
     table.add_column("remark", overflow="fold")
     for prediction in predictions:

@@ -269,4 +269,5 @@ def describe_coverage(facts: Facts) -> list[str]:
         for level, found in conformal["levels"].items()
         if found["coverage"] is not None
     ]
-    return [*measured, *_explain_full_sets(conformal, task=facts.task)]
+    reasons = _explain_full_sets(conformal, task=facts.task)[:-1]  # without what to do
+    return [*measured, *reasons]
