@@ -10,8 +10,14 @@ def classifold(*arguments: str, command=app, **options) -> Result:
     return CliRunner().invoke(command, arguments, **options)
 
 
-def error_of(done: Result) -> str:
+def output_of(done: Result) -> str:
+    """What a command that succeeded printed."""
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def error_of(done: Result, *, n_lines: int = 1) -> str:
     """The error of a command that was given a mistake: one line, without a traceback."""
     assert isinstance(done.exception, SystemExit), done.exception
-    assert (done.exit_code, done.stderr.count("\n")) == (1, 1), done.output
+    assert (done.exit_code, done.stderr.count("\n")) == (1, n_lines), done.output
     return done.stderr

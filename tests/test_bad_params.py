@@ -20,7 +20,7 @@ from classifold.params.schema.params import Params
 from classifold.params.validation import check_params, validation_errors
 from classifold.plain_text import plain_text
 from classifold.search.search_file import Search
-from command_line import classifold
+from command_line import classifold, output_of
 
 ROOT = Path(__file__).parents[1]
 SCHEMAS = {
@@ -277,9 +277,8 @@ def check(tmp_path, monkeypatch):
 
 
 def test_valid_params_are_reported_as_valid(check):
-    done = check("models.mlp.seed", 2)
-    assert done.exit_code == 0, done.output
-    assert "params.yaml is valid: dataset data, models alphanet_a, initial_cnn, mlp" in done.stdout
+    message = "params.yaml is valid: dataset data, models alphanet_a, initial_cnn, mlp"
+    assert message in output_of(check("models.mlp.seed", 2))
 
 
 PARAMS = content_of(ROOT / "params.yaml")
@@ -325,12 +324,9 @@ PHASE = "models.mlp.phases.p1"
 @pytest.mark.promise("check-params")
 def test_errors_of_stages_are_found_before_any_starts(check, key, value, message):
     done = check(key, value)
-    assert done.exit_code == 1
-    assert message in done.stderr
-    assert "Traceback" not in done.output
-    assert isinstance(done.exception, SystemExit)
+    assert done.exit_code == 1 and message in done.stderr
+    assert "Traceback" not in done.output and isinstance(done.exception, SystemExit)
 
 
 def test_a_network_of_any_size_is_checked_without_its_memory(check):
-    done = check("models.mlp.arguments.hidden", [10**7, 10**7])  # 400 TB
-    assert done.exit_code == 0, done.output
+    output_of(check("models.mlp.arguments.hidden", [10**7, 10**7]))  # 400 TB

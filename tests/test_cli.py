@@ -18,7 +18,7 @@ from classifold.errors import UserError
 from classifold.params.reader import read_params
 from classifold.project import check_cache
 from classifold.project.root import find_project
-from command_line import classifold
+from command_line import classifold, error_of, output_of
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = [command.callback.__name__.replace("_", "-") for command in app.registered_commands]
@@ -127,9 +127,7 @@ def test_given_paths_start_where_the_user_is_and_defaults_in_the_project(
 def test_outside_of_a_project_the_message_names_the_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for arguments in (["recipe", "fruit_64"], ["check"]):
-        done = classifold(*arguments)
-        assert done.exit_code == 1
-        assert "Run in the folder of a project" in done.stderr, arguments
+        assert "Run in the folder of a project" in error_of(classifold(*arguments))
     assert not list(tmp_path.iterdir())
     assert "fruit_64: Fruit" in classifold("recipe").stdout  # those of the package
 
@@ -140,14 +138,12 @@ def test_params_alone_are_checked_without_the_data_set(small_project):
     done = classifold("check", "--params-only")
     assert (done.exit_code, done.output) == (0, "")
     Path("params.yaml").write_text(text.replace("  mlp:", "  a;b:"))
-    done = classifold("check", "--params-only")
-    assert done.exit_code == 1 and "models.a;b: " in done.stderr
+    assert "models.a;b: " in error_of(classifold("check", "--params-only"), n_lines=2)
 
 
 def test_an_unknown_stage_is_named_with_those_that_exist(small_project):
-    done = classifold("stage", "trian")
-    assert done.exit_code == 1
-    assert "train" in done.stderr and "'trian'" in done.stderr
+    error = error_of(classifold("stage", "trian"))
+    assert "train" in error and "'trian'" in error
 
 
 def test_home_in_the_path_of_the_data_set_is_expanded(small_project, monkeypatch):
@@ -181,8 +177,7 @@ def test_check_looks_at_the_data(small_project, files, message):
         path.unlink()
     for name in files:
         (Path("data/raw/digits") / name).touch()
-    done = classifold("check")
-    assert done.exit_code == 1 and message in done.stderr
+    assert message in error_of(classifold("check"))
 
 
 def test_data_that_dvc_tracks_may_be_missing(small_project):
@@ -200,9 +195,7 @@ def test_only_what_changed_is_checked_again(small_project, monkeypatch):
     def comes_from_the_cache():
         content = json.loads(cache.read_text())
         cache.write_text(json.dumps(content | {"lines": ["marked"]}))
-        done = classifold("check")
-        assert done.exit_code == 0, done.output
-        return "marked" in done.stdout
+        return "marked" in output_of(classifold("check"))
 
     assert comes_from_the_cache()
     Path("data/raw/digits/b/2.png").touch()

@@ -3,7 +3,7 @@
 import pytest
 
 from classifold.project.experiments import list_experiments
-from command_line import classifold, error_of
+from command_line import classifold, error_of, output_of
 from synthetic_clone import Clone
 
 pytestmark = pytest.mark.dvc
@@ -102,11 +102,10 @@ def test_params_that_were_changed_since_the_last_run_have_no_scores(project):
 def test_the_table_fits_the_screen_and_shows_no_test_score(project, monkeypatch, columns):
     monkeypatch.chdir(project)
     monkeypatch.setenv("COLUMNS", columns)
-    done = classifold("experiments")
-    assert done.exit_code == 0, done.output
-    assert max(map(len, done.stdout.splitlines())) <= min(int(columns), 120)
-    assert "0.1235" not in done.stdout
-    (line,) = (line for line in done.stdout.splitlines() if "faster" in line)
+    output = output_of(classifold("experiments"))
+    assert max(map(len, output.splitlines())) <= min(int(columns), 120)
+    assert "0.1235" not in output
+    (line,) = (line for line in output.splitlines() if "faster" in line)
     assert line.split()[:5] == ["faster", "success", "0.9200", "mlp", "0.8000,"]
     if columns != "80":  # there a cell has several lines
         assert "mlp 0.8000, of 5 seeds 0.2500 to 0.7500 models.mlp.lr=3" in " ".join(line.split())

@@ -18,7 +18,7 @@ from classifold.models.model_file import build_network, save_model
 from classifold.serving import hub, timm_folder
 from classifold.serving.hub import check_license, export_hub
 from classifold.serving.predict import Classifier
-from command_line import classifold, error_of
+from command_line import classifold, error_of, output_of
 
 RANDOM = np.random.default_rng(0)
 CLASSES = ("cat", "dog", "owl")
@@ -235,7 +235,6 @@ def test_the_command_writes_the_folder(timm_project, monkeypatch):
     monkeypatch.chdir(timm_project())
     monkeypatch.setattr("classifold.serving.export.read_validation_images", lambda *_, **__: IMAGES)
     arguments = ["export", "--format", "hub", "--out", "fruit", "--model", "flat"]
-    done = classifold(*arguments, "--repo", REPOSITORY)
-    assert done.exit_code == 0, done.output
-    assert "timm loads it" in done.output and "hf upload alice/fruit fruit" in done.output
+    output = output_of(classifold(*arguments, "--repo", REPOSITORY))
+    assert "timm loads it" in output and "hf upload alice/fruit fruit" in output
     assert hub.timm.create_model("local-dir:fruit", pretrained=True).num_classes == 3

@@ -26,7 +26,7 @@ from classifold.serving.predict import N_IMAGES_AT_ONCE, Classifier, Prediction
 from classifold.serving.predictions_file import write_predictions
 from classifold.serving.predictions_table import print_predictions, shorten
 from classifold.stacking.ensemble import load_ensemble
-from command_line import classifold, error_of
+from command_line import classifold, error_of, output_of
 
 CPU = torch.device("cpu")
 UNLABELED = ["unlabelled/cmyk.jpg", "unlabelled/small.png"]
@@ -365,10 +365,9 @@ def command(project, monkeypatch):
 
 def test_the_command_writes_a_row_per_image_and_counts_unreadable_ones(command):
     Path("source/cat/rubbish.jpg").write_bytes(b"rubbish")
-    done = command("source", "--out", "p.csv", "--top", "9")
-    assert done.exit_code == 0, done.output
-    assert "p.csv: predictions of the stack for 8 images" in done.stdout
-    assert "1 of 9 images could not be read" in done.stdout
+    output = output_of(command("source", "--out", "p.csv", "--top", "9"))
+    assert "p.csv: predictions of the stack for 8 images" in output
+    assert "1 of 9 images could not be read" in output
     rows = read_rows(Path("p.csv"))
     assert len(rows) == 9
     assert [row["image"] for row in rows if row["reason"]] == ["source/cat/rubbish.jpg"]
@@ -386,17 +385,16 @@ def test_without_a_file_the_command_prints_a_table(command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     Path("source/cat/rubbish [red].jpg").write_bytes(b"rubbish")
     before = sorted(Path().rglob("*"))
-    done = command("source/owl/deep.png", "source/cat/rubbish [red].jpg")
-    assert done.exit_code == 0, done.output
+    output = output_of(command("source/owl/deep.png", "source/cat/rubbish [red].jpg"))
     expected = evaluated(Path(), ["owl/deep.png"])["stack"][0]
     ranked = sorted(zip(expected, CLASSES, strict=True), reverse=True)
     first, second, third = (f"{name} {p:.3f}" for p, name in ranked)
-    row, remark = (line for line in done.stdout.splitlines() if "deep.png" in line)
+    row, remark = (line for line in output.splitlines() if "deep.png" in line)
     assert first in row and f"{second}, {third}" in row
     assert "a deep image" in remark and "a deep image" not in row
-    (row,) = (line for line in done.stdout.splitlines() if "rubbish [red].jpg" in line)
+    (row,) = (line for line in output.splitlines() if "rubbish [red].jpg" in line)
     assert row.strip().endswith("  not an image in a supported format")
-    assert "predictions of the stack for 1 image" in done.stdout
+    assert "predictions of the stack for 1 image" in output
     assert sorted(Path().rglob("*")) == before
 
 
@@ -556,10 +554,9 @@ def test_images_of_low_confidence_get_the_reason_and_no_prediction(project, task
 def test_the_command_abstains_and_counts(command, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     set_thresholds(Path(), prediction_sets={"0.9": 0.0}, abstention={"0.95": 1.0, "0.99": None})
-    done = command("unlabelled", "--abstain", "0.95", "--out", "p.csv")
-    assert done.exit_code == 0, done.output
-    assert "p.csv: predictions of the stack for 0 images" in done.stdout
-    assert "2 of 2 images have no prediction" in done.stdout and "0.95" in done.stdout
+    output = output_of(command("unlabelled", "--abstain", "0.95", "--out", "p.csv"))
+    assert "p.csv: predictions of the stack for 0 images" in output
+    assert "2 of 2 images have no prediction" in output and "0.95" in output
     for row in read_rows(Path("p.csv")):
         assert row["predicted"] == row["probability"] == ""
         assert "below 1.000" in row["reason"]

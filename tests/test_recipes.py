@@ -24,7 +24,7 @@ from classifold.project.recipes import (
     read_recipe,
 )
 from classifold.training.freezing import count_parameters, set_trainable
-from command_line import classifold
+from command_line import classifold, output_of
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(list_recipes(ROOT))
@@ -233,8 +233,7 @@ def test_the_command_lists_recipes_and_reports_missing_data(project, monkeypatch
     monkeypatch.chdir(project)
     listed = classifold("recipe").output.splitlines()
     assert [line.split(":")[0] for line in listed] == NAMES
-    done = classifold("recipe", "fruit_64", "--short")
-    assert done.exit_code == 0
-    assert "params.yaml is now recipes/fruit_64.yaml in its short form" in done.output
-    assert "limit.epochs: null -> 2" in done.output
-    assert "dataset.path: data/raw/fruit.zip does not exist" in done.output
+    output = output_of(classifold("recipe", "fruit_64", "--short"))
+    assert "params.yaml is now recipes/fruit_64.yaml in its short form" in output
+    assert "limit.epochs: null -> 2" in output
+    assert "dataset.path: data/raw/fruit.zip does not exist" in output

@@ -16,7 +16,7 @@ from classifold.runtime.atomic_files import new_folder
 from classifold.training.config import TrainingConfig
 from classifold.training.loop import fit, refit
 from classifold.training.refit import refit_model
-from command_line import classifold
+from command_line import classifold, output_of
 from interruptions import bits_of, interrupted
 from tiny_model import MODEL, PHASE
 
@@ -133,8 +133,7 @@ def test_the_command_writes_the_model_and_its_card(project, monkeypatch):
     monkeypatch.chdir(root)
     params["dataset"] = {"task": "single"}
     monkeypatch.setattr(validation, "check_params", lambda: params)
-    done = classifold("refit", "m")
-    assert done.exit_code == 0, done.output
+    output_of(classifold("refit", "m"))
     assert load_model(Path("refit/m")).description["n_train_images"] == 60
     card = Path("refit/m/MODEL_CARD.md").read_text(encoding="utf-8")
     assert "40 training images" in card and "20 validation images" in card

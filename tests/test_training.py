@@ -19,6 +19,7 @@ from classifold.training.freezing import count_parameters
 from classifold.training.loop import fit
 from classifold.training.machine import set_up
 from classifold.training.scores import Score, score_logits
+from interruptions import bits_of
 from tiny_model import config_of
 
 CPU = torch.device("cpu")
@@ -67,14 +68,6 @@ def score_of(network, pack):
         network, pack.images, image_size=pack.size, normalize="half", device=CPU
     )
     return score_logits(logits, pack.labels, loss=config_of(pack).loss)
-
-
-def weights_of(network):
-    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
-
-
-def same_weights(state, other):
-    return all(torch.equal(state[name], other[name]) for name in state)
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -242,7 +235,7 @@ def trained_weights(pack, name, *, n_drawn=1, **changes):
     network = tiny_network(name)
     torch.rand(n_drawn)
     train(network, pack, phases=single_phase(epochs=2), **changes)
-    return network.state_dict()
+    return bits_of(network)
 
 
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(draw_pack):
@@ -250,13 +243,13 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(draw_pack):
         trained_weights(draw_pack(24), "small_resnet", seed=seed, policy=CROP_FLIP)
         for seed in (1, 1, 2)
     )
-    assert same_weights(first, again)
-    assert not same_weights(first, other)
+    assert first == again
+    assert first != other
 
 
 def test_dropout_does_not_depend_on_earlier_random_numbers(draw_pack):
     first, other = (trained_weights(draw_pack(24), "mlp", n_drawn=n) for n in (1, 5))
-    assert same_weights(first, other)
+    assert first == other
 
 
 def test_dropout_leaves_out_other_units_in_every_batch_and_epoch(draw_pack, tiny_mlp):
@@ -411,7 +404,7 @@ def scripted_scores(monkeypatch):
         left, seen = list(scores), []
 
         def validate(_, phase, validation):
-            seen.append(weights_of(phase.averaged))
+            seen.append(bits_of(phase.averaged))
             return Score(*left.pop(0))
 
         monkeypatch.setattr(Epochs, "validate", validate)
@@ -457,8 +450,8 @@ def test_training_stops_after_its_patience_and_the_best_epoch_by_its_metric_is_r
     fitted = train(network, draw_multi_pack(16), phases=single_phase(stop=stop))
     assert [row["epoch"] for row in fitted.history] == list(range(1, epochs_run + 1))
     assert fitted.best_epoch == fitted.phases["p1"]["best_epoch"] == best_epoch
-    assert same_weights(network.state_dict(), seen[best_epoch - 1])
-    assert not same_weights(network.state_dict(), seen[-1])
+    assert bits_of(network) == seen[best_epoch - 1]
+    assert bits_of(network) != seen[-1]
 
 
 def test_with_one_label_an_image_accuracy_is_the_metric_and_a_phase_may_have_no_patience(
@@ -467,7 +460,7 @@ def test_with_one_label_an_image_accuracy_is_the_metric_and_a_phase_may_have_no_
     seen, network = scripted_scores(*(scores[:2] for scores in SCRIPT)), tiny_network()
     assert train(network, draw_pack(16)).best_epoch == 2
     assert len(seen) == 8
-    assert same_weights(network.state_dict(), seen[1])
+    assert bits_of(network) == seen[1]
 
 
 def test_each_phase_starts_from_the_best_epoch_of_the_previous_one(draw_pack, scripted_scores):
@@ -475,8 +468,8 @@ def test_each_phase_starts_from_the_best_epoch_of_the_previous_one(draw_pack, sc
     seen = scripted_scores((1, 0.1), (1, 0.9), (1, 0.2), (1, 0.3), (1, 0.2))
     still = {"epochs": 2, "optimizer": STILL, "stop": {"metric": "accuracy", "patience": 1}}
     fitted = train(network, pack, phases=single_phase(epochs=3) | {"p2": PHASE | still})
-    assert same_weights(seen[3], seen[1])
-    assert not same_weights(seen[3], seen[2])
+    assert seen[3] == seen[1]
+    assert seen[3] != seen[2]
     # An earlier phase's best does not count in the next, nor does its patience.
     assert [fitted.phases[name]["best_epoch"] for name in ("p1", "p2")] == [2, 4]
     assert len(fitted.history) == 5
@@ -540,10 +533,9 @@ def test_summaries_of_phases_have_epochs_rates_scores_and_trainable_parameters(d
 def test_a_phase_changes_what_it_trains_and_nothing_else(draw_pack):
     def changed(trainable):
         network = tiny_network("small_resnet")
-        before = weights_of(network)
+        before = bits_of(network)
         train(network, draw_pack(), phases=single_phase(epochs=2, trainable=trainable))
-        after = network.state_dict()
-        return {name for name in before if not torch.equal(before[name], after[name])}
+        return {name for name, bits in bits_of(network).items() if bits != before[name]}
 
     assert changed("head") == {"head.weight", "head.bias"}
     norm = {"norm.weight", "norm.bias"}

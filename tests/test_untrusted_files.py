@@ -32,7 +32,7 @@ from classifold.models.model_file import build_network, load_model
 from classifold.serving.predict import Classifier
 from classifold.stacking.ensemble import load_ensemble
 from classifold.training.checkpoints import Checkpoint
-from command_line import classifold, error_of
+from command_line import classifold, error_of, output_of
 from evil_pickle import Evil
 from image_scene import pillow
 from tiny_model import MODEL, write_params
@@ -142,8 +142,7 @@ def test_pickles_that_lie_beside_other_files_are_left_alone(predict, pickles, ma
     for folder in ("models", "models/deep", "ensemble", "data/compared", "source/cat"):
         for kind, content in pickles.items():
             Path(f"{folder}/beside.{kind}").write_bytes(content)
-    done = predict("models/beside.pkl", pickles["pkl"])
-    assert done.exit_code == 0, done.output
+    output_of(predict("models/beside.pkl", pickles["pkl"]))
     assert not mark.exists()
 
 
@@ -540,9 +539,8 @@ def test_ingest_lists_and_counts_entries_of_a_zip_that_lie(ingest, lying_zip):
 
 def test_predict_lists_entries_of_a_zip_that_lie(project, monkeypatch, lying_zip):
     monkeypatch.chdir(project())
-    done = classifold("predict", str(lying_zip), "--out", "p.csv")
-    assert done.exit_code == 0, done.output
-    assert "2 of 6 images could not be read" in done.output
+    output = output_of(classifold("predict", str(lying_zip), "--out", "p.csv"))
+    assert "2 of 6 images could not be read" in output
     reasons = {row["image"]: row["reason"] for row in read_rows(Path("p.csv")) if row["reason"]}
     assert reasons == {f"{lying_zip}/{name}": reason for name, reason in LIES.items()}
 

@@ -8,6 +8,7 @@ from search_project import MODEL, ROOT, SEARCH, dump
 
 from classifold.search import trial as trial_module
 from classifold.search.plan import make_plan
+from interruptions import bits_of
 
 
 @pytest.fixture
@@ -52,9 +53,9 @@ def weights(monkeypatch):
     fit = trial_module.fit
 
     def spy(network, *arguments, **settings):
-        before = {name: value.clone() for name, value in network.state_dict().items()}
+        before = bits_of(network)
         fitted = fit(network, *arguments, **settings)
-        seen.append((before, {n: v.clone() for n, v in network.state_dict().items()}))
+        seen.append((before, bits_of(network)))
         return fitted
 
     monkeypatch.setattr(trial_module, "fit", spy)

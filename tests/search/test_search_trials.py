@@ -15,10 +15,6 @@ from classifold.search.trial import run_trial
 from forked_python import forked_tools
 
 
-def equal(first, second):
-    return all(torch.equal(first[name], second[name]) for name in first)
-
-
 def test_all_trials_begin_with_the_same_weights_and_end_with_different_ones(
     plan, tmp_path, weights
 ):
@@ -26,8 +22,8 @@ def test_all_trials_begin_with_the_same_weights_and_end_with_different_ones(
     space["models.m.arguments.dropout"] = {"choices": [0.0, 0.5]}
     run(plan(**GRID, space=space), tmp_path / "s.sqlite3")
     assert len(weights) == 8
-    assert all(equal(before, weights[0][0]) for before, _ in weights)
-    assert not any(equal(after, weights[0][1]) for _, after in weights[1:])
+    assert all(before == weights[0][0] for before, _ in weights)
+    assert not any(after == weights[0][1] for _, after in weights[1:])
 
 
 @pytest.mark.parametrize("ema_decay", [None, 0.9])
@@ -41,7 +37,7 @@ def test_a_trial_after_others_gives_the_same_bits_as_alone(plan, tmp_path, weigh
     for number in (5, 2):
         cell = cells(found.search)[number - 1]
         outcome = run_trial(found.params_of(cell), "m", packs=found.packs)
-        assert equal(weights[-1][1], after_others[number - 1])
+        assert weights[-1][1] == after_others[number - 1]
         assert outcome.validation.accuracy == rows[number - 1].value
         assert round(outcome.validation.loss, 6) == rows[number - 1].outcome["validation_loss"]
 
