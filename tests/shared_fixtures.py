@@ -98,6 +98,13 @@ def noisy_pack(n_images=32, *, n_classes=3, size=8, seed=0):
     )
 
 
+def with_variants(pack, n_variants=2):
+    """The pack with augmented variants (here: as they are) after each original."""
+    rows = np.repeat(np.arange(len(pack.labels)), 1 + n_variants)
+    variants = np.tile(np.arange(1 + n_variants, dtype=np.int32), len(pack.labels))
+    return pack.subset(rows)._replace(variants=variants)
+
+
 @pytest.fixture
 def draw_pack():
     return noisy_pack

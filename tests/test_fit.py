@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from archives import write_files
 from classifold.errors import UserError
 from classifold.project.existing_project import continues, require_preset
 from classifold.project.new_project import default_folder
@@ -36,13 +37,10 @@ def test_the_project_is_named_for_the_images(tmp_path, data, folder):
 def written(tmp_path):
     """A folder with what `continues` reads of a project for fruit.zip of five bytes."""
     folder = tmp_path / "fruit"
-    (folder / "data/raw").mkdir(parents=True)
-    (folder / "code").mkdir()
-    (folder / "dvc.yaml").touch()
-    (folder / "data/raw/fruit.zip.dvc").write_text("outs:\n- size: 5\n  path: fruit.zip\n")
-    (folder / "params.yaml").write_text(
-        '# Chosen by "classifold init", preset good:\n\ndataset: {path: data/raw/fruit.zip}\n'
-    )
+    params = b'# Chosen by "classifold init", preset good:\n\ndataset: {path: data/raw/fruit.zip}\n'
+    listed = b"outs:\n- size: 5\n  path: fruit.zip\n"
+    files = {"code/": b"", "dvc.yaml": b"", "data/raw/fruit.zip.dvc": listed, "params.yaml": params}
+    write_files(folder, files)
     (tmp_path / "fruit.zip").write_bytes(b"12345")
     return folder
 
@@ -71,8 +69,7 @@ def test_changed_images_are_other_images(written, tmp_path):
 
 def test_images_that_moved_to_another_class_are_other_images(written, tmp_path):
     for folder in (written / "data/raw/fruit.zip", tmp_path / "renamed"):
-        (folder / "cherry").mkdir(parents=True)
-        (folder / "cherry/1.png").write_bytes(b"123")
+        write_files(folder, {"cherry/1.png": b"123"})
     os.utime(written / "data/raw/fruit.zip.dvc", (0, 0))
     assert continues(written, tmp_path / "renamed")  # the same images
     (tmp_path / "renamed/cherry").rename(tmp_path / "renamed/tomato")
@@ -107,9 +104,7 @@ def test_a_project_for_other_images_is_not_touched(written, tmp_path, name, cont
 def test_fit_refuses_with_the_names_of_its_own_options(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     draw(tmp_path / "shapes/circle/1.png", "circle", 1)
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full/mine.txt").touch()
-    (tmp_path / "file").touch()
+    write_files(tmp_path, {"full/mine.txt": b"", "file": b""})
     for arguments, message in [
         (["missing.zip"], "PATH: no such file or folder, got missing.zip"),
         (["shapes", "--out", "full"], "--out: must be a new or an empty folder, got full"),

@@ -26,7 +26,7 @@ from classifold.training.machine import set_up
 from classifold.training.scores import score_logits
 from classifold.training.setup import Training
 from interruptions import Stopped
-from shared_fixtures import noisy_pack
+from shared_fixtures import noisy_pack, with_variants
 from stage_process import assert_a_killed_stage_writes_the_same, run_python
 from tiny_model import NO_POLICY, write_params
 
@@ -38,13 +38,6 @@ POLICY = {"fill": "reflect", "steps": [{"flip": "horizontal"}, {"mix": {"cutmix"
 
 def config_of(pack, *, epochs=2):
     return tiny_model.config_of(pack, phases={"p1": PHASE | {"epochs": epochs}})
-
-
-def with_variants(pack, n_variants=2):
-    """The pack with augmented variants (here: as they are) after each original."""
-    rows = np.repeat(np.arange(len(pack.labels)), 1 + n_variants)
-    variants = np.tile(np.arange(1 + n_variants, dtype=np.int32), len(pack.labels))
-    return pack.subset(rows)._replace(variants=variants)
 
 
 @pytest.fixture

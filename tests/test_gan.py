@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 
-from classifold.data.pack import join, read_pack
+from classifold.data.pack import read_pack
 from classifold.errors import UserError
 from classifold.gan import added_images
 from classifold.gan.added_images import Classifier, Gan, HeldOutPredictions, add_generated
@@ -28,6 +28,7 @@ from classifold.gan.sampling import generate, generated_pack, sample_labels, sam
 from classifold.gan.trainer import GanConfig, GanTrainer, new_generator
 from classifold.models.model_file import Model, new_network
 from interruptions import Stopped, bits_of, interrupted, stopping_at_call
+from shared_fixtures import with_variants
 from tiny_model import MODEL, NO_POLICY, PHASE, config_of
 
 CPU = torch.device("cpu")
@@ -346,16 +347,6 @@ def test_quality_refuses_a_model_of_other_classes_and_too_few_images(draw_pack, 
         quality_of(real, real, real, neighbors=6)
 
 
-def with_variants(pack):
-    """Add an upside-down variant of each image to a pack."""
-    variants = pack._replace(
-        images=pack.images[:, ::-1],
-        variants=np.ones_like(pack.variants),
-        transformations=["upside down"] * len(pack.labels),
-    )
-    return join(pack, variants)
-
-
 def run_added(
     pack, machine, folder, *, config=SMALL, generated_per_real=1.0, variants=False, n_folds=3
 ):
@@ -400,7 +391,7 @@ def training_runs(monkeypatch):
 def test_no_training_uses_images_of_the_held_out_fold(
     draw_pack, machine, tmp_path, training_runs, variants
 ):
-    pack = with_variants(draw_pack(36))
+    pack = with_variants(draw_pack(36), 1)
     predictions = run_added(pack, machine, tmp_path, variants=variants)
     assert set(predictions.predicted) == {"repeated", "generated", "augmented"}
     ids = np.array(pack.originals().ids)
@@ -420,7 +411,7 @@ def test_no_training_uses_images_of_the_held_out_fold(
 def test_kinds_differ_only_in_the_source_of_added_images(
     draw_pack, machine, tmp_path, training_runs
 ):
-    run_added(with_variants(draw_pack(36)), machine, tmp_path, generated_per_real=0.5)
+    run_added(with_variants(draw_pack(36), 1), machine, tmp_path, generated_per_real=0.5)
     models = [entry for entry in training_runs if entry[0] == "model"]
     assert len(models) == 9
     for _, train, _, weights in models:

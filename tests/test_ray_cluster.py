@@ -31,6 +31,7 @@ from classifold.runtime import chunks, parallel, ray_cluster
 from classifold.runtime.parallel import ordered_map
 from classifold.serving.predict import Classifier
 from forked_python import forked_tools
+from stage_process import free_port
 from worker_functions import counted, failing_items, negative, slowly
 
 MANY = 10**6  # enough items for other processes to pay
@@ -349,15 +350,16 @@ def ray_command(tmp_path):
 
 
 @pytest.mark.cluster
-def test_the_ray_command_starts_a_cluster_that_requires_a_token(ray_command, free_port, tmp_path):
+def test_the_ray_command_starts_a_cluster_that_requires_a_token(ray_command, tmp_path):
     run, start = ray_command
     ray = (sys.executable, "-m", "ray.scripts.scripts")
-    address = f"127.0.0.1:{free_port}"
+    port = free_port()
+    address = f"127.0.0.1:{port}"
     shutil.copyfile(Path(parallel.__file__).parents[3] / "params.yaml", tmp_path / "params.yaml")
     (tmp_path / "stage.py").write_text(ON_CLUSTER)
     token = {"RAY_AUTH_MODE": "token"}
     run(*ray, "get-auth-token", "--generate")
-    head = ("--head", f"--port={free_port}", "--node-ip-address=127.0.0.1")
+    head = ("--head", f"--port={port}", "--node-ip-address=127.0.0.1")
     start(*head, "--include-dashboard=false", ready="Ray runtime started", **token)
     start(f"--address={address}", ready="Ray runtime started", **token)
     for place in (address, "auto"):
@@ -370,24 +372,18 @@ def test_the_ray_command_starts_a_cluster_that_requires_a_token(ray_command, fre
     assert str(-sum(range(1000))) in printed
 
 
-@pytest.fixture
-def silent_port():
-    """A port where another program listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
-
-
-@pytest.fixture
-@pytest.mark.parametrize("port", ["free_port", "silent_port"])
-def test_an_address_without_a_cluster_is_one_message_soon(monkeypatch, request, capfd, port):
+@pytest.mark.parametrize("listening", [False, True])
+def test_an_address_without_a_cluster_is_one_message_soon(monkeypatch, capfd, listening):
     ray = pytest.importorskip("ray", reason="Ray is not installed (pip install classifold[ray])")
-    address = f"127.0.0.1:{request.getfixturevalue(port)}"
-    monkeypatch.setenv("RAY_ADDRESS", address)
-    monkeypatch.setattr(ray_cluster, "MAX_SECONDS_FOR_STATUS", 3.0)
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    with pytest.raises(UserError, match=f"RAY_ADDRESS.*{address}.*unset RAY_ADDRESS"):
-        list(ordered_map(operator.neg, range(10), n_items=MANY))
-    assert capfd.readouterr() == ("", "")
+    with socket.create_server(("127.0.0.1", 0)) as other_program:
+        port = other_program.getsockname()[1] if listening else free_port()
+        address = f"127.0.0.1:{port}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        monkeypatch.setattr(ray_cluster, "MAX_SECONDS_FOR_STATUS", 3.0)
+        monkeypatch.setattr(ray, "is_initialized", lambda: False)
+        with pytest.raises(UserError, match=f"RAY_ADDRESS.*{address}.*unset RAY_ADDRESS"):
+            list(ordered_map(operator.neg, range(10), n_items=MANY))
+        assert capfd.readouterr() == ("", "")
 
 
 def test_missing_ray_is_an_error_that_names_the_package(monkeypatch):
