@@ -1,6 +1,5 @@
-"""Generated images: networks, training, quality measures, and gains from adding them."""
+"""Networks of generated images: their sizes, losses, training and files."""
 
-import copy
 import math
 import os
 from functools import partial
@@ -10,26 +9,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.linalg import sqrtm
 
 from classifold.data.pack import read_pack
 from classifold.errors import UserError
-from classifold.gan import added_images
-from classifold.gan.added_images import Classifier, Gan, HeldOutPredictions, add_generated
 from classifold.gan.discriminator import Discriminator
-from classifold.gan.distances import frechet_distance, nearest_distance, precision_recall
 from classifold.gan.files import load_generator, save_generator, save_images
-from classifold.gan.gain import compare
 from classifold.gan.generator import Generator
 from classifold.gan.loop import FittedGan, Grid, fit_gan
 from classifold.gan.losses import LOSSES, gradient_penalty
-from classifold.gan.quality import measure_quality
 from classifold.gan.sampling import generate, generated_pack, sample_labels, sample_noise
 from classifold.gan.trainer import GanConfig, GanTrainer, new_generator
-from classifold.models.model_file import Model, new_network
-from interruptions import Stopped, bits_of, interrupted, stopping_at_call
-from shared_fixtures import with_variants
-from tiny_model import MODEL, NO_POLICY, PHASE, config_of
+from interruptions import bits_of, interrupted
+from tiny_model import NO_POLICY
 
 CPU = torch.device("cpu")
 SMALL = GanConfig(
@@ -255,222 +246,6 @@ def test_a_generator_with_weights_that_are_not_finite_or_a_pipe_is_refused(tmp_p
     os.mkfifo(tmp_path / "weights.safetensors")
     with pytest.raises(UserError, match=r"got a pipe or a device.*train_gan\.py"):
         load_generator(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "distance"),
-    [
-        # Means 1 and 7, variances 2 and 8: 36 + (sqrt 2 - sqrt 8)^2.
-        ([[0], [2]], [[5], [9]], 38.0),
-        # Means (0, 0) and (3, 4), variances (2/3, 8/3) and (8/3, 2/3): 25 + 2 x 2/3.
-        ([[1, 0], [-1, 0], [0, 2], [0, -2]], [[5, 4], [1, 4], [3, 5], [3, 3]], 25 + 4 / 3),
-        ([[1, 2, 3], [4, 6, 8]], [[1, 2, 3], [4, 6, 8]], 0.0),
-    ],
-)
-def test_frechet_distance_by_hand(first, second, distance):
-    arrays = np.array(first, float), np.array(second, float)
-    assert frechet_distance(*arrays) == pytest.approx(distance, abs=1e-7)
-    assert frechet_distance(*arrays[::-1]) == pytest.approx(distance, abs=1e-7)
-
-
-def test_frechet_distance_agrees_with_the_root_of_a_matrix():
-    random = np.random.default_rng(1)
-    first = random.normal(size=(200, 6)) @ random.normal(size=(6, 6))
-    second = random.normal(size=(300, 6)) @ random.normal(size=(6, 6)) + 2
-    one, other = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
-    expected = np.square(first.mean(0) - second.mean(0)).sum() + np.trace(
-        one + other - 2 * sqrtm(one @ other).real
-    )
-    assert frechet_distance(first, second) == pytest.approx(expected)
-    turned, _ = np.linalg.qr(random.normal(size=(6, 6)))
-    assert frechet_distance(first @ turned, second @ turned) == pytest.approx(expected)
-    assert frechet_distance(first, first + np.array([3, 0, 0, 4, 0, 0])) == pytest.approx(25)
-
-
-def test_precision_and_recall_by_hand():
-    # Radii to the nearest: 1, 1, 1, 8 in the reference, 0.1, 0.1 and 19.4 in the generated set.
-    reference, generated = np.array([[0.0], [1], [2], [10]]), np.array([[0.5], [0.6], [20]])
-    precision, recall = precision_recall(reference, generated, neighbors=1)
-    assert precision == pytest.approx(2 / 3)
-    assert recall == pytest.approx(3 / 4)
-
-
-def test_the_nearest_distance_is_a_median():
-    assert nearest_distance(np.array([[0.0], [4], [11]]), to=np.array([[1.0], [10]])) == 1.0
-
-
-@pytest.fixture
-def model(tiny_mlp):
-    preprocessing = {"image_size": 8, "normalize": "half"}
-    return Model(tiny_mlp(), ["class0", "class1", "class2"], preprocessing, {})
-
-
-@pytest.fixture
-def quality_of(model):
-    def measure(real, generated, untrained, *, model=model, neighbors=2):
-        settings = {"model": model, "neighbors": neighbors, "seed": 1, "device": CPU}
-        return measure_quality(real, generated, untrained, **settings)
-
-    return measure
-
-
-def test_quality_is_best_for_real_images_and_worst_for_noise(draw_pack, quality_of):
-    real = draw_pack(120)
-    good, poor = draw_pack(60, seed=4), draw_pack(60, seed=5)
-    poor = poor._replace(images=255 - poor.images)
-    quality = quality_of(real, good, poor, neighbors=3)
-    assert quality["n_images"] == 60
-    for better in ("real", "generated"):
-        assert quality[better]["frechet_distance"] < quality["untrained"]["frechet_distance"]
-    assert quality["generated"]["precision"] > 0.8 > quality["untrained"]["precision"]
-    assert quality["noise"]["precision"] == 0
-    assert "agreement" not in quality["noise"]
-
-
-def test_agreement_is_the_fraction_of_images_with_the_predicted_class(draw_pack, quality_of):
-    real = draw_pack(60)
-    everything = quality_of(real, real, real)["generated"]
-    other = quality_of(real, real._replace(labels=(real.labels + 1) % 3), real)
-    unconditional = real._replace(labels=0 * real.labels, classes=["generated"])
-    assert "agreement" not in quality_of(real, unconditional, real)["generated"]
-    by_class = list(everything["agreement_by_class"].values())
-    assert np.mean(by_class) == pytest.approx(everything["agreement"])  # of one size
-    assert other["generated"]["agreement"] + everything["agreement"] <= 1
-    assert other["generated"]["frechet_distance"] == everything["frechet_distance"]
-
-
-def test_quality_refuses_a_model_of_other_classes_and_too_few_images(draw_pack, model, quality_of):
-    real = draw_pack(12)
-    with pytest.raises(UserError, match=r"sample_gan.model: .*3: .*got 2: a, b"):
-        quality_of(real, real, real, model=model._replace(classes=["a", "b"]))
-    with pytest.raises(UserError, match=r"sample_gan.neighbors: .*got 6"):
-        quality_of(real, real, real, neighbors=6)
-
-
-def run_added(
-    pack, machine, folder, *, config=SMALL, generated_per_real=1.0, variants=False, n_folds=3
-):
-    n_images = len(pack.originals().labels)
-    settings = {name: MODEL[name] for name in ("image_size", "arguments")}
-    network = new_network("mlp", n_classes=3, seed=1, **settings)
-    training = config_of(pack, phases={"p1": PHASE | {"epochs": 2}})
-    return add_generated(
-        pack,
-        np.arange(n_images) // 3 % n_folds + 1,
-        gan=Gan(config._replace(epochs=1), NO_POLICY, variants, {"rows": 3, "columns": 2}),
-        classifier=Classifier(network, training, NO_POLICY),
-        generated_per_real=generated_per_real,
-        seed=1,
-        machine=machine,
-        checkpoints=folder,
-        key="key",
-    )
-
-
-@pytest.fixture
-def training_runs(monkeypatch):
-    """The arguments of each training run: (GAN or model, images, validation, first weights)."""
-    seen = []
-
-    def fit_gan_watched(train, **settings):
-        seen.append(("gan", train, None, None))
-        return fit_gan(train, **settings)
-
-    def fit_watched(network, train, validation, **settings):
-        weights = copy.deepcopy(network.state_dict())
-        seen.append(("model", train, validation, weights))
-        return real_fit(network, train, validation, **settings)
-
-    real_fit = added_images.fit
-    monkeypatch.setattr(added_images, "fit_gan", fit_gan_watched)
-    monkeypatch.setattr(added_images, "fit", fit_watched)
-    return seen
-
-
-@pytest.mark.parametrize("variants", [False, True])
-def test_no_training_uses_images_of_the_held_out_fold(
-    draw_pack, machine, tmp_path, training_runs, variants
-):
-    pack = with_variants(draw_pack(36), 1)
-    predictions = run_added(pack, machine, tmp_path, variants=variants)
-    assert set(predictions.predicted) == {"repeated", "generated", "augmented"}
-    ids = np.array(pack.originals().ids)
-    for fold in (1, 2, 3):
-        gan, *models = training_runs[4 * (fold - 1) : 4 * fold]
-        held_out = set(ids[predictions.folds == fold])
-        selecting = set(ids[predictions.folds == fold % 3 + 1])
-        assert set(gan[1].ids) == set(ids) - held_out - selecting
-        assert set(gan[1].variants) == ({0, 1} if variants else {0})
-        for _, train, validation, _ in models:
-            real = {name for name in train.ids if not name.startswith("generated/")}
-            assert real == set(gan[1].ids)
-            assert set(validation.ids) == selecting
-            assert set(validation.variants) == {0}
-
-
-def test_kinds_differ_only_in_the_source_of_added_images(
-    draw_pack, machine, tmp_path, training_runs
-):
-    run_added(with_variants(draw_pack(36), 1), machine, tmp_path, generated_per_real=0.5)
-    models = [entry for entry in training_runs if entry[0] == "model"]
-    assert len(models) == 9
-    for _, train, _, weights in models:
-        assert len(train.labels) == 12 + 6
-        assert all(torch.equal(weights[name], models[0][3][name]) for name in weights)
-    repeated, generated, augmented = (train for _, train, *_ in models[:3])
-    assert len(set(repeated.ids)) == 12  # the added images are repetitions
-    assert (repeated.variants == 0).all()
-    assert set(augmented.variants[12:]) == {1}
-    assert sum(name.startswith("generated/") for name in generated.ids) == 6
-    assert (generated.images[:12] == repeated.images[:12]).all()
-
-
-def test_an_interrupted_comparison_resumes_in_the_same_fold(
-    draw_pack, machine, tmp_path, monkeypatch, capsys
-):
-    pack = draw_pack(36)
-    whole = run_added(pack, machine, tmp_path / "whole")
-    monkeypatch.setattr(added_images, "fit", stopping_at_call(4, added_images.fit))
-    with pytest.raises(Stopped):
-        run_added(pack, machine, tmp_path / "cut")
-    capsys.readouterr()
-    resumed = run_added(pack, machine, tmp_path / "cut")
-    output = capsys.readouterr().out
-    assert "fold 1/3: finished before the interruption" in output
-    assert "resuming after epoch" in output
-    for kind, predicted in whole.predicted.items():
-        assert predicted.tolist() == resumed.predicted[kind].tolist()
-
-
-def test_adding_needs_a_conditional_gan_and_one_label_per_image(
-    draw_pack, draw_multi_pack, machine, tmp_path
-):
-    unconditional = SMALL._replace(conditional=False)
-    for pack, config in ((draw_pack(36), unconditional), (draw_multi_pack(36), SMALL)):
-        message = r"(?s)add_generated: .*Set train_gan.conditional to true"
-        with pytest.raises(UserError, match=message):
-            run_added(pack, machine, tmp_path, config=config)
-
-
-def test_gains_by_hand():
-    labels = np.zeros(8, int)
-    predicted = {
-        "repeated": np.array([0, 0, 0, 0, 1, 1, 1, 1]),
-        "generated": np.array([0, 0, 0, 1, 0, 0, 1, 1]),
-    }
-    folds = np.array([1, 1, 1, 1, 2, 2, 2, 2])
-    compared = compare(HeldOutPredictions(folds, predicted), labels)
-    repeated, generated = compared["repeated"], compared["generated"]
-    assert (repeated["accuracy"], repeated["accuracy_by_fold"]) == (0.5, [1.0, 0.0])
-    assert "gain" not in repeated
-    assert (generated["accuracy"], generated["gain"]) == (5 / 8, pytest.approx(1 / 8))
-    assert generated["gain_p_value"] == 1.0  # two to one
-    low, high = generated["gain_ci95"]
-    assert low < 0 < 1 / 8 < high
-    equal = predicted | {"generated": predicted["repeated"]}
-    same = compare(HeldOutPredictions(folds, equal), labels)
-    low, high = same["generated"]["gain_ci95"]
-    assert low == -high < 0  # other images may tell the two apart
 
 
 def test_the_result_of_a_training_is_the_moving_average_of_the_weights(draw_pack, machine):
