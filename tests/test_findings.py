@@ -93,19 +93,27 @@ def test_images_that_cannot_be_read_are_an_error(tmp_path):
     for shape in CLASSES:
         draw(tmp_path / shape / "1.png", shape, 1)
         (tmp_path / shape / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    with pytest.raises(UserError, match=r"dataset.path: no image can be read: 3 times 'damaged: "):
+    with pytest.raises(UserError, match=r"dataset.path: no image can be read: 3 times 'begins "):
         find(tmp_path)
 
 
+def test_a_sample_without_a_readable_image_is_an_error(images, monkeypatch):
+    monkeypatch.setattr(looking, "SAMPLE", 4)  # fewer than ingest tolerates
+    for path in images.rglob("*.png"):
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match=r"no image can be read: 4 times 'an empty file'"):
+        find(images)
+
+
 @pytest.mark.parametrize(
-    ("damaged", "failure"),
+    ("damaged", "failure", "is_over_limit"),
     [
-        ([f"square/{number}" for number in range(6)], "ingest.max_unreadable: 6 of 23 files"),
-        (["circle/0"], "dataset.path: no image of class 'circle' can be read: 1 times 'an empty"),
+        ([f"square/{number}" for number in range(6)], "ingest.max_unreadable: 6 of 23 files", True),
+        (["circle/0"], "dataset.path: no image of class 'circle' can be read: 1 times", False),
     ],
 )
 def test_init_and_fit_know_before_they_copy_that_ingest_will_stop(
-    tmp_path, monkeypatch, damaged, failure
+    tmp_path, monkeypatch, damaged, failure, is_over_limit
 ):
     monkeypatch.chdir(tmp_path)
     draw(tmp_path / "shapes/circle/0.png", "circle", 1)
@@ -115,10 +123,11 @@ def test_init_and_fit_know_before_they_copy_that_ingest_will_stop(
         (tmp_path / f"shapes/{name}.png").write_bytes(b"")
     error = error_of(classifold("fit", "shapes"))
     assert error.startswith(failure)
-    assert "or make a project with classifold init" in error
+    assert ("raise ingest.max_unreadable" in error) == is_over_limit
     assert list(tmp_path.iterdir()) == [tmp_path / "shapes"]
     output = output_of(classifold("init", "new", "--data", "shapes"))
     assert f"  WARNING: the stage ingest will stop\n    {failure}" in output
+    assert ("raise ingest.max_unreadable" in output) == is_over_limit
 
 
 DIGITS = {

@@ -492,7 +492,7 @@ def claiming(width, height):
 def test_a_bomb_of_pixels_is_refused_before_it_is_decoded():
     with pytest.raises(UnreadableImageError, match=f"9000 x 9000 pixels; .* is {MAX_PIXELS:,}"):
         decode(claiming(9000, 9000))
-    with pytest.raises(UnreadableImageError, match="DecompressionBombError"):
+    with pytest.raises(UnreadableImageError, match="too many pixels; the maximum is 64,000,000"):
         decode(claiming(100_000, 100_000))
 
 
@@ -536,8 +536,8 @@ def test_an_image_of_the_wanted_size_is_not_resampled(encode):
         (b"8BPS\0\1", "Photoshop is not supported; convert it to JPEG or PNG"),
         (bytes(128) + b"DICM", "DICOM is not supported; convert it to JPEG or PNG"),
         (b"", "an empty file"),
-        (b"\x89PNG\r\n\x1a\n", "damaged: it only begins as an image"),
-        (b"BM" + bytes(28), "damaged: Unsupported BMP header type \\(0\\)"),
+        (b"\x89PNG\r\n\x1a\n", "begins like an image, but cannot be decoded: damaged, or .*"),
+        (b"BM" + bytes(28), "cannot be decoded: Unsupported BMP header type \\(0\\)"),
         (b"\xff\xd8", "not an image in a supported format"),
         (b"a text file", "not an image in a supported format"),
         (b"<svg></svg>", "not an image in a supported format"),

@@ -21,7 +21,7 @@ from classifold.data.orientation import ORIENTATION_TAG
 from classifold.data.pixels import rgb_pixels
 from classifold.errors import UserError
 from classifold.ingest import ingestion
-from classifold.ingest.formats import UNREAD_EXTENSIONS
+from classifold.ingest.formats import UNSUPPORTED_EXTENSIONS
 from classifold.pictures.thumbnails import open_images
 from classifold.runtime import parallel
 from ingested import ingest_all
@@ -256,8 +256,8 @@ def test_a_source_or_a_class_without_a_readable_image_is_an_error(read_all, enco
 
 def test_images_of_unsupported_formats_are_listed_and_not_ignored(read_all, encode):
     files = {"cat/1.png": encode(RED), "dog/1.png": encode(RED)}
-    files |= {f"cat/1{extension}": b"something" for extension in UNREAD_EXTENSIONS}
-    assert read_all(files)[1]["n_unreadable"] == len(UNREAD_EXTENSIONS)
+    files |= {f"cat/1{extension}": b"something" for extension in UNSUPPORTED_EXTENSIONS}
+    assert read_all(files)[1]["n_unreadable"] == len(UNSUPPORTED_EXTENSIONS)
 
 
 # A zip can hold any name but an empty one; a folder cannot hold all of them.

@@ -7,7 +7,7 @@ from PIL import Image
 from archives import write_files
 from classifold.ingest.detection import find_source
 from classifold.ingest.files import sort_files
-from classifold.ingest.formats import EXTENSIONS, FORMATS, UNREAD_EXTENSIONS, is_image
+from classifold.ingest.formats import EXTENSIONS, FORMATS, UNSUPPORTED_EXTENSIONS, is_image
 from classifold.ingest.tree import open_tree
 from files_in_memory import FilesInMemory, find
 
@@ -17,7 +17,7 @@ def test_every_extension_of_a_format_that_is_read_is_an_image():
     known = {name for name, file_format in Image.registered_extensions().items()
              if file_format in FORMATS}  # fmt: skip
     assert known <= EXTENSIONS
-    assert not EXTENSIONS & UNREAD_EXTENSIONS
+    assert not EXTENSIONS & UNSUPPORTED_EXTENSIONS
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from starlette.testclient import TestClient
 
 from classifold.errors import UserError
 from classifold.ingest.ingestion import CRASHED
+from classifold.ingest.limits import OUT_OF_MEMORY
 from classifold.runtime.bounded_workers import CrashError, MemoryLimitError, TimeLimitError
 from classifold.serving.new_images import NewPixels
 from classifold.serving.predict import Classifier
@@ -151,7 +152,7 @@ def test_the_limits_of_decoding_are_reasons(project, odd_images, monkeypatch):
     ]:
         monkeypatch.setattr(decoder._workers, "apply", Mock(side_effect=error))
         assert reason in decoder._decode(b"").reason
-    monkeypatch.setattr(decoder._workers, "apply", lambda _: NewPixels(None, "MemoryError: x"))
+    monkeypatch.setattr(decoder._workers, "apply", lambda _: NewPixels(None, OUT_OF_MEMORY))
     assert "more than 300 MiB" in decoder._decode(b"").reason
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from classifold.cli.errors import report_errors
-from classifold.cli.init import look, write_chosen
+from classifold.cli.init import RAISE, look, write_chosen
 from classifold.cli.options import (
     ImageFolders,
     PresetName,
@@ -74,10 +74,14 @@ def fit(
         require_new(folder, data, folder_option="--out", data_option="PATH")
         findings = look(data, folders=folders)
         if findings.failure:
+            cause, remedy, is_over_limit = findings.failure
             raise UserError(
-                f"{findings.failure}. Fix or remove the files, and run the same command again; or "
-                "make a project with classifold init, and raise ingest.max_unreadable in its "
-                "params.yaml."
+                f"{cause}. {remedy}, and run the same command again"
+                + (
+                    f"; or make a project with classifold init, and {RAISE}."
+                    if is_over_limit
+                    else "."
+                )
             )
         write_chosen(folder, data, findings, preset=preset, timed=minutes is not None)
     if minutes is None:

@@ -12,6 +12,8 @@ from classifold.cli.options import ImageFolders, PresetName, PresetOption, given
 if TYPE_CHECKING:
     from classifold.project.findings import Findings
 
+RAISE = "raise ingest.max_unreadable in params.yaml"
+
 
 @report_errors(kept="the folder is as before")
 def init(
@@ -41,15 +43,12 @@ def init(
     findings = look(data, folders=folders)
     write_chosen(folder, data, findings, preset=preset)
     if findings.failure:
-        warn(
-            [
-                "the stage ingest will stop",
-                f"{findings.failure}.",
-                "Fix or remove the files, and run classifold init again in a new folder; or raise "
-                "ingest.max_unreadable in params.yaml, and the files will be excluded.",
-            ]
-        )
-    log(f"Next: cd {shlex.quote(str(folder))} && git commit -m 'New project' && dvc repro")
+        cause, remedy, is_over_limit = findings.failure
+        advice = f"{remedy}, and run classifold init again in a new folder"
+        more = f"; or {RAISE}, and the files will be excluded." if is_over_limit else "."
+        warn(["the stage ingest will stop", f"{cause}.", advice + more])
+    else:
+        log(f"Next: cd {shlex.quote(str(folder))} && git commit -m 'New project' && dvc repro")
 
 
 def look(data: Path, *, folders: str) -> "Findings":

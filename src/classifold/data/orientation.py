@@ -46,7 +46,7 @@ def turn_upright(image: Image.Image) -> Image.Image:
 
 
 def _correct_xmp(image: Image.Image) -> None:
-    """Make the XMP of a TIFF bytes, which Pillow requires of it, whatever its type in the file."""
+    """Convert the XMP of a TIFF to bytes, as Pillow requires; remove it unless it is text."""
     xmp = image.info.get("xmp", b"")
     if isinstance(xmp, str):
         image.info["xmp"] = xmp.encode()

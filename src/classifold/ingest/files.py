@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from classifold.ingest.entries import NotRead
-from classifold.ingest.formats import EXTENSIONS, TEXT_EXTENSIONS, UNREAD_EXTENSIONS, is_image
+from classifold.ingest.formats import EXTENSIONS, TEXT_EXTENSIONS, UNSUPPORTED_EXTENSIONS, is_image
 from classifold.ingest.tree import Tree
 
 # Folders and files of operating systems and programs, in lower case, beside hidden ones.
@@ -17,7 +17,7 @@ SYSTEM_FOLDERS = frozenset(
 )
 SYSTEM_FILES = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"))
 
-IMAGE_EXTENSIONS = EXTENSIONS | UNREAD_EXTENSIONS
+IMAGE_EXTENSIONS = EXTENSIONS | UNSUPPORTED_EXTENSIONS
 
 REASONS_SHOWN = 5
 

@@ -23,8 +23,8 @@ EXTENSIONS = frozenset(
         *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".qoi", ".sgi", ".rgb", ".rgba", ".bw"),
     )
 )
-# Images that are not read here; they are listed as unreadable instead of ignored.
-UNREAD_EXTENSIONS = frozenset(
+# Images in unsupported formats; they are listed as unreadable instead of ignored.
+UNSUPPORTED_EXTENSIONS = frozenset(
     (
         *(".heic", ".heif", ".hif", ".jxl", ".svg", ".eps", ".psd", ".dcm", ".nii", ".dicom"),
         *(".dds", ".exr", ".hdr", ".fits", ".xbm", ".xpm", ".xcf", ".icns", ".cur", ".ras"),
@@ -45,8 +45,8 @@ TEXT_EXTENSIONS = frozenset(
     )
 )
 
-# How image files begin.
-_READ = re.compile(
+# How images in supported formats begin.
+_SUPPORTED = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|BM.{4}\0\0\0\0.{4}[\x0c-\x7c]\0\0\0"
     rb"|II[*+]\0|MM\0[*+]|RIFF.{4}WEBP|\0\0\0.ftypavi[fs]"
     rb"|\0\0\0\x0cjP  \r\n|\xff\x4f\xff\x51|qoif|\x01\xda[\0\x01][\x01\x02]"
@@ -54,8 +54,8 @@ _READ = re.compile(
     re.DOTALL,
 )
 
-# How images begin that are not read here: they are not passed over, but listed by their format.
-_UNREAD = {
+# How images in unsupported formats begin: they are listed as unreadable, with the format.
+_UNSUPPORTED = {
     "HEIC or HEIF": re.compile(rb"\0\0\0.ftyp(?:hei[cfmsx]|hev[cx]|mif1|msf1)", re.DOTALL),
     "JPEG XL": re.compile(rb"\xff\x0a|\0\0\0\x0cJXL "),
     "Photoshop": re.compile(rb"8BPS"),
@@ -68,9 +68,9 @@ _UNREAD = {
 
 def is_image(head: bytes) -> bool:
     """Check whether a file is an image by its first 160 bytes."""
-    return bool(_READ.match(head)) or unread_format(head) is not None
+    return bool(_SUPPORTED.match(head)) or unsupported_format(head) is not None
 
 
-def unread_format(head: bytes) -> str | None:
-    """Name the format of an image that is not read here by its first bytes."""
-    return next((name for name, begin in _UNREAD.items() if begin.match(head)), None)
+def unsupported_format(head: bytes) -> str | None:
+    """Find the unsupported format of an image by its first bytes; None for other files."""
+    return next((name for name, begin in _UNSUPPORTED.items() if begin.match(head)), None)

@@ -24,8 +24,14 @@ from classifold.ingest.deep_image import (
 )
 from classifold.ingest.deep_tiff import is_deep_tiff, is_tiff, read_tiff
 from classifold.ingest.entries import BYTES_OF_HEAD
-from classifold.ingest.formats import FORMATS, KEPT_FORMATS, is_image, unread_format
-from classifold.ingest.limits import UnreadableImageError, check_size, row_bands
+from classifold.ingest.formats import FORMATS, KEPT_FORMATS, is_image, unsupported_format
+from classifold.ingest.limits import (
+    MAX_PIXELS,
+    OUT_OF_MEMORY,
+    UnreadableImageError,
+    check_size,
+    row_bands,
+)
 from classifold.ingest.perceptual_hash import perceptual_hash
 from classifold.ingest.shallow_files import load
 
@@ -144,24 +150,24 @@ def _explained(encoded: bytes) -> Iterator[None]:
         raise
     except UnidentifiedImageError:
         raise UnreadableImageError(_explain_unidentified(encoded)) from None
+    except Image.DecompressionBombError:
+        raise UnreadableImageError(f"too many pixels; the maximum is {MAX_PIXELS:,}") from None
+    except MemoryError:
+        raise UnreadableImageError(OUT_OF_MEMORY) from None
     except Exception as error:  # damaged bytes make decoders raise any exception
-        text = str(error)
-        if not (text and isinstance(error, PLAIN)):
-            text = f"{type(error).__name__}: {text}"
-        raise UnreadableImageError(f"damaged: {text}") from None
+        text = f": {error}" if isinstance(error, PLAIN) and str(error) else ""
+        raise UnreadableImageError(f"cannot be decoded{text}") from None
 
 
 def _explain_unidentified(encoded: bytes) -> str:
     head = encoded[:BYTES_OF_HEAD]
-    if name := unread_format(head):
+    if name := unsupported_format(head):
         return f"{name} is not supported; convert it to JPEG or PNG"
     if not encoded:
         return "an empty file"
-    return (
-        "damaged: it only begins as an image"
-        if is_image(head)
-        else "not an image in a supported format"
-    )
+    if is_image(head):
+        return "begins like an image, but cannot be decoded: damaged, or an unsupported variant"
+    return "not an image in a supported format"
 
 
 def _open(encoded: bytes) -> Image.Image | DeepImage:

@@ -10,6 +10,8 @@ MAX_PIXELS = 64_000_000
 # of a smaller one in RGB floats.
 MAX_BYTES = 6 * MAX_PIXELS
 
+OUT_OF_MEMORY = "decoding takes more memory than there is"
+
 # Pixels are converted in bands of rows, so that temporary arrays and images are small.
 PIXELS_PER_BAND = 2**20
 

@@ -18,6 +18,7 @@ class Failure(NamedTuple):
 
     cause: str
     remedy: str
+    is_over_limit: bool  # whether a larger `max_unreadable` would accept the files
 
 
 def check_readable(
@@ -42,7 +43,8 @@ def check_readable(
     )
     if failure:
         write_list(listed, unreadable)
-        raise UserError(f"{failure.cause}. {failure.remedy}: all are in {listed}.")
+        limit = ", or raise fraction or count" if failure.is_over_limit else ""
+        raise UserError(f"{failure.cause}. {failure.remedy}{limit}: all are in {listed}.")
 
 
 def find_failure(
@@ -61,22 +63,24 @@ def find_failure(
         max_unreadable: `fraction` and `count` of files; the larger of the two is tolerated.
     """
     n_bad, n_files = len(unreadable), n_images + len(unreadable)
+    is_over_limit = False
     fraction, count = max_unreadable["fraction"], max_unreadable["count"]
     lost = [name for name, number in images_per_class.items() if not number]
     if n_images == 0:
-        failure, remedy = "dataset.path: no image can be read", "Fix the files"
+        cause, remedy = "dataset.path: no image can be read", "Fix the files"
     elif n_bad > max(fraction * n_files, count):
-        failure = (
+        is_over_limit = True
+        cause = (
             f"ingest.max_unreadable: {n_bad:,} of {n_files:,} files cannot be read, more than "
             f"fraction {fraction:g} and count {count:,} allow"
         )
-        remedy = "Fix or remove the files, or raise fraction or count"
+        remedy = "Fix or remove the files"
     elif lost:
-        failure = f"dataset.path: no image of class {', '.join(map(repr, lost))} can be read"
+        cause = f"dataset.path: no image of class {', '.join(map(repr, lost))} can be read"
         remedy = "Fix the files, or remove the class"
     else:
         return None
-    return Failure(f"{failure}: {format_reasons(unreadable)}", remedy)
+    return Failure(f"{cause}: {format_reasons(unreadable)}", remedy, is_over_limit)
 
 
 def list_of_failed_run() -> Path:

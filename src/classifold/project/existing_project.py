@@ -11,6 +11,7 @@ from classifold.errors import UserError
 from classifold.params.reader import PARAMS_FILE, read_mapping
 from classifold.project.new_project import path_in_project
 from classifold.project.root import find_project
+from classifold.runtime.progress import track
 
 PRESET = re.compile(r'^# .*"classifold init", preset (\w+):$', re.MULTILINE)
 
@@ -57,11 +58,19 @@ def _is_for(folder: Path, known: str, data: Path) -> bool:
 
 
 def _changed_since(tracked: Path, data: Path, copy: Path, *, names: Iterable[str]) -> bool:
-    """Compare the content of those files that are newer than the copy; the others have its time."""
+    """Return whether a file that is newer than the project's copy differs from it.
+
+    Files with an older time of change were copied as they are.
+    """
     copied = tracked.stat().st_mtime
-    times = ((name, (data / name).stat()) for name in names)
-    newer = [name for name, stat in times if max(stat.st_mtime, stat.st_ctime) > copied]
-    return not all(filecmp.cmp(data / name, copy / name, shallow=False) for name in newer)
+
+    def is_newer(file: Path) -> bool:
+        stat = file.stat()
+        return max(stat.st_mtime, stat.st_ctime) > copied
+
+    newer = [name for name in names if is_newer(data / name)]
+    newer_ones = track(newer, task="compare images", total=len(newer), unit="images")
+    return not all(filecmp.cmp(data / name, copy / name, shallow=False) for name in newer_ones)
 
 
 def _sizes(path: Path) -> dict[str, int]:

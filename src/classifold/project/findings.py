@@ -19,7 +19,7 @@ from classifold.ingest.images import WHITE, Conversion, Hashes, hash_pixels
 from classifold.ingest.ingestion import CRASHED, Read, decode_rgb_read, read_image
 from classifold.ingest.layout import Source
 from classifold.ingest.tree import Tree
-from classifold.ingest.unreadable import find_failure
+from classifold.ingest.unreadable import Failure, find_failure, format_reasons
 from classifold.params.reader import PARAMS_FILE, read_mapping
 from classifold.project.repository import REPOSITORY
 from classifold.runtime.parallel import ordered_map
@@ -76,7 +76,7 @@ class Findings(NamedTuple):
     n_unlabeled: int
     remarks: list[str]
     sample: Sample
-    failure: str | None  # why `ingest` would stop: too few images can be read
+    failure: Failure | None  # why `ingest` would stop: too few images can be read
 
     @property
     def n_labeled(self) -> int:
@@ -160,8 +160,10 @@ def _find(tree: Tree, source: Source, *, folders: str, task: str) -> Findings:
         n_images=len(source.images) - len(unreadable),
         max_unreadable=read_mapping(REPOSITORY / PARAMS_FILE)["ingest"]["max_unreadable"],
     )
-    if failure and not decoded:
-        raise UserError(f"{failure.cause}. {failure.remedy}.")
+    if not decoded:
+        raise UserError(
+            f"dataset.path: no image can be read: {format_reasons(unreadable)}. Fix the files."
+        )
     return Findings(
         layout=source.layout,
         folders=folders,
@@ -172,7 +174,7 @@ def _find(tree: Tree, source: Source, *, folders: str, task: str) -> Findings:
         n_unlabeled=len(source.images) - len(labeled),
         remarks=source.remarks,
         sample=_summarize(decoded, unreadable),
-        failure=failure and failure.cause,
+        failure=failure,
     )
 
 

@@ -18,7 +18,7 @@ from classifold.errors import UserError
 from classifold.ingest.deep_summary import describe_use
 from classifold.ingest.entries import readable_id
 from classifold.ingest.files import sort_files
-from classifold.ingest.formats import EXTENSIONS, UNREAD_EXTENSIONS
+from classifold.ingest.formats import EXTENSIONS, UNSUPPORTED_EXTENSIONS
 from classifold.ingest.images import WHITE, Hashes, hash_pixels
 from classifold.ingest.ingestion import CRASHED, Read, decode_rgb_read, read_image
 from classifold.ingest.tar_archive import is_tar
@@ -150,7 +150,7 @@ def _open(image: str | Path, stack: ExitStack, *, ingested: Path, start: Path) -
 
 def _is_archive(path: Path) -> bool:
     # An image whose bytes happen to look like those of an archive is recognized by its name.
-    if path.suffix.lower() in EXTENSIONS | UNREAD_EXTENSIONS or not path.is_file():
+    if path.suffix.lower() in EXTENSIONS | UNSUPPORTED_EXTENSIONS or not path.is_file():
         return False
     return is_zip(path) or is_tar(path)
 

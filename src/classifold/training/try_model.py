@@ -17,8 +17,8 @@ from classifold.training.freezing import parameters_under, set_trainable
 # Of the recommended size; networks lose little accuracy above.
 MIN_SCALE = 0.7
 
-# Of augment.size. Models may share a pack of the largest size; far fewer pixels are an oversight.
-SMALLEST_REDUCTION = 0.7
+# Of augment.size: models may share a pack of the largest size, so a little less is no mistake.
+MIN_FRACTION_OF_PACK = 0.7
 
 
 def try_model(name: str, model: Mapping[str, Any]) -> None:
@@ -69,7 +69,7 @@ def describe_scaling(model: Mapping[str, Any], *, size: int) -> Iterator[str]:
         return  # published weights expect objects of the size that they were trained on
     image_size = model["image_size"]
     train_size = int(np.max(model.get("train_size") or 0))
-    if image_size < SMALLEST_REDUCTION * size:  # a smaller train_size is a method of its own
+    if image_size < MIN_FRACTION_OF_PACK * size:  # a smaller train_size is a method of its own
         yield (
             f"image_size: reduces the images of augment.size, {size} pixels, to {image_size}. "
             "Remove image_size to use all pixels"

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from classifold.ingest.ingestion import CRASHED, Read
+from classifold.ingest.limits import OUT_OF_MEMORY
 from classifold.runtime.bounded_workers import (
     BoundedWorkers,
     MemoryLimitError,
@@ -52,7 +53,7 @@ class Decoder:
             return self._too_large()
         except WorkerError:
             return NewPixels(None, CRASHED)
-        return self._too_large() if "MemoryError" in (image.reason or "") else image
+        return self._too_large() if image.reason == OUT_OF_MEMORY else image
 
     def _too_large(self) -> NewPixels:
         n_mib = self._limits.decode_bytes // MIB
