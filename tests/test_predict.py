@@ -498,9 +498,9 @@ def test_sets_of_too_few_calibration_images_are_explained_once(command):
     assert "sets have all classes" not in command("unlabelled").stdout  # those of 90 % are shown
     *_, line = command("unlabelled", "--out", "p.csv").stdout.splitlines()
     assert line.replace("\u00a0", " ") == (
-        "At a level of 95 %, sets have all classes: the level takes at least 19 calibration images,"
-        " and there are 12. Add images, or set lower levels in params.yaml, such as "
-        "evaluate.prediction_sets: {levels: [0.92]}; then run 'dvc repro'."
+        "At a level of 95 %, prediction sets have all classes: the level needs at least 19 "
+        "calibration images, got 12. Add images or remove 0.95 from "
+        "evaluate.prediction_sets.levels; then run 'dvc repro'."
     )
     set_thresholds(Path(), n_images=8, prediction_sets={"0.9": 0.0, "0.95": 0.0})
     shown = command("unlabelled").stdout

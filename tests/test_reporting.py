@@ -693,12 +693,15 @@ def test_the_guarantee_depends_on_the_calibration_images():
     few = {"n_calibration_images": 8, "calibrated_on": "train", "levels": {"0.9": {"threshold": 0}}}
     for task in TASKS:
         text = " ".join(describe_calibration(few, task=task)).replace("\u00a0", " ")
-        assert "At a level of 90 %, sets have all classes: the level takes at least 9 cal" in text
-        assert "and there are 8. Add images, or set lower levels" in text and "[0.88]" in text
+        assert (
+            "At a level of 90 %, prediction sets have all classes: the level needs at least 9 "
+            in text
+        )
+        assert ", got 8. Add images or set lower levels" in text and "[0.88]" in text
         assert "out-of-fold predictions for 8 training images" in text
         assert "not exact" not in text
     text = " ".join(describe_calibration(few | {"calibrated_on": "validation"}, task="single"))
-    assert "set stack.folds: 5 to calibrate" in text and "calibration: 0.1" not in text
+    assert "Add images, set stack.folds: 5 to calibrate" in text and "calibration: 0.1" not in text
     text = " ".join(
         describe_calibration(conformal | {"calibrated_on": "calibration"}, task="multi")
     )
@@ -718,7 +721,7 @@ def test_a_level_that_improbable_labels_need_is_not_explained_by_few_images(n_ze
     # Sets need 496 of 500 labels, so five improbable ones decide.
     expected = "labels of at least 5 of 500 calibration images have a probability below 0.000001"
     assert (expected in sentence) == described
-    assert "takes at least" not in sentence
+    assert "needs at least" not in sentence
     sentence = " ".join(describe_calibration(conformal, task="multi"))
     assert ("99 calibration images with a label, or too many" in sentence) == described
 

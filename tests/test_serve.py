@@ -115,10 +115,10 @@ def test_each_bad_image_has_a_reason_and_the_others_are_predicted(served, odd_im
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("a.png", odd_images["dog/gray.png"])
     reasons = {
-        "a bomb.png": (png_of(60_000, 60_000), "bomb"),
-        "a line.png": (png_of(10**9, 1), "bomb"),
+        "a bomb.png": (png_of(60_000, 60_000), "too many pixels"),
+        "a line.png": (png_of(10**9, 1), "too many pixels"),
         "large.png": (png_of(9000, 9000), "the maximum is 64,000,000"),
-        "cut.jpg": (good[: len(good) // 2], "damaged"),
+        "cut.jpg": (good[: len(good) // 2], "truncated"),
         "page.jpg": (b"<html><script>alert(1)</script>", "not an image"),
         "drawing.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
         "more.zip": (archive.getvalue(), "not an image"),
@@ -418,12 +418,12 @@ def test_a_browser_gets_errors_as_a_page(served):
 
 def test_sets_of_too_few_calibration_images_are_explained(served, odd_images):
     client, classifier = served()
-    assert client.get("/v1/model").json()["full_sets"] == []
+    assert client.get("/v1/model").json()["set_warnings"] == []
     classifier.decision.update({"prediction_sets": {"0.9": 0.0}, "n_calibration_images": 8})
-    explanation = client.get("/v1/model").json()["full_sets"]
-    assert "at least 9 calibration images, and there are 8." in explanation[0]
+    explanation = client.get("/v1/model").json()["set_warnings"]
+    assert "at least 9 calibration images, got 8." in explanation[0]
     reply = post(client, {"a.jpg": odd_images["cat/photo.jpg"]}).json()
-    assert reply["full_sets"] == explanation
+    assert reply["set_warnings"] == explanation
     assert len(reply["predictions"][0]["sets"]["0.9"]) == 3
 
 

@@ -49,6 +49,8 @@ def closest_name(name: str, known: Iterable[str]) -> str | None:
 def describe_choices(name: str, known: Iterable[str]) -> str:
     """Suggest the known name that is most similar to an unknown one, and list known names."""
     known = list(known)
+    if len(known) < 2:
+        return f"The only one is {known[0]}." if known else "There are none."
     close = closest_name(name, known)
     hint = f"Did you mean '{close}'? " if close else ""
     return f"{hint}Choose one of {list_names(known, max_names=MAX_CHOICES)}."

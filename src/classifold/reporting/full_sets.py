@@ -10,9 +10,9 @@ ROUNDING = 1e-9  # of products of a level
 MIN_THRESHOLD = 10**-DECIMAL_PLACES  # a lower probability is rounded down to 0
 
 REMEDIES = {  # by the split that sets are calibrated on
-    "calibration": "Raise split.fractions.calibration, add images",
-    "train": "Add images",
-    "validation": "Add images, set stack.folds: 5 to calibrate on training images",
+    "calibration": ["add images", "raise split.fractions.calibration and reduce the others"],
+    "train": ["add images"],
+    "validation": ["add images", "set stack.folds: 5 to calibrate on training images"],
 }
 
 
@@ -30,13 +30,17 @@ def explain_full_sets(
     Returns:
         Sentences; none if no level has such sets.
     """
+    reasons = describe_full_sets(thresholds, n_images=n_images, task=task)
+    return [*reasons, _advise(thresholds, n_images=n_images, split=split)] if reasons else []
+
+
+def describe_full_sets(thresholds: Mapping[str, float], *, n_images: int, task: str) -> list[str]:
+    """Describe why the sets of some levels have all classes, a sentence per level.
+
+    The arguments are those of `explain_full_sets`.
+    """
     full = [level for level, threshold in thresholds.items() if not threshold]
-    if not full:
-        return []
-    return [
-        *(_explain(level, n_images=n_images, task=task) for level in full),
-        _remedy(full, n_images=n_images, split=split),
-    ]
+    return [_describe(level, n_images=n_images, task=task) for level in full]
 
 
 def describe_level(level: str) -> str:
@@ -49,33 +53,37 @@ def n_covered(level: str, *, n_images: int) -> int:
     return math.ceil((n_images + 1) * float(level) - ROUNDING)
 
 
-def _explain(level: str, *, n_images: int, task: str) -> str:
+def _describe(level: str, *, n_images: int, task: str) -> str:
     n_needed = _n_needed(level)
-    n_improbable = n_images - n_covered(level, n_images=n_images) + 1
     labeled = " with a label" if task == "multi" else ""
-    too_few = f"the level takes at least {n_needed:,} calibration images{labeled}"
+    too_few = f"the level needs at least {n_needed:,} calibration images{labeled}"
+    improbable = f"have a probability below {MIN_THRESHOLD:f}"
     if n_images < n_needed:
-        why = f"{too_few}, and there are {n_images:,}"
+        why = f"{too_few}, got {n_images:,}"
     elif task == "single":
-        why = (
-            f"the labels of at least {n_improbable:,} of {n_images:,} calibration images have a "
-            f"probability below {MIN_THRESHOLD:f}"
-        )
+        n_improbable = n_images - n_covered(level, n_images=n_images) + 1
+        of = f"{n_improbable:,} of {n_images:,} calibration images"
+        why = f"the labels of at least {of} {improbable}"
     else:
-        why = f"{too_few}, or too many labels have a probability below {MIN_THRESHOLD:f}"
-    return f"At a level of {describe_level(level)}, sets have all classes: {why}."
+        why = f"{too_few}, or too many labels {improbable}"
+    return f"At a level of {describe_level(level)}, prediction sets have all classes: {why}."
 
 
-def _remedy(levels: list[str], *, n_images: int, split: str) -> str:
+def _advise(thresholds: Mapping[str, float], *, n_images: int, split: str) -> str:
+    full = [level for level, threshold in thresholds.items() if not threshold]
+    too_few = n_images < max(map(_n_needed, full))
+    ways = [*REMEDIES[split]] if too_few else []
     possible = math.floor(100 * n_images / (n_images + 1)) / 100
-    if n_images >= max(map(_n_needed, levels)):
-        remedy = "Set lower levels in params.yaml (evaluate.prediction_sets.levels)"
-    elif possible:
-        lower = f"evaluate.prediction_sets: {{levels: [{possible:g}]}}"
-        remedy = f"{REMEDIES[split]}, or set lower levels in params.yaml, such as {lower}"
-    else:
-        remedy = REMEDIES[split]
-    return f"{remedy}; then run 'dvc repro'."
+    if len(full) < len(thresholds):
+        ways.append(f"remove {', '.join(full)} from evaluate.prediction_sets.levels")
+    elif not too_few:
+        ways.append("set lower levels (evaluate.prediction_sets.levels)")
+    elif 0 < possible < min(map(float, full)):
+        ways.append(
+            f"set lower levels, such as evaluate.prediction_sets: {{levels: [{possible:g}]}}"
+        )
+    text = " or ".join(filter(None, [", ".join(ways[:-1]), ways[-1]]))
+    return f"{text[0].upper()}{text[1:]}; then run 'dvc repro'."
 
 
 def _n_needed(level: str) -> int:

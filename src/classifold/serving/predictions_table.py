@@ -16,7 +16,6 @@ from classifold.serving.predictions_file import Counts
 
 MAX_CHARACTERS = 4096  # of a name
 MIN_WIDTH = 8  # of a column, in cells of the terminal
-MAX_FRACTION = 0.3  # of the terminal for images, and for predicted classes
 
 
 def lowest_level(levels: Collection[str]) -> list[str]:
@@ -29,8 +28,8 @@ def print_predictions(predictions: Iterable[Prediction], *, top: int) -> Counts:
 
     Columns: image, predicted (the labels), other classes (with `predicted` the `top` most probable
     ones), and the prediction set of the lowest level. Names that are too long are shortened in the
-    middle; those of predicted classes are continued on the next line. The remarks are also the
-    reasons why there is no prediction.
+    middle; those of predicted classes are continued on the next line. A remark may be the reason
+    why there is no prediction.
 
     Args:
         predictions: all are kept until the last one is known.
@@ -41,9 +40,9 @@ def print_predictions(predictions: Iterable[Prediction], *, top: int) -> Counts:
     decoded = [each for each in listed if each.reason is None]
     remarked = [each for each in listed if _remark(each)]
     if decoded:
-        console.print("", _predictions(decoded, top=top, width=console.width), sep="\n")
+        console.print("", _predictions(decoded, top=top), sep="\n")
     if remarked:
-        console.print("", _remarks(remarked, width=console.width), sep="\n")
+        console.print("", _remarks(remarked), sep="\n")
     console.print()
     return Counts.of(listed)
 
@@ -104,46 +103,34 @@ class _List:
         yield from (Text(line, overflow="fold") for line in lines if line or len(lines) == 1)
 
 
-def _predictions(predictions: Sequence[Prediction], *, top: int, width: int) -> Table:
+def _predictions(predictions: Sequence[Prediction], *, top: int) -> Table:
     levels = lowest_level({level for each in predictions for level in each.sets})
-    labels = [_List(_with_probabilities(p.labels, p), whole=True) for p in predictions]
-    images = [_List([_Item(_line(p.image))]) for p in predictions]
-    widest = int(MAX_FRACTION * width)
-    of_labels = min(_width("predicted", labels), widest)
-    of_images = min(_width("image", images), widest, width // 2 - of_labels)
-    table = _new_table()
-    table.add_column("image", width=of_images)
-    table.add_column("predicted", width=of_labels)
-    table.add_column("other classes")
-    for level in levels:
-        table.add_column(f"{100 * float(level):g} % set")
-    for prediction, image, predicted in zip(predictions, images, labels, strict=True):
+    sets = (f"{100 * float(level):g} % set" for level in levels)
+    table = _new_table("image", "predicted", "other classes", *sets)
+    for prediction in predictions:
         most_probable = list(prediction.probabilities)[:top]
         others = [name for name in most_probable if name not in prediction.labels]
         table.add_row(
-            image,
-            predicted,
+            _List([_Item(_line(prediction.image))]),
+            _List(_with_probabilities(prediction.labels, prediction), whole=True),
             _List(_with_probabilities(others, prediction)),
             *(_List(_set(prediction.sets.get(level, []), max_names=top)) for level in levels),
         )
     return table
 
 
-def _new_table() -> Table:
-    return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-
-
-def _width(header: str, cells: Iterable[_List]) -> int:
-    return max(len(header), *(cell.width for cell in cells))
-
-
-def _remarks(predictions: Iterable[Prediction], *, width: int) -> Table:
-    table = _new_table()
-    table.add_column("image", max_width=int(MAX_FRACTION * width))
-    table.add_column("remark", overflow="fold")
+def _remarks(predictions: Iterable[Prediction]) -> Table:
+    table = _new_table("image", "remark")
     for prediction in predictions:
-        table.add_row(_List([_Item(_line(prediction.image))]), Text(_line(_remark(prediction))))
+        remark = Text(_line(_remark(prediction)), overflow="fold")
+        table.add_row(_List([_Item(_line(prediction.image))]), remark)
     return table
+
+
+def _new_table(*columns: str) -> Table:
+    return Table(
+        *columns, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0)
+    )
 
 
 def _remark(prediction: Prediction) -> str:

@@ -18,7 +18,12 @@ from classifold.reporting.figures import (
     text,
 )
 from classifold.reporting.formats import NOT_AVAILABLE, PERCENT, count, interval, percent
-from classifold.reporting.full_sets import describe_level, explain_full_sets, n_covered
+from classifold.reporting.full_sets import (
+    describe_full_sets,
+    describe_level,
+    explain_full_sets,
+    n_covered,
+)
 from classifold.reporting.sections.score_chart import error_bars
 from classifold.reporting.tables import (
     Cell,
@@ -119,7 +124,9 @@ def describe_calibration(conformal: Mapping[str, Any], *, task: str) -> list[str
         task: `single` or `multi`.
     """
     n_images, levels = conformal["n_calibration_images"], conformal["levels"]
-    full = _explain_full_sets(conformal, task=task)
+    full = explain_full_sets(
+        _thresholds(conformal), n_images=n_images, split=conformal["calibrated_on"], task=task
+    )
     if conformal["calibrated_on"] == "calibration":
         sentences = [
             f"The sets were calibrated on {count(n_images, 'image')} of the calibration split, on "
@@ -156,15 +163,6 @@ def describe_calibration(conformal: Mapping[str, Any], *, task: str) -> list[str
                 "or of the accuracy where that is higher."
             )
     return [*sentences, *full]
-
-
-def _explain_full_sets(conformal: Mapping[str, Any], *, task: str) -> list[str]:
-    return explain_full_sets(
-        {level: found["threshold"] for level, found in conformal["levels"].items()},
-        n_images=conformal["n_calibration_images"],
-        split=conformal["calibrated_on"],
-        task=task,
-    )
 
 
 def abstention_table(facts: Facts) -> Table:
@@ -269,5 +267,10 @@ def describe_coverage(facts: Facts) -> list[str]:
         for level, found in conformal["levels"].items()
         if found["coverage"] is not None
     ]
-    reasons = _explain_full_sets(conformal, task=facts.task)[:-1]  # without what to do
+    n_images = conformal["n_calibration_images"]
+    reasons = describe_full_sets(_thresholds(conformal), n_images=n_images, task=facts.task)
     return [*measured, *reasons]
+
+
+def _thresholds(conformal: Mapping[str, Any]) -> dict[str, float]:
+    return {level: found["threshold"] for level, found in conformal["levels"].items()}

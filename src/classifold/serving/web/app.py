@@ -53,7 +53,7 @@ class Service:
         self.explainer = Explainer(classifier, explained_model=root / "data/explained_model")
 
     @property
-    def full_sets(self) -> list[str]:
+    def set_warnings(self) -> list[str]:
         """Why the sets of some levels have all classes, and what to do."""
         return self.classifier.explain_full_sets(self.classifier.levels)
 
@@ -70,7 +70,7 @@ class Service:
             predictions = await asyncio.gather(*map(self._prediction, uploads))
         content = {
             "model": self.classifier.name,
-            "full_sets": self.full_sets,
+            "set_warnings": self.set_warnings,
             "predictions": [ImagePrediction.describe(one, top=top) for one in predictions],
         }
         return JSONResponse(content)
@@ -79,7 +79,8 @@ class Service:
         """POST /v1/explain."""
         class_name = request.query_params.get("class")
         if class_name is not None and class_name not in self.classifier.classes:
-            got, choices = class_name[:40], describe_choices(class_name, self.classifier.classes)
+            got = one_line(class_name, max_characters=40)
+            choices = describe_choices(class_name, self.classifier.classes)
             raise HTTPException(400, f"class: the model has no class '{got}'. {choices}")
         with ExitStack() as held:
             uploads = await self._uploads(request, held)
@@ -114,7 +115,7 @@ class Service:
                 "task": classifier.task,
                 "classes": classifier.classes,
                 "levels": classifier.levels,
-                "full_sets": self.full_sets,
+                "set_warnings": self.set_warnings,
                 "has_card": self.card.is_file(),
                 "max_bytes": self.limits.max_body,
                 "max_images": self.limits.max_images,
@@ -256,7 +257,7 @@ def _describe_address(request: Request, error: HTTPException) -> str | None:
     if error.detail == HTTPStatus.NOT_FOUND.phrase:
         return f"{path}: no such path. {describe_choices(path, [one.path for one in routes])}"
     if error.detail == HTTPStatus.METHOD_NOT_ALLOWED.phrase:
-        (allowed,) = set((error.headers or {})["Allow"].split(", ")) - {"HEAD"}
+        allowed = " or ".join(sorted({*(error.headers or {})["Allow"].split(", ")} - {"HEAD"}))
         paths = ", ".join(one.path for one in routes if method in one.methods)
         others = f", or {method} for {paths}" if paths else ""
         return f"{path}: the method must be {allowed}, got {method}. Use {allowed}{others}."

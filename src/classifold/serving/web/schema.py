@@ -67,7 +67,7 @@ class Predictions(BaseModel):
     """The predictions for the images of a request, in their order."""
 
     model: Annotated[str, Field(description="`stack` or the name of the model.")]
-    full_sets: Annotated[
+    set_warnings: Annotated[
         list[str],
         Field(description="Why sets of some level have all classes, and what to do."),
     ] = []
@@ -107,7 +107,7 @@ class ServedModel(BaseModel):
     task: Annotated[str, Field(description="`single` or `multi`: labels per image.")]
     classes: list[str]
     levels: Annotated[list[str], Field(description="Levels of prediction sets.")]
-    full_sets: Annotated[
+    set_warnings: Annotated[
         list[str],
         Field(description="Why sets of some level have all classes, and what to do."),
     ]

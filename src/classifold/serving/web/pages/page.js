@@ -24,7 +24,7 @@ async function start() {
   byId("version").textContent = `Classifold ${served.version}`;
   byId("card").hidden = !served.has_card;
   byId("level-label").hidden = !served.levels.length;
-  byId("full-sets").textContent = served.full_sets.join(" ");
+  byId("full-sets").textContent = served.set_warnings.join(" ");
   for (const level of served.levels) {
     byId("level").add(new Option(`at ${+(100 * level).toFixed(4)} %`, level));
   }
