@@ -118,7 +118,7 @@ def test_each_bad_image_has_a_reason_and_the_others_are_predicted(served, odd_im
         "a bomb.png": (png_of(60_000, 60_000), "too many pixels"),
         "a line.png": (png_of(10**9, 1), "too many pixels"),
         "large.png": (png_of(9000, 9000), "the maximum is 64,000,000"),
-        "cut.jpg": (good[: len(good) // 2], "truncated"),
+        "cut.jpg": (good[: len(good) // 2], "cannot be decoded"),
         "page.jpg": (b"<html><script>alert(1)</script>", "not an image"),
         "drawing.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
         "more.zip": (archive.getvalue(), "not an image"),
