@@ -195,7 +195,7 @@ def sample(process: psutil.Process, seconds: dict[int, float]) -> int:
         Bytes of memory, without mapped files.
     """
     total = 0
-    for one in [process, *_children(process)]:
+    for one in [process, *children(process)]:
         try:
             memory, times = one.memory_info(), one.cpu_times()
         except psutil.Error:
@@ -205,7 +205,8 @@ def sample(process: psutil.Process, seconds: dict[int, float]) -> int:
     return total
 
 
-def _children(process: psutil.Process) -> list[psutil.Process]:
+def children(process: psutil.Process) -> list[psutil.Process]:
+    """List the processes that a process started; none if it has ended."""
     try:
         return process.children(recursive=True)
     except psutil.Error:

@@ -120,7 +120,7 @@ def test_epochs_fit_into_the_budget(monkeypatch, limited, budget, epochs):
 
     def run_once(peer, images, budget, epochs, interpreter, *, log):
         runs.append(epochs)
-        return {"seconds": 4.0, "epoch_seconds": 2.0}
+        return {"end": "ok", "seconds": 4.0, "epoch_seconds": 2.0}
 
     monkeypatch.setattr(bench, "_run", run_once)
     fake = Peer("fake", Path("fake.py"), "numpy", limited=limited)
@@ -135,8 +135,8 @@ def test_a_peer_that_fails_has_its_last_message(folder):
 
 
 def test_a_peer_that_is_too_slow_is_stopped(folder, monkeypatch):
+    monkeypatch.setattr(bench, "LEAST", 1)
     monkeypatch.setattr(bench, "SLOWEST", 0)
-    monkeypatch.setattr(bench, "STARTS", 1)
     result = run(peer(folder, "import time; time.sleep(60)"), folder)
     assert result["end"] == "stopped"
     assert 1 <= result["seconds"] < 10
@@ -147,11 +147,11 @@ def test_cost_counts_children(tmp_path):
     code = (
         "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; "
         "x = bytearray(300 << 20); x[::4096] = x[::4096]\\n"
-        "while time.process_time() < 1: pass'])"
+        "while time.process_time() < 2: pass'])"
     )
     cost = measure.measure([sys.executable, "-c", code], folder=tmp_path, environment={}, limit=60)
     assert cost.end == "ok"
-    assert cost.cpu_seconds > 0.8
+    assert cost.cpu_seconds > 1.8
     assert cost.peak_gib > 0.29
 
 

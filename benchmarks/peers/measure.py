@@ -10,7 +10,11 @@ from typing import NamedTuple
 
 import psutil
 
-from load import INTERVAL, sample
+from load import INTERVAL, children, sample
+
+# A page that forked processes share is divided among them.
+SHARED_ONCE = ("Pss_Anon:", "Pss_Shmem:")
+MEMORY_INTERVAL = 1  # seconds; the kernel visits every page
 
 
 class Cost(NamedTuple):
@@ -18,7 +22,7 @@ class Cost(NamedTuple):
 
     seconds: float  # of the clock
     cpu_seconds: float
-    peak_gib: float  # without mapped files
+    peak_gib: float  # without mapped files; pages that processes share count once
     end: str  # "ok", "failed" or "stopped" (at the limit)
 
 
@@ -28,7 +32,7 @@ def measure(
     """Run a command in `folder`, its output into `log.txt`; stop it after `limit` seconds."""
     started = time.time()
     cpu: dict[int, float] = {}
-    peak = 0
+    peak, seen = 0, 0.0
     with (folder / "log.txt").open("w") as log:
         process = psutil.Popen(
             command,
@@ -41,7 +45,9 @@ def measure(
         )
         try:
             while process.poll() is None and time.time() - started < limit:
-                peak = max(peak, sample(process, cpu))
+                sample(process, cpu)
+                if time.time() - seen > MEMORY_INTERVAL:
+                    peak, seen = max(peak, _memory(process)), time.time()
                 time.sleep(INTERVAL)
         finally:
             stopped = process.poll() is None
@@ -50,3 +56,15 @@ def measure(
                 process.wait()
     end = "stopped" if stopped else "failed" if process.returncode else "ok"
     return Cost(time.time() - started, sum(cpu.values()), peak / 2**30, end)
+
+
+def _memory(process: psutil.Process) -> int:
+    """Add up the memory of a process and its children in bytes, without mapped files."""
+    kib = 0
+    for one in [process, *children(process)]:
+        try:
+            lines = Path(f"/proc/{one.pid}/smaps_rollup").read_text().splitlines()
+        except OSError:  # it has ended
+            continue
+        kib += sum(int(line.split()[1]) for line in lines if line.startswith(SHARED_ONCE))
+    return 1024 * kib

@@ -36,6 +36,7 @@ PEERS = (
     ),
     Peer("fastai", SCRIPTS / "with_fastai.py", "fastai"),
     Peer("timm and PyTorch", SCRIPTS / "with_timm.py", "timm"),
+    Peer("timm and scikit-learn", SCRIPTS / "with_timm_features.py", "timm"),
     Peer("AutoTimm", SCRIPTS / "with_autotimm.py", "autotimm"),
     Peer(
         "AutoGluon MultiModal",

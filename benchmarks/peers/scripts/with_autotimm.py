@@ -8,6 +8,7 @@ from autotimm import (
     ImageDataModule,
     MetricConfig,
     MultiLabelImageDataModule,
+    TransformConfig,
 )
 from PIL import Image
 from protocol import Bench  # bench
@@ -15,6 +16,8 @@ from pytorch_lightning.callbacks import LambdaCallback  # bench
 
 bench = Bench()  # bench
 several = bench.task == "multi"
+network = "tf_efficientnet_lite0"
+transforms = {"transform_config": TransformConfig(image_size=224), "backbone": network}
 if several:
     for name in ("train", "val"):
         table = pd.read_csv(bench.data / f"{name}.csv").fillna("")
@@ -22,18 +25,24 @@ if several:
         columns.insert(0, "image", table["image"])
         columns.to_csv(bench.out / f"{name}.csv", index=False)
     csv = {f"{name}_csv": str(bench.out / f"{name}.csv") for name in ("train", "val")}
-    data = MultiLabelImageDataModule(**csv, image_dir=str(bench.data), image_size=224)
+    data = MultiLabelImageDataModule(**csv, image_dir=str(bench.data), image_size=224, **transforms)
 else:
-    data = ImageDataModule(data_dir=str(bench.data), image_size=224)
+    data = ImageDataModule(data_dir=str(bench.data), image_size=224, **transforms)
 kind = (
     {"task": "multilabel", "num_labels": len(bench.classes)} if several else {"task": "multiclass"}
 )
 metric = MetricConfig("accuracy", "torchmetrics", "Accuracy", kind, ["val"], prog_bar=True)
 model = ImageClassifier(
-    "tf_efficientnet_lite0", len(bench.classes), multi_label=several, metrics=[metric], lr=1e-3
+    network,
+    len(bench.classes),
+    multi_label=several,
+    metrics=[metric],
+    lr=1e-3,
+    compile_model=False,
 )
 trainer = AutoTrainer(
     max_epochs=bench.epochs,
+    tuner_config=False,
     callbacks=[LambdaCallback(on_train_epoch_end=bench.epoch)],  # bench
     default_root_dir=str(bench.out),
 )

@@ -13,6 +13,7 @@ bench = Bench()  # bench
 several = bench.task == "multi"
 loss_of = torch.nn.BCEWithLogitsLoss() if several else torch.nn.CrossEntropyLoss()
 model = timm.create_model("tf_efficientnet_lite0", pretrained=True, num_classes=len(bench.classes))
+model = model.to(memory_format=torch.channels_last)
 config = timm.data.resolve_model_data_config(model)
 
 
@@ -35,7 +36,8 @@ class Images(Dataset):
 def predict(images):
     model.eval()
     with torch.inference_mode():
-        parts = [(model(x), y) for x, y in DataLoader(images, 64, num_workers=2)]
+        loader = DataLoader(images, 8, num_workers=2)
+        parts = [(model(x.to(memory_format=torch.channels_last)), y) for x, y in loader]
     return torch.cat([logits for logits, _ in parts]), torch.cat([y for _, y in parts])
 
 
@@ -48,7 +50,8 @@ with bench.training():  # bench
         model.train()
         for images, targets in loader:
             optimizer.zero_grad()
-            loss_of(model(images), targets).backward()
+            logits = model(images.to(memory_format=torch.channels_last))
+            loss_of(logits, targets).backward()
             optimizer.step()
             schedule.step_update(step := step + 1)
         loss = loss_of(*predict(Images("val", False))).item()
