@@ -17,6 +17,7 @@ from pytorch_lightning.callbacks import LambdaCallback  # bench
 bench = Bench()  # bench
 several = bench.task == "multi"
 network = "tf_efficientnet_lite0"
+torch.serialization.add_safe_globals([TransformConfig])  # of its checkpoint
 transforms = {"transform_config": TransformConfig(image_size=224), "backbone": network}
 if several:
     for name in ("train", "val"):
@@ -51,7 +52,7 @@ with bench.training():  # bench
 
 files = sorted((bench.data / "test").iterdir())
 images = [data.eval_transforms(Image.open(file).convert("RGB")) for file in files]
-batches = torch.utils.data.DataLoader(torch.stack(images), batch_size=64)
+batches = torch.utils.data.DataLoader(torch.stack(images), batch_size=8)
 scores = torch.cat(trainer.predict(model, batches, ckpt_path="best"))
 chosen = scores > 0.5 if several else scores == scores.max(dim=1, keepdim=True).values
 bench.n_seen = bench.epochs * bench.n_train  # bench
