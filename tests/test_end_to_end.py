@@ -93,7 +93,7 @@ def test_stages_that_are_up_to_date_do_not_run(clone):
 
 @pytest.mark.promise("affected-stages")
 def test_a_parameter_of_one_model_reruns_that_model_and_what_depends_on_it(clone):
-    output = clone.run("dvc", "exp", "run", "-S", "models.mlp.batch_size=16")
+    output = clone.run("dvc", "exp", "run", "-S", "models.mlp.batch_size=20")
     ran = stages_run(output)
     assert ran.count("folds@mlp") == 1  # without folds it takes no time, and leaves the same
     ran.remove("folds@mlp")
