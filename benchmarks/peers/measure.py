@@ -12,8 +12,8 @@ import psutil
 
 from load import INTERVAL, children, sample
 
-# A page that forked processes share is divided among them.
-SHARED_ONCE = ("Pss_Anon:", "Pss_Shmem:")
+# The kernel divides a page that several processes map among them, as after a fork.
+PROPORTIONAL = ("Pss_Anon:", "Pss_Shmem:")
 MEMORY_INTERVAL = 1  # seconds; the kernel visits every page
 
 
@@ -66,5 +66,5 @@ def _memory(process: psutil.Process) -> int:
             lines = Path(f"/proc/{one.pid}/smaps_rollup").read_text().splitlines()
         except OSError:  # it has ended
             continue
-        kib += sum(int(line.split()[1]) for line in lines if line.startswith(SHARED_ONCE))
+        kib += sum(int(line.split()[1]) for line in lines if line.startswith(PROPORTIONAL))
     return 1024 * kib
