@@ -21,7 +21,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Classifold needs Python 3.11 or newer, and $(PYTHON) is" \
 	    "$$($(PYTHON) --version); try: make PYTHON=python3.12 ..." >&2; exit 1; }
-	@echo "Setting up $(VENV): 7.5 GB with torch, a few minutes the first time."
+	@echo "Setting up $(VENV): 7.5 GB with torch, and 3.7 GB of downloads, a few minutes the first time."
 	$(PYTHON) -m venv $(VENV)
 	python -m pip install --disable-pip-version-check -r requirements.lock
 	python -m pip install --disable-pip-version-check --no-build-isolation --no-deps -e .

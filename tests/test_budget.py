@@ -74,13 +74,24 @@ def test_models_and_epochs_fit_into_the_time(seconds, expected):
     assert choose(seconds) == expected
 
 
-def test_probes_are_excluded_last():
+def test_the_slowest_model_is_excluded_first():
     slow = PROBE._replace(speed=PROBE.speed.scaled(8))
     candidates = {"slow": slow, "smaller": SMALLER, "probe": PROBE}
-    seconds = COSTS.total(candidates, {"slow": 0, "probe": 0})
-    assert COSTS.of(slow, 0) > COSTS.of(SMALLER, SMALLER.shortest)
-    for more, expected in ((0, {"slow": 0, "probe": 0}), (-1, {"probe": 0})):
-        assert choose_epochs(candidates, COSTS, seconds=seconds + more, tolerance=0) == expected
+    fewest = {"slow": 0, "smaller": SMALLER.shortest, "probe": 0}
+    assert COSTS.of(slow, 0) > COSTS.of(SMALLER, SMALLER.shortest) > COSTS.of(PROBE, 0)
+    seconds = COSTS.total(candidates, fewest)
+    for more, expected in ((0, ["slow", "smaller", "probe"]), (-1, ["smaller", "probe"])):
+        plan = choose_epochs(candidates, COSTS, seconds=seconds + more, tolerance=0)
+        assert list(plan) == expected
+
+
+def test_the_last_network_is_kept_for_the_rest_of_the_time():
+    fast = PROBE._replace(speed=PROBE.speed.scaled(0.5))
+    candidates = {"tuned": TUNED, "smaller": SMALLER, "probe": PROBE, "fast": fast}
+    alone = COSTS.total(candidates, {"smaller": SMALLER.shortest})
+    assert COSTS.total(candidates, {"probe": 0, "fast": 0}) < alone
+    for seconds, expected in ((alone, ["smaller"]), (alone - 1, ["probe", "fast"])):
+        assert list(choose_epochs(candidates, COSTS, seconds=seconds, tolerance=0)) == expected
 
 
 @pytest.mark.parametrize("seconds", range(200, 3000, 70))
@@ -177,6 +188,19 @@ def test_too_few_minutes_are_an_error_and_more_continue(tmp_path):
     assert list(check_params(tmp_path / "params.yaml")["models"]) == ["lite2"]
     assert "models.lite2_tuned" not in (tmp_path / "params.yaml").read_text()
     assert run.now / 60 <= at_least + 1
+
+
+@pytest.mark.parametrize(("minutes", "is_reduced"), [(7, True), (30, False)])
+def test_explanations_and_robustness_leave_time_for_training(tmp_path, minutes, is_reduced):
+    run = Simulated(tmp_path, "good")
+    before = check_params(tmp_path / "params.yaml")
+    run.run(minutes)
+    params = check_params(tmp_path / "params.yaml")
+    kept = [params[key] == before[key] for key in ("explain", "robustness", "tsne")]
+    assert kept == 3 * [not is_reduced]
+    assert params["robustness"]["images"] == (0 if is_reduced else 50)
+    text = (tmp_path / "params.yaml").read_text()
+    assert ("# robustness.images: 0: those of the recipe would take " in text) == is_reduced
 
 
 def test_the_head_has_no_choice_of_a_model_that_is_left_out(tmp_path):

@@ -145,7 +145,7 @@ IMAGENET = {"layout": "tiny-imagenet", "sample": photos_of_size(64)}
             {},
             CPU,
             True,
-            {"models": ["lite0"], "augment.size": 224, "augment.flips": ["none"]}
+            {"models": ["lite0"], "augment.size": 256, "augment.flips": ["none"]}
             | {"filter.duplicates.near": "group", "train.threads": 2},
         ),
         # Without pretrained weights.
@@ -240,8 +240,8 @@ SMALL = {"sample": photos_of_size(28)}
         (
             "good",
             {},
-            ["lite2_tuned", "lite1_tuned", "lite2"],
-            {"lite2_tuned": 10, "lite1_tuned": 10},
+            ["lite2_tuned", "lite1_tuned", "lite0_tuned", "lite2"],
+            {"lite2_tuned": 10, "lite1_tuned": 10, "lite0_tuned": 3},
         ),
         (
             "best",
@@ -285,7 +285,7 @@ def test_with_a_gpu_many_images_get_all_networks_and_epochs_of_the_recipe(tmp_pa
     write_params(file, Path("x"), found, GPU, preset=Preset("good"), is_installed=lambda _: True)
     models = check_params(file)["models"]
     tuned = {name: epochs_of(model) for name, model in models.items() if "phases" in model}
-    assert tuned == {"lite2_tuned": 10, "lite1_tuned": 10}
+    assert tuned == {"lite2_tuned": 10, "lite1_tuned": 10, "lite0_tuned": 3}
     assert list(models) == [*tuned, "lite2"]
 
 

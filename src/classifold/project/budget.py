@@ -97,6 +97,11 @@ class Costs(NamedTuple):
         n_features = self.n_test + (0 if candidate.is_probe else self.n_rows)
         return candidate.speed.image * (self.explain["images"] * each + n_features)
 
+    def analyses(self, candidate: Candidate) -> float:
+        """Predict the seconds of explanations and robustness, if this model is explained."""
+        n_changed = count_robustness(self.robustness, n_test=self.n_test)
+        return self.explanation(candidate) + n_changed * candidate.speed.image
+
     def of(self, candidate: Candidate, epochs: int) -> float:
         """Predict the seconds that training and evaluation take for a model."""
         return self.training(candidate, epochs) + self.evaluation(candidate)
@@ -143,9 +148,9 @@ def choose_epochs(
 ) -> dict[str, int]:
     """Choose models, and the epochs of each, that take about a given time.
 
-    The network that takes longest is excluded until the others fit, then the probe that does: for
-    their time, probes gain more. Then the network with the smallest fraction of its recipe's epochs
-    gets one more, until none can have one more.
+    The model that takes longest is excluded until the others fit. If a network fits, one is left,
+    since a probe cannot use the rest of the time. Then the network with the smallest fraction of
+    its recipe's epochs gets one more, until none can have one more.
 
     Args:
         candidates: the models; at least one is chosen.
@@ -157,8 +162,20 @@ def choose_epochs(
         Name -> epochs, in the order of the candidates.
     """
     plan = {name: candidate.shortest for name, candidate in candidates.items()}
-    while len(plan) > 1 and costs.total(candidates, plan) > seconds + tolerance:
-        del plan[max(plan, key=lambda name: _exclusion(candidates[name], plan[name], costs))]
+
+    def fits(*names: str) -> bool:
+        shortest = {name: plan[name] for name in names}
+        return costs.total(candidates, shortest) <= seconds + tolerance
+
+    by_cost = sorted(plan, key=lambda name: costs.of(candidates[name], plan[name]))
+    networks = [name for name in by_cost if not candidates[name].is_probe]
+    if networks and fits(networks[0]):
+        by_cost.remove(networks[0])
+        by_cost.insert(0, networks[0])
+    else:  # networks last, to be excluded first
+        by_cost.sort(key=lambda name: not candidates[name].is_probe)
+    while len(by_cost) > 1 and not fits(*by_cost):
+        del plan[by_cost.pop()]
     growing = {name for name in plan if candidates[name].epochs}
     total = costs.total(candidates, plan)
     while growing:
@@ -171,11 +188,6 @@ def choose_epochs(
         plan[name] += 1
         total += longer
     return plan
-
-
-def _exclusion(candidate: Candidate, epochs: int, costs: Costs) -> tuple[bool, float]:
-    """Return the rank of a model among those that are excluded: the largest is the first."""
-    return not candidate.is_probe, costs.of(candidate, epochs)
 
 
 def seconds_of_the_rest(start: float, *, n_maps: int) -> float:

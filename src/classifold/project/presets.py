@@ -116,13 +116,7 @@ def choose_models(
     yield Choice("models", ", ".join(models), reason)
     yield from _choose_epochs(models, findings, machine, preset)
     if preset.name == "quick":
-        params["tsne"]["perplexities"][:] = QUICK_PERPLEXITIES
-        yield Choice("tsne.perplexities", ", ".join(map(str, QUICK_PERPLEXITIES)), "preset quick")
-        params["explain"] |= QUICK_EXPLANATIONS
-        values = ", ".join(f"{key} {value}" for key, value in QUICK_EXPLANATIONS.items())
-        yield Choice("explain", values, "preset quick")
-        params["robustness"]["images"] = 0
-        yield Choice("robustness.images", "0", "preset quick")
+        yield from shorten_analyses(params, reason="preset quick")
     if preset.name == "best":
         params["stack"]["folds"] = FOLDS
         if params["stack"]["method"] == "mean":
@@ -133,6 +127,17 @@ def choose_models(
             "preset best: the stack is fitted on predictions for all training images, by networks "
             "that have not seen them; each model is trained once more per fold",
         )
+
+
+def shorten_analyses(params: Any, *, reason: str) -> Iterator[Choice]:
+    """Make one pair of t-SNE maps, explain few images, and do not measure robustness."""
+    params["tsne"]["perplexities"][:] = QUICK_PERPLEXITIES
+    yield Choice("tsne.perplexities", ", ".join(map(str, QUICK_PERPLEXITIES)), reason)
+    params["explain"] |= QUICK_EXPLANATIONS
+    values = ", ".join(f"{key} {value}" for key, value in QUICK_EXPLANATIONS.items())
+    yield Choice("explain", values, reason)
+    params["robustness"]["images"] = 0
+    yield Choice("robustness.images", "0", reason)
 
 
 def _choose_epochs(

@@ -27,7 +27,7 @@ from classifold.project.budget import (
 )
 from classifold.project.choices import Choice, replace_choices
 from classifold.project.pipeline_run import repro
-from classifold.project.presets import PROBE, epochs_of, set_epochs
+from classifold.project.presets import PROBE, epochs_of, set_epochs, shorten_analyses
 from classifold.runtime.progress import log
 
 STATE = Path(".cache/fit.json")  # what an interrupted run has to know when it continues
@@ -36,6 +36,7 @@ FIRST = ("check", "ingest", "filter", "split", "augment")
 MIN_START = 1.0  # seconds of starting a stage; DVC has not run all of them in an interrupted run
 TOLERANCE = 0.03  # of the time: an epoch that exceeds it by less is still trained
 TOO_SHORT = 0.1  # of the time: models that exceed it by more are refused
+MAX_ANALYSES = 0.2  # of the time, for explanations and robustness; more of it is for training
 
 
 class TimedRun:
@@ -104,6 +105,8 @@ class TimedRun:
             for name, model in params["models"].items()
         }
         speeds = self._measure(self.root)
+        if not (self.trained or self.current):
+            self._shorten_analyses(params, speeds)
         if self.current:  # with other epochs it would begin again
             self._train_model(self.current)
         while left := self._names_left(params := self._read_params()):
@@ -177,6 +180,21 @@ class TimedRun:
                 "minutes are useful with these models, so the run ends earlier; another preset "
                 "has more"
             )
+
+    def _shorten_analyses(self, params: Mapping[str, Any], speeds: Mapping[str, Speed]) -> None:
+        """Reduce analyses that would take much of the time to those of the preset `quick`."""
+        costs = self._costs(params, speeds)
+        candidates = self._candidates(params["models"], params, speeds)
+        seconds = max(map(costs.analyses, candidates.values()))
+        if seconds <= MAX_ANALYSES * self.seconds:
+            return
+        fraction, minutes = f"{seconds / self.seconds:.0%}", f"{self.seconds / 60:g}"
+        reason = f"those of the recipe would take {fraction} of {minutes} minutes"
+        file = self.root / PARAMS_FILE
+        with modify_yaml(str(file)) as changed:
+            choices = list(shorten_analyses(changed, reason=reason))
+        file.write_text(replace_choices(file.read_text(encoding="utf-8"), choices), "utf-8")
+        log(f"--minutes: fewer explanations and maps, and no robustness: {reason}")
 
     def _write_plan(self, plan: Mapping[str, int], *, first: str) -> None:
         """Write the epochs to `params.yaml`, and delete the models that do not fit."""
