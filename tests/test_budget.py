@@ -12,8 +12,9 @@ from classifold.errors import UserError
 from classifold.params.validation import check_params
 from classifold.project import budget, speed
 from classifold.project.budget import Candidate, Costs, Speed, choose_epochs
+from classifold.project.choices import Choice
 from classifold.project.chosen_params import write_params
-from classifold.project.presets import Preset, epochs_of, set_epochs
+from classifold.project.presets import Preset, epochs_of, reduce_analyses, set_epochs
 from classifold.project.timed_run import STATE, TimedRun
 from test_findings import CPU, FOUND, photos_of_size
 
@@ -92,6 +93,17 @@ def test_the_last_network_is_kept_for_the_rest_of_the_time():
     assert COSTS.total(candidates, {"probe": 0, "fast": 0}) < alone
     for seconds, expected in ((alone, ["smaller"]), (alone - 1, ["probe", "fast"])):
         assert list(choose_epochs(candidates, COSTS, seconds=seconds, tolerance=0)) == expected
+
+
+@pytest.mark.parametrize("names", ["tuned smaller", "tuned probe", "probe slow", "smaller slow"])
+def test_where_nothing_fits_the_shortest_plan_is_chosen(names):
+    models = THREE | {"slow": PROBE._replace(speed=PROBE.speed.scaled(9))}
+    # The cheaper network to train may be the slower one to explain.
+    models["smaller"] = SMALLER._replace(speed=SMALLER.speed._replace(image=0.2))
+    candidates = {name: models[name] for name in names.split()}
+    shortest = budget.shortest_plan(candidates, COSTS)
+    less = COSTS.total(candidates, shortest) - 1
+    assert choose_epochs(candidates, COSTS, seconds=less, tolerance=0) == shortest
 
 
 @pytest.mark.parametrize("seconds", range(200, 3000, 70))
@@ -180,8 +192,10 @@ def test_a_run_takes_the_time_within_a_tenth(tmp_path, preset, minutes, pace, se
 
 def test_too_few_minutes_are_an_error_and_more_continue(tmp_path):
     run = Simulated(tmp_path, "good")
+    before = (tmp_path / "params.yaml").read_bytes()
     with pytest.raises(UserError, match=r"--minutes: must be at least (\d+\.5|\d+) ") as error:
         run.run(1)
+    assert (tmp_path / "params.yaml").read_bytes() == before
     at_least = float(str(error.value).split("at least ")[1].split()[0])
     assert not [stage for stage in run.runs if stage.startswith("train")]
     run.run(at_least + 1)
@@ -199,8 +213,41 @@ def test_explanations_and_robustness_leave_time_for_training(tmp_path, minutes, 
     kept = [params[key] == before[key] for key in ("explain", "robustness", "tsne")]
     assert kept == 3 * [not is_reduced]
     assert params["robustness"]["images"] == (0 if is_reduced else 50)
+    assert [name for name in params["models"] if name.endswith("_tuned")]
+    assert run.now / 60 == pytest.approx(minutes, rel=0.1)
     text = (tmp_path / "params.yaml").read_text()
-    assert ("# robustness.images: 0: those of the recipe would take " in text) == is_reduced
+    assert ("# robustness.images: 0: with more, there would be " in text) == is_reduced
+
+
+def test_what_is_already_short_is_not_changed():
+    params = {
+        "tsne": {"perplexities": [5]},
+        "explain": {"images": 2, "smooth_samples": 16, "integrated_steps": 16},
+        "robustness": {"images": 0},
+    }
+    (choice,) = reduce_analyses(params, reason="a reason")
+    assert choice == Choice("explain", "smooth_samples 8", "a reason")
+    assert params["explain"] == {"images": 2, "smooth_samples": 8, "integrated_steps": 16}
+    assert params["tsne"]["perplexities"] == [5]
+
+
+def test_an_interrupted_run_keeps_its_reduced_analyses(tmp_path, capsys):
+    run = Simulated(tmp_path, "good")
+    repro, interrupted = run.repro, []
+
+    def interrupt(root, *arguments):
+        if arguments and arguments[-1].startswith("train@") and not interrupted:
+            interrupted.append((root / "params.yaml").read_text())
+            raise KeyboardInterrupt
+        repro(root, *arguments)
+
+    run.repro = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        run.run(7)
+    run.run(7)
+    assert "# robustness.images: 0: with more, " in interrupted[0]
+    assert check_params(tmp_path / "params.yaml")["robustness"]["images"] == 0
+    assert "you changed it" not in capsys.readouterr().out
 
 
 def test_the_head_has_no_choice_of_a_model_that_is_left_out(tmp_path):

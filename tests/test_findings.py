@@ -250,6 +250,12 @@ SMALL = {"sample": photos_of_size(28)}
             {"lite0_tuned": 10, "lite2_tuned": 5, "folds": 5},
         ),
         ("good", MANY, ["lite2_tuned", "lite2"], {"lite2_tuned": 3}),
+        (
+            "timed good",
+            MANY,
+            ["lite2_tuned", "lite1_tuned", "lite0_tuned", "lite2"],
+            {"lite0_tuned": 3},
+        ),
         ("quick", SMALL, ["mlp", "small_resnet"], {"mlp": 5, "small_resnet": 3}),
         ("good", SMALL, NETWORKS, {"mlp": 15}),
         ("good", IMAGENET, ["resnet_1", "resnet_2"], {"resnet_2": 120}),
@@ -257,6 +263,7 @@ SMALL = {"sample": photos_of_size(28)}
     ],
     ids=[
         *("quick", "timed quick", "good", "best of several labels", "good for many images"),
+        "timed good for many images",
         *("quick for small images", "good for small images", "good for ImageNet"),
         "best for small images",
     ],

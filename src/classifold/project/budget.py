@@ -97,11 +97,6 @@ class Costs(NamedTuple):
         n_features = self.n_test + (0 if candidate.is_probe else self.n_rows)
         return candidate.speed.image * (self.explain["images"] * each + n_features)
 
-    def analyses(self, candidate: Candidate) -> float:
-        """Predict the seconds of explanations and robustness, if this model is explained."""
-        n_changed = count_robustness(self.robustness, n_test=self.n_test)
-        return self.explanation(candidate) + n_changed * candidate.speed.image
-
     def of(self, candidate: Candidate, epochs: int) -> float:
         """Predict the seconds that training and evaluation take for a model."""
         return self.training(candidate, epochs) + self.evaluation(candidate)
@@ -148,9 +143,10 @@ def choose_epochs(
 ) -> dict[str, int]:
     """Choose models, and the epochs of each, that take about a given time.
 
-    The model that takes longest is excluded until the others fit. If a network fits, one is left,
-    since a probe cannot use the rest of the time. Then the network with the smallest fraction of
-    its recipe's epochs gets one more, until none can have one more.
+    The slowest model is excluded until the others fit, but not the fastest network, if it fits: a
+    probe cannot use the rest of the time. If no network fits, networks are excluded before probes.
+    Then the network with the smallest fraction of its recipe's epochs gets one more, until none can
+    have one more.
 
     Args:
         candidates: the models; at least one is chosen.
@@ -163,19 +159,17 @@ def choose_epochs(
     """
     plan = {name: candidate.shortest for name, candidate in candidates.items()}
 
-    def fits(*names: str) -> bool:
-        shortest = {name: plan[name] for name in names}
-        return costs.total(candidates, shortest) <= seconds + tolerance
-
-    by_cost = sorted(plan, key=lambda name: costs.of(candidates[name], plan[name]))
-    networks = [name for name in by_cost if not candidates[name].is_probe]
-    if networks and fits(networks[0]):
-        by_cost.remove(networks[0])
-        by_cost.insert(0, networks[0])
-    else:  # networks last, to be excluded first
-        by_cost.sort(key=lambda name: not candidates[name].is_probe)
-    while len(by_cost) > 1 and not fits(*by_cost):
-        del plan[by_cost.pop()]
+    most = seconds + tolerance
+    alone = {name: costs.total(candidates, {name: epochs}) for name, epochs in plan.items()}
+    order = sorted(plan, key=alone.__getitem__)  # the last one is excluded first
+    network = next((name for name in order if not candidates[name].is_probe), None)
+    if network and alone[network] <= most:
+        order.remove(network)
+        order.insert(0, network)
+    elif alone[order[0]] <= most:
+        order.sort(key=lambda name: not candidates[name].is_probe)
+    while len(order) > 1 and costs.total(candidates, plan) > most:
+        del plan[order.pop()]
     growing = {name for name in plan if candidates[name].epochs}
     total = costs.total(candidates, plan)
     while growing:

@@ -105,7 +105,7 @@ def choose_models(
         kept = [kept[0], *kept[1:][-1:]]
     elif preset == Preset("quick"):
         kept = kept[:1]
-    if pretrained and findings.n_labeled > MANY_IMAGES and not machine.gpu:
+    if pretrained and findings.n_labeled > MANY_IMAGES and not (machine.gpu or preset.timed):
         first = {models[name]["network"]: name for name in reversed(kept)}  # of each kind
         kept = [name for name in kept if name in first.values()]
     for name in set(models) - set(kept):
@@ -116,7 +116,7 @@ def choose_models(
     yield Choice("models", ", ".join(models), reason)
     yield from _choose_epochs(models, findings, machine, preset)
     if preset.name == "quick":
-        yield from shorten_analyses(params, reason="preset quick")
+        yield from reduce_analyses(params, reason="preset quick")
     if preset.name == "best":
         params["stack"]["folds"] = FOLDS
         if params["stack"]["method"] == "mean":
@@ -129,15 +129,19 @@ def choose_models(
         )
 
 
-def shorten_analyses(params: Any, *, reason: str) -> Iterator[Choice]:
+def reduce_analyses(params: Any, *, reason: str) -> Iterator[Choice]:
     """Make one pair of t-SNE maps, explain few images, and do not measure robustness."""
-    params["tsne"]["perplexities"][:] = QUICK_PERPLEXITIES
-    yield Choice("tsne.perplexities", ", ".join(map(str, QUICK_PERPLEXITIES)), reason)
-    params["explain"] |= QUICK_EXPLANATIONS
-    values = ", ".join(f"{key} {value}" for key, value in QUICK_EXPLANATIONS.items())
-    yield Choice("explain", values, reason)
-    params["robustness"]["images"] = 0
-    yield Choice("robustness.images", "0", reason)
+    perplexities, explain = params["tsne"]["perplexities"], params["explain"]
+    if len(perplexities) > len(QUICK_PERPLEXITIES):
+        perplexities[:] = QUICK_PERPLEXITIES
+        yield Choice("tsne.perplexities", ", ".join(map(str, perplexities)), reason)
+    if lower := {key: n for key, n in QUICK_EXPLANATIONS.items() if n < explain[key]}:
+        explain |= lower
+        values = ", ".join(f"{key} {n}" for key, n in lower.items())
+        yield Choice("explain", values, reason)
+    if params["robustness"]["images"]:
+        params["robustness"]["images"] = 0
+        yield Choice("robustness.images", "0", reason)
 
 
 def _choose_epochs(

@@ -1,5 +1,6 @@
 """Run the pipeline of a project in a given time, by models and epochs that fit into it."""
 
+import copy
 import hashlib
 import json
 import math
@@ -27,7 +28,8 @@ from classifold.project.budget import (
 )
 from classifold.project.choices import Choice, replace_choices
 from classifold.project.pipeline_run import repro
-from classifold.project.presets import PROBE, epochs_of, set_epochs, shorten_analyses
+from classifold.project.presets import PROBE, epochs_of, reduce_analyses, set_epochs
+from classifold.reporting.formats import duration
 from classifold.runtime.progress import log
 
 STATE = Path(".cache/fit.json")  # what an interrupted run has to know when it continues
@@ -36,7 +38,7 @@ FIRST = ("check", "ingest", "filter", "split", "augment")
 MIN_START = 1.0  # seconds of starting a stage; DVC has not run all of them in an interrupted run
 TOLERANCE = 0.03  # of the time: an epoch that exceeds it by less is still trained
 TOO_SHORT = 0.1  # of the time: models that exceed it by more are refused
-MAX_ANALYSES = 0.2  # of the time, for explanations and robustness; more of it is for training
+MIN_SAVED = 0.1  # of the time: explanations, maps and robustness are reduced if it saves more
 
 
 class TimedRun:
@@ -106,18 +108,14 @@ class TimedRun:
         }
         speeds = self._measure(self.root)
         if not (self.trained or self.current):
-            self._shorten_analyses(params, speeds)
+            self._begin(params, speeds)
         if self.current:  # with other epochs it would begin again
             self._train_model(self.current)
         while left := self._names_left(params := self._read_params()):
             candidates = self._candidates(left, params, speeds)
             costs = self._costs(params, speeds)
             seconds = self._seconds_left(params, costs)
-            if not self.trained:
-                self._check_minutes(candidates, costs, seconds=seconds)
-            plan = choose_epochs(
-                candidates, costs, seconds=seconds, tolerance=TOLERANCE * self.seconds
-            )
+            plan = self._choose_epochs(candidates, costs, seconds=seconds)
             name = min(plan, key=lambda name: self.planned[name] > 0)  # probes first
             self._write_plan(plan, first=name)
             taken = self._train_model(name)
@@ -160,10 +158,43 @@ class TimedRun:
             robustness=params["robustness"],
         )
 
+    def _choose_epochs(
+        self, candidates: Mapping[str, Candidate], costs: Costs, *, seconds: float
+    ) -> dict[str, int]:
+        tolerance = TOLERANCE * self.seconds
+        return choose_epochs(candidates, costs, seconds=seconds, tolerance=tolerance)
+
+    def _begin(self, params: Mapping[str, Any], speeds: Mapping[str, Speed]) -> None:
+        """Check the time, and reduce explanations, maps and robustness where they take much of it.
+
+        Raises:
+            UserError: if no model fits into the time.
+        """
+        candidates = self._candidates(params["models"], params, speeds)
+        reduced = copy.deepcopy(dict(params))
+        list(reduce_analyses(reduced, reason=""))
+        costs = self._costs(reduced, speeds)
+        seconds = self._seconds_left(reduced, costs)
+        self._check_minutes(candidates, costs, seconds=seconds)
+        plan = self._choose_epochs(candidates, costs, seconds=seconds)
+        unused = seconds - costs.total(candidates, plan)
+        costs = self._costs(params, speeds)
+        saved = unused - self._seconds_left(params, costs) + costs.total(candidates, plan)
+        if saved > MIN_SAVED * self.seconds:
+            self._reduce_analyses(f"with more, there would be {duration(saved)} less for training")
+        else:
+            unused -= saved
+        longest = (candidates[name].longest for name in plan)
+        if unused > TOO_SHORT * self.seconds and list(longest) == list(plan.values()):
+            log(
+                f"--minutes: about {(self.seconds - unused) / 60:.1f} of {self.seconds / 60:g} "
+                "minutes are useful with these models, so the run ends earlier"
+            )
+
     def _check_minutes(
         self, candidates: Mapping[str, Candidate], costs: Costs, *, seconds: float
     ) -> None:
-        """Refuse a time that no model fits into, and report one that is longer than useful."""
+        """Refuse a time that no model fits into."""
         lacking = costs.total(candidates, shortest_plan(candidates, costs)) - seconds
         if lacking > TOO_SHORT * self.seconds:
             at_least = math.ceil((self.seconds + lacking) / 30) / 2
@@ -172,29 +203,13 @@ class TimedRun:
                 f"{self.seconds / 60:g}. Run the same command with more minutes; the images are "
                 "prepared, and are not read again."
             )
-        longest = {name: candidate.longest for name, candidate in candidates.items()}
-        unused = seconds - costs.total(candidates, longest)
-        if unused > TOO_SHORT * self.seconds:
-            log(
-                f"--minutes: about {(self.seconds - unused) / 60:.1f} of {self.seconds / 60:g} "
-                "minutes are useful with these models, so the run ends earlier; another preset "
-                "has more"
-            )
 
-    def _shorten_analyses(self, params: Mapping[str, Any], speeds: Mapping[str, Speed]) -> None:
-        """Reduce analyses that would take much of the time to those of the preset `quick`."""
-        costs = self._costs(params, speeds)
-        candidates = self._candidates(params["models"], params, speeds)
-        seconds = max(map(costs.analyses, candidates.values()))
-        if seconds <= MAX_ANALYSES * self.seconds:
-            return
-        fraction, minutes = f"{seconds / self.seconds:.0%}", f"{self.seconds / 60:g}"
-        reason = f"those of the recipe would take {fraction} of {minutes} minutes"
+    def _reduce_analyses(self, reason: str) -> None:
         file = self.root / PARAMS_FILE
-        with modify_yaml(str(file)) as changed:
-            choices = list(shorten_analyses(changed, reason=reason))
+        with modify_yaml(str(file)) as params:
+            choices = list(reduce_analyses(params, reason=reason))
         file.write_text(replace_choices(file.read_text(encoding="utf-8"), choices), "utf-8")
-        log(f"--minutes: fewer explanations and maps, and no robustness: {reason}")
+        log("--minutes: explanations and maps as in the preset quick, and no robustness: " + reason)
 
     def _write_plan(self, plan: Mapping[str, int], *, first: str) -> None:
         """Write the epochs to `params.yaml`, and delete the models that do not fit."""
