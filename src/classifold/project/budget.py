@@ -10,8 +10,8 @@ MAX_FACTOR = 3  # times the epochs of the recipe; more are hardly useful
 # Measured with the embedded digits and with fruit.zip, in units of the start of a stage without
 # PyTorch: so one number holds for slow and for fast machines.
 STARTS_OF_TRAINING = 4  # `train` imports PyTorch, `folds` only if it has something to do
-STARTS_OF_THE_REST = 20  # of check, compare, stack, evaluate, pca, tsne, explain, report
-WORK_OF_THE_REST = 3
+STARTS_OF_THE_REST = 27  # of check, compare, and all stages from stack to report
+WORK_OF_THE_REST = 10
 WORK_PER_MAP = 1.2  # of t-SNE
 
 # In units of the prediction of an image.

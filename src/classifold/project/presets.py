@@ -14,6 +14,7 @@ from classifold.project.choices import Choice
 from classifold.project.findings import Findings
 from classifold.project.recipes import read_recipe
 from classifold.project.repository import REPOSITORY
+from classifold.reporting.formats import count
 
 SMALL_SIDE = 48  # pixels; below, pretrained networks have little to see
 LARGE_SIDE = 192  # pixels; from here on, the sizes of fruit_transfer are not enlarged images
@@ -162,7 +163,7 @@ def _choose_epochs(
             continue
         if epochs != planned:
             set_epochs(model, epochs)
-            yield Choice(f"models.{name}", f"{epochs} epochs", why)
+            yield Choice(f"models.{name}", count(epochs, "epoch"), why)
 
 
 def package_of(model: Any) -> str | None:

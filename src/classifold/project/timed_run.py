@@ -29,7 +29,7 @@ from classifold.project.budget import (
 from classifold.project.choices import Choice, replace_choices
 from classifold.project.pipeline_run import repro
 from classifold.project.presets import PROBE, epochs_of, reduce_analyses, set_epochs
-from classifold.reporting.formats import duration
+from classifold.reporting.formats import count, duration
 from classifold.runtime.progress import log
 
 STATE = Path(".cache/fit.json")  # what an interrupted run has to know when it continues
@@ -215,7 +215,7 @@ class TimedRun:
         """Write the epochs to `params.yaml`, and delete the models that do not fit."""
         file = self.root / PARAMS_FILE
         described = ", ".join(
-            f"{name} {n} epochs" if n else f"{name} (a probe)" for name, n in plan.items()
+            f"{name} {count(n, 'epoch')}" if n else f"{name} (a probe)" for name, n in plan.items()
         )
         with modify_yaml(str(file)) as params:
             dropped = set(params["models"]) - {*plan, *self.trained}
@@ -231,7 +231,7 @@ class TimedRun:
             *(
                 Choice(
                     f"models.{name}",
-                    f"{n} epochs",
+                    count(n, "epoch"),
                     f"they fit into {minutes} minutes, by the speed "
                     f"of this machine; the recipe has {self.planned[name]}",
                 )
