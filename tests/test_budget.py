@@ -75,24 +75,14 @@ def test_models_and_epochs_fit_into_the_time(seconds, expected):
     assert choose(seconds) == expected
 
 
-def test_the_slowest_model_is_excluded_first():
-    slow = PROBE._replace(speed=PROBE.speed.scaled(8))
-    candidates = {"slow": slow, "smaller": SMALLER, "probe": PROBE}
-    fewest = {"slow": 0, "smaller": SMALLER.shortest, "probe": 0}
-    assert COSTS.of(slow, 0) > COSTS.of(SMALLER, SMALLER.shortest) > COSTS.of(PROBE, 0)
-    seconds = COSTS.total(candidates, fewest)
-    for more, expected in ((0, ["slow", "smaller", "probe"]), (-1, ["smaller", "probe"])):
-        plan = choose_epochs(candidates, COSTS, seconds=seconds + more, tolerance=0)
-        assert list(plan) == expected
-
-
-def test_the_last_network_is_kept_for_the_rest_of_the_time():
-    fast = PROBE._replace(speed=PROBE.speed.scaled(0.5))
-    candidates = {"tuned": TUNED, "smaller": SMALLER, "probe": PROBE, "fast": fast}
-    alone = COSTS.total(candidates, {"smaller": SMALLER.shortest})
-    assert COSTS.total(candidates, {"probe": 0, "fast": 0}) < alone
-    for seconds, expected in ((alone, ["smaller"]), (alone - 1, ["probe", "fast"])):
-        assert list(choose_epochs(candidates, COSTS, seconds=seconds, tolerance=0)) == expected
+def test_a_network_is_kept_instead_of_one_probe_but_not_of_two():
+    alone = COSTS.total(THREE, {"smaller": SMALLER.shortest})
+    for seconds, expected in ((alone, ["smaller"]), (alone - 1, ["probe"])):
+        assert list(choose(seconds)) == expected
+    four = THREE | {"fast": PROBE._replace(speed=PROBE.speed.scaled(0.5))}
+    assert COSTS.total(four, {"probe": 0, "fast": 0}) < alone
+    plan = choose_epochs(four, COSTS, seconds=alone, tolerance=0)
+    assert list(plan) == ["probe", "fast"]
 
 
 @pytest.mark.parametrize("names", ["tuned smaller", "tuned probe", "probe slow", "smaller slow"])

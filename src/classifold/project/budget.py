@@ -1,7 +1,7 @@
 """Choose models and epochs so that a run takes a given time, from measured speeds."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 MIN_FRACTION = 0.3  # of the epochs of the recipe; with fewer a network is excluded
@@ -11,7 +11,7 @@ MAX_FACTOR = 3  # times the epochs of the recipe; more are hardly useful
 # PyTorch: so one number holds for slow and for fast machines.
 STARTS_OF_TRAINING = 4  # `train` imports PyTorch, `folds` only if it has something to do
 STARTS_OF_THE_REST = 27  # of check, compare, and all stages from stack to report
-WORK_OF_THE_REST = 10
+WORK_OF_THE_REST = 17
 WORK_PER_MAP = 1.2  # of t-SNE
 
 # In units of the prediction of an image.
@@ -143,8 +143,8 @@ def choose_epochs(
 ) -> dict[str, int]:
     """Choose models, and the epochs of each, that take about a given time.
 
-    The slowest model is excluded until the others fit, but not the fastest network, if it fits: a
-    probe cannot use the rest of the time. If no network fits, networks are excluded before probes.
+    The slowest network is excluded until the others fit, then the slowest probe. If as many models
+    fit with the fastest network among them, it is kept: a probe cannot use the rest of the time.
     Then the network with the smallest fraction of its recipe's epochs gets one more, until none can
     have one more.
 
@@ -157,19 +157,27 @@ def choose_epochs(
     Returns:
         Name -> epochs, in the order of the candidates.
     """
-    plan = {name: candidate.shortest for name, candidate in candidates.items()}
-
     most = seconds + tolerance
-    alone = {name: costs.total(candidates, {name: epochs}) for name, epochs in plan.items()}
-    order = sorted(plan, key=alone.__getitem__)  # the last one is excluded first
-    network = next((name for name in order if not candidates[name].is_probe), None)
-    if network and alone[network] <= most:
-        order.remove(network)
-        order.insert(0, network)
-    elif alone[order[0]] <= most:
-        order.sort(key=lambda name: not candidates[name].is_probe)
-    while len(order) > 1 and costs.total(candidates, plan) > most:
-        del plan[order.pop()]
+    shortest = {name: candidate.shortest for name, candidate in candidates.items()}
+    alone = {name: costs.total(candidates, {name: n}) for name, n in shortest.items()}
+    # The last one of an order is excluded first.
+    order = sorted(shortest, key=alone.__getitem__)
+    orders = [order]
+    if alone[order[0]] <= most:
+        orders = [sorted(order, key=lambda name: not candidates[name].is_probe)]
+        network = next((name for name in order if not candidates[name].is_probe), None)
+        if network and alone[network] <= most:
+            orders.insert(0, sorted(order, key=lambda name: name != network))
+
+    def fitting(names: Sequence[str]) -> Sequence[str]:
+        while len(names) > 1 and (
+            costs.total(candidates, {name: shortest[name] for name in names}) > most
+        ):
+            names = names[:-1]
+        return names
+
+    kept = max(map(fitting, orders), key=len)
+    plan = {name: n for name, n in shortest.items() if name in kept}
     growing = {name for name in plan if candidates[name].epochs}
     total = costs.total(candidates, plan)
     while growing:
