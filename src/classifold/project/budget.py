@@ -11,7 +11,7 @@ MAX_FACTOR = 3  # times the epochs of the recipe; more are hardly useful
 # PyTorch: so one number holds for slow and for fast machines.
 STARTS_OF_TRAINING = 4  # `train` imports PyTorch, `folds` only if it has something to do
 STARTS_OF_THE_REST = 27  # of check, compare, and all stages from stack to report
-WORK_OF_THE_REST = 17
+WORK_OF_THE_REST = 10
 WORK_PER_MAP = 1.2  # of t-SNE
 
 # In units of the prediction of an image.
