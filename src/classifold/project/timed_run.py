@@ -177,9 +177,13 @@ class TimedRun:
         seconds = self._seconds_left(reduced, costs)
         self._check_minutes(candidates, costs, seconds=seconds)
         plan = self._choose_epochs(candidates, costs, seconds=seconds)
-        unused = seconds - costs.total(candidates, plan)
-        costs = self._costs(params, speeds)
-        saved = unused - self._seconds_left(params, costs) + costs.total(candidates, plan)
+
+        def left(settings: Mapping[str, Any]) -> float:
+            costs = self._costs(settings, speeds)
+            return self._seconds_left(settings, costs) - costs.total(candidates, plan)
+
+        unused = left(reduced)
+        saved = unused - left(params)
         if saved > MIN_SAVED * self.seconds:
             self._reduce_analyses(f"with more, there would be {duration(saved)} less for training")
         else:
