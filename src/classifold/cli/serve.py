@@ -1,5 +1,6 @@
 """`classifold serve`: a page and an API that classify images."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +28,9 @@ def serve(
     ] = 64,
     max_waiting: Annotated[
         int,
-        typer.Option(min=1, help="Images that may wait; requests beyond are asked to try later."),
+        typer.Option(
+            min=1, help="The maximum number of images that wait; more are refused with status 429."
+        ),
     ] = 256,
 ) -> None:
     """Serve a page and a JSON API that classify images with the trained stack, or with one model.
@@ -35,6 +38,7 @@ def serve(
     Needs the models that 'dvc repro' trains. Open the printed address in a browser. The numbers
     are those of 'classifold predict'. No image is kept, and nothing is sent to another machine.
     """
+    from classifold.models.device import share_freed_memory
     from classifold.runtime.progress import log, warn
     from classifold.serving.predict import Classifier
     from classifold.serving.web.app import make_app
@@ -45,7 +49,12 @@ def serve(
     limits = Limits(max_body=max_mib * MIB, max_waiting=max_waiting)
     limits = limits._replace(max_images=min(limits.max_images, max_waiting))
     with bind(host, port) as listener:
-        classifier = Classifier.load(model=model, models=models, abstain=abstain)
+        share_freed_memory()
+        # In a thread that ends: OpenMP keeps threads for each one that has computed, and where they
+        # are more than the cores, those of the inference thread leave their core at each wait.
+        with ThreadPoolExecutor(1) as thread:
+            loading = thread.submit(Classifier.load, model=model, models=models, abstain=abstain)
+            classifier = loading.result()
         app = make_app(classifier, host=host, top=top, limits=limits)
         if not is_loopback(host):
             warn([f"--host {host}: everybody who reaches this machine can use the server"])

@@ -187,8 +187,10 @@ def _compute(
     inputs: Iterable[_Inputs],
 ) -> np.ndarray:
     was_training = network.training
-    network.eval()
+    if was_training:  # each of the two visits every layer
+        network.eval()
     with torch.inference_mode(), aligned_rows():
         outputs = [function(batch)[:n_images].float().cpu().numpy() for batch, n_images in inputs]
-    network.train(was_training)
+    if was_training:
+        network.train()
     return np.concatenate(outputs) if outputs else np.empty((0, 0), np.float32)
