@@ -14,7 +14,9 @@ STARTS_OF_THE_REST = 27  # of check, compare, and all stages from stack to repor
 WORK_OF_THE_REST = 10
 WORK_PER_MAP = 1.2  # of t-SNE
 
-# In units of the prediction of an image.
+# In units of the prediction of an image. Its speed is measured on one batch again and again; the
+# stages after training also read, resize and corrupt images (1.4 in 20 minutes with fruit.zip).
+WORK_PER_PREDICTION = 1.4
 PREDICTIONS_PER_GRADIENT = 2  # in batches that are larger than those of predictions
 PREDICTIONS_PER_OCCLUSION = 64
 N_CORRUPTIONS = 15
@@ -85,7 +87,7 @@ class Costs(NamedTuple):
         """
         n_evaluated = (candidate.n_seeds + (not candidate.is_probe)) * self.n_test
         n_changed = count_robustness(self.robustness, n_test=self.n_test)
-        return (n_evaluated + n_changed) * candidate.speed.image
+        return WORK_PER_PREDICTION * (n_evaluated + n_changed) * candidate.speed.image
 
     def explanation(self, candidate: Candidate) -> float:
         """Predict the seconds of explanations and features, if this model is explained.
@@ -95,7 +97,8 @@ class Costs(NamedTuple):
         gradients = self.explain["smooth_samples"] + self.explain["integrated_steps"]
         each = PREDICTIONS_PER_GRADIENT * gradients + PREDICTIONS_PER_OCCLUSION
         n_features = self.n_test + (0 if candidate.is_probe else self.n_rows)
-        return candidate.speed.image * (self.explain["images"] * each + n_features)
+        n_predictions = self.explain["images"] * each + n_features
+        return WORK_PER_PREDICTION * n_predictions * candidate.speed.image
 
     def of(self, candidate: Candidate, epochs: int) -> float:
         """Predict the seconds that training and evaluation take for a model."""

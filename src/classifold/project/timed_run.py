@@ -185,7 +185,7 @@ class TimedRun:
         unused = left(reduced)
         saved = unused - left(params)
         if saved > MIN_SAVED * self.seconds:
-            self._reduce_analyses(f"with more, there would be {duration(saved)} less for training")
+            self._reduce_analyses(f"this leaves {duration(saved)} more for training")
         else:
             unused -= saved
         longest = (candidates[name].longest for name in plan)
@@ -213,7 +213,10 @@ class TimedRun:
         with modify_yaml(str(file)) as params:
             choices = list(reduce_analyses(params, reason=reason))
         file.write_text(replace_choices(file.read_text(encoding="utf-8"), choices), "utf-8")
-        log("--minutes: explanations and maps as in the preset quick, and no robustness: " + reason)
+        log(
+            "--minutes: explanations and t-SNE maps are as few as in the preset quick, and "
+            f"robustness is not measured: {reason}"
+        )
 
     def _write_plan(self, plan: Mapping[str, int], *, first: str) -> None:
         """Write the epochs to `params.yaml`, and delete the models that do not fit."""
