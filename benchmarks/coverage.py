@@ -15,14 +15,13 @@ import numpy as np
 from scipy.stats import norm
 
 from classifold.evaluation.intervals import (
-    accuracy_gain_interval,
     accuracy_interval,
+    gain_interval,
     independent_gain_interval,
     macro_f1_interval,
-    micro_f1_gain_interval,
-    micro_f1_interval,
     ratio_interval,
     ratio_quotient_interval,
+    score_terms,
     seeds_gain_interval,
 )
 from classifold.evaluation.outcomes import count_outcomes
@@ -51,7 +50,7 @@ def accuracy(random: np.random.Generator, *, n: int, p: float) -> Interval:
 def accuracy_gain(random: np.random.Generator, *, n: int, only: tuple[float, float]) -> Interval:
     """The paired difference of two models; each alone is correct with a probability of `only`."""
     kind = random.choice(3, n, p=[*only, 1 - sum(only)])
-    ends = accuracy_gain_interval(kind != 1, kind != 0)
+    ends = gain_interval(kind != 1, kind != 0, np.ones(n, bool))
     return Interval(float((kind == 0).mean() - (kind == 1).mean()), ends, only[0] - only[1])
 
 
@@ -147,9 +146,8 @@ def micro_f1(random: np.random.Generator, *, n: int, recall: float, fallout: flo
     outcomes = count_outcomes(predicted, labels)
     total = [counts.sum() for counts in outcomes[:3]]
     score = 2 * total[0] / max(total[1] + total[2], 1)
-    return Interval(
-        float(score), micro_f1_interval(predicted, labels), _true_micro_f1(recall, fallout)
-    )
+    ends = ratio_interval(*score_terms(predicted, labels))
+    return Interval(float(score), ends, _true_micro_f1(recall, fallout))
 
 
 def micro_f1_gain(
@@ -163,7 +161,7 @@ def micro_f1_gain(
         total = [counts.sum() for counts in count_outcomes(each, labels)[:3]]
         scores.append(2 * total[0] / max(total[1] + total[2], 1))
     truth = _true_micro_f1(recall + (1 - recall) / 3, fallout) - _true_micro_f1(recall, fallout)
-    ends = micro_f1_gain_interval(better, predicted, labels)
+    ends = gain_interval(better, predicted, labels)
     return Interval(scores[0] - scores[1], ends, truth)
 
 

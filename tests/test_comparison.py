@@ -11,7 +11,7 @@ from dvc.repo import Repo
 
 from classifold.data.json_file import read_json
 from classifold.errors import UserError
-from classifold.evaluation.intervals import accuracy_gain_interval, micro_f1_gain_interval
+from classifold.evaluation.intervals import gain_interval
 from classifold.params.differences import differing_keys
 from classifold.reporting import revision
 from classifold.reporting.comparison import compare, paired
@@ -57,7 +57,7 @@ def test_a_difference_with_one_label_per_image_is_on_the_images_of_both():
     assert found.n_images == 3
     assert found.difference == pytest.approx(1 - 2 / 3)
     ours, theirs = np.array([1, 1, 1], bool), np.array([1, 0, 1], bool)
-    assert found.ci95 == accuracy_gain_interval(ours, theirs)
+    assert found.ci95 == gain_interval(ours, theirs, np.ones(3, bool))
     assert found.p_value == 1.0  # they differ in one image only
     assert found.n_differing == 1
 
@@ -70,7 +70,7 @@ def test_a_difference_with_several_labels_per_image_is_one_of_micro_f1():
     labels = np.array([[1, 1, 0], [0, 0, 0], [0, 1, 0]], bool)
     ours = np.array([[1, 1, 0], [0, 0, 0], [1, 0, 0]], bool)
     theirs = np.array([[1, 0, 0], [0, 0, 1], [0, 1, 0]], bool)
-    assert found.ci95 == micro_f1_gain_interval(ours, theirs, labels)
+    assert found.ci95 == gain_interval(ours, theirs, labels)
     assert found.p_value is None
 
 

@@ -12,13 +12,11 @@ from sklearn.metrics import f1_score
 
 from classifold.evaluation import intervals
 from classifold.evaluation.intervals import (
-    accuracy_gain_interval,
     accuracy_interval,
+    gain_interval,
     independent_gain_interval,
     macro_f1_interval,
     mcnemar,
-    micro_f1_gain_interval,
-    micro_f1_interval,
     model_gain_interval,
     ratio_interval,
     ratio_quotient_interval,
@@ -61,9 +59,9 @@ def test_the_interval_of_a_difference_of_accuracies_is_that_of_bonett_and_price(
     second[-only_first:] = False
     p, q = (only_first + 1) / (n + 2), (only_second + 1) / (n + 2)
     half = Z * np.sqrt((p + q - (p - q) ** 2) / (n + 2))
-    found = accuracy_gain_interval(first, second)
+    found = gain_interval(first, second, np.ones(n, bool))
     assert found == pytest.approx([p - q - half, p - q + half])
-    assert accuracy_gain_interval(second, first) == pytest.approx([-found[1], -found[0]])
+    assert gain_interval(second, first, np.ones(n, bool)) == pytest.approx([-found[1], -found[0]])
 
 
 def test_the_interval_of_a_difference_on_other_images_is_newcombes():
@@ -91,7 +89,7 @@ CORRECT = np.random.default_rng(0).random(300) < 0.8
 def test_images_that_are_hard_for_both_models_do_not_widen_the_interval():
     easy = np.ones(300, bool)
     easy[:6] = False
-    low, high = accuracy_gain_interval(CORRECT, CORRECT & easy)
+    low, high = gain_interval(CORRECT, CORRECT & easy, np.ones(300, bool))
     assert low <= (CORRECT & ~easy).sum() / 300 <= high
     assert high - low < 0.05  # two independent intervals of 300 images are wider than 0.1
 
@@ -115,8 +113,8 @@ def test_intervals_of_micro_f1_agree_with_resampling_of_scikit_learns():
         scores.append(first)
         gains.append(first - second)
     for found, resampled in (
-        (micro_f1_interval(FIRST, MULTI_LABELS), scores),
-        (micro_f1_gain_interval(FIRST, SECOND, MULTI_LABELS), gains),
+        (ratio_interval(*score_terms(FIRST, MULTI_LABELS)), scores),
+        (gain_interval(FIRST, SECOND, MULTI_LABELS), gains),
     ):
         assert found == pytest.approx(np.quantile(resampled, [0.025, 0.975]).tolist(), abs=0.02)
 
@@ -129,17 +127,17 @@ def test_with_one_label_per_image_micro_f1_is_accuracy():
         np.eye(4, dtype=bool)[np.where(correct, labels, (labels + 1) % 4)]
         for correct in (CORRECT, others)
     )
-    expected = accuracy_gain_interval(CORRECT, others)
-    assert micro_f1_gain_interval(one, other, actual) == pytest.approx(expected)
-    assert micro_f1_interval(one, actual) == pytest.approx(
+    expected = gain_interval(CORRECT, others, np.ones(300, bool))
+    assert gain_interval(one, other, actual) == pytest.approx(expected)
+    assert ratio_interval(*score_terms(one, actual)) == pytest.approx(
         accuracy_interval(int(CORRECT.sum()), 300), abs=0.001
     )
 
 
 def test_without_positives_nothing_is_known_of_micro_f1():
     nothing = np.zeros((3, 2), bool)
-    assert micro_f1_interval(nothing, nothing.astype(np.uint8)) == [0, 1]
-    assert micro_f1_gain_interval(nothing, nothing, nothing.astype(np.uint8)) == [-1, 1]
+    assert ratio_interval(*score_terms(nothing, nothing.astype(np.uint8))) == [0, 1]
+    assert gain_interval(nothing, nothing, nothing.astype(np.uint8)) == [-1, 1]
 
 
 @given(st.integers(1, 40), st.integers(1, 5), st.floats(0, 1), st.integers(0, 1000))
@@ -161,9 +159,9 @@ def test_every_interval_contains_its_own_score_and_is_no_point(n_images, n_class
     right, others = one == labels, other == labels
     found = [
         (macro, macro_f1_interval(one, labels, n_classes=n_classes, **FEW)),
-        (micro, micro_f1_interval(classes[one], several)),
-        (micro - other_micro, micro_f1_gain_interval(classes[one], classes[other], several)),
-        (right.mean() - others.mean(), accuracy_gain_interval(right, others)),
+        (micro, ratio_interval(*score_terms(classes[one], several))),
+        (micro - other_micro, gain_interval(classes[one], classes[other], several)),
+        (right.mean() - others.mean(), gain_interval(one, other, labels)),
     ]
     if others.any():
         terms = [each for of in (one, other) for each in score_terms(of, labels)]

@@ -9,7 +9,7 @@ from classifold.data.json_file import read_json
 from classifold.data.logits_file import load_logits
 from classifold.data.metrics import spread
 from classifold.data.model_settings import by_seed, other_seeds, seed_folder
-from classifold.evaluation.intervals import Z, accuracy_gain_interval, seeds_gain_interval
+from classifold.evaluation.intervals import Z, gain_interval, seeds_gain_interval
 from classifold.evaluation.seeds import predict_seeds, score_seeds
 from classifold.models.decisions import fit_decision
 from classifold.models.model_file import load_model
@@ -163,7 +163,7 @@ def test_if_all_seeds_predict_the_same_the_interval_is_that_of_the_images():
     found = seeds_gain_interval(
         [a] * 3, [b] * 3, LABELS, scores=[0.9] * 3, reference_scores=[0.6] * 3
     )
-    low, high = accuracy_gain_interval(a == LABELS, b == LABELS)
+    low, high = gain_interval(a, b, LABELS)
     assert Z > 1.9 and found[1] - found[0] == pytest.approx(high - low)
     assert sum(found) / 2 == pytest.approx(0.3)
 

@@ -6,20 +6,29 @@ or none is, with one exception: the difference of a model to itself is [0, 0].
 """
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
-from scipy.stats import binomtest, norm, t
+from scipy.special import ndtri, stdtrit
 
 from classifold.data.metrics import f1
 from classifold.data.row_blocks import row_blocks
 from classifold.data.seeding import generator
 
 LEVEL = 0.95
-Z = float(norm.ppf((1 + LEVEL) / 2))
+Z = float(ndtri((1 + LEVEL) / 2))
 
 # Memory holds at most this many counts at once, whatever the numbers of images and resamples.
 MAX_COUNTS_IN_MEMORY = 4_000_000
+
+
+class Gain(NamedTuple):
+    """The difference of two models in `MAIN_METRIC`, on the same images."""
+
+    difference: float
+    ci95: list[float]
+    p_value: float | None  # of McNemar's exact test; None with several labels per image
 
 
 def accuracy_interval(n_correct: int, n_images: int, *, level: float = LEVEL) -> list[float]:
@@ -27,6 +36,8 @@ def accuracy_interval(n_correct: int, n_images: int, *, level: float = LEVEL) ->
 
     Source: Wilson 1927, JASA 22 (158), 209-212.
     """
+    from scipy.stats import binomtest  # noqa: PLC0415 - takes half a second
+
     interval = binomtest(n_correct, n_images).proportion_ci(level, method="wilson")
     return [float(interval.low), float(interval.high)]
 
@@ -124,17 +135,6 @@ def ratio_quotient_interval(
     return [float(max(quotient - half, 0)), float(quotient + half)]
 
 
-def accuracy_gain_interval(correct: np.ndarray, reference_correct: np.ndarray) -> list[float]:
-    """Compute the paired interval [low, high] of the gain in accuracy over a reference.
-
-    Args:
-        correct: bool array (N,): whether the predictions of one model are correct.
-        reference_correct: bool array (N,): the same of the other model, for the same images.
-    """
-    ones = np.ones(len(correct))
-    return ratio_gain_interval(correct.astype(float), ones, reference_correct.astype(float), ones)
-
-
 def score_terms(predicted: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Split `MAIN_METRIC` into a numerator and a denominator per image, two arrays (N,).
 
@@ -150,28 +150,31 @@ def score_terms(predicted: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, 
     return 2 * (predicted & actual).sum(axis=1), predicted.sum(axis=1) + actual.sum(axis=1)
 
 
-def micro_f1_interval(predicted: np.ndarray, labels: np.ndarray) -> list[float]:
-    """Compute the interval [low, high] of micro F1, with several labels per image.
+def gain_interval(predicted: np.ndarray, reference: np.ndarray, labels: np.ndarray) -> list[float]:
+    """Compute the paired interval [low, high] of the gain in `MAIN_METRIC` over a reference.
 
     Args:
-        predicted: bool array (N, n_classes).
-        labels: 0 and 1, in the same shape.
-    """
-    return ratio_interval(*score_terms(predicted, labels))
-
-
-def micro_f1_gain_interval(
-    predicted: np.ndarray, reference: np.ndarray, labels: np.ndarray
-) -> list[float]:
-    """Compute the paired interval [low, high] of the gain in micro F1 over a reference.
-
-    Args:
-        predicted: bool array (N, n_classes) of one model.
+        predicted: int array (N,), or bool (N, n_classes), of one model.
         reference: predictions of the other model, for the same images.
-        labels: 0 and 1, in the same shape.
+        labels: int array (N,), or 0 and 1 in (N, n_classes).
     """
-    terms, of_reference = (score_terms(each, labels) for each in (predicted, reference))
-    return ratio_gain_interval(*terms, *of_reference)
+    return ratio_gain_interval(*score_terms(predicted, labels), *score_terms(reference, labels))
+
+
+def paired_gain(predicted: np.ndarray, reference: np.ndarray, labels: np.ndarray) -> Gain:
+    """Compute the gain of a model over a reference; the arguments are those of `gain_interval`."""
+    difference = _score(predicted, labels) - _score(reference, labels)
+    ci95 = gain_interval(predicted, reference, labels)
+    if labels.ndim > 1:
+        return Gain(difference, ci95, None)
+    correct, other = predicted == labels, reference == labels
+    p_value = mcnemar(int((correct & ~other).sum()), int((other & ~correct).sum()))
+    return Gain(difference, ci95, p_value)
+
+
+def _score(predicted: np.ndarray, labels: np.ndarray) -> float:
+    parts, wholes = score_terms(predicted, labels)
+    return float(parts.sum() / max(wholes.sum(), 1))
 
 
 def model_gain_interval(
@@ -200,9 +203,7 @@ def model_gain_interval(
         for rows in row_blocks(*outputs.shape)
     ):
         return [0.0, 0.0]
-    if labels.ndim == 1:
-        return accuracy_gain_interval(predicted == labels, reference == labels)
-    return micro_f1_gain_interval(predicted, reference, labels)
+    return gain_interval(predicted, reference, labels)
 
 
 def seeds_gain_interval(
@@ -243,7 +244,7 @@ def seeds_gain_interval(
     variance = of_images**2 + sum(of_seeds)
     # Welch's degrees of freedom; those of the variance over images are many.
     uncertainty = sum(each**2 / n for each, n in zip(of_seeds, freedom, strict=True))
-    quantile = t.ppf((1 + LEVEL) / 2, variance**2 / uncertainty) if uncertainty else Z
+    quantile = stdtrit(variance**2 / uncertainty, (1 + LEVEL) / 2) if uncertainty else Z
     difference, half = np.mean(scores) - np.mean(reference_scores), quantile * np.sqrt(variance)
     return [float(max(difference - half, -1)), float(min(difference + half, 1))]
 
@@ -310,6 +311,8 @@ def mcnemar(n_only_first: int, n_only_second: int) -> float:
     Source: McNemar 1947, Psychometrika 12 (2), 153-157.
     """
     n_discordant = n_only_first + n_only_second
+    from scipy.stats import binomtest  # noqa: PLC0415 - takes half a second
+
     return float(binomtest(n_only_first, n_discordant, 0.5).pvalue) if n_discordant else 1.0
 
 

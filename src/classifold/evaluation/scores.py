@@ -18,9 +18,10 @@ from classifold.evaluation.inference import Predictions
 from classifold.evaluation.intervals import (
     accuracy_interval,
     macro_f1_interval,
-    mcnemar,
-    micro_f1_interval,
     model_gain_interval,
+    paired_gain,
+    ratio_interval,
+    score_terms,
 )
 from classifold.evaluation.outcomes import Outcomes, count_outcomes, describe_absent_classes
 
@@ -67,7 +68,7 @@ def main_score(predicted: np.ndarray, labels: np.ndarray) -> tuple[float, list[f
     if labels.ndim == 1:
         n_correct = int((predicted == labels).sum())
         return n_correct / len(labels), accuracy_interval(n_correct, len(labels))
-    return micro_f1(predicted, labels), micro_f1_interval(predicted, labels)
+    return micro_f1(predicted, labels), ratio_interval(*score_terms(predicted, labels))
 
 
 def compare(predictions: Predictions, reference: Predictions, labels: np.ndarray) -> dict[str, Any]:
@@ -85,18 +86,9 @@ def compare(predictions: Predictions, reference: Predictions, labels: np.ndarray
         outputs=predictions.probabilities,
         reference_outputs=reference.probabilities,
     )
-    if labels.ndim > 1:
-        return {
-            "difference": micro_f1(predicted, labels) - micro_f1(other, labels),
-            "difference_ci95": interval,
-        }
-    correct, other_correct = predicted == labels, other == labels
-    n_only, n_only_other = (correct & ~other_correct).sum(), (other_correct & ~correct).sum()
-    return {
-        "difference": float(correct.mean() - other_correct.mean()),
-        "difference_ci95": interval,
-        "p_value": mcnemar(int(n_only), int(n_only_other)),
-    }
+    gain = paired_gain(predicted, other, labels)
+    compared = {"difference": gain.difference, "difference_ci95": interval}
+    return compared if gain.p_value is None else compared | {"p_value": gain.p_value}
 
 
 def format_test_scores(entry: Mapping[str, Any]) -> str:

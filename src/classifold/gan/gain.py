@@ -7,7 +7,7 @@ import numpy as np
 
 from classifold.data.csv_file import write_rows
 from classifold.data.pack import Pack
-from classifold.evaluation.intervals import accuracy_gain_interval, accuracy_interval, mcnemar
+from classifold.evaluation.intervals import accuracy_interval, paired_gain
 from classifold.gan.added_images import REFERENCE, HeldOutPredictions
 
 
@@ -24,9 +24,9 @@ def compare(predictions: HeldOutPredictions, labels: np.ndarray) -> dict[str, An
         `n_images`, and for each kind accuracy, accuracy_ci95, accuracy_by_fold; except for the
         reference also gain, gain_ci95, gain_p_value.
     """
-    correct = {kind: predicted == labels for kind, predicted in predictions.predicted.items()}
     compared: dict[str, Any] = {"n_images": len(labels)}
-    for kind, is_correct in correct.items():
+    for kind, predicted in predictions.predicted.items():
+        is_correct = predicted == labels
         by_fold = [
             is_correct[predictions.folds == fold].mean() for fold in np.unique(predictions.folds)
         ]
@@ -36,13 +36,11 @@ def compare(predictions: HeldOutPredictions, labels: np.ndarray) -> dict[str, An
             "accuracy_by_fold": by_fold,
         }
         if kind != REFERENCE:
-            reference = correct[REFERENCE]
+            gain = paired_gain(predicted, predictions.predicted[REFERENCE], labels)
             compared[kind] |= {
-                "gain": is_correct.mean() - reference.mean(),
-                "gain_ci95": accuracy_gain_interval(is_correct, reference),
-                "gain_p_value": mcnemar(
-                    int((is_correct & ~reference).sum()), int((reference & ~is_correct).sum())
-                ),
+                "gain": gain.difference,
+                "gain_ci95": gain.ci95,
+                "gain_p_value": gain.p_value,
             }
     return compared
 

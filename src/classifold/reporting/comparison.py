@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from classifold.data.image_table import LABEL_SEPARATOR
-from classifold.data.metrics import micro_f1
 from classifold.data.predictions import MAJORITY, STACK
-from classifold.evaluation.intervals import accuracy_gain_interval, mcnemar, micro_f1_gain_interval
+from classifold.evaluation.intervals import paired_gain
 from classifold.params.differences import differing_keys
 from classifold.reporting.facts import Facts
 from classifold.reporting.formats import NOT_AVAILABLE, MainMetric, count, format_p_value
@@ -95,23 +94,13 @@ def paired(here: Rows, there: Rows, *, task: str) -> Difference | None:
     if not pairs:
         return None
     n_differing = sum(one["predicted"] != other["predicted"] for one, other in pairs)
-    if task == "single":
-        ours, theirs = (
-            np.array([pair[side]["predicted"] == pair[side]["label"] for pair in pairs])
-            for side in (0, 1)
-        )
-        difference = float(ours.mean() - theirs.mean())
-        ci95 = accuracy_gain_interval(ours, theirs)
-        p_value = mcnemar(int((ours & ~theirs).sum()), int((theirs & ~ours).sum()))
-        return Difference(len(pairs), n_differing, difference, ci95, p_value)
-    labels, predictions, reference = _indicators(
-        [row["label"] for row, _ in pairs],
+    texts = (
         [row["predicted"] for row, _ in pairs],
         [row["predicted"] for _, row in pairs],
+        [row["label"] for row, _ in pairs],
     )
-    difference = micro_f1(predictions, labels) - micro_f1(reference, labels)
-    ci95 = micro_f1_gain_interval(predictions, reference, labels)
-    return Difference(len(pairs), n_differing, difference, ci95, None)
+    arrays = _indicators(*texts) if task == "multi" else map(np.array, texts)
+    return Difference(len(pairs), n_differing, *paired_gain(*arrays))
 
 
 def _differences(facts: Facts, other: Revision) -> dict[str, Difference]:

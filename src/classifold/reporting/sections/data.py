@@ -24,8 +24,7 @@ from classifold.reporting.figures import CHARACTER_WIDTH, LINE_HEIGHT, Chart, ne
 from classifold.reporting.pictures import MAX_CHARACTERS, Picture, thumbnails
 from classifold.reporting.sections.class_axis import (
     MAX_BARS_IN_CLASS_ORDER,
-    class_ticks,
-    tick_angle,
+    class_bars,
 )
 from classifold.reporting.tables import Cell, Column, Table, number_cell, text_table
 
@@ -142,26 +141,14 @@ def class_balance(facts: Facts) -> Chart:
     classes = facts.classes
     if len(classes) > MAX_BARS_IN_CLASS_ORDER:
         classes = sorted(classes, key=lambda name: (-kept.get(name, 0), name))
-    positions = list(range(len(classes)))
-    figure = new_figure(barmode="stack", bargap=0.25)
+    series = []
     for outcome, counts in {"kept": kept, **metrics["excluded_per_reason_and_class"]}.items():
         values = [counts.get(label, 0) for label in classes]
-        if outcome != "kept" and not any(values):
-            continue
-        name, color, _ = _outcome(outcome)
-        figure.add_bar(
-            name=name,
-            x=positions,
-            y=values,
-            marker={"color": color},
-            customdata=[text(label) for label in classes],
-            hovertemplate="%{customdata}: %{y:,} " + name + "<extra></extra>",
-        )
-    figure.update_layout(showlegend=len(figure.data) > 1)
-    figure.update_xaxes(**class_ticks(classes, at=positions), showgrid=False, title="class")
-    figure.update_yaxes(title="images", rangemode="tozero")
-    height = 460 if tick_angle(classes) else 340
-    return Chart("class-balance", "Images in each class, kept and excluded", figure, height)
+        if outcome == "kept" or any(values):
+            name, color, _ = _outcome(outcome)
+            series.append((name, color, values))
+    label = "Images in each class, kept and excluded"
+    return class_bars("class-balance", label, classes, series, unit="images")
 
 
 def image_sizes(rows: Rows) -> Chart:

@@ -19,8 +19,7 @@ from classifold.reporting.figures import (
 from classifold.reporting.formats import PERCENT
 from classifold.reporting.sections.class_axis import (
     MAX_BARS_IN_CLASS_ORDER,
-    class_ticks,
-    tick_angle,
+    class_bars,
 )
 from classifold.reporting.tables import Cell, Column, Table, number_cell
 
@@ -88,27 +87,14 @@ def class_counts(rows: Rows) -> Chart:
     if len(classes) > MAX_BARS_IN_CLASS_ORDER:
         rows = sorted(rows, key=lambda row: -int(row["support"]))
         classes = [row["class"] for row in rows]
-    positions = list(range(len(classes)))
-    figure = new_figure(barmode="stack", bargap=0.25)
     kinds = (
         ("true positives", "true_positives", BLUE),
         ("false negatives", "false_negatives", ORANGE),
         ("false positives", "false_positives", VERMILION),
     )
-    for name, key, color in kinds:
-        figure.add_bar(
-            name=name,
-            x=positions,
-            y=[int(row[key]) for row in rows],
-            marker={"color": color},
-            customdata=[text(label) for label in classes],
-            hovertemplate="%{customdata}: %{y:,} " + name + "<extra></extra>",
-        )
-    figure.update_xaxes(**class_ticks(classes, at=positions), showgrid=False, title="class")
-    figure.update_yaxes(title="test images", rangemode="tozero")
-    height = 460 if tick_angle(classes) else 340
+    series = [(name, color, [int(row[key]) for row in rows]) for name, key, color in kinds]
     label = "True positives, false negatives and false positives of each class"
-    return Chart("class-counts", label, figure, height)
+    return class_bars("class-counts", label, classes, series, unit="test images")
 
 
 def class_counts_table(rows: Rows) -> Table:
