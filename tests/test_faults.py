@@ -160,6 +160,11 @@ FULL = "No space left on device"
             r"out of memory \(.* 8 bytes\).*same command again",
         ),
         (FileNotFoundError(errno.ENOENT, "No such file", "a.csv"), "^a.csv: no such.*dvc repro"),
+        (
+            OSError(errno.ENAMETOOLONG, "File name too long", "x.csv"),
+            "^x.csv: File name too long",
+        ),
+        (OSError("no number"), "^no number$"),
         (UserError("as it is"), "^as it is$"),
     ],
 )

@@ -313,7 +313,7 @@ def test_a_project_that_cannot_be_finished_leaves_nothing(tmp_path, monkeypatch,
         (folder / ".git/HEAD").touch()
         raise UserError("git init: failed (no space left). Correct the cause.")
 
-    monkeypatch.setattr(new_project, "_run", fail)
+    monkeypatch.setattr(new_project, "run_program", fail)
     folder = tmp_path / "project"
     if exists:
         folder.mkdir()

@@ -311,11 +311,6 @@ def test_a_size_that_a_transformer_cannot_divide_is_an_error(name):
         build_network("torchvision", n_classes=5, image_size=100, arguments={"name": name})
 
 
-def test_an_unknown_classifier_is_an_error():
-    with pytest.raises(UserError, match=r"arguments.name: must be one of .* got 'resnet19'. See"):
-        torchvision_network.build(5, image_size=32, name="resnet19")
-
-
 def weights_setting(path, tensors):
     """Write a weights file, and return its `weights` setting of params."""
     if path.suffix == ".safetensors":
@@ -540,6 +535,12 @@ def test_timm_refuses_the_weights_of_another_network(name, tmp_path):
 def test_an_unknown_network_of_timm_is_an_error_without_a_download(name, hint, no_connections):
     with pytest.raises(UserError, match=rf"timm's networks, got '{name}'. {hint}See timm.list"):
         build_timm(name)
+
+
+@pytest.mark.parametrize(("name", "hint"), [("resnet19", "Did you mean 'resnet18'. "), ("qqq", "")])
+def test_an_unknown_network_of_torchvision_is_an_error(name, hint):
+    with pytest.raises(UserError, match=rf"arguments.name: must .* got '{name}'. {hint}See tor"):
+        torchvision_network.build(5, image_size=32, name=name)
 
 
 def test_an_error_for_images_of_the_wrong_size_of_timm_has_their_size():

@@ -207,7 +207,7 @@ OF_OTHERS = [
     ("evaluate.test_time.shift", 32, ": must be < augment.size (32 pixels), got 32"),
     ("evaluate.bootstrap.resamples", 10, ": must be >= 100, got 10"),
     ("evaluate.prediction_sets.levels", [0.9, 1.0], "must be <= 0.99999, got 1.0"),
-    ("evaluate.prediction_sets.levels", [0.9, 0.9], "must be different numbers, got [0.9, 0.9]"),
+    ("evaluate.prediction_sets.levels", [0.9, 0.9], "must have each value once, got [0.9, 0.9]"),
     ("evaluate.prediction_sets.levels", [90], ".0: must be <= 0.99999, got 90"),
     ("evaluate.abstention.accuracies", [0], ".0: must be >= 0.001, got 0"),
     ("evaluate.abstention.accuracies", 0.9, ": must be a list"),

@@ -46,11 +46,19 @@ def closest_name(name: str, known: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name, list(known), n=1)), None)
 
 
-def describe_choices(name: str, known: Iterable[str]) -> str:
-    """Suggest the known name that is most similar to an unknown one, and list known names."""
+def describe_choices(name: str, known: Iterable[str], *, listed_by: str | None = None) -> str:
+    """Suggest the known name that is most similar to an unknown one, and list known names.
+
+    Args:
+        name: the unknown name.
+        known: the names to choose from.
+        listed_by: what lists them, where they are too many for a message.
+    """
     known = list(known)
     if len(known) < 2:
         return f"The only one is {known[0]}." if known else "There are none."
     close = closest_name(name, known)
     hint = f"Did you mean '{close}'? " if close else ""
+    if listed_by is not None:
+        return f"{hint}See {listed_by}."
     return f"{hint}Choose one of {list_names(known, max_names=MAX_CHOICES)}."

@@ -39,8 +39,8 @@ def predict(
         typer.Option(
             min=0,
             max=1,
-            help="Predict only as many images as leaves this accuracy, such as 0.95: one of "
-            "evaluate.abstention.accuracies. The others get the reason instead.",
+            help="Predict only images with at least the confidence that this accuracy needs, such "
+            "as 0.95: one of evaluate.abstention.accuracies. The others get a reason instead.",
         ),
     ] = None,
     context: typer.Context,

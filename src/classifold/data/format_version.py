@@ -30,6 +30,6 @@ def check_format(path: Path, description: Mapping[str, Any]) -> None:
         return
     raise UserError(
         f"{path}: must have format {' or '.join(map(str, READABLE))}, got {version!r}, which is of "
-        "another version of Classifold. Upgrade Classifold ('pip install --upgrade classifold'), "
+        "another version of Classifold. Install that version, or a newer one, "
         "or make the file again with 'dvc repro'."
     )

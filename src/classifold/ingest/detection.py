@@ -206,7 +206,7 @@ def _describe_classes(source: Source) -> list[str]:
     for names in alike.values():
         if len(names) > 1:
             listed = " and ".join(map(repr, names))
-            remarks.append(f"the classes {listed} differ only in case, spaces or kind of letters")
+            remarks.append(f"the classes {listed} differ only in case, spaces or Unicode form")
     per_split = Counter(image.split or "to be split" for image in source.images)
     if set(per_split) != {"to be split"}:
         counts = [f"{split} {count:,}" for split, count in sorted(per_split.items())]

@@ -321,8 +321,8 @@ def _refuse_side_folders(top: Folder, folders: Sequence[Folder], *, where: str) 
         )
         raise UncertainFoldersError(
             f"{SETTING}: {_listed(aside)} beside "
-            f"{_listed(top.folders.keys() - set(aside))} in {where}{_at(top)} is hardly a class, "
-            f"got auto. Remove the folder from the data, or set {SETTING} to "
+            f"{_listed(top.folders.keys() - set(aside))} in {where}{_at(top)} does not "
+            f"look like a class, got auto. Remove the folder from the data, or set {SETTING} to "
             f"{within}{_pattern(top, 'class')} if it is a class."
         )
 

@@ -10,6 +10,7 @@ import torch
 
 from classifold.errors import SettingError, UserError
 from classifold.models.weights_file import sha256_of
+from classifold.runtime.faults import first_line
 
 DEFAULT = "pretrained"  # the publisher's default tag
 
@@ -162,9 +163,9 @@ class Timm:
             except LocalEntryNotFoundError:
                 path = hf_hub_download(config.hf_hub_id, self.FILE)
         except (OSError, HfHubHTTPError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise SettingError(
-                f"arguments.weights: {tag} of {self.name} could not be downloaded ({reason}). "
+                f"arguments.weights: {tag} of {self.name} could not be downloaded "
+                f"({first_line(error)}). "
                 f"Download {url} on another machine and set weights to {{file: …, sha256: …}}, or "
                 f"copy that machine's cache to {constants.HF_HUB_CACHE}. {WITHOUT_NETWORK}"
             ) from None

@@ -1,6 +1,5 @@
 """Networks of timm without their heads, filled with pretrained weights."""
 
-import difflib
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,7 +8,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from classifold.errors import SettingError
+from classifold.errors import SettingError, describe_choices
 from classifold.models.filling import fill_network, is_under, renamed_in_order
 from classifold.models.publishers import Timm
 from classifold.models.weights import Weights, find_weights
@@ -153,11 +152,9 @@ def timm_publisher(name: str) -> Timm:
     """
     # Names with a colon or a slash would be searched on a hub or in a folder.
     if not set(name).isdisjoint(":/") or not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), n=1)
-        hint = f"Did you mean '{close[0]}'? " if close else ""
+        choices = describe_choices(name, timm.list_models(), listed_by="timm.list_models()")
         raise SettingError(
-            f"arguments.name: must be one of timm's networks, got '{name}'. {hint}See "
-            "timm.list_models()."
+            f"arguments.name: must be one of timm's networks, got '{name}'. {choices}"
         )
     return Timm(name)
 

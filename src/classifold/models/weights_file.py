@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from classifold.errors import SettingError, UserError
 from classifold.models.filling import is_under
+from classifold.runtime.faults import first_line
 
 PICKLED = (".pth", ".pt", ".bin")
 
@@ -100,9 +101,8 @@ def _load(path: Path) -> Any:
 
 
 def _damaged(path: Path, error: Exception) -> str:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return (
-        f"{path}: must be a {path.suffix} file of weights, but is damaged ({reason[:100]}). "
+        f"{path}: must be a {path.suffix} file of weights, but is damaged ({first_line(error)}). "
         "Download it again."
     )
 

@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
-from classifold.errors import SettingError
+from classifold.errors import SettingError, describe_choices
 from classifold.models.filling import fill_network
 from classifold.models.publishers import Torchvision
 from classifold.models.weights import find_weights
@@ -83,10 +83,12 @@ def publisher(*, name: str, **_: Any) -> Torchvision:
         UserError: if there is no such classifier.
     """
     models = torchvision.models
-    if name not in models.list_models(module=models):
+    known = models.list_models(module=models)
+    if name not in known:
+        listed_by = "torchvision.models.list_models(module=torchvision.models)"
         raise SettingError(
-            f"arguments.name: must be one of torchvision's classifiers, got '{name}'. See "
-            "torchvision.models.list_models(module=torchvision.models)."
+            f"arguments.name: must be one of torchvision's classifiers, got '{name}'. "
+            f"{describe_choices(name, known, listed_by=listed_by)}"
         )
     return Torchvision(name)
 

@@ -2,11 +2,9 @@
 
 import hashlib
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-from classifold.errors import UserError
+from classifold.project.programs import run_dvc
 from classifold.runtime.progress import track
 
 NAME = re.compile(r"[0-9a-f]{30}(\.dir)?")  # but not of a file that DVC is writing
@@ -34,15 +32,4 @@ def _md5_of(path: Path) -> str:
 
 def _cache_folder(root: Path) -> Path:
     """Ask DVC: its cache may be outside of the project, and shared."""
-    process = subprocess.run(
-        [sys.executable, "-m", "dvc", "cache", "dir"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if process.returncode:
-        raise UserError(
-            f".dvc/config: DVC cannot find its cache ({process.stderr.strip()}). Correct it."
-        )
-    return root / process.stdout.strip()
+    return root / run_dvc(root, "cache", "dir", remedy="Correct .dvc/config.").strip()

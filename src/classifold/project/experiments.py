@@ -2,17 +2,15 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 
-from classifold.errors import UserError
 from classifold.params.differences import differing_keys
 from classifold.params.reader import PARAMS_FILE
+from classifold.project.programs import run_dvc
 from classifold.reporting.git import run_git
 
 # A finished experiment is a Git reference below its commit; a queued or failed one is in a stash.
@@ -69,16 +67,10 @@ def _commits_with_experiments(root: Path) -> list[str]:
 
 def _show(root: Path, commits: list[str]) -> list[dict[str, Any]]:
     revisions = [argument for commit in commits for argument in ("--rev", commit)]
-    command = [sys.executable, "-m", "dvc", "exp", "show", "--json", *revisions]
-    process = subprocess.run(  # noqa: S603 - no shell
-        command, cwd=root, capture_output=True, text=True, check=False
+    remedy = "Run in a Git repository with a commit."
+    shown: list[dict[str, Any]] = json.loads(
+        run_dvc(root, "exp", "show", "--json", *revisions, remedy=remedy)
     )
-    if process.returncode:
-        raise UserError(
-            f"dvc exp show: failed ({process.stderr.strip()}). Run in a Git repository with a "
-            "commit."
-        )
-    shown: list[dict[str, Any]] = json.loads(process.stdout)
     return shown
 
 

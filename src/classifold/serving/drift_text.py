@@ -54,7 +54,8 @@ def _lines(report: DriftReport) -> Iterator[str]:
     low, high = features.auroc_ci95
     yield (
         f"Features: {_p(features.p_value, drift.alpha)}. AUROC of the classifier that "
-        f"distinguishes the sets: {features.auroc:.3f} ({low:.3f} to {high:.3f}; by chance 0.5)."
+        f"distinguishes the sets: {features.auroc:.3f} ({low:.3f} to {high:.3f}; 0.5 or less is no "
+        "better than chance)."
     )
     yield (
         f"  With so many images, an AUROC of {features.detectable_auroc:.2f} or more is found in "

@@ -22,6 +22,7 @@ from classifold.data.pixels import load_pixels
 from classifold.errors import UserError
 from classifold.models.inference import BATCH_SIZE
 from classifold.runtime.atomic_files import new_file
+from classifold.runtime.faults import first_line
 from classifold.serving.module import ClassifierModule
 from classifold.serving.predict import Classifier
 
@@ -162,7 +163,7 @@ def _write(path: Path, module: nn.Module, *, metadata: dict[str, str], size: int
     except torch.onnx.OnnxExporterError as error:
         raise UserError(
             f"{metadata['model']}: a network cannot be exported to ONNX "
-            f"({str(error).strip().splitlines()[0]}). Export another model with --model."
+            f"({first_line(error)}). Export another model with --model."
         ) from None
     content = cast(torch.onnx.ONNXProgram, program).model_proto
     _remove_source_notes(content)

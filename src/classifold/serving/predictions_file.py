@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 from classifold.data.csv_file import write_rows
 from classifold.data.image_table import LABEL_SEPARATOR
-from classifold.runtime.atomic_files import new_file
 from classifold.serving.predict import Prediction
 
 
@@ -74,8 +73,7 @@ def write_predictions(
             counts = counts.add(prediction)
             yield _row(prediction, columns, top=top)
 
-    with new_file(path) as partial:
-        write_rows(partial, rows(), columns=columns)
+    write_rows(path, rows(), columns=columns)
     return counts
 
 

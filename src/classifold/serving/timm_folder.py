@@ -17,6 +17,7 @@ from classifold.data.model_settings import PROBE
 from classifold.models.model_file import Model
 from classifold.models.preprocessing import Normalization
 from classifold.models.weights_file import save_weights
+from classifold.runtime.faults import first_line
 
 # Of timm's description of a network: what adapts its weights to other classes and channels.
 KEPT = ("first_conv", "classifier", "fixed_input_size", "min_input_size")
@@ -56,8 +57,7 @@ def write_timm_folder(folder: Path, model: Model, *, temperature: float) -> nn.M
     except NotTimmError:
         raise
     except Exception as error:  # each family of timm has its own code, which may raise anything
-        reason = str(error).strip().splitlines()[:1]
-        raise NotTimmError(" ".join(["timm does not load it:", *reason])) from None
+        raise NotTimmError(f"timm does not load it: {first_line(error)}") from None
 
 
 def _with_head(backbone: Any, head: nn.Linear, *, temperature: float) -> nn.Module:

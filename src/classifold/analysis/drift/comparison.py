@@ -7,7 +7,7 @@ import numpy as np
 
 from classifold.analysis.drift.features import FeatureTest, compare_features
 from classifold.analysis.drift.images import COLUMNS, DescribedImages
-from classifold.analysis.drift.relabeling import N_PERMUTATIONS, assign_folds, permute_sets
+from classifold.analysis.drift.permutations import N_PERMUTATIONS, assign_folds, permute_sets
 from classifold.analysis.drift.shifts import compare_classes, compare_properties
 
 MIN_IMAGES = 20  # of each set: four per fold

@@ -16,7 +16,7 @@ from scipy.stats import norm, rankdata
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
-from classifold.analysis.drift.relabeling import p_values
+from classifold.analysis.drift.permutations import p_values
 from classifold.evaluation.intervals import Z
 
 POWER = 0.8  # of the AUROC that would be found

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from classifold.analysis.drift.relabeling import p_values
+from classifold.analysis.drift.permutations import p_values
 from classifold.evaluation.intervals import LEVEL, accuracy_interval, independent_gain_interval
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from classifold.params.schema.section import Section, Seed
+from classifold.params.schema.section import Section, Seed, check_unique
 
 
 class Bootstrap(Section):
@@ -21,17 +21,11 @@ class TestTime(Section):
     shift: Annotated[int, Field(ge=0)]
 
 
-def _check_unique(values: list[float]) -> list[float]:
-    if len(set(values)) < len(values):
-        raise ValueError(f"must be different numbers, got {values}")
-    return values
-
-
 # Each value is a row of every table of the report, and a column of predictions.
 Probabilities = Annotated[
     list[Annotated[float, Field(ge=0.001, le=0.99999)]],
     Field(max_length=10),
-    AfterValidator(_check_unique),
+    AfterValidator(check_unique),
 ]
 
 
