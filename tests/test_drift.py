@@ -14,8 +14,8 @@ from sklearn.metrics import roc_auc_score
 from classifold.analysis.drift.comparison import compare_images
 from classifold.analysis.drift.features import aurocs, compare_features, place
 from classifold.analysis.drift.images import COLUMNS, DescribedImages, keep_distinct
+from classifold.analysis.drift.permutations import assign_folds, p_values, permute_sets
 from classifold.analysis.drift.properties import measure_properties
-from classifold.analysis.drift.relabeling import assign_folds, p_values, permute_sets
 from classifold.analysis.drift.shifts import compare_classes, compare_properties, ks_statistics
 from classifold.data.csv_file import write_rows
 from classifold.data.image_table import iter_columns

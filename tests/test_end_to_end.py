@@ -57,7 +57,7 @@ def clone(tmp_path_factory) -> Clone:
     return finished_clone(tmp_path_factory)
 
 
-@pytest.mark.promise("intervals-and-baseline")
+@pytest.mark.promise("interval-and-baseline")
 def test_every_metric_of_the_contract_is_written(clone):
     for name, keys in CONTRACT.items():
         assert set(keys.split()) <= set(clone.metrics(name)), name

@@ -20,7 +20,7 @@ def card(run):
 @pytest.mark.parametrize(
     ("task", "score"), [("single", "| stack | 71.2 % |"), ("multi", "| stack | 0.712 |")]
 )
-@pytest.mark.promise("intervals-and-baseline")
+@pytest.mark.promise("interval-and-baseline")
 def test_the_card_has_scores_with_intervals_and_the_baseline(tmp_path, task, score):
     text = card(Run(tmp_path, task=task))
     assert score in text and "| majority baseline |" in text

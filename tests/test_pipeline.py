@@ -150,7 +150,7 @@ def test_every_search_file_is_a_stage_that_the_main_pipeline_does_not_run():
     assert not any("studies" in dep for stage in STAGES.values() for dep in stage["deps"])
 
 
-@pytest.mark.promise("test-used-once")
+@pytest.mark.promise("test-not-fitted")
 def test_searches_never_see_test_images():
     assert not [dep for dep in SEARCH["do"]["deps"] if dep.startswith("data/split")]
     assert SEARCH["do"]["deps"][0] == "data/augmented"  # training and validation images
@@ -173,8 +173,7 @@ def test_stages_declare_exactly_the_params_they_read():
 @pytest.mark.promise("stages")
 def test_the_readme_lists_the_stages():
     (sentence,) = re.findall(r"^DVC runs the stages:[^.]+", (ROOT / "README.md").read_text(), re.M)
-    optional = {"check", "folds"}  # no step of its own; only with stack.folds
-    assert set(re.findall(r"`(\w+)`", sentence)) == STAGES.keys() - optional
+    assert set(re.findall(r"`(\w+)`", sentence)) == STAGES.keys()
 
 
 @pytest.mark.promise("only-names", "checked-before")
@@ -192,7 +191,7 @@ def test_every_stage_has_a_description():
     assert not [name for name, stage in STAGES.items() if not stage["desc"].endswith(".")]
 
 
-@pytest.mark.promise("test-used-once", "only-evaluate")
+@pytest.mark.promise("test-not-fitted", "only-evaluate")
 def test_only_evaluate_sees_the_test_images():
     readers = [
         name
@@ -202,7 +201,7 @@ def test_only_evaluate_sees_the_test_images():
     assert readers == ["evaluate"]
 
 
-@pytest.mark.promise("test-used-once")
+@pytest.mark.promise("test-not-fitted")
 def test_nothing_that_is_fitted_depends_on_an_evaluation():
     readers = [
         name for name, stage in STAGES.items() if any("evaluated" in dep for dep in stage["deps"])
@@ -210,7 +209,7 @@ def test_nothing_that_is_fitted_depends_on_an_evaluation():
     assert set(readers) <= {"robustness", "explain", "report"}
 
 
-@pytest.mark.promise("test-used-once")
+@pytest.mark.promise("test-not-fitted")
 def test_an_evaluation_applies_decisions_and_imports_nothing_that_fits():
     code = code_behind(ROOT / "stages/evaluate.py")
     files = [file for file in code if file.parent.name in {"stages", "evaluation"}]

@@ -205,7 +205,7 @@ def test_without_test_images_models_have_validation_scores_only(tmp_path, task, 
 
 
 @pytest.mark.parametrize(("task", "name"), [("single", "Wilson"), ("multi", "Agresti-Coull")])
-@pytest.mark.promise("intervals-and-baseline")
+@pytest.mark.promise("interval-and-baseline")
 def test_the_chart_of_models_names_its_intervals(page_of, task, name):
     assert f"on 4 test images with 95 % intervals ({name})" in text_of(page_of(task=task))
 

@@ -14,7 +14,7 @@ def verdict(run):
     return [line.replace(SPACE, " ") for line in lines]
 
 
-@pytest.mark.promise("intervals-and-baseline", "fit")
+@pytest.mark.promise("interval-and-baseline", "fit")
 def test_accuracy_by_hand(tmp_path):
     score, worst, excluded, *_, report = verdict(Run(tmp_path, kept_only=False))
     assert score == (
@@ -33,7 +33,7 @@ def test_accuracy_by_hand(tmp_path):
     assert report == "report: fruit/reports/index.html"
 
 
-@pytest.mark.promise("intervals-and-baseline")
+@pytest.mark.promise("interval-and-baseline")
 def test_micro_f1_and_the_label_with_the_lowest_f1(tmp_path):
     score, worst, excluded, *_ = verdict(Run(tmp_path, task="multi"))
     assert score.startswith("micro F1 0.712 (95 % interval: 0.612 to 0.812) on 4 test images")
