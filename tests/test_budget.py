@@ -115,6 +115,11 @@ def test_a_fixed_number_of_epochs_does_not_end_early():
     assert model == {"phases": {"p1": {"epochs": 20, "schedule": cosine}}}
 
 
+def target_of(arguments):
+    """The first stage that `dvc repro` is to run; empty: all."""
+    return next((each for each in arguments if not each.startswith("--")), "")
+
+
 class Simulated:
     """A project whose stages take the seconds that a clock shows, and no others."""
 
@@ -135,8 +140,9 @@ class Simulated:
 
     def repro(self, _, *arguments):
         params = check_params(self.root / "params.yaml")
-        stage, _, name = arguments[-1].partition("@") if arguments else ("", "", "")
-        self.runs.append(arguments[-1] if arguments else "")
+        target = target_of(arguments)
+        stage, _, name = target.partition("@")
+        self.runs.append(target)
         sections = {"explain": params["explain"], "robustness": params["robustness"]}
         costs = Costs(2, params["stack"]["folds"], 500, 1000, trained={}, **sections)
         if stage == "augment" and self.runs.count("augment") == 1:
@@ -229,7 +235,7 @@ def test_an_interrupted_run_keeps_its_reduced_analyses(tmp_path, capsys):
     repro, interrupted = run.repro, []
 
     def interrupt(root, *arguments):
-        if arguments and arguments[-1].startswith("train@") and not interrupted:
+        if target_of(arguments).startswith("train@") and not interrupted:
             interrupted.append((root / "params.yaml").read_text())
             raise KeyboardInterrupt
         repro(root, *arguments)
@@ -264,7 +270,7 @@ def test_an_interrupted_run_finishes_a_network_with_its_epochs(tmp_path):
     repro, interrupted = run.repro, []
 
     def interrupt(root, *arguments):
-        if arguments[-1:] == ("train@lite2_tuned",) and not interrupted:
+        if target_of(arguments) == "train@lite2_tuned" and not interrupted:
             run.now += 60
             models = check_params(root / "params.yaml")["models"]
             interrupted.append(epochs_of(models["lite2_tuned"]))

@@ -156,8 +156,11 @@ def _write(
     place = path_in_project(data)
     run_program(folder, "git", "init", "--quiet")
     run_dvc(folder, "init")
-    for name in (".dvcignore", ".dvc/config"):
-        shutil.copyfile(REPOSITORY / name, folder / name)
+    shutil.copyfile(REPOSITORY / ".dvcignore", folder / ".dvcignore")
+    config = (REPOSITORY / ".dvc/config").read_text(encoding="utf-8")
+    # DVC stages dvc.lock itself, and does not print after each run how to do it.
+    autostage = config.replace("[core]\n", "[core]\n    autostage = true\n")
+    (folder / ".dvc/config").write_text(autostage, encoding="utf-8", newline="\n")
     # Before the files that make it a project: the copy takes longest, and may be interrupted.
     (folder / RAW).mkdir(parents=True)
     run_dvc(folder, "add", str(data.resolve()), "-o", str(place))

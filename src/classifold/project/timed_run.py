@@ -259,8 +259,7 @@ class TimedRun:
     def _train_model(self, name: str) -> float:
         """Train a model, and return the seconds that it took."""
         before = self._clock()
-        self._repro(self.root, "--single-item", f"train@{name}")
-        self._repro(self.root, "--single-item", f"folds@{name}")
+        self._repro(self.root, "--single-item", f"train@{name}", f"folds@{name}")
         self.trained.append(name)
         self.current = None
         return self._clock() - before
