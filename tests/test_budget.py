@@ -150,6 +150,7 @@ class Simulated:
                 write_json(self.root / f"timings/{part}.json", {"seconds": 5})
             self.now += 5 * (5 + 2)
         elif stage == "train":
+            assert arguments == ("--single-item", f"train@{name}", f"folds@{name}")
             model = params["models"][name]
             probe = model["network"] == "probe"
             speed = PROBE.speed if probe else TUNED.speed.scaled(self.pace)

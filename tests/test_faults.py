@@ -165,6 +165,10 @@ FULL = "No space left on device"
             "^x.csv: File name too long",
         ),
         (OSError("no number"), "^no number$"),
+        (
+            IsADirectoryError(errno.EISDIR, "Is a directory", "x.partial", None, "x.csv"),
+            "^x.csv: Is a directory.$",
+        ),
         (UserError("as it is"), "^as it is$"),
     ],
 )

@@ -159,6 +159,8 @@ def test_init_writes_a_whole_project(project):
     }
     assert expected | {"requirements.txt", "data/raw/shapes.dvc", "ci/github/report.yml"} <= tracked
     assert not [name for name in tracked if name.startswith("data/raw/shapes/")]
+    *remarks, pinned = (project.root / "requirements.txt").read_text().splitlines()
+    assert pinned.startswith("classifold") and "not on PyPI" in remarks[0]
     ci = (project.root / "ci/github/report.yml").read_text()
     assert "pip install -r requirements.txt" in ci and "make " not in ci
     # No absolute path of this machine.

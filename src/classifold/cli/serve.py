@@ -52,6 +52,7 @@ def serve(
         share_freed_memory()
         # In a thread that ends: OpenMP keeps threads for each one that has computed, and where they
         # are more than the cores, those of the inference thread leave their core at each wait.
+        # Ctrl-C takes effect when the models are loaded.
         with ThreadPoolExecutor(1) as thread:
             loading = thread.submit(Classifier.load, model=model, models=models, abstain=abstain)
             classifier = loading.result()

@@ -141,8 +141,8 @@ def score_terms(predicted: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, 
     The ratio of their sums is the accuracy, or micro F1 with several labels.
 
     Args:
-        predicted: int array (N,), or bool (N, n_classes).
-        labels: int array (N,), or 0 and 1 in (N, n_classes).
+        predicted: array (N,) of classes or their names, or bool (N, n_classes).
+        labels: the same for the truth; 0 and 1 in (N, n_classes).
     """
     if labels.ndim == 1:
         return (predicted == labels).astype(float), np.ones(len(labels))
@@ -154,9 +154,9 @@ def gain_interval(predicted: np.ndarray, reference: np.ndarray, labels: np.ndarr
     """Compute the paired interval [low, high] of the gain in `MAIN_METRIC` over a reference.
 
     Args:
-        predicted: int array (N,), or bool (N, n_classes), of one model.
+        predicted: array (N,) of classes or their names, or bool (N, n_classes), of one model.
         reference: predictions of the other model, for the same images.
-        labels: int array (N,), or 0 and 1 in (N, n_classes).
+        labels: the same for the truth; 0 and 1 in (N, n_classes).
     """
     return ratio_gain_interval(*score_terms(predicted, labels), *score_terms(reference, labels))
 
@@ -311,9 +311,11 @@ def mcnemar(n_only_first: int, n_only_second: int) -> float:
     Source: McNemar 1947, Psychometrika 12 (2), 153-157.
     """
     n_discordant = n_only_first + n_only_second
+    if not n_discordant:
+        return 1.0
     from scipy.stats import binomtest  # noqa: PLC0415 - takes half a second
 
-    return float(binomtest(n_only_first, n_discordant, 0.5).pvalue) if n_discordant else 1.0
+    return float(binomtest(n_only_first, n_discordant, 0.5).pvalue)
 
 
 class _ClassCounts:

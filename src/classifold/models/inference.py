@@ -41,7 +41,7 @@ def predict_logits(
     """Compute logits in fp32 and evaluation mode, averaged over views of each image.
 
     Args:
-        network: on `device`.
+        network: on `device`; all its layers are in one mode, or it is in training mode.
         images: uint8 array (N, H, W, 3), possibly memory-mapped.
         image_size: input size of the network.
         normalize: normalization that the network expects.
@@ -187,7 +187,7 @@ def _compute(
     inputs: Iterable[_Inputs],
 ) -> np.ndarray:
     was_training = network.training
-    if was_training:  # each of the two visits every layer
+    if was_training:  # each of eval() and train() visits every layer, for each request
         network.eval()
     with torch.inference_mode(), aligned_rows():
         outputs = [function(batch)[:n_images].float().cpu().numpy() for batch, n_images in inputs]

