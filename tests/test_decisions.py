@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import expit, log_softmax, softmax
+from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.metrics import f1_score
 
 from classifold.data.metrics import micro_f1
@@ -45,6 +45,34 @@ def test_on_many_images_it_is_the_minimum_of_the_log_loss():
     grid = np.linspace(1.5, 2.5, 201)
     best = grid[np.argmin([log_loss(temperature) for temperature in grid])]
     assert fit_temperature(logits, labels) == pytest.approx(best, rel=0.01)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_on_few_images_it_is_the_minimum_of_the_log_loss_with_smoothed_targets(several):
+    logits, labels = logits_and_labels(10, 3)
+    if several:
+        labels = np.eye(3, dtype=np.uint8)[labels]
+        targets = np.where(labels, 11 / 12, 1 / 12)
+    else:
+        targets = np.full((10, 3), 1 / 24)  # 1 / (10 + 2), split between two classes
+        targets[np.arange(10), labels] = 11 / 12
+
+    def log_loss(temperature):
+        scaled = logits / temperature
+        if several:
+            return -(targets * log_expit(scaled) + (1 - targets) * log_expit(-scaled)).mean()
+        return -(targets * log_softmax(scaled, axis=1)).sum(axis=1).mean()
+
+    grid = np.geomspace(0.05, 20, 2001)
+    best = grid[np.argmin([log_loss(temperature) for temperature in grid])]
+    assert 0.1 < best < 10
+    assert fit_temperature(logits, labels) == pytest.approx(best, rel=0.005)
+
+
+def test_a_constant_added_to_the_logits_of_an_image_does_not_change_the_temperature():
+    logits, labels = logits_and_labels(10, 3)
+    moved = logits + np.linspace(-5000, 5000, 10)[:, None]
+    assert fit_temperature(moved, labels) == pytest.approx(fit_temperature(logits, labels))
 
 
 def test_a_network_without_errors_on_few_images_has_a_finite_confidence():

@@ -20,12 +20,13 @@ from classifold.learning_curve.figure import draw_curve
 from classifold.learning_curve.params import check_curve_params
 from classifold.learning_curve.power_law import fit_power_law
 from classifold.learning_curve.scores import Terms, cross_fitted_terms, measure_terms
-from classifold.learning_curve.subsets import assign_parts, nested_subsets
+from classifold.learning_curve.subsets import nested_subsets
 from classifold.models.decisions import fit_threshold, probabilities
 from classifold.models.feature_cache import FeatureCache
 from classifold.models.inference import predict_features
 from classifold.models.model_file import new_network
 from classifold.training.config import TrainingConfig
+from classifold.training.folds import assign_parts
 from classifold.training.setup import Training
 from study_stages import read_study
 
@@ -106,7 +107,7 @@ def test_each_half_is_scored_by_what_is_best_on_the_other_half(draw_pack):
 
 def test_micro_f1_has_the_threshold_of_the_other_half(draw_multi_pack):
     pack = draw_multi_pack(40)
-    halves = assign_parts(pack, n_parts=2, seed=1)
+    halves = assign_parts(pack, n_parts=2, seed=1, setting="parts")
     logits = np.random.default_rng(1).normal(pack.labels, 1).astype(np.float32)
     terms = cross_fitted_terms({1.0: logits}, pack, halves, loss={"name": "binary_cross_entropy"})
     values = probabilities(logits, temperature=1, task="multi")

@@ -17,7 +17,7 @@ from classifold.data.metrics import micro_f1
 from classifold.data.seeding import generator
 from classifold.errors import UserError
 from classifold.evaluation.stack_scores import describe_ensemble, stack_metrics
-from classifold.models.decisions import fit_decision, fit_uncertainty
+from classifold.models.decisions import fit_decision, fit_temperature, fit_uncertainty
 from classifold.stacking import cross_fitting, dense
 from classifold.stacking.dense import DenseStack, fit_dense
 from classifold.stacking.ensemble import (
@@ -28,7 +28,7 @@ from classifold.stacking.ensemble import (
 )
 from classifold.stacking.member_logits import MemberLogits, assign_folds, read_member_logits
 from classifold.stacking.member_weights import fit_weights, select_greedily
-from classifold.stacking.members import join, mean_logits, probability_of_truth
+from classifold.stacking.members import average, join, mean_logits, probability_of_truth
 from classifold.stacking.stack import fit_stack
 
 DENSE = {"hidden": [16], "dropout": 0.1, "lr": 0.01, "weight_decay": 0.01}
@@ -91,13 +91,25 @@ def test_the_method_logistic_is_scikit_learns_regression_on_log_probabilities(n_
     np.testing.assert_allclose(probabilities, reference.predict_proba(inputs), atol=1e-4)
 
 
-def test_a_class_without_images_to_fit_on_is_never_predicted():
+@pytest.mark.parametrize("n_of_the_class", [0, 1])
+def test_a_class_without_images_to_fit_on_is_never_predicted(n_of_the_class):
     logits, labels = logits_and_labels()
     labels[labels == 3] = 2
+    labels[:n_of_the_class] = 3  # one image: the ensemble of its fold is fitted without it
     fitted = cross_fit(logits, labels, method="logistic")
+    assert fitted.logits.shape == (160, 4)
+    assert fitted.logits[0].argmax() != 3
+    of_class = softmax(fitted.logits, axis=1)[:, 3]
+    assert 0 < of_class[0] <= 1 / (len(labels) * 3 / 4 + 3)
+    # A probability of 0 would raise the temperature to its upper limit, 20.
+    assert fit_decision(fitted.logits, labels)["temperature"] < 2
+
+
+def test_many_classes_without_images_to_fit_on_have_a_low_probability_together():
+    logits, labels = logits_and_labels(160, n_classes=40)
+    fitted = fit_ensemble(logits, labels % 4, method="logistic", settings=SETTINGS, seed=1)
     found = softmax(ensemble_logits(fitted.ensemble, logits), axis=1)
-    assert found.shape == (160, 4)
-    assert found[:, 3].max() == 0
+    assert found[:, 4:].sum(axis=1).max() <= 1 / (160 + 3)
 
 
 def test_dense_layers_add_a_correction_of_the_members_asinh():
@@ -248,6 +260,14 @@ def test_a_stored_ensemble_has_the_logits_of_the_fitted_one_for_members_in_any_o
     )
 
 
+def test_a_stored_ensemble_without_temperatures_averages_probabilities(tmp_path):
+    logits, _, fitted = fitted_once("weighted")
+    weights = {"member_weights": fitted.ensemble.weights["member_weights"]}
+    save_ensemble(tmp_path, fitted.ensemble._replace(weights=weights))
+    expected = average(log_probabilities(logits), weights["member_weights"], task="single")
+    np.testing.assert_array_equal(ensemble_logits(load_ensemble(tmp_path), logits), expected)
+
+
 def test_a_member_with_nan_logits_is_named_with_a_remedy():
     logits, labels = logits_and_labels()
     logits["high"][3, 1] = np.nan
@@ -294,12 +314,15 @@ def test_with_several_labels_a_fitted_stack_beats_the_mean_on_new_images(method)
 def test_with_several_labels_the_regression_of_each_class_is_scikit_learns():
     logits, labels = logits_and_columns()
     labels[:, 2] = 0  # a class without images to fit on
+    everywhere = np.concatenate([labels[:, :2], np.ones((200, 1), labels.dtype)], axis=1)
     found = expit(ensemble_logits(cross_fit(logits, labels, method="logistic").ensemble, logits))
     inputs = np.concatenate(list(logits.values()), axis=1)
     for i in (0, 1):
         reference = LogisticRegression(max_iter=2000).fit(inputs, labels[:, i])
         np.testing.assert_allclose(found[:, i], reference.predict_proba(inputs)[:, 1], atol=1e-4)
-    assert found[:, 2].max() == 0
+    np.testing.assert_allclose(found[:, 2], 1 / (200 + 3))
+    positive = cross_fit(logits, everywhere, method="logistic").ensemble
+    np.testing.assert_allclose(expit(ensemble_logits(positive, logits))[:, 2], 202 / (200 + 3))
 
 
 def test_the_probability_of_the_truth_by_hand():
@@ -329,6 +352,21 @@ def test_no_change_of_the_weights_lowers_the_log_loss(n_members, seed):
     for vertex in np.eye(n_members):
         moved = 0.99 * weights + 0.01 * vertex
         assert -np.log(truth @ moved).mean() > loss - 1e-6
+
+
+@pytest.mark.parametrize("task", ["single", "multi"])
+@pytest.mark.parametrize("method", ["weighted", "greedy"])
+def test_the_scale_of_a_members_logits_does_not_change_a_weighted_average(method, task):
+    logits, labels = {"single": logits_and_labels, "multi": logits_and_columns}[task]()
+    expected = cross_fit(logits, labels, method=method)
+    scaled = logits | {"low": logits["low"] / 3}  # as underconfident as after label smoothing
+    found = cross_fit(scaled, labels, method=method)
+    np.testing.assert_allclose(
+        found.ensemble.weights["member_weights"],
+        expected.ensemble.weights["member_weights"],
+        atol=1e-3,
+    )
+    np.testing.assert_allclose(found.logits, expected.logits, rtol=1e-2, atol=1e-2)
 
 
 def test_greedy_selection_by_hand():
@@ -371,7 +409,8 @@ def test_a_stack_of_equal_members_has_the_logits_of_one_of_them(method):
     found = cross_fit(equal, labels, method=method)
     assert np.isfinite(found.logits).all()
     if method in {"mean", "weighted", "greedy"}:
-        expected = log_softmax(logits["low"].astype(np.float64), axis=1)
+        temperature = 1 if method == "mean" else fit_temperature(logits["low"], labels)
+        expected = log_softmax(logits["low"].astype(np.float64) / temperature, axis=1)
         np.testing.assert_allclose(ensemble_logits(found.ensemble, equal), expected)
         weights = describe_ensemble(found.ensemble, method=method, n_folds=0)["weights"]
         assert sum(weights.values()) == pytest.approx(1)

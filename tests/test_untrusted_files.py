@@ -30,7 +30,7 @@ from classifold.errors import UserError
 from classifold.ingest.detection import open_source
 from classifold.models.model_file import build_network, load_model
 from classifold.serving.predict import Classifier
-from classifold.stacking.ensemble import load_ensemble
+from classifold.stacking.ensemble import Ensemble, load_ensemble, save_ensemble
 from classifold.training.checkpoints import Checkpoint
 from command_line import classifold, error_of, output_of
 from evil_pickle import Evil
@@ -335,6 +335,24 @@ def test_predict_refuses_a_stack_whose_predictions_are_not_finite(project):
     classifier = Classifier.load(root)
     with pytest.raises(UserError, match="model stack: must predict finite numbers"):
         list(classifier.predict([root / "source/cat"]))
+
+
+@pytest.mark.parametrize(
+    ("method", "temperatures"),
+    [
+        ("weighted", [1.0, 0.0]),
+        ("weighted", [1.0, -1.0]),
+        ("weighted", [1.0, 1e-320]),
+        ("greedy", [1.0]),
+        ("greedy", [[1.0], [1.0]]),
+        ("mean", [1.0, 1.0]),
+    ],
+)
+def test_a_stack_with_invalid_temperatures_is_refused(tmp_path, method, temperatures):
+    weights = {"member_weights": np.full(2, 0.5), "temperatures": np.array(temperatures)}
+    save_ensemble(tmp_path, Ensemble(method, "multi", ["a", "b"], 3, {"hidden": []}, weights))
+    with pytest.raises(UserError, match=r"must describe the weights beside it \(temperatures"):
+        load_ensemble(tmp_path)
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])

@@ -12,8 +12,9 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from classifold.data.csv_file import read_rows
-from classifold.data.image_table import LABEL_SEPARATOR, iter_columns, iter_images
+from classifold.data.image_table import iter_columns, iter_images
 from classifold.data.json_file import write_json
+from classifold.data.labels import join_labels
 from classifold.data.orientation import turn_upright
 from classifold.data.pixels import rgb_pixels
 from pretrained import published_network
@@ -67,9 +68,7 @@ def export(ingested: Path, split: Path, folder: Path, *, archive: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(_upright(content))
     for of in ("train", "validation"):
-        rows = [
-            {"image": names[one], "labels": LABEL_SEPARATOR.join(labels[one])} for one in ids[of]
-        ]
+        rows = [{"image": names[one], "labels": join_labels(labels[one])} for one in ids[of]]
         _write_csv(images / f"{SPLITS[of]}.csv", rows)
     _write_csv(images / "test.csv", [{"image": names[one]} for one in ids["test"]])
     classes = sorted({label for one in ids["train"] for label in labels[one]})

@@ -49,7 +49,9 @@ def main() -> None:
     augmentation = {name: augment[name] for name in augment if name not in NOT_OF_VARIANTS}
     training = prepare(settings, model, packs=PACKS)
     pool, clean = training.train.originals(), training.validation
-    folds = assign_folds(pool, n_folds=study["folds"], seed=study["seed"])
+    folds = assign_folds(
+        pool, n_folds=study["folds"], seed=study["seed"], setting="train_arms.folds"
+    )
     arms = make_arms(pool, folds == 1, augmentation=augmentation, seed=study["seed"])
     params = {"study": study, "train": settings, "model": model, "augment": augment}
     key = training_key(

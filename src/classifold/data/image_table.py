@@ -35,9 +35,6 @@ SCHEMA = pa.schema(
     metadata={key: str(value) for key, value in WRITTEN.items()},
 )
 
-# Joins the labels of an image in CSV files.
-LABEL_SEPARATOR = "|"
-
 UNLABELED = "unlabelled"
 TEST = "test"  # an official labeled split: no image of it is excluded as a duplicate or moved
 

@@ -24,8 +24,8 @@ import pyarrow.parquet as pq
 from classifold.data.deep_ranges import NO_RANGES, Ranges
 from classifold.data.format_version import KEY, WRITTEN, check_format
 from classifold.data.image_arrays import ChosenImages, EncodedImages, JoinedImages, content_hash
-from classifold.data.image_table import LABEL_SEPARATOR
 from classifold.data.json_file import read_json, write_json
+from classifold.data.labels import join_labels, split_labels
 from classifold.runtime.faults import explain_damage
 
 JPEGS = pa.schema([("jpeg", pa.binary())])
@@ -111,7 +111,7 @@ class PackWriter:
         group: str | None = None,
     ) -> None:
         """Append a row of the index; by default an image is a group of its own."""
-        row, label = len(self.columns["row"]), LABEL_SEPARATOR.join(labels)
+        row, label = len(self.columns["row"]), join_labels(labels)
         values = (row, image_id, variant, transformation, label, group or image_id)
         for name, value in zip(INDEX.names, values, strict=True):
             self.columns[name].append(value)
@@ -233,7 +233,7 @@ def read_pack(folder: Path) -> Pack:
     if description["task"] == "multi":
         labels = np.zeros((len(index["label"]), len(classes)), np.uint8)
         for row, joined in enumerate(index["label"]):
-            labels[row, [position[name] for name in joined.split(LABEL_SEPARATOR) if name]] = 1
+            labels[row, [position[name] for name in split_labels(joined)]] = 1
     else:
         labels = np.array([position[label] for label in index["label"]], np.int64)
     images = _open_images(folder, len(labels), size=description["size"])

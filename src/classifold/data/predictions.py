@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from classifold.data.image_table import LABEL_SEPARATOR
+from classifold.data.labels import join_labels
 from classifold.data.row_blocks import row_blocks
 from classifold.runtime.faults import explain_damage
 
@@ -121,7 +121,7 @@ def label_names(labels: np.ndarray, classes: Sequence[str]) -> list[str]:
     """Name the labels of each image, int (N,) or 0 and 1 in (N, n_classes); several are joined."""
     if labels.ndim == 1:
         return [classes[label] for label in labels]
-    return [LABEL_SEPARATOR.join(np.array(classes)[row > 0]) for row in labels]
+    return [join_labels(np.array(classes)[row > 0]) for row in labels]
 
 
 def _top(probabilities: np.ndarray, predictions: np.ndarray) -> np.ndarray:

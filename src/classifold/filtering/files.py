@@ -4,7 +4,8 @@ from collections import Counter
 from pathlib import Path
 
 from classifold.data.csv_file import write_rows
-from classifold.data.image_table import LABEL_SEPARATOR, iter_columns
+from classifold.data.image_table import iter_columns
+from classifold.data.labels import join_labels
 from classifold.filtering.selection import Candidate, Selection
 
 COLUMNS = (
@@ -42,7 +43,7 @@ def write_selection(folder: Path, selection: Selection) -> None:
         (
             {
                 "id": image.id,
-                "label": LABEL_SEPARATOR.join(image.labels),
+                "label": join_labels(image.labels),
                 "split": image.split or "",
                 "group": selection.groups.get(image.id, ""),
             }
@@ -55,7 +56,7 @@ def write_selection(folder: Path, selection: Selection) -> None:
         (
             {
                 "id": item.image.id,
-                "label": LABEL_SEPARATOR.join(item.image.labels),
+                "label": join_labels(item.image.labels),
                 "reason": item.reason,
                 "measured": item.measured,
             }
@@ -69,7 +70,7 @@ def write_selection(folder: Path, selection: Selection) -> None:
             {
                 "group": item.group,
                 "id": item.image.id,
-                "label": LABEL_SEPARATOR.join(item.image.labels),
+                "label": join_labels(item.image.labels),
                 "split": item.image.split or "",
                 "kind": item.kind,
                 "kept": str(item.kept).lower(),

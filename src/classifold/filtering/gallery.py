@@ -13,6 +13,7 @@ from matplotlib.transforms import IdentityTransform
 from PIL import Image
 
 from classifold.data.csv_file import read_rows
+from classifold.data.labels import format_labels
 from classifold.pictures.examples import (
     DuplicateGroup,
     Row,
@@ -21,7 +22,6 @@ from classifold.pictures.examples import (
     choose_groups,
     describe_duplicate,
     duplicate_groups,
-    format_labels,
     format_measured,
     is_kept,
     shorten,
@@ -107,7 +107,7 @@ def _excluded_lines(row: Row) -> list[str]:
 
 
 def _duplicate_cell(image: Image.Image, row: Row) -> _Cell:
-    lines = [_file_name(row), format_labels(row), *describe_duplicate(row)]
+    lines = [_file_name(row), format_labels(row["label"]), *describe_duplicate(row)]
     return _Cell(image, [_line(text) for text in lines], KEPT if is_kept(row) else EXCLUDED)
 
 

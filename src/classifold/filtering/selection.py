@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 from classifold.data.exclusions import REMEDIES
 from classifold.data.image_table import TEST, UNLABELED
+from classifold.data.labels import join_labels
 from classifold.errors import UserError
 from classifold.filtering.duplicates import bits_apart, equal_groups, linked, near_groups
 from classifold.filtering.size import describe_outlier, modal_size
@@ -129,7 +130,7 @@ def _exclude(excluded: dict[str, Excluded], items: Iterable[Excluded]) -> None:
 def _excluded_exact(group: Sequence[Candidate], duplicates: Mapping[str, Any]) -> list[Excluded]:
     """Find the images to exclude from a group of equal pixels."""
     # In `multi`, a labeled image may have no label.
-    labels = sorted({"|".join(image.labels) for image in group if image.split != UNLABELED})
+    labels = sorted({join_labels(image.labels) for image in group if image.split != UNLABELED})
     if len(labels) > 1:
         if duplicates["conflicting"] == "off":
             return []

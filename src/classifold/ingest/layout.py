@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from classifold.data.image_table import LABEL_SEPARATOR, TEST, UNLABELED
+from classifold.data.image_table import TEST, UNLABELED
+from classifold.data.labels import LABEL_SEPARATOR
 from classifold.errors import UserError
 from classifold.ingest.entries import NotRead
 

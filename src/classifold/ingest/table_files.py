@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from classifold.data.image_table import LABEL_SEPARATOR
+from classifold.data.labels import join_labels
 from classifold.errors import UserError
 from classifold.ingest.tree import Tree, read_listed
 
@@ -227,7 +227,7 @@ def _text(value: object) -> str:
     if isinstance(value, float) and value.is_integer():  # integers with NaN among them
         return str(int(value))
     if isinstance(value, list):
-        return LABEL_SEPARATOR.join(text for item in value if (text := _text(item)))
+        return join_labels(text for item in value if (text := _text(item)))
     if isinstance(value, Mapping):  # Hugging Face's image struct
         return str(value.get("path") or "")
     if isinstance(value, bytes):

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from classifold.data.image_table import LABEL_SEPARATOR, UNLABELED
+from classifold.data.image_table import UNLABELED
+from classifold.data.labels import LABEL_SEPARATOR
 from classifold.errors import UserError
 from classifold.ingest.entries import composed
 from classifold.ingest.layout import SourceImage

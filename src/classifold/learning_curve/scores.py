@@ -7,9 +7,10 @@ import numpy as np
 
 from classifold.data.pack import Pack
 from classifold.evaluation.intervals import score_terms
-from classifold.learning_curve.subsets import assign_parts, nested_subsets
+from classifold.learning_curve.subsets import PARTS_SETTING, nested_subsets
 from classifold.models.decisions import fit_threshold, probabilities
 from classifold.runtime.progress import log
+from classifold.training.folds import assign_parts
 from classifold.training.probe import fit_probe
 from classifold.training.scores import SELECTION_METRIC, rank, score_logits
 from classifold.training.setup import Training
@@ -102,7 +103,7 @@ def measure_terms(
         seed; of all training images one, since seeds make no difference.
     """
     validation = training.validation
-    halves = assign_parts(validation, n_parts=2, seed=seed)
+    halves = assign_parts(validation, n_parts=2, seed=seed, setting=PARTS_SETTING)
     terms: dict[int, list[Terms]] = {size: [] for size in sizes}
     n_images: dict[int, list[int]] = {size: [] for size in sizes}
     for number, of_seed in enumerate(seeds):

@@ -5,26 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from classifold.data.pack import Pack
-from classifold.splitting.stratified import stratify_folds
-from classifold.training.folds import fold_of_rows
-from classifold.training.losses import one_hot
+from classifold.training.folds import assign_parts, fold_of_rows
 
-
-def assign_parts(images: Pack, *, n_parts: int, seed: int) -> np.ndarray:
-    """Assign images to parts of the same size and class proportions; groups stay in one part.
-
-    Args:
-        images: without augmented variants.
-        n_parts: number of parts.
-        seed: seed of the assignment.
-
-    Returns:
-        int array (N,), in [0, n_parts).
-    """
-    positive = one_hot(images.labels, len(images.classes)).astype(bool)
-    labels = [[images.classes[i] for i in np.flatnonzero(row)] for row in positive]
-    groups = images.groups or images.ids
-    return stratify_folds(labels, groups, n_folds=n_parts, seed=seed, setting="measure_curve.parts")
+PARTS_SETTING = "measure_curve.parts"
 
 
 def nested_subsets(
@@ -44,5 +27,6 @@ def nested_subsets(
     Raises:
         UserError: if there are too few images.
     """
-    part_of_row = fold_of_rows(train, assign_parts(train.originals(), n_parts=n_parts, seed=seed))
+    parts = assign_parts(train.originals(), n_parts=n_parts, seed=seed, setting=PARTS_SETTING)
+    part_of_row = fold_of_rows(train, parts)
     return {size: train.subset(np.flatnonzero(part_of_row < size)) for size in sizes}

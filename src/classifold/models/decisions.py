@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from scipy.special import expit, log_expit, log_softmax, softmax
+from scipy.special import expit, log_expit, softmax
 
 from classifold.data.json_file import read_json
 from classifold.data.metrics import f1, task_of
@@ -25,6 +25,8 @@ from classifold.params.validation import validation_errors
 from classifold.runtime.faults import REMEDY
 
 LOG_TEMPERATURES = (np.log(0.05), np.log(20.0))
+# Of files of unknown origin; fitted ones are in LOG_TEMPERATURES.
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100.0
 
 # Where params.yaml names none: the levels of prediction sets, and the wanted accuracies.
 LEVELS, ACCURACIES = (0.9, 0.95), (0.95, 0.99)
@@ -51,7 +53,7 @@ Classes = Annotated[list[str], Field(min_length=1), AfterValidator(_check_unique
 class _Decision(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
 
-    temperature: Annotated[float, Field(ge=0.01, le=100)]  # fitted ones are in LOG_TEMPERATURES
+    temperature: Annotated[float, Field(ge=MIN_TEMPERATURE, le=MAX_TEMPERATURE)]
     threshold: Fraction | None = None
     thresholds: list[Fraction] | None = None
     calibrated_on: Literal["calibration", "train", "validation"] = "validation"
@@ -204,16 +206,22 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     smoothing = 1 / (n_images + 2)
     logits = logits.astype(np.float64)
     if labels.ndim == 1:
-        targets = np.full((n_images, n_classes), smoothing / (n_classes - 1))
-        targets[np.arange(n_images), labels] = 1 - smoothing
+        logits -= logits.max(axis=1, keepdims=True)  # exp can neither overflow nor be 0 for all
+        truth = logits[np.arange(n_images), labels]
+        others = (logits.sum(axis=1) - truth) / (n_classes - 1)
+        targeted = ((1 - smoothing) * truth + smoothing * others).mean()
     else:
-        targets = np.where(labels > 0, 1 - smoothing, smoothing)
+        targeted = (np.where(labels > 0, 1 - smoothing, smoothing) * logits).mean()
 
+    # The cross-entropy of targets t is logsumexp(z) - t z with one label per image, or else
+    # log(1 + exp(z)) - t z for each class.
     def log_loss(log_temperature: float) -> float:
         scaled = logits / np.exp(log_temperature)
         if labels.ndim == 1:
-            return -(targets * log_softmax(scaled, axis=1)).sum(axis=1).mean()
-        return -(targets * log_expit(scaled) + (1 - targets) * log_expit(-scaled)).mean()
+            normalizers = np.log(np.exp(scaled).sum(axis=1))
+        else:
+            normalizers = -log_expit(-scaled)
+        return normalizers.mean() - targeted / np.exp(log_temperature)
 
     # Not at the top: few stages fit, and the import takes most of a second.
     from scipy.optimize import minimize_scalar  # noqa: PLC0415

@@ -5,7 +5,8 @@ from itertools import islice, zip_longest
 from operator import attrgetter, itemgetter
 from typing import NamedTuple, TypeVar
 
-from classifold.data.image_table import LABEL_SEPARATOR, TEST, UNLABELED
+from classifold.data.image_table import TEST, UNLABELED
+from classifold.data.labels import format_labels
 
 Row = Mapping[str, str]
 
@@ -95,13 +96,8 @@ def format_measured(row: Row) -> str:
     }
     measured = row["measured"]
     if row["reason"] == "conflicting_labels":
-        measured = measured.replace(LABEL_SEPARATOR, ", ")
+        measured = format_labels(measured)
     return f"{words.get(row['reason'], 'measured')} {measured}"
-
-
-def format_labels(row: Row) -> str:
-    """Join the labels of an image, or state that it has none."""
-    return row["label"].replace(LABEL_SEPARATOR, ", ") or "no label"
 
 
 def describe_duplicate(row: Row, reason: str = "") -> list[str]:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from classifold.data.image_table import LABEL_SEPARATOR
+from classifold.data.labels import split_labels
 from classifold.data.predictions import MAJORITY, STACK
 from classifold.evaluation.intervals import paired_gain
 from classifold.params.differences import differing_keys
@@ -224,7 +224,7 @@ def _n_test(other: Revision) -> int:
 
 def _indicators(*joined: Sequence[str]) -> list[np.ndarray]:
     """Convert classes joined by `|`, one text per image, to bool arrays (N, n_classes)."""
-    sets = [[set(filter(None, one.split(LABEL_SEPARATOR))) for one in texts] for texts in joined]
+    sets = [[set(split_labels(one)) for one in texts] for texts in joined]
     classes = sorted(set().union(*(one for images in sets for one in images)))
     return [
         np.array([[name in one for name in classes] for one in images]).reshape(len(images), -1)

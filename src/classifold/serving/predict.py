@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from classifold.analysis.features.nearest import N_NEIGHBORS
-from classifold.data.image_table import LABEL_SEPARATOR
+from classifold.data.labels import split_labels
 from classifold.data.predictions import MAJORITY, STACK
 from classifold.errors import UserError, describe_choices
 from classifold.evaluation.inference import (
@@ -254,7 +254,7 @@ class Classifier(NamedTuple):
         found, train = self.comparison.nearest(pixels, k=k), self.comparison.train
         return [
             [
-                NearestImage(train.ids[row], _split(train.labels[row]), float(similarity))
+                NearestImage(train.ids[row], split_labels(train.labels[row]), float(similarity))
                 for row, similarity in zip(rows, similarities, strict=True)
             ]
             for rows, similarities in zip(found.rows, found.similarities, strict=True)
@@ -350,10 +350,6 @@ class Classifier(NamedTuple):
 def _with_name(prediction: Prediction, name: str, image: NewPixels) -> Prediction:
     remarks = [remark for remark in (image.remark, prediction.remark) if remark]
     return prediction._replace(image=name, remark="; ".join(remarks) or None)
-
-
-def _split(labels: str) -> list[str]:
-    return labels.split(LABEL_SEPARATOR) if labels else []
 
 
 def _refuse_infinite(logits: Mapping[str, np.ndarray]) -> None:

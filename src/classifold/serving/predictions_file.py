@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from classifold.data.csv_file import write_rows
-from classifold.data.image_table import LABEL_SEPARATOR
+from classifold.data.labels import join_labels
 from classifold.serving.predict import Prediction
 
 
@@ -81,12 +81,12 @@ def _row(prediction: Prediction, columns: list[str], *, top: int) -> dict[str, A
     ranked = list(prediction.probabilities.items())[:top]
     row: dict[str, Any] = dict.fromkeys(columns, "")
     row["image"] = prediction.image
-    row["predicted"] = LABEL_SEPARATOR.join(prediction.labels)
+    row["predicted"] = join_labels(prediction.labels)
     row["reason"] = prediction.reason or prediction.abstained or ""
     row["remark"] = prediction.remark or ""
     if "novelty" in row and prediction.novelty is not None:
         row["novelty"] = prediction.novelty
-    row |= {f"set_{level}": LABEL_SEPARATOR.join(sets) for level, sets in prediction.sets.items()}
+    row |= {f"set_{level}": join_labels(sets) for level, sets in prediction.sets.items()}
     if "probability" in row and prediction.labels:
         row["probability"] = ranked[0][1]
     for rank, (name, probability) in enumerate(ranked, start=1):

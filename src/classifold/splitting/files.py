@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from classifold.data.csv_file import read_rows, write_rows
-from classifold.data.image_table import LABEL_SEPARATOR, UNLABELED
+from classifold.data.image_table import UNLABELED
+from classifold.data.labels import join_labels, split_labels
 from classifold.splitting.splits import CALIBRATION, SPLITS, Image, class_proportions
 
 
@@ -14,7 +15,7 @@ def read_kept(filtered: Path) -> list[Image]:
     return [
         Image(
             id=row["id"],
-            labels=tuple(row["label"].split(LABEL_SEPARATOR)) if row["label"] else (),
+            labels=tuple(split_labels(row["label"])),
             group=row["group"] or row["id"],
             split=row["split"] or None,
         )
@@ -35,7 +36,7 @@ def write_splits(folder: Path, images: Sequence[Image], splits: Sequence[str]) -
         rows = (
             {
                 "id": image.id,
-                "label": LABEL_SEPARATOR.join(image.labels),
+                "label": join_labels(image.labels),
                 "group": image.group,
             }
             for image in chosen

@@ -13,6 +13,7 @@ from classifold.data.format_version import KEY, WRITTEN, check_format
 from classifold.data.json_file import read_json, write_json
 from classifold.data.metrics import Task, task_of
 from classifold.errors import UserError
+from classifold.models.decisions import MAX_TEMPERATURE, MIN_TEMPERATURE, fit_temperature
 from classifold.params.schema.section import ModelName
 from classifold.params.validation import validation_errors
 from classifold.runtime.faults import REMEDY, explain_damage, first_line
@@ -38,9 +39,10 @@ class Ensemble(NamedTuple):
     members: list[str]  # in the order of their logits
     n_classes: int
     settings: dict[str, Any]  # settings of the dense layers
-    weights: dict[str, np.ndarray]
+    weights: dict[str, np.ndarray]  # of members, of a regression, or of dense layers
 
 
+CALIBRATED = {"weighted", "greedy"}  # methods that divide the members' logits by temperatures
 MAX_CLASSES = 1_000_000
 Units = Annotated[int, Field(ge=1, le=1_000_000)]
 
@@ -80,6 +82,8 @@ def fit_ensemble(
 ) -> Fitted:
     """Fit one ensemble; with one member there is nothing to fit, and it is that member.
 
+    The methods weighted and greedy average members whose temperatures are fitted before.
+
     Args:
         logits: member -> float array (N, n_classes), for images that no member was trained on.
         labels: int array (N,), or 0 and 1 in (N, n_classes).
@@ -90,16 +94,22 @@ def fit_ensemble(
     """
     task = task_of(labels)
     method = "mean" if len(logits) == 1 else method
-    members = join(list(logits.values()), task=task, dtype=_float_type(method))
+    of_members = list(logits.values())
+    weights: dict[str, np.ndarray] = {}
+    if method in CALIBRATED:
+        # Otherwise an underconfident member, such as after label smoothing, gets too low a weight.
+        weights["temperatures"] = np.array([fit_temperature(v, labels) for v in of_members])
+    temperatures = weights.get("temperatures")
+    members = join(of_members, task=task, dtype=_float_type(method), temperatures=temperatures)
     unfitted = Ensemble(method, task, list(logits), members.shape[2], settings={}, weights={})
     match method:
         case "mean":
-            weights = {"member_weights": equal_weights(len(logits))}
+            weights["member_weights"] = equal_weights(len(logits))
         case "weighted":
-            weights = {"member_weights": fit_weights(probability_of_truth(members, labels))}
+            weights["member_weights"] = fit_weights(probability_of_truth(members, labels))
         case "greedy":
             truth = probability_of_truth(members, labels)
-            weights = {"member_weights": select_greedily(truth, **settings["greedy"])}
+            weights["member_weights"] = select_greedily(truth, **settings["greedy"])
         case "logistic":
             weights = fit_logistic(members, labels, **settings["logistic"])
         case "dense":
@@ -120,8 +130,13 @@ def ensemble_logits(ensemble: Ensemble, logits: Mapping[str, np.ndarray]) -> np.
     of_members = [logits[name] for name in ensemble.members]
     if ensemble.method == "mean":
         return mean_logits(of_members, task=ensemble.task)
-    members = join(of_members, task=ensemble.task, dtype=_float_type(ensemble.method))
     weights = ensemble.weights
+    members = join(
+        of_members,
+        task=ensemble.task,
+        dtype=_float_type(ensemble.method),
+        temperatures=weights.get("temperatures"),
+    )
     match ensemble.method:
         case "weighted" | "greedy":
             return average(members, weights["member_weights"], task=ensemble.task)
@@ -132,6 +147,17 @@ def ensemble_logits(ensemble: Ensemble, logits: Mapping[str, np.ndarray]) -> np.
 
             return apply_dense(dense_layers(ensemble), members)
     raise ValueError(f"unknown method {ensemble.method!r}")
+
+
+def _check_temperatures(ensemble: Ensemble) -> None:
+    """Check temperatures of unknown origin, which stacks of older code do not have."""
+    temperatures = ensemble.weights.get("temperatures")
+    if temperatures is None:
+        return
+    if ensemble.method not in CALIBRATED or temperatures.shape != (len(ensemble.members),):
+        raise ValueError(f"temperatures {temperatures.shape} of the method {ensemble.method}")
+    if not ((temperatures >= MIN_TEMPERATURE) & (temperatures <= MAX_TEMPERATURE)).all():
+        raise ValueError(f"temperatures must be in [{MIN_TEMPERATURE}, {MAX_TEMPERATURE}]")
 
 
 def _float_type(method: str) -> DTypeLike:
@@ -179,6 +205,7 @@ def load_ensemble(folder: Path) -> Ensemble:
         )
     try:
         ensemble = Ensemble(**description, weights=weights)
+        _check_temperatures(ensemble)
         zeros = np.zeros((1, ensemble.n_classes))
         ensemble_logits(ensemble, dict.fromkeys(ensemble.members, zeros))
     except Exception as error:  # wrong weights may cause any error, also of memory

@@ -4,9 +4,6 @@ import numpy as np
 
 Weights = dict[str, np.ndarray]
 
-# The logit of a class without images to fit on, so that its probability is 0.
-IMPOSSIBLE = -1e9
-
 
 def fit_logistic(members: np.ndarray, labels: np.ndarray, *, c: float) -> Weights:
     """Fit scikit-learn's logistic regression on the logits of all members at once.
@@ -38,8 +35,13 @@ def apply_logistic(weights: Weights, members: np.ndarray) -> np.ndarray:
 
 
 def _regress(inputs: np.ndarray, labels: np.ndarray, *, n_classes: int, c: float) -> Weights:
-    coef, bias = np.zeros((n_classes, inputs.shape[1])), np.full(n_classes, IMPOSSIBLE)
     classes = np.unique(labels)
+    coef = np.zeros((n_classes, inputs.shape[1]))
+    # The classes without images to fit on get a probability of at most 1 / (N + 3) together, since
+    # the highest of the other logits is at least 0. With a probability of 0, one image of such a
+    # class would raise the temperature that is fitted afterwards to its upper limit.
+    n_missing = max(n_classes - len(classes), 1)
+    bias = np.full(n_classes, -np.log((len(labels) + 2) * n_missing))
     if len(classes) == 1:  # scikit-learn raises an error
         bias[classes] = 0
         return {"coef": coef, "bias": bias}

@@ -14,15 +14,24 @@ from classifold.data.metrics import Task
 from classifold.data.row_blocks import row_blocks
 
 
-def join(logits: Sequence[np.ndarray], *, task: Task, dtype: DTypeLike = np.float64) -> np.ndarray:
+def join(
+    logits: Sequence[np.ndarray],
+    *,
+    task: Task,
+    dtype: DTypeLike = np.float64,
+    temperatures: np.ndarray | None = None,
+) -> np.ndarray:
     """Convert logits, each (N, n_classes), to the form: (N, n_members, n_classes).
 
-    It is computed in float64, in blocks, and rounded to `dtype`.
+    It is computed in float64, in blocks, and rounded to `dtype`. The logits of each member are
+    first divided by its temperature, if `temperatures` (n_members,) are given.
     """
     (n_images, n_classes), n_members = logits[0].shape, len(logits)
     joined = np.empty((n_images, n_members, n_classes), dtype)
     for rows in row_blocks(n_images, n_members * n_classes):
         block = np.stack([values[rows] for values in logits], axis=1).astype(np.float64)
+        if temperatures is not None:
+            block /= temperatures[:, None]
         joined[rows] = log_softmax(block, axis=2) if task == "single" else block
     return joined
 

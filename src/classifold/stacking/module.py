@@ -11,9 +11,14 @@ from classifold.stacking.ensemble import Ensemble, dense_layers
 class EnsembleModule(nn.Module):
     """Members' logits, each (N, n_classes), in the ensemble's order -> logits (N, n_classes)."""
 
+    temperatures: Tensor | None
+
     def __init__(self, ensemble: Ensemble) -> None:
         super().__init__()
         self.task = ensemble.task
+        fitted = ensemble.weights.get("temperatures")
+        temperatures = None if fitted is None else torch.from_numpy(fitted).float()[:, None]
+        self.register_buffer("temperatures", temperatures)
         self.combine: nn.Module
         match ensemble.method:
             case "mean" | "weighted" | "greedy":
@@ -30,6 +35,8 @@ class EnsembleModule(nn.Module):
     def forward(self, logits: list[Tensor]) -> Tensor:
         """Join the members as `members.join` does, and combine them."""
         members = torch.stack(logits, dim=1)  # (N, n_members, n_classes)
+        if self.temperatures is not None:
+            members = members / self.temperatures
         return self.combine(F.log_softmax(members, dim=2) if self.task == "single" else members)
 
 

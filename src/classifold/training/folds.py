@@ -81,13 +81,9 @@ def train_folds(
 
 
 def assign_folds(
-    originals: Pack,
-    *,
-    n_folds: int,
-    seed: int,
-    setting: str = "stack.folds",
+    originals: Pack, *, n_folds: int, seed: int, setting: str = "stack.folds"
 ) -> np.ndarray:
-    """Assign images to folds with the same class proportions; groups stay in one fold.
+    """Assign images to folds as `assign_parts` does, and log classes that are in one fold only.
 
     Args:
         originals: the training images without augmented variants.
@@ -101,10 +97,8 @@ def assign_folds(
     Raises:
         UserError: if there are too few groups.
     """
+    folds = assign_parts(originals, n_parts=n_folds, seed=seed, setting=setting) + 1
     positive = one_hot(originals.labels, len(originals.classes)).astype(bool)
-    labels = [[originals.classes[i] for i in np.flatnonzero(row)] for row in positive]
-    groups = originals.groups or originals.ids
-    folds = stratify_folds(labels, groups, n_folds=n_folds, seed=seed, setting=setting) + 1
     for name, of_class in zip(originals.classes, positive.T, strict=True):
         if len(set(folds[of_class])) == 1:
             log(
@@ -112,6 +106,27 @@ def assign_folds(
                 "network that was trained without this class"
             )
     return folds
+
+
+def assign_parts(originals: Pack, *, n_parts: int, seed: int, setting: str) -> np.ndarray:
+    """Assign images to parts of the same size and class proportions; groups stay in one part.
+
+    Args:
+        originals: images without augmented variants.
+        n_parts: number of parts.
+        seed: seed of the assignment.
+        setting: the key in params for `n_parts`, for messages.
+
+    Returns:
+        int64 array (N,), in [0, n_parts).
+
+    Raises:
+        UserError: if there are too few groups.
+    """
+    positive = one_hot(originals.labels, len(originals.classes)).astype(bool)
+    labels = [[originals.classes[i] for i in np.flatnonzero(row)] for row in positive]
+    groups = originals.groups or originals.ids
+    return stratify_folds(labels, groups, n_folds=n_parts, seed=seed, setting=setting)
 
 
 def fold_of_rows(pack: Pack, folds: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 
 from classifold.analysis.features.nearest import DECIMALS, N_NEIGHBORS, Nearest
 from classifold.analysis.features.training_images import TrainingImages
-from classifold.data.image_table import LABEL_SEPARATOR
+from classifold.data.labels import LABEL_SEPARATOR
 from classifold.data.pixels import load_pixels
 
 COLUMNS = ("id", "label", "predicted", "rank", "neighbor", "neighbor_label", "similarity")
@@ -51,6 +51,7 @@ def label_overlap(first: str, second: str) -> float:
 
     With one label per image it is 1 if both are equal, else 0. Two images without labels agree.
     """
+    # "" is split to {""}, so that no union is empty.
     labels, others = (set(text.split(LABEL_SEPARATOR)) for text in (first, second))
     return len(labels & others) / len(labels | others)
 

@@ -12,7 +12,7 @@ from classifold.analysis.explain.convolutions import Convolution
 from classifold.analysis.explain.explanations import Explanation
 from classifold.analysis.explain.neighbors import Neighbor, label_overlap
 from classifold.analysis.features.nearest import N_NEIGHBORS
-from classifold.data.image_table import LABEL_SEPARATOR
+from classifold.data.labels import format_labels
 from classifold.pictures.glyphs import printable, shorten
 from classifold.pictures.palette import BLUE, GREEN, SKY_BLUE, VERMILION
 from classifold.pictures.tiles import draw_tiles
@@ -106,7 +106,7 @@ def draw_neighbors(
             axis.set(xticks=[], yticks=[])
             for side in axis.spines.values():
                 side.set(color=frame.color, linestyle=frame.style, linewidth=3)
-            label = neighbor.label.replace(LABEL_SEPARATOR, ", ") or "no label"
+            label = format_labels(neighbor.label)
             lines = [_shown(label), f"similarity: {neighbor.similarity:.3f}"]
             axis.set_title("\n".join(lines), fontsize=8, parse_math=False)
     frames = [frame for frame in (EQUAL, PARTLY, DIFFERENT) if frame in used]
@@ -211,10 +211,7 @@ def _frame(overlap: float) -> Frame:
 
 def _title(prediction: Mapping[str, Any]) -> list[str]:
     """The prediction, whether it is correct, and the probability of the explained class."""
-    predicted, actual = (
-        prediction[key].replace(LABEL_SEPARATOR, ", ") or "nothing"
-        for key in ("predicted", "label")
-    )
+    predicted, actual = (format_labels(prediction[key]) for key in ("predicted", "label"))
     correct = prediction["predicted"] == prediction["label"]
     lines = [
         f"predicted: {predicted}",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from classifold.data.image_table import LABEL_SEPARATOR
+from classifold.data.labels import split_labels
 from classifold.data.predictions import STACK, read_predictions
 from classifold.data.seeding import generator
 from classifold.evaluation.labels import LabeledImages, encode_labels
@@ -31,7 +31,7 @@ def sample_test_images(
     rows = read_predictions(path, model=STACK)
     order = generator(seed, "robustness").permutation(len(rows))[:n_images]
     chosen = [rows[row] for row in order]
-    labels = [list(filter(None, row["label"].split(LABEL_SEPARATOR))) for row in chosen]
+    labels = [split_labels(row["label"]) for row in chosen]
     ids = [row["id"] for row in chosen]
     return Sample(LabeledImages(ids, encode_labels(labels, decisions=decisions)), len(rows))
 

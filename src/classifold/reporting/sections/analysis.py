@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from classifold.data.image_table import LABEL_SEPARATOR
+from classifold.data.labels import format_labels
 from classifold.evaluation.intervals import accuracy_interval
 from classifold.pictures.palette import BLUE, GRAY, GREEN, VERMILION
 from classifold.plain_text import plain_text
@@ -262,10 +262,7 @@ def neighbors_table(rows: Rows) -> Table:
         Column("similarity", numeric=True),
     ]
     labels = ("label", "predicted", "neighbor_label")
-    shown = [
-        {**row, **{key: row[key].replace(LABEL_SEPARATOR, ", ") or "none" for key in labels}}
-        for row in rows
-    ]
+    shown = [{**row, **{key: format_labels(row[key]) for key in labels}} for row in rows]
     return Table(
         "Nearest training images",
         columns,

@@ -7,13 +7,13 @@ from operator import itemgetter
 from typing import Any
 
 from classifold.data.image_table import UNLABELED
+from classifold.data.labels import format_labels
 from classifold.pictures.examples import (
     choose_duplicates,
     choose_excluded,
     choose_groups,
     describe_duplicate,
     duplicate_groups,
-    format_labels,
     format_measured,
     shorten,
     spread,
@@ -205,12 +205,12 @@ def _imbalance(counts: Mapping[str, int]) -> str:
 
 def _excluded_picture(uri: str, row: Mapping[str, str]) -> Picture:
     lines = [row["id"], row["reason"].replace("_", " "), format_measured(row)]
-    alt = f"{row['id']}, labeled {format_labels(row)}"
+    alt = f"{row['id']}, labeled {format_labels(row['label'])}"
     return Picture(uri, alt, [shorten(line, MAX_CHARACTERS) for line in lines])
 
 
 def _duplicate_picture(uri: str, row: Mapping[str, str], reason: str) -> Picture:
-    details = [format_labels(row), *describe_duplicate(row, reason)]
+    details = [format_labels(row["label"]), *describe_duplicate(row, reason)]
     lines = [shorten(line, MAX_CHARACTERS) for line in (row["id"], *details)]
     return Picture(uri, f"{row['id']}: {', '.join(details)}", lines)
 

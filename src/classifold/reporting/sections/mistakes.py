@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from classifold.data.image_table import LABEL_SEPARATOR
+from classifold.data.labels import format_labels
 from classifold.data.predictions import STACK
 from classifold.pictures.examples import shorten
 from classifold.reporting.facts import Facts
@@ -43,9 +43,7 @@ def _mistake(uri: str, row: Mapping[str, str], prediction: Mapping[str, Any]) ->
 def _multi_label_mistake(
     uri: str, row: Mapping[str, str], prediction: Mapping[str, Any]
 ) -> Picture:
-    actual, predicted = (
-        prediction[key].replace(LABEL_SEPARATOR, ", ") or "none" for key in ("label", "predicted")
-    )
+    actual, predicted = (format_labels(prediction[key]) for key in ("label", "predicted"))
     lines = [
         f"{row['class']} (probability {percent(float(row['probability']))})",
         f"actual: {actual}",
