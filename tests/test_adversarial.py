@@ -100,7 +100,7 @@ def test_the_stack_is_attacked_through_its_members(method):
         weights = torch.zeros(3, SIDE, SIDE)
         weights[0, 0, place] = 20
         networks[name] = PixelModule(as_model(Linear(weights, -10.0)))
-    pixels = RANDOM.integers(0, 256, (60, SIDE, SIDE, 3), np.uint8)
+    pixels = RANDOM.integers(0, 256, (300, SIDE, SIDE, 3), np.uint8)
     labels = (pixels[:, 0, :2, 0].sum(1, dtype=int) > 255).astype(int)
     images = torch.from_numpy(pixels / np.float32(255)).permute(0, 3, 1, 2)
     logits = {name: network(images).numpy() for name, network in networks.items()}
