@@ -88,6 +88,15 @@ def test_a_network_is_kept_instead_of_one_probe_but_not_of_two():
     assert list(plan) == ["probe", "fast"]
 
 
+def test_a_network_with_time_for_one_epoch_does_not_replace_a_probe():
+    slow = PROBE._replace(speed=PROBE.speed.scaled(2))  # too slow to be trained beside it
+    short = {"smaller": SMALLER._replace(epochs=3), "probe": slow}
+    assert short["smaller"].shortest == 1
+    two = COSTS.total(short, {"smaller": 2})
+    for seconds, expected in ((two, {"smaller": 2}), (two - 1, {"probe": 0})):
+        assert choose_epochs(short, COSTS, seconds=seconds, tolerance=0) == expected
+
+
 @pytest.mark.parametrize("names", ["tuned smaller", "tuned probe", "probe slow", "smaller slow"])
 def test_where_nothing_fits_the_shortest_plan_is_chosen(names):
     models = THREE | {"slow": PROBE._replace(speed=PROBE.speed.scaled(9))}

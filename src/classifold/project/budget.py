@@ -149,7 +149,8 @@ def choose_epochs(
     """Choose models, and the epochs of each, that take about a given time.
 
     The slowest network is excluded until the others fit, then the slowest probe. If as many models
-    fit with the fastest network among them, it is kept: a probe cannot use the rest of the time.
+    fit with the fastest network among them, it is kept, since a probe cannot use the rest of the
+    time; but not with one epoch, after which it is no better than a probe.
     Then the network with the smallest fraction of its recipe's epochs gets one more, until none can
     have one more.
 
@@ -171,7 +172,8 @@ def choose_epochs(
     if alone[order[0]] <= most:
         orders = [sorted(order, key=lambda name: not candidates[name].is_probe)]
         network = next((name for name in order if not candidates[name].is_probe), None)
-        if network and alone[network] <= most:
+        epochs = {network: max(shortest[network], 2)} if network else {}
+        if network and costs.total(candidates, epochs) <= most:
             orders.insert(0, sorted(order, key=lambda name: name != network))
 
     def fitting(names: Sequence[str]) -> Sequence[str]:
