@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from classifold.data.json_file import read_json, write_json
-from classifold.data.model_settings import PROBE
+from classifold.data.model_settings import WITHOUT_EPOCHS
 from classifold.data.predictions import MAJORITY, STACK
 from classifold.evaluation.block_inference import predict_test_images
 from classifold.evaluation.files import write_evaluation
@@ -29,7 +29,9 @@ def main() -> None:
     before = read_json(Path("metrics/models.json"))
     before[STACK] = read_json(Path("metrics/stack.json"))
     images = read_labeled_images(Path("data/split/test.csv"), decisions=decisions)
-    first_seeds = {name: one["seed"] for name, one in listed.items() if one["network"] != PROBE}
+    first_seeds = {
+        name: one["seed"] for name, one in listed.items() if one["network"] not in WITHOUT_EPOCHS
+    }
 
     with new_folder(Path("data/evaluated")) as folder:
         found = predict_test_images(

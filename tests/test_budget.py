@@ -1,6 +1,7 @@
 """Models and epochs that fit into a given time."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from dvc.utils.serialize import modify_yaml
 import tiny_model
 from classifold.data.json_file import read_json, write_json
 from classifold.errors import UserError
+from classifold.networks.fisher_vectors import FisherVectors
 from classifold.params.validation import check_params
 from classifold.project import budget, speed
 from classifold.project.budget import Candidate, Costs, Speed, choose_epochs
@@ -327,3 +329,31 @@ def test_speed_is_measured_at_the_middle_size(tmp_path, monkeypatch, write_packs
     speed.main()
     assert json.loads(capsys.readouterr().out).keys() == {"m"}
     assert measured == [(14, 14)]
+
+
+def test_the_speed_of_fisher_vectors_includes_the_fit_of_their_body(
+    tmp_path, monkeypatch, write_packs, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    model = {
+        "network": "fisher_vectors",
+        "arguments": {"components": 2, "dimensions": 2, "cells": [2], "octaves": 1},
+        "head": {"name": "logistic", "c": 0.1},
+        **{"image_size": 16, "normalize": "none", "online": "none", "seed": 1},
+    }
+    tiny_model.write_params(tmp_path, model)
+    write_packs(tmp_path / "data/augmented", train=8, validation=6)
+    fitted = []
+
+    def fit_body(network, batches, *, seed):
+        fitted.append(sum(map(len, batches)))
+        time.sleep(0.1)
+
+    monkeypatch.setattr(FisherVectors, "fit_body", fit_body)
+    monkeypatch.setattr(speed, "TRIED_IMAGES", 2)
+    monkeypatch.setattr(speed, "SECONDS", 0)
+    speed.main()
+    once, each, epoch, image = json.loads(capsys.readouterr().out)["m"]
+    assert fitted == [2]
+    assert (once, epoch, image > 0) == (0, 0, True)
+    assert each > 0.4  # of 8 images; 2 were measured

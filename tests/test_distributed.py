@@ -95,6 +95,11 @@ def test_two_processes_end_where_one_does_and_one_of_them_writes(workplace):
 HEADS = {
     "frozen": {"network": "timm", "phases": {"p1": PHASE | {"trainable": "head"}}},
     "probe": {"network": "probe", "head": {"name": "logistic", "c": [0.01, 0.1]}},
+    "fisher": {
+        "network": "fisher_vectors",
+        "arguments": {"components": 2, "dimensions": 2, "cells": [2], "octaves": 1},
+        "head": {"name": "logistic", "c": 0.01},
+    },
 }
 
 

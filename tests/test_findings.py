@@ -135,6 +135,7 @@ DIGITS = {
     "labels_per_image": Counter({1: 60_000}),
     "sample": photos_of_size(28, conversions=Counter(grayscale=1000)),
 }
+SCRATCH = ["fisher", "resnet"]
 IMAGENET = {"layout": "tiny-imagenet", "sample": photos_of_size(64)}
 
 
@@ -156,7 +157,7 @@ IMAGENET = {"layout": "tiny-imagenet", "sample": photos_of_size(64)}
             {"task": "multi", "labels_per_image": Counter({0: 9, 1: 500, 2: 500})},
             CPU,
             False,
-            {"models": ["resnet"], "dataset.task": "multi", "augment.size": 96},
+            {"models": SCRATCH, "dataset.task": "multi", "augment.size": 256},
         ),
         ({"sample": photos_of_size(70)}, CPU, False, {"models": ["resnet"], "augment.size": 64}),
         (
@@ -296,15 +297,18 @@ def test_with_a_gpu_many_images_get_all_networks_and_epochs_of_the_recipe(tmp_pa
     assert list(models) == [*tuned, "lite2"]
 
 
-def test_no_policy_mirrors_characters(tmp_path):
+@pytest.mark.parametrize("task", ["single", "multi"])
+def test_no_policy_mirrors_characters(tmp_path, task):
     file = tmp_path / "params.yaml"
-    found = FOUND._replace(images_per_class={"b": 9, "d": 9})
+    found = FOUND._replace(images_per_class={"b": 9, "d": 9}, task=task)
     write_params(file, Path("x"), found, CPU, is_installed=lambda _: False)
     params = check_params(file)
     used = {model["online"] for model in params["models"].values()}
     steps = [step for name in used for step in params["policies"][name]["steps"]]
     assert steps
     assert not [step for step in steps if "flip" in step]
+    fisher = [m for m in params["models"].values() if m["network"] == "fisher_vectors"]
+    assert [model["arguments"]["mirrored"] for model in fisher] == [False] * (task == "multi")
 
 
 @pytest.mark.parametrize("exists", [False, True])

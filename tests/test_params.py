@@ -159,7 +159,7 @@ OF_MODEL = below(
     "models.mlp",
     ("batch_size", "32", ': must be an integer >= 2, got "32"'),
     ("batch_size", 1, ": must be >= 2"),
-    ("network", "mpl", ": must be one of alphanet, initial_cnn"),
+    ("network", "mpl", ": must be one of alphanet, fisher_vectors"),
     ("arguments.dropuot", 0.1, ": unknown key. Did you mean dropout? Known keys"),
     ("phases", {}, ": "),
     ("loss", {"name": "cross_entropy", "gamma": 2}, ".gamma: unknown key. Known keys: name, label"),

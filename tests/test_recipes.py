@@ -168,7 +168,8 @@ def test_params_that_are_a_recipe_can_be_overwritten(project):
     for short in (False, True, False):
         apply(project, "fruit_64", short=short)
     assert any(
-        line.startswith("dataset.task: single -> multi") for line in apply(project, "photos_96")
+        line.startswith("dataset.task: single -> multi")
+        for line in apply(project, "photos_scratch")
     )
     assert not list(project.glob("*.partial"))
 
@@ -183,7 +184,7 @@ def test_the_users_own_data_set_is_kept_and_the_next_recipe_needs_no_force(proje
     assert [line for line in changes if line.startswith("dataset")] == [changes[0]]
     assert "kept" in changes[0]
     assert "a folder, or a zip or tar archive" in params.read_text()  # the comment stays
-    apply(project, "fruit_112", short=True)
+    apply(project, "fruit_scratch", short=True)
     assert check_params(params)["dataset"]["path"] == "data/raw/cats.zip"
 
 
@@ -192,10 +193,10 @@ def test_a_file_that_exists_or_dvc_tracks_is_the_users_own_though_a_recipe_names
     apply(project, "fruit_64")
     (project / "data/raw").mkdir(parents=True)
     (project / "data/raw" / file).touch()
-    changes = apply(project, "fruit_112")
+    changes = apply(project, "fruit_scratch")
     assert "dataset: kept, with path data/raw/fruit.zip and task single" in changes
     assert check_params(project / "params.yaml")["dataset"]["path"] == "data/raw/fruit.zip"
-    apply(project, "photos_96")  # for several labels
+    apply(project, "photos_scratch")  # for several labels
     assert check_params(project / "params.yaml")["dataset"]["task"] == "single"
 
 

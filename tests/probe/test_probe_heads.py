@@ -8,8 +8,8 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from classifold.errors import UserError
 from classifold.models.feature_cache import FeatureCache
-from classifold.networks.probe import TEMPERATURE, NearestNeighbors
-from classifold.training.probe import LOWEST_LOGIT
+from classifold.models.fitted_head import TEMPERATURE, NearestNeighbors
+from classifold.training.logistic_head import LOWEST_LOGIT, LogisticRegressions
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
@@ -108,7 +108,7 @@ def test_features_that_are_nan_are_an_error(draw_pack, new_probe, fit_probe):
     network = new_probe()
     for parameter in network.backbone.parameters():
         parameter.data.fill_(3e38)  # as when the precision is too low: finite, but not the features
-    with pytest.raises(UserError, match=r"arguments\.weights: .*got NaN or infinity for 9 of 9"):
+    with pytest.raises(UserError, match=r"arguments: .*got NaN or infinity for 9 of 9"):
         fit_probe(network, draw_pack(9), draw_pack(9), LOGISTIC)
 
 
@@ -140,3 +140,10 @@ def test_without_room_for_files_features_are_kept_in_memory(
 def test_more_neighbors_than_images_is_an_error(draw_pack, new_probe, fit_probe):
     with pytest.raises(UserError, match=r"head\.k: must be at most 8, .*, got 9"):
         fit_probe(new_probe(), draw_pack(8), draw_pack(8), {"name": "neighbors", "k": [3, 9]})
+
+
+def test_equal_features_of_all_images_give_the_class_proportions():
+    labels = np.eye(2)[[0, 0, 0, 0, 1, 1]]
+    layer = LogisticRegressions(np.ones((6, 9), np.float16), labels, task="single").fit(1.0)
+    probabilities = layer(torch.ones(1, 9)).softmax(1)
+    torch.testing.assert_close(probabilities, torch.tensor([[2 / 3, 1 / 3]]), rtol=1e-3, atol=1e-3)

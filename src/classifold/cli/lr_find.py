@@ -53,8 +53,8 @@ def lr_find(
     settings = params["models"][model]
     if "phases" not in settings:
         raise UserError(
-            f"models.{model}.network: must be trained in phases, got probe, which has no learning "
-            "rate. Choose another model."
+            f"models.{model}.network: must be trained in phases, got {settings['network']}, "
+            "which has no learning rate. Choose another model."
         )
     phases = settings["phases"]
     if phase is not None and phase not in phases:

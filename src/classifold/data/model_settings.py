@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-# A network whose body is frozen; its head is fitted, not trained by epochs.
+# Networks that are not trained by epochs: a head is fitted on the features of their body.
 PROBE = "probe"
+WITHOUT_EPOCHS = ("fisher_vectors", PROBE)
 
 LOSSES = {"single": "cross_entropy", "multi": "binary_cross_entropy"}
 

@@ -117,8 +117,8 @@ def without_early_stopping(model: Mapping[str, Any], *, epochs: int) -> dict[str
     """
     if "phases" not in model:
         raise UserError(
-            "train_arms.model: must be trained in phases, got a model of network probe, which "
-            "does not augment images on the fly. Choose another model."
+            f"train_arms.model: must be trained in phases, got a model of network "
+            f"{model['network']}, which does not augment images on the fly. Choose another model."
         )
     capped = cap_epochs(model, epochs=epochs)
     phases = {

@@ -3,9 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from classifold.data.model_settings import WITHOUT_EPOCHS
 from classifold.errors import list_names
-
-PROBE = "probe"
 
 
 def describe_fit(curve: Mapping[str, Any]) -> Iterator[str]:
@@ -28,7 +27,7 @@ def describe_fit(curve: Mapping[str, Any]) -> Iterator[str]:
 
 def describe_probe(models: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """State that the curve is that of a probe, if the project trains other models."""
-    trained = [name for name, model in models.items() if model["network"] != PROBE]
+    trained = [name for name, model in models.items() if model["network"] not in WITHOUT_EPOCHS]
     if trained:
         yield (
             f"this is the curve of a probe; {list_names(trained)} train networks, which may gain "

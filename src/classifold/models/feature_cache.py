@@ -34,6 +34,8 @@ from classifold.runtime.experiment_folders import original_project
 from classifold.runtime.faults import first_line
 from classifold.runtime.progress import log, track
 
+PACKAGE = "classifold."
+
 FOLDER = Path(".cache/features")
 
 # Of all files in the folder. Those that were not used for longest are deleted first.
@@ -261,8 +263,10 @@ def _body_key(
         ],
     }
     digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
-    kinds = [kind for kind in type(body).__mro__ if nn.Module in kind.__mro__[1:]]
-    code = [*map(inspect.getfile, kinds), __file__]
+    kinds = {kind for kind in type(body).__mro__ if nn.Module in kind.__mro__[1:]}
+    for module in body.modules():
+        kinds |= {kind for kind in type(module).__mro__ if kind.__module__.startswith(PACKAGE)}
+    code = [*sorted(map(inspect.getfile, kinds)), __file__]
     code += [str(module.__file__) for module in (folding, inference, preprocessing, image_arrays)]
     for file in code:
         digest.update(Path(file).read_bytes())

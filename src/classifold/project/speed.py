@@ -17,6 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from classifold.errors import UserError
+from classifold.models.fitted_head import FittedBody
 from classifold.models.folding import fold_batch_norms
 from classifold.models.inference import batch_size_of, predict_features, predict_logits
 from classifold.models.preprocessing import to_input
@@ -27,6 +28,7 @@ from classifold.training.batches import Batch
 from classifold.training.epochs import Epochs
 from classifold.training.freezing import train_mode
 from classifold.training.losses import one_hot
+from classifold.training.probe import MAX_IMAGES_FOR_BODY, batches_for_body
 from classifold.training.setup import Training, prepare
 
 SECONDS = 1.5  # of each measurement
@@ -36,6 +38,8 @@ MAX_CALLS = 30
 ITERATIONS = 250
 TRIED_ITERATIONS = 5
 TRIED_ROWS = 2000
+
+TRIED_IMAGES = 50  # that a body is fitted on
 
 
 def main() -> None:
@@ -55,10 +59,15 @@ def _measure(training: Training, policy: Mapping[str, Any]) -> Speed:
     n_images, n_originals = len(train.labels), len(set(train.ids))
     n_validation = len(validation.labels)
     if training.config.head:
+        body = _fit_body(training)
         image, features = _predict(training, folded=True)
+        of_images = (n_images + n_validation) * image
+        head = _fit(training, features.shape[1])
+        # Each fold has a fitted body of its own; those of others have the same features.
+        once, each = (0.0, body + of_images + head) if body else (of_images, head)
         return Speed(
-            once=(n_images + n_validation) * image,
-            each=_fit(training, features),
+            once=once,
+            each=each,
             epoch=0.0,
             image=_predict(training)[0],
         )
@@ -117,13 +126,30 @@ def _batches(epochs: Epochs) -> Iterator[Batch]:
         yield from epochs.batches(epoch)
 
 
-def _fit(training: Training, features: np.ndarray) -> float:
+def _fit_body(training: Training) -> float:
+    """Measure the fit of a body on some images; 0 for a body that is not fitted."""
+    network, train = training.network, training.train
+    if not isinstance(network, FittedBody):
+        return 0.0
+    n_images = min(len(set(train.ids)), MAX_IMAGES_FOR_BODY)
+    n_tried = min(n_images, TRIED_IMAGES)
+    batches = batches_for_body(
+        train, config=training.config, machine=training.machine, max_images=n_tried
+    )
+    start = time.perf_counter()
+    network.fit_body(batches, seed=training.config.seed)
+    return (time.perf_counter() - start) / n_tried * n_images
+
+
+def _fit(training: Training, n_features: int) -> float:
     """Measure some iterations of the logistic regressions of a probe, on features like its own."""
     if training.config.candidates()[0] == "k":
         return 0.0
     train = training.train
     rows = np.arange(min(TRIED_ROWS, len(train.labels)))
-    noise = np.random.default_rng(1).normal(0, 1, (len(rows), features.shape[1]))
+    # Of more features than images their coordinates, at most one per image.
+    n_regressors = min(n_features, len(train.labels))
+    noise = np.random.default_rng(1).normal(0, 1, (len(rows), n_regressors))
     targets = (
         [train.labels[rows]]
         if train.task == "single"

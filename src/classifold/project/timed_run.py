@@ -14,7 +14,7 @@ from typing import Any
 from dvc.utils.serialize import modify_yaml
 
 from classifold.data.json_file import read_json, write_json
-from classifold.data.model_settings import by_seed
+from classifold.data.model_settings import WITHOUT_EPOCHS, by_seed
 from classifold.errors import UserError
 from classifold.params.reader import PARAMS_FILE
 from classifold.params.validation import check_params
@@ -28,7 +28,7 @@ from classifold.project.budget import (
 )
 from classifold.project.choices import Choice, replace_choices
 from classifold.project.pipeline_run import repro
-from classifold.project.presets import PROBE, epochs_of, reduce_analyses, set_epochs
+from classifold.project.presets import epochs_of, reduce_analyses, set_epochs
 from classifold.reporting.formats import count, duration
 from classifold.runtime.progress import log
 
@@ -103,7 +103,7 @@ class TimedRun:
         self._prepare_images()
         params = self._read_params()
         self.planned = self.planned or {
-            name: 0 if model["network"] == PROBE else epochs_of(model)
+            name: 0 if model["network"] in WITHOUT_EPOCHS else epochs_of(model)
             for name, model in params["models"].items()
         }
         speeds = self._measure(self.root)
@@ -222,7 +222,8 @@ class TimedRun:
         """Write the epochs to `params.yaml`, and delete the models that do not fit."""
         file = self.root / PARAMS_FILE
         described = ", ".join(
-            f"{name} {count(n, 'epoch')}" if n else f"{name} (a probe)" for name, n in plan.items()
+            f"{name} {count(n, 'epoch')}" if n else f"{name} (no epochs)"
+            for name, n in plan.items()
         )
         with modify_yaml(str(file)) as params:
             dropped = set(params["models"]) - {*plan, *self.trained}

@@ -182,7 +182,7 @@ def fit_folds(
         others = train.subset(np.flatnonzero(fold_of_row != fold))
         held_out = originals.subset(np.flatnonzero(folds == fold))
         log(f"  {title}: {len(others.labels):,} training images, {len(held_out.labels):,} held out")
-        if config.head is None:  # a probe's body is frozen, and its head is replaced
+        if config.head is None:  # otherwise both parts are fitted again, or frozen
             network.load_state_dict(initial_weights)
         fitted = fit(
             network,

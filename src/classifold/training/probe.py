@@ -3,39 +3,37 @@
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
-from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 from torch import nn
 
 from classifold.data.logits_file import Logits
 from classifold.data.pack import Pack
+from classifold.data.seeding import generator
 from classifold.errors import SettingError
 from classifold.models.feature_cache import FeatureCache, NotCachedError
+from classifold.models.fitted_head import FittedBody, NearestNeighbors
+from classifold.models.inference import batch_size_of
+from classifold.models.preprocessing import to_input
 from classifold.runtime.progress import log
 from classifold.training.config import HEAD, TrainingConfig
 from classifold.training.freezing import count_parameters, set_trainable
 from classifold.training.frozen_body import ROWS, FrozenBody
+from classifold.training.logistic_head import LogisticRegressions
 from classifold.training.losses import one_hot
 from classifold.training.machine import Machine
 from classifold.training.scores import SELECTION_METRIC, Score, rank, score_logits
-
-MAX_ITERATIONS = 1000
 
 N_FOLDS = 5  # of the cross-validation
 
 # For the features of the training images as float32 numbers; fits need little more.
 MAX_FRACTION_OF_MEMORY = 0.6
 
-# Logit of a class without training images, below those of all others.
-LOWEST_LOGIT = -30.0
+MAX_IMAGES_FOR_BODY = 1000  # that a body is fitted on
 
 
 class FittedProbe(NamedTuple):
@@ -62,7 +60,8 @@ def fit_probe(
     original training images, each by a head that was fitted without the images of its group.
 
     Args:
-        network: network `probe`, on the machine's device.
+        network: a network with a `FittedHead`, on the machine's device. A `FittedBody` is fitted
+            first.
         train: the training pack, with augmented variants.
         validation: the validation pack; None where there is one candidate.
         config: config with a `head`.
@@ -71,11 +70,18 @@ def fit_probe(
         title: the beginning of log lines.
 
     Raises:
-        UserError: if there are fewer training images than neighbors, if they do not fit into the
-            memory, if features are NaN or infinite, or if there are too few images for
-            cross-validation.
+        UserError: if there are too few training images for a body that is fitted, or fewer than
+            neighbors, if their features do not fit into the memory, if features are NaN or
+            infinite, or if there are too few images for cross-validation.
     """
     set_trainable(network, "head")
+    if isinstance(network, FittedBody):
+        log(f"  {title}: fitting the body without labels")
+        batches = batches_for_body(train, config=config, machine=machine)
+        network.fit_body(batches, seed=config.seed)
+        if machine.n_processes > 1:  # whose processors may round otherwise
+            fitted = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
+            network.load_state_dict(machine.fabric.broadcast(fitted))
     splits = {"train": train} | ({"validation": validation} if validation else {})
     body = _compute_features(
         network, splits, config=config, machine=machine, cache=cache, title=title
@@ -111,6 +117,21 @@ def fit_probe(
     }
     row = {"phase": HEAD, "epoch": 1, "learning_rate": 0.0, **best.columns}
     return FittedProbe([row], {HEAD: summary}, body)
+
+
+def batches_for_body(
+    train: Pack, *, config: TrainingConfig, machine: Machine, max_images: int = MAX_IMAGES_FOR_BODY
+) -> Iterator[torch.Tensor]:
+    """Read random original training images, as the network gets them."""
+    images, device = train.originals().images, machine.device
+    n_images = min(len(images), max_images)
+    rows = np.sort(generator(config.seed, "body").permutation(len(images))[:n_images])
+    batch_size = batch_size_of(config.image_size, device)
+    for start in range(0, n_images, batch_size):
+        batch = np.array(images[rows[start : start + batch_size]])
+        yield to_input(
+            batch, image_size=config.image_size, normalize=config.normalize, device=device
+        )
 
 
 def _compute_features(
@@ -177,7 +198,7 @@ def _head_maker(
     key, candidates = config.candidates()
     features, labels = body.features(train.images), one_hot(train.labels, len(train.classes))
     if key == "c":
-        return _Logistic(features, labels, task=train.task).fit
+        return LogisticRegressions(features, labels, task=train.task).fit
     if max(candidates) > len(labels):
         raise SettingError(
             f"head.k: must be at most {len(labels):,}, the number of images that the head is "
@@ -186,7 +207,7 @@ def _head_maker(
 
     def neighbors_head(k: int) -> nn.Module:
         examples = torch.from_numpy(np.array(features)), torch.from_numpy(labels)
-        return network.neighbors_head(*examples, neighbors=k, task=train.task)  # type: ignore[operator]
+        return NearestNeighbors(*examples, neighbors=k, task=train.task)
 
     return neighbors_head
 
@@ -200,8 +221,8 @@ def _check_memory(features: np.ndarray) -> None:
             raise SettingError(
                 f"head: must have features of at most {MAX_FRACTION_OF_MEMORY:.0%} of the memory, "
                 f"{memory / 2**30:.1f} GiB, got {needed / 2**30:.1f} GiB of {len(features):,} "
-                "images and variants. Lower augment.warped, or train the head of network timm in "
-                "batches, by a phase with trainable: head."
+                "images and variants. Lower augment.warped or, of fisher_vectors, components; or "
+                "train the head of network timm in batches, by a phase with trainable: head."
             )
 
 
@@ -211,7 +232,7 @@ def _check_finite(features: np.ndarray) -> None:
     n_finite = sum(int(np.isfinite(chunk).all(axis=1).sum()) for chunk in chunks)
     if n_finite < len(features):
         raise SettingError(
-            f"arguments.weights: the features must be finite, got NaN or infinity for "
+            f"arguments: the features must be finite, got NaN or infinity for "
             f"{len(features) - n_finite:,} of {len(features):,} images. Use other weights, or set "
             "train.precision to fp32."
         )
@@ -324,74 +345,3 @@ def _assign_folds(pack: Pack, *, seed: int) -> np.ndarray:
         for fold, (_, rows) in enumerate(splits):
             folds[rows] = fold
     return folds[image_of_row]
-
-
-class _Logistic:
-    """Logistic regression on standardized features; one per class for several labels per image.
-
-    Each fit begins with the coefficients of the one before.
-    """
-
-    def __init__(self, features: np.ndarray, labels: np.ndarray, *, task: str) -> None:
-        """Standardize the features.
-
-        Args:
-            features: float (N, n_features).
-            labels: 0 and 1 in (N, n_classes).
-            task: `single` or `multi`.
-        """
-        self.scaler = StandardScaler(copy=False)
-        # In chunks: the scaler makes copies of what it gets.
-        chunks = [slice(start, start + ROWS) for start in range(0, len(features), ROWS)]
-        for rows in chunks:
-            self.scaler.partial_fit(np.asarray(features[rows], np.float32))
-        self.features: np.ndarray = np.empty(features.shape, np.float32)
-        for rows in chunks:
-            self.features[rows] = self.scaler.transform(np.array(features[rows], np.float32))
-        self.labels, self.task = labels, task
-        self.targets = [labels.argmax(1)] if task == "single" else list(labels.T.astype(np.int64))
-        self.models = [
-            LogisticRegression(max_iter=MAX_ITERATIONS, warm_start=True) for _ in self.targets
-        ]
-
-    def fit(self, c: float) -> nn.Linear:
-        """Fit a linear layer on features that are not standardized.
-
-        Args:
-            c: inverse of the regularization strength.
-        """
-        n_classes, n_features = self.labels.shape[1], self.features.shape[1]
-        weight, bias = np.zeros((n_classes, n_features)), self._constant()
-        has_converged = True
-        for number, (model, target) in enumerate(zip(self.models, self.targets, strict=True)):
-            classes = np.unique(target)
-            if len(classes) == 1:
-                continue
-            # The bits of sums depend on the number of threads, and several threads gain little.
-            with warnings.catch_warnings(), threadpool_limits(1):
-                warnings.simplefilter("ignore", ConvergenceWarning)  # logged once for all labels
-                model.set_params(C=c).fit(self.features, target)
-            has_converged &= model.n_iter_.max() < MAX_ITERATIONS
-            if self.task == "multi":
-                weight[number], bias[number] = model.coef_[0], model.intercept_[0]
-            elif len(classes) == 2:  # one logit, of the second class
-                for row, factor in zip(classes, (-0.5, 0.5), strict=True):
-                    weight[row], bias[row] = factor * model.coef_[0], factor * model.intercept_[0]
-            else:
-                weight[classes], bias[classes] = model.coef_, model.intercept_
-        if not has_converged:
-            log(f"  c {c:g}: not converged after {MAX_ITERATIONS:,} iterations; lower c")
-        weight /= self.scaler.scale_
-        bias -= weight @ self.scaler.mean_
-        layer = nn.Linear(n_features, n_classes)
-        with torch.no_grad():
-            layer.weight.copy_(torch.from_numpy(weight))
-            layer.bias.copy_(torch.from_numpy(bias))
-        return layer
-
-    def _constant(self) -> np.ndarray:
-        """The logits of classes that all or no training images have."""
-        n_images, counts = len(self.labels), self.labels.sum(0).astype(np.float64)
-        if self.task == "single":
-            return np.where(counts > 0, 0.0, LOWEST_LOGIT)
-        return np.log(counts + 0.5) - np.log(n_images - counts + 0.5)

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from classifold.data.model_settings import PROBE
+from classifold.data.model_settings import WITHOUT_EPOCHS
 from classifold.models.feature_cache import FeatureCache, NotCachedError
 from classifold.models.inference import predict_features
 from classifold.models.model_file import Model
@@ -18,8 +18,8 @@ def compute_features(
 ) -> np.ndarray:
     """Compute the inputs of the network's head, float32 array (N, n_features).
 
-    The training of a probe leaves the features of its images in files, so that they are read and
-    not computed; they have the precision of the training.
+    The training of a model without epochs leaves the features of its images in files, so that they
+    are read and not computed; they have the precision of the training.
 
     Args:
         model: its network is moved to `device`.
@@ -28,11 +28,11 @@ def compute_features(
         cache: files of features, for training images; None for other images.
     """
     network = model.network.to(device)
-    is_probe = model.description.get("network") == PROBE
-    bf16 = is_probe and model.description["precision"] == "bf16"
+    is_fitted = model.description.get("network") in WITHOUT_EPOCHS
+    bf16 = is_fitted and model.description["precision"] == "bf16"
     settings = {key: model.preprocessing[key] for key in ("image_size", "normalize")}
     with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        if cache is not None and is_probe:
+        if cache is not None and is_fitted:
             try:
                 features = cache.features(network, images, **settings, device=device)
                 return np.asarray(features, np.float32)  # a selection is no NumPy array

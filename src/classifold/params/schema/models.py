@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from classifold.data.model_settings import WITHOUT_EPOCHS
 from classifold.params.schema.arguments import NETWORKS, arguments_schema
 from classifold.params.schema.optimizers import Adadelta, Adam, RmsProp, Sgd
 from classifold.params.schema.schedules import Constant, Cosine, Cyclical, OneCycle, Plateau
@@ -146,15 +147,15 @@ class _AnyModel(Section):
 
 
 class Probe(_AnyModel):
-    """A model whose network is `probe`: a head on the features of a frozen body."""
+    """A model that is not trained by epochs: a head on the features of a frozen body."""
 
     head: Annotated[Logistic | Neighbors, Field(discriminator="name")]
 
     @model_validator(mode="after")
     def _check_seeds(self) -> Self:
         if self.seeds not in (None, 1):
-            rule = "must be 1 for network probe, whose body is frozen and whose head has no random"
-            require_no_errors([f"seeds: {rule} weights, got {self.seeds}. Remove it"])
+            rule = f"must be 1 for network {self.network}, whose head is fitted once"
+            require_no_errors([f"seeds: {rule}, got {self.seeds}. Remove it"])
         return self
 
 
@@ -175,7 +176,7 @@ class TrainedModel(_AnyModel):
 
 def _kind(model: Any) -> str:
     """The tag of a model's schema; messages omit it, since it is no key."""
-    is_probe = isinstance(model, Mapping) and model.get("network") == "probe"
+    is_probe = isinstance(model, Mapping) and model.get("network") in WITHOUT_EPOCHS
     return "a probe" if is_probe else "a model with phases"
 
 

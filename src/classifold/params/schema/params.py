@@ -63,8 +63,9 @@ class Params(Section):
             if isinstance(model, Probe):
                 if model.online in self.policies and self.policies[model.online].steps:
                     yield (
-                        f"models.{name}.online: must be a policy without steps for network probe, "
-                        f"whose images are not augmented on the fly, got {model.online!r}"
+                        f"models.{name}.online: must be a policy without steps for network "
+                        f"{model.network}, whose images are not augmented on the fly, got "
+                        f"{model.online!r}"
                     )
                 continue
             if self.dataset.task == "multi" and model.loss and model.loss.name == "cross_entropy":
