@@ -18,7 +18,9 @@ SHARPNESS = 7
 # Added to the sum of the histograms of a patch, of gradients of values in [0, 1], so that the noise
 # of uniform patches is not enlarged.
 LEAST_CONTRAST = 0.05
-EPSILON = 1e-6  # so that gradients are finite at 0
+# So that gradients are finite at 0. ONNX's optimizer takes numbers below 1e-8 for 0.
+EPSILON = 1e-6
+LEAST_SQUARE = 1e-7  # of the length of a gradient
 
 
 class LocalDescriptors(nn.Module):
@@ -95,7 +97,7 @@ class GradientHistograms(LocalDescriptors):
         gray = F.pad(gray, [1] * 4, mode="replicate")
         right = gray[:, :, 1:-1, 2:] - gray[:, :, 1:-1, :-2]
         down = gray[:, :, 2:, 1:-1] - gray[:, :, :-2, 1:-1]
-        length = (right.square() + down.square() + EPSILON**2).sqrt()
+        length = (right.square() + down.square() + LEAST_SQUARE).sqrt()
         similarity = (right / length * self.cosines + down / length * self.sines).clamp(min=0)
         return window(length * similarity**SHARPNESS)
 
