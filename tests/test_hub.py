@@ -174,7 +174,7 @@ def test_the_metadata_of_the_card_are_read_by_the_library_of_the_hub(timm_projec
     assert (data.license, data.model_name) == ("apache-2.0", "fruit")
     found = [(r.metric_type, r.metric_value, r.dataset_name) for r in data.eval_results]
     assert found == [("accuracy", 0.9, "digits"), ("f1", 0.8, "digits")]
-    assert "on 1,200 test images" in card.text and "Training began with random weights" in card.text
+    assert "on 1,200 test images" in card.text and "No pretrained weights were used" in card.text
 
 
 def test_the_card_states_what_is_not_known(timm_project, tmp_path):

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from classifold.data import model_settings
 from classifold.errors import UserError
 from classifold.params.reader import parse_yaml, read_params
+from classifold.params.schema import models
 from classifold.params.schema.params import Params
 from classifold.params.validation import check_content, check_params, validation_errors
 
@@ -509,3 +511,7 @@ def test_settings_that_a_probe_does_not_have_are_refused(valid, change, message)
     valid["models"]["mlp"] = probe
     with pytest.raises(UserError, match=re.escape(f"models.mlp.{message}")):
         check(valid)
+
+
+def test_the_schema_knows_the_networks_without_epochs():
+    assert models.WITHOUT_EPOCHS == model_settings.WITHOUT_EPOCHS

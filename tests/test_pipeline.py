@@ -316,8 +316,12 @@ def test_only_networks_are_loaded_by_name():
 def test_networks_import_no_sibling_and_nothing_about_training():
     for file in (ROOT / "src/classifold/networks").glob("*.py"):
         assert set(imports(file)) <= {
+            "classifold.data.seeding",
             "classifold.errors",
             "classifold.models.filling",
+            "classifold.models.fisher_encoder",
+            "classifold.models.fitted_head",
+            "classifold.models.local_descriptors",
             "classifold.models.publishers",
             "classifold.models.timm_body",
             "classifold.models.weights",

@@ -14,7 +14,6 @@ from pydantic import (
     model_validator,
 )
 
-from classifold.data.model_settings import WITHOUT_EPOCHS
 from classifold.params.schema.arguments import NETWORKS, arguments_schema
 from classifold.params.schema.optimizers import Adadelta, Adam, RmsProp, Sgd
 from classifold.params.schema.schedules import Constant, Cosine, Cyclical, OneCycle, Plateau
@@ -172,6 +171,9 @@ class TrainedModel(_AnyModel):
     gradient_clip_norm: PositiveFloat | None = None
     gradient_accumulation_steps: Count | None = None
     phases: Annotated[dict[Name, Phase], Field(min_length=1)]
+
+
+WITHOUT_EPOCHS = ("fisher_vectors", "probe")  # those of data/model_settings.py
 
 
 def _kind(model: Any) -> str:
