@@ -223,12 +223,12 @@ def test_the_packages_of_setuptools_are_no_change(tmp_path, monkeypatch):
 
 def test_warnings_of_check_are_repeated_if_nothing_changed(small_project):
     text = Path("params.yaml").read_text()
-    larger = text.replace("    seed: 1", "    image_size: 64\n    seed: 1", 1)
-    Path("params.yaml").write_text(larger)
+    smaller = text.replace("    seed: 1", "    image_size: 8\n    seed: 1", 1)
+    Path("params.yaml").write_text(smaller)
     first, second = classifold("check"), classifold("check")
     assert first.exit_code == 0, first.output
     (warning,) = (line for line in first.stdout.splitlines() if "WARNING" in line)
-    assert re.match(r"  WARNING: models\.mlp\.image_size: enlarges .* to 64, ", warning)
+    assert re.match(r"  WARNING: models\.mlp\.image_size: reduces .* to 8\. Remove", warning)
     assert first.stdout == second.stdout
 
 

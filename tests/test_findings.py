@@ -157,7 +157,13 @@ IMAGENET = {"layout": "tiny-imagenet", "sample": photos_of_size(64)}
             {"task": "multi", "labels_per_image": Counter({0: 9, 1: 500, 2: 500})},
             CPU,
             False,
-            {"models": SCRATCH, "dataset.task": "multi", "augment.size": 256},
+            {"models": SCRATCH, "dataset.task": "multi", "augment.size": 128},
+        ),
+        (
+            {"task": "multi", "sample": photos_of_size(70)},
+            CPU,
+            False,
+            {"augment.size": 64, "models.fisher.image_size": 256},
         ),
         ({"sample": photos_of_size(70)}, CPU, False, {"models": ["resnet"], "augment.size": 64}),
         (
@@ -191,6 +197,7 @@ IMAGENET = {"layout": "tiny-imagenet", "sample": photos_of_size(64)}
     ],
     ids=[
         *("photos", "without weights", "many images", "many images and a GPU", "several labels"),
+        "several labels, 70 pixels",
         *("70 pixels", "32 pixels", "digits", "directions", "frames of a video"),
         *("ImageNet", "ImageNet and a GPU"),
     ],

@@ -115,12 +115,10 @@ def test_the_default_loss_is_that_of_the_task(task, loss):
         ({"image_size": 32, "train_size": [16, 40]}, ["train_size: .*to 40"]),
         ({"image_size": 64, "normalize": "pretrained"}, []),  # as in pretraining
         ({"image_size": 64, "head": {}}, []),  # Fisher vectors
-        ({"image_size": 16, "largest": 32}, []),  # another model uses all pixels
     ],
 )
 def test_a_model_that_enlarges_or_reduces_the_packed_images_is_described(sizes, expected):
-    largest = sizes.get("largest", sizes["image_size"])
-    found = list(describe_scaling({"normalize": "none", **sizes}, size=32, largest=largest))
+    found = list(describe_scaling({"normalize": "none", **sizes}, size=32))
     assert len(found) == len(expected)
     assert all(re.match(pattern, line) for line, pattern in zip(found, expected, strict=True))
 

@@ -87,14 +87,10 @@ def _check_models(params: Mapping[str, Any]) -> Iterator[str]:
 
     choose_device(params["train"]["device"])
     size, task = params["augment"]["size"], params["dataset"]["task"]
-    models = {
-        name: with_defaults(given, size=size, task=task) for name, given in params["models"].items()
-    }
-    largest = max(model["image_size"] for model in models.values())
-    for name, model in models.items():
+    for name, given in params["models"].items():
+        model = with_defaults(given, size=size, task=task)
         try_model(name, model)
-        scaling = describe_scaling(model, size=size, largest=largest)
-        for warning in [*scaling, *describe_weights_mismatch(model)]:
+        for warning in [*describe_scaling(model, size=size), *describe_weights_mismatch(model)]:
             yield f"models.{name}.{warning}."
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from dvc.utils.serialize import modify_yaml
 
-from classifold.data.model_settings import LOSSES, WITHOUT_EPOCHS
+from classifold.data.model_settings import LOSSES, PROBE, WITHOUT_EPOCHS
 from classifold.params.reader import PARAMS_FILE
 from classifold.params.validation import check_params
 from classifold.project.choices import Choice, format_head
@@ -22,7 +22,6 @@ from classifold.project.presets import (
     Preset,
     choose_models,
     choose_recipe,
-    package_of,
 )
 from classifold.project.recipes import read_recipe
 from classifold.project.repository import REPOSITORY
@@ -160,21 +159,17 @@ def _choose_sizes(params: Any, findings: Findings) -> Iterator[Choice]:
     side = findings.sample.median_side
     augment, models = params["augment"], params["models"].values()
     kept = augment["size"]
-    if any(model["network"] in WITHOUT_EPOCHS for model in models):
+    if any(model["network"] == PROBE for model in models):
         used = max(model["image_size"] for model in models)
         size = min(math.ceil(side / 32) * 32, used)
         does = "enlarge to" if size < used else "use at most"
-        for model in models:
-            if "phases" in model and not package_of(model) and side < model["image_size"]:
-                for key in ("image_size", "train_size"):
-                    model.pop(key, None)
         why = f"the median of the shorter side is {side}; the networks {does} {used}"
     elif side < SMALL_SIDE:
         size = 32 if side <= 32 else SMALL_SIDE
         why = f"the median of the shorter side is {side}"
     elif side < kept:
         size = max(round(side / 16) * 16, SMALL_SIDE)
-        for model in models:
+        for model in [model for model in models if "phases" in model]:
             for key in ("image_size", "train_size"):
                 model.pop(key, None)
         why = f"the median of the shorter side is {side}"

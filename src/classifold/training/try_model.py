@@ -58,19 +58,18 @@ def try_model(name: str, model: Mapping[str, Any]) -> None:
         raise UserError(f"models.{name}: {error}") from None
 
 
-def describe_scaling(model: Mapping[str, Any], *, size: int, largest: int) -> Iterator[str]:
+def describe_scaling(model: Mapping[str, Any], *, size: int) -> Iterator[str]:
     """Describe where a model enlarges or reduces the packed images, a line for each setting.
 
     Args:
         model: its section of params, completed by `with_defaults`.
         size: width and height of the packed images, `augment.size`.
-        largest: the largest image size of all models, which the packed images are for.
     """
     if model["normalize"] == "pretrained" or "head" in model:
         return  # the sizes of objects matter, not those of pixels
     image_size = model["image_size"]
     train_size = int(np.max(model.get("train_size") or 0))
-    if largest < MIN_FRACTION_OF_PACK * size:  # a smaller train_size is a method of its own
+    if image_size < MIN_FRACTION_OF_PACK * size:  # a smaller train_size is a method of its own
         yield (
             f"image_size: reduces the images of augment.size, {size} pixels, to {image_size}. "
             "Remove image_size to use all pixels"
